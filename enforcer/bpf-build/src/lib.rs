@@ -1,0 +1,1 @@
+//! Finds the toolchain for the BPF programs and builds them.

@@ -1,0 +1,72 @@
+//! One representation for both address families.
+
+/// An IP address, 16 bytes in network byte order. An IPv4 address is held as its IPv4-mapped IPv6 form
+/// (`::ffff:a.b.c.d`), so that a socket of either family asks for the same rule.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Address(pub [u8; 16]);
+
+impl Address {
+    /// Bits of the `::ffff:0:0/96` prefix that every IPv4 address carries.
+    pub const V4_PREFIX_BITS: u32 = 96;
+
+    /// From an IPv4 address in network byte order.
+    #[inline(always)]
+    pub const fn from_v4(octets: [u8; 4]) -> Self {
+        let [a, b, c, d] = octets;
+        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    }
+
+    /// From an IPv6 address in network byte order; an IPv4-mapped one is the IPv4 address.
+    #[inline(always)]
+    pub const fn from_v6(octets: [u8; 16]) -> Self {
+        Self(octets)
+    }
+
+    /// The IPv4 address in network byte order, if it is one.
+    #[inline(always)]
+    pub const fn as_v4(&self) -> Option<[u8; 4]> {
+        match self.0 {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Some([a, b, c, d]),
+            _ => None,
+        }
+    }
+}
+
+impl From<core::net::IpAddr> for Address {
+    fn from(address: core::net::IpAddr) -> Self {
+        match address {
+            core::net::IpAddr::V4(v4) => Self::from_v4(v4.octets()),
+            core::net::IpAddr::V6(v6) => Self::from_v6(v6.octets()),
+        }
+    }
+}
+
+impl From<Address> for core::net::IpAddr {
+    fn from(address: Address) -> Self {
+        match address.as_v4() {
+            Some(octets) => Self::V4(octets.into()),
+            None => Self::V6(address.0.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::IpAddr;
+
+    #[test]
+    fn mapped_address_is_the_ipv4_address() {
+        let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
+        let plain: IpAddr = "192.0.2.1".parse().unwrap();
+        assert_eq!(Address::from(mapped), Address::from(plain));
+        assert_eq!(IpAddr::from(Address::from(mapped)), plain);
+    }
+
+    #[test]
+    fn ipv4_compatible_address_is_not_an_ipv4_address() {
+        let compatible: IpAddr = "::192.0.2.1".parse().unwrap();
+        assert_eq!(Address::from(compatible).as_v4(), None);
+    }
+}

@@ -1,0 +1,176 @@
+//! The verdict on one flow.
+
+use crate::{Address, Policy, PortKey, RuleKey, Scope, Transport, policy::Mode};
+
+/// What a socket wants to reach.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// The transport of the socket.
+    pub transport: Transport,
+    /// Network byte order.
+    pub port: [u8; 2],
+    /// The destination.
+    pub address: Address,
+}
+
+/// What becomes of a call.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It goes on.
+    Allow = 1,
+    /// It returns an errno.
+    Deny = 2,
+    /// It goes on, and would have been refused under enforcement.
+    Audit = 3,
+}
+
+/// Which step decided.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The destination is the workload's own network namespace.
+    Loopback = 1,
+    /// A rule names the address.
+    Exact = 2,
+    /// A rule names a network that holds the address.
+    Prefix = 3,
+    /// A rule names the port with any address.
+    Port = 4,
+    /// The policy allows all UDP.
+    Udp = 5,
+    /// No rule allows it.
+    NoRule = 6,
+    /// The policy is off.
+    NotEnforced = 7,
+    /// The process belongs to no known workload.
+    UnknownWorkload = 8,
+    /// The maps contradict each other: a workload names a policy that is not there.
+    NoPolicy = 9,
+}
+
+/// A verdict with its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What becomes of the call.
+    pub verdict: Verdict,
+    /// Which step decided.
+    pub reason: Reason,
+}
+
+/// Where rules are looked up: the kernel's maps, or their model on the host.
+pub trait Rules {
+    /// Whether a rule names this address.
+    fn exact(&self, key: &RuleKey) -> bool;
+    /// Whether a rule names a network that holds this address.
+    fn prefix(&self, key: &RuleKey) -> bool;
+    /// Whether a rule names this port with any address.
+    fn port(&self, key: &PortKey) -> bool;
+}
+
+impl Outcome {
+    /// Whether the daemon is told: of everything that enforcement refuses, or would.
+    #[inline(always)]
+    pub const fn is_reported(&self) -> bool {
+        matches!(
+            self.reason,
+            Reason::NoRule | Reason::UnknownWorkload | Reason::NoPolicy
+        )
+    }
+}
+
+/// Whether the destination is the caller's own network namespace, which is never refused. The unspecified
+/// address belongs here: Linux takes it for the loopback address (`ip_route_output_key_hash_rcu`,
+/// `tcp_v6_connect`).
+#[inline(always)]
+pub const fn is_loopback(address: &Address) -> bool {
+    match address.0 {
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, ..] => true,
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0] => true,
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 | 1] => true,
+        _ => false,
+    }
+}
+
+/// The verdict on `flow` for a workload under `policy`.
+#[inline(always)]
+pub fn decide(policy: &Policy, flow: &Flow, rules: &impl Rules) -> Outcome {
+    if is_loopback(&flow.address) {
+        return Outcome {
+            verdict: Verdict::Allow,
+            reason: Reason::Loopback,
+        };
+    }
+    if policy.mode == Mode::Off as u32 {
+        return Outcome {
+            verdict: Verdict::Allow,
+            reason: Reason::NotEnforced,
+        };
+    }
+    if flow.transport as u8 == Transport::Udp as u8 && policy.flags & Policy::FLAG_ALLOW_UDP != 0 {
+        return Outcome {
+            verdict: Verdict::Allow,
+            reason: Reason::Udp,
+        };
+    }
+    if let Some(reason) = find(policy.own, flow, rules) {
+        return Outcome {
+            verdict: Verdict::Allow,
+            reason,
+        };
+    }
+    if policy.shared.0 != Scope::NONE.0
+        && let Some(reason) = find(policy.shared, flow, rules)
+    {
+        return Outcome {
+            verdict: Verdict::Allow,
+            reason,
+        };
+    }
+    refuse(policy.mode, Reason::NoRule)
+}
+
+/// The verdict of `mode`, a [`Mode`], on what nothing allows; a number that is none of them refuses.
+#[inline(always)]
+pub fn refuse(mode: u32, reason: Reason) -> Outcome {
+    if mode == Mode::Audit as u32 {
+        Outcome {
+            verdict: Verdict::Audit,
+            reason,
+        }
+    } else if mode == Mode::Observe as u32 {
+        Outcome {
+            verdict: Verdict::Allow,
+            reason,
+        }
+    } else if mode == Mode::Off as u32 {
+        Outcome {
+            verdict: Verdict::Allow,
+            reason: Reason::NotEnforced,
+        }
+    } else {
+        Outcome {
+            verdict: Verdict::Deny,
+            reason,
+        }
+    }
+}
+
+#[inline(always)]
+fn find(scope: Scope, flow: &Flow, rules: &impl Rules) -> Option<Reason> {
+    let port = PortKey::new(scope, flow.transport, flow.port);
+    let key = RuleKey {
+        port,
+        address: flow.address,
+    };
+    if rules.exact(&key) {
+        Some(Reason::Exact)
+    } else if rules.port(&port) {
+        Some(Reason::Port)
+    } else if rules.prefix(&key) {
+        Some(Reason::Prefix)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,73 @@
+//! What the programs tell the daemon.
+
+use crate::{Address, CgroupId, Policy, PolicyId};
+
+/// Bytes of a task's name in the kernel (`TASK_COMM_LEN`).
+pub const COMM_LENGTH: usize = 16;
+
+/// Where in the kernel a verdict was made.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hook {
+    /// `connect()` of an IPv4 socket.
+    Connect4 = 1,
+    /// `connect()` of an IPv6 socket.
+    Connect6 = 2,
+    /// A datagram from an IPv4 socket that is not connected.
+    Sendmsg4 = 3,
+    /// A datagram from an IPv6 socket that is not connected.
+    Sendmsg6 = 4,
+}
+
+/// One verdict that is worth telling: refused, would be refused, or unregistered.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Nanoseconds since boot, suspended time not counted (`bpf_ktime_get_ns`).
+    pub time: u64,
+    /// The workload's cgroup; the calling task's own cgroup if it belongs to no known workload.
+    pub cgroup: CgroupId,
+    /// The destination.
+    pub address: Address,
+    /// Name of the calling task, padded with zero bytes.
+    pub comm: [u8; COMM_LENGTH],
+    /// Process id in the initial namespace.
+    pub pid: u32,
+    /// User id in the initial namespace.
+    pub uid: u32,
+    /// The policy that decided, or 0.
+    pub policy: PolicyId,
+    /// Network byte order.
+    pub port: [u8; 2],
+    /// A [`crate::Transport`].
+    pub transport: u8,
+    /// A [`Hook`].
+    pub hook: u8,
+    /// A [`crate::Verdict`].
+    pub verdict: u8,
+    /// A [`crate::Reason`].
+    pub reason: u8,
+    /// Always zero.
+    pub pad: [u8; 6],
+}
+
+const _: () = assert!(size_of::<Event>() == 72 && size_of::<Policy>() == 16);
+
+/// Index into the per-CPU counters.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Counter {
+    /// Flows let through.
+    Allowed = 0,
+    /// Flows refused.
+    Denied = 1,
+    /// Flows that would have been refused under enforcement.
+    Audited = 2,
+    /// Events that did not fit the ring buffer.
+    Lost = 3,
+}
+
+impl Counter {
+    /// How many there are.
+    pub const COUNT: u32 = 4;
+}

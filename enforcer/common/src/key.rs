@@ -1,0 +1,78 @@
+//! Keys of the maps.
+
+use crate::Address;
+
+/// Identifier of a cgroup v2 directory: its inode number, as `bpf_get_current_cgroup_id` gives it.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CgroupId(pub u64);
+
+/// Identifier of an installed policy; chosen by the daemon, never 0.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PolicyId(pub u32);
+
+/// A set of rules that one policy or several policies look into.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope(pub u32);
+
+impl Scope {
+    /// Holds no rule: a policy that shares nothing names it.
+    pub const NONE: Self = Self(0);
+    /// The rules that are shared mesh-wide.
+    pub const SHARED: Self = Self(1);
+}
+
+/// Transport protocol, by its IP protocol number.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// TCP, MPTCP included.
+    Tcp = 6,
+    /// UDP.
+    Udp = 17,
+}
+
+/// Where a rule for one port lives; on its own the key of "any address on this port".
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortKey {
+    /// The set of rules looked into.
+    pub scope: Scope,
+    /// Network byte order.
+    pub port: [u8; 2],
+    /// A [`Transport`] as its protocol number.
+    pub transport: u8,
+    /// Always zero.
+    pub pad: u8,
+}
+
+impl PortKey {
+    /// Bits of this key in front of the address in the prefix trie.
+    pub const BITS: u32 = 64;
+
+    /// `port` in network byte order.
+    #[inline(always)]
+    pub const fn new(scope: Scope, transport: Transport, port: [u8; 2]) -> Self {
+        Self {
+            scope,
+            port,
+            transport: transport as u8,
+            pad: 0,
+        }
+    }
+}
+
+/// Key of the exact rules, and the data of the prefix rules' trie key, whose prefix length is
+/// [`PortKey::BITS`] and then the bits of the address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleKey {
+    /// Scope, transport and port.
+    pub port: PortKey,
+    /// The destination, or the network's address.
+    pub address: Address,
+}
+
+const _: () = assert!(size_of::<PortKey>() == 8 && size_of::<RuleKey>() == 24);

@@ -1,0 +1,26 @@
+//! What the kernel programs and the daemon must agree on.
+//!
+//! `address, key <- policy <- decide -> event`, and `maps` names where each of them lives in the kernel.
+//!
+//! **Architecture Invariant:** this crate is `no_std`, has no dependency in the kernel build, and is the only
+//! place where a verdict is made: the programs and the tests on the host call the same [`decide`].
+//!
+//! Every type that crosses the boundary is `repr(C)`, has no implicit padding, and keeps addresses and ports in
+//! network byte order; all else is in the machine's byte order.
+
+#![no_std]
+
+mod address;
+mod decide;
+mod event;
+mod key;
+pub mod maps;
+#[cfg(feature = "user")]
+mod pod;
+mod policy;
+
+pub use address::Address;
+pub use decide::{Flow, Outcome, Reason, Rules, Verdict, decide, is_loopback, refuse};
+pub use event::{COMM_LENGTH, Counter, Event, Hook};
+pub use key::{CgroupId, PolicyId, PortKey, RuleKey, Scope, Transport};
+pub use policy::{Mode, Policy, Settings};

@@ -1,0 +1,45 @@
+//! Names and capacities of the maps.
+//!
+//! | map | key | value |
+//! |---|---|---|
+//! | `WORKLOADS` | [`crate::CgroupId`] | [`crate::PolicyId`] |
+//! | `POLICIES` | [`crate::PolicyId`] | [`crate::Policy`] |
+//! | `EXACT` | [`crate::RuleKey`] | `u32`, unused |
+//! | `PREFIXES` | trie of [`crate::RuleKey`] | `u32`, unused |
+//! | `PORTS` | [`crate::PortKey`] | `u32`, unused |
+//! | `SETTINGS` | 0 | [`crate::Settings`] |
+//! | `COUNTERS` | [`crate::Counter`] | `u64` on each CPU |
+//! | `EVENTS` | ring buffer | [`crate::Event`] |
+
+/// Changes whenever a key, a value or the meaning of a map changes; part of the path of the pins.
+pub const LAYOUT: u32 = 1;
+
+/// Workload's cgroup to policy.
+pub const WORKLOADS: &str = "WORKLOADS";
+/// Policy by its identifier.
+pub const POLICIES: &str = "POLICIES";
+/// Rules with one address.
+pub const EXACT: &str = "EXACT";
+/// Rules with a network.
+pub const PREFIXES: &str = "PREFIXES";
+/// Rules with any address.
+pub const PORTS: &str = "PORTS";
+/// What holds for all programs.
+pub const SETTINGS: &str = "SETTINGS";
+/// What the programs counted.
+pub const COUNTERS: &str = "COUNTERS";
+/// What the programs tell.
+pub const EVENTS: &str = "EVENTS";
+
+/// Default number of workloads that fit.
+pub const WORKLOADS_CAPACITY: u32 = 16_384;
+/// Default number of policies that fit.
+pub const POLICIES_CAPACITY: u32 = 4_096;
+/// Default number of exact rules that fit.
+pub const EXACT_CAPACITY: u32 = 262_144;
+/// Default number of prefix rules that fit.
+pub const PREFIXES_CAPACITY: u32 = 65_536;
+/// Default number of port rules that fit.
+pub const PORTS_CAPACITY: u32 = 65_536;
+/// Bytes of the events' ring buffer.
+pub const EVENTS_BYTES: u32 = 1 << 20;

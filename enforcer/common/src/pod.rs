@@ -1,0 +1,16 @@
+//! Lets aya copy the shared types to and from the kernel.
+
+use crate::{CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings};
+
+macro_rules! pod {
+    ($($type:ty),*) => {
+        $(
+            // SAFETY: the type is `repr(C)` or `repr(transparent)` over integers and byte arrays, has no
+            // padding, and every bit pattern is a value of it.
+            #[expect(unsafe_code, reason = "one of the three places that may: see CONTRIBUTING.md")]
+            unsafe impl aya::Pod for $type {}
+        )*
+    };
+}
+
+pod!(CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings);

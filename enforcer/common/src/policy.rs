@@ -1,0 +1,56 @@
+//! Values of the maps.
+
+use crate::Scope;
+
+/// What becomes of a destination that no rule allows. Its values are those of [`Policy::mode`]; zero is none
+/// of them, so that a zeroed value in the kernel is never taken for a policy.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Mode {
+    /// REGISTRY_ONLY: refused.
+    Enforce = 1,
+    /// REGISTRY_ONLY on trial: let through, and reported as refused.
+    Audit = 2,
+    /// ALLOW_ANY: let through, and reported as unregistered.
+    Observe = 3,
+    /// Let through and not looked at.
+    Off = 4,
+}
+
+/// Value of the policy map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Policy {
+    /// A [`Mode`]; any other number refuses.
+    pub mode: u32,
+    /// Rules that are particular to this policy.
+    pub own: Scope,
+    /// Rules that it shares with others, or [`Scope::NONE`].
+    pub shared: Scope,
+    /// Bits of `FLAG_*`.
+    pub flags: u32,
+}
+
+impl Policy {
+    /// UDP to any destination is allowed.
+    pub const FLAG_ALLOW_UDP: u32 = 1;
+}
+
+/// What holds for all programs; the only entry of the settings map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The errno that a refused call gets, positive; used where the kernel has `bpf_set_retval`.
+    pub errno: u32,
+    /// Lowest depth below the cgroup root at which a workload's cgroup is to be found.
+    pub depth_min: u32,
+    /// Greatest such depth, at most [`Settings::DEPTH_LIMIT`].
+    pub depth_max: u32,
+    /// A [`Mode`]: what becomes of a process that belongs to no known workload.
+    pub unknown: u32,
+}
+
+impl Settings {
+    /// Depth below the cgroup root down to which workloads are looked for.
+    pub const DEPTH_LIMIT: u32 = 16;
+}

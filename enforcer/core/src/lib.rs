@@ -1,0 +1,15 @@
+//! What Istio's registry means for one workload.
+//!
+//! ```text
+//! YAML, API objects -> istio -> registry -> view -> policy -> plan -> changes to the kernel's maps
+//!                                             |-> explain -> reasons
+//! ```
+//!
+//! **Architecture Invariant:** no async, clock, randomness, file, socket, aya or kube client in this crate. Time
+//! comes in as an argument. The same input gives the same output, whatever the order it came in.
+
+pub mod istio;
+pub mod model;
+pub mod policy;
+pub mod registry;
+pub mod rule;

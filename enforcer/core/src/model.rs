@@ -1,0 +1,244 @@
+//! The words of the domain.
+//!
+//! `Namespace, Labels -> Workload`, `Host, Port, Protocol -> what a service offers`, `Destination -> Verdict`.
+
+use std::{borrow::Borrow, collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+
+pub use enforcer_common::{CgroupId, Mode, Reason, Transport, Verdict};
+
+/// Name of a Kubernetes namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Namespace(Arc<str>);
+
+impl Namespace {
+    /// The namespace of a document that names none.
+    pub const DEFAULT: &'static str = "default";
+
+    /// Takes the name as it is; documents are validated where they are read.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Namespace {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Labels of a workload, a namespace or a selector, in order of their keys.
+pub type Labels = BTreeMap<String, String>;
+
+/// Whether every label of `selector` is among `labels`; an empty selector selects everything.
+pub fn selects(selector: &Labels, labels: &Labels) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// A host name as a ServiceEntry or a Sidecar writes it, in lower case and without a trailing dot. It may be a
+/// wildcard: `*` or `*.` and a suffix.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Host(Arc<str>);
+
+impl Host {
+    /// Brings `name` to the one form in which names are compared.
+    pub fn new(name: &str) -> Self {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        Self(name.to_ascii_lowercase().into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it stands for many names.
+    pub fn is_wildcard(&self) -> bool {
+        self.0.starts_with('*')
+    }
+
+    /// Whether every name that `other` stands for is one that `self` stands for: Istio's `host.Name.SubsetOf`
+    /// with the sides exchanged (`pkg/config/host/name.go`). `*.a` covers `b.a` and `*.b.a`, not `a`.
+    pub fn covers(&self, other: &Self) -> bool {
+        match self.0.strip_prefix('*') {
+            None => self == other,
+            Some(suffix) => {
+                let name = other.0.strip_prefix('*').unwrap_or(&other.0);
+                if other.is_wildcard() {
+                    name.ends_with(suffix)
+                } else {
+                    name.len() > suffix.len() && name.ends_with(suffix)
+                }
+            }
+        }
+    }
+}
+
+impl Borrow<str> for Host {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Application protocol of a port, as far as Istio tells protocols apart (`pkg/config/protocol/instance.go`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// HTTP/1.
+    Http,
+    /// HTTP/2.
+    Http2,
+    /// gRPC.
+    Grpc,
+    /// gRPC-Web.
+    GrpcWeb,
+    /// An explicit HTTP proxy.
+    HttpProxy,
+    /// HTTPS, routed by SNI.
+    Https,
+    /// TLS, routed by SNI.
+    Tls,
+    /// Any bytes over TCP.
+    Tcp,
+    /// MongoDB over TCP.
+    Mongo,
+    /// Redis over TCP.
+    Redis,
+    /// MySQL over TCP.
+    Mysql,
+    /// UDP.
+    Udp,
+    /// Not said: Istio looks at the bytes.
+    Auto,
+}
+
+impl Protocol {
+    /// Whether requests name their host in plain text.
+    pub fn is_http(self) -> bool {
+        matches!(
+            self,
+            Self::Http | Self::Http2 | Self::Grpc | Self::GrpcWeb | Self::HttpProxy
+        )
+    }
+
+    /// Whether connections name their host by SNI.
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Https | Self::Tls)
+    }
+
+    /// What carries it.
+    pub fn transport(self) -> Transport {
+        if self == Self::Udp {
+            Transport::Udp
+        } else {
+            Transport::Tcp
+        }
+    }
+}
+
+/// A process group that is enforced: what its cgroup stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// The namespace whose view it has.
+    pub namespace: Namespace,
+    /// Its name in messages, unique within the namespace.
+    pub name: String,
+    /// What Sidecars and entries select it by.
+    pub labels: Labels,
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Where a socket wants to go. An IPv4-mapped address is the IPv4 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Destination {
+    /// What carries it.
+    pub transport: Transport,
+    /// The address dialled.
+    pub address: IpAddr,
+    /// The port dialled.
+    pub port: u16,
+}
+
+impl Destination {
+    /// Turns an IPv4-mapped address into the IPv4 address.
+    pub fn new(transport: Transport, address: IpAddr, port: u16) -> Self {
+        Self {
+            transport,
+            address: address.to_canonical(),
+            port,
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match self.transport {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+        };
+        write!(
+            f,
+            "{transport} {}",
+            std::net::SocketAddr::new(self.address, self.port)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn covers(pattern: &str, name: &str) -> bool {
+        Host::new(pattern).covers(&Host::new(name))
+    }
+
+    #[test]
+    fn wildcard_covers_names_of_any_depth_but_not_its_apex() {
+        assert!(covers("*.foo.com", "a.foo.com"));
+        assert!(covers("*.foo.com", "b.a.foo.com"));
+        assert!(covers("*.foo.com", "*.a.foo.com"));
+        assert!(covers("*.foo.com", "*.foo.com"));
+        assert!(!covers("*.foo.com", "foo.com"));
+        assert!(!covers("*.foo.com", "evilfoo.com"));
+        assert!(!covers("*.a.foo.com", "*.foo.com"));
+        assert!(!covers("a.foo.com", "*.foo.com"));
+        assert!(covers("*", "anything"));
+    }
+
+    #[test]
+    fn names_are_compared_without_case_and_trailing_dot() {
+        assert_eq!(Host::new("DB.Example.com."), Host::new("db.example.com"));
+    }
+
+    #[test]
+    fn empty_selector_selects_everything() {
+        assert!(selects(
+            &Labels::new(),
+            &Labels::from([("app".into(), "web".into())])
+        ));
+        assert!(!selects(
+            &Labels::from([("app".into(), "web".into())]),
+            &Labels::new()
+        ));
+    }
+}

@@ -1,0 +1,152 @@
+//! What a policy is made of.
+
+use std::{collections::BTreeSet, fmt, net::IpAddr};
+
+use enforcer_common::{Address, PortKey, RuleKey, Scope, Transport};
+use ipnet::IpNet;
+
+/// One permission: a transport and a port, to an address, a network or anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Rule {
+    /// What carries the flow.
+    pub transport: Transport,
+    /// The port that a client dials, never 0.
+    pub port: u16,
+    /// Where it may go.
+    pub to: To,
+}
+
+/// The addresses of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum To {
+    /// Any address of either family.
+    Any,
+    /// One address; never an IPv4-mapped one.
+    Address(IpAddr),
+    /// A network of more than one address, host bits zero.
+    Network(IpNet),
+}
+
+/// The rules of a scope, in their order.
+pub type Rules = BTreeSet<Rule>;
+
+impl To {
+    /// A network of one address is that address; host bits are cleared; an IPv4-mapped network of 96 bits or
+    /// more is the IPv4 network.
+    pub fn network(network: IpNet) -> Self {
+        let network = unmapped(network).trunc();
+        if network.prefix_len() == network.max_prefix_len() {
+            Self::Address(network.addr())
+        } else {
+            Self::Network(network)
+        }
+    }
+
+    /// Whether `address`, not IPv4-mapped, is among them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Address(one) => *one == address,
+            Self::Network(network) => network.contains(&address),
+        }
+    }
+}
+
+fn unmapped(network: IpNet) -> IpNet {
+    match (network.addr(), network.addr().to_canonical()) {
+        (IpAddr::V6(_), v4 @ IpAddr::V4(_)) if network.prefix_len() >= 96 => {
+            IpNet::new(v4, network.prefix_len() - 96).expect("at most 128 - 96 bits are left")
+        }
+        _ => network,
+    }
+}
+
+/// Where a rule lives in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Slot {
+    /// The map of ports.
+    Port(PortKey),
+    /// The map of addresses.
+    Exact(RuleKey),
+    /// The trie of networks, with the key's prefix length in bits.
+    Prefix(u32, RuleKey),
+}
+
+impl Rule {
+    /// Where the rule lives within `scope`.
+    pub fn slot(&self, scope: Scope) -> Slot {
+        let port = PortKey::new(scope, self.transport, self.port.to_be_bytes());
+        match self.to {
+            To::Any => Slot::Port(port),
+            To::Address(address) => Slot::Exact(RuleKey {
+                port,
+                address: address.into(),
+            }),
+            To::Network(network) => {
+                let family = if network.addr().is_ipv4() {
+                    Address::V4_PREFIX_BITS
+                } else {
+                    0
+                };
+                let bits = PortKey::BITS + family + u32::from(network.prefix_len());
+                Slot::Prefix(
+                    bits,
+                    RuleKey {
+                        port,
+                        address: network.addr().into(),
+                    },
+                )
+            }
+        }
+    }
+
+    /// The rule that lives at `slot`, with its scope; the inverse of [`Rule::slot`]. None if no rule can have
+    /// that key: somebody else wrote it.
+    pub fn from_slot(slot: &Slot) -> Option<(Scope, Self)> {
+        let (key, to) = match slot {
+            Slot::Port(port) => (port, To::Any),
+            Slot::Exact(key) => (&key.port, To::Address(key.address.into())),
+            Slot::Prefix(bits, key) => {
+                let address = IpAddr::from(key.address);
+                let family = if address.is_ipv4() {
+                    Address::V4_PREFIX_BITS
+                } else {
+                    0
+                };
+                let length = bits.checked_sub(PortKey::BITS + family)?;
+                (
+                    &key.port,
+                    To::Network(IpNet::new(address, u8::try_from(length).ok()?).ok()?),
+                )
+            }
+        };
+        let transport = match key.transport {
+            6 => Transport::Tcp,
+            17 => Transport::Udp,
+            _ => return None,
+        };
+        Some((
+            key.scope,
+            Self {
+                transport,
+                port: u16::from_be_bytes(key.port),
+                to,
+            },
+        ))
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match self.transport {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+        };
+        match self.to {
+            To::Any => write!(f, "{transport} *:{}", self.port),
+            To::Address(IpAddr::V6(address)) => write!(f, "{transport} [{address}]:{}", self.port),
+            To::Address(address) => write!(f, "{transport} {address}:{}", self.port),
+            To::Network(network) => write!(f, "{transport} {network}:{}", self.port),
+        }
+    }
+}

@@ -1,2 +1,56 @@
+//! The BPF programs: hook -> flow -> workload -> [`enforcer_common::decide`] -> return code.
+//!
+//! **Architecture Invariant:** no verdict is made here. A program reads what its hook gives, finds the calling
+//! task's workload and carries out what `decide` says. Whatever cannot be read or looked up is refused.
+
 #![no_std]
 #![no_main]
+#![expect(
+    unsafe_code,
+    reason = "kernel memory and helpers are only reached by it; each block says why it holds"
+)]
+
+mod emit;
+mod hooks;
+mod maps;
+mod workload;
+
+use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
+use enforcer_common::Hook;
+use hooks::address;
+
+/// `connect()` of an IPv4 socket.
+#[cgroup_sock_addr(connect4)]
+fn connect4(ctx: SockAddrContext) -> i32 {
+    address::verdict(&ctx, Hook::Connect4)
+}
+
+/// `connect()` of an IPv6 socket.
+#[cgroup_sock_addr(connect6)]
+fn connect6(ctx: SockAddrContext) -> i32 {
+    address::verdict(&ctx, Hook::Connect6)
+}
+
+/// A datagram with its own destination, from an IPv4 socket.
+#[cgroup_sock_addr(sendmsg4)]
+fn sendmsg4(ctx: SockAddrContext) -> i32 {
+    address::verdict(&ctx, Hook::Sendmsg4)
+}
+
+/// A datagram with its own destination, from an IPv6 socket.
+#[cgroup_sock_addr(sendmsg6)]
+fn sendmsg6(ctx: SockAddrContext) -> i32 {
+    address::verdict(&ctx, Hook::Sendmsg6)
+}
+
+/// The kernel lends its GPL-only helpers only to programs that say so.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: nothing in these programs panics; the verifier refuses an object from which this is reached.
+    unsafe { core::hint::unreachable_unchecked() }
+}

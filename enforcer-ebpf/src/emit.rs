@@ -1,0 +1,75 @@
+//! What leaves a program: events, counts and the errno.
+
+use aya_ebpf::{
+    Global,
+    helpers::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+        generated::{bpf_ktime_get_ns, bpf_set_retval},
+    },
+};
+use enforcer_common::{Address, COMM_LENGTH, Counter, Event, Hook, Outcome, PolicyId, Verdict};
+
+use crate::{maps, workload::Workload};
+
+/// Not 0 if the kernel has `bpf_set_retval` (5.18). The loader sets it, and the verifier then removes the other
+/// branch before it looks for the helper.
+#[unsafe(no_mangle)]
+static HAS_SET_RETVAL: Global<u8> = Global::new(0);
+
+/// A call that a verdict is made on.
+pub(crate) struct Call {
+    pub(crate) hook: Hook,
+    /// The socket's IP protocol number, its low byte.
+    pub(crate) protocol: u8,
+    pub(crate) address: Address,
+    /// Network byte order.
+    pub(crate) port: [u8; 2],
+    pub(crate) workload: Workload,
+}
+
+/// Counts the verdict.
+#[inline(always)]
+pub(crate) fn count(verdict: Verdict) {
+    maps::count(match verdict {
+        Verdict::Allow => Counter::Allowed,
+        Verdict::Deny => Counter::Denied,
+        Verdict::Audit => Counter::Audited,
+    });
+}
+
+/// Tells the daemon; counts what does not fit.
+#[inline(always)]
+pub(crate) fn event(call: &Call, outcome: Outcome) {
+    let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else {
+        maps::count(Counter::Lost);
+        return;
+    };
+    entry.write(Event {
+        // SAFETY: the helper has no precondition.
+        time: unsafe { bpf_ktime_get_ns() },
+        cgroup: call.workload.cgroup,
+        address: call.address,
+        comm: bpf_get_current_comm().unwrap_or([0; COMM_LENGTH]),
+        pid: (bpf_get_current_pid_tgid() >> 32) as u32,
+        uid: bpf_get_current_uid_gid() as u32,
+        policy: call.workload.policy.unwrap_or(PolicyId(0)),
+        port: call.port,
+        transport: call.protocol,
+        hook: call.hook as u8,
+        verdict: outcome.verdict as u8,
+        reason: outcome.reason as u8,
+        pad: [0; 6],
+    });
+    entry.submit(0);
+}
+
+/// Has the refused call return the configured errno; EPERM where the kernel cannot.
+#[inline(always)]
+pub(crate) fn set_errno() {
+    if HAS_SET_RETVAL.load() != 0
+        && let Some(settings) = maps::settings()
+    {
+        // SAFETY: the helper takes any number; the kernel accepts -4095..=-1 and ignores others.
+        unsafe { bpf_set_retval(-(settings.errno as i32)) };
+    }
+}

@@ -1,0 +1,3 @@
+//! One module for each kind of hook.
+
+pub(crate) mod address;

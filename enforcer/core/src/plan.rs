@@ -1,0 +1,135 @@
+//! How the kernel's maps get from what they hold to what they are to hold.
+//!
+//! ```text
+//! Applied, Desired -> pairing (which installed policy becomes which) -> phases -> [Change]
+//! ```
+//!
+//! **Architecture Invariant** (promises 1 and 6): the changes are carried out one by one, and after each of them,
+//! for every workload, what is allowed is allowed by the old or the new policy, and what both allow is allowed.
+//! `tests/plan.rs` checks every prefix of random plans.
+//!
+//! The order that keeps it:
+//!
+//! 1. rules are added to policies' own scopes;
+//! 2. policies that leave the shared scope do so, and workloads whose new policy does not share are bound;
+//! 3. rules are added to the shared scope, then taken from it;
+//! 4. policies that join the shared scope do so, and modes change;
+//! 5. the other workloads that change their policy are bound;
+//! 6. rules are taken from own scopes, and policies without workloads go;
+//! 7. workloads that are new are bound.
+//!
+//! What this order alone cannot keep, a policy of a new identifier does: see [`pairing`].
+
+mod pairing;
+mod phases;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use enforcer_common::{CgroupId, Policy, PolicyId, Scope};
+
+use crate::{
+    policy::{Desired, DesiredPolicy},
+    rule::{Rule, Rules},
+};
+
+/// What the kernel's maps hold, read back from them or left by the last plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Which policy each workload is bound to.
+    pub workloads: BTreeMap<CgroupId, PolicyId>,
+    /// The installed policies.
+    pub policies: BTreeMap<PolicyId, Policy>,
+    /// The rules of each scope; no scope is empty.
+    pub scopes: BTreeMap<Scope, Arc<Rules>>,
+}
+
+/// One change of one entry of one map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A rule is added.
+    AddRule(Scope, Rule),
+    /// A rule is taken away.
+    RemoveRule(Scope, Rule),
+    /// A policy is installed or replaced.
+    SetPolicy(PolicyId, Policy),
+    /// A policy to which no workload is bound is taken away.
+    RemovePolicy(PolicyId),
+    /// A workload is bound to an installed policy.
+    Bind(CgroupId, PolicyId),
+    /// A workload is forgotten.
+    Unbind(CgroupId),
+}
+
+/// Changes in their order, and what the maps hold after the last of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// To be carried out in this order; a failure in the middle leaves a state from which [`diff`] goes on.
+    pub changes: Vec<Change>,
+    /// What is true once all are carried out.
+    pub after: Applied,
+}
+
+/// The plan from `applied` to `desired`; empty if nothing is to be done.
+pub fn diff(applied: &Applied, desired: &Desired) -> Plan {
+    let ids = pairing::pair(applied, desired);
+    let after = settled(desired, &ids);
+    let changes = phases::order(applied, &after);
+    Plan { changes, after }
+}
+
+/// The scope of a policy's own rules.
+fn own_scope(id: PolicyId) -> Scope {
+    Scope(id.0 + Scope::SHARED.0)
+}
+
+/// The value in the kernel of a policy.
+fn value(id: PolicyId, policy: &DesiredPolicy) -> Policy {
+    Policy {
+        mode: policy.mode as u32,
+        own: own_scope(id),
+        shared: if policy.shares { Scope::SHARED } else { Scope::NONE },
+        flags: if policy.allows_udp {
+            Policy::FLAG_ALLOW_UDP
+        } else {
+            0
+        },
+    }
+}
+
+fn settled(desired: &Desired, ids: &[PolicyId]) -> Applied {
+    let mut after = Applied::default();
+    let mut put = |scope, rules: &Arc<Rules>| {
+        if !rules.is_empty() {
+            after.scopes.insert(scope, Arc::clone(rules));
+        }
+    };
+    put(Scope::SHARED, &desired.shared);
+    for (id, policy) in ids.iter().zip(&desired.policies) {
+        put(own_scope(*id), &policy.own);
+    }
+    for (id, policy) in ids.iter().zip(&desired.policies) {
+        after.policies.insert(*id, value(*id, policy));
+        after
+            .workloads
+            .extend(policy.workloads.iter().map(|workload| (*workload, *id)));
+    }
+    after
+}
+
+impl Applied {
+    /// The rules of a scope.
+    pub fn rules(&self, scope: Scope) -> &Rules {
+        static NONE: Rules = Rules::new();
+        self.scopes.get(&scope).map_or(&NONE, |rules| rules)
+    }
+
+    /// Rules of `scope` here that are not in `scope` of `other`.
+    fn missing_in<'a>(&'a self, other: &'a Self, scope: Scope) -> impl Iterator<Item = &'a Rule> {
+        let (mine, others) = (self.scopes.get(&scope), other.scopes.get(&scope));
+        let same = matches!((mine, others), (Some(a), Some(b)) if Arc::ptr_eq(a, b));
+        let rules = if same { None } else { mine };
+        rules
+            .into_iter()
+            .flat_map(move |rules| rules.difference(other.rules(scope)))
+    }
+}

@@ -1,0 +1,107 @@
+//! Which installed policy becomes which desired one.
+//!
+//! A policy is changed in place if most of its workloads stay with it. It is written anew, under an identifier
+//! that is not in use, where the phases would break their promise: if its mode changes, if some
+//! workloads come to it and others leave, if workloads come while it loses a rule (they would see the rule before
+//! it goes), or leave while it gains one or quits the shared scope.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use enforcer_common::{CgroupId, PolicyId, Scope};
+
+use super::{Applied, own_scope, value};
+use crate::policy::{Desired, DesiredPolicy};
+
+/// The identifier of each of `desired.policies`, in their order.
+pub(super) fn pair(applied: &Applied, desired: &Desired) -> Vec<PolicyId> {
+    let kept = kept(applied, desired);
+    let mut unused = unused(applied);
+    desired
+        .policies
+        .iter()
+        .enumerate()
+        .map(|(index, policy)| match kept.get(&index) {
+            Some(id) if can_change_in_place(applied, desired, policy, *id) => *id,
+            _ => unused.next().expect("there are more identifiers than policies"),
+        })
+        .collect()
+}
+
+/// By index of the desired policy, the installed one that most of its workloads are bound to. No two share one.
+fn kept(applied: &Applied, desired: &Desired) -> BTreeMap<usize, PolicyId> {
+    let mut votes = BTreeMap::<(usize, PolicyId), usize>::new();
+    for (index, policy) in desired.policies.iter().enumerate() {
+        for id in policy
+            .workloads
+            .iter()
+            .filter_map(|workload| applied.workloads.get(workload))
+        {
+            if applied
+                .policies
+                .get(id)
+                .is_some_and(|value| value.own == own_scope(*id))
+            {
+                *votes.entry((index, *id)).or_default() += 1;
+            }
+        }
+    }
+    let mut votes: Vec<_> = votes.into_iter().collect();
+    votes.sort_by_key(|(pair, count)| (std::cmp::Reverse(*count), *pair));
+    let mut kept = BTreeMap::new();
+    let mut taken = BTreeSet::new();
+    for ((index, id), _) in votes {
+        if !kept.contains_key(&index) && taken.insert(id) {
+            kept.insert(index, id);
+        }
+    }
+    kept
+}
+
+/// Identifiers that neither a policy, nor a rule left by a plan that was cut short, has.
+fn unused(applied: &Applied) -> impl Iterator<Item = PolicyId> + '_ {
+    let bound: BTreeSet<PolicyId> = applied.workloads.values().copied().collect();
+    (1..u32::MAX).map(PolicyId).filter(move |id| {
+        !applied.policies.contains_key(id)
+            && !bound.contains(id)
+            && !applied.scopes.contains_key(&own_scope(*id))
+            && !applied
+                .policies
+                .values()
+                .any(|policy| policy.own == own_scope(*id))
+    })
+}
+
+fn can_change_in_place(applied: &Applied, desired: &Desired, policy: &DesiredPolicy, id: PolicyId) -> bool {
+    let bound_to = |workload: &CgroupId| applied.workloads.get(workload);
+    let come = policy
+        .workloads
+        .iter()
+        .any(|workload| bound_to(workload).is_some_and(|bound| *bound != id));
+    let leave = applied
+        .workloads
+        .iter()
+        .any(|(workload, bound)| *bound == id && !policy.workloads.contains(workload));
+    let (old, new) = (&applied.policies[&id], value(id, policy));
+    let unchanged_own = applied
+        .scopes
+        .get(&old.own)
+        .is_some_and(|own| Arc::ptr_eq(own, &policy.own));
+    if old.mode != new.mode || old.flags != new.flags || (come && leave) {
+        return false;
+    }
+    if !(come || leave) || (unchanged_own && *old == new) {
+        return true;
+    }
+    let (shared_before, shares_after) = (old.shared != Scope::NONE, policy.shares);
+    let (own_before, in_shared) = (applied.rules(old.own), applied.rules(Scope::SHARED));
+    let in_old = |rule| own_before.contains(rule) || (shared_before && in_shared.contains(rule));
+    let in_new = |rule| policy.own.contains(rule) || (shares_after && desired.shared.contains(rule));
+    let loses = !own_before.iter().all(in_new);
+    // What the shared scope itself gains is seen only after those who leave for a policy without it have left.
+    let gains = !policy.own.iter().all(in_old) || (shares_after && !shared_before);
+    let quits = shared_before && !shares_after;
+    !(come && loses || leave && (gains || quits))
+}

@@ -1,0 +1,198 @@
+//! The changes in their order; the phases are numbered in [`super`].
+
+use std::collections::BTreeSet;
+
+use enforcer_common::{CgroupId, Policy, PolicyId, Scope};
+
+use super::{Applied, Change};
+use crate::rule::Rule;
+
+pub(super) fn order(applied: &Applied, after: &Applied) -> Vec<Change> {
+    let mut phases = Phases {
+        applied,
+        after,
+        changes: Vec::new(),
+    };
+    let bridges = phases.bridges();
+    phases.add_own(&bridges);
+    phases.leave_shared();
+    phases.bind_first();
+    phases.change_shared();
+    phases.set_policies();
+    phases.bind_moved();
+    phases.take_own(&bridges);
+    phases.bind_new();
+    phases.changes
+}
+
+struct Phases<'a> {
+    applied: &'a Applied,
+    after: &'a Applied,
+    changes: Vec<Change>,
+}
+
+impl Phases<'_> {
+    /// Rules that are about to leave the shared scope, for the own scope of each policy from which a workload
+    /// moves to another that shares: it is bound only after they have left, and may still be allowed them.
+    fn bridges(&self) -> BTreeSet<(Scope, Rule)> {
+        let gone: Vec<_> = self
+            .applied
+            .missing_in(self.after, Scope::SHARED)
+            .copied()
+            .collect();
+        if gone.is_empty() {
+            return BTreeSet::new();
+        }
+        let shares = |policy: &&Policy| policy.shared == Scope::SHARED;
+        let scopes: BTreeSet<_> = self
+            .moved()
+            .filter(|(_, _, to)| self.after.policies.get(to).is_some_and(|policy| shares(&policy)))
+            .filter_map(|(_, from, _)| self.applied.policies.get(&from).filter(shares))
+            .map(|policy| policy.own)
+            .collect();
+        scopes
+            .into_iter()
+            .flat_map(|scope| gone.iter().map(move |rule| (scope, *rule)))
+            .collect()
+    }
+
+    /// Workloads that are bound to one policy before and to another after: workload, before, after.
+    fn moved(&self) -> impl Iterator<Item = (CgroupId, PolicyId, PolicyId)> {
+        self.after.workloads.iter().filter_map(|(workload, to)| {
+            let from = self.applied.workloads.get(workload)?;
+            (from != to).then_some((*workload, *from, *to))
+        })
+    }
+
+    /// Phase 1. What a policy loses with the shared scope and keeps on its own is among it.
+    fn add_own(&mut self, bridges: &BTreeSet<(Scope, Rule)>) {
+        for scope in self.after.scopes.keys().filter(|scope| **scope != Scope::SHARED) {
+            let rules = self.after.missing_in(self.applied, *scope);
+            self.changes
+                .extend(rules.map(|rule| Change::AddRule(*scope, *rule)));
+        }
+        for (scope, rule) in bridges {
+            if !self.applied.rules(*scope).contains(rule) && !self.after.rules(*scope).contains(rule) {
+                self.changes.push(Change::AddRule(*scope, *rule));
+            }
+        }
+        // A policy that no workload is bound to yet does nothing, so that it can be whole from the start.
+        for (id, policy) in &self.after.policies {
+            if !self.applied.policies.contains_key(id) {
+                let early = Policy {
+                    shared: Scope::NONE,
+                    ..*policy
+                };
+                self.changes.push(Change::SetPolicy(*id, early));
+            }
+        }
+    }
+
+    /// Phase 2.
+    fn leave_shared(&mut self) {
+        for (id, old) in &self.applied.policies {
+            if let Some(new) = self.after.policies.get(id)
+                && old.shared != Scope::NONE
+                && new.shared == Scope::NONE
+            {
+                self.changes.push(Change::SetPolicy(
+                    *id,
+                    Policy {
+                        shared: Scope::NONE,
+                        ..*old
+                    },
+                ));
+            }
+        }
+    }
+
+    /// Phase 2. Whoever shares nothing afterwards must not see what the shared scope gains.
+    fn bind_first(&mut self) {
+        for workload in self.applied.workloads.keys() {
+            if !self.after.workloads.contains_key(workload) {
+                self.changes.push(Change::Unbind(*workload));
+            }
+        }
+        self.bind(|policy| policy.shared == Scope::NONE);
+    }
+
+    /// Phase 3.
+    fn change_shared(&mut self) {
+        let (applied, after) = (self.applied, self.after);
+        let more = after
+            .missing_in(applied, Scope::SHARED)
+            .map(|rule| Change::AddRule(Scope::SHARED, *rule));
+        self.changes.extend(more);
+        let less = applied
+            .missing_in(after, Scope::SHARED)
+            .map(|rule| Change::RemoveRule(Scope::SHARED, *rule));
+        self.changes.extend(less);
+    }
+
+    /// Phase 4.
+    fn set_policies(&mut self) {
+        for (id, new) in &self.after.policies {
+            let now = match self.applied.policies.get(id) {
+                None => Policy {
+                    shared: Scope::NONE,
+                    ..*new
+                },
+                Some(old) if new.shared == Scope::NONE => Policy {
+                    shared: Scope::NONE,
+                    ..*old
+                },
+                Some(old) => *old,
+            };
+            if now != *new {
+                self.changes.push(Change::SetPolicy(*id, *new));
+            }
+        }
+    }
+
+    /// Phase 5.
+    fn bind_moved(&mut self) {
+        self.bind(|policy| policy.shared != Scope::NONE);
+    }
+
+    fn bind(&mut self, now: impl Fn(&Policy) -> bool) {
+        let binds: Vec<_> = self
+            .moved()
+            .filter(|(_, _, to)| now(&self.after.policies[to]))
+            .map(|(workload, _, to)| Change::Bind(workload, to))
+            .collect();
+        self.changes.extend(binds);
+    }
+
+    /// Phase 6.
+    fn take_own(&mut self, bridges: &BTreeSet<(Scope, Rule)>) {
+        for id in self.applied.policies.keys() {
+            if !self.after.policies.contains_key(id) {
+                self.changes.push(Change::RemovePolicy(*id));
+            }
+        }
+        for scope in self
+            .applied
+            .scopes
+            .keys()
+            .filter(|scope| **scope != Scope::SHARED)
+        {
+            let rules = self.applied.missing_in(self.after, *scope);
+            self.changes
+                .extend(rules.map(|rule| Change::RemoveRule(*scope, *rule)));
+        }
+        for (scope, rule) in bridges {
+            if !self.applied.rules(*scope).contains(rule) && !self.after.rules(*scope).contains(rule) {
+                self.changes.push(Change::RemoveRule(*scope, *rule));
+            }
+        }
+    }
+
+    /// Phase 7. Until now they were unknown; they see no rule that is about to go.
+    fn bind_new(&mut self) {
+        for (workload, id) in &self.after.workloads {
+            if !self.applied.workloads.contains_key(workload) {
+                self.changes.push(Change::Bind(*workload, *id));
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Every prefix of every plan keeps promises 1 and 6: nothing that neither end allows, all that both allow.
+
+use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
+
+use enforcer_common::{
+    CgroupId, Flow, Mode, Policy, PolicyId, PortKey, RuleKey, Rules as Lookup, Scope, Transport, Verdict,
+    decide,
+};
+use enforcer_core::{
+    plan::{Applied, Change, Plan, diff},
+    policy::{Desired, DesiredPolicy},
+    rule::{Rule, Rules, Slot, To},
+};
+use proptest::{prelude::*, test_runner::FileFailurePersistence};
+
+/// The maps of the kernel, changed one entry at a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Maps(Applied);
+
+impl Maps {
+    fn carry_out(&mut self, change: &Change) {
+        let Applied {
+            workloads,
+            policies,
+            scopes,
+        } = &mut self.0;
+        match *change {
+            Change::AddRule(scope, rule) => {
+                assert!(
+                    Arc::make_mut(scopes.entry(scope).or_default()).insert(rule),
+                    "added twice: {change:?}"
+                );
+            }
+            Change::RemoveRule(scope, rule) => {
+                let rules = Arc::make_mut(
+                    scopes
+                        .get_mut(&scope)
+                        .expect("a rule is only taken from where it is"),
+                );
+                assert!(rules.remove(&rule), "taken away twice: {change:?}");
+                if rules.is_empty() {
+                    scopes.remove(&scope);
+                }
+            }
+            Change::SetPolicy(id, policy) => {
+                policies.insert(id, policy);
+            }
+            Change::RemovePolicy(id) => {
+                assert!(
+                    !workloads.values().any(|bound| *bound == id),
+                    "a workload is left without policy: {change:?}"
+                );
+                assert!(policies.remove(&id).is_some());
+            }
+            Change::Bind(workload, id) => {
+                assert!(
+                    policies.contains_key(&id),
+                    "bound to a policy that is not there: {change:?}"
+                );
+                workloads.insert(workload, id);
+            }
+            Change::Unbind(workload) => {
+                assert!(workloads.remove(&workload).is_some());
+            }
+        }
+    }
+
+    /// None if the workload is unknown.
+    fn allows(&self, workload: CgroupId, rule: &Rule) -> Option<bool> {
+        let policy = &self.0.policies[self.0.workloads.get(&workload)?];
+        let To::Address(address) = rule.to else {
+            panic!("the universe is of addresses")
+        };
+        let port = rule.port.to_be_bytes();
+        let flow = Flow {
+            transport: rule.transport,
+            port,
+            address: address.into(),
+        };
+        Some(decide(policy, &flow, self).verdict != Verdict::Deny)
+    }
+}
+
+impl Lookup for Maps {
+    fn exact(&self, key: &RuleKey) -> bool {
+        let (scope, rule) = Rule::from_slot(&Slot::Exact(*key)).expect("made by the test");
+        self.0.rules(scope).contains(&rule)
+    }
+    fn prefix(&self, _: &RuleKey) -> bool {
+        false
+    }
+    fn port(&self, _: &PortKey) -> bool {
+        false
+    }
+}
+
+fn universe() -> impl Iterator<Item = Rule> {
+    (0..5).map(|n| Rule {
+        transport: if n == 4 { Transport::Udp } else { Transport::Tcp },
+        port: 80,
+        to: To::Address(Ipv4Addr::new(192, 0, 2, n).into()),
+    })
+}
+
+fn rules() -> impl Strategy<Value = Rules> {
+    any::<[bool; 5]>().prop_map(|mask| {
+        universe()
+            .zip(mask)
+            .filter(|(_, on)| *on)
+            .map(|(rule, _)| rule)
+            .collect()
+    })
+}
+
+fn desired() -> impl Strategy<Value = Desired> {
+    let mode = prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Audit), 1 => Just(Mode::Off)];
+    let policy = (mode, prop::bool::weighted(0.1), any::<bool>(), rules());
+    let who = prop::collection::vec(prop::option::weighted(0.85, 0..4_usize), 5);
+    (rules(), prop::collection::vec(policy, 4), who).prop_map(|(shared, policies, who)| {
+        let shared = Arc::new(shared);
+        let policies =
+            policies
+                .into_iter()
+                .enumerate()
+                .filter_map(|(index, (mode, allows_udp, shares, own))| {
+                    let workloads: BTreeSet<_> = (1_u64..)
+                        .zip(&who)
+                        .filter(|(_, policy)| **policy == Some(index))
+                        .map(|(workload, _)| CgroupId(workload))
+                        .collect();
+                    let own = if shares {
+                        own.difference(&shared).copied().collect()
+                    } else {
+                        own
+                    };
+                    let policy = DesiredPolicy {
+                        mode,
+                        allows_udp,
+                        shares,
+                        own: Arc::new(own),
+                        workloads,
+                    };
+                    (!policy.workloads.is_empty()).then_some(policy)
+                });
+        Desired {
+            policies: policies.collect(),
+            shared,
+        }
+    })
+}
+
+fn check_prefixes(from: &Maps, plan: &Plan) {
+    let mut to = from.clone();
+    plan.changes.iter().for_each(|change| to.carry_out(change));
+    assert_eq!(to.0, plan.after, "the plan leads where it says");
+    let mut now = from.clone();
+    for (step, change) in plan.changes.iter().enumerate() {
+        now.carry_out(change);
+        for workload in (1..=5).map(CgroupId) {
+            for rule in universe() {
+                let (old, new) = (from.allows(workload, &rule), to.allows(workload, &rule));
+                let Some(is) = now.allows(workload, &rule) else {
+                    assert!(
+                        old.is_none() || new.is_none(),
+                        "{workload:?} is unknown at step {step}"
+                    );
+                    continue;
+                };
+                let context =
+                    || format!("{workload:?} {rule} at step {step} {change:?} of {plan:#?} from {from:#?}");
+                assert!(
+                    !is || old == Some(true) || new == Some(true),
+                    "looser than both ends: {}",
+                    context()
+                );
+                assert!(
+                    is || old != Some(true) || new != Some(true),
+                    "tighter than both ends: {}",
+                    context()
+                );
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 20_000,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/regressions/plan.txt"))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn no_prefix_is_looser_or_tighter_than_both_ends(states in prop::collection::vec(desired(), 2..5)) {
+        let mut maps = Maps::default();
+        for desired in &states {
+            let plan = diff(&maps.0, desired);
+            check_prefixes(&maps, &plan);
+            maps = Maps(plan.after);
+            let again = diff(&maps.0, desired);
+            prop_assert_eq!(again.changes, vec![], "a plan carried out leaves nothing to do");
+        }
+    }
+
+    #[test]
+    fn plan_that_was_cut_short_is_taken_up(first in desired(), second in desired(), third in desired(), cut in 0.0..1.0_f64) {
+        let mut maps = Maps(diff(&Applied::default(), &first).after);
+        let plan = diff(&maps.0, &second);
+        let steps = (plan.changes.len() as f64 * cut) as usize;
+        plan.changes[..steps].iter().for_each(|change| maps.carry_out(change));
+        let plan = diff(&maps.0, &third);
+        check_prefixes(&maps, &plan);
+    }
+}
+
+#[test]
+fn one_changed_rule_is_one_change() {
+    let policy = |own: Vec<Rule>| DesiredPolicy {
+        mode: Mode::Enforce,
+        allows_udp: false,
+        shares: true,
+        own: Arc::new(own.into_iter().collect()),
+        workloads: [CgroupId(7)].into(),
+    };
+    let rule: Vec<_> = universe().collect();
+    let shared: Arc<Rules> = Arc::new([rule[0]].into());
+    let before = Desired {
+        shared: Arc::clone(&shared),
+        policies: vec![policy(vec![rule[1]])],
+    };
+    let after = Desired {
+        shared,
+        policies: vec![policy(vec![rule[1], rule[2]])],
+    };
+    let applied = diff(&Applied::default(), &before).after;
+    assert_eq!(
+        diff(&applied, &after).changes,
+        [Change::AddRule(Scope(2), rule[2])]
+    );
+    assert_eq!(diff(&applied, &before).changes, []);
+    let id = PolicyId(1);
+    let value = Policy {
+        mode: Mode::Enforce as u32,
+        own: Scope(2),
+        shared: Scope::SHARED,
+        flags: 0,
+    };
+    assert_eq!(applied.policies, [(id, value)].into());
+}

@@ -1,1 +1,15 @@
-//! Finds the toolchain for the BPF programs and builds them.
+//! Finds a toolchain for the BPF programs and builds them.
+//!
+//! `Toolchain::detect -> build -> the object's path`
+//!
+//! Used by the daemon's build script and by `cargo xtask setup`, so that both mean the same by "there is a
+//! toolchain". **Architecture Invariant:** this crate installs nothing and reaches for nothing outside the machine
+//! but what the workspace's `Cargo.lock` names.
+
+mod compile;
+mod linker;
+mod toolchain;
+
+pub use compile::{TARGET, build};
+pub use linker::{LINKER, toolchain_root};
+pub use toolchain::{Compiler, Missing, OBJECT_VARIABLE, Toolchain};

@@ -85,12 +85,12 @@ impl Outcome {
 /// `tcp_v6_connect`).
 #[inline(always)]
 pub const fn is_loopback(address: &Address) -> bool {
-    match address.0 {
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, ..] => true,
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0] => true,
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 | 1] => true,
-        _ => false,
-    }
+    matches!(
+        address.0,
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, ..]
+            | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0]
+            | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 | 1]
+    )
 }
 
 /// The verdict on `flow` for a workload under `policy`.

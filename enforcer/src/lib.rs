@@ -1,1 +1,5 @@
-//! The daemon and its command line.
+//! The daemon and its command line: everything with an effect.
+//!
+//! `config, sources, names -> daemon (registry, plan) -> datapath`, `datapath -> events -> report`.
+
+pub mod datapath;

@@ -53,6 +53,39 @@ pub struct Event {
 
 const _: () = assert!(size_of::<Event>() == 72 && size_of::<Policy>() == 16);
 
+impl Event {
+    /// Bytes of an event in the ring buffer.
+    pub const SIZE: usize = size_of::<Self>();
+
+    /// Reads what the kernel wrote; None if it is too short.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (time, bytes) = bytes.split_first_chunk()?;
+        let (cgroup, bytes) = bytes.split_first_chunk()?;
+        let (address, bytes) = bytes.split_first_chunk()?;
+        let (comm, bytes) = bytes.split_first_chunk()?;
+        let (pid, bytes) = bytes.split_first_chunk()?;
+        let (uid, bytes) = bytes.split_first_chunk()?;
+        let (policy, bytes) = bytes.split_first_chunk()?;
+        let (port, bytes) = bytes.split_first_chunk()?;
+        let ([transport, hook, verdict, reason, ..], _) = bytes.split_first_chunk::<10>()?;
+        Some(Self {
+            time: u64::from_ne_bytes(*time),
+            cgroup: CgroupId(u64::from_ne_bytes(*cgroup)),
+            address: Address(*address),
+            comm: *comm,
+            pid: u32::from_ne_bytes(*pid),
+            uid: u32::from_ne_bytes(*uid),
+            policy: PolicyId(u32::from_ne_bytes(*policy)),
+            port: *port,
+            transport: *transport,
+            hook: *hook,
+            verdict: *verdict,
+            reason: *reason,
+            pad: [0; 6],
+        })
+    }
+}
+
 /// Index into the per-CPU counters.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

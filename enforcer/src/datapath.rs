@@ -1,0 +1,180 @@
+//! The kernel's side: programs, maps, links and pins.
+//!
+//! ```text
+//! object (load) -> maps (carry out changes, read back)
+//!              `-> roots (attach, lock) -> pins (bpffs)
+//! ring buffer -> events
+//! ```
+//!
+//! **Architecture Invariant:** the only home of aya and of `unsafe` in this crate. Nothing here decides what is
+//! allowed; it carries out the changes of a plan one by one and in order.
+
+mod capability;
+mod cgroup;
+mod events;
+mod maps;
+mod object;
+mod pins;
+mod roots;
+mod sys;
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context as _, Result};
+use enforcer_common::{Counter, Settings};
+use enforcer_core::plan::{Applied, Change};
+
+pub use capability::{missing_capabilities, raise_memlock};
+pub use cgroup::{Cgroup, CgroupMount};
+pub use events::Events;
+pub use object::Features;
+pub use pins::{Pins, Removed};
+
+use maps::Maps;
+use object::Object;
+use roots::Roots;
+
+/// How the programs are loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// How many entries fit each map.
+    pub capacities: Capacities,
+    /// The programs write a line for each verdict to their own log.
+    pub debug: bool,
+}
+
+/// How many entries fit each map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacities {
+    /// Workloads.
+    pub workloads: u32,
+    /// Policies.
+    pub policies: u32,
+    /// Rules with one address.
+    pub exact: u32,
+    /// Rules with a network.
+    pub prefixes: u32,
+    /// Rules with any address.
+    pub ports: u32,
+}
+
+impl Default for Capacities {
+    fn default() -> Self {
+        use enforcer_common::maps as default;
+        Self {
+            workloads: default::WORKLOADS_CAPACITY,
+            policies: default::POLICIES_CAPACITY,
+            exact: default::EXACT_CAPACITY,
+            prefixes: default::PREFIXES_CAPACITY,
+            ports: default::PORTS_CAPACITY,
+        }
+    }
+}
+
+/// The loaded programs with their maps, and where they are attached.
+pub struct Datapath {
+    maps: Maps,
+    roots: Roots,
+    features: Features,
+    settings: Settings,
+}
+
+impl Datapath {
+    /// Loads the programs. With `pins` the maps of an earlier start are taken up and outlive this process;
+    /// without, everything goes with it. Nothing is attached yet.
+    ///
+    /// # Errors
+    /// If the kernel refuses a map or a program; the text says what is missing.
+    pub fn load(pins: Option<Pins>, options: Options, settings: Settings) -> Result<(Self, Events)> {
+        let Object {
+            programs,
+            maps,
+            events,
+            features,
+        } = Object::load(pins.as_ref(), options)?;
+        let mut datapath = Self {
+            maps,
+            roots: Roots::new(programs, pins),
+            features,
+            settings,
+        };
+        datapath.maps.set_settings(&settings)?;
+        Ok((datapath, events))
+    }
+
+    /// What the maps hold.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn read_back(&self) -> Result<Applied> {
+        self.maps.read_back()
+    }
+
+    /// Carries out the changes in their order, up to the first that fails.
+    ///
+    /// # Errors
+    /// Names the change that failed. What the maps hold then is for [`Self::read_back`] to say.
+    pub fn carry_out(&mut self, changes: &[Change]) -> Result<()> {
+        changes.iter().try_for_each(|change| {
+            self.maps
+                .carry_out(change)
+                .with_context(|| format!("carrying out {change:?}"))
+        })
+    }
+
+    /// Makes workloads be looked for at these depths below the cgroup root as well, and at no others once
+    /// `exactly` is set: it must not be while a bound workload lies at another depth.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn set_depths(&mut self, depths: std::ops::RangeInclusive<u32>) -> Result<()> {
+        let settings = Settings {
+            depth_min: *depths.start(),
+            depth_max: *depths.end(),
+            ..self.settings
+        };
+        if settings != self.settings {
+            self.maps.set_settings(&settings)?;
+            self.settings = settings;
+        }
+        Ok(())
+    }
+
+    /// Attaches the programs at `root`, or puts these programs in the place of an earlier start's, and keeps
+    /// other enforcers from it.
+    ///
+    /// # Errors
+    /// If another enforcer has it, or the kernel refuses.
+    pub fn attach(&mut self, root: &Cgroup) -> Result<()> {
+        self.roots.attach(root)
+    }
+
+    /// Takes the programs away from a root that is gone or is no longer one.
+    ///
+    /// # Errors
+    /// If a pin cannot be removed.
+    pub fn detach(&mut self, root: &Path) -> Result<()> {
+        self.roots.detach(root)
+    }
+
+    /// Takes away what an earlier start left and this one does not have: links at other cgroups, other layouts.
+    ///
+    /// # Errors
+    /// If a pin cannot be removed.
+    pub fn remove_leftovers(&self) -> Result<()> {
+        self.roots.remove_leftovers()
+    }
+
+    /// What the programs counted, over all CPUs.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn counters(&self) -> Result<BTreeMap<Counter, u64>> {
+        self.maps.counters()
+    }
+
+    /// What this kernel has.
+    pub fn features(&self) -> Features {
+        self.features
+    }
+}

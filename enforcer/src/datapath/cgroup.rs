@@ -1,0 +1,149 @@
+//! Cgroups of version 2, by path, identifier and depth.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use enforcer_common::CgroupId;
+
+/// Where cgroup v2 is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupMount {
+    path: PathBuf,
+    hybrid: bool,
+}
+
+/// A cgroup that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Below the mount, beginning with `/`.
+    pub path: PathBuf,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Tells it from another that had the same path.
+    pub id: CgroupId,
+    /// How many cgroups lie above it.
+    pub depth: u32,
+}
+
+impl CgroupMount {
+    /// Finds the mount, pure or hybrid.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn find() -> Result<Self> {
+        let mounts = fs::read_to_string("/proc/self/mounts").context("reading the mounts")?;
+        Self::among(&mounts)
+            .context("no cgroup v2 is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified` adds one")
+    }
+
+    /// At a folder that the configuration names.
+    ///
+    /// # Errors
+    /// If it is not a cgroup v2 mount.
+    pub fn at(path: &Path) -> Result<Self> {
+        if !path.join("cgroup.procs").is_file() || !path.join("cgroup.controllers").is_file() {
+            bail!("{} is not a cgroup v2 mount", path.display());
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            hybrid: false,
+        })
+    }
+
+    fn among(mounts: &str) -> Option<Self> {
+        let fields = || mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let path = fields()
+            .find(|fields| fields.get(2) == Some(&"cgroup2"))
+            .map(|fields| fields[1].replace("\\040", " "))?;
+        let hybrid = fields().any(|fields| fields.get(2) == Some(&"cgroup"));
+        Some(Self {
+            path: path.into(),
+            hybrid,
+        })
+    }
+
+    /// The folder it is mounted at.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether cgroup v1 hierarchies are mounted beside it.
+    pub fn is_hybrid(&self) -> bool {
+        self.hybrid
+    }
+
+    /// The folder of a cgroup, there or not.
+    pub fn folder(&self, path: &Path) -> PathBuf {
+        self.path.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// The cgroup at `path`, if it is there.
+    ///
+    /// # Errors
+    /// If its folder cannot be looked at.
+    pub fn cgroup(&self, path: &Path) -> io::Result<Option<Cgroup>> {
+        let folder = self.folder(path);
+        let id = match fs::metadata(&folder) {
+            Ok(metadata) if metadata.is_dir() => CgroupId(metadata.ino()),
+            Ok(_) => return Ok(None),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let depth = path
+            .components()
+            .filter(|part| matches!(part, std::path::Component::Normal(_)))
+            .count();
+        let depth = u32::try_from(depth).expect("a path is shorter than 4 GiB");
+        Ok(Some(Cgroup {
+            path: path.to_owned(),
+            folder,
+            id,
+            depth,
+        }))
+    }
+}
+
+impl Cgroup {
+    /// Opens its folder.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn open(&self) -> Result<File> {
+        File::open(&self.folder).with_context(|| format!("opening the cgroup {}", self.folder.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_is_found_pure_and_hybrid() {
+        let pure = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n";
+        let found = CgroupMount::among(pure).unwrap();
+        assert_eq!(
+            (found.path(), found.is_hybrid()),
+            (Path::new("/sys/fs/cgroup"), false)
+        );
+        let hybrid = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/pids cgroup rw,pids 0 0\n\
+                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        let found = CgroupMount::among(hybrid).unwrap();
+        assert_eq!(
+            (found.path(), found.is_hybrid()),
+            (Path::new("/sys/fs/cgroup/unified"), true)
+        );
+        assert_eq!(CgroupMount::among("proc /proc proc rw 0 0\n"), None);
+    }
+}

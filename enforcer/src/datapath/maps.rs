@@ -1,0 +1,135 @@
+//! The maps: changes carried out, contents read back.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{
+        Array, HashMap, MapData, MapError, PerCpuArray,
+        lpm_trie::{Key, LpmTrie},
+    },
+};
+use enforcer_common::{CgroupId, Counter, Policy, PolicyId, PortKey, RuleKey, Scope, Settings, maps as name};
+use enforcer_core::{
+    plan::{Applied, Change},
+    rule::{Rule, Rules, Slot},
+};
+
+pub(super) struct Maps {
+    workloads: HashMap<MapData, CgroupId, PolicyId>,
+    policies: HashMap<MapData, PolicyId, Policy>,
+    exact: HashMap<MapData, RuleKey, u32>,
+    prefixes: LpmTrie<MapData, RuleKey, u32>,
+    ports: HashMap<MapData, PortKey, u32>,
+    settings: Array<MapData, Settings>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+/// The maps of rules are sets; their values say nothing.
+const PRESENT: u32 = 1;
+
+impl Maps {
+    pub(super) fn take(object: &mut Ebpf) -> Result<Self> {
+        Ok(Self {
+            workloads: take(object, name::WORKLOADS)?,
+            policies: take(object, name::POLICIES)?,
+            exact: take(object, name::EXACT)?,
+            prefixes: take(object, name::PREFIXES)?,
+            ports: take(object, name::PORTS)?,
+            settings: take(object, name::SETTINGS)?,
+            counters: take(object, name::COUNTERS)?,
+        })
+    }
+
+    pub(super) fn set_settings(&mut self, settings: &Settings) -> Result<()> {
+        self.settings.set(0, settings, 0).context("writing the settings")
+    }
+
+    pub(super) fn carry_out(&mut self, change: &Change) -> Result<(), MapError> {
+        match *change {
+            Change::AddRule(scope, rule) => match rule.slot(scope) {
+                Slot::Port(key) => self.ports.insert(key, PRESENT, 0),
+                Slot::Exact(key) => self.exact.insert(key, PRESENT, 0),
+                Slot::Prefix(bits, key) => self.prefixes.insert(&Key::new(bits, key), PRESENT, 0),
+            },
+            Change::RemoveRule(scope, rule) => gone(match rule.slot(scope) {
+                Slot::Port(key) => self.ports.remove(&key),
+                Slot::Exact(key) => self.exact.remove(&key),
+                Slot::Prefix(bits, key) => self.prefixes.remove(&Key::new(bits, key)),
+            }),
+            Change::SetPolicy(id, policy) => self.policies.insert(id, policy, 0),
+            Change::RemovePolicy(id) => gone(self.policies.remove(&id)),
+            Change::Bind(workload, id) => self.workloads.insert(workload, id, 0),
+            Change::Unbind(workload) => gone(self.workloads.remove(&workload)),
+        }
+    }
+
+    pub(super) fn read_back(&self) -> Result<Applied> {
+        let mut scopes = BTreeMap::<Scope, Rules>::new();
+        let mut keep = |slot: Slot| match Rule::from_slot(&slot) {
+            Some((scope, rule)) => {
+                scopes.entry(scope).or_default().insert(rule);
+            }
+            None => tracing::warn!("the maps hold an entry that is no rule: {slot:?}"),
+        };
+        for key in self.ports.keys() {
+            keep(Slot::Port(key.context("reading the map PORTS")?));
+        }
+        for key in self.exact.keys() {
+            keep(Slot::Exact(key.context("reading the map EXACT")?));
+        }
+        for key in self.prefixes.keys() {
+            let key = key.context("reading the map PREFIXES")?;
+            keep(Slot::Prefix(key.prefix_len(), key.data()));
+        }
+        let workloads = self
+            .workloads
+            .iter()
+            .collect::<Result<_, _>>()
+            .context("reading the map WORKLOADS")?;
+        let policies = self
+            .policies
+            .iter()
+            .collect::<Result<_, _>>()
+            .context("reading the map POLICIES")?;
+        let scopes = scopes
+            .into_iter()
+            .map(|(scope, rules)| (scope, Arc::new(rules)))
+            .collect();
+        Ok(Applied {
+            workloads,
+            policies,
+            scopes,
+        })
+    }
+
+    pub(super) fn counters(&self) -> Result<BTreeMap<Counter, u64>> {
+        [Counter::Allowed, Counter::Denied, Counter::Audited, Counter::Lost]
+            .into_iter()
+            .map(|counter| {
+                let values = self
+                    .counters
+                    .get(&(counter as u32), 0)
+                    .context("reading the counters")?;
+                Ok((counter, values.iter().sum()))
+            })
+            .collect()
+    }
+}
+
+fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> Result<M> {
+    let map = object
+        .take_map(name)
+        .with_context(|| format!("the object has no map {name}"))?;
+    M::try_from(map).with_context(|| format!("the map {name} has another layout"))
+}
+
+/// What is to be taken away may be gone already: a cgroup's entry, say, after a plan that was cut short.
+fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,164 @@
+//! Loads the embedded object.
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::{
+    Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
+    maps::RingBuf,
+    programs::{CgroupSockAddr, ProgramError, ProgramType},
+    sys::{BpfHelper, is_helper_supported, is_program_supported},
+};
+use aya_log::EbpfLogger;
+use enforcer_common::maps as name;
+
+use super::{Events, Options, Pins, maps::Maps};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF"));
+
+/// The programs, each of the hook of the same name.
+pub(super) const PROGRAMS: [&str; 4] = ["connect4", "connect6", "sendmsg4", "sendmsg6"];
+
+/// Every map that is kept in bpffs. The rest (constants, the programs' own log) belongs to one load.
+const MAPS: [&str; 8] = [
+    name::WORKLOADS,
+    name::POLICIES,
+    name::EXACT,
+    name::PREFIXES,
+    name::PORTS,
+    name::SETTINGS,
+    name::COUNTERS,
+    name::EVENTS,
+];
+
+/// What the running kernel has beyond the floor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// A refused call can return another errno than EPERM (5.18).
+    pub set_retval: bool,
+}
+
+/// The object in the kernel.
+pub(super) struct Object {
+    pub(super) programs: Ebpf,
+    pub(super) maps: Maps,
+    pub(super) events: Events,
+    pub(super) features: Features,
+}
+
+impl Object {
+    pub(super) fn load(pins: Option<&Pins>, options: Options) -> Result<Self> {
+        let features = Features::probe()?;
+        // A log is asked for only once a program was refused: too small a buffer for it fails on 5.10.
+        let programs = match load(pins, options, features, VerifierLogLevel::DISABLE) {
+            Err(Refusal::Program(_)) => load(pins, options, features, VerifierLogLevel::default()),
+            loaded => loaded,
+        };
+        let mut programs = programs.map_err(Refusal::into_error)?;
+        let events = programs
+            .take_map(name::EVENTS)
+            .context("the object has no map EVENTS")?;
+        let ring = RingBuf::try_from(events).context("opening the map EVENTS")?;
+        let log = EbpfLogger::init(&mut programs).context("opening the programs' log")?;
+        let maps = Maps::take(&mut programs)?;
+        Ok(Self {
+            programs,
+            maps,
+            events: Events::new(ring, log),
+            features,
+        })
+    }
+}
+
+impl Features {
+    fn probe() -> Result<Self> {
+        let supported = is_program_supported(ProgramType::CgroupSockAddr).context(
+            "asking the kernel for programs at connect: it may be locked down, or bpf(2) not permitted",
+        )?;
+        if !supported {
+            return Err(anyhow!(
+                "this kernel has no cgroup BPF (CONFIG_CGROUP_BPF); 5.10 or newer is needed"
+            ));
+        }
+        let set_retval = is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval)
+            .context("asking the kernel for bpf_set_retval")?;
+        Ok(Self { set_retval })
+    }
+}
+
+/// What the kernel refused.
+enum Refusal {
+    Object(EbpfError),
+    Program(anyhow::Error),
+}
+
+impl Refusal {
+    fn into_error(self) -> anyhow::Error {
+        match self {
+            Self::Object(error) => anyhow!(error).context("creating the maps"),
+            Self::Program(error) => error,
+        }
+    }
+}
+
+fn load(
+    pins: Option<&Pins>,
+    options: Options,
+    features: Features,
+    log: VerifierLogLevel,
+) -> Result<Ebpf, Refusal> {
+    let Options { capacities, debug } = options;
+    let set_retval = u8::from(features.set_retval);
+    // The number of aya-log's level `Debug`; 0 is below every level, so that the verifier drops the log's code.
+    let program_log = if debug { 4_u8 } else { 0 };
+    let mut loader = EbpfLoader::new();
+    loader
+        .verifier_log_level(log)
+        .override_global("HAS_SET_RETVAL", &set_retval, true)
+        .override_global("AYA_LOG_LEVEL", &program_log, true)
+        .map_max_entries(name::WORKLOADS, capacities.workloads)
+        .map_max_entries(name::POLICIES, capacities.policies)
+        .map_max_entries(name::EXACT, capacities.exact)
+        .map_max_entries(name::PREFIXES, capacities.prefixes)
+        .map_max_entries(name::PORTS, capacities.ports);
+    if let Some(pins) = pins {
+        for map in MAPS {
+            loader.map_pin_path(map, pins.map(map));
+        }
+    }
+    let mut object = loader.load(OBJECT).map_err(Refusal::Object)?;
+    for name in PROGRAMS {
+        program(&mut object, name)
+            .and_then(|program| program.load().map_err(|error| refused(name, error)))
+            .map_err(Refusal::Program)?;
+    }
+    Ok(object)
+}
+
+/// One of [`PROGRAMS`].
+pub(super) fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut CgroupSockAddr> {
+    let program = object
+        .program_mut(name)
+        .with_context(|| format!("the object has no program {name}"))?;
+    program
+        .try_into()
+        .with_context(|| format!("the program {name} is of another type"))
+}
+
+/// The verifier's last words in place of its whole log.
+fn refused(name: &str, error: ProgramError) -> anyhow::Error {
+    const LAST_LINES: usize = 5;
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    else {
+        return anyhow!(error).context(format!("loading the program {name}"));
+    };
+    let log = verifier_log.to_string();
+    let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n  ");
+    if last.is_empty() {
+        anyhow!("the kernel refused the program {name}: {io_error}")
+    } else {
+        anyhow!("the kernel's verifier refused the program {name} ({io_error}); its last words:\n  {last}")
+    }
+}

@@ -1,0 +1,192 @@
+//! What stays in bpffs.
+//!
+//! ```text
+//! <bpffs>/enforcer/                  locked by the enforcer that runs
+//!   links/<cgroup id>/<program>      what keeps the programs attached
+//!   <layout and capacities>/<map>    what the programs look into
+//! ```
+//!
+//! A start with another layout, or other capacities, fills maps of its own before it puts its programs in the
+//! place of the old ones, link by link; only then do the old maps go.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use enforcer_common::{CgroupId, maps::LAYOUT};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
+
+use super::Capacities;
+
+const LINKS: &str = "links";
+
+/// A place in bpffs that belongs to this process.
+#[derive(Debug)]
+pub struct Pins {
+    folder: PathBuf,
+    generation: String,
+    _lock: Flock<File>,
+}
+
+/// What [`Pins::remove_all`] took away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Links, each of one program at one cgroup.
+    pub links: usize,
+    /// Maps.
+    pub maps: usize,
+}
+
+impl Pins {
+    /// Takes the folder below the bpffs at `bpffs`.
+    ///
+    /// # Errors
+    /// If it is not a bpffs, or another enforcer has it.
+    pub fn open(bpffs: &Path, capacities: &Capacities) -> Result<Self> {
+        is_bpffs(bpffs)?;
+        let folder = bpffs.join("enforcer");
+        create(&folder)?;
+        let lock = lock(&folder)?;
+        let Capacities {
+            workloads,
+            policies,
+            exact,
+            prefixes,
+            ports,
+        } = capacities;
+        let generation = format!("v{LAYOUT}-{workloads}-{policies}-{exact}-{prefixes}-{ports}");
+        create(&folder.join(&generation))?;
+        create(&folder.join(LINKS))?;
+        Ok(Self {
+            folder,
+            generation,
+            _lock: lock,
+        })
+    }
+
+    /// Where a map is.
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        self.folder.join(&self.generation).join(name)
+    }
+
+    /// Where the links at one cgroup are.
+    pub(super) fn links(&self, cgroup: CgroupId) -> PathBuf {
+        self.folder.join(LINKS).join(cgroup.0.to_string())
+    }
+
+    /// Removes links at cgroups other than `kept`, and maps of other generations.
+    pub(super) fn remove_leftovers(&self, kept: &[CgroupId]) -> Result<()> {
+        let kept: Vec<_> = kept.iter().map(|cgroup| self.links(*cgroup)).collect();
+        for links in entries(&self.folder.join(LINKS))? {
+            if !kept.contains(&links) {
+                remove_folder(&links)?;
+            }
+        }
+        for folder in entries(&self.folder)? {
+            if !folder.ends_with(LINKS) && !folder.ends_with(&self.generation) {
+                remove_folder(&folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything of ours below the bpffs at `bpffs`, so that nothing is enforced any more.
+    ///
+    /// # Errors
+    /// If an enforcer runs, or a pin cannot be removed.
+    pub fn remove_all(bpffs: &Path) -> Result<Removed> {
+        let folder = bpffs.join("enforcer");
+        if !folder.exists() {
+            return Ok(Removed::default());
+        }
+        let _lock = lock(&folder)?;
+        let mut removed = Removed::default();
+        for links in entries(&folder.join(LINKS))? {
+            removed.links += remove_folder(&links)?;
+        }
+        for sub in entries(&folder)? {
+            removed.maps += remove_folder(&sub)?;
+        }
+        fs::remove_dir(&folder).with_context(|| format!("removing {}", folder.display()))?;
+        Ok(removed)
+    }
+}
+
+fn is_bpffs(path: &Path) -> Result<()> {
+    let kind = statfs(path).map(|stat| stat.filesystem_type());
+    match kind {
+        Ok(BPF_FS_MAGIC) => Ok(()),
+        Ok(_) => bail!(
+            "no bpffs is mounted at {0}: `mount -t bpf bpf {0}` adds it, or run with --ephemeral",
+            path.display()
+        ),
+        Err(error) => bail!("{}: {}", path.display(), error.desc()),
+    }
+}
+
+fn create(folder: &Path) -> Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("creating {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Locks a folder for as long as the lock lives.
+pub(super) fn lock(folder: &Path) -> Result<Flock<File>> {
+    let file = File::open(folder).with_context(|| format!("opening {}", folder.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, error)| {
+        if error == nix::errno::Errno::EWOULDBLOCK {
+            let holder = holder(&file)
+                .map(|pid| format!(" (pid {pid})"))
+                .unwrap_or_default();
+            anyhow::anyhow!("another enforcer{holder} has {}", folder.display())
+        } else {
+            anyhow::anyhow!("locking {}: {}", folder.display(), error.desc())
+        }
+    })
+}
+
+/// The process that holds the lock, as `/proc/locks` knows it.
+fn holder(file: &File) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = format!(":{}", file.metadata().ok()?.ino());
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let held = fields.get(1) == Some(&"FLOCK") && fields.get(5)?.ends_with(&inode);
+        held.then(|| fields.get(4)?.parse().ok()).flatten()
+    })
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let context = || format!("reading {}", folder.display());
+    match fs::read_dir(folder) {
+        Ok(entries) => entries
+            .map(|entry| Ok(entry.with_context(context)?.path()))
+            .collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(context),
+    }
+}
+
+/// Removes a folder of pins and says how many there were.
+pub(super) fn remove_folder(folder: &Path) -> Result<usize> {
+    let pins = entries(folder)?;
+    for pin in &pins {
+        fs::remove_file(pin).with_context(|| format!("removing {}", pin.display()))?;
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", folder.display()))
+        }
+        _ => Ok(pins.len()),
+    }
+}

@@ -1,0 +1,71 @@
+//! The few `bpf(2)` commands that aya does not offer.
+#![expect(unsafe_code, reason = "a system call takes its argument by address")]
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_LINK_UPDATE: libc::c_long = 29;
+
+/// `union bpf_attr` for `BPF_OBJ_GET`.
+#[repr(C)]
+struct ObjGet {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// `union bpf_attr` for `BPF_LINK_UPDATE`.
+#[repr(C)]
+struct LinkUpdate {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+/// Opens what is pinned at `path`.
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let attributes = ObjGet {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: 0,
+        file_flags: 0,
+    };
+    let fd = bpf(BPF_OBJ_GET, &attributes)?;
+    let fd = i32::try_from(fd).expect("a file descriptor is an int");
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Puts `program` in the place of the one that `link` runs, in one step.
+pub(super) fn update_link(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
+    let raw = |fd: std::os::fd::BorrowedFd<'_>| {
+        u32::try_from(fd.as_raw_fd()).expect("an open descriptor is not negative")
+    };
+    let attributes = LinkUpdate {
+        link_fd: raw(link.as_fd()),
+        new_prog_fd: raw(program.as_fd()),
+        flags: 0,
+        old_prog_fd: 0,
+    };
+    bpf(BPF_LINK_UPDATE, &attributes).map(|_| ())
+}
+
+fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
+    // SAFETY: `attributes` is the command's part of `union bpf_attr`, of the size that is passed with it, and
+    // lives through the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attributes, size_of::<T>()) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}

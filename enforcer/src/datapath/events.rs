@@ -1,5 +1,7 @@
 //! What the programs tell, read as it comes.
 
+use std::os::fd::{AsFd, AsRawFd};
+
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
@@ -28,13 +30,12 @@ impl Events {
     /// # Errors
     /// If the ring buffer cannot be waited for.
     pub async fn run(self, sink: mpsc::Sender<Event>) -> Result<()> {
-        let readable = "waiting for the programs' events";
-        let mut ring = AsyncFd::register_with_interest(self.ring, Interest::READABLE).context(readable)?;
-        let mut log = AsyncFd::register_with_interest(self.log, Interest::READABLE).context(readable)?;
+        let mut ring = readable(self.ring)?;
+        let mut log = readable(self.log)?;
         loop {
             tokio::select! {
                 ready = ring.readable_mut() => {
-                    let mut ready = ready.context(readable)?;
+                    let mut ready = ready.context(WAITING)?;
                     while let Some(event) = next(ready.get_inner_mut()) {
                         if sink.send(event).await.is_err() {
                             return Ok(());
@@ -43,7 +44,7 @@ impl Events {
                     ready.clear_ready();
                 }
                 ready = log.readable_mut() => {
-                    let mut ready = ready.context(readable)?;
+                    let mut ready = ready.context(WAITING)?;
                     ready.get_inner_mut().flush();
                     ready.clear_ready();
                 }
@@ -51,6 +52,17 @@ impl Events {
             }
         }
     }
+}
+
+const WAITING: &str = "waiting for the programs' events";
+
+#[expect(
+    unsafe_code,
+    reason = "tokio leaves it to the caller that the descriptor stays the same"
+)]
+fn readable<T: AsFd + AsRawFd>(source: T) -> Result<AsyncFd<T>> {
+    // SAFETY: both kinds of source own one map, whose descriptor they give at every call, for as long as they live.
+    unsafe { AsyncFd::register_with_interest(source, Interest::READABLE) }.context(WAITING)
 }
 
 /// The next whole event; an entry that is none was written by another layout's program and is left out.

@@ -62,7 +62,9 @@ const WAITING: &str = "waiting for the programs' events";
 )]
 fn readable<T: AsFd + AsRawFd>(source: T) -> Result<AsyncFd<T>> {
     // SAFETY: both kinds of source own one map, whose descriptor they give at every call, for as long as they live.
-    unsafe { AsyncFd::register_with_interest(source, Interest::READABLE) }.context(WAITING)
+    unsafe { AsyncFd::register_with_interest(source, Interest::READABLE) }
+        .map_err(std::io::Error::from)
+        .context(WAITING)
 }
 
 /// The next whole event; an entry that is none was written by another layout's program and is left out.

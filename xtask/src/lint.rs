@@ -1,6 +1,7 @@
 //! Checks that need no running program: formatting, lints, licences.
 
 use std::{
+    path::PathBuf,
     process::{Command, ExitCode},
     time::Instant,
 };
@@ -16,9 +17,9 @@ type Check = fn() -> Result<()>;
 
 /// Runs all checks and stops at the first that fails.
 pub(crate) fn run_checks() -> Result<ExitCode> {
-    setup::run(&setup::Arguments { lint: true })?;
-    let steps: [(&str, Check); 5] = [
+    let steps: [(&str, Check); 6] = [
         ("formatting", format),
+        ("set-up", || setup::run(&setup::Arguments { lint: true })),
         ("lints", clippy),
         ("lints of the BPF programs", clippy_bpf),
         ("licences, bans and sources of dependencies", deny),
@@ -57,28 +58,36 @@ fn deny() -> Result<()> {
 
 /// Needs the advisories' database from the network: without it the check is skipped, visibly.
 fn advisories() -> Result<()> {
-    let fetched = cargo_deny()?
+    // A network that swallows packets would hold the checks up for minutes.
+    let deny = deny_program()?;
+    let mut fetch = Command::new("timeout");
+    fetch
+        .arg("60")
+        .arg(&deny)
         .args(["fetch", "db"])
+        .current_dir(workspace());
+    let fetched = fetch
+        .env("GIT_TERMINAL_PROMPT", "0")
         .output()
-        .context("starting cargo-deny")?;
+        .context("starting cargo-deny below timeout")?;
     if fetched.status.success() {
         return run(cargo_deny()?.args(["check", "--disable-fetch", "advisories"]));
     }
     let error = String::from_utf8_lossy(&fetched.stderr);
-    let why = error
-        .lines()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("no message");
+    let why = error.lines().rfind(|line| !line.trim().is_empty());
     println!(
-        "SKIPPED: advisories: their database cannot be fetched: {}",
-        why.trim()
+        "SKIPPED: security advisories: their database cannot be fetched: {}",
+        why.unwrap_or("no answer within 60 s").trim()
     );
     Ok(())
 }
 
 fn cargo_deny() -> Result<Command> {
-    let program = setup::deny().context("cargo-deny is not installed: run `cargo xtask setup --lint`")?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(deny_program()?);
     command.current_dir(workspace());
     Ok(command)
+}
+
+fn deny_program() -> Result<PathBuf> {
+    setup::deny().context("cargo-deny is not installed: run `cargo xtask setup --lint`")
 }

@@ -1,3 +1,51 @@
-//! Developer commands.
+//! Developer commands: `cargo xtask --help` lists them.
+//!
+//! `setup <- {test, lint}`, and all of them through `process`.
 
-fn main() {}
+mod apt;
+mod bpf;
+mod lint;
+mod plan;
+mod process;
+mod programs;
+mod setup;
+mod summary;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Developer commands of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building and testing need, after saying what and why; nothing if all is there
+    Setup(setup::Arguments),
+    /// Run every test, kernel tests included, and say what was skipped and why
+    Test(test::Arguments),
+    /// Check formatting, clippy's lints, licences and dependencies, as CI does
+    Lint,
+    /// Run a test binary, with root's rights if its package needs them (cargo's runner for `test`)
+    #[command(hide = true)]
+    Runner(test::Runner),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Setup(arguments) => setup::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Lint => lint::run_checks(),
+        Command::Runner(runner) => test::run_as_needed(&runner),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -11,5 +11,5 @@ mod linker;
 mod toolchain;
 
 pub use compile::{TARGET, build};
-pub use linker::{LINKER, toolchain_root};
+pub use linker::{LINKER, find_linker, toolchain_root};
 pub use toolchain::{Compiler, Missing, OBJECT_VARIABLE, Toolchain};

@@ -23,7 +23,7 @@ pub fn toolchain_root() -> Option<PathBuf> {
 }
 
 /// The linker in `$PATH`, else the one that setup installed.
-pub(crate) fn find() -> Option<PathBuf> {
+pub fn find_linker() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let installed = toolchain_root().map(|root| root.join("bin"));
     first_program(env::split_paths(&path).chain(installed))

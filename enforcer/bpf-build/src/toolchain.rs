@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use crate::{compile::TARGET, linker};
+use crate::{compile::TARGET, linker::find_linker};
 
 /// Environment variable with which packagers point at a prebuilt object.
 pub const OBJECT_VARIABLE: &str = "ENFORCER_BPF_OBJECT";
@@ -61,7 +61,7 @@ impl Toolchain {
             return prebuilt(object.into());
         }
         let compiler = Compiler::detect().ok_or(Missing::Compiler)?;
-        let linker = linker::find().ok_or(Missing::Linker)?;
+        let linker = find_linker().ok_or(Missing::Linker)?;
         Ok(Self::Build { compiler, linker })
     }
 }

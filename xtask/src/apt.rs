@@ -1,0 +1,123 @@
+//! Packages of Debian and Ubuntu.
+
+use std::{path::Path, process::Command};
+
+use anyhow::Result;
+
+use crate::{
+    process::{answer, as_root, run},
+    programs::POSTGRESQL,
+};
+
+/// Whether this system has apt.
+pub(crate) fn is_there() -> bool {
+    Path::new("/usr/bin/apt-get").is_file()
+}
+
+/// The upstream version of `package` that apt would install, without epoch and Debian's revision: `1.96.0`.
+pub(crate) fn candidate(package: &str) -> Option<String> {
+    // Translated output has other words.
+    let policy = answer(
+        Command::new("apt-cache")
+            .args(["policy", package])
+            .env("LC_ALL", "C"),
+    )?;
+    upstream(&policy)
+}
+
+/// Reads the lists of packages anew.
+pub(crate) fn update() -> Result<()> {
+    run(apt_get().args(["-q", "update"]))
+}
+
+/// Installs `packages`.
+pub(crate) fn install(packages: &[String]) -> Result<()> {
+    let (postgresql, others): (Vec<_>, Vec<_>) =
+        packages.iter().cloned().partition(|name| name == POSTGRESQL);
+    if !others.is_empty() {
+        install_plainly(&others)?;
+    }
+    if !postgresql.is_empty() {
+        install_postgresql()?;
+    }
+    Ok(())
+}
+
+fn install_plainly(packages: &[String]) -> Result<()> {
+    let mut install = apt_get();
+    install
+        .args(["-q", "install", "--yes", "--no-install-recommends"])
+        .args(packages);
+    run(&mut install)
+}
+
+/// Installs the server without the cluster that the package would create and start.
+fn install_postgresql() -> Result<()> {
+    const SETTING: &str = "create_main_cluster";
+    install_plainly(&["postgresql-common".into()])?;
+    let setting = || {
+        let mut tool = as_root("pg_conftool");
+        tool.arg("/etc/postgresql-common/createcluster.conf");
+        tool
+    };
+    let before = answer(setting().args(["--short", "show", SETTING])).unwrap_or_default();
+    run(setting().args(["set", SETTING, "off"]))?;
+    let installed = install_plainly(&[POSTGRESQL.into()]);
+    match before.trim() {
+        "" => run(setting().args(["remove", SETTING]))?,
+        value => run(setting().args(["set", SETTING, value]))?,
+    }
+    installed
+}
+
+/// apt-get that asks nothing and waits for another one to finish.
+fn apt_get() -> Command {
+    let mut command = as_root("env");
+    command.args([
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "-o",
+        "DPkg::Lock::Timeout=300",
+    ]);
+    command
+}
+
+fn upstream(policy: &str) -> Option<String> {
+    let candidate = policy
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    if candidate == "(none)" {
+        return None;
+    }
+    let version = candidate
+        .split_once(':')
+        .map_or(candidate, |(_epoch, version)| version);
+    let end = version
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(version.len());
+    Some(version[..end].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_is_the_upstream_part_of_the_candidate() {
+        for (candidate, version) in [
+            ("1.96.0+dfsg1-1~deb12u2", Some("1.96.0")),
+            ("1:22.1.8-1~deb12u1", Some("22.1.8")),
+            ("1.85-1", Some("1.85")),
+            ("(none)", None),
+        ] {
+            let policy =
+                format!("rustc-web:\n  Installed: (none)\n  Candidate: {candidate}\n  Version table:\n");
+            assert_eq!(upstream(&policy).as_deref(), version, "{candidate}");
+        }
+    }
+
+    #[test]
+    fn unknown_package_has_no_version() {
+        assert_eq!(upstream(""), None);
+    }
+}

@@ -1,0 +1,132 @@
+//! How what is missing gets onto this machine.
+//!
+//! The distribution's packages come first, rustup and `cargo install` bring the rest; what neither can bring is
+//! named before anything is installed.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use crate::{apt, bpf, process, setup::Need};
+
+/// The version of cargo-deny that CI checks with.
+const DENY: &str = "cargo-deny@0.20.2";
+
+/// What to do, in order.
+pub(crate) struct Plan {
+    /// The steps.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// One thing to do.
+pub(crate) enum Step {
+    /// Packages by apt.
+    Packages(Vec<String>),
+    /// A rustup nightly with `rust-src`.
+    Nightly,
+    /// bpf-linker, compiled.
+    Linker,
+    /// cargo-deny, compiled.
+    Deny,
+}
+
+/// What can be done with what this machine knows now.
+#[derive(Default)]
+struct Draft {
+    packages: Vec<String>,
+    then: Vec<Step>,
+    by_hand: Vec<String>,
+}
+
+impl Plan {
+    /// Plans for `needs`; reads apt's lists anew if they do not have all of it.
+    ///
+    /// # Errors
+    /// Names what the user has to install where neither apt nor rustup can.
+    pub(crate) fn new(needs: &[Need]) -> Result<Self> {
+        let mut draft = Draft::new(needs);
+        if apt::is_there() && !draft.is_all_packaged() {
+            println!("setup: apt's lists do not have all of it; reading them anew");
+            apt::update()?;
+            draft = Draft::new(needs);
+        }
+        ensure!(
+            draft.by_hand.is_empty(),
+            "this cannot be installed from here, please install it yourself: {}",
+            draft.by_hand.join("; ")
+        );
+        let packages = (!draft.packages.is_empty()).then_some(Step::Packages(draft.packages));
+        Ok(Self {
+            steps: packages.into_iter().chain(draft.then).collect(),
+        })
+    }
+}
+
+impl Draft {
+    fn new(needs: &[Need]) -> Self {
+        let mut draft = Self::default();
+        for need in needs {
+            match need {
+                Need::Compiler => draft.add_compiler(),
+                Need::Linker => draft.add_linker(),
+                Need::Deny => draft.then.push(Step::Deny),
+                Need::Program(program) => match apt::candidate(program.package) {
+                    Some(_) => draft.packages.push(program.package.to_owned()),
+                    None => draft.by_hand.push(format!("{} ({})", program.name, program.why)),
+                },
+            }
+        }
+        draft
+    }
+
+    fn is_all_packaged(&self) -> bool {
+        self.by_hand.is_empty() && !self.then.iter().any(|step| matches!(step, Step::Nightly))
+    }
+
+    fn add_compiler(&mut self) {
+        match bpf::compiler_packages() {
+            Some(packages) => self.packages.extend(packages.map(String::from)),
+            None if process::find("rustup").is_some() => self.then.push(Step::Nightly),
+            None => self
+                .by_hand
+                .push("rustup with a nightly and its rust-src".to_owned()),
+        }
+    }
+
+    fn add_linker(&mut self) {
+        match bpf::linker_packages() {
+            Some(packages) => self.packages.extend(packages),
+            None if bpf::has_llvm() => {}
+            None => return self.by_hand.push(bpf::linker_needs()),
+        }
+        self.then.push(Step::Linker);
+    }
+}
+
+impl Step {
+    /// What it does, for the user.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Packages(packages) => format!("packages by apt: {}", packages.join(" ")),
+            Self::Nightly => "the nightly toolchain with rust-src, by rustup".to_owned(),
+            Self::Linker => "bpf-linker, compiled into the toolchain folder (a minute or two)".to_owned(),
+            Self::Deny => format!("{DENY}, compiled into the toolchain folder (some minutes)"),
+        }
+    }
+
+    /// Does it.
+    pub(crate) fn run(&self) -> Result<()> {
+        match self {
+            Self::Packages(packages) => apt::install(packages),
+            Self::Nightly => process::run(Command::new("rustup").args([
+                "toolchain",
+                "install",
+                "nightly",
+                "--profile=minimal",
+                "--component=rust-src",
+            ])),
+            Self::Linker => bpf::install_linker(),
+            Self::Deny => process::run(&mut bpf::install_into_toolchain(DENY)?),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The programs that the demo and the tests run.
+
+use std::path::{Path, PathBuf};
+
+use crate::process::{find, is_program};
+
+/// A program of the distribution.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// What is looked for.
+    pub(crate) name: &'static str,
+    /// The package of Debian and Ubuntu that brings it.
+    pub(crate) package: &'static str,
+    /// What it is for.
+    pub(crate) why: &'static str,
+    is_there: fn(&Program) -> bool,
+}
+
+impl Program {
+    /// Whether this machine has it.
+    pub(crate) fn is_there(&self) -> bool {
+        (self.is_there)(self)
+    }
+}
+
+/// All that the demo and the tests need.
+pub(crate) const PROGRAMS: [Program; 4] = [
+    Program {
+        name: "ip",
+        package: "iproute2",
+        why: "the networks of the demo and the tests",
+        is_there: in_path,
+    },
+    Program {
+        name: "dnsmasq",
+        package: "dnsmasq-base",
+        why: "their DNS server; the package starts no service",
+        is_there: in_path,
+    },
+    Program {
+        name: "psql",
+        package: "postgresql-client",
+        why: "the demo's client",
+        is_there: in_path,
+    },
+    Program {
+        name: "initdb",
+        package: POSTGRESQL,
+        why: "the server that the demo's client reaches; no cluster is created and no service started",
+        is_there: |_| postgresql_folder().is_some(),
+    },
+];
+
+/// The package that brings PostgreSQL's server.
+pub(crate) const POSTGRESQL: &str = "postgresql";
+
+fn in_path(program: &Program) -> bool {
+    find(program.name).is_some()
+}
+
+/// The folder with `initdb` and `postgres`: Debian keeps them out of `PATH`, one folder a version.
+fn postgresql_folder() -> Option<PathBuf> {
+    let versions = Path::new("/usr/lib/postgresql")
+        .read_dir()
+        .into_iter()
+        .flatten()
+        .flatten();
+    let packaged = versions.map(|version| version.path().join("bin"));
+    let in_path = find("initdb").and_then(|path| path.parent().map(Path::to_owned));
+    packaged.chain(in_path).find(|folder| {
+        ["initdb", "postgres"]
+            .iter()
+            .all(|name| is_program(&folder.join(name)))
+    })
+}

@@ -1,0 +1,117 @@
+//! Installs what is missing, after saying what and why.
+//!
+//! `look -> Plan -> say -> install -> look again`
+
+use std::{path::PathBuf, time::Instant};
+
+use anyhow::{Result, ensure};
+use enforcer_bpf_build::{Missing, Toolchain, find_linker, toolchain_root};
+
+use crate::{
+    plan::Plan,
+    process::{find, is_program},
+    programs::{PROGRAMS, Program},
+};
+
+/// What `setup` is asked for.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Also install what `lint` needs: cargo-deny, which takes some minutes to compile
+    #[arg(long)]
+    pub(crate) lint: bool,
+}
+
+/// Something that this machine does not have.
+#[derive(Clone, Copy)]
+pub(crate) enum Need {
+    /// A compiler for the BPF programs.
+    Compiler,
+    /// bpf-linker.
+    Linker,
+    /// cargo-deny.
+    Deny,
+    /// A program of the distribution.
+    Program(&'static Program),
+}
+
+/// Installs what is missing.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let needs = look(arguments)?;
+    if needs.is_empty() {
+        println!("setup: everything is there, nothing to install");
+        return Ok(());
+    }
+    println!("setup: missing on this machine:");
+    for need in &needs {
+        println!("  {}: {}", need.name(), need.why());
+    }
+    let plan = Plan::new(&needs)?;
+    println!("setup: this is what gets installed:");
+    for step in &plan.steps {
+        println!("  {}", step.describe());
+    }
+    for step in plan.steps {
+        println!("setup: {}", step.describe());
+        let begin = Instant::now();
+        step.run()?;
+        println!("setup: done in {:.1} s", begin.elapsed().as_secs_f32());
+    }
+    let left: Vec<_> = look(arguments)?.iter().map(Need::name).collect();
+    ensure!(
+        left.is_empty(),
+        "still missing after the installation: {}",
+        left.join(", ")
+    );
+    println!("setup: everything is there");
+    Ok(())
+}
+
+/// Path of cargo-deny.
+pub(crate) fn deny() -> Option<PathBuf> {
+    let installed = toolchain_root().map(|root| root.join("bin/cargo-deny"));
+    installed
+        .filter(|path| is_program(path))
+        .or_else(|| find("cargo-deny"))
+}
+
+fn look(arguments: &Arguments) -> Result<Vec<Need>> {
+    let mut needs = match Toolchain::detect() {
+        Ok(_) => vec![],
+        Err(Missing::Compiler) if find_linker().is_some() => vec![Need::Compiler],
+        Err(Missing::Compiler) => vec![Need::Compiler, Need::Linker],
+        Err(Missing::Linker) => vec![Need::Linker],
+        Err(error @ Missing::Object(_)) => return Err(error.into()),
+    };
+    needs.extend(
+        PROGRAMS
+            .iter()
+            .filter(|program| !program.is_there())
+            .map(Need::Program),
+    );
+    if arguments.lint && deny().is_none() {
+        needs.push(Need::Deny);
+    }
+    Ok(needs)
+}
+
+impl Need {
+    /// What is missing.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Compiler => "a compiler for BPF",
+            Self::Linker => "bpf-linker",
+            Self::Deny => "cargo-deny",
+            Self::Program(program) => program.name,
+        }
+    }
+
+    /// What it is for.
+    pub(crate) fn why(&self) -> &'static str {
+        match self {
+            Self::Compiler => "builds the programs that run in the kernel",
+            Self::Linker => "links the programs that run in the kernel",
+            Self::Deny => "checks licences and sources of the dependencies",
+            Self::Program(program) => program.why,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Runs every test.
+//!
+//! One `cargo test` for all, so that its filters and its closing lines are the usual ones; cargo's runner gives
+//! root's rights to the packages that need them.
+
+use std::{
+    env,
+    ffi::OsStr,
+    io::{BufRead, BufReader, Write},
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode, Stdio},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    process::{as_root, cargo},
+    setup,
+    summary::Summary,
+};
+
+/// The packages whose tests load programs into the kernel, make cgroups and network namespaces.
+const NEED_ROOT: [&str; 2] = ["enforcer", "tests"];
+
+/// What `test` is asked for.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Passed on to `cargo test`, for instance `-p enforcer-core` or the part of a test's name
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// A test binary and its arguments, as cargo hands them to its runner.
+#[derive(clap::Args)]
+pub(crate) struct Runner {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    command: Vec<String>,
+}
+
+/// Sets up, runs the tests and sums up; the exit code is cargo's.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    setup::run(&setup::Arguments { lint: false })?;
+    let mut tests = cargo();
+    tests.args(["test", "--no-fail-fast"]);
+    if !nix::unistd::geteuid().is_root() {
+        println!(
+            "test: sudo gives root's rights to the tests of: {}",
+            NEED_ROOT.join(", ")
+        );
+        tests.arg("--config").arg(runner()?);
+    }
+    tests.args(with_shown_output(&arguments.arguments));
+    report(&mut tests)
+}
+
+/// Runs one test binary for cargo; never returns on success.
+pub(crate) fn run_as_needed(runner: &Runner) -> Result<ExitCode> {
+    let (program, arguments) = runner.command.split_first().context("cargo names the binary")?;
+    let package = env::var("CARGO_PKG_NAME").unwrap_or_default();
+    let mut command = if NEED_ROOT.contains(&package.as_str()) {
+        let mut sudo = as_root("env");
+        // sudo drops most of the environment, which tells the tests where things are.
+        for (name, value) in env::vars_os() {
+            sudo.arg([name, value].join(OsStr::new("=")));
+        }
+        sudo.arg(program);
+        sudo
+    } else {
+        Command::new(program)
+    };
+    Err(command.args(arguments).exec()).with_context(|| format!("starting {program}"))
+}
+
+/// Cargo's setting that makes this program run the test binaries.
+fn runner() -> Result<String> {
+    let this = env::current_exe().context("finding this program's own path")?;
+    Ok(format!(
+        "target.'cfg(all())'.runner=[{:?}, \"runner\"]",
+        this.display().to_string()
+    ))
+}
+
+/// Has the test harness print what passing tests printed: a test that skips says so there.
+fn with_shown_output(arguments: &[String]) -> Vec<String> {
+    let mut arguments = arguments.to_vec();
+    if !arguments.iter().any(|argument| argument == "--") {
+        arguments.push("--".to_owned());
+    }
+    arguments.push("--show-output".to_owned());
+    arguments
+}
+
+/// Passes the tests' output on as it comes, and sums up after it.
+fn report(tests: &mut Command) -> Result<ExitCode> {
+    let mut child = tests
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting cargo test")?;
+    let output = child.stdout.take().context("the output is piped")?;
+    let mut summary = Summary::default();
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("reading the tests' output")?;
+        let line = String::from_utf8_lossy(&line);
+        writeln!(std::io::stdout(), "{line}").context("passing the tests' output on")?;
+        summary.read(&line);
+    }
+    let status = child.wait().context("waiting for cargo test")?;
+    print!("\n{summary}");
+    if status.success() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("test: FAILED");
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(ExitCode::from(code.unwrap_or(1)))
+}

@@ -1,1 +1,4 @@
 //! The daemon and its command line.
+
+pub mod config;
+pub mod sources;

@@ -2,4 +2,6 @@
 //!
 //! `config, sources, names -> daemon (registry, plan) -> datapath`, `datapath -> events -> report`.
 
+pub mod config;
 pub mod datapath;
+pub mod sources;

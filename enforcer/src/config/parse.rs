@@ -1,0 +1,209 @@
+//! What was typed to what was meant. Every mistake is kept, so that a user mends a file in one go.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use enforcer_common::maps;
+use enforcer_core::istio::OutboundMode;
+
+use super::{
+    Capacities, Config, Dns,
+    mistake::{Mistake, What},
+    raw::{At, Raw, RawCapacities, RawDns, RawMode},
+    units, workloads,
+};
+
+const BPFFS: &str = "/sys/fs/bpf";
+const DNS_PORT: u16 = 53;
+const MIN_TTL: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(5);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// More entries than the memory of any node is worth; the kernel allocates hash maps up front.
+const CAPACITY_LIMIT: u32 = 1 << 24;
+
+/// The configuration whose file lies in `folder`.
+pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<Mistake>> {
+    let mut findings = Findings::default();
+    let files = raw.registry.unwrap_or_default().files.unwrap_or_default();
+    let registry = files
+        .iter()
+        .filter_map(|file| findings.read("registry.files", file, |file| beside(folder, file)))
+        .collect();
+    let outbound = match raw
+        .outbound_traffic_policy
+        .unwrap_or_default()
+        .mode
+        .unwrap_or_default()
+    {
+        RawMode::RegistryOnly => OutboundMode::RegistryOnly,
+        RawMode::AllowAny => OutboundMode::AllowAny,
+    };
+    let found = workloads::workloads(raw.workloads.unwrap_or_default(), &mut findings);
+    let roots = workloads::roots(raw.roots, &found, &mut findings);
+    let mut path =
+        |key, raw: Option<At<String>>| raw.and_then(|raw| findings.read(key, &raw, |path| absolute(path)));
+    let bpffs = path("bpffs", raw.bpffs).unwrap_or_else(|| BPFFS.into());
+    let cgroup_mount = path("cgroupMount", raw.cgroup_mount);
+    let config = Config {
+        registry,
+        outbound,
+        enforcement: raw.mode.unwrap_or_default(),
+        workloads: found.into_iter().map(|(_, workload)| workload).collect(),
+        roots,
+        unknown_workloads: raw.unknown_workloads.unwrap_or_default(),
+        dns: dns(raw.dns.unwrap_or_default(), &mut findings),
+        errno: raw.deny.unwrap_or_default().errno.unwrap_or_default(),
+        matching: raw.matching.unwrap_or_default(),
+        udp: raw.udp.unwrap_or_default(),
+        bpffs,
+        cgroup_mount,
+        capacities: capacities(raw.capacities.unwrap_or_default(), &mut findings),
+        revision: raw
+            .revision
+            .and_then(|revision| findings.read("revision", &revision, |name| filled(name))),
+    };
+    if findings.0.is_empty() {
+        Ok(config)
+    } else {
+        Err(findings.0)
+    }
+}
+
+/// What was found wrong so far.
+#[derive(Default)]
+pub(super) struct Findings(Vec<Mistake>);
+
+impl Findings {
+    /// One more.
+    pub(super) fn add(&mut self, line: Option<u64>, what: What) {
+        self.0.push(Mistake { line, what });
+    }
+
+    /// One more about the value of `key`.
+    pub(super) fn value(&mut self, key: &'static str, line: Option<u64>, problem: String) {
+        self.add(line, What::Value { key, problem });
+    }
+
+    /// The value, or one more.
+    pub(super) fn keep<T>(
+        &mut self,
+        key: &'static str,
+        line: Option<u64>,
+        value: Result<T, String>,
+    ) -> Option<T> {
+        value.map_err(|problem| self.value(key, line, problem)).ok()
+    }
+
+    /// What `read` makes of the value, or one more.
+    pub(super) fn read<T, U>(
+        &mut self,
+        key: &'static str,
+        raw: &At<T>,
+        read: impl FnOnce(&T) -> Result<U, String>,
+    ) -> Option<U> {
+        self.keep(key, raw.line, read(&raw.value))
+    }
+}
+
+fn dns(raw: RawDns, findings: &mut Findings) -> Dns {
+    let mut servers = Vec::new();
+    for server in raw.servers.unwrap_or_default() {
+        let server = findings.read("dns.servers", &server, |server| self::server(server));
+        servers.extend(server.filter(|server| !servers.contains(server)));
+    }
+    let mut time = |key, raw: Option<At<String>>, default, least: Duration| {
+        let read = |text: &String| match units::duration(text)? {
+            time if time < least => Err(format!("{text:?} is too short; at least {}ms", least.as_millis())),
+            time if time > DAY => Err(format!("{text:?} is too long; at most 24h")),
+            time => Ok(time),
+        };
+        raw.and_then(|raw| findings.read(key, &raw, read))
+            .unwrap_or(default)
+    };
+    Dns {
+        servers,
+        // Below a second, a TTL of zero would have the daemon ask without a pause.
+        min_ttl: time("dns.minTtl", raw.min_ttl, MIN_TTL, Duration::from_secs(1)),
+        grace: time("dns.grace", raw.grace, GRACE, Duration::ZERO),
+        timeout: time("dns.timeout", raw.timeout, TIMEOUT, Duration::from_millis(10)),
+        allow_resolvers: raw.allow_resolvers.unwrap_or(true),
+    }
+}
+
+/// `IP`, `IP:PORT` or `[IPV6]:PORT`.
+fn server(text: &str) -> Result<SocketAddr, String> {
+    let address: Result<IpAddr, _> = text.trim_start_matches('[').trim_end_matches(']').parse();
+    let server = match (address, text.parse::<SocketAddr>()) {
+        (Ok(address), _) => SocketAddr::new(address, DNS_PORT),
+        (_, Ok(server)) => server,
+        _ => return Err(no_server(text)),
+    };
+    if server.port() == 0 {
+        return Err(port_out_of_range(text));
+    }
+    if server.ip().is_unspecified() || server.ip().is_multicast() {
+        return Err(format!("{text:?} is not the address of one resolver"));
+    }
+    Ok(SocketAddr::new(server.ip().to_canonical(), server.port()))
+}
+
+fn no_server(text: &str) -> String {
+    match text.rsplit_once(':') {
+        Some((address, port))
+            if address.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+                && !port.is_empty()
+                && port.bytes().all(|c| c.is_ascii_digit()) =>
+        {
+            port_out_of_range(text)
+        }
+        _ => format!("{text:?} is no resolver; write IP, IP:PORT or [IPv6]:PORT"),
+    }
+}
+
+fn port_out_of_range(text: &str) -> String {
+    format!("the port of {text:?} is out of range; it is a number from 1 to 65535")
+}
+
+fn capacities(raw: RawCapacities, findings: &mut Findings) -> Capacities {
+    let mut entries = |key, raw: Option<At<u32>>, default| {
+        let read = |entries: &u32| match *entries {
+            entries @ 1..=CAPACITY_LIMIT => Ok(entries),
+            entries => Err(format!(
+                "{entries} is out of range; it is a number from 1 to {CAPACITY_LIMIT}"
+            )),
+        };
+        raw.and_then(|raw| findings.read(key, &raw, read))
+            .unwrap_or(default)
+    };
+    Capacities {
+        workloads: entries("capacities.workloads", raw.workloads, maps::WORKLOADS_CAPACITY),
+        policies: entries("capacities.policies", raw.policies, maps::POLICIES_CAPACITY),
+        exact: entries("capacities.exact", raw.exact, maps::EXACT_CAPACITY),
+        prefixes: entries("capacities.prefixes", raw.prefixes, maps::PREFIXES_CAPACITY),
+        ports: entries("capacities.ports", raw.ports, maps::PORTS_CAPACITY),
+    }
+}
+
+fn beside(folder: &Path, path: &str) -> Result<PathBuf, String> {
+    Ok(folder.join(filled(path)?))
+}
+
+fn absolute(path: &str) -> Result<PathBuf, String> {
+    if path.starts_with('/') {
+        Ok(path.into())
+    } else {
+        Err(format!("{path:?} is relative; write the whole path"))
+    }
+}
+
+fn filled(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        Err("is empty; leave the key out instead".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}

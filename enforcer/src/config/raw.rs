@@ -1,0 +1,180 @@
+//! What was typed: the configuration's keys and the types of their values, with the lines they stand on.
+//!
+//! The documentation of these types is that of the JSON schema. A section whose keys are all commented out is
+//! YAML's `null`, and means the same as one that is absent.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer};
+use serde_yaml::Spanned;
+
+use super::words::{Enforcement, Errno, Matching, Udp, UnknownWorkloads};
+
+/// Configuration of the enforcer.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "enforcer")]
+pub(super) struct Raw {
+    /// Where the registry comes from.
+    pub(super) registry: Option<RawRegistry>,
+    /// What becomes of destinations that are not registered. Absent or `{}` means REGISTRY_ONLY.
+    pub(super) outbound_traffic_policy: Option<RawOutbound>,
+    /// `enforce` (the default) refuses; `audit` lets through and reports what would be refused.
+    pub(super) mode: Option<Enforcement>,
+    /// The process groups that are enforced.
+    pub(super) workloads: Option<Vec<At<RawWorkload>>>,
+    /// Cgroups below which everything is enforced. Absent: each workload's own cgroup.
+    pub(super) roots: Option<At<Vec<At<String>>>>,
+    /// What becomes of processes below a root that belong to no workload: `deny` (the default) or `allow`.
+    pub(super) unknown_workloads: Option<UnknownWorkloads>,
+    /// How host names are resolved.
+    pub(super) dns: Option<RawDns>,
+    /// How refusals look.
+    pub(super) deny: Option<RawDeny>,
+    /// `declared` (the default) allows only declared or resolved addresses; `istio` never refuses what Envoy
+    /// could accept.
+    pub(super) matching: Option<Matching>,
+    /// UDP follows the registry (`registry`, the default), is let through (`allow`), or may only ask the
+    /// resolvers (`dns-only`).
+    pub(super) udp: Option<Udp>,
+    /// Where bpffs is mounted. Default: /sys/fs/bpf.
+    pub(super) bpffs: Option<At<String>>,
+    /// Where cgroup v2 is mounted. Absent: found among the mounts.
+    pub(super) cgroup_mount: Option<At<String>>,
+    /// How many entries each of the kernel's maps holds.
+    pub(super) capacities: Option<RawCapacities>,
+    /// Objects labelled `istio.io/rev` with another revision are ignored. Absent: none is.
+    pub(super) revision: Option<At<String>>,
+}
+
+/// Where the registry comes from.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Registry")]
+pub(super) struct RawRegistry {
+    /// Files and folders of Istio YAML, relative to the configuration file. Folders are read with all that is
+    /// below them.
+    pub(super) files: Option<Vec<At<String>>>,
+}
+
+/// Istio's `outboundTrafficPolicy`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "OutboundTrafficPolicy")]
+pub(super) struct RawOutbound {
+    /// REGISTRY_ONLY (the default) refuses what is not registered; ALLOW_ANY reports it.
+    pub(super) mode: Option<RawMode>,
+}
+
+/// Istio's `outboundTrafficPolicy.mode`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[schemars(rename = "OutboundTrafficPolicyMode")]
+pub(super) enum RawMode {
+    /// What is not registered is refused.
+    #[default]
+    RegistryOnly,
+    /// What is not registered is let through and reported.
+    AllowAny,
+}
+
+/// A process group that is enforced.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Workload")]
+pub(super) struct RawWorkload {
+    /// The namespace whose view it has.
+    pub(super) namespace: At<String>,
+    /// Its name in messages, unique within the namespace. Default: the last part of the cgroup without its unit
+    /// suffix (`/frontend.slice` is `frontend`).
+    pub(super) name: Option<At<String>>,
+    /// What Sidecars and entries select it by.
+    pub(super) labels: Option<BTreeMap<String, String>>,
+    /// Path of its cgroup below the cgroup v2 mount, such as `/frontend.slice`. It need not exist yet.
+    pub(super) cgroup: At<String>,
+}
+
+/// How host names are resolved.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Dns")]
+pub(super) struct RawDns {
+    /// Resolvers to ask, as `IP` or `IP:PORT` (IPv6 with a port in brackets). Absent or empty: the system's.
+    pub(super) servers: Option<Vec<At<String>>>,
+    /// An answer is kept at least this long. Default: 5s.
+    pub(super) min_ttl: Option<At<String>>,
+    /// An address that has left the answer stays allowed this long. Default: 60s.
+    pub(super) grace: Option<At<String>>,
+    /// How long one question may take. Default: 5s.
+    pub(super) timeout: Option<At<String>>,
+    /// Whether every workload may ask the resolvers on their port. Default: true.
+    pub(super) allow_resolvers: Option<bool>,
+}
+
+/// How refusals look.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Deny")]
+pub(super) struct RawDeny {
+    /// What a refused `connect()` or `sendmsg()` returns, from kernel 5.18 on. Default: EPERM.
+    pub(super) errno: Option<Errno>,
+}
+
+/// How many entries each of the kernel's maps holds.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Capacities")]
+pub(super) struct RawCapacities {
+    /// Workloads. Default: 16384.
+    #[schemars(range(min = 1, max = 16_777_216))]
+    pub(super) workloads: Option<At<u32>>,
+    /// Policies; workloads that see the same share one. Default: 4096.
+    #[schemars(range(min = 1, max = 16_777_216))]
+    pub(super) policies: Option<At<u32>>,
+    /// Rules with one address. Default: 262144.
+    #[schemars(range(min = 1, max = 16_777_216))]
+    pub(super) exact: Option<At<u32>>,
+    /// Rules with a network. Default: 65536.
+    #[schemars(range(min = 1, max = 16_777_216))]
+    pub(super) prefixes: Option<At<u32>>,
+    /// Rules with a port and any address. Default: 65536.
+    #[schemars(range(min = 1, max = 16_777_216))]
+    pub(super) ports: Option<At<u32>>,
+}
+
+/// A value and the line it stands on, counted from 1.
+#[derive(Debug)]
+pub(super) struct At<T> {
+    pub(super) line: Option<u64>,
+    pub(super) value: T,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Spanned {
+            value, referenced, ..
+        } = Spanned::deserialize(deserializer)?;
+        // The crate's unknown location is line 0.
+        let line = Some(referenced.line()).filter(|line| *line > 0);
+        Ok(Self { line, value })
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for At<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}

@@ -1,0 +1,146 @@
+//! Workloads and the cgroups under which they are enforced.
+
+use std::collections::BTreeMap;
+
+use enforcer_core::model::{Labels, Namespace, Workload};
+
+use super::{
+    CgroupPath, Roots, WorkloadConfig,
+    mistake::What,
+    parse::Findings,
+    raw::{At, RawWorkload},
+};
+
+/// The workloads, in the order of the file.
+pub(super) fn workloads(raw: Vec<At<RawWorkload>>, findings: &mut Findings) -> Vec<(u64, WorkloadConfig)> {
+    let mut cgroups = BTreeMap::new();
+    let mut names = BTreeMap::new();
+    let mut found = Vec::new();
+    for At { line, value: raw } in raw {
+        let cgroup_line = raw.cgroup.line.or(line);
+        let labels = raw.labels.unwrap_or_default();
+        let labels = findings.keep("workloads.labels", line, checked_labels(labels));
+        let namespace = findings.read("workloads.namespace", &raw.namespace, |name| namespace(name));
+        let cgroup = findings.read("workloads.cgroup", &raw.cgroup, |path| CgroupPath::parse(path));
+        let name = match &raw.name {
+            Some(name) => findings.read("workloads.name", name, |name| named(name)),
+            None => cgroup.as_ref().map(|cgroup| cgroup.workload_name().to_owned()),
+        };
+        let (Some(labels), Some(namespace), Some(cgroup), Some(name)) = (labels, namespace, cgroup, name)
+        else {
+            continue;
+        };
+        let workload = Workload {
+            namespace,
+            name,
+            labels,
+        };
+        let title = workload.to_string();
+        let line = line.unwrap_or_default();
+        if let Some(other) = cgroups.insert(cgroup.clone(), format!("{title} (line {line})")) {
+            let cgroup = cgroup.to_string();
+            findings.add(cgroup_line, What::SameCgroup { cgroup, other });
+        } else if let Some(other) = names.insert(title.clone(), line) {
+            findings.add(
+                Some(line),
+                What::SameWorkload {
+                    workload: title,
+                    other,
+                },
+            );
+        }
+        found.push((line, WorkloadConfig { cgroup, workload }));
+    }
+    found
+}
+
+/// The roots, and that every workload is below one of them.
+pub(super) fn roots(
+    raw: Option<At<Vec<At<String>>>>,
+    workloads: &[(u64, WorkloadConfig)],
+    findings: &mut Findings,
+) -> Roots {
+    let Some(raw) = raw else {
+        return Roots::EachWorkload;
+    };
+    if raw.value.is_empty() {
+        let problem =
+            "an empty list would enforce nothing; leave the key out to enforce each workload's own cgroup";
+        findings.value("roots", raw.line, problem.to_owned());
+    }
+    let mut roots: Vec<CgroupPath> = Vec::new();
+    let mut is_complete = true;
+    for path in &raw.value {
+        let Some(root) = findings.read("roots", path, |path| CgroupPath::parse(path)) else {
+            is_complete = false;
+            continue;
+        };
+        match roots
+            .iter()
+            .find(|other| root.is_within(other) || other.is_within(&root))
+        {
+            Some(other) => {
+                let problem = format!("{root} and {other} overlap; keep the outer one");
+                findings.value("roots", path.line, problem);
+            }
+            None => roots.push(root),
+        }
+    }
+    for (line, WorkloadConfig { cgroup, workload }) in workloads {
+        if is_complete && !roots.is_empty() && !roots.iter().any(|root| cgroup.is_within(root)) {
+            let problem =
+                format!("{cgroup} of {workload} is below none of the roots, so nothing would enforce it");
+            findings.value("workloads.cgroup", Some(*line), problem);
+        }
+    }
+    Roots::These(roots)
+}
+
+/// A namespace is a DNS label (RFC 1123), as Kubernetes has it.
+fn namespace(name: &str) -> Result<Namespace, String> {
+    let is_inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    let is_label = (1..=63).contains(&name.len())
+        && name.bytes().all(is_inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if is_label {
+        Ok(Namespace::new(name))
+    } else {
+        Err(format!(
+            "{name:?} is no namespace: lower-case letters, digits and inner hyphens, at most 63"
+        ))
+    }
+}
+
+fn named(name: &str) -> Result<String, String> {
+    if name.is_empty() || name.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control()) {
+        Err(format!(
+            "{name:?} is no name: it must not be empty or contain spaces or slashes"
+        ))
+    } else {
+        Ok(name.to_owned())
+    }
+}
+
+/// Labels as Kubernetes has them, since nothing else could ever be selected.
+fn checked_labels(labels: Labels) -> Result<Labels, String> {
+    let is_word = |text: &str| {
+        let is_edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+        text.len() <= 63
+            && text
+                .bytes()
+                .all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c))
+            && is_edge(text.chars().next())
+            && is_edge(text.chars().last())
+    };
+    for (key, value) in &labels {
+        let name = key.rsplit_once('/').map_or(key.as_str(), |(_, name)| name);
+        if !is_word(name) {
+            return Err(format!("{key:?} is no label key"));
+        }
+        if !(value.is_empty() || is_word(value)) {
+            return Err(format!("{value:?} is no value of the label {key:?}"));
+        }
+    }
+    Ok(labels)
+}

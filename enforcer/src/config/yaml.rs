@@ -1,0 +1,104 @@
+//! Text to raw types, and the YAML crate's errors in the configuration's words.
+
+use serde_yaml::{
+    DefaultMessageFormatter, DuplicateKeyPolicy, Error, MessageFormatter, budget::BudgetBreach,
+};
+
+use super::{
+    mistake::{Mistake, What},
+    raw::Raw,
+};
+
+/// Reads one document.
+pub(super) fn read(text: &str) -> Result<Raw, Mistake> {
+    let options = serde_yaml::options! {
+        duplicate_keys: DuplicateKeyPolicy::Error,
+        with_snippet: false,
+    };
+    if text
+        .lines()
+        .all(|line| line.trim_start().starts_with('#') || matches!(line.trim(), "" | "---"))
+    {
+        return Err(Mistake {
+            line: None,
+            what: What::Empty,
+        });
+    }
+    serde_yaml::from_str_with_options(text, options).map_err(|error| mistake(&error, text))
+}
+
+fn mistake(error: &Error, text: &str) -> Mistake {
+    if let Error::AliasError { error, .. } | Error::WithSnippet { error, .. } = error {
+        return mistake(error, text);
+    }
+    let line = error
+        .location()
+        .map(|location| location.line())
+        .filter(|line| *line > 0);
+    let wrong_type = |expected: &str| What::Type {
+        key: key_in_line(text, line),
+        expected: expected.to_owned(),
+    };
+    let what = match error {
+        Error::SerdeUnknownField { field, expected, .. } => What::UnknownKey {
+            key: field.clone(),
+            valid: expected.clone(),
+        },
+        Error::SerdeUnknownVariant {
+            variant, expected, ..
+        } => What::UnknownValue {
+            value: variant.clone(),
+            valid: expected.clone(),
+        },
+        Error::SerdeMissingField { field, .. } => What::MissingKey(field),
+        Error::DuplicateMappingKey { key, .. } => What::DuplicateKey(key.clone().unwrap_or_default()),
+        Error::MultipleDocuments { .. } => {
+            What::Yaml("a second document begins here; there may be one".into())
+        }
+        Error::InvalidScalar { ty: "boolean", .. } => wrong_type("true or false"),
+        Error::InvalidScalar { ty, .. } if ty.starts_with(['u', 'i']) => {
+            wrong_type("a whole number, not negative")
+        }
+        Error::InvalidScalar { ty, .. } => wrong_type(&format!("a {ty}")),
+        Error::NullIntoString { .. } => wrong_type("a text, and is nothing"),
+        Error::SerdeInvalidType { unexpected, .. } | Error::SerdeInvalidValue { unexpected, .. } => {
+            wrong_type(&format!("something other than {unexpected}"))
+        }
+        Error::Unexpected { expected, .. } => wrong_type(&format!("a {}", in_words(expected))),
+        Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. }
+        | Error::UnexpectedValueForUnitEnumVariant { .. } => wrong_type("one word"),
+        Error::Budget { breach, .. } => What::Yaml(too_much(breach)),
+        other => What::Yaml(one_line(&DefaultMessageFormatter.format_message(other))),
+    };
+    Mistake { line, what }
+}
+
+/// The crate's name of a kind of node, as users know it.
+fn in_words(kind: &str) -> &str {
+    match kind {
+        "string scalar" | "scalar" => "single value",
+        "mapping start" => "mapping (`key: value` lines)",
+        "sequence start" => "list (`- value` lines or `[value]`)",
+        other => other,
+    }
+}
+
+/// What stands before the colon in a line, or all of it.
+fn key_in_line(text: &str, line: Option<u64>) -> String {
+    let index = line.and_then(|line| usize::try_from(line - 1).ok());
+    let content = index.and_then(|index| text.lines().nth(index)).unwrap_or("");
+    let content = content.trim().trim_start_matches("- ");
+    let key = content.split_once(':').map_or(content, |(key, _)| key);
+    key.chars().take(60).collect()
+}
+
+fn too_much(breach: &BudgetBreach) -> String {
+    format!(
+        "is more than a configuration can need, and may be hostile: {}",
+        one_line(&format!("{breach:?}"))
+    )
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

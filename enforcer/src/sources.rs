@@ -1,0 +1,3 @@
+//! Where the registry and the workloads come from.
+
+pub mod files;

@@ -1,0 +1,538 @@
+//! What a configuration means, and how its mistakes read.
+
+use std::{fs, path::Path, time::Duration};
+
+use enforcer::config::{Config, Enforcement, Errno, Matching, Roots, Udp, UnknownWorkloads, json_schema};
+use enforcer_common::maps;
+use enforcer_core::istio::OutboundMode;
+use serde_json::Value;
+
+fn deploy() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy"))
+}
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, Path::new("/etc/enforcer/enforcer.yaml"))
+        .unwrap_or_else(|mistakes| panic!("{text}\n{mistakes}"))
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    let mistakes = match Config::parse(text, Path::new("enforcer.yaml")) {
+        Ok(config) => panic!("{text}\nis taken for {config:?}"),
+        Err(mistakes) => mistakes,
+    };
+    let lines: Vec<String> = mistakes.to_string().lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), mistakes.iter().count(), "one line each:\n{mistakes}");
+    lines
+}
+
+/// The example with every setting that is commented out as `#key:`.
+fn whole_example() -> String {
+    let text = fs::read_to_string(deploy().join("examples/enforcer.yaml")).expect("the example is there");
+    let is_setting = |line: &str| {
+        let rest = line.trim_start().strip_prefix('#').unwrap_or("");
+        let key = rest.trim_start().split(':').next().unwrap_or("");
+        let is_indented = rest.starts_with("  ") || !rest.starts_with(' ');
+        is_indented && rest.contains(':') && !key.is_empty() && key.chars().all(char::is_alphanumeric)
+    };
+    let lines = text.lines().map(|line| {
+        if is_setting(line) {
+            line.replacen('#', "", 1)
+        } else {
+            line.to_owned()
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn smallest_configuration_has_the_documented_defaults() {
+    let config = parse("workloads: []");
+    assert_eq!(config.outbound, OutboundMode::RegistryOnly);
+    assert_eq!(config.enforcement, Enforcement::Enforce);
+    assert_eq!(config.unknown_workloads, UnknownWorkloads::Deny);
+    assert_eq!(config.roots, Roots::EachWorkload);
+    assert_eq!(config.errno, Errno::Eperm);
+    assert_eq!(config.errno.number(), 1);
+    assert_eq!(config.matching, Matching::Declared);
+    assert_eq!(config.udp, Udp::Registry);
+    assert_eq!(config.bpffs, Path::new("/sys/fs/bpf"));
+    assert_eq!((config.cgroup_mount, config.revision), (None, None));
+    assert!(config.registry.is_empty() && config.workloads.is_empty() && config.dns.servers.is_empty());
+    assert_eq!(config.dns.grace, Duration::from_secs(60));
+    assert!(config.dns.allow_resolvers);
+    assert_eq!(config.capacities.workloads, maps::WORKLOADS_CAPACITY);
+    assert_eq!(config.capacities.policies, maps::POLICIES_CAPACITY);
+    assert_eq!(config.capacities.exact, maps::EXACT_CAPACITY);
+    assert_eq!(config.capacities.prefixes, maps::PREFIXES_CAPACITY);
+    assert_eq!(config.capacities.ports, maps::PORTS_CAPACITY);
+}
+
+#[test]
+fn section_without_keys_means_its_defaults() {
+    let defaults = parse("workloads: []");
+    for text in [
+        "outboundTrafficPolicy: {}",
+        "outboundTrafficPolicy:",
+        "outboundTrafficPolicy: {mode: REGISTRY_ONLY}",
+        "registry: {}\ndns:\ndeny: {}\ncapacities:\n",
+        "dns: {servers: }\nworkloads:",
+    ] {
+        assert_eq!(parse(text), defaults, "{text}");
+    }
+}
+
+#[test]
+fn every_setting_is_taken() {
+    let config = parse(
+        "registry: {files: [registry/, /srv/more.yaml]}
+outboundTrafficPolicy: {mode: ALLOW_ANY}
+mode: audit
+workloads:
+  - {namespace: frontend, name: web, labels: {app: web, version: 1.0}, cgroup: //a/./web.service/}
+  - {namespace: frontend, cgroup: /a/api.slice}
+roots: [/a]
+unknownWorkloads: allow
+dns: {servers: [192.0.2.53, '192.0.2.54:5353', '2001:db8::53', '[2001:db8::54]', '[2001:db8::55]:5353',
+  '::ffff:192.0.2.53'], minTtl: 1m, grace: 1h30m, timeout: 500ms, allowResolvers: false}
+deny: {errno: ECONNREFUSED}
+matching: istio
+udp: dns-only
+bpffs: /run/bpf
+cgroupMount: /sys/fs/cgroup/unified
+capacities: {workloads: 1, policies: 2, exact: 3, prefixes: 4, ports: 5}
+revision: canary
+",
+    );
+    assert_eq!(
+        config.registry,
+        [Path::new("/etc/enforcer/registry/"), Path::new("/srv/more.yaml")]
+    );
+    assert_eq!(config.outbound, OutboundMode::AllowAny);
+    assert_eq!(config.enforcement, Enforcement::Audit);
+    let workloads: Vec<_> = config
+        .workloads
+        .iter()
+        .map(|w| (w.workload.to_string(), w.cgroup.to_string()))
+        .collect();
+    let expected = [
+        ("frontend/web", "/a/web.service"),
+        ("frontend/api", "/a/api.slice"),
+    ];
+    assert_eq!(
+        workloads,
+        expected.map(|(name, cgroup)| (name.to_owned(), cgroup.to_owned()))
+    );
+    assert_eq!(config.workloads[0].workload.labels["version"], "1.0");
+    let Roots::These(roots) = &config.roots else {
+        panic!("{:?}", config.roots)
+    };
+    assert_eq!(roots[0].as_str(), "/a");
+    assert_eq!(config.unknown_workloads, UnknownWorkloads::Allow);
+    let servers: Vec<_> = config.dns.servers.iter().map(ToString::to_string).collect();
+    let expected = [
+        "192.0.2.53:53",
+        "192.0.2.54:5353",
+        "[2001:db8::53]:53",
+        "[2001:db8::54]:53",
+        "[2001:db8::55]:5353",
+    ];
+    assert_eq!(servers, expected);
+    let times = [config.dns.min_ttl, config.dns.grace, config.dns.timeout];
+    assert_eq!(times, [60_000, 5_400_000, 500].map(Duration::from_millis));
+    assert!(!config.dns.allow_resolvers);
+    assert_eq!(config.errno.number(), 111);
+    assert_eq!((config.matching, config.udp), (Matching::Istio, Udp::DnsOnly));
+    assert_eq!(config.bpffs, Path::new("/run/bpf"));
+    assert_eq!(
+        config.cgroup_mount.as_deref(),
+        Some(Path::new("/sys/fs/cgroup/unified"))
+    );
+    let c = config.capacities;
+    assert_eq!(
+        [c.workloads, c.policies, c.exact, c.prefixes, c.ports],
+        [1, 2, 3, 4, 5]
+    );
+    assert_eq!(config.revision.as_deref(), Some("canary"));
+}
+
+#[test]
+fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
+    let mut failures = Vec::new();
+    for (text, expected) in [
+        (
+            "# nothing\n---\n",
+            "enforcer.yaml: is empty; the smallest configuration is `workloads: []`",
+        ),
+        (
+            "workloads: []\n\noutboundTrafficPolcy:\n  mode: ALLOW_ANY",
+            "enforcer.yaml:3: unknown key \"outboundTrafficPolcy\", did you mean \"outboundTrafficPolicy\"?",
+        ),
+        (
+            "dns:\n  minTTL: 5s",
+            "enforcer.yaml:2: unknown key \"minTTL\", did you mean \"minTtl\"?",
+        ),
+        (
+            "registry:\n  paths: []",
+            "enforcer.yaml:2: unknown key \"paths\", the keys here are files",
+        ),
+        (
+            "workloads:\n  - namespace: a\n    cgroup: /a\n    namespce: b",
+            "enforcer.yaml:4: unknown key \"namespce\", did you mean \"namespace\"?",
+        ),
+        (
+            "outboundTrafficPolicy:\n  mode: REGISTRY_ONY",
+            "enforcer.yaml:2: unknown value \"REGISTRY_ONY\", did you mean \"REGISTRY_ONLY\"? valid are REGISTRY_ONLY, \
+             ALLOW_ANY",
+        ),
+        (
+            "\nudp: maybe",
+            "enforcer.yaml:2: unknown value \"maybe\", valid are registry, allow, dns-only",
+        ),
+        (
+            "mode: 7",
+            "enforcer.yaml:1: unknown value \"7\", valid are enforce, audit",
+        ),
+        (
+            "deny: {errno: EAGAIN}",
+            "enforcer.yaml:1: unknown value \"EAGAIN\", valid are EPERM, EACCES, ECONNREFUSED, ENETUNREACH, \
+             EHOSTUNREACH, ETIMEDOUT",
+        ),
+        (
+            "workloads:\n  - cgroup: /a",
+            "enforcer.yaml:2: missing key \"namespace\"",
+        ),
+        (
+            "udp: allow\nudp: allow",
+            "enforcer.yaml:2: the key \"udp\" is given twice",
+        ),
+        (
+            "udp: allow\n---\nudp: allow",
+            "enforcer.yaml:3: a second document begins here; there may be one",
+        ),
+        (
+            "workloads:\n  - namespace: a\n    cgroup: a.slice",
+            "enforcer.yaml:3: workloads.cgroup: \"a.slice\" is relative; write it from the cgroup mount on, as in \
+             \"/frontend.slice\"",
+        ),
+        (
+            "workloads: [{namespace: a, cgroup: /a/../b}]",
+            "enforcer.yaml:1: workloads.cgroup: \"/a/../b\" has a part \"..\"; write the path without it",
+        ),
+        (
+            "workloads: [{namespace: a, cgroup: /./}]",
+            "enforcer.yaml:1: workloads.cgroup: \"/./\" is the whole machine, which would lose its network; name a \
+             cgroup below it",
+        ),
+        (
+            "workloads: [{namespace: a, cgroup: /sys/fs/cgroup/a}]",
+            "enforcer.yaml:1: workloads.cgroup: \"/sys/fs/cgroup/a\" names the mount too; write it from there on: \
+             \"/a\"",
+        ),
+        (
+            "workloads: [{namespace: a, cgroup: /1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17}]",
+            "enforcer.yaml:1: workloads.cgroup: \"/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17\" is 17 levels deep, and \
+             the kernel's programs look no deeper than 16",
+        ),
+        (
+            "workloads:\n  - namespace: a\n    cgroup: /x/web\n  - namespace: b\n    cgroup: /x//web/",
+            "enforcer.yaml:5: /x/web is the cgroup of a/web (line 2) already; a cgroup stands for one workload",
+        ),
+        (
+            "workloads:\n  - namespace: a\n    cgroup: /x/web\n  - namespace: a\n    cgroup: /y/web.service",
+            "enforcer.yaml:4: there are two workloads a/web, the other in line 2; give one another `name`",
+        ),
+        (
+            "workloads: [{namespace: Front_End, cgroup: /a}]",
+            "enforcer.yaml:1: workloads.namespace: \"Front_End\" is no namespace: lower-case letters, digits and inner \
+             hyphens, at most 63",
+        ),
+        (
+            "workloads: [{namespace: a, cgroup: /a, labels: {app: a b}}]",
+            "enforcer.yaml:1: workloads.labels: \"a b\" is no value of the label \"app\"",
+        ),
+        (
+            "roots: []",
+            "enforcer.yaml:1: roots: an empty list would enforce nothing; leave the key out to enforce each \
+             workload's own cgroup",
+        ),
+        (
+            "roots: [/a/b, /a]",
+            "enforcer.yaml:1: roots: /a and /a/b overlap; keep the outer one",
+        ),
+        (
+            "roots:\n- /b\nworkloads:\n- namespace: a\n  cgroup: /a",
+            "enforcer.yaml:4: workloads.cgroup: /a of a/a is below none of the roots, so nothing would enforce it",
+        ),
+        (
+            "dns:\n  servers:\n    - 192.0.2.1\n    - 192.0.2.53:70000",
+            "enforcer.yaml:4: dns.servers: the port of \"192.0.2.53:70000\" is out of range; it is a number from 1 to \
+             65535",
+        ),
+        (
+            "dns: {servers: ['[2001:db8::1]:0']}",
+            "enforcer.yaml:1: dns.servers: the port of \"[2001:db8::1]:0\" is out of range; it is a number from 1 to \
+             65535",
+        ),
+        (
+            "dns: {servers: [dns.example.com]}",
+            "enforcer.yaml:1: dns.servers: \"dns.example.com\" is no resolver; write IP, IP:PORT or [IPv6]:PORT",
+        ),
+        (
+            "dns: {servers: [0.0.0.0]}",
+            "enforcer.yaml:1: dns.servers: \"0.0.0.0\" is not the address of one resolver",
+        ),
+        (
+            "dns: {grace: 60}",
+            "enforcer.yaml:1: dns.grace: \"60\" has no unit; write 60s for seconds",
+        ),
+        (
+            "dns: {minTtl: soon}",
+            "enforcer.yaml:1: dns.minTtl: \"soon\" is no duration; write it like 500ms, 60s, 5m or 1h30m",
+        ),
+        (
+            "dns: {minTtl: 0s}",
+            "enforcer.yaml:1: dns.minTtl: \"0s\" is too short; at least 1000ms",
+        ),
+        (
+            "dns: {grace: 25h}",
+            "enforcer.yaml:1: dns.grace: \"25h\" is too long; at most 24h",
+        ),
+        (
+            "capacities:\n  exact: 0",
+            "enforcer.yaml:2: capacities.exact: 0 is out of range; it is a number from 1 to 16777216",
+        ),
+        (
+            "capacities:\n  exact: lots",
+            "enforcer.yaml:2: \"exact\" has to be a whole number, not negative",
+        ),
+        (
+            "capacities:\n  exact: -1",
+            "enforcer.yaml:2: \"exact\" has to be a whole number, not negative",
+        ),
+        (
+            "dns:\n  allowResolvers: perhaps",
+            "enforcer.yaml:2: \"allowResolvers\" has to be true or false",
+        ),
+        (
+            "bpffs: run/bpf",
+            "enforcer.yaml:1: bpffs: \"run/bpf\" is relative; write the whole path",
+        ),
+        (
+            "revision: ''",
+            "enforcer.yaml:1: revision: is empty; leave the key out instead",
+        ),
+        (
+            "registry: {files: ['']}",
+            "enforcer.yaml:1: registry.files: is empty; leave the key out instead",
+        ),
+        (
+            "registry:\n  files: registry/",
+            "enforcer.yaml:2: \"files\" has to be a list (`- value` lines or `[value]`)",
+        ),
+        (
+            "dns: []",
+            "enforcer.yaml:1: \"dns\" has to be a mapping (`key: value` lines)",
+        ),
+        (
+            "- a",
+            "enforcer.yaml:1: \"a\" has to be a mapping (`key: value` lines)",
+        ),
+        (
+            "bpffs: [a]",
+            "enforcer.yaml:1: \"bpffs\" has to be a single value",
+        ),
+        (
+            "workloads:\n- namespace:\n  cgroup: /a",
+            "enforcer.yaml:2: \"namespace\" has to be a text, and is nothing",
+        ),
+    ] {
+        let found = mistakes(text);
+        if found != [expected] {
+            failures.push(format!("{text}\n    found {found:?}\n    not   {expected:?}"));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn all_mistakes_of_meaning_are_found_at_once() {
+    let lines = mistakes(
+        "workloads:\n- namespace: A\n  cgroup: b\n- namespace: c\n  cgroup: /\ndns: {grace: 1, servers: [x]}\nbpffs: x",
+    );
+    let places: Vec<_> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
+    let expected = [2, 3, 5, 6, 6, 7].map(|line| format!("enforcer.yaml:{line}:"));
+    assert_eq!(places, expected, "{lines:#?}");
+}
+
+#[test]
+fn broken_and_hostile_yaml_is_one_mistake_in_one_line() {
+    let bomb = (1..12).fold(
+        "roots:\n- &a0 [a,a,a,a,a,a,a,a,a,a]\n".to_owned(),
+        |text, level| {
+            let before = level - 1;
+            text + &format!("- &a{level} [{}]\n", vec![format!("*a{before}"); 10].join(","))
+        },
+    );
+    for (text, expected) in [
+        ("roots: [".to_owned(), "enforcer.yaml:1: "),
+        (
+            "\u{0}\u{1}\u{2}".to_owned(),
+            "enforcer.yaml:1: unexpected character: `\\u{0}'",
+        ),
+        (
+            "udp: *nowhere".to_owned(),
+            "enforcer.yaml:1: alias references unknown anchor",
+        ),
+        ("udp: allow\n  x: y".to_owned(), "enforcer.yaml:"),
+        ("bpffs: 'open".to_owned(), "enforcer.yaml:"),
+        (bomb, "enforcer.yaml:2: "),
+        (
+            format!("roots: {}", "[".repeat(100_000)),
+            "enforcer.yaml:1: recursion limit exceeded",
+        ),
+        (format!("registry: {}", "{a: ".repeat(5_000)), "enforcer.yaml:1: "),
+        (format!("{}: 1", "a".repeat(100_000)), "enforcer.yaml:1: "),
+        (
+            format!("bpffs: {}", "a".repeat(1_000_000)),
+            "enforcer.yaml:1: bpffs: \"aaa",
+        ),
+        (
+            format!("roots: [{}]", "/a,".repeat(300_000)),
+            "enforcer.yaml:1: is more than a configuration can need",
+        ),
+    ] {
+        let lines = mistakes(&text);
+        let start: String = text.chars().take(40).collect();
+        assert_eq!(lines.len(), 1, "{start}: {lines:?}");
+        assert!(lines[0].starts_with(expected), "{start}: {lines:?}");
+        assert!(lines[0].chars().count() < 450, "{start}: {lines:?}");
+    }
+}
+
+#[test]
+fn alias_is_reported_where_it_is_used() {
+    let text = "registry: {files: [&here relative]}\n\nbpffs: *here";
+    assert_eq!(
+        mistakes(text),
+        ["enforcer.yaml:3: bpffs: \"relative\" is relative; write the whole path"]
+    );
+}
+
+#[test]
+fn file_that_cannot_be_taken_is_said_to_be_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("enforcer.yaml");
+    let mistake = || Config::load(&file).unwrap_err().to_string();
+    let says = |what: &str| format!("{}: {what}", file.display());
+    assert_eq!(
+        mistake(),
+        says("cannot be read: No such file or directory (os error 2)")
+    );
+    fs::write(&file, [0xff, 0xfe, 0x00]).unwrap();
+    assert_eq!(mistake(), says("is not UTF-8 text"));
+    fs::File::create(&file).unwrap().set_len(100 << 20).unwrap();
+    assert_eq!(mistake(), says("is larger than 16 MiB"));
+    fs::write(&file, "registry: {files: [registry]}").unwrap();
+    assert_eq!(
+        Config::load(&file).unwrap().registry,
+        [folder.path().join("registry")]
+    );
+}
+
+#[test]
+fn committed_schema_is_the_generated_one() {
+    let path = deploy().join("config.schema.json");
+    let generated = serde_json::to_string_pretty(&json_schema()).unwrap() + "\n";
+    if std::env::var_os("BLESS").is_some_and(|bless| bless == "1") {
+        fs::write(&path, &generated).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == generated,
+        "{} is stale; run the tests once with BLESS=1",
+        path.display()
+    );
+}
+
+#[test]
+fn example_is_a_valid_configuration() {
+    let config = Config::load(&deploy().join("examples/enforcer.yaml"))
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!(config.workloads.len(), 2);
+    assert!(
+        config.registry.iter().all(|path| path.exists()),
+        "{:?}",
+        config.registry
+    );
+}
+
+#[test]
+fn example_shows_the_defaults_of_what_it_leaves_commented_out() {
+    let example = Config::load(&deploy().join("examples/enforcer.yaml")).unwrap();
+    let mut whole = Config::parse(&whole_example(), &deploy().join("examples/enforcer.yaml")).unwrap();
+    // These have no default that could be written.
+    assert_eq!(whole.workloads[0].workload.name, "web");
+    whole.workloads[0]
+        .workload
+        .name
+        .clone_from(&example.workloads[0].workload.name);
+    assert!(matches!(whole.roots, Roots::These(_)));
+    whole.roots = Roots::EachWorkload;
+    assert!(whole.cgroup_mount.take().is_some());
+    assert!(whole.revision.take().is_some());
+    assert_eq!(whole, example);
+}
+
+#[test]
+fn example_has_every_key_of_the_schema() {
+    let schema = json_schema();
+    let example: Value = serde_yaml::from_str(&whole_example()).unwrap();
+    let compared = compare(&schema, &schema, &example, "");
+    assert!(compared > 30, "only {compared} keys were compared");
+}
+
+/// Every property that `part` of `schema` has is in `value`, and nothing else is; the number of properties.
+fn compare(schema: &Value, part: &Value, value: &Value, path: &str) -> usize {
+    if let Some(name) = part["$ref"].as_str() {
+        let target = schema
+            .pointer(&name[1..])
+            .unwrap_or_else(|| panic!("{name} is not in the schema"));
+        return compare(schema, target, value, path);
+    }
+    if let Some(choices) = part["anyOf"].as_array() {
+        let choice = choices
+            .iter()
+            .find(|choice| choice["type"] != "null")
+            .expect("a choice that is not null");
+        return compare(schema, choice, value, path);
+    }
+    if let Some(choices) = part["oneOf"].as_array() {
+        assert!(
+            choices.iter().any(|choice| choice["const"] == *value),
+            "{path}: {value} is no choice"
+        );
+    }
+    if let (Some(items), Some(values)) = (part.get("items"), value.as_array()) {
+        return values
+            .first()
+            .map_or(0, |first| compare(schema, items, first, path));
+    }
+    let Some(properties) = part["properties"].as_object() else {
+        return 0;
+    };
+    assert_eq!(part["additionalProperties"], false, "{path} admits unknown keys");
+    for key in value.as_object().into_iter().flat_map(|object| object.keys()) {
+        assert!(properties.contains_key(key), "{path}.{key} is not in the schema");
+    }
+    let count = |(key, property): (&String, &Value)| {
+        let path = format!("{path}.{key}");
+        assert!(value.get(key).is_some(), "{path} is missing in the example");
+        assert!(
+            property.get("description").is_some(),
+            "{path} has no description in the schema"
+        );
+        1 + compare(schema, property, &value[key], &path)
+    };
+    properties.iter().map(count).sum()
+}

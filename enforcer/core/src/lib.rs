@@ -13,3 +13,6 @@ pub mod model;
 pub mod policy;
 pub mod registry;
 pub mod rule;
+#[cfg(test)]
+mod test_support;
+mod view;

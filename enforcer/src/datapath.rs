@@ -122,8 +122,12 @@ impl Datapath {
         })
     }
 
-    /// Makes workloads be looked for at these depths below the cgroup root as well, and at no others once
-    /// `exactly` is set: it must not be while a bound workload lies at another depth.
+    /// Depths below the cgroup root at which workloads are looked for.
+    pub fn depths(&self) -> std::ops::RangeInclusive<u32> {
+        self.settings.depth_min..=self.settings.depth_max
+    }
+
+    /// Has workloads looked for at these depths. Every bound workload must lie at one of them.
     ///
     /// # Errors
     /// If the map cannot be written.

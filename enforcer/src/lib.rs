@@ -2,6 +2,10 @@
 //!
 //! `config, sources, names -> daemon (registry, plan) -> datapath`, `datapath -> events -> report`.
 
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod datapath;
+pub mod names;
+pub mod report;
 pub mod sources;

@@ -1,0 +1,149 @@
+//! The command line. Scripts rely on its commands, options, output and exit codes.
+
+mod check;
+mod exec;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{
+    config::Config,
+    daemon::{self, Start},
+    datapath::Pins,
+    report::log::{self, LogFormat},
+};
+
+/// Enforces Istio's outboundTrafficPolicy REGISTRY_ONLY outside the pod.
+#[derive(Debug, Parser)]
+#[command(name = "enforcer", version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Enforce, in the foreground, until SIGTERM; enforcement stays in force afterwards
+    Run(Run),
+    /// Validate Istio YAML; exit code 0: all valid, 1: some invalid, 2: unreadable or not YAML
+    Check(Check),
+    /// Run a command inside a workload's cgroup
+    Exec(Exec),
+    /// Remove every program, link, map and pin of an enforcer that has ended
+    Detach(Detach),
+    /// Print the JSON schema of the configuration
+    Schema,
+}
+
+#[derive(Debug, clap::Args)]
+struct Run {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Pin nothing, and take everything away at the end
+    #[arg(long)]
+    ephemeral: bool,
+    /// How the log, on standard error, is written
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as enforcer::names=debug
+    #[arg(long, default_value = "info", value_name = "FILTER")]
+    log_level: String,
+    /// Have the programs in the kernel log each verdict (slow; shown at --log-level debug)
+    #[arg(long)]
+    debug_programs: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    /// How the result is printed
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+    /// Files, and folders of *.yaml, *.yml and *.json
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// One line for each document, and one for each error and warning
+    #[default]
+    Text,
+    /// One JSON object a line for each document
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Exec {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The workload's namespace
+    #[arg(long, value_name = "NS")]
+    namespace: String,
+    /// The workload's name, if the namespace has several
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The command and its arguments
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Detach {
+    /// The configuration file, for its `bpffs`
+    #[arg(long, value_name = "FILE", conflicts_with = "bpffs")]
+    config: Option<PathBuf>,
+    /// Where bpffs is mounted
+    #[arg(long, default_value = "/sys/fs/bpf", value_name = "FOLDER")]
+    bpffs: PathBuf,
+}
+
+/// Runs the command; an error becomes one line and exit code 1 (2 for `check`).
+pub fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run(arguments) => run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Check(arguments) => return check::run(&arguments),
+        Command::Exec(arguments) => exec::run(&arguments),
+        Command::Detach(arguments) => detach(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Schema => {
+            print!("{}", crate::config::json_schema());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(arguments: &Run) -> Result<()> {
+    log::init(arguments.log_format, &arguments.log_level)?;
+    let config = Config::load(&arguments.config)?;
+    let start = Start {
+        ephemeral: arguments.ephemeral,
+        debug_programs: arguments.debug_programs,
+        format: arguments.log_format,
+    };
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(daemon::run(config, start))
+}
+
+fn detach(arguments: &Detach) -> Result<()> {
+    let bpffs = match &arguments.config {
+        Some(file) => Config::load(file)?.bpffs,
+        None => arguments.bpffs.clone(),
+    };
+    let removed = Pins::remove_all(&bpffs)?;
+    if removed == crate::datapath::Removed::default() {
+        println!("nothing to remove below {}", bpffs.display());
+    } else {
+        println!("removed {} links and {} maps below {}", removed.links, removed.maps, bpffs.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! `enforcer exec`: a command inside a workload's cgroup.
+
+use std::{fs, os::unix::process::CommandExt as _, path::Path, process::ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::Exec;
+use crate::{
+    config::{Config, WorkloadConfig},
+    datapath::{CgroupMount, is_enforced},
+};
+
+/// Replaces this process by the command, so that it returns only if that fails.
+pub(super) fn run(arguments: &Exec) -> Result<ExitCode> {
+    let config = Config::load(&arguments.config)?;
+    let entry = find(&config, &arguments.namespace, arguments.name.as_deref())?;
+    let mount = match &config.cgroup_mount {
+        Some(path) => CgroupMount::at(path)?,
+        None => CgroupMount::find()?,
+    };
+    let folder = mount.folder(Path::new(entry.cgroup.as_str()));
+    fs::create_dir_all(&folder).with_context(|| format!("creating the cgroup {}", folder.display()))?;
+    if !is_enforced(&folder)? {
+        eprintln!(
+            "warning: nothing is enforced at {} yet: is `enforcer run` up?",
+            entry.cgroup.as_str()
+        );
+    }
+    fs::write(folder.join("cgroup.procs"), "0").with_context(|| format!("joining the cgroup {}", folder.display()))?;
+    let (program, parameters) = arguments.command.split_first().context("no command")?;
+    let error = std::process::Command::new(program).args(parameters).exec();
+    Err(error).with_context(|| format!("starting {}", program.display()))
+}
+
+fn find<'a>(config: &'a Config, namespace: &str, name: Option<&str>) -> Result<&'a WorkloadConfig> {
+    let in_namespace = || config.workloads.iter().filter(|entry| entry.workload.namespace.as_str() == namespace);
+    let found: Vec<_> = in_namespace().filter(|entry| name.is_none_or(|name| entry.workload.name == name)).collect();
+    let names = || in_namespace().map(|entry| entry.workload.name.as_str()).collect::<Vec<_>>().join(", ");
+    match (found.as_slice(), name) {
+        ([entry], _) => Ok(entry),
+        ([], _) if in_namespace().next().is_none() => bail!("no workload is configured in namespace {namespace}"),
+        ([], Some(name)) => bail!("no workload {namespace}/{name} is configured; there are {}", names()),
+        _ => bail!("namespace {namespace} has several workloads: choose one by --name: {}", names()),
+    }
+}

@@ -1,0 +1,200 @@
+//! The composition root: which tasks there are, and what connects them.
+//!
+//! ```text
+//! files, cgroups, names -> owner (registry, plan, datapath) <- events
+//!                           `-> hosts wanted -> names
+//! ```
+//!
+//! **Architecture Invariant:** one task owns the registry and the datapath. Any task that ends, for whatever
+//! reason, ends the process with its name.
+
+mod flows;
+mod owner;
+mod places;
+mod startup;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use enforcer_common::{Mode, Settings};
+use enforcer_core::{documents::Documents, plan::Applied, registry::{self, Registry}};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    flows::Flows,
+    owner::{Inputs, Owner},
+    places::Places,
+};
+use crate::{
+    config::{Capacities, Config, Enforcement, Matching, Udp, UnknownWorkloads},
+    datapath::{self, CgroupMount, Datapath, Options, Pins},
+    names,
+    report::log::LogFormat,
+    sources::{cgroups, files},
+};
+
+/// How the daemon is started, beside its configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// Pin nothing; take everything away at the end.
+    pub ephemeral: bool,
+    /// The programs write a line for each verdict.
+    pub debug_programs: bool,
+    /// How flows are written.
+    pub format: LogFormat,
+}
+
+/// How long a task may take to end once it was told to.
+const DEADLINE: Duration = Duration::from_millis(1500);
+
+/// Messages that wait between two tasks.
+const BACKLOG: usize = 256;
+
+/// Enforces until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What is missing, or the task that has ended and why.
+pub async fn run(config: Config, start: Start) -> Result<()> {
+    let missing = datapath::missing_capabilities()?;
+    if !missing.is_empty() {
+        bail!("missing {}: run as root or grant them", missing.join(", "));
+    }
+    datapath::raise_memlock();
+    let mount = match &config.cgroup_mount {
+        Some(path) => CgroupMount::at(path)?,
+        None => CgroupMount::find()?,
+    };
+    let capacities = capacities(&config.capacities);
+    let pins = if start.ephemeral { None } else { Some(Pins::open(&config.bpffs, &capacities)?) };
+    let options = Options { capacities, debug: start.debug_programs };
+    let (datapath, events) = Datapath::load(pins, options, settings(&config))?;
+    if !datapath.features().set_retval && config.errno.number() != libc::EPERM.unsigned_abs() {
+        tracing::warn!("this kernel returns EPERM for refused calls, whatever deny.errno says (5.18 or newer is needed)");
+    }
+
+    let cancel = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut tasks = Tasks { set: JoinSet::new(), cancel: cancel.clone() };
+
+    let (file_sink, file_changes) = mpsc::channel(BACKLOG);
+    let (cgroup_sink, cgroup_changes) = mpsc::channel(BACKLOG);
+    let (name_sink, name_updates) = mpsc::channel(BACKLOG);
+    let (event_sink, flow_events) = mpsc::channel(BACKLOG);
+    let (hosts, wanted) = watch::channel(BTreeSet::new());
+    let name_settings = name_settings(&config);
+    let servers = names::resolvers(&name_settings)?;
+    let (resolver_sink, resolvers) = watch::channel(servers);
+    let (name_status, status) = mpsc::channel(1);
+
+    let ports = names::Ports { hosts: wanted, updates: name_sink, resolvers: resolver_sink, status };
+    tasks.spawn("names", names::run(name_settings, ports, cancel.clone()));
+    tasks.spawn("files", files::follow(config.registry.clone(), file_sink, cancel.clone()));
+    let places = Places::new(&config);
+    let paths = places.paths();
+    tasks.spawn("cgroups", cgroups::follow(mount, paths, cgroup_sink, cancel.clone()));
+    tasks.spawn("events", events.run(event_sink));
+    let inputs = Inputs { file_changes, cgroup_changes, name_updates, flow_events, resolvers };
+    let registry = Registry::new(registry_settings(&config, &inputs.resolvers.borrow()));
+    let owner = Owner {
+        registry,
+        documents: Documents::default(),
+        datapath,
+        applied: Applied::default(),
+        places,
+        cgroups: BTreeMap::new(),
+        unattached: BTreeMap::new(),
+        hosts,
+        flows: Flows::new(start.format),
+        format: start.format,
+        problems: BTreeSet::new(),
+    };
+    tasks.spawn("owner", owner.run(inputs, name_status, cancel.clone()));
+
+    let ended = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        ended = tasks.set.join_next() => ended,
+    };
+    tasks.end(ended).await
+}
+
+struct Tasks {
+    set: JoinSet<(&'static str, Result<()>)>,
+    cancel: CancellationToken,
+}
+
+impl Tasks {
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = Result<()>> + Send + 'static) {
+        self.set.spawn(async move { (name, task.await) });
+    }
+
+    /// Tells all tasks to end, and waits for them until the deadline. `ended` is the one that has ended by itself.
+    async fn end(mut self, ended: Option<Result<(&'static str, Result<()>), tokio::task::JoinError>>) -> Result<()> {
+        self.cancel.cancel();
+        let outcome = match ended {
+            None => Ok(()),
+            Some(Ok((name, result))) => {
+                Err(result.err().unwrap_or_else(|| anyhow::anyhow!("it ended"))).with_context(|| format!("task {name}"))
+            }
+            Some(Err(error)) => Err(error).context("a task panicked"),
+        };
+        let drained = tokio::time::timeout(DEADLINE, async { while self.set.join_next().await.is_some() {} }).await;
+        if drained.is_err() {
+            tracing::warn!("some tasks did not end within {DEADLINE:?}");
+        }
+        outcome
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let unknown = match config.unknown_workloads {
+        UnknownWorkloads::Allow => Mode::Observe,
+        UnknownWorkloads::Deny if config.enforcement == Enforcement::Audit => Mode::Audit,
+        UnknownWorkloads::Deny => Mode::Enforce,
+    };
+    Settings { errno: config.errno.number(), depth_min: 1, depth_max: 1, unknown: unknown as u32 }
+}
+
+fn capacities(config: &Capacities) -> datapath::Capacities {
+    let Capacities { workloads, policies, exact, prefixes, ports } = *config;
+    datapath::Capacities { workloads, policies, exact, prefixes, ports }
+}
+
+fn name_settings(config: &Config) -> names::Settings {
+    let mut settings = names::Settings::default();
+    settings.servers = config.dns.servers.iter().copied().map(names::Server::from).collect();
+    settings.timeout = config.dns.timeout;
+    settings.pacing.floor = config.dns.min_ttl;
+    settings.pacing.grace = config.dns.grace;
+    settings
+}
+
+fn registry_settings(config: &Config, servers: &[SocketAddr]) -> registry::Settings {
+    let resolvers = if config.dns.allow_resolvers { servers.iter().map(SocketAddr::ip).collect() } else { BTreeSet::new() };
+    registry::Settings {
+        mode: config.outbound,
+        audit: config.enforcement == Enforcement::Audit,
+        matching: match config.matching {
+            Matching::Declared => registry::Matching::Declared,
+            Matching::Istio => registry::Matching::Istio,
+        },
+        udp: match config.udp {
+            Udp::Registry => registry::UdpPolicy::Registry,
+            Udp::Allow => registry::UdpPolicy::Allow,
+            Udp::DnsOnly => registry::UdpPolicy::DnsOnly,
+        },
+        resolvers,
+        revision: config.revision.clone().unwrap_or_default(),
+        ..registry::Settings::default()
+    }
+}

@@ -1,0 +1,209 @@
+//! The one task that owns the registry and the datapath.
+//!
+//! Whatever comes in changes the registry; then the plan from what the kernel holds to what it should hold is
+//! carried out. A plan that fails half-way is taken up from what the maps really hold.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use enforcer_common::{CgroupId, Event};
+use enforcer_core::{
+    documents::Documents,
+    model::Host,
+    plan::{self, Applied},
+    registry::{Registry, Update},
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{flows::Flows, places::Places};
+use crate::{
+    datapath::{Cgroup, Datapath},
+    report::log::LogFormat,
+    sources::{
+        cgroups::CgroupChange,
+        files::{Content, FileChange},
+    },
+};
+
+/// How often what has failed is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+pub(super) struct Owner {
+    pub(super) registry: Registry,
+    pub(super) documents: Documents,
+    pub(super) datapath: Datapath,
+    pub(super) applied: Applied,
+    pub(super) places: Places,
+    /// The configured cgroups that are there.
+    pub(super) cgroups: BTreeMap<CgroupId, Cgroup>,
+    /// Roots that are there and at which the programs do not run yet.
+    pub(super) unattached: BTreeMap<CgroupId, Cgroup>,
+    pub(super) hosts: watch::Sender<BTreeSet<Host>>,
+    pub(super) flows: Flows,
+    pub(super) format: LogFormat,
+    /// What was last said of the files, so that it is said once.
+    pub(super) problems: BTreeSet<String>,
+}
+
+pub(super) struct Inputs {
+    pub(super) file_changes: mpsc::Receiver<Vec<FileChange>>,
+    pub(super) cgroup_changes: mpsc::Receiver<Vec<CgroupChange>>,
+    pub(super) name_updates: mpsc::Receiver<Update>,
+    pub(super) flow_events: mpsc::Receiver<Event>,
+    pub(super) resolvers: watch::Receiver<Vec<SocketAddr>>,
+}
+
+impl Owner {
+    /// Takes in whatever comes until `cancel`.
+    ///
+    /// # Errors
+    /// If a source has ended.
+    pub(super) async fn follow(&mut self, inputs: &mut Inputs, cancel: &CancellationToken) -> Result<()> {
+        let mut retry = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(()),
+                changes = inputs.file_changes.recv() => self.take_files(changes.context("no more files")?),
+                changes = inputs.cgroup_changes.recv() => self.take_cgroups(changes.context("no more cgroups")?),
+                update = inputs.name_updates.recv() => self.registry.apply(update.context("no more names")?),
+                changed = inputs.resolvers.changed() => {
+                    changed.context("no more resolvers")?;
+                    let servers = inputs.resolvers.borrow_and_update().clone();
+                    self.take_resolvers(&servers);
+                }
+                event = inputs.flow_events.recv() => {
+                    self.flows.write(&event.context("no more events")?, &mut self.registry);
+                    continue;
+                }
+                () = tokio::time::sleep(RETRY), if retry => {}
+            }
+            // What waits already is taken in first: a thousand changes cost one plan.
+            while let Ok(changes) = inputs.file_changes.try_recv() {
+                self.take_files(changes);
+            }
+            while let Ok(changes) = inputs.cgroup_changes.try_recv() {
+                self.take_cgroups(changes);
+            }
+            while let Ok(update) = inputs.name_updates.try_recv() {
+                self.registry.apply(update);
+            }
+            retry = match self.reconcile() {
+                Ok(()) => !self.unattached.is_empty(),
+                Err(error) => {
+                    tracing::error!("the kernel does not hold what it should, trying again: {error:#}");
+                    true
+                }
+            };
+        }
+    }
+
+    pub(super) fn take_files(&mut self, changes: Vec<FileChange>) {
+        for FileChange { path, content } in changes {
+            let name = path.display().to_string();
+            let updates = match content {
+                Content::Text(text) => self.documents.set(&name, Some(&text)),
+                Content::Gone => self.documents.set(&name, None),
+                Content::Unreadable(reason) => {
+                    tracing::error!("{name}: {reason}; what it held before stays in force");
+                    Vec::new()
+                }
+            };
+            updates.into_iter().for_each(|update| self.registry.apply(update));
+        }
+        let problems: BTreeSet<_> = self.documents.problems().map(ToString::to_string).collect();
+        for problem in problems.difference(&self.problems) {
+            tracing::error!("{problem}");
+        }
+        self.problems = problems;
+    }
+
+    pub(super) fn take_cgroups(&mut self, changes: Vec<CgroupChange>) {
+        for change in changes {
+            match change {
+                CgroupChange::Appeared(cgroup) => {
+                    if let Some(workload) = self.places.workload(&cgroup.path) {
+                        tracing::info!("workload {workload} is at {}", cgroup.path.display());
+                        self.registry.apply(Update::Workload(cgroup.id, workload.clone()));
+                    }
+                    if self.places.is_root(&cgroup.path) {
+                        self.unattached.insert(cgroup.id, cgroup.clone());
+                    }
+                    self.cgroups.insert(cgroup.id, cgroup);
+                }
+                CgroupChange::Gone(cgroup) => {
+                    if let Some(workload) = self.places.workload(&cgroup.path) {
+                        tracing::info!("workload {workload} is gone from {}", cgroup.path.display());
+                        self.registry.apply(Update::WorkloadGone(cgroup.id));
+                    }
+                    self.unattached.remove(&cgroup.id);
+                    self.cgroups.remove(&cgroup.id);
+                    if let Err(error) = self.datapath.detach(&cgroup.path) {
+                        tracing::error!("{}: {error:#}", cgroup.path.display());
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_resolvers(&mut self, servers: &[SocketAddr]) {
+        let resolvers = servers.iter().map(SocketAddr::ip).collect();
+        self.registry.set_resolvers(resolvers);
+    }
+
+    /// Brings the kernel to what the registry says, then attaches where programs are missing.
+    pub(super) fn reconcile(&mut self) -> Result<()> {
+        let wanted = self.registry.hosts();
+        self.hosts.send_if_modified(|hosts| {
+            let differs = *hosts != *wanted;
+            if differs {
+                hosts.clone_from(&wanted);
+            }
+            differs
+        });
+        let desired = self.registry.desired();
+        let plan = plan::diff(&self.applied, &desired);
+        if !plan.changes.is_empty() {
+            self.set_depths(true)?;
+            if let Err(error) = self.datapath.carry_out(&plan.changes) {
+                self.applied = self.datapath.read_back()?;
+                return Err(error);
+            }
+            tracing::debug!(changes = plan.changes.len(), "the kernel's maps are up to date");
+        }
+        self.applied = plan.after;
+        self.set_depths(false)?;
+        self.attach();
+        Ok(())
+    }
+
+    /// Looks for workloads at every depth that one has or, while a plan is carried out, that one had.
+    fn set_depths(&mut self, with_former: bool) -> Result<()> {
+        let mut depths: BTreeSet<u32> = self.cgroups.values().map(|cgroup| cgroup.depth).collect();
+        if with_former {
+            depths.extend([self.datapath.depths().start(), self.datapath.depths().end()].map(|depth| *depth));
+        }
+        match (depths.first(), depths.last()) {
+            (Some(first), Some(last)) => self.datapath.set_depths(*first..=*last),
+            _ => Ok(()),
+        }
+    }
+
+    fn attach(&mut self) {
+        for (id, root) in std::mem::take(&mut self.unattached) {
+            match self.datapath.attach(&root) {
+                Ok(()) => tracing::info!("enforcing at {}", root.path.display()),
+                // It may be gone already, of which the next change tells.
+                Err(error) => {
+                    tracing::error!("not enforcing at {}: {error:#}", root.path.display());
+                    self.unattached.insert(id, root);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! From nothing to enforcement in force.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use enforcer_core::{model::Host, names::HostStatus};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::owner::{Inputs, Owner};
+use crate::report::log::LogFormat;
+
+/// Asks how each host stands.
+pub(super) type NameStatus = mpsc::Sender<oneshot::Sender<Vec<HostStatus>>>;
+
+/// How long names may take at the start. What does not resolve until then is refused until it does.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often names are asked for meanwhile.
+const GLANCE: Duration = Duration::from_millis(20);
+
+impl Owner {
+    /// Runs until `cancel`.
+    ///
+    /// The kernel's maps are changed only once every source has said what there is: a start finds the maps of an
+    /// earlier one in force, and must not take away what it does not know of yet.
+    ///
+    /// # Errors
+    /// If a source ends, or enforcement cannot be brought into force.
+    pub(super) async fn run(mut self, mut inputs: Inputs, names: NameStatus, cancel: CancellationToken) -> Result<()> {
+        tokio::select! {
+            started = self.start(&mut inputs, &names) => started?,
+            () = cancel.cancelled() => return Ok(()),
+        }
+        self.follow(&mut inputs, &cancel).await
+    }
+
+    async fn start(&mut self, inputs: &mut Inputs, names: &NameStatus) -> Result<()> {
+        self.take_files(inputs.file_changes.recv().await.context("no files")?);
+        self.take_cgroups(inputs.cgroup_changes.recv().await.context("no cgroups")?);
+        let hosts = self.registry.hosts();
+        self.hosts.send_replace((*hosts).clone());
+        self.settle(inputs, names, &hosts).await?;
+        self.applied = self.datapath.read_back()?;
+        self.reconcile()?;
+        if let Some(root) = self.unattached.values().next() {
+            bail!("enforcement is not in force at {}", root.path.display());
+        }
+        self.datapath.remove_leftovers()?;
+        self.announce();
+        Ok(())
+    }
+
+    /// Takes addresses in until every host was answered for or has failed, or patience ends.
+    async fn settle(&mut self, inputs: &mut Inputs, names: &NameStatus, hosts: &BTreeSet<Host>) -> Result<()> {
+        let settled = tokio::time::timeout(PATIENCE, settled(names, hosts));
+        tokio::pin!(settled);
+        loop {
+            tokio::select! {
+                update = inputs.name_updates.recv() => self.registry.apply(update.context("no names")?),
+                in_time = &mut settled => {
+                    if in_time.is_err() {
+                        tracing::warn!("not every host has resolved after {PATIENCE:?}; the others follow as they do");
+                    }
+                    break;
+                }
+            }
+        }
+        while let Ok(update) = inputs.name_updates.try_recv() {
+            self.registry.apply(update);
+        }
+        Ok(())
+    }
+
+    /// The line that scripts wait for.
+    fn announce(&self) {
+        let (workloads, policies) = (self.applied.workloads.len(), self.applied.policies.len());
+        let rules: usize = self.applied.scopes.values().map(|rules| rules.len()).sum();
+        let message = "enforcement is in force";
+        match self.format {
+            LogFormat::Human => println!("{message}: workloads {workloads}, policies {policies}, rules {rules}"),
+            LogFormat::Json => {
+                let counts = serde_json::json!({ "workloads": workloads, "policies": policies, "rules": rules });
+                println!("{}", serde_json::json!({ "message": message, "counts": counts }));
+            }
+        }
+        if self.applied.workloads.is_empty() {
+            tracing::warn!("no configured workload has a cgroup yet; each is enforced from when it appears");
+        }
+    }
+}
+
+/// Waits until every host has been answered for, or has failed.
+async fn settled(names: &NameStatus, hosts: &BTreeSet<Host>) {
+    loop {
+        let (reply, status) = oneshot::channel();
+        if names.send(reply).await.is_err() {
+            return;
+        }
+        let settled: BTreeSet<_> = status
+            .await
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|status| status.age.is_some() || status.failing.is_some())
+            .map(|status| status.host)
+            .collect();
+        if hosts.is_subset(&settled) {
+            return;
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+}

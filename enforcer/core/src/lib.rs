@@ -10,6 +10,7 @@
 
 pub mod istio;
 pub mod model;
+pub mod names;
 pub mod policy;
 pub mod registry;
 pub mod rule;

@@ -180,8 +180,12 @@ impl Names {
     /// change anything.
     pub fn next_wake(&self) -> Option<Moment> {
         let due = self.schedule.first().map(|(moment, _)| *moment);
-        let end = self.leaving.first().map(|(moment, _)| *moment);
-        due.into_iter().chain(end).min()
+        due.into_iter().chain(self.next_leave()).min()
+    }
+
+    /// When [`Names::expire`] next has something to do: for whoever cannot ask now anyway.
+    pub fn next_leave(&self) -> Option<Moment> {
+        self.leaving.first().map(|(moment, _)| *moment)
     }
 
     /// Makes what fails due at once: the resolvers are others now.

@@ -29,6 +29,7 @@ pub use cgroup::{Cgroup, CgroupMount};
 pub use events::Events;
 pub use object::Features;
 pub use pins::{Pins, Removed};
+pub use roots::is_enforced;
 
 use maps::Maps;
 use object::Object;

@@ -10,6 +10,7 @@
 
 pub mod istio;
 pub mod model;
+pub mod names;
 pub mod plan;
 pub mod policy;
 pub mod registry;

@@ -1,6 +1,12 @@
 //! `enforcer exec`: a command inside a workload's cgroup.
 
-use std::{fs, os::unix::process::CommandExt as _, path::Path, process::ExitCode};
+use std::{
+    fs,
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -19,17 +25,34 @@ pub(super) fn run(arguments: &Exec) -> Result<ExitCode> {
         None => CgroupMount::find()?,
     };
     let folder = mount.folder(Path::new(entry.cgroup.as_str()));
+    let is_new = !folder.exists();
     fs::create_dir_all(&folder).with_context(|| format!("creating the cgroup {}", folder.display()))?;
-    if !is_enforced(&folder)? {
-        eprintln!(
-            "warning: nothing is enforced at {} yet: is `enforcer run` up?",
-            entry.cgroup.as_str()
-        );
+    if !wait_for_enforcement(&folder, if is_new { PATIENCE } else { Duration::ZERO })? {
+        eprintln!("warning: nothing is enforced at {} yet: is `enforcer run` up?", entry.cgroup.as_str());
     }
     fs::write(folder.join("cgroup.procs"), "0").with_context(|| format!("joining the cgroup {}", folder.display()))?;
     let (program, parameters) = arguments.command.split_first().context("no command")?;
     let error = std::process::Command::new(program).args(parameters).exec();
     Err(error).with_context(|| format!("starting {}", program.display()))
+}
+
+/// How long a running enforcer may take to find a cgroup that has just been made.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether it has.
+const GLANCE: Duration = Duration::from_millis(5);
+
+fn wait_for_enforcement(folder: &Path, patience: Duration) -> Result<bool> {
+    let start = Instant::now();
+    loop {
+        if is_enforced(folder)? {
+            return Ok(true);
+        }
+        if start.elapsed() >= patience {
+            return Ok(false);
+        }
+        std::thread::sleep(GLANCE);
+    }
 }
 
 fn find<'a>(config: &'a Config, namespace: &str, name: Option<&str>) -> Result<&'a WorkloadConfig> {

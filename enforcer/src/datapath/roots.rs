@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    programs::{CgroupAttachMode, links::FdLink},
+    programs::{CgroupAttachMode, ProgramInfo, links::FdLink, loaded_programs},
 };
 use enforcer_common::CgroupId;
 use nix::fcntl::Flock;
@@ -133,3 +133,18 @@ impl Roots {
             .map_or(Ok(()), |pins| pins.remove_leftovers(&kept))
     }
 }
+
+/// Whether programs of an enforcer run at a cgroup, whichever enforcer's.
+///
+/// # Errors
+/// If the kernel does not say.
+pub fn is_enforced(cgroup: &Path) -> Result<bool> {
+    let folder = File::open(cgroup).with_context(|| format!("opening the cgroup {}", cgroup.display()))?;
+    let attach_type = BPF_CGROUP_INET4_CONNECT;
+    let running = sys::effective_programs(&folder, attach_type).context("asking for the programs at a cgroup")?;
+    let ours = |program: ProgramInfo| running.contains(&program.id()) && program.name_as_str() == Some(PROGRAMS[0]);
+    Ok(!running.is_empty() && loaded_programs().filter_map(Result::ok).any(ours))
+}
+
+/// Number of the attach type of [`PROGRAMS`]' first (`enum bpf_attach_type`).
+const BPF_CGROUP_INET4_CONNECT: u32 = 10;

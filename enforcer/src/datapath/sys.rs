@@ -12,7 +12,11 @@ use std::{
 };
 
 const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+
+/// `BPF_F_QUERY_EFFECTIVE`: what runs at a cgroup, whether attached there or above it.
+const QUERY_EFFECTIVE: u32 = 1;
 
 /// `union bpf_attr` for `BPF_OBJ_GET`.
 #[repr(C)]
@@ -31,15 +35,27 @@ struct LinkUpdate {
     old_prog_fd: u32,
 }
 
+/// `union bpf_attr` for `BPF_PROG_QUERY`.
+#[repr(C)]
+struct ProgQuery {
+    target_fd: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_count: u32,
+    pad: u32,
+}
+
 /// Opens what is pinned at `path`.
 pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let attributes = ObjGet {
+    let mut attributes = ObjGet {
         pathname: path.as_ptr() as u64,
         bpf_fd: 0,
         file_flags: 0,
     };
-    let fd = bpf(BPF_OBJ_GET, &attributes)?;
+    let fd = bpf(BPF_OBJ_GET, &mut attributes)?;
     let fd = i32::try_from(fd).expect("a file descriptor is an int");
     // SAFETY: the kernel has just made this descriptor for us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -50,19 +66,42 @@ pub(super) fn update_link(link: impl AsFd, program: impl AsFd) -> io::Result<()>
     let raw = |fd: std::os::fd::BorrowedFd<'_>| {
         u32::try_from(fd.as_raw_fd()).expect("an open descriptor is not negative")
     };
-    let attributes = LinkUpdate {
+    let mut attributes = LinkUpdate {
         link_fd: raw(link.as_fd()),
         new_prog_fd: raw(program.as_fd()),
         flags: 0,
         old_prog_fd: 0,
     };
-    bpf(BPF_LINK_UPDATE, &attributes).map(|_| ())
+    bpf(BPF_LINK_UPDATE, &mut attributes).map(|_| ())
 }
 
-fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
+/// Identifiers of the programs of one attach type that run at a cgroup.
+pub(super) fn effective_programs(cgroup: impl AsFd, attach_type: u32) -> io::Result<Vec<u32>> {
+    // The kernel takes 64 programs of one type at one cgroup (`BPF_CGROUP_MAX_PROGS`), and as many above it.
+    let mut ids = vec![0_u32; 1024];
+    let mut attributes = ProgQuery {
+        target_fd: raw(cgroup),
+        attach_type,
+        query_flags: QUERY_EFFECTIVE,
+        attach_flags: 0,
+        prog_ids: ids.as_mut_ptr() as u64,
+        prog_count: 1024,
+        pad: 0,
+    };
+    bpf(BPF_PROG_QUERY, &mut attributes)?;
+    // The kernel has written the number of programs into the argument; unused places stay 0, which is no id.
+    ids.retain(|id| *id != 0);
+    Ok(ids)
+}
+
+fn raw(fd: impl AsFd) -> u32 {
+    u32::try_from(fd.as_fd().as_raw_fd()).expect("an open descriptor is not negative")
+}
+
+fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<libc::c_long> {
     // SAFETY: `attributes` is the command's part of `union bpf_attr`, of the size that is passed with it, and
     // lives through the call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attributes, size_of::<T>()) };
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {

@@ -1,0 +1,197 @@
+//! What is known of one host.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use super::{
+    answer::{Failure, Family},
+    time::Moment,
+};
+
+/// One family's side of a host.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    pub(super) good: Option<Good>,
+    pub(super) failing: Option<Failing>,
+    /// When it is to be asked for; none while a query is on its way.
+    pub(super) due: Option<Moment>,
+}
+
+/// A good answer: the newest one.
+#[derive(Debug, Default)]
+pub(super) struct Good {
+    pub(super) addresses: BTreeSet<IpAddr>,
+    pub(super) senseless: BTreeSet<IpAddr>,
+    pub(super) left_out: usize,
+    pub(super) ttl: Duration,
+    pub(super) at: Moment,
+}
+
+/// An unbroken run of failures.
+#[derive(Debug)]
+pub(super) struct Failing {
+    pub(super) since: Moment,
+    pub(super) count: u32,
+    pub(super) last: Failure,
+}
+
+impl Records {
+    fn was_asked(&self) -> bool {
+        self.good.is_some() || self.failing.is_some()
+    }
+
+    /// Keeps the last good answer, and counts.
+    pub(super) fn fail(&mut self, now: Moment, failure: Failure) {
+        let (since, count) = self
+            .failing
+            .as_ref()
+            .map_or((now, 0), |failing| (failing.since, failing.count));
+        self.failing = Some(Failing {
+            since,
+            count: count.saturating_add(1),
+            last: failure,
+        });
+    }
+}
+
+/// Both families of a host, the hosts file's addresses of it, and what is on its way out.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    v4: Records,
+    v6: Records,
+    pub(super) listed: BTreeSet<IpAddr>,
+    /// Addresses in their grace, with its end.
+    leaving: BTreeMap<IpAddr, Moment>,
+    /// What the registry was told last.
+    published: BTreeSet<IpAddr>,
+}
+
+impl Entry {
+    pub(super) fn records(&self, family: Family) -> &Records {
+        match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        }
+    }
+
+    pub(super) fn records_mut(&mut self, family: Family) -> &mut Records {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
+
+    /// Takes a good answer in place of the last one, whose other addresses stay until `leave`.
+    pub(super) fn learn(&mut self, family: Family, good: Good, leave: Moment) {
+        let records = self.records_mut(family);
+        records.failing = None;
+        let new = good.addresses.clone();
+        let old = records.good.replace(good).unwrap_or_default().addresses;
+        self.replace(&old, &new, leave);
+    }
+
+    /// Takes the hosts file's addresses in place of the last ones, which stay until `leave`.
+    pub(super) fn list(&mut self, listed: BTreeSet<IpAddr>, leave: Moment) {
+        let old = std::mem::replace(&mut self.listed, listed.clone());
+        self.replace(&old, &listed, leave);
+    }
+
+    fn replace(&mut self, old: &BTreeSet<IpAddr>, new: &BTreeSet<IpAddr>, leave: Moment) {
+        self.leaving
+            .extend(old.difference(new).map(|address| (*address, leave)));
+        self.leaving.retain(|address, _| !new.contains(address));
+    }
+
+    /// Forgets what leaves first, so that a host whose answers change all the time stays bounded. Says how many.
+    pub(super) fn bound_leaving(&mut self, most: usize) -> usize {
+        let excess = self.leaving.len().saturating_sub(most);
+        if excess > 0 {
+            let mut order: Vec<_> = self
+                .leaving
+                .iter()
+                .map(|(address, end)| (*end, *address))
+                .collect();
+            order.sort_unstable();
+            for (_, address) in &order[..excess] {
+                self.leaving.remove(address);
+            }
+        }
+        excess
+    }
+
+    /// Lets go of the addresses whose grace has ended.
+    pub(super) fn let_go(&mut self, now: Moment) {
+        self.leaving.retain(|_, end| *end > now);
+    }
+
+    /// When the next grace ends.
+    pub(super) fn next_leave(&self) -> Option<Moment> {
+        self.leaving.values().min().copied()
+    }
+
+    /// Every address that stands for the host.
+    pub(super) fn addresses(&self) -> BTreeSet<IpAddr> {
+        [Family::V4, Family::V6]
+            .into_iter()
+            .filter_map(|family| self.records(family).good.as_ref())
+            .flat_map(|good| &good.addresses)
+            .chain(&self.listed)
+            .chain(self.leaving.keys())
+            .copied()
+            .collect()
+    }
+
+    /// Those that only their grace still holds.
+    pub(super) fn only_leaving(&self) -> BTreeSet<IpAddr> {
+        let held = |address: &IpAddr| {
+            self.listed.contains(address)
+                || [&self.v4, &self.v6].iter().any(|records| {
+                    records
+                        .good
+                        .as_ref()
+                        .is_some_and(|good| good.addresses.contains(address))
+                })
+        };
+        self.leaving
+            .keys()
+            .filter(|address| !held(address))
+            .copied()
+            .collect()
+    }
+
+    /// The addresses, if they are not what the registry was told last; it counts as told then.
+    pub(super) fn publish(&mut self) -> Option<BTreeSet<IpAddr>> {
+        let addresses = self.addresses();
+        (addresses != self.published).then(|| {
+            self.published.clone_from(&addresses);
+            addresses
+        })
+    }
+
+    /// Whether it is in order that `family` has no records: it never had any, whoever knows says that there are
+    /// none, and the host's addresses come from elsewhere or may still.
+    pub(super) fn lacks(&self, family: Family) -> bool {
+        let (this, other) = match family {
+            Family::V4 => (&self.v4, &self.v6),
+            Family::V6 => (&self.v6, &self.v4),
+        };
+        let denied = this
+            .failing
+            .as_ref()
+            .is_some_and(|failing| failing.last.cause.denies().is_some());
+        let elsewhere = other.good.is_some() || !other.was_asked() || !self.listed.is_empty();
+        denied && this.good.is_none() && elsewhere
+    }
+
+    /// The failure to report: the longest one that is not in order.
+    pub(super) fn failing(&self) -> Option<&Failing> {
+        [Family::V4, Family::V6]
+            .into_iter()
+            .filter(|family| !self.lacks(*family))
+            .filter_map(|family| self.records(family).failing.as_ref())
+            .min_by_key(|failing| failing.since)
+    }
+}

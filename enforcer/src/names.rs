@@ -1,0 +1,118 @@
+//! Resolves hosts, again and again: the only home of the resolver crate.
+//!
+//! ```text
+//! hosts wanted -> core::names (what is due, what is known) -> lookup -> DNS servers
+//! registry <- Update::Resolved <-'                         <- system (resolv.conf, hosts)
+//! ```
+//!
+//! **Architecture Invariant:** nothing is decided here. When to ask, what to keep and what to let go is
+//! [`enforcer_core::names`]'s business; this module asks, keeps the time and speaks to the log.
+
+mod lookup;
+mod records;
+mod settings;
+mod system;
+mod task;
+
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use anyhow::Context;
+use enforcer_core::{model::Host, names::HostStatus, registry::Update};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use settings::{InvalidServer, Server, Settings};
+
+/// What the task is connected to.
+#[derive(Debug)]
+pub struct Ports {
+    /// The hosts that are wanted; others are forgotten.
+    pub hosts: watch::Receiver<BTreeSet<Host>>,
+    /// Hosts whose addresses are others now.
+    pub updates: mpsc::Sender<Update>,
+    /// The DNS servers in use, from [`resolvers`] on: told when the system's are others.
+    pub resolvers: watch::Sender<Vec<SocketAddr>>,
+    /// Who wants to know how each host stands.
+    pub status: mpsc::Receiver<oneshot::Sender<Vec<HostStatus>>>,
+}
+
+/// Keeps every wanted host resolved until `cancel`. Ends early, with an error, only if the registry is gone.
+///
+/// # Errors
+/// The system's resolvers cannot be read at the start, or nobody takes updates or gives hosts any more.
+pub async fn run(settings: Settings, ports: Ports, cancel: CancellationToken) -> anyhow::Result<()> {
+    let task = task::Task::new(settings, ports)?;
+    tokio::select! {
+        () = cancel.cancelled() => Ok(()),
+        ended = task.run() => ended,
+    }
+}
+
+/// The DNS servers in use at first: the configured ones, else the system's; the local machine if its file names
+/// none or is not there, as the C library has it. Never empty.
+///
+/// # Errors
+/// The system's file is there and cannot be read.
+pub fn resolvers(settings: &Settings) -> anyhow::Result<Vec<SocketAddr>> {
+    if !settings.servers.is_empty() {
+        let mut servers = Vec::new();
+        for server in &settings.servers {
+            if !servers.contains(&server.address()) {
+                servers.push(server.address());
+            }
+        }
+        return Ok(servers);
+    }
+    let path = &settings.resolv_conf;
+    let text = match system::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read.with_context(|| format!("reading the system's DNS servers from {}", path.display()))?,
+    };
+    let mut servers = system::name_servers(&text);
+    if servers.is_empty() {
+        tracing::warn!(file = %path.display(), server = %system::LOCAL, "no DNS server is named, asking the local one");
+        servers.push(system::LOCAL);
+    }
+    Ok(servers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(servers: &[&str], resolv_conf: &std::path::Path) -> Vec<String> {
+        let settings = Settings {
+            servers: servers.iter().map(|server| server.parse().unwrap()).collect(),
+            resolv_conf: resolv_conf.to_owned(),
+            ..Settings::default()
+        };
+        let resolvers = resolvers(&settings).unwrap();
+        resolvers.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn configured_servers_come_before_the_systems_and_those_before_the_local_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("resolv.conf");
+        assert_eq!(of(&[], &path), ["127.0.0.1:53"], "no file");
+        std::fs::write(&path, "search lan\n").unwrap();
+        assert_eq!(of(&[], &path), ["127.0.0.1:53"], "nobody named");
+        std::fs::write(&path, "nameserver 192.0.2.1\nnameserver ::1\n").unwrap();
+        assert_eq!(of(&[], &path), ["192.0.2.1:53", "[::1]:53"]);
+        assert_eq!(
+            of(&["192.0.2.7:5353", "192.0.2.7:5353"], &path),
+            ["192.0.2.7:5353"]
+        );
+    }
+
+    #[test]
+    fn resolvers_that_cannot_be_read_are_an_error_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            resolv_conf: folder.path().to_owned(),
+            ..Settings::default()
+        };
+        let error = format!("{:#}", resolvers(&settings).unwrap_err());
+        assert!(error.contains(&folder.path().display().to_string()), "{error}");
+    }
+}

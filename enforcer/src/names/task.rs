@@ -1,0 +1,227 @@
+//! The loop: asks what is due, hands replies in, and tells the registry and the log what came of it.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use enforcer_core::names::{
+    Answer, Cause, Failure, Jitter, Listed, Moment, Names, Notice, Outcome, Query, Reply,
+};
+use tokio::{
+    task::{Id, JoinError, JoinSet},
+    time::Instant,
+};
+
+use super::{
+    Ports, Settings,
+    lookup::Servers,
+    system::{self, Followed},
+};
+
+/// How often the system's files are looked at while nothing else happens.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(super) struct Task {
+    settings: Settings,
+    ports: Ports,
+    names: Names,
+    start: Instant,
+    servers: Arc<Servers>,
+    /// The system's resolv.conf, unless servers are configured.
+    resolv_conf: Option<Followed>,
+    hosts_file: Option<Followed>,
+    lookups: JoinSet<Result<Answer, Failure>>,
+    on_the_way: HashMap<Id, Query>,
+}
+
+impl Task {
+    pub(super) fn new(mut settings: Settings, ports: Ports) -> anyhow::Result<Self> {
+        settings.in_flight = settings.in_flight.max(1);
+        // The version is noted before the servers are read, so that no change falls in between.
+        let system = settings.servers.is_empty();
+        let resolv_conf = system.then(|| {
+            let mut followed = Followed::new(&settings.resolv_conf);
+            drop(followed.read_if_changed());
+            followed
+        });
+        let addresses = super::resolvers(&settings)?;
+        let servers = Arc::new(Servers::new(&addresses, &settings)?);
+        ports.resolvers.send_replace(addresses);
+        Ok(Self {
+            hosts_file: settings
+                .hosts_file
+                .as_deref()
+                .filter(|_| system)
+                .map(Followed::new),
+            names: Names::new(settings.pacing.clone()),
+            start: Instant::now(),
+            servers,
+            resolv_conf,
+            lookups: JoinSet::new(),
+            on_the_way: HashMap::new(),
+            settings,
+            ports,
+        })
+    }
+
+    pub(super) async fn run(mut self) -> anyhow::Result<()> {
+        self.ports.hosts.mark_changed();
+        let mut asks_status = true;
+        loop {
+            let outcome = self.follow_system();
+            self.tell(outcome).await?;
+            self.ask();
+            let wake = self.wake();
+            tokio::select! {
+                changed = self.ports.hosts.changed() => {
+                    changed.context("nobody gives hosts to resolve any more")?;
+                    let hosts = self.ports.hosts.borrow_and_update().clone();
+                    let outcome = self.names.set_hosts(self.now(), &hosts);
+                    self.tell(outcome).await?;
+                }
+                Some(done) = self.lookups.join_next_with_id() => {
+                    let outcome = self.take(done);
+                    self.tell(outcome).await?;
+                }
+                request = self.ports.status.recv(), if asks_status => match request {
+                    // Whoever no longer waits for the status does not need it.
+                    Some(reply) => drop(reply.send(self.names.status(self.now()))),
+                    None => asks_status = false,
+                },
+                () = tokio::time::sleep_until(wake) => {
+                    let outcome = self.names.expire(self.now());
+                    self.tell(outcome).await?;
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment::new(self.start.elapsed())
+    }
+
+    /// When to go on if nothing happens: at the latest to look at the system's files.
+    fn wake(&self) -> Instant {
+        let next = if self.lookups.len() < self.settings.in_flight {
+            self.names.next_wake()
+        } else {
+            self.names.next_leave()
+        };
+        let look = Instant::now() + LOOK;
+        next.and_then(|moment| self.start.checked_add(moment.since_start()))
+            .map_or(look, |moment| moment.min(look))
+    }
+
+    fn ask(&mut self) {
+        let free = self.settings.in_flight.saturating_sub(self.lookups.len());
+        for query in self.names.due(self.now(), free) {
+            let lookup = self.lookups.spawn(Arc::clone(&self.servers).ask(query.clone()));
+            self.on_the_way.insert(lookup.id(), query);
+        }
+    }
+
+    /// Hands a reply in. A lookup that panicked is a failure of its host, not of the daemon.
+    fn take(&mut self, done: Result<(Id, Result<Answer, Failure>), JoinError>) -> Outcome {
+        let (id, result) = match done {
+            Ok(done) => done,
+            Err(error) => (
+                error.id(),
+                Err(Cause::Other(format!("the lookup broke off: {error}")).into()),
+            ),
+        };
+        let Some(query) = self.on_the_way.remove(&id) else {
+            return Outcome::default();
+        };
+        self.names.answer(self.now(), Reply { query, result }, jitter())
+    }
+
+    /// Looks whether the system's files are others now.
+    fn follow_system(&mut self) -> Outcome {
+        if let Some(read) = self.resolv_conf.as_mut().and_then(Followed::read_if_changed)
+            && let Err(error) = self.change_servers(read)
+        {
+            let file = self.settings.resolv_conf.display();
+            tracing::warn!(%file, error = format!("{error:#}"), "keeping the DNS servers as they were");
+        }
+        let Some(file) = &mut self.hosts_file else {
+            return Outcome::default();
+        };
+        match file.read_if_changed() {
+            Some(Ok(text)) => {
+                let listed = system::listed(&text);
+                self.names.set_listed(self.now(), &listed)
+            }
+            Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.names.set_listed(self.now(), &Listed::new())
+            }
+            Some(Err(error)) => {
+                tracing::warn!(file = %file.path().display(), %error, "keeping the hosts file as it was");
+                Outcome::default()
+            }
+            None => Outcome::default(),
+        }
+    }
+
+    /// Asks the servers of a changed resolv.conf from now on. One that names nobody is most likely being written.
+    fn change_servers(&mut self, read: std::io::Result<String>) -> anyhow::Result<()> {
+        let addresses = system::name_servers(&read?);
+        anyhow::ensure!(!addresses.is_empty(), "no DNS server is named");
+        if *self.ports.resolvers.borrow() == addresses {
+            return Ok(());
+        }
+        self.servers = Arc::new(Servers::new(&addresses, &self.settings)?);
+        tracing::info!(servers = %list(&addresses), "the system has other DNS servers now");
+        self.ports.resolvers.send_replace(addresses);
+        self.names.retry_failing(self.now());
+        Ok(())
+    }
+
+    async fn tell(&self, outcome: Outcome) -> anyhow::Result<()> {
+        for notice in &outcome.notices {
+            log(notice);
+        }
+        for update in outcome.updates {
+            self.ports
+                .updates
+                .send(update)
+                .await
+                .context("nobody takes resolved addresses any more")?;
+        }
+        Ok(())
+    }
+}
+
+/// A draw that spreads hosts out; nothing secret depends on it, and the hasher's keys are random.
+fn jitter() -> Jitter {
+    let [low, high, ..] = RandomState::new().build_hasher().finish().to_ne_bytes();
+    Jitter::new(u16::from_ne_bytes([low, high]))
+}
+
+fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
+    items.join(", ")
+}
+
+fn log(notice: &Notice) {
+    match notice {
+        Notice::Failing { host, error, kept: 0 } => {
+            tracing::warn!(%host, error, "host does not resolve, no address is known");
+        }
+        Notice::Failing { host, error, kept } => {
+            tracing::warn!(%host, error, kept, "host does not resolve, its last addresses stay allowed");
+        }
+        Notice::Recovered { host, after } => {
+            tracing::info!(%host, failed_seconds = after.as_secs(), "host resolves again");
+        }
+        Notice::TooMany { host, left_out } => {
+            tracing::warn!(%host, left_out, "host has more addresses than are taken");
+        }
+        Notice::Senseless { host, addresses } => {
+            tracing::warn!(%host, addresses = %list(addresses), "answer holds addresses that nothing can connect to");
+        }
+    }
+}

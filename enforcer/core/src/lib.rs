@@ -8,8 +8,10 @@
 //! **Architecture Invariant:** no async, clock, randomness, file, socket, aya or kube client in this crate. Time
 //! comes in as an argument. The same input gives the same output, whatever the order it came in.
 
+pub mod documents;
 pub mod istio;
 pub mod model;
 pub mod policy;
 pub mod registry;
 pub mod rule;
+pub mod yaml;

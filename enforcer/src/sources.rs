@@ -1,3 +1,4 @@
 //! Where the registry and the workloads come from.
 
+pub mod cgroups;
 pub mod files;

@@ -14,3 +14,6 @@ pub mod plan;
 pub mod policy;
 pub mod registry;
 pub mod rule;
+#[cfg(test)]
+mod test_support;
+mod view;

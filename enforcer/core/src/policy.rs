@@ -1,17 +1,40 @@
-//! What the kernel is to hold.
+//! What the kernel is to hold, and the rules it is made of.
+//!
+//! `entry, service -> grants (rules with what they stem from) -> the registry's views -> Desired`
+//!
+//! It must never decide who sees what: that is `view`.
+
+mod entry;
+mod grant;
+mod grants;
+mod service;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use enforcer_common::CgroupId;
 
+pub(crate) use entry::is_port_only;
+pub(crate) use grant::Grant;
+pub use grant::Source;
+pub(crate) use grants::{Facts, Port, PortGrants, Related, grants, related};
+
 use crate::{model::Mode, rule::Rules};
 
 /// Everything that the kernel's maps are to hold.
+///
+/// **Invariants.** A policy that shares allows exactly its own rules and [`Desired::shared`], which have none
+/// in common and together are exactly the rules of its view; one that does not share allows exactly its own.
+/// Without a policy that shares, nothing is shared. A set of rules that is the same in two successive values
+/// is the same `Arc`.
+///
+/// What is shared are the rules of all hosts that every namespace sees alike: those that are public and that
+/// one namespace alone offers. A namespace that offers such a host itself takes that host, and no other, out
+/// of what is shared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
     /// Rules that every policy with [`DesiredPolicy::shares`] allows beside its own.
     pub shared: Arc<Rules>,
-    /// In a stable order; no two are alike in all but their workloads.
+    /// In a stable order, by their first workload; no two are alike in all but their workloads.
     pub policies: Vec<DesiredPolicy>,
 }
 
@@ -22,10 +45,20 @@ pub struct DesiredPolicy {
     pub mode: Mode,
     /// UDP to anywhere is allowed.
     pub allows_udp: bool,
-    /// Whether [`Desired::shared`] belongs to it.
+    /// Whether [`Desired::shared`] belongs to it: its workloads have no Sidecar that leaves anything out.
     pub shares: bool,
     /// Rules of its own; none of them is in [`Desired::shared`] if it shares.
     pub own: Arc<Rules>,
     /// Who it is for, never empty.
     pub workloads: BTreeSet<CgroupId>,
+}
+
+impl DesiredPolicy {
+    /// Whether it differs from `other` in nothing but its workloads.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        self.mode == other.mode
+            && self.allows_udp == other.allows_udp
+            && self.shares == other.shares
+            && self.own == other.own
+    }
 }

@@ -1,12 +1,50 @@
 //! What is true now.
+//!
+//! ```text
+//! Update -> objects -> offers (one host of one object) -> HostState -> compiled -> Desired
+//!              \-> owners (host -> objects)                 \-> known (address -> hosts) -> explain
+//! ```
+//!
+//! One task owns it. An update only marks the hosts that it touches; they are worked out when an answer is
+//! asked for, so that ten thousand updates cost one compilation.
+//!
+//! **Architecture Invariant:** every answer is a function of the objects, the resolved addresses and the
+//! workloads that are there, whatever the order in which they came.
 
-use std::{collections::BTreeSet, net::IpAddr};
+mod changes;
+mod compiled;
+mod known;
+mod objects;
+mod offer;
+mod settings;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use enforcer_common::CgroupId;
 
+pub(crate) use objects::{Key, Objects, Selected, in_namespace};
+pub(crate) use offer::{HostState, Offer, Owner};
+pub use settings::{Matching, Settings, UdpPolicy};
+
+use self::{
+    changes::Stale,
+    compiled::{Compiled, Everybody, ViewKey},
+    known::Known,
+    offer::Owners,
+};
 use crate::{
     istio::{Object, ObjectId},
-    model::{Host, Workload},
+    model::{Host, Transport, Workload},
+    policy::{Desired, Facts},
+    rule::{Rule, To},
+    view::View,
 };
 
 /// One thing that has changed in the world.
@@ -27,4 +65,165 @@ pub enum Update {
     Workload(CgroupId, Workload),
     /// A workload's cgroup is gone.
     WorkloadGone(CgroupId),
+}
+
+/// Every object, resolved name and workload that is there, and what follows from them.
+#[derive(Debug)]
+pub struct Registry {
+    settings: Settings,
+    objects: Objects,
+    owners: Owners,
+    workloads: BTreeMap<CgroupId, Workload>,
+    states: BTreeMap<Host, HostState>,
+    known: Known,
+    /// The hosts to which a name that is not their own matters.
+    users: BTreeMap<Host, BTreeSet<Host>>,
+    compiled: Compiled,
+    stale: Stale,
+}
+
+impl Registry {
+    /// A registry of nothing: what it compiles to is what everybody is allowed.
+    pub fn new(settings: Settings) -> Self {
+        let everybody = Everybody {
+            rules: resolver_rules(&settings),
+            allows_udp: settings.udp == UdpPolicy::Allow,
+        };
+        Self {
+            compiled: Compiled::new(everybody),
+            settings,
+            objects: Objects::default(),
+            owners: Owners::default(),
+            workloads: BTreeMap::new(),
+            states: BTreeMap::new(),
+            known: Known::default(),
+            users: BTreeMap::new(),
+            stale: Stale::default(),
+        }
+    }
+
+    /// What the registry was made with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The policies of all workloads that are there. The same value, and the same `Arc`, as long as nothing
+    /// changes.
+    pub fn desired(&mut self) -> Arc<Desired> {
+        self.refresh();
+        self.compiled.desired()
+    }
+
+    /// The names whose addresses the policies of the workloads that are there need; no wildcards. Under the
+    /// matching `istio`, whose rules need none, those of the matching `declared`, so that messages can say
+    /// which name stands behind an address.
+    pub fn hosts(&mut self) -> Arc<BTreeSet<Host>> {
+        self.refresh();
+        self.compiled.names()
+    }
+
+    /// The registered names that stand for `address`: hosts that declare it or resolve to it, in order.
+    pub fn names_of(&mut self, address: IpAddr) -> BTreeSet<Host> {
+        self.refresh();
+        self.known.hosts(address.to_canonical()).cloned().collect()
+    }
+
+    /// The addresses that are known to stand for `host`: what it declares, and what it resolves to; networks
+    /// are left out.
+    pub fn addresses_of(&mut self, host: &Host) -> BTreeSet<IpAddr> {
+        self.refresh();
+        let declared = self
+            .states
+            .get(host)
+            .into_iter()
+            .flat_map(|state| &state.related.to);
+        let declared = declared.filter_map(|to| match to {
+            To::Address(address) => Some(*address),
+            To::Any | To::Network(_) => None,
+        });
+        let mut addresses: BTreeSet<IpAddr> = declared.collect();
+        addresses.extend(self.objects.addresses_of(host));
+        addresses
+    }
+
+    /// The workload that a cgroup stands for.
+    pub fn workload(&self, cgroup: CgroupId) -> Option<&Workload> {
+        self.workloads.get(&cgroup)
+    }
+
+    /// Works out what has been marked.
+    pub(crate) fn refresh(&mut self) {
+        let stale = std::mem::take(&mut self.stale);
+        let mut hosts = stale.hosts;
+        if stale.everything {
+            hosts.extend(self.owners.hosts().cloned());
+            hosts.extend(self.states.keys().cloned());
+        }
+        for host in &hosts {
+            self.work_out(host);
+        }
+        let facts = Facts {
+            objects: &self.objects,
+            settings: &self.settings,
+        };
+        if !hosts.is_empty() {
+            let states = hosts.iter().filter_map(|host| self.states.get_key_value(host));
+            self.compiled.set_hosts(states, &facts);
+            for host in &hosts {
+                if self.owners.of(host).is_none() {
+                    self.states.remove(host);
+                }
+            }
+        }
+        if stale.everything || stale.assignments {
+            let mut assigned: BTreeMap<ViewKey, (View, BTreeSet<CgroupId>)> = BTreeMap::new();
+            for (cgroup, workload) in &self.workloads {
+                let view = View::new(workload, &self.objects, &self.settings);
+                let sidecar = view.sidecar.as_ref();
+                let sidecar = sidecar.map(|it| Key::new(&it.meta.namespace, &it.meta.name));
+                let entry = assigned.entry((workload.namespace.clone(), sidecar));
+                entry.or_insert_with(|| (view, BTreeSet::new())).1.insert(*cgroup);
+            }
+            self.compiled.assign(assigned, &self.states, &facts);
+        }
+    }
+
+    /// Brings the state of one host up to date, and the indexes that come with it.
+    fn work_out(&mut self, host: &Host) {
+        static NOBODY: BTreeSet<offer::OwnerKey> = BTreeSet::new();
+        let owners = self.owners.of(host).unwrap_or(&NOBODY);
+        let facts = Facts {
+            objects: &self.objects,
+            settings: &self.settings,
+        };
+        let state = HostState::new(host, owners, &facts);
+        let old = self.states.remove(host).unwrap_or_default();
+        for name in &old.related.names {
+            if let Some(users) = self.users.get_mut(name) {
+                users.remove(host);
+                if users.is_empty() {
+                    self.users.remove(name);
+                }
+            }
+        }
+        for name in &state.related.names {
+            self.users.entry(name.clone()).or_default().insert(host.clone());
+        }
+        self.known.replace(host, &old.related.to, &state.related.to);
+        self.states.insert(host.clone(), state);
+    }
+}
+
+fn resolver_rules(settings: &Settings) -> Vec<Rule> {
+    let mut rules = BTreeSet::new();
+    for address in &settings.resolvers {
+        for transport in [Transport::Tcp, Transport::Udp] {
+            rules.insert(Rule {
+                transport,
+                port: 53,
+                to: To::Address(address.to_canonical()),
+            });
+        }
+    }
+    rules.into_iter().collect()
 }

@@ -1,0 +1,79 @@
+//! What one port of one host grants: the common door to the rules of entries and of Services.
+
+use std::collections::BTreeSet;
+
+use super::{entry, grant::Grant, service};
+use crate::{
+    model::{Host, Protocol, Transport},
+    registry::{Objects, Owner, Settings, UdpPolicy},
+    rule::To,
+};
+
+/// What rules are made from beside the object itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Facts<'a> {
+    pub(crate) objects: &'a Objects,
+    pub(crate) settings: &'a Settings,
+}
+
+/// A port as a client dials it, with the protocol that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Port {
+    pub(crate) number: u16,
+    pub(crate) protocol: Protocol,
+}
+
+/// Where a host may be, and what that hangs on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Related {
+    /// Every address and network that is declared, chosen or resolved.
+    pub(crate) to: BTreeSet<To>,
+    /// Names beside its own whose addresses matter.
+    pub(crate) names: BTreeSet<Host>,
+}
+
+/// The rules of one port, and the names whose addresses belong to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PortGrants {
+    /// In the order of their rules, a rule once.
+    pub(crate) grants: Vec<Grant>,
+    /// Names that have to be resolved for them; no wildcards.
+    pub(crate) names: Vec<Host>,
+}
+
+impl PortGrants {
+    pub(super) fn sort(&mut self) {
+        self.grants
+            .sort_by(|a, b| (&a.rule, &a.source).cmp(&(&b.rule, &b.source)));
+        self.grants.dedup_by(|a, b| a.rule == b.rule);
+        self.grants.shrink_to_fit();
+        self.names.sort();
+        self.names.dedup();
+        self.names.shrink_to_fit();
+    }
+}
+
+/// What `port` of `host` grants under the settings.
+pub(crate) fn grants(owner: &Owner, host: &Host, port: Port, facts: &Facts<'_>) -> PortGrants {
+    if port.protocol.transport() == Transport::Udp && facts.settings.udp != UdpPolicy::Registry {
+        return PortGrants::default();
+    }
+    match owner {
+        Owner::Entry(object) => entry::grants(object, host, port, facts),
+        Owner::Service(object) => service::grants(object, port, facts),
+    }
+}
+
+/// What `host` of `owner` has to do with, whatever the port and the matching.
+pub(crate) fn related(owner: &Owner, host: &Host, facts: &Facts<'_>) -> Related {
+    match owner {
+        Owner::Entry(object) => entry::related(object, host, facts),
+        Owner::Service(object) => Related {
+            to: service::addresses(object, facts)
+                .into_iter()
+                .map(To::Address)
+                .collect(),
+            names: BTreeSet::new(),
+        },
+    }
+}

@@ -1,0 +1,202 @@
+//! What an update touches.
+
+use std::{collections::BTreeSet, mem, net::IpAddr, sync::Arc};
+
+use super::{
+    Key, Registry, Update,
+    objects::workload_labels,
+    offer::{OwnerKey, selecting, service_host},
+};
+use crate::{
+    istio::{Kind, MeshConfig, Object, ObjectId, Pod, Service, ServiceEntry, WorkloadEntry},
+    model::{Host, Labels, Namespace},
+};
+
+/// What has to be worked out anew.
+#[derive(Debug, Default)]
+pub(super) struct Stale {
+    pub(super) hosts: BTreeSet<Host>,
+    /// Every host and every workload's view.
+    pub(super) everything: bool,
+    /// Which workload has which view.
+    pub(super) assignments: bool,
+}
+
+impl Registry {
+    /// Takes in one change. What it means is worked out when it is asked for.
+    pub fn apply(&mut self, update: Update) {
+        match update {
+            Update::Apply(object) => {
+                let key = key(&object.id());
+                self.set(&key, object);
+            }
+            Update::Delete(id) => self.delete(&id),
+            Update::Resolved { host, addresses } => {
+                let addresses = addresses.iter().map(IpAddr::to_canonical).collect();
+                self.resolved(host, addresses);
+            }
+            Update::Workload(cgroup, workload) => {
+                let old = self.workloads.insert(cgroup, workload);
+                self.stale.assignments |= old.as_ref() != self.workloads.get(&cgroup);
+            }
+            Update::WorkloadGone(cgroup) => {
+                self.stale.assignments |= self.workloads.remove(&cgroup).is_some();
+            }
+        }
+    }
+
+    fn set(&mut self, key: &Key, object: Object) {
+        match object {
+            Object::ServiceEntry(object) => self.entry(key, Some(object)),
+            Object::Service(object) => self.service(key, Some(object)),
+            Object::WorkloadEntry(object) => self.workload_entry(key, Some(object)),
+            Object::Pod(object) => self.pod(key, Some(object)),
+            Object::EndpointSlice(object) => self.slice(key, Some(object)),
+            Object::Sidecar(object) => {
+                let old = self.objects.sidecars.insert(key.clone(), object.clone());
+                self.stale.assignments |= old.as_ref() != Some(&object);
+            }
+            Object::MeshConfig(object) => self.mesh(key, Some(object)),
+            Object::Namespace(object) => {
+                let old = self.objects.namespaces.insert(key.clone(), object.clone());
+                if old.is_none_or(|old| old.meta.labels != object.meta.labels) {
+                    self.namespace_changed();
+                }
+            }
+        }
+    }
+
+    fn delete(&mut self, id: &ObjectId) {
+        let key = key(id);
+        match id.kind {
+            Kind::ServiceEntry => self.entry(&key, None),
+            Kind::Service => self.service(&key, None),
+            Kind::WorkloadEntry => self.workload_entry(&key, None),
+            Kind::Pod => self.pod(&key, None),
+            Kind::EndpointSlice => self.slice(&key, None),
+            Kind::Sidecar => {
+                self.stale.assignments |= self.objects.sidecars.remove(&key).is_some();
+            }
+            Kind::MeshConfig => self.mesh(&key, None),
+            Kind::Namespace => {
+                if self.objects.namespaces.remove(&key).is_some() {
+                    self.namespace_changed();
+                }
+            }
+        }
+    }
+
+    fn entry(&mut self, key: &Key, new: Option<Arc<ServiceEntry>>) {
+        let old = match &new {
+            Some(new) => self.objects.entries.insert(key.clone(), new.clone()),
+            None => self.objects.entries.remove(key),
+        };
+        if old == new {
+            return;
+        }
+        let owner = OwnerKey::Entry(key.clone());
+        for host in old.iter().flat_map(|old| &old.hosts) {
+            self.owners.remove(host, &owner);
+            self.stale.hosts.insert(host.clone());
+        }
+        for host in new.iter().flat_map(|new| &new.hosts) {
+            self.owners.add(host.clone(), owner.clone());
+            self.stale.hosts.insert(host.clone());
+        }
+    }
+
+    fn service(&mut self, key: &Key, new: Option<Arc<Service>>) {
+        let host = service_host(key, &self.settings);
+        let owner = OwnerKey::Service(key.clone());
+        let old = match &new {
+            Some(new) => self.objects.services.insert(key.clone(), new.clone()),
+            None => self.objects.services.remove(key),
+        };
+        if old == new {
+            return;
+        }
+        if new.is_some() {
+            self.owners.add(host.clone(), owner);
+        } else {
+            self.owners.remove(&host, &owner);
+        }
+        self.stale.hosts.insert(host);
+    }
+
+    fn slice(&mut self, key: &Key, new: Option<Arc<crate::istio::EndpointSlice>>) {
+        for service in self.objects.set_slice(key, new) {
+            let host = service_host(&service, &self.settings);
+            self.stale.hosts.insert(host);
+        }
+    }
+
+    fn workload_entry(&mut self, key: &Key, new: Option<Arc<WorkloadEntry>>) {
+        let old = match &new {
+            Some(new) => self.objects.workload_entries.insert(key.clone(), new.clone()),
+            None => self.objects.workload_entries.remove(key),
+        };
+        if old == new {
+            return;
+        }
+        for entry in [old, new].into_iter().flatten() {
+            self.selectable(&key.namespace, &workload_labels(&entry));
+        }
+    }
+
+    fn pod(&mut self, key: &Key, new: Option<Arc<Pod>>) {
+        let old = match &new {
+            Some(new) => self.objects.pods.insert(key.clone(), new.clone()),
+            None => self.objects.pods.remove(key),
+        };
+        if old == new {
+            return;
+        }
+        for pod in [old, new].into_iter().flatten() {
+            self.selectable(&key.namespace, &pod.meta.labels);
+        }
+    }
+
+    /// Something with these labels has come, gone or changed.
+    fn selectable(&mut self, namespace: &Namespace, labels: &Labels) {
+        let hosts = selecting(&self.objects, namespace, labels);
+        self.stale.hosts.extend(hosts.cloned());
+    }
+
+    fn mesh(&mut self, key: &Key, new: Option<Arc<MeshConfig>>) {
+        let revision = &self.settings.revision;
+        let old = self.objects.mesh(revision).clone();
+        match new {
+            Some(new) => drop(self.objects.meshes.insert(key.clone(), new)),
+            None => drop(self.objects.meshes.remove(key)),
+        }
+        self.stale.everything |= *self.objects.mesh(revision) != old;
+    }
+
+    fn namespace_changed(&mut self) {
+        let mesh = self.objects.mesh(&self.settings.revision);
+        self.stale.everything |= !mesh.discovery_selectors.is_empty() || mesh.visibility.is_some();
+    }
+
+    fn resolved(&mut self, host: Host, addresses: BTreeSet<IpAddr>) {
+        let old = if addresses.is_empty() {
+            self.objects.resolved.remove(&host).unwrap_or_default()
+        } else {
+            let slot = self.objects.resolved.entry(host.clone()).or_default();
+            mem::replace(slot, addresses.clone())
+        };
+        if old == addresses {
+            return;
+        }
+        self.stale.hosts.extend(self.owners.wildcards_over(&host));
+        self.stale
+            .hosts
+            .extend(self.users.get(&host).into_iter().flatten().cloned());
+        if self.owners.of(&host).is_some() {
+            self.stale.hosts.insert(host);
+        }
+    }
+}
+
+fn key(id: &ObjectId) -> Key {
+    Key::new(&id.namespace, &id.name)
+}

@@ -1,0 +1,328 @@
+//! The views of the present workloads, compiled, and kept so when a host changes.
+//!
+//! ```text
+//! common host      -> `shared` ------------------> Desired::shared
+//! any other host   -> each view without trimming -> own = its tally - shared
+//! every host       -> each trimmed view ---------> own = its tally
+//! ```
+//!
+//! **Architecture Invariant:** what is held is a function of the objects and the workloads, never of the order
+//! in which they came. A set of rules that has not changed keeps its `Arc`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use enforcer_common::CgroupId;
+
+use super::{
+    HostState, Key,
+    tally::{Contribution, Flips, Tally},
+};
+use crate::{
+    model::{Host, Namespace},
+    policy::{Desired, DesiredPolicy, Facts},
+    rule::{Rule, Rules},
+    view::{Import, View, common},
+};
+
+/// What tells views apart: the client's namespace and its Sidecar.
+pub(crate) type ViewKey = (Namespace, Option<Key>);
+
+/// Every view of a present workload, and what they share.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    everybody: Everybody,
+    shared_tally: Tally,
+    shared: RuleSet,
+    /// Hosts that are not common.
+    particular: BTreeSet<Host>,
+    pub(crate) views: BTreeMap<ViewKey, CompiledView>,
+    desired: Arc<Desired>,
+    /// The sets that `desired` holds, by their sums.
+    handed_out: BTreeMap<u64, Vec<Arc<Rules>>>,
+    names: Arc<BTreeSet<Host>>,
+    is_stale: bool,
+    are_names_stale: bool,
+}
+
+/// What every policy allows, whatever the registry says.
+#[derive(Clone, Debug)]
+pub(crate) struct Everybody {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) allows_udp: bool,
+}
+
+/// One view with its rules.
+#[derive(Debug)]
+pub(crate) struct CompiledView {
+    pub(crate) view: View,
+    tally: Tally,
+    own: RuleSet,
+    workloads: BTreeSet<CgroupId>,
+}
+
+/// Rules, and a sum over them that is the same for the same rules.
+#[derive(Clone, Debug, Default)]
+struct RuleSet {
+    rules: Arc<Rules>,
+    sum: u64,
+}
+
+impl RuleSet {
+    fn new(rules: impl Iterator<Item = Rule>) -> Self {
+        let rules: Rules = rules.collect();
+        let sum = rules
+            .iter()
+            .fold(0, |sum: u64, rule| sum.wrapping_add(hash(rule)));
+        Self {
+            rules: Arc::new(rules),
+            sum,
+        }
+    }
+
+    /// Copies the rules only if `rule` is not as it is to be, and somebody else holds them.
+    fn set(&mut self, rule: &Rule, is_there: bool) -> bool {
+        if self.rules.contains(rule) == is_there {
+            return false;
+        }
+        let rules = Arc::make_mut(&mut self.rules);
+        if is_there {
+            rules.insert(*rule);
+            self.sum = self.sum.wrapping_add(hash(rule));
+        } else {
+            rules.remove(rule);
+            self.sum = self.sum.wrapping_sub(hash(rule));
+        }
+        true
+    }
+}
+
+fn hash(rule: &Rule) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    rule.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Compiled {
+    /// Nothing but what everybody has.
+    pub(crate) fn new(everybody: Everybody) -> Self {
+        Self {
+            shared_tally: Tally::with(&everybody.rules),
+            shared: RuleSet::new(everybody.rules.iter().copied()),
+            everybody,
+            particular: BTreeSet::new(),
+            views: BTreeMap::new(),
+            desired: Arc::default(),
+            handed_out: BTreeMap::new(),
+            names: Arc::default(),
+            is_stale: false,
+            are_names_stale: false,
+        }
+    }
+
+    /// Takes in what is known now of some hosts; a host that is gone has an empty state.
+    pub(crate) fn set_hosts<'a>(
+        &mut self,
+        hosts: impl Iterator<Item = (&'a Host, &'a HostState)>,
+        facts: &Facts<'_>,
+    ) {
+        let mut shared = Flips::default();
+        let mut own: Vec<Flips> = self.views.values().map(|_| Flips::default()).collect();
+        for (host, state) in hosts {
+            let common = if state.is_common {
+                self.particular.remove(host);
+                contribution(&common(state), facts)
+            } else {
+                self.particular.insert(host.clone());
+                Contribution::default()
+            };
+            self.shared_tally.set(host, common, &mut shared);
+            for (view, flips) in self.views.values_mut().zip(&mut own) {
+                let contribution = view.contribution(state, facts);
+                view.tally.set(host, contribution, flips);
+            }
+        }
+        self.settle(&shared, &own);
+    }
+
+    /// Brings the sets of rules in line with the tallies, at the rules that may have changed.
+    fn settle(&mut self, shared: &Flips, own: &[Flips]) {
+        self.are_names_stale |= shared.names;
+        for rule in &shared.rules {
+            self.is_stale |= self.shared.set(rule, self.shared_tally.contains(rule));
+        }
+        for (view, flips) in self.views.values_mut().zip(own) {
+            self.are_names_stale |= flips.names;
+            let is_trimmed = view.view.is_trimmed();
+            let of_shared = shared.rules.iter().filter(|_| !is_trimmed);
+            for rule in flips.rules.iter().chain(of_shared) {
+                let is_own = view.tally.contains(rule) && (is_trimmed || !self.shared_tally.contains(rule));
+                self.is_stale |= view.own.set(rule, is_own);
+            }
+        }
+    }
+
+    /// Says which workload has which view now; views that nobody has are forgotten.
+    pub(crate) fn assign(
+        &mut self,
+        assigned: BTreeMap<ViewKey, (View, BTreeSet<CgroupId>)>,
+        states: &BTreeMap<Host, HostState>,
+        facts: &Facts<'_>,
+    ) {
+        let mut before = std::mem::take(&mut self.views);
+        for (key, (view, workloads)) in assigned {
+            let old = before.remove(&key).filter(|old| old.view.sees_as(&view));
+            let compiled = match old {
+                Some(mut old) => {
+                    self.is_stale |= old.workloads != workloads || old.view.mode != view.mode;
+                    old.workloads = workloads;
+                    old.view = view;
+                    old
+                }
+                None => {
+                    self.is_stale = true;
+                    self.are_names_stale = true;
+                    self.compile(view, workloads, (states, facts))
+                }
+            };
+            self.views.insert(key, compiled);
+        }
+        self.is_stale |= !before.is_empty();
+        self.are_names_stale |= !before.is_empty();
+    }
+
+    fn compile(
+        &self,
+        view: View,
+        workloads: BTreeSet<CgroupId>,
+        (states, facts): (&BTreeMap<Host, HostState>, &Facts<'_>),
+    ) -> CompiledView {
+        let is_trimmed = view.is_trimmed();
+        let mut compiled = CompiledView {
+            tally: Tally::with(if is_trimmed { &self.everybody.rules } else { &[] }),
+            own: RuleSet::default(),
+            view,
+            workloads,
+        };
+        let mut flips = Flips::default();
+        let mut add = |host: &Host, state: &HostState| {
+            let contribution = compiled.contribution(state, facts);
+            compiled.tally.set(host, contribution, &mut flips);
+        };
+        if is_trimmed {
+            states.iter().for_each(|(host, state)| add(host, state));
+        } else {
+            let known = self
+                .particular
+                .iter()
+                .filter_map(|host| states.get_key_value(host));
+            known.for_each(|(host, state)| add(host, state));
+        }
+        let own = compiled.tally.rules().copied();
+        compiled.own = RuleSet::new(own.filter(|rule| is_trimmed || !self.shared_tally.contains(rule)));
+        compiled
+    }
+
+    /// The rules of all views.
+    pub(crate) fn desired(&mut self) -> Arc<Desired> {
+        if std::mem::take(&mut self.is_stale) {
+            let desired = self.collect();
+            if *self.desired != desired {
+                self.desired = Arc::new(desired);
+            }
+        }
+        self.desired.clone()
+    }
+
+    /// The names that the views need.
+    pub(crate) fn names(&mut self) -> Arc<BTreeSet<Host>> {
+        if std::mem::take(&mut self.are_names_stale) {
+            let shared = self.has_shares().then(|| self.shared_tally.names());
+            let own = self.views.values().flat_map(|view| view.tally.names());
+            let names: BTreeSet<Host> = shared.into_iter().flatten().chain(own).cloned().collect();
+            if *self.names != names {
+                self.names = Arc::new(names);
+            }
+        }
+        self.names.clone()
+    }
+
+    fn has_shares(&self) -> bool {
+        self.views.values().any(|view| !view.view.is_trimmed())
+    }
+
+    /// Puts views with equal rules into one policy. Equal sets become one set: the one that was handed out
+    /// before, if there is one.
+    fn collect(&mut self) -> Desired {
+        let mut sets = std::mem::take(&mut self.handed_out);
+        let mut policies: Vec<DesiredPolicy> = Vec::new();
+        for view in self.views.values_mut() {
+            let own = &mut view.own;
+            let known = sets.entry(own.sum).or_default();
+            match known.iter().find(|set| **set == own.rules) {
+                Some(set) => own.rules = set.clone(),
+                None => known.push(own.rules.clone()),
+            }
+            let in_use = self.handed_out.entry(own.sum).or_default();
+            if !in_use.iter().any(|set| Arc::ptr_eq(set, &own.rules)) {
+                in_use.push(own.rules.clone());
+            }
+            let policy = DesiredPolicy {
+                mode: view.view.mode,
+                allows_udp: self.everybody.allows_udp,
+                shares: !view.view.is_trimmed(),
+                own: own.rules.clone(),
+                workloads: view.workloads.clone(),
+            };
+            let same = policies.iter_mut().find(|it| it.is_alike(&policy));
+            match same {
+                Some(same) => same.workloads.extend(policy.workloads),
+                None => policies.push(policy),
+            }
+        }
+        policies.sort_by(|a, b| a.workloads.first().cmp(&b.workloads.first()));
+        let shared = if self.has_shares() {
+            self.shared.rules.clone()
+        } else {
+            Arc::default()
+        };
+        let is_same = self.desired.shared == shared;
+        Desired {
+            shared: if is_same {
+                self.desired.shared.clone()
+            } else {
+                shared
+            },
+            policies,
+        }
+    }
+}
+
+impl CompiledView {
+    /// What a host gives it beside what is shared.
+    fn contribution(&self, state: &HostState, facts: &Facts<'_>) -> Contribution {
+        if state.is_common && !self.view.is_trimmed() {
+            return Contribution::default();
+        }
+        contribution(&self.view.imports(state), facts)
+    }
+}
+
+fn contribution(imports: &[Import<'_>], facts: &Facts<'_>) -> Contribution {
+    let mut contribution = Contribution::default();
+    for import in imports {
+        let of_port = import.grants(facts);
+        contribution
+            .rules
+            .extend(of_port.grants.iter().map(|grant| grant.rule));
+        contribution.names.extend(of_port.names.iter().cloned());
+    }
+    contribution.rules.sort_unstable();
+    contribution.rules.dedup();
+    contribution.names.sort_unstable();
+    contribution.names.dedup();
+    contribution
+}

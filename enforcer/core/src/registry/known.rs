@@ -1,0 +1,63 @@
+//! Which registered hosts an address has to do with: for messages and near misses, never for a verdict.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+
+use crate::{model::Host, rule::To};
+
+/// Hosts by the addresses and networks they declare or resolve to.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    addresses: HashMap<IpAddr, Vec<Host>>,
+    networks: BTreeMap<IpNet, Vec<Host>>,
+}
+
+impl Known {
+    /// Replaces what has to do with `host`.
+    pub(crate) fn replace(&mut self, host: &Host, old: &BTreeSet<To>, new: &BTreeSet<To>) {
+        for to in old.difference(new) {
+            self.remove(host, to);
+        }
+        for to in new.difference(old) {
+            match to {
+                To::Address(address) => self.addresses.entry(*address).or_default().push(host.clone()),
+                To::Network(network) => self.networks.entry(*network).or_default().push(host.clone()),
+                To::Any => {}
+            }
+        }
+    }
+
+    fn remove(&mut self, host: &Host, to: &To) {
+        match to {
+            To::Address(address) => {
+                if let Some(hosts) = self.addresses.get_mut(address) {
+                    hosts.retain(|it| it != host);
+                    if hosts.is_empty() {
+                        self.addresses.remove(address);
+                    }
+                }
+            }
+            To::Network(network) => {
+                if let Some(hosts) = self.networks.get_mut(network) {
+                    hosts.retain(|it| it != host);
+                    if hosts.is_empty() {
+                        self.networks.remove(network);
+                    }
+                }
+            }
+            To::Any => {}
+        }
+    }
+
+    /// The hosts that `address` has to do with, in no order.
+    pub(crate) fn hosts(&self, address: IpAddr) -> impl Iterator<Item = &Host> {
+        let networks = self.networks.iter();
+        let around = networks.filter(move |(network, _)| network.contains(&address));
+        let exact = self.addresses.get(&address).into_iter().flatten();
+        exact.chain(around.flat_map(|(_, hosts)| hosts))
+    }
+}

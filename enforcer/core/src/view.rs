@@ -1,0 +1,157 @@
+//! What one workload may see of the registry.
+//!
+//! ```text
+//! exportTo, mesh bounds, ignored objects -> export
+//! Sidecar choice and listeners           -> sidecar
+//! the offers of one host -> View::imports -> the ports that count, of the one namespace that wins the host
+//! ```
+//!
+//! It must never look at addresses or ports beyond what a Sidecar says: what is seen does not depend on how it
+//! is reached.
+
+mod export;
+mod sidecar;
+
+use std::sync::Arc;
+
+pub use export::Ignored;
+pub(crate) use export::{Export, export, ignored, ignored_namespace};
+pub(crate) use sidecar::{choose, trims};
+
+use crate::{
+    istio::{OutboundMode, Sidecar},
+    model::{Mode, Namespace, Protocol, Workload},
+    registry::{HostState, Objects, Offer, Settings},
+};
+
+/// What decides what a workload sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) namespace: Namespace,
+    pub(crate) sidecar: Option<Arc<Sidecar>>,
+    pub(crate) mode: Mode,
+}
+
+/// A port that a view has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Import<'a> {
+    pub(crate) offer: &'a Offer,
+    /// Index into the owner's ports.
+    pub(crate) port: usize,
+    /// The port's own protocol, or the one that a Sidecar's listener gives it.
+    pub(crate) protocol: Protocol,
+}
+
+impl View {
+    /// The view that `workload` has.
+    pub(crate) fn new(workload: &Workload, objects: &Objects, settings: &Settings) -> Self {
+        let sidecar = choose(workload, objects, settings);
+        let mesh = objects.mesh(&settings.revision);
+        let outbound = sidecar.as_ref().and_then(|sidecar| sidecar.mode).or(mesh.mode);
+        let mode = match outbound.unwrap_or(settings.mode) {
+            OutboundMode::AllowAny => Mode::Observe,
+            OutboundMode::RegistryOnly if settings.audit => Mode::Audit,
+            OutboundMode::RegistryOnly => Mode::Enforce,
+        };
+        Self {
+            namespace: workload.namespace.clone(),
+            sidecar,
+            mode,
+        }
+    }
+
+    /// Whether its Sidecar leaves out anything that is exported to it.
+    pub(crate) fn is_trimmed(&self) -> bool {
+        self.sidecar.as_ref().is_some_and(|sidecar| trims(sidecar))
+    }
+
+    /// Whether it differs from `other` in nothing but its mode.
+    pub(crate) fn sees_as(&self, other: &Self) -> bool {
+        self.namespace == other.namespace && self.sidecar == other.sidecar
+    }
+
+    /// Whether `offer` is exported to it.
+    pub(crate) fn sees(&self, offer: &Offer) -> bool {
+        offer.ignored.is_none() && offer.export.includes(&self.namespace)
+    }
+
+    /// The ports of a host that it has.
+    pub(crate) fn imports<'a>(&self, state: &'a HostState) -> Vec<Import<'a>> {
+        let visible = state.offers.iter().filter(|offer| self.sees(offer));
+        let mut imports = Vec::new();
+        match self.sidecar.as_ref().filter(|sidecar| trims(sidecar)) {
+            None => {
+                for offer in winners(visible.collect(), &self.namespace) {
+                    imports.extend(offer.imports());
+                }
+            }
+            Some(sidecar) => {
+                let visible: Vec<_> = visible.collect();
+                for index in 0..sidecar.egress.len() {
+                    imports.extend(self.behind(sidecar, index, &visible));
+                }
+            }
+        }
+        imports
+    }
+
+    /// What the listener `index` imports of a host. The namespace that wins is found among the services that the
+    /// listener has, as in Istio's `selectServices`.
+    fn behind<'a>(&self, sidecar: &Sidecar, index: usize, visible: &[&'a Offer]) -> Vec<Import<'a>> {
+        let listener = &sidecar.egress[index];
+        if listener.is_bound {
+            // The application dials the listener's own address, which is its loopback.
+            return Vec::new();
+        }
+        let behind = |import: Import<'a>| {
+            let port = &import.offer.owner.ports()[import.port];
+            let protocol = sidecar::protocol_behind(sidecar, index, port.number, port.protocol)?;
+            Some(Import { protocol, ..import })
+        };
+        let candidates = visible.iter().copied().filter(|offer| {
+            sidecar::imports(listener, offer.namespace(), &offer.host, &self.namespace)
+                && (listener.port.is_none() || offer.imports().any(|import| behind(import).is_some()))
+        });
+        let winners = winners(candidates.collect(), &self.namespace).into_iter();
+        winners
+            .flat_map(|offer| offer.imports().filter_map(behind))
+            .collect()
+    }
+}
+
+/// The ports of a common host that every view without a trimming Sidecar has.
+pub(crate) fn common(state: &HostState) -> Vec<Import<'_>> {
+    let is_public = |offer: &&Offer| offer.ignored.is_none() && offer.export == Export::Public;
+    let offers: Vec<_> = state.offers.iter().filter(is_public).collect();
+    let Some(first) = offers.first() else {
+        return Vec::new();
+    };
+    let namespace = first.namespace().clone();
+    let winners = winners(offers, &namespace);
+    winners.into_iter().flat_map(Offer::imports).collect()
+}
+
+/// Of the offers of one host, those of the namespace that wins it for a client of `own`.
+///
+/// The client's own namespace wins; else that of a Kubernetes Service; else that of the first offer, where
+/// those exported to the client by name come before public ones, each in order of age. Of a namespace that has
+/// a Service of that name, the entries only decorate it.
+fn winners<'a>(mut offers: Vec<&'a Offer>, own: &Namespace) -> Vec<&'a Offer> {
+    fn rank<'a>(offer: &'a Offer, own: &Namespace) -> impl Ord + use<'a> {
+        (
+            offer.namespace() != own,
+            !offer.owner.is_service(),
+            offer.export == Export::Public,
+            offer.age(),
+        )
+    }
+    let Some(winner) = offers.iter().min_by(|a, b| rank(a, own).cmp(&rank(b, own))) else {
+        return offers;
+    };
+    let winner = winner.namespace();
+    offers.retain(|offer| offer.namespace() == winner);
+    if offers.iter().any(|offer| offer.owner.is_service()) {
+        offers.retain(|offer| offer.owner.is_service());
+    }
+    offers
+}

@@ -1,0 +1,5 @@
+//! What operators read: one line for each verdict that is worth one, and the log.
+
+pub mod flow;
+pub mod log;
+pub mod quiet;

@@ -1,0 +1,140 @@
+//! One verdict, as it is told.
+
+use std::{fmt, io};
+
+use enforcer_common::{Event, Hook, Reason, Verdict};
+use enforcer_core::model::Host;
+use std::net::{IpAddr, SocketAddr};
+
+use super::log::LogFormat;
+
+/// A verdict with all that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// What became of the call.
+    pub verdict: Verdict,
+    /// `namespace/name`, or the cgroup of an unknown one.
+    pub workload: String,
+    /// The process's name.
+    pub process: String,
+    /// Its id in the initial namespace.
+    pub pid: u32,
+    /// Its user in the initial namespace.
+    pub uid: u32,
+    /// `tcp`, `udp` or the number of another protocol.
+    pub transport: String,
+    /// Where it wanted to go.
+    pub destination: SocketAddr,
+    /// Registered names of that address.
+    pub hosts: Vec<Host>,
+    /// Why.
+    pub reason: String,
+    /// What would allow it.
+    pub suggestion: Option<String>,
+    /// A connected datagram socket: nothing was sent yet, and maybe nothing would have been.
+    pub is_datagram_connect: bool,
+}
+
+/// The part of a flow that the kernel told.
+impl Flow {
+    /// From an event, with the words of the registry to be filled in.
+    pub fn new(event: &Event, workload: String) -> Self {
+        let name = event.comm.split(|byte| *byte == 0).next().unwrap_or_default();
+        let transport = match event.transport {
+            6 => "tcp".to_owned(),
+            17 => "udp".to_owned(),
+            number => format!("protocol {number}"),
+        };
+        let is_connect = event.hook == Hook::Connect4 as u8 || event.hook == Hook::Connect6 as u8;
+        let port = u16::from_be_bytes(event.port);
+        Self {
+            verdict: verdict(event.verdict),
+            workload,
+            process: String::from_utf8_lossy(name).into_owned(),
+            pid: event.pid,
+            uid: event.uid,
+            is_datagram_connect: is_connect && event.transport != 6,
+            transport,
+            destination: SocketAddr::new(IpAddr::from(event.address), port),
+            hosts: Vec::new(),
+            reason: reason(event.reason).to_owned(),
+            suggestion: None,
+        }
+    }
+
+    /// Writes it to the log. `again` is how often the same has happened since it was last written.
+    pub fn write(&self, format: LogFormat, again: u64) {
+        if format == LogFormat::Human {
+            let more = if again > 0 { format!(" [{again} more since the last such line]") } else { String::new() };
+            match self.verdict {
+                Verdict::Deny => tracing::warn!("{self}{more}"),
+                Verdict::Audit | Verdict::Allow => tracing::info!("{self}{more}"),
+            }
+            return;
+        }
+        let host = self.hosts.first().map(Host::as_str);
+        let address = self.destination.ip().to_string();
+        let Self { workload, process, pid, uid, transport, reason, suggestion, .. } = self;
+        let (verdict, port) = (self.verdict_word(), self.destination.port());
+        let message = if self.verdict == Verdict::Deny { "flow denied" } else { "flow unregistered" };
+        tracing::warn!(
+            verdict, workload, process, pid, uid, transport, address, port, host, reason, suggestion, again,
+            "{message}"
+        );
+    }
+
+    fn verdict_word(&self) -> &'static str {
+        match self.verdict {
+            Verdict::Allow => "allow",
+            Verdict::Deny => "deny",
+            Verdict::Audit => "audit",
+        }
+    }
+}
+
+/// `denied frontend/web psql[12] -> tcp 192.0.2.10:5432 (db.example.com): reason; suggestion`
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.verdict {
+            Verdict::Allow => "unregistered",
+            Verdict::Deny => "denied",
+            Verdict::Audit => "would deny",
+        };
+        let Self { workload, process, pid, transport, destination, reason, .. } = self;
+        write!(f, "{word} {workload} {process}[{pid}] -> {transport} {destination}")?;
+        let hosts: Vec<_> = self.hosts.iter().map(Host::as_str).collect();
+        if !hosts.is_empty() {
+            write!(f, " ({})", hosts.join(", "))?;
+        }
+        write!(f, ": {reason}")?;
+        match &self.suggestion {
+            Some(suggestion) => write!(f, "; {suggestion}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn verdict(number: u8) -> Verdict {
+    [Verdict::Allow, Verdict::Audit]
+        .into_iter()
+        .find(|verdict| *verdict as u8 == number)
+        .unwrap_or(Verdict::Deny)
+}
+
+fn reason(number: u8) -> &'static str {
+    if number == Reason::UnknownWorkload as u8 {
+        "its cgroup belongs to no configured workload"
+    } else if number == Reason::NoPolicy as u8 {
+        "its workload has no policy in the kernel"
+    } else {
+        "no rule allows it"
+    }
+}
+
+/// The command line's answer to an error: one line, causes joined.
+///
+/// # Errors
+/// If the terminal is gone.
+pub fn write_error(out: &mut impl io::Write, error: &anyhow::Error) -> io::Result<()> {
+    writeln!(out, "error: {error:#}")
+}

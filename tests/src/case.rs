@@ -1,0 +1,205 @@
+//! The conformance table: what a workload may reach, as users write the registry.
+//!
+//! A file holds cases. A case is a registry in Istio's YAML, the addresses that names resolve to, workloads, and rows
+//! `workload  transport  address:port  verdict  reason`. A verdict of `a|b` is `a` under the matching `declared` and
+//! `b` under `istio`; a reason, which may be left out, is that of `declared`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use enforcer_common::{Transport, Verdict};
+use enforcer_core::{
+    documents::Documents,
+    model::{Host, Labels, Namespace, Workload},
+    registry::{Matching, Settings, UdpPolicy, Update},
+};
+use serde::Deserialize;
+
+/// One registry with its rows.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// What it is about, in a claim.
+    pub name: String,
+    /// Namespace and name of each workload, with its labels.
+    pub workloads: BTreeMap<String, Labels>,
+    /// What names resolve to.
+    #[serde(default)]
+    pub resolved: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// What becomes of UDP.
+    #[serde(default)]
+    udp: Udp,
+    /// Resolvers that everybody may ask.
+    #[serde(default)]
+    resolvers: BTreeSet<IpAddr>,
+    /// The registry.
+    registry: String,
+    /// The rows.
+    rows: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Udp {
+    #[default]
+    Registry,
+    Allow,
+    DnsOnly,
+}
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Its text, for messages.
+    pub text: String,
+    /// Who asks.
+    pub who: Who,
+    /// Over what.
+    pub transport: Transport,
+    /// As written: IPv4-mapped addresses are not unmapped, so that the socket is an IPv6 one.
+    pub address: SocketAddr,
+    /// The verdict under `declared`.
+    pub declared: Verdict,
+    /// The verdict under `istio`.
+    pub istio: Verdict,
+    /// The whole reason, if the row gives one.
+    pub reason: Option<String>,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A workload; with a path, from a cgroup that is nested in its own.
+    Workload(String, Option<PathBuf>),
+    /// A process below the enforced root that belongs to no workload.
+    Unknown,
+    /// A process outside the enforced root.
+    Outside,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    cases: Vec<Case>,
+}
+
+/// Every case of every file, with the file's name.
+///
+/// # Errors
+/// If a file cannot be read as cases.
+pub fn all() -> Result<Vec<(String, Case)>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+    let mut files: Vec<_> = fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    ensure!(!files.is_empty(), "{} holds no cases", folder.display());
+    let mut cases = Vec::new();
+    for file in files {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&file)?;
+        let File { cases: read } = serde_yaml::from_str(&text).with_context(|| name.clone())?;
+        cases.extend(read.into_iter().map(|case| (name.clone(), case)));
+    }
+    Ok(cases)
+}
+
+impl Case {
+    /// The rows.
+    ///
+    /// # Errors
+    /// If a row is not in the form.
+    pub fn rows(&self) -> Result<Vec<Row>> {
+        self.rows
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(|line| Row::parse(line).with_context(|| format!("{}: {line}", self.name)))
+            .collect()
+    }
+
+    /// The settings under a matching.
+    pub fn settings(&self, matching: Matching) -> Settings {
+        let udp = match self.udp {
+            Udp::Registry => UdpPolicy::Registry,
+            Udp::Allow => UdpPolicy::Allow,
+            Udp::DnsOnly => UdpPolicy::DnsOnly,
+        };
+        Settings { matching, udp, resolvers: self.resolvers.clone(), ..Settings::default() }
+    }
+
+    /// What the registry's text and the names come to.
+    ///
+    /// # Errors
+    /// If a document of it is invalid.
+    pub fn updates(&self) -> Result<Vec<Update>> {
+        let mut documents = Documents::default();
+        let mut updates = documents.set(&self.name, Some(&self.registry));
+        let problems: Vec<_> = documents.problems().map(ToString::to_string).collect();
+        ensure!(problems.is_empty(), "{}: {}", self.name, problems.join("; "));
+        updates.extend(
+            self.resolved
+                .iter()
+                .map(|(host, addresses)| Update::Resolved { host: Host::new(host), addresses: addresses.clone() }),
+        );
+        Ok(updates)
+    }
+
+    /// The workload that is written `namespace/name`.
+    ///
+    /// # Errors
+    /// If the case has none of that name.
+    pub fn workload(&self, name: &str) -> Result<Workload> {
+        let labels = self.workloads.get(name).with_context(|| format!("no workload {name}"))?;
+        let (namespace, name) = name.split_once('/').context("a workload is written namespace/name")?;
+        Ok(Workload { namespace: Namespace::new(namespace), name: name.to_owned(), labels: labels.clone() })
+    }
+}
+
+impl Row {
+    fn parse(line: &str) -> Result<Self> {
+        let mut fields = line.split_whitespace();
+        let mut next = |what| fields.next().with_context(|| format!("no {what}"));
+        let who = match next("workload")? {
+            "unknown" => Who::Unknown,
+            "outside" => Who::Outside,
+            name => match name.split_once("//") {
+                Some((name, nested)) => Who::Workload(name.to_owned(), Some(nested.into())),
+                None => Who::Workload(name.to_owned(), None),
+            },
+        };
+        let transport = match next("transport")? {
+            "tcp" => Transport::Tcp,
+            "udp" => Transport::Udp,
+            other => bail!("transport {other}"),
+        };
+        let address = next("address")?.parse().context("address")?;
+        let verdicts = next("verdict")?;
+        let (declared, istio) = verdicts.split_once('|').unwrap_or((verdicts, verdicts));
+        let reason: Vec<_> = fields.collect();
+        let reason = (!reason.is_empty()).then(|| reason.join(" "));
+        let text = line.to_owned();
+        Ok(Self { text, who, transport, address, declared: verdict(declared)?, istio: verdict(istio)?, reason })
+    }
+
+    /// The verdict under a matching.
+    pub fn verdict(&self, matching: Matching) -> Verdict {
+        match matching {
+            Matching::Declared => self.declared,
+            Matching::Istio => self.istio,
+        }
+    }
+}
+
+fn verdict(word: &str) -> Result<Verdict> {
+    Ok(match word {
+        "allow" => Verdict::Allow,
+        "deny" => Verdict::Deny,
+        "audit" => Verdict::Audit,
+        other => bail!("verdict {other}"),
+    })
+}

@@ -1,0 +1,154 @@
+//! Cgroups and network namespaces that a test makes, and that go with it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use enforcer::datapath::CgroupMount;
+
+/// A cgroup below the root, removed with everything below it.
+pub struct TestCgroup {
+    path: PathBuf,
+    folder: PathBuf,
+}
+
+const PREFIX: &str = "enforcer-test-";
+
+impl TestCgroup {
+    /// Makes one. Those of test processes that were killed are removed first.
+    ///
+    /// # Errors
+    /// If there is no cgroup v2, or this process may not make cgroups.
+    pub fn new() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let mount = CgroupMount::find()?;
+        sweep(mount.path())?;
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = Path::new("/").join(format!("{PREFIX}{}-{number}", std::process::id()));
+        let folder = mount.folder(&path);
+        fs::create_dir(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        Ok(Self { path, folder })
+    }
+
+    /// As configurations write it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Makes a cgroup below it, with those in between.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn child(&self, path: impl AsRef<Path>) -> Result<PathBuf> {
+        let folder = self.folder.join(path);
+        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        Ok(folder)
+    }
+}
+
+impl Drop for TestCgroup {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.folder) {
+            eprintln!("{} is still there: {error}", self.folder.display());
+        }
+    }
+}
+
+/// Removes a cgroup and those below it. Its processes must have been ended; the kernel may take a moment to let go
+/// of the last of them.
+///
+/// # Errors
+/// If a process is still in one of them after a while.
+pub fn remove(folder: &Path) -> io::Result<()> {
+    let children = match fs::read_dir(folder) {
+        Ok(children) => children,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for child in children {
+        let child = child?;
+        if child.file_type()?.is_dir() {
+            remove(&child.path())?;
+        }
+    }
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match fs::remove_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Removes what killed test processes have left.
+fn sweep(mount: &Path) -> Result<()> {
+    for entry in fs::read_dir(mount).context("reading the cgroups")? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        let Some(owner) = owner else { continue };
+        if Path::new("/proc").join(owner.to_string()).exists() {
+            continue;
+        }
+        if let Err(error) = remove(&entry.path()) {
+            eprintln!("{name} of a process that has ended is still there: {error}");
+        }
+    }
+    Ok(())
+}
+
+/// Runs `work` in a thread with a network namespace of its own, in which every address is local: what nobody
+/// listens on refuses at once, and nothing leaves.
+///
+/// # Errors
+/// What `work` returns; or if this process may not make namespaces.
+pub fn in_own_network<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).context("making a network namespace")?;
+            ip(&["link", "set", "lo", "up"])?;
+            ip(&["-4", "route", "add", "local", "default", "dev", "lo"])?;
+            ip(&["-6", "route", "add", "local", "default", "dev", "lo"])?;
+            work()
+        });
+        match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Runs `ip` of iproute2 in this thread's network namespace.
+///
+/// # Errors
+/// If it is not installed, or fails.
+pub fn ip(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("ip").args(arguments).output().context("starting ip (iproute2)")?;
+    ensure!(output.status.success(), "ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// Fails where the kernel tests cannot run: a skipped test would look like a passed one.
+///
+/// # Errors
+/// If this process is not root.
+pub fn need_root() -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("kernel tests need root: run `cargo xtask test`");
+    }
+    Ok(())
+}

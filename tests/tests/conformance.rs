@@ -1,0 +1,34 @@
+//! The conformance table, by each executor.
+
+use std::path::Path;
+
+use anyhow::Result;
+use enforcer_core::registry::Matching;
+use tests::{case, ground, host, kernel};
+
+fn run(execute: impl Fn(&case::Case, Matching) -> Result<usize>) {
+    let mut rows = 0;
+    let mut failures = Vec::new();
+    for (file, case) in case::all().expect("the cases can be read") {
+        for matching in [Matching::Declared, Matching::Istio] {
+            match execute(&case, matching) {
+                Ok(count) => rows += count,
+                Err(error) => failures.push(format!("{file}: {error:#}")),
+            }
+        }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+    println!("{rows} rows hold");
+    assert!(rows >= 80, "the table has lost its rows");
+}
+
+#[test]
+fn every_row_holds_on_the_host() {
+    run(host::run);
+}
+
+#[test]
+fn every_row_holds_in_the_kernel() {
+    ground::need_root().unwrap();
+    run(|case, matching| kernel::run(case, matching, Path::new(env!("CARGO_BIN_EXE_probe"))));
+}

@@ -11,6 +11,8 @@
 
 mod export;
 mod sidecar;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -9,6 +9,7 @@
 //! comes in as an argument. The same input gives the same output, whatever the order it came in.
 
 pub mod documents;
+pub mod explain;
 pub mod istio;
 pub mod model;
 pub mod names;

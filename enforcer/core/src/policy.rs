@@ -8,6 +8,8 @@ mod entry;
 mod grant;
 mod grants;
 mod service;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -20,6 +20,7 @@ mod settings;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod warning;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,14 +30,15 @@ use std::{
 
 use enforcer_common::CgroupId;
 
+pub(crate) use known::Known;
 pub(crate) use objects::{Key, Objects, Selected, in_namespace};
 pub(crate) use offer::{HostState, Offer, Owner};
 pub use settings::{Matching, Settings, UdpPolicy};
+pub use warning::Warning;
 
 use self::{
     changes::Stale,
     compiled::{Compiled, Everybody, ViewKey},
-    known::Known,
     offer::Owners,
 };
 use crate::{
@@ -80,6 +82,14 @@ pub struct Registry {
     users: BTreeMap<Host, BTreeSet<Host>>,
     compiled: Compiled,
     stale: Stale,
+}
+
+/// What is known of every host, for reading.
+#[derive(Clone, Copy)]
+pub(crate) struct Lookup<'a> {
+    pub(crate) states: &'a BTreeMap<Host, HostState>,
+    pub(crate) known: &'a Known,
+    pub(crate) facts: Facts<'a>,
 }
 
 impl Registry {
@@ -151,6 +161,19 @@ impl Registry {
         self.workloads.get(&cgroup)
     }
 
+    /// What explanations are made from.
+    pub(crate) fn lookup(&mut self) -> Lookup<'_> {
+        self.refresh();
+        Lookup {
+            states: &self.states,
+            known: &self.known,
+            facts: Facts {
+                objects: &self.objects,
+                settings: &self.settings,
+            },
+        }
+    }
+
     /// Works out what has been marked.
     pub(crate) fn refresh(&mut self) {
         let stale = std::mem::take(&mut self.stale);
@@ -209,7 +232,7 @@ impl Registry {
         for name in &state.related.names {
             self.users.entry(name.clone()).or_default().insert(host.clone());
         }
-        self.known.replace(host, &old.related.to, &state.related.to);
+        self.known.replace(host, &old, &state);
         self.states.insert(host.clone(), state);
     }
 }

@@ -1,9 +1,13 @@
 //! What a policy is made of.
 
-use std::{collections::BTreeSet, fmt, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use enforcer_common::{Address, PortKey, RuleKey, Scope, Transport};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
 /// One permission: a transport and a port, to an address, a network or anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,7 +27,8 @@ pub enum To {
     Any,
     /// One address; never an IPv4-mapped one.
     Address(IpAddr),
-    /// A network of more than one address, host bits zero.
+    /// A network of more than one address, host bits zero. An IPv6 one never holds `::ffff:0:0/96`, which stands
+    /// for all of IPv4 in the kernel's trie.
     Network(IpNet),
 }
 
@@ -40,6 +45,31 @@ impl To {
         } else {
             Self::Network(network)
         }
+    }
+
+    /// The addresses of `network`, in one piece unless it is an IPv6 network around `::ffff:0:0/96`: that is
+    /// left out, so that `::/0` does not let IPv4 through.
+    pub fn networks(network: IpNet) -> Vec<Self> {
+        let network = unmapped(network).trunc();
+        let IpNet::V6(mut around) = network else {
+            return vec![Self::network(network)];
+        };
+        let mapped = Ipv6Net::new_assert(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(), 96);
+        let mut pieces = Vec::new();
+        while around.contains(&mapped) && around.prefix_len() < mapped.prefix_len() {
+            let halves = around.subnets(around.prefix_len() + 1).into_iter().flatten();
+            for half in halves {
+                if half.contains(&mapped) {
+                    around = half;
+                } else {
+                    pieces.push(Self::network(half.into()));
+                }
+            }
+        }
+        if pieces.is_empty() {
+            pieces.push(Self::network(network));
+        }
+        pieces
     }
 
     /// Whether `address`, not IPv4-mapped, is among them.
@@ -148,5 +178,41 @@ impl fmt::Display for Rule {
             To::Address(address) => write!(f, "{transport} {address}:{}", self.port),
             To::Network(network) => write!(f, "{transport} {network}:{}", self.port),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ipv6_network_around_the_mapped_addresses_leaves_them_out() {
+        for (text, count) in [("::/0", 96), ("::/64", 32), ("::fffe:0:0/95", 1)] {
+            let pieces = To::networks(text.parse().unwrap());
+            assert_eq!(pieces.len(), count, "{text}");
+            let holds = |address: &str| {
+                let address = address.parse().unwrap();
+                pieces.iter().filter(|piece| piece.contains(address)).count()
+            };
+            assert_eq!(holds("::ffff:192.0.2.1"), 0, "{text}");
+            assert_eq!(holds("192.0.2.1"), 0, "{text}");
+            assert_eq!(holds("::fffe:1:1"), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_networks_stay_in_one_piece() {
+        for text in [
+            "0.0.0.0/0",
+            "10.0.0.0/8",
+            "192.0.2.1/32",
+            "2001:db8::/32",
+            "2001:db8::1/128",
+        ] {
+            let network = text.parse().unwrap();
+            assert_eq!(To::networks(network), [To::network(network)]);
+        }
+        let mapped = "::ffff:10.0.0.0/104".parse().unwrap();
+        assert_eq!(To::networks(mapped), [To::Network("10.0.0.0/8".parse().unwrap())]);
     }
 }

@@ -11,6 +11,8 @@
 
 mod export;
 mod sidecar;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -136,7 +138,7 @@ pub(crate) fn common(state: &HostState) -> Vec<Import<'_>> {
 /// The client's own namespace wins; else that of a Kubernetes Service; else that of the first offer, where
 /// those exported to the client by name come before public ones, each in order of age. Of a namespace that has
 /// a Service of that name, the entries only decorate it.
-fn winners<'a>(mut offers: Vec<&'a Offer>, own: &Namespace) -> Vec<&'a Offer> {
+pub(crate) fn winners<'a>(mut offers: Vec<&'a Offer>, own: &Namespace) -> Vec<&'a Offer> {
     fn rank<'a>(offer: &'a Offer, own: &Namespace) -> impl Ord + use<'a> {
         (
             offer.namespace() != own,

@@ -207,7 +207,7 @@ fn real_addresses(entry: &ServiceEntry) -> impl Iterator<Item = To> + '_ {
     let networks = entry.addresses.iter();
     networks
         .filter(|network| !is_unspecified(network))
-        .map(|network| To::network(*network))
+        .flat_map(|network| To::networks(*network))
 }
 
 fn is_unspecified(network: &IpNet) -> bool {

@@ -7,6 +7,7 @@ use std::{
 
 use ipnet::IpNet;
 
+use super::HostState;
 use crate::{model::Host, rule::To};
 
 /// Hosts by the addresses and networks they declare or resolve to.
@@ -14,11 +15,23 @@ use crate::{model::Host, rule::To};
 pub(crate) struct Known {
     addresses: HashMap<IpAddr, Vec<Host>>,
     networks: BTreeMap<IpNet, Vec<Host>>,
+    /// Hosts by the ports on which they allow any address.
+    ports: BTreeMap<u16, BTreeSet<Host>>,
 }
 
 impl Known {
     /// Replaces what has to do with `host`.
-    pub(crate) fn replace(&mut self, host: &Host, old: &BTreeSet<To>, new: &BTreeSet<To>) {
+    pub(crate) fn replace(&mut self, host: &Host, old: &HostState, new: &HostState) {
+        let (old_ports, new_ports) = (ports(old), ports(new));
+        for port in old_ports.difference(&new_ports) {
+            if let Some(hosts) = self.ports.get_mut(port) {
+                hosts.remove(host);
+            }
+        }
+        for port in new_ports.difference(&old_ports) {
+            self.ports.entry(*port).or_default().insert(host.clone());
+        }
+        let (old, new) = (&old.related.to, &new.related.to);
         for to in old.difference(new) {
             self.remove(host, to);
         }
@@ -60,4 +73,18 @@ impl Known {
         let exact = self.addresses.get(&address).into_iter().flatten();
         exact.chain(around.flat_map(|(_, hosts)| hosts))
     }
+
+    /// The hosts that are reached on `port` wherever they are, under the protocols they declare.
+    pub(crate) fn anywhere(&self, port: u16) -> impl Iterator<Item = &Host> {
+        self.ports.get(&port).into_iter().flatten()
+    }
+}
+
+fn ports(state: &HostState) -> BTreeSet<u16> {
+    let ports = state.offers.iter().flat_map(|offer| &offer.grants);
+    let grants = ports.flat_map(|port| &port.grants);
+    grants
+        .filter(|grant| grant.rule.to == To::Any)
+        .map(|grant| grant.rule.port)
+        .collect()
 }

@@ -1,0 +1,242 @@
+//! Why a workload may, or may not, reach a destination.
+//!
+//! ```text
+//! Destination -> Known (hosts that have to do with the address) -> View -> grants -> Why, Matched
+//!                                                                  \-> miss -> Why, suggestion
+//! ```
+//!
+//! It reads the same views and the same grants that the policies are compiled from, so that it cannot say
+//! anything else than the kernel does. It must never change what is allowed.
+
+mod miss;
+mod suggest;
+mod why;
+
+use std::collections::BTreeSet;
+
+use enforcer_common::{Address, is_loopback, refuse};
+
+pub use suggest::service_entry;
+pub use why::{Matched, Why};
+
+use crate::{
+    model::{CgroupId, Destination, Host, Mode, Reason, Transport, Verdict, Workload},
+    policy::Grant,
+    registry::{HostState, Lookup, Registry, UdpPolicy},
+    rule::To,
+    view::{Import, View},
+};
+
+pub use crate::{policy::Source, view::Ignored};
+
+/// The verdict on one destination for one workload, and what led to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What the kernel says.
+    pub verdict: Verdict,
+    /// The mode of the workload's policy; None if there is no such workload.
+    pub mode: Option<Mode>,
+    /// The object and the rule that decided, or the nearest miss.
+    pub why: Why,
+    /// Everything that allows it, the narrowest rule first.
+    pub matched: Vec<Matched>,
+    /// One line that says what would allow it.
+    pub suggestion: Option<String>,
+}
+
+impl Explanation {
+    fn allowed(mode: Mode, why: Why, matched: Vec<Matched>) -> Self {
+        Self {
+            verdict: Verdict::Allow,
+            mode: Some(mode),
+            why,
+            matched,
+            suggestion: None,
+        }
+    }
+}
+
+/// `allowed by …`, `denied: …`, `would be denied: …` or, under ALLOW_ANY, `allowed by ALLOW_ANY: …`.
+impl std::fmt::Display for Explanation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.why.is_permission() {
+            return write!(f, "allowed by {}", self.why);
+        }
+        match self.verdict {
+            Verdict::Allow => write!(f, "allowed by ALLOW_ANY: {}", self.why),
+            Verdict::Deny => write!(f, "denied: {}", self.why),
+            Verdict::Audit => write!(f, "would be denied: {}", self.why),
+        }
+    }
+}
+
+impl Registry {
+    /// Why the workload of `cgroup` may, or may not, reach `destination`. A cgroup that stands for no workload
+    /// is denied, as unknown ones are unless the configuration says otherwise.
+    pub fn explain(&mut self, cgroup: CgroupId, destination: Destination) -> Explanation {
+        match self.workload(cgroup).cloned() {
+            Some(workload) => self.explain_for(&workload, destination),
+            None => Explanation {
+                verdict: Verdict::Deny,
+                mode: None,
+                why: Why::UnknownWorkload,
+                matched: Vec::new(),
+                suggestion: None,
+            },
+        }
+    }
+
+    /// The same for a workload that need not be there.
+    pub fn explain_for(&mut self, workload: &Workload, destination: Destination) -> Explanation {
+        let lookup = self.lookup();
+        let settings = lookup.facts.settings;
+        let view = View::new(workload, lookup.facts.objects, settings);
+        let Destination {
+            transport,
+            address,
+            port,
+        } = destination;
+        let address = address.to_canonical();
+        let always = if is_loopback(&Address::from(address)) {
+            Some(Why::Loopback)
+        } else if transport == Transport::Udp && settings.udp == UdpPolicy::Allow {
+            Some(Why::AllUdp)
+        } else if port == 53 && settings.resolvers.iter().any(|it| it.to_canonical() == address) {
+            Some(Why::Resolver)
+        } else {
+            None
+        };
+        if let Some(why) = always {
+            return Explanation::allowed(view.mode, why, Vec::new());
+        }
+        let destination = Destination::new(transport, address, port);
+        let question = Question {
+            view: &view,
+            destination,
+            lookup,
+        };
+        let hosts = question.hosts();
+        match question.matches(&hosts) {
+            (Some(why), matched) => Explanation::allowed(view.mode, why, matched),
+            (None, _) => {
+                let why = question.nearest_miss(&hosts);
+                let name = question.name();
+                Explanation {
+                    verdict: refuse(view.mode as u32, Reason::NoRule).verdict,
+                    mode: Some(view.mode),
+                    suggestion: Some(suggest::line(&why, &view.namespace, (name.as_ref(), destination))),
+                    why,
+                    matched: Vec::new(),
+                }
+            }
+        }
+    }
+}
+
+/// May this view reach that destination?
+struct Question<'a> {
+    view: &'a View,
+    destination: Destination,
+    lookup: Lookup<'a>,
+}
+
+impl<'a> Question<'a> {
+    /// The hosts that can have to do with it: those that have to do with the address, and those that are
+    /// reached on this port wherever they are.
+    fn hosts(&self) -> Vec<(&'a Host, &'a HostState)> {
+        let Destination { address, port, .. } = self.destination;
+        let is_listener = |sidecar: &crate::istio::Sidecar| {
+            let mut listeners = sidecar.egress.iter();
+            listeners.any(|listener| listener.port.is_some_and(|(number, _)| number == port))
+        };
+        let states = self.lookup.states;
+        if self
+            .view
+            .sidecar
+            .as_ref()
+            .is_some_and(|sidecar| is_listener(sidecar))
+        {
+            // The listener's protocol can let any host be reached at any address.
+            return states.iter().collect();
+        }
+        let known = self.lookup.known;
+        let hosts: BTreeSet<&Host> = known.hosts(address).chain(known.anywhere(port)).collect();
+        hosts
+            .into_iter()
+            .filter_map(|host| states.get_key_value(host))
+            .collect()
+    }
+
+    /// The narrowest rule that allows it, and everything that has one.
+    fn matches(&self, hosts: &[(&Host, &HostState)]) -> (Option<Why>, Vec<Matched>) {
+        let mut found = Vec::new();
+        for (_, state) in hosts {
+            for import in self.view.imports(state) {
+                let of_port = import.grants(&self.lookup.facts);
+                let mut grants = of_port.grants.iter();
+                if let Some(grant) = grants.find(|grant| self.is_met(grant)) {
+                    found.push((breadth(&grant.rule.to), matched(&import), grant.source.clone()));
+                }
+            }
+        }
+        found.sort();
+        let why = found.first().map(|(_, matched, source)| Why::Allowed {
+            object: matched.object.clone(),
+            port: matched.port_name.clone(),
+            source: source.clone(),
+        });
+        let mut all = Vec::new();
+        for (_, matched, _) in found {
+            if !all.contains(&matched) {
+                all.push(matched);
+            }
+        }
+        (why, all)
+    }
+
+    fn is_met(&self, grant: &Grant) -> bool {
+        let Destination {
+            transport,
+            address,
+            port,
+        } = self.destination;
+        grant.rule.transport == transport && grant.rule.port == port && grant.rule.to.contains(address)
+    }
+
+    /// A name for the address: a registered host, or else a name that resolves to it.
+    fn name(&self) -> Option<Host> {
+        let address = self.destination.address;
+        let hosts = self
+            .lookup
+            .known
+            .hosts(address)
+            .filter(|host| !host.is_wildcard());
+        let resolved = &self.lookup.facts.objects.resolved;
+        hosts.min().cloned().or_else(|| {
+            let mut resolved = resolved.iter();
+            resolved
+                .find(|(_, addresses)| addresses.contains(&address))
+                .map(|(name, _)| name.clone())
+        })
+    }
+}
+
+/// Narrower rules say more.
+fn breadth(to: &To) -> u8 {
+    match to {
+        To::Address(_) => 0,
+        To::Network(network) => 1 + (network.max_prefix_len() - network.prefix_len()),
+        To::Any => u8::MAX,
+    }
+}
+
+fn matched(import: &Import<'_>) -> Matched {
+    let port = &import.offer.owner.ports()[import.port];
+    Matched {
+        object: import.offer.owner.id(),
+        host: import.offer.host.clone(),
+        port: port.number,
+        port_name: port.name.clone(),
+        protocol: import.protocol,
+    }
+}

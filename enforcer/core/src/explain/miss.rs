@@ -1,0 +1,155 @@
+//! What came nearest to allowing a destination.
+
+use super::{Question, Why};
+use crate::{
+    istio::{Kind, ObjectId, ServicePort},
+    model::{Host, Transport},
+    registry::{HostState, Offer, UdpPolicy},
+    view::{Import, winners},
+};
+
+/// How far off a miss is; lower is nearer. A rule that fits and is withheld comes before a host that is seen
+/// and does not fit, and that before one that is neither.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Distance {
+    Withheld(u8),
+    Seen(u16),
+    Unseen(u8),
+}
+
+impl Question<'_> {
+    /// The best that can be said of a destination that no rule allows.
+    pub(super) fn nearest_miss(&self, hosts: &[(&Host, &HostState)]) -> Why {
+        let mut misses = Vec::new();
+        for (_, state) in hosts {
+            let is_related = state
+                .related
+                .to
+                .iter()
+                .any(|to| to.contains(self.destination.address));
+            let imports = self.view.imports(state);
+            for offer in &state.offers {
+                let fits = offer.grants.iter().flat_map(|port| &port.grants);
+                let fits = fits.into_iter().any(|grant| self.is_met(grant));
+                if fits || is_related {
+                    misses.push(self.miss(offer, fits, (state, &imports)));
+                }
+            }
+        }
+        let nearest = misses
+            .into_iter()
+            .min_by(|(a, _, x), (b, _, y)| (a, x).cmp(&(b, y)));
+        nearest.map_or(Why::Unregistered, |(_, why, _)| why)
+    }
+
+    fn miss(
+        &self,
+        offer: &Offer,
+        fits: bool,
+        (state, imports): (&HostState, &[Import<'_>]),
+    ) -> (Distance, Why, ObjectId) {
+        let object = offer.owner.id();
+        let (rank, why) = if let Some(ignored) = offer.ignored {
+            let object = object.clone();
+            (3, Why::Ignored { object, ignored })
+        } else if !self.view.sees(offer) {
+            let (object, to) = (object.clone(), self.view.namespace.clone());
+            (2, Why::NotExported { object, to })
+        } else if let Some(withheld) = self.withheld(offer, state, imports) {
+            withheld
+        } else {
+            let (off, why) = self.unfit(offer);
+            return (Distance::Seen(off), why, object);
+        };
+        let distance = if fits {
+            Distance::Withheld(rank)
+        } else {
+            Distance::Unseen(rank)
+        };
+        (distance, why, object)
+    }
+
+    /// Why an offer that is exported to the view does not count for the port dialled.
+    fn withheld(&self, offer: &Offer, state: &HostState, imports: &[Import<'_>]) -> Option<(u8, Why)> {
+        let ports = offer.owner.ports();
+        let (object, host) = (offer.owner.id(), offer.host.clone());
+        let own = imports.iter().filter(|import| std::ptr::eq(import.offer, offer));
+        let own: Vec<_> = own.map(|import| &ports[import.port]).collect();
+        if own.is_empty()
+            && let Some(by) = self.winner(state, imports)
+            && by != object
+        {
+            return Some((1, Why::Displaced { object, host, by }));
+        }
+        let is_declared = ports.iter().any(|port| self.is_dialled(port));
+        let is_imported = own.iter().any(|port| self.is_dialled(port));
+        let is_left_out = if own.is_empty() {
+            !ports.is_empty()
+        } else {
+            is_declared && !is_imported
+        };
+        let sidecar = self.view.sidecar.as_ref().filter(|_| is_left_out)?;
+        let why = Why::NotImported {
+            sidecar: ObjectId {
+                kind: Kind::Sidecar,
+                namespace: sidecar.meta.namespace.clone(),
+                name: sidecar.meta.name.clone(),
+            },
+            object,
+            host,
+            port: (!own.is_empty()).then_some(self.destination.port),
+        };
+        Some((0, why))
+    }
+
+    /// The object that has the host for the view, though it may have no ports.
+    fn winner(&self, state: &HostState, imports: &[Import<'_>]) -> Option<ObjectId> {
+        if let Some(import) = imports.first() {
+            return Some(import.offer.owner.id());
+        }
+        if self.view.is_trimmed() {
+            return None;
+        }
+        let visible = state.offers.iter().filter(|offer| self.view.sees(offer));
+        let winners = winners(visible.collect(), &self.view.namespace);
+        winners.first().map(|offer| offer.owner.id())
+    }
+
+    fn is_dialled(&self, port: &ServicePort) -> bool {
+        port.number == self.destination.port && port.protocol.transport() == self.destination.transport
+    }
+
+    /// What does not fit about an offer that counts, and how far it is off.
+    fn unfit(&self, offer: &Offer) -> (u16, Why) {
+        let (transport, port) = (self.destination.transport, self.destination.port);
+        let (object, host) = (offer.owner.id(), offer.host.clone());
+        let ports = offer.owner.ports().iter();
+        if ports.clone().any(|port| self.is_dialled(port)) {
+            let udp = self.lookup.facts.settings.udp;
+            if transport == Transport::Udp && udp == UdpPolicy::DnsOnly {
+                return (0, Why::UdpNotAllowed { object });
+            }
+            return (0, Why::OtherAddress { object, host });
+        }
+        if ports.clone().any(|declared| declared.number == port) {
+            let why = Why::OtherTransport {
+                object,
+                port,
+                transport,
+            };
+            return (0, why);
+        }
+        let nearest = ports
+            .filter(|declared| declared.protocol.transport() == transport)
+            .map(|declared| declared.number)
+            .min_by_key(|number| (number.abs_diff(port), *number));
+        let off = nearest.map_or(u16::MAX, |nearest| nearest.abs_diff(port));
+        let why = Why::PortNotDeclared {
+            object,
+            host,
+            port,
+            nearest,
+        };
+        (off, why)
+    }
+}

@@ -1,0 +1,106 @@
+//! What would allow a destination.
+
+use std::net::IpAddr;
+
+use super::Why;
+use crate::model::{Destination, Host, Namespace, Transport};
+
+/// One line that says what to change.
+pub(super) fn line(why: &Why, namespace: &Namespace, (host, to): (Option<&Host>, Destination)) -> String {
+    let protocol = protocol(to.transport);
+    match why {
+        Why::NotExported { object, to } => format!("add {to} to exportTo of {object}"),
+        Why::NotImported {
+            sidecar,
+            object,
+            host,
+            port,
+        } => match port {
+            Some(port) => format!(
+                "give {sidecar} an egress listener for {}/{host} on port {port}",
+                object.namespace
+            ),
+            None => format!("add {}/{host} to the egress hosts of {sidecar}", object.namespace),
+        },
+        Why::PortNotDeclared { object, port, .. } | Why::OtherTransport { object, port, .. } => {
+            format!("add port {port} with protocol {protocol} to {object}")
+        }
+        Why::OtherAddress { object, .. } => {
+            format!("add {} to the addresses of {object}", to.address)
+        }
+        Why::Displaced { by, .. } => format!("declare port {} with protocol {protocol} in {by}", to.port),
+        Why::UdpNotAllowed { .. } => "set udp: registry in the enforcer's configuration".to_owned(),
+        Why::Ignored { object, .. } => format!("bring {object} into the registry's revision and namespaces"),
+        _ => {
+            let name = host.map_or_else(
+                || format!("address {}", to.address),
+                |host| format!("host {host}"),
+            );
+            format!(
+                "a ServiceEntry in namespace {namespace} for {name}, port {} with protocol {protocol}",
+                to.port
+            )
+        }
+    }
+}
+
+/// A minimal ServiceEntry, as YAML, that allows `destination` to the workloads of `namespace`: by the name of
+/// the host if there is one (not a wildcard), which then has to resolve to the address, else by the address.
+pub fn service_entry(namespace: &Namespace, host: Option<&Host>, destination: Destination) -> String {
+    let protocol = protocol(destination.transport);
+    let port = destination.port;
+    let (host, name, how) = match host {
+        Some(host) => (
+            host.to_string(),
+            host.as_str().replace('.', "-"),
+            "  resolution: DNS\n".to_owned(),
+        ),
+        None => {
+            let label = label(destination.address);
+            (
+                // A name that can never resolve (RFC 2606): the entry is about the address alone.
+                format!("{label}.invalid"),
+                label,
+                format!(
+                    "  addresses:\n  - {:?}\n  resolution: NONE\n",
+                    destination.address.to_string()
+                ),
+            )
+        }
+    };
+    // Names of objects end at 253 characters; hosts can have as many, and the port comes on top.
+    let name: String = name.chars().take(240).collect();
+    format!(
+        "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata:
+  name: {name}-{port}
+  namespace: {namespace}
+spec:
+  hosts:
+  - {host:?}
+{how}  location: MESH_EXTERNAL
+  ports:
+  - number: {port}
+    name: {}-{port}
+    protocol: {protocol}
+  exportTo:
+  - \".\"
+",
+        protocol.to_ascii_lowercase()
+    )
+}
+
+fn label(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.octets().map(|octet| octet.to_string()).join("-"),
+        IpAddr::V6(v6) => v6.segments().map(|segment| format!("{segment:x}")).join("-"),
+    }
+}
+
+fn protocol(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => "TCP",
+        Transport::Udp => "UDP",
+    }
+}

@@ -1,0 +1,189 @@
+//! The reasons, as values and as words.
+
+use std::fmt;
+
+use crate::{
+    istio::ObjectId,
+    model::{Host, Namespace, Protocol, Transport},
+    policy::Source,
+    view::Ignored,
+};
+
+/// What decided, or what came nearest to allowing it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It is the workload's own network namespace.
+    Loopback,
+    /// The configuration allows all UDP.
+    AllUdp,
+    /// It is a trusted resolver.
+    Resolver,
+    /// A port of an object allows it.
+    Allowed {
+        /// The object.
+        object: ObjectId,
+        /// The name of its port.
+        port: String,
+        /// What makes the address part of it.
+        source: Source,
+    },
+    /// The cgroup stands for no workload.
+    UnknownWorkload,
+    /// Nothing that is registered has to do with the address.
+    Unregistered,
+    /// The object is not exported to the workload's namespace.
+    NotExported {
+        /// The object.
+        object: ObjectId,
+        /// The workload's namespace.
+        to: Namespace,
+    },
+    /// The object counts for nobody.
+    Ignored {
+        /// The object.
+        object: ObjectId,
+        /// Why.
+        ignored: Ignored,
+    },
+    /// The workload's Sidecar does not import the host, or not this port of it.
+    NotImported {
+        /// The Sidecar.
+        sidecar: ObjectId,
+        /// The object that offers the host.
+        object: ObjectId,
+        /// The host.
+        host: Host,
+        /// The port that is left out, if other ports of the object are imported.
+        port: Option<u16>,
+    },
+    /// The host is another object's for this workload: one namespace wins a host.
+    Displaced {
+        /// The object that would allow it.
+        object: ObjectId,
+        /// The host.
+        host: Host,
+        /// The object that wins the host.
+        by: ObjectId,
+    },
+    /// The host is known, and not on this port.
+    PortNotDeclared {
+        /// The object.
+        object: ObjectId,
+        /// The host.
+        host: Host,
+        /// The port dialled.
+        port: u16,
+        /// The declared port that is nearest, if there is one of the same transport.
+        nearest: Option<u16>,
+    },
+    /// The host and the port are known, but not with this transport.
+    OtherTransport {
+        /// The object.
+        object: ObjectId,
+        /// The port dialled.
+        port: u16,
+        /// What was dialled.
+        transport: Transport,
+    },
+    /// The configuration allows no UDP but to the trusted resolvers.
+    UdpNotAllowed {
+        /// The object that declares the port.
+        object: ObjectId,
+    },
+    /// The host and the port are known, and the object's addresses are others.
+    OtherAddress {
+        /// The object.
+        object: ObjectId,
+        /// The host.
+        host: Host,
+    },
+}
+
+impl Why {
+    /// Whether it allows.
+    pub fn is_permission(&self) -> bool {
+        matches!(
+            self,
+            Self::Loopback | Self::AllUdp | Self::Resolver | Self::Allowed { .. }
+        )
+    }
+}
+
+/// Without `allowed by` or `denied:`.
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loopback => f.write_str("the workload's own network namespace (loopback)"),
+            Self::AllUdp => f.write_str("the configuration (udp: allow)"),
+            Self::Resolver => f.write_str("the configuration (trusted resolver)"),
+            Self::Allowed { object, port, source } => write!(f, "{object} port {port} ({source})"),
+            Self::UnknownWorkload => f.write_str("the cgroup belongs to no known workload"),
+            Self::Unregistered => f.write_str("no ServiceEntry or Service has this address"),
+            Self::NotExported { object, to } => write!(f, "{object} is not exported to {to}"),
+            Self::Ignored { object, ignored } => write!(f, "{object} is ignored: {ignored}"),
+            Self::NotImported {
+                sidecar,
+                object,
+                host,
+                port,
+            } => {
+                write!(f, "{sidecar} does not import it")?;
+                match port {
+                    Some(port) => write!(f, " on port {port} ({host} of {object})"),
+                    None => write!(f, " ({host} of {object})"),
+                }
+            }
+            Self::Displaced { object, host, by } => {
+                write!(f, "{object} does not count here: {by} has the host {host}")
+            }
+            Self::PortNotDeclared {
+                object,
+                host,
+                port,
+                nearest,
+            } => {
+                write!(f, "host known, port {port} not declared")?;
+                match nearest {
+                    Some(nearest) => write!(f, ", nearest {nearest}")?,
+                    None => f.write_str(", none is")?,
+                }
+                write!(f, " ({object}, {host})")
+            }
+            Self::OtherTransport {
+                object,
+                port,
+                transport,
+            } => {
+                let dialled = match transport {
+                    Transport::Tcp => "TCP",
+                    Transport::Udp => "UDP",
+                };
+                write!(f, "{object} declares port {port}, but not for {dialled}")
+            }
+            Self::UdpNotAllowed { object } => {
+                write!(
+                    f,
+                    "{object} declares it, but the configuration refuses UDP (udp: dns-only)"
+                )
+            }
+            Self::OtherAddress { object, host } => {
+                write!(f, "{object} has the host {host}, but not at this address")
+            }
+        }
+    }
+}
+
+/// A port of an object that allows a destination.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Matched {
+    /// The object.
+    pub object: ObjectId,
+    /// The host whose port it is.
+    pub host: Host,
+    /// The port that clients dial.
+    pub port: u16,
+    /// Its name.
+    pub port_name: String,
+    /// Its protocol, as the workload's Sidecar has it.
+    pub protocol: Protocol,
+}

@@ -1,0 +1,120 @@
+//! What is allowed or left out in a way that its author may not have meant.
+
+use std::{collections::BTreeSet, fmt};
+
+use super::{Offer, Registry};
+use crate::{
+    istio::{Kind, ObjectId},
+    model::{Host, Namespace},
+    policy::is_port_only,
+    view::Export,
+};
+
+/// Something about the registry as a whole that is worth telling.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Warning {
+    /// A port is allowed with any address, because the entry has no address and nothing else narrows it.
+    PortOnly {
+        /// The ServiceEntry.
+        entry: ObjectId,
+        /// The port that clients dial.
+        port: u16,
+    },
+    /// An entry has no ports, and so allows nothing.
+    NoPorts {
+        /// The ServiceEntry.
+        entry: ObjectId,
+    },
+    /// Several namespaces offer one host to everybody: for workloads of yet other namespaces one of them wins,
+    /// and the others do not count.
+    Displaced {
+        /// The host.
+        host: Host,
+        /// The object that counts.
+        winner: ObjectId,
+        /// The object that does not.
+        loser: ObjectId,
+    },
+    /// There are several MeshConfigs; one counts.
+    SeveralMeshes {
+        /// The one that counts.
+        used: ObjectId,
+        /// One that does not.
+        unused: ObjectId,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PortOnly { entry, port } => write!(
+                f,
+                "{entry} allows port {port} of every address: give it addresses, or a resolution other than NONE"
+            ),
+            Self::NoPorts { entry } => write!(f, "{entry} has no ports and allows nothing"),
+            Self::Displaced { host, winner, loser } => write!(
+                f,
+                "{loser} does not count outside its namespace: {winner} has the host {host}"
+            ),
+            Self::SeveralMeshes { used, unused } => write!(f, "{unused} is not used: {used} is"),
+        }
+    }
+}
+
+impl Registry {
+    /// The warnings of the whole registry, in a stable order, each once.
+    pub fn warnings(&mut self) -> BTreeSet<Warning> {
+        self.refresh();
+        let mut warnings = BTreeSet::new();
+        for entry in self.objects.entries.values() {
+            let id = || crate::istio::Object::ServiceEntry(entry.clone()).id();
+            if entry.ports.is_empty() {
+                warnings.insert(Warning::NoPorts { entry: id() });
+            }
+            let of_ports = entry.ports.iter();
+            for port in of_ports.filter(|port| is_port_only(entry, port.protocol)) {
+                warnings.insert(Warning::PortOnly {
+                    entry: id(),
+                    port: port.number,
+                });
+            }
+        }
+        for (host, state) in &self.states {
+            let is_public = |offer: &&Offer| offer.ignored.is_none() && offer.export == Export::Public;
+            let offers: Vec<_> = state.offers.iter().filter(is_public).collect();
+            // Nobody is in this namespace: no document can have an empty one.
+            let winner = crate::view::winners(offers.clone(), &Namespace::new(""));
+            let Some(winner) = winner.first() else {
+                continue;
+            };
+            for loser in offers {
+                if loser.namespace() != winner.namespace() {
+                    warnings.insert(Warning::Displaced {
+                        host: host.clone(),
+                        winner: winner.owner.id(),
+                        loser: loser.owner.id(),
+                    });
+                }
+            }
+        }
+        self.warn_of_meshes(&mut warnings);
+        warnings
+    }
+
+    fn warn_of_meshes(&self, warnings: &mut BTreeSet<Warning>) {
+        let used = self.objects.mesh(&self.settings.revision);
+        let id = |mesh: &crate::istio::MeshConfig| ObjectId {
+            kind: Kind::MeshConfig,
+            namespace: mesh.meta.namespace.clone(),
+            name: mesh.meta.name.clone(),
+        };
+        for mesh in self.objects.meshes.values() {
+            if !std::ptr::eq(&raw const **mesh, used) {
+                warnings.insert(Warning::SeveralMeshes {
+                    used: id(used),
+                    unused: id(mesh),
+                });
+            }
+        }
+    }
+}

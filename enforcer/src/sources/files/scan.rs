@@ -1,0 +1,67 @@
+//! One look at all files: what changed, and when to look again.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    FileChange,
+    known::{Clock, Known},
+    walk::walk,
+    watch::Watches,
+};
+
+/// Looks at files. It blocks.
+pub(super) struct Scanner {
+    roots: Vec<PathBuf>,
+    known: Known,
+    watches: Watches,
+}
+
+/// What a look has brought.
+pub(super) struct Scan {
+    /// In the order of the paths.
+    pub(super) changes: Vec<FileChange>,
+    /// When to look again, event or not.
+    pub(super) due: Option<Duration>,
+    /// Whether every change from now on makes an event, as far as the file system tells.
+    pub(super) is_watched: bool,
+}
+
+impl Scanner {
+    pub(super) fn new(roots: Vec<PathBuf>) -> Self {
+        Self {
+            roots,
+            known: Known::default(),
+            watches: Watches::new(),
+        }
+    }
+
+    /// Told when there is a reason to look.
+    pub(super) fn wake(&self) -> Arc<Notify> {
+        self.watches.wake()
+    }
+
+    /// Looks at all files, and reads those that changed.
+    pub(super) fn scan(&mut self) -> Scan {
+        let walk = walk(&self.roots);
+        // The clock is read after the walk, so that a state is never taken for older than it was when seen.
+        let clock = Clock {
+            now: Instant::now(),
+            stamp: SystemTime::now(),
+        };
+        let mut changes = self.known.compare(walk.found, clock);
+        if self.watches.replace(walk.places) {
+            changes.look_again(Duration::ZERO);
+        }
+        Scan {
+            changes: changes.changes,
+            due: changes.due,
+            is_watched: self.watches.is_complete(),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Has the kernel say when one of the folders changes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, mem,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use notify::{
+    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
+    event::{AccessKind, AccessMode, ModifyKind},
+};
+use tokio::sync::Notify;
+use tracing::warn;
+
+use super::{print::Inode, walk::Interest};
+
+/// The folders that are watched.
+pub(super) struct Watches {
+    watcher: Option<RecommendedWatcher>,
+    watched: BTreeMap<Inode, PathBuf>,
+    shared: Arc<Shared>,
+    is_limited: bool,
+}
+
+/// What the watcher's thread needs.
+#[derive(Default)]
+struct Shared {
+    wake: Arc<Notify>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    interests: BTreeMap<PathBuf, Interest>,
+    /// Watched paths that were moved or removed: the watch may be dead or elsewhere, and what is at the path now
+    /// may have the same inode number.
+    stale: BTreeSet<PathBuf>,
+}
+
+impl Watches {
+    pub(super) fn new() -> Self {
+        let shared = Arc::<Shared>::default();
+        let handler = shared.clone();
+        let watcher = notify::recommended_watcher(move |event| handler.handle(event))
+            .inspect_err(
+                |error| warn!(%error, "files cannot be watched; looking at them twice a second instead"),
+            )
+            .ok();
+        Self {
+            is_limited: watcher.is_none(),
+            watcher,
+            watched: BTreeMap::new(),
+            shared,
+        }
+    }
+
+    /// Told when there is a reason to look.
+    pub(super) fn wake(&self) -> Arc<Notify> {
+        self.shared.wake.clone()
+    }
+
+    /// Whether everything is watched.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.is_limited
+    }
+
+    /// Watches `places` and nothing else; true if one of them was not watched before, so that what happened there
+    /// since the walk may have gone unseen.
+    pub(super) fn replace(&mut self, places: BTreeMap<PathBuf, Interest>) -> bool {
+        let Some(watcher) = &mut self.watcher else {
+            return false;
+        };
+        let mut wanted: BTreeMap<Inode, (PathBuf, Interest)> = BTreeMap::new();
+        for (path, interest) in places {
+            // A place that is no folder (yet) is found by the watch of the folder that would hold it.
+            if let Some(metadata) = fs::metadata(&path).ok().filter(fs::Metadata::is_dir) {
+                let entry = wanted.entry(Inode::of(&metadata));
+                entry
+                    .or_insert_with(|| (path, Interest::default()))
+                    .1
+                    .merge(interest);
+            }
+        }
+        let stale = {
+            let mut state = self.shared.state();
+            state.interests = wanted.values().cloned().collect();
+            mem::take(&mut state.stale)
+        };
+        self.watched.retain(|inode, path| {
+            let is_same =
+                wanted.get(inode).is_some_and(|(wanted, _)| wanted == path) && !stale.contains(path);
+            if !is_same {
+                // The only error is that the watch is gone already, with its folder.
+                drop(watcher.unwatch(path));
+            }
+            is_same
+        });
+        let mut has_new = false;
+        let was_limited = mem::replace(&mut self.is_limited, false);
+        for (inode, (path, _)) in wanted {
+            if self.watched.contains_key(&inode) {
+                continue;
+            }
+            match watcher.watch(&path, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.watched.insert(inode, path);
+                    has_new = true;
+                }
+                Err(notify::Error {
+                    kind: notify::ErrorKind::PathNotFound,
+                    ..
+                }) => {}
+                Err(error) => {
+                    if !self.is_limited && !was_limited {
+                        let path = path.display();
+                        warn!(%path, %error, "a folder cannot be watched; looking at it twice a second instead");
+                    }
+                    self.is_limited = true;
+                }
+            }
+        }
+        has_new
+    }
+}
+
+impl Shared {
+    fn handle(&self, event: notify::Result<Event>) {
+        let is_reason = match event {
+            Ok(event) => event.need_rescan() || self.is_reason(&event),
+            Err(error) => {
+                warn!(%error, "watching files");
+                true
+            }
+        };
+        if is_reason {
+            self.wake.notify_one();
+        }
+    }
+
+    fn is_reason(&self, event: &Event) -> bool {
+        match event.kind {
+            // Our own reading is no reason to read again.
+            EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write) => return false,
+            _ => {}
+        }
+        let mut state = self.state();
+        if matches!(
+            event.kind,
+            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
+        ) {
+            for path in &event.paths {
+                if state.interests.contains_key(path) {
+                    state.stale.insert(path.clone());
+                }
+            }
+        }
+        event.paths.iter().any(|path| state.is_covered(path))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_covered(&self, path: &Path) -> bool {
+        if self.interests.contains_key(path) {
+            return true;
+        }
+        let interest = path.parent().and_then(|folder| self.interests.get(folder));
+        let name = path.file_name();
+        interest
+            .zip(name)
+            .is_some_and(|(interest, name)| interest.covers(name))
+    }
+}

@@ -25,6 +25,12 @@ pub(crate) fn candidate(package: &str) -> Option<String> {
     upstream(&policy)
 }
 
+/// Whether the package is there already.
+pub(crate) fn is_installed(package: &str) -> bool {
+    let status = answer(Command::new("dpkg-query").args(["--show", "--showformat=${Status}", package]));
+    status.is_some_and(|status| status == "install ok installed")
+}
+
 /// Reads the lists of packages anew.
 pub(crate) fn update() -> Result<()> {
     run(apt_get().args(["-q", "update"]))
@@ -48,7 +54,13 @@ fn install_plainly(packages: &[String]) -> Result<()> {
     install
         .args(["-q", "install", "--yes", "--no-install-recommends"])
         .args(packages);
-    run(&mut install)
+    if let Err(error) = run(&mut install) {
+        // Lists that are some days old name versions that the archive no longer has.
+        println!("setup: {error}; trying once more with new lists of packages");
+        update()?;
+        run(&mut install)?;
+    }
+    Ok(())
 }
 
 /// Installs the server without the cluster that the package would create and start.

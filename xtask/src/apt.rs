@@ -25,6 +25,12 @@ pub(crate) fn candidate(package: &str) -> Option<String> {
     upstream(&policy)
 }
 
+/// Whether the package is there already.
+pub(crate) fn is_installed(package: &str) -> bool {
+    let status = answer(Command::new("dpkg-query").args(["--show", "--showformat=${Status}", package]));
+    status.is_some_and(|status| status == "install ok installed")
+}
+
 /// Reads the lists of packages anew.
 pub(crate) fn update() -> Result<()> {
     run(apt_get().args(["-q", "update"]))
@@ -48,25 +54,25 @@ fn install_plainly(packages: &[String]) -> Result<()> {
     install
         .args(["-q", "install", "--yes", "--no-install-recommends"])
         .args(packages);
-    run(&mut install)
+    if let Err(error) = run(&mut install) {
+        // Lists that are some days old name versions that the archive no longer has.
+        println!("setup: {error}; trying once more with new lists of packages");
+        update()?;
+        run(&mut install)?;
+    }
+    Ok(())
 }
 
 /// Installs the server without the cluster that the package would create and start.
 fn install_postgresql() -> Result<()> {
-    const SETTING: &str = "create_main_cluster";
+    const SETTINGS: &str = "/etc/postgresql-common/createcluster.conf";
+    const KEPT: &str = "/etc/postgresql-common/createcluster.conf.kept";
     install_plainly(&["postgresql-common".into()])?;
-    let setting = || {
-        let mut tool = as_root("pg_conftool");
-        tool.arg("/etc/postgresql-common/createcluster.conf");
-        tool
-    };
-    let before = answer(setting().args(["--short", "show", SETTING])).unwrap_or_default();
-    run(setting().args(["set", SETTING, "off"]))?;
-    let installed = install_plainly(&[POSTGRESQL.into()]);
-    match before.trim() {
-        "" => run(setting().args(["remove", SETTING]))?,
-        value => run(setting().args(["set", SETTING, value]))?,
-    }
+    run(as_root("cp").args(["--preserve", SETTINGS, KEPT]))?;
+    let installed = run(as_root("pg_conftool").args([SETTINGS, "set", "create_main_cluster", "off"]))
+        .and_then(|()| install_plainly(&[POSTGRESQL.into()]));
+    // The machine's own setting comes back however the installation ended.
+    run(as_root("mv").args([KEPT, SETTINGS]))?;
     installed
 }
 

@@ -76,6 +76,7 @@ impl Draft {
                 },
             }
         }
+        draft.packages.retain(|package| !apt::is_installed(package));
         draft
     }
 

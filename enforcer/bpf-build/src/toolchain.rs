@@ -80,12 +80,15 @@ impl Compiler {
             Self::Nightly => {
                 let sysroot =
                     answer(Command::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]));
-                sysroot.is_some_and(|sysroot| sysroot.join("lib/rustlib/src/rust/library").is_dir())
+                sysroot
+                    .is_some_and(|sysroot| Path::new(&sysroot).join("lib/rustlib/src/rust/library").is_dir())
             }
             Self::Distribution => {
-                let query = ["--print", "target-libdir", "--target", TARGET];
-                let folder = answer(Command::new("/usr/bin/rustc").args(query));
-                folder.is_some_and(|folder| holds_core(&folder)) && Path::new("/usr/bin/cargo").is_file()
+                let ask = |query: &[&str]| answer(Command::new("/usr/bin/rustc").args(query));
+                let folder = ask(&["--print", "target-libdir", "--target", TARGET]);
+                folder.is_some_and(|folder| holds_core(Path::new(&folder)))
+                    && ask(&["--version"]).is_some_and(|version| is_new_enough(&version))
+                    && Path::new("/usr/bin/cargo").is_file()
             }
         }
     }
@@ -99,16 +102,24 @@ fn prebuilt(object: PathBuf) -> Result<Toolchain, Missing> {
     }
 }
 
-/// The path that `command` prints, or `None` where it cannot be run or fails: the machine does not have it.
-fn answer(command: &mut Command) -> Option<PathBuf> {
+/// The line that `command` prints, or `None` where it cannot be run or fails: the machine does not have it.
+fn answer(command: &mut Command) -> Option<String> {
     // A question about what is installed must not make rustup install it.
     let output = command
         .env("RUSTUP_AUTO_INSTALL", "0")
         .env_remove("RUSTUP_TOOLCHAIN")
         .output()
         .ok()?;
-    let path = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| path.trim_end().into())
+    let line = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| line.trim_end().to_owned())
+}
+
+/// Whether `rustc 1.96.0 (...)` can build this workspace.
+fn is_new_enough(version: &str) -> bool {
+    let numbers =
+        |version: &str| -> Vec<u32> { version.split('.').map_while(|part| part.parse().ok()).collect() };
+    let version = version.split(' ').nth(1).unwrap_or_default();
+    numbers(version) >= numbers(env!("CARGO_PKG_RUST_VERSION"))
 }
 
 fn holds_core(folder: &Path) -> bool {
@@ -119,4 +130,30 @@ fn holds_core(folder: &Path) -> bool {
         let name = entry.file_name();
         name.to_string_lossy().starts_with("libcore-") && name.to_string_lossy().ends_with(".rlib")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compiler_older_than_the_workspace_does_not_count() {
+        for (version, expected) in [
+            (
+                "rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)",
+                true,
+            ),
+            ("rustc 1.100.0-beta.1 (0 2027-01-01)", true),
+            ("rustc 1.85.0 (4d91de4e4 2025-02-17)", false),
+            ("", false),
+        ] {
+            assert_eq!(is_new_enough(version), expected, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn variable_that_names_no_file_is_a_mistake_and_not_a_missing_toolchain() {
+        let object = PathBuf::from("/nowhere/enforcer.o");
+        assert_eq!(prebuilt(object.clone()), Err(Missing::Object(object)));
+    }
 }

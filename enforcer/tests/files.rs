@@ -8,7 +8,10 @@ use std::{
         net::UnixListener,
     },
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -103,6 +106,20 @@ impl Follower {
             );
             self.take();
         }
+    }
+
+    /// Waits until `path` has `text`; how long that took.
+    fn until_text(&mut self, path: &Path, text: &str) -> Duration {
+        let began = Instant::now();
+        while self.told.get(path) != Some(&Content::Text(text.to_owned())) {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "expected {text:?}, told {:?}",
+                self.told.get(path)
+            );
+            self.take();
+        }
+        began.elapsed()
     }
 
     fn reason(&self, path: &Path) -> &str {
@@ -200,60 +217,67 @@ fn creation_change_and_removal_arrive() {
     assert_eq!(follower.history.last().unwrap().content, Content::Gone);
 }
 
+/// Runs `write` in a thread again and again, with a count, until it is dropped.
+struct Writer {
+    is_over: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Writer {
+    fn new(mut write: impl FnMut(usize) + Send + 'static) -> Self {
+        let is_over = Arc::<AtomicBool>::default();
+        let seen = is_over.clone();
+        let thread = thread::spawn(move || {
+            let mut count = 0;
+            while !seen.load(Ordering::Relaxed) {
+                count += 1;
+                write(count);
+            }
+        });
+        Self {
+            is_over,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            eprintln!("the writer panicked");
+        }
+    }
+}
+
 #[test]
 fn change_arrives_in_well_under_a_second_also_while_others_never_stop_writing() {
     let folder = folder(&[("a.yaml", "0"), ("noise.yaml", "")]);
     let mut follower = Follower::new(&[folder.path().to_owned()]);
-    let is_over = AtomicBool::new(false);
-    let noise = folder.path().join("noise.yaml");
-    let waited = thread::scope(|scope| {
-        scope.spawn(|| {
-            for round in 0_u32.. {
-                if is_over.load(Ordering::Relaxed) {
-                    break;
-                }
-                fs::write(&noise, round.to_string()).expect("written");
-            }
-        });
-        let path = folder.path().join("a.yaml");
-        let waited: Vec<_> = (1..=5)
-            .map(|round: u32| {
-                let text = Content::Text(round.to_string());
-                replace(&path, &round.to_string());
-                let began = Instant::now();
-                while follower.told[&path] != text {
-                    follower.take();
-                }
-                began.elapsed()
-            })
-            .collect();
-        is_over.store(true, Ordering::Relaxed);
-        waited
+    let (path, noise) = (folder.path().join("a.yaml"), folder.path().join("noise.yaml"));
+    let writer = Writer::new(move |count| fs::write(&noise, count.to_string()).expect("written"));
+    let waits = (1..=5).map(|round: u32| {
+        replace(&path, &round.to_string());
+        follower.until_text(&path, &round.to_string())
     });
-    // The machine may stall once; a design that is slow would be so each time.
-    let best = waited.iter().min().unwrap();
-    assert!(*best < Duration::from_secs(1), "{waited:?}");
+    let waits: Vec<_> = waits.collect();
+    drop(writer);
+    // The machine may stall now and then; a design that is slow would be so each time.
+    assert!(
+        waits.iter().any(|wait| *wait < Duration::from_secs(1)),
+        "{waits:?}"
+    );
 }
 
 #[test]
-fn file_that_never_stops_growing_is_read_as_it_is() {
-    let folder = folder(&[("a.yaml", "")]);
+fn file_that_never_stops_changing_is_read_as_it_is() {
+    let folder = folder(&[("a.yaml", "first")]);
     let mut follower = Follower::new(&[folder.path().to_owned()]);
-    let is_over = AtomicBool::new(false);
     let path = folder.path().join("a.yaml");
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut text = String::new();
-            while !is_over.load(Ordering::Relaxed) {
-                text.push('x');
-                text.truncate(1 << 16);
-                fs::write(&path, &text).expect("written");
-            }
-        });
-        let batch = follower.take();
-        is_over.store(true, Ordering::Relaxed);
-        assert_eq!(batch.len(), 1);
-    });
+    let _writer = Writer::new(move |count| replace(&path, &count.to_string()));
+    for _ in 0..3 {
+        assert_eq!(follower.take().len(), 1);
+    }
 }
 
 #[test]
@@ -633,8 +657,13 @@ fn change_without_an_event_is_found_by_looking_again() {
     // The kernel tells only the folder through which a file is opened.
     fs::hard_link(outside.path().join("real"), folder.path().join("a.yaml")).unwrap();
     let mut follower = Follower::new(&[folder.path().to_owned()]);
-    fs::write(outside.path().join("real"), "2").unwrap();
-    follower.until(folder.path(), &[("a.yaml", "2")]);
+    // Once the second file was told, nothing is pending that would have it look at the first.
+    write(&folder.path().join("b.yaml"), "b");
+    follower.until(folder.path(), &[("a.yaml", "1"), ("b.yaml", "b")]);
+    for text in ["2", "3"] {
+        fs::write(outside.path().join("real"), text).unwrap();
+        follower.until(folder.path(), &[("a.yaml", text), ("b.yaml", "b")]);
+    }
 }
 
 #[test]

@@ -25,7 +25,6 @@ pub(super) struct Known {
 }
 
 /// What a look at the files has brought.
-#[derive(Default)]
 pub(super) struct Changes {
     /// In the order of the paths.
     pub(super) changes: Vec<FileChange>,
@@ -33,6 +32,7 @@ pub(super) struct Changes {
     pub(super) due: Option<Duration>,
     /// How many files were read.
     pub(super) reads: usize,
+    clock: Clock,
 }
 
 /// The time of a look.
@@ -80,18 +80,18 @@ struct Doubt {
 impl Known {
     /// What has changed since the last look.
     pub(super) fn compare(&mut self, found: BTreeMap<PathBuf, Found>, clock: Clock) -> Changes {
-        let mut changes = Changes::default();
+        let mut changes = Changes::new(clock);
         let known = self.files.keys().filter(|path| !found.contains_key(*path));
         let absent: Vec<PathBuf> = known.filter(|path| !is_hidden(path, &found)).cloned().collect();
         for path in absent {
-            if self.is_gone(&path, clock, &mut changes) {
+            if self.is_gone(&path, &mut changes) {
                 self.tell(path, Content::Gone, &mut changes);
             }
         }
         for (path, found) in found {
             let content = match found {
-                Found::File(print) => self.look(&path, print, clock, &mut changes),
-                Found::Missing => self.miss(&path, clock, &mut changes),
+                Found::File(print) => self.look(&path, print, &mut changes),
+                Found::Missing => self.miss(&path, &mut changes),
                 Found::Unreadable(reason) => {
                     let file = self.files.entry(path.clone()).or_default();
                     file.doubt = None;
@@ -109,14 +109,14 @@ impl Known {
     }
 
     /// What is in a regular file, if it is to be believed and may be new.
-    fn look(&mut self, path: &Path, print: Print, clock: Clock, changes: &mut Changes) -> Option<Content> {
+    fn look(&mut self, path: &Path, print: Print, changes: &mut Changes) -> Option<Content> {
         let file = self.files.entry(path.to_owned()).or_default();
         if file.print == Some(print) {
             file.doubt = None;
             if file.is_settled {
                 return None;
             }
-        } else if self.has_begun && file.holds_back(Some(print), clock.now, changes) {
+        } else if self.has_begun && file.holds_back(Some(print), changes) {
             return None;
         }
         changes.reads += 1;
@@ -130,14 +130,14 @@ impl Known {
         file.print = reading.print.or(file.print);
         file.is_settled = reading
             .print
-            .is_some_and(|print| !reading.is_torn && !print.is_recent(clock.wall()));
+            .is_some_and(|print| !reading.is_torn && !print.is_recent(changes.clock.wall()));
         Some(reading.content)
     }
 
     /// What to say of a path that was named and has nothing.
-    fn miss(&mut self, path: &Path, clock: Clock, changes: &mut Changes) -> Option<Content> {
+    fn miss(&mut self, path: &Path, changes: &mut Changes) -> Option<Content> {
         let said = Told::Unreadable(MISSING.to_owned());
-        if self.files.get(path).is_some_and(|file| file.told == said) || !self.is_gone(path, clock, changes) {
+        if self.files.get(path).is_some_and(|file| file.told == said) || !self.is_gone(path, changes) {
             return None;
         }
         if self.files[path].told == Told::Nothing {
@@ -149,9 +149,9 @@ impl Known {
     }
 
     /// Whether a path that has nothing is to be believed.
-    fn is_gone(&mut self, path: &Path, clock: Clock, changes: &mut Changes) -> bool {
+    fn is_gone(&mut self, path: &Path, changes: &mut Changes) -> bool {
         let file = self.files.entry(path.to_owned()).or_default();
-        !(self.has_begun && file.holds_back(None, clock.now, changes))
+        !(self.has_begun && file.holds_back(None, changes))
     }
 
     fn tell(&mut self, path: PathBuf, content: Content, changes: &mut Changes) {
@@ -175,7 +175,8 @@ impl Known {
 
 impl File {
     /// Whether `state` has to last longer before it is believed.
-    fn holds_back(&mut self, state: Option<Print>, now: Instant, changes: &mut Changes) -> bool {
+    fn holds_back(&mut self, state: Option<Print>, changes: &mut Changes) -> bool {
+        let now = changes.clock.now;
         let is_less = match (state, self.print) {
             (Some(state), Some(print)) => state.size < print.size,
             (Some(_), None) => false,
@@ -202,6 +203,15 @@ impl File {
 }
 
 impl Changes {
+    fn new(clock: Clock) -> Self {
+        Self {
+            changes: Vec::new(),
+            due: None,
+            reads: 0,
+            clock,
+        }
+    }
+
     pub(super) fn look_again(&mut self, after: Duration) {
         self.due = Some(self.due.map_or(after, |due| due.min(after)));
     }

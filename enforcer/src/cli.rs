@@ -61,7 +61,7 @@ pub(crate) struct Check {
     /// How the result is printed
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
-    /// Files, and folders of *.yaml, *.yml and *.json
+    /// Files, folders of *.yaml, *.yml and *.json, or - for standard input
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 }

@@ -116,6 +116,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         hosts,
         flows: Flows::new(start.format),
         format: start.format,
+        allow_resolvers: config.dns.allow_resolvers,
         problems: BTreeSet::new(),
     };
     tasks.spawn("owner", owner.run(inputs, name_status, cancel.clone()));
@@ -172,7 +173,7 @@ fn capacities(config: &Capacities) -> datapath::Capacities {
 
 fn name_settings(config: &Config) -> names::Settings {
     let mut settings = names::Settings::default();
-    settings.servers = config.dns.servers.iter().copied().map(names::Server::from).collect();
+    settings.servers = config.dns.servers.iter().filter_map(|server| server.to_string().parse().ok()).collect();
     settings.timeout = config.dns.timeout;
     settings.pacing.floor = config.dns.min_ttl;
     settings.pacing.grace = config.dns.grace;

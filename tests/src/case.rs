@@ -139,7 +139,7 @@ impl Case {
     pub fn updates(&self) -> Result<Vec<Update>> {
         let mut documents = Documents::default();
         let mut updates = documents.set(&self.name, Some(&self.registry));
-        let problems: Vec<_> = documents.problems().map(ToString::to_string).collect();
+        let problems: Vec<_> = documents.problems().iter().map(ToString::to_string).collect();
         ensure!(problems.is_empty(), "{}: {}", self.name, problems.join("; "));
         updates.extend(
             self.resolved

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::{Result, ensure};
-use enforcer_common::{CgroupId, Flow, Mode, PortKey, Reason, RuleKey, Rules, Verdict, decide, refuse};
+use enforcer_common::{CgroupId, Flow, Mode, PortKey, Reason, RuleKey, Rules, Verdict, decide, is_loopback, refuse};
 use enforcer_core::{
     model::Destination,
     plan::{Applied, diff},
@@ -74,6 +74,7 @@ pub fn run(case: &Case, matching: Matching) -> Result<usize> {
 
 fn verdict(maps: &Maps, cgroups: &BTreeMap<String, CgroupId>, row: &Row) -> Verdict {
     let name = match &row.who {
+        _ if is_loopback(&row.address.ip().into()) => return Verdict::Allow,
         Who::Outside => return Verdict::Allow,
         Who::Unknown => return refuse(Mode::Enforce as u32, Reason::UnknownWorkload).verdict,
         Who::Workload(name, _) => name,
@@ -101,7 +102,7 @@ fn reason_failure(
     if explanation.verdict != row.verdict(matching) {
         return Some(format!("{}\n    is explained as {explanation:?} under {matching:?}", row.text));
     }
-    let reason = explanation.reason.to_string();
+    let reason = explanation.to_string();
     let expected = row.reason.as_ref().filter(|_| matching == Matching::Declared)?;
     (*expected != reason).then(|| format!("{}\n    has the reason: {reason}", row.text))
 }

@@ -95,12 +95,8 @@ pub(crate) struct Lookup<'a> {
 impl Registry {
     /// A registry of nothing: what it compiles to is what everybody is allowed.
     pub fn new(settings: Settings) -> Self {
-        let everybody = Everybody {
-            rules: resolver_rules(&settings),
-            allows_udp: settings.udp == UdpPolicy::Allow,
-        };
         Self {
-            compiled: Compiled::new(everybody),
+            compiled: Compiled::new(everybody(&settings)),
             settings,
             objects: Objects::default(),
             owners: Owners::default(),
@@ -109,6 +105,15 @@ impl Registry {
             known: Known::default(),
             users: BTreeMap::new(),
             stale: Stale::default(),
+        }
+    }
+
+    /// Takes other resolvers in the place of [`Settings::resolvers`].
+    pub fn set_resolvers(&mut self, resolvers: BTreeSet<IpAddr>) {
+        if self.settings.resolvers != resolvers {
+            self.settings.resolvers = resolvers;
+            self.compiled = Compiled::new(everybody(&self.settings));
+            self.stale.everything = true;
         }
     }
 
@@ -234,6 +239,14 @@ impl Registry {
         }
         self.known.replace(host, &old, &state);
         self.states.insert(host.clone(), state);
+    }
+}
+
+/// What every workload is allowed.
+fn everybody(settings: &Settings) -> Everybody {
+    Everybody {
+        rules: resolver_rules(settings),
+        allows_udp: settings.udp == UdpPolicy::Allow,
     }
 }
 

@@ -53,7 +53,7 @@ impl Flows {
             && event.reason == Reason::NoRule as u8
         {
             let explanation = registry.explain(event.cgroup, Destination::new(transport, address, port));
-            flow.reason = explanation.reason.to_string();
+            flow.reason = explanation.why.to_string();
             flow.suggestion = explanation.suggestion;
         }
         flow.write(self.format, again);

@@ -46,6 +46,8 @@ pub(super) struct Owner {
     pub(super) hosts: watch::Sender<BTreeSet<Host>>,
     pub(super) flows: Flows,
     pub(super) format: LogFormat,
+    /// Whether every workload may ask the resolvers.
+    pub(super) allow_resolvers: bool,
     /// What was last said of the files, so that it is said once.
     pub(super) problems: BTreeSet<String>,
 }
@@ -110,13 +112,13 @@ impl Owner {
                 Content::Text(text) => self.documents.set(&name, Some(&text)),
                 Content::Gone => self.documents.set(&name, None),
                 Content::Unreadable(reason) => {
-                    tracing::error!("{name}: {reason}; what it held before stays in force");
+                    self.documents.set_unreadable(&name, &reason);
                     Vec::new()
                 }
             };
             updates.into_iter().for_each(|update| self.registry.apply(update));
         }
-        let problems: BTreeSet<_> = self.documents.problems().map(ToString::to_string).collect();
+        let problems: BTreeSet<_> = self.documents.problems().iter().map(ToString::to_string).collect();
         for problem in problems.difference(&self.problems) {
             tracing::error!("{problem}");
         }
@@ -152,8 +154,9 @@ impl Owner {
     }
 
     fn take_resolvers(&mut self, servers: &[SocketAddr]) {
-        let resolvers = servers.iter().map(SocketAddr::ip).collect();
-        self.registry.set_resolvers(resolvers);
+        if self.allow_resolvers {
+            self.registry.set_resolvers(servers.iter().map(SocketAddr::ip).collect());
+        }
     }
 
     /// Brings the kernel to what the registry says, then attaches where programs are missing.

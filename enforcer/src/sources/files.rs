@@ -15,7 +15,10 @@
 //! lost event costs seconds and not correctness. What takes something away (a file that is gone or shorter) is
 //! believed only after it has lasted, because that is also how a file looks while it is being written.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use tokio::{
@@ -80,6 +83,20 @@ pub async fn follow(
         .run_until_cancelled(follow_forever(paths, sink))
         .await
         .unwrap_or(Ok(()))
+}
+
+/// Everything that `path` stands for, once, in the order of the paths.
+pub fn read_all(path: &Path) -> Vec<FileChange> {
+    let found = walk::walk(&[path.to_owned()]).found.into_iter();
+    found.map(|(path, found)| FileChange { content: content(&path, found), path }).collect()
+}
+
+fn content(path: &Path, found: walk::Found) -> Content {
+    match found {
+        walk::Found::Missing => Content::Gone,
+        walk::Found::Unreadable(reason) => Content::Unreadable(reason),
+        walk::Found::File(_) => read::read(path).map_or(Content::Gone, |reading| reading.content),
+    }
 }
 
 async fn follow_forever(paths: Vec<PathBuf>, sink: mpsc::Sender<Vec<FileChange>>) -> anyhow::Result<()> {

@@ -16,6 +16,8 @@ mod compiled;
 mod known;
 mod objects;
 mod offer;
+#[cfg(test)]
+mod properties;
 mod settings;
 mod tally;
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! **Architecture Invariant:** every answer is a function of the objects, the resolved addresses and the
 //! workloads that are there, whatever the order in which they came.
 
+mod candidates;
 mod changes;
 mod compiled;
 mod known;
@@ -39,8 +40,9 @@ pub use settings::{Matching, Settings, UdpPolicy};
 pub use warning::Warning;
 
 use self::{
+    candidates::Candidates,
     changes::Stale,
-    compiled::{Compiled, Everybody, ViewKey},
+    compiled::{Compiled, Everybody, KnownHosts, ViewKey},
     offer::Owners,
 };
 use crate::{
@@ -80,6 +82,7 @@ pub struct Registry {
     workloads: BTreeMap<CgroupId, Workload>,
     states: BTreeMap<Host, HostState>,
     known: Known,
+    candidates: Candidates,
     /// The hosts to which a name that is not their own matters.
     users: BTreeMap<Host, BTreeSet<Host>>,
     compiled: Compiled,
@@ -109,6 +112,7 @@ impl Registry {
             workloads: BTreeMap::new(),
             states: BTreeMap::new(),
             known: Known::default(),
+            candidates: Candidates::default(),
             users: BTreeMap::new(),
             stale: Stale::default(),
         }
@@ -183,6 +187,7 @@ impl Registry {
         if stale.everything {
             hosts.extend(self.owners.hosts().cloned());
             hosts.extend(self.states.keys().cloned());
+            self.compiled.forget_views();
         }
         for host in &hosts {
             self.work_out(host);
@@ -209,7 +214,12 @@ impl Registry {
                 let entry = assigned.entry((workload.namespace.clone(), sidecar));
                 entry.or_insert_with(|| (view, BTreeSet::new())).1.insert(*cgroup);
             }
-            self.compiled.assign(assigned, &self.states, &facts);
+            let known = KnownHosts {
+                states: &self.states,
+                candidates: &self.candidates,
+                facts,
+            };
+            self.compiled.assign(assigned, &known);
         }
     }
 
@@ -235,6 +245,7 @@ impl Registry {
             self.users.entry(name.clone()).or_default().insert(host.clone());
         }
         self.known.replace(host, &old, &state);
+        self.candidates.replace(host, &old, &state);
         self.states.insert(host.clone(), state);
     }
 }

@@ -227,11 +227,12 @@ fn d16_udp_follows_the_configuration() {
         resolvers: [crate::test_support::ip("192.0.2.53")].into(),
         ..Settings::default()
     };
-    let object = |build: &dyn Fn(ServiceEntry) -> ServiceEntry| -> [Object; 1] {
+    type Build<'a> = &'a dyn Fn(ServiceEntry) -> ServiceEntry;
+    let object = |build: Build<'_>| -> [Object; 1] {
         [build(entry("ns/e", "h.example", &[(443, Protocol::Udp)])).into()]
     };
     let dns = ["tcp 192.0.2.53:53", "udp 192.0.2.53:53"];
-    let cases: [(&dyn Fn(ServiceEntry) -> ServiceEntry, &[&str]); 4] = [
+    let cases: [(Build<'_>, &[&str]); 4] = [
         (&|e| e, &["udp *:443"]),
         (&|e| e.addresses(&[V4]), &["udp 198.51.100.7:443"]),
         (

@@ -34,7 +34,7 @@ use std::{
 use enforcer_common::CgroupId;
 
 pub(crate) use known::Known;
-pub(crate) use objects::{Key, Objects, Selected, in_namespace};
+pub(crate) use objects::{Key, Objects, Selected, in_namespace, is_of_revision};
 pub(crate) use offer::{HostState, Offer, Owner};
 pub use settings::{Matching, Settings, UdpPolicy};
 pub use warning::Warning;

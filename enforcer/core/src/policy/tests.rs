@@ -371,6 +371,23 @@ fn labels_of_metadata_select_a_workload_entry_unless_its_spec_says_otherwise() {
 }
 
 #[test]
+fn workload_entry_of_another_revision_is_not_selected() {
+    let mut vm = workload_entry("ns/vm", "10.2.0.1", "app=vm");
+    vm.meta.labels = crate::test_support::labels("istio.io/rev=stable");
+    let object = entry("ns/e", "h.example", &[(443, Protocol::Tcp)]).selector("app=vm");
+    let settings = Settings {
+        revision: "canary".to_owned(),
+        ..Settings::default()
+    };
+    let objects = || [vm.clone().into(), object.clone().into()];
+    assert_eq!(rules_of(objects(), settings), set(&[]));
+    assert_eq!(
+        rules_of(objects(), Settings::default()),
+        set(&["tcp 10.2.0.1:443"])
+    );
+}
+
+#[test]
 fn empty_selector_selects_the_whole_namespace() {
     let object = entry("ns/e", "h.example", &[(443, Protocol::Tcp)]).selector("");
     let expected = join(&[SELECTED, &["tcp 10.1.0.3:443"]]);

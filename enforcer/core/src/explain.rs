@@ -10,6 +10,8 @@
 
 mod miss;
 mod suggest;
+#[cfg(test)]
+mod tests;
 mod why;
 
 use std::collections::BTreeSet;

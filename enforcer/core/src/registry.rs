@@ -11,11 +11,14 @@
 //! **Architecture Invariant:** every answer is a function of the objects, the resolved addresses and the
 //! workloads that are there, whatever the order in which they came.
 
+mod candidates;
 mod changes;
 mod compiled;
 mod known;
 mod objects;
 mod offer;
+#[cfg(test)]
+mod properties;
 mod settings;
 mod tally;
 #[cfg(test)]
@@ -31,14 +34,15 @@ use std::{
 use enforcer_common::CgroupId;
 
 pub(crate) use known::Known;
-pub(crate) use objects::{Key, Objects, Selected, in_namespace};
+pub(crate) use objects::{Key, Objects, Selected, in_namespace, is_of_revision};
 pub(crate) use offer::{HostState, Offer, Owner};
 pub use settings::{Matching, Settings, UdpPolicy};
 pub use warning::Warning;
 
 use self::{
+    candidates::Candidates,
     changes::Stale,
-    compiled::{Compiled, Everybody, ViewKey},
+    compiled::{Compiled, Everybody, KnownHosts, ViewKey},
     offer::Owners,
 };
 use crate::{
@@ -78,6 +82,7 @@ pub struct Registry {
     workloads: BTreeMap<CgroupId, Workload>,
     states: BTreeMap<Host, HostState>,
     known: Known,
+    candidates: Candidates,
     /// The hosts to which a name that is not their own matters.
     users: BTreeMap<Host, BTreeSet<Host>>,
     compiled: Compiled,
@@ -103,6 +108,7 @@ impl Registry {
             workloads: BTreeMap::new(),
             states: BTreeMap::new(),
             known: Known::default(),
+            candidates: Candidates::default(),
             users: BTreeMap::new(),
             stale: Stale::default(),
         }
@@ -186,6 +192,7 @@ impl Registry {
         if stale.everything {
             hosts.extend(self.owners.hosts().cloned());
             hosts.extend(self.states.keys().cloned());
+            self.compiled.forget_views();
         }
         for host in &hosts {
             self.work_out(host);
@@ -212,7 +219,12 @@ impl Registry {
                 let entry = assigned.entry((workload.namespace.clone(), sidecar));
                 entry.or_insert_with(|| (view, BTreeSet::new())).1.insert(*cgroup);
             }
-            self.compiled.assign(assigned, &self.states, &facts);
+            let known = KnownHosts {
+                states: &self.states,
+                candidates: &self.candidates,
+                facts,
+            };
+            self.compiled.assign(assigned, &known);
         }
     }
 
@@ -238,6 +250,7 @@ impl Registry {
             self.users.entry(name.clone()).or_default().insert(host.clone());
         }
         self.known.replace(host, &old, &state);
+        self.candidates.replace(host, &old, &state);
         self.states.insert(host.clone(), state);
     }
 }

@@ -194,7 +194,9 @@ fn selected(entry: &ServiceEntry, facts: &Facts<'_>) -> Selected {
         .selector
         .as_ref()
         .map_or_else(Selected::default, |selector| {
-            facts.objects.selected(&entry.meta.namespace, selector)
+            facts
+                .objects
+                .selected(&entry.meta.namespace, selector, &facts.settings.revision)
         })
 }
 

@@ -227,11 +227,12 @@ fn d16_udp_follows_the_configuration() {
         resolvers: [crate::test_support::ip("192.0.2.53")].into(),
         ..Settings::default()
     };
-    let object = |build: &dyn Fn(ServiceEntry) -> ServiceEntry| -> [Object; 1] {
+    type Build<'a> = &'a dyn Fn(ServiceEntry) -> ServiceEntry;
+    let object = |build: Build<'_>| -> [Object; 1] {
         [build(entry("ns/e", "h.example", &[(443, Protocol::Udp)])).into()]
     };
     let dns = ["tcp 192.0.2.53:53", "udp 192.0.2.53:53"];
-    let cases: [(&dyn Fn(ServiceEntry) -> ServiceEntry, &[&str]); 4] = [
+    let cases: [(Build<'_>, &[&str]); 4] = [
         (&|e| e, &["udp *:443"]),
         (&|e| e.addresses(&[V4]), &["udp 198.51.100.7:443"]),
         (
@@ -367,6 +368,23 @@ fn labels_of_metadata_select_a_workload_entry_unless_its_spec_says_otherwise() {
     let found = set(&["tcp 10.2.0.1:443"]);
     assert_eq!(rules_of(select("app=vm,tier=a"), Settings::default()), found);
     assert_eq!(rules_of(select("app=vm,tier=b"), Settings::default()), set(&[]));
+}
+
+#[test]
+fn workload_entry_of_another_revision_is_not_selected() {
+    let mut vm = workload_entry("ns/vm", "10.2.0.1", "app=vm");
+    vm.meta.labels = crate::test_support::labels("istio.io/rev=stable");
+    let object = entry("ns/e", "h.example", &[(443, Protocol::Tcp)]).selector("app=vm");
+    let settings = Settings {
+        revision: "canary".to_owned(),
+        ..Settings::default()
+    };
+    let objects = || [vm.clone().into(), object.clone().into()];
+    assert_eq!(rules_of(objects(), settings), set(&[]));
+    assert_eq!(
+        rules_of(objects(), Settings::default()),
+        set(&["tcp 10.2.0.1:443"])
+    );
 }
 
 #[test]

@@ -19,6 +19,7 @@ use enforcer_common::CgroupId;
 
 use super::{
     HostState, Key,
+    candidates::Candidates,
     tally::{Contribution, Flips, Tally},
 };
 use crate::{
@@ -37,8 +38,6 @@ pub(crate) struct Compiled {
     everybody: Everybody,
     shared_tally: Tally,
     shared: RuleSet,
-    /// Hosts that are not common.
-    particular: BTreeSet<Host>,
     pub(crate) views: BTreeMap<ViewKey, CompiledView>,
     desired: Arc<Desired>,
     /// The sets that `desired` holds, by their sums.
@@ -53,6 +52,13 @@ pub(crate) struct Compiled {
 pub(crate) struct Everybody {
     pub(crate) rules: Vec<Rule>,
     pub(crate) allows_udp: bool,
+}
+
+/// What views are compiled from.
+pub(crate) struct KnownHosts<'a> {
+    pub(crate) states: &'a BTreeMap<Host, HostState>,
+    pub(crate) candidates: &'a Candidates,
+    pub(crate) facts: Facts<'a>,
 }
 
 /// One view with its rules.
@@ -113,7 +119,6 @@ impl Compiled {
             shared_tally: Tally::with(&everybody.rules),
             shared: RuleSet::new(everybody.rules.iter().copied()),
             everybody,
-            particular: BTreeSet::new(),
             views: BTreeMap::new(),
             desired: Arc::default(),
             handed_out: BTreeMap::new(),
@@ -133,15 +138,13 @@ impl Compiled {
         let mut own: Vec<Flips> = self.views.values().map(|_| Flips::default()).collect();
         for (host, state) in hosts {
             let common = if state.is_common {
-                self.particular.remove(host);
-                contribution(&common(state), facts)
+                union(&common(state), facts)
             } else {
-                self.particular.insert(host.clone());
                 Contribution::default()
             };
             self.shared_tally.set(host, common, &mut shared);
             for (view, flips) in self.views.values_mut().zip(&mut own) {
-                let contribution = view.contribution(state, facts);
+                let contribution = contribution(&view.view, state, facts);
                 view.tally.set(host, contribution, flips);
             }
         }
@@ -165,12 +168,18 @@ impl Compiled {
         }
     }
 
+    /// Forgets all views, where compiling them anew is less work than to follow what changes.
+    pub(crate) fn forget_views(&mut self) {
+        self.views.clear();
+        self.is_stale = true;
+        self.are_names_stale = true;
+    }
+
     /// Says which workload has which view now; views that nobody has are forgotten.
     pub(crate) fn assign(
         &mut self,
         assigned: BTreeMap<ViewKey, (View, BTreeSet<CgroupId>)>,
-        states: &BTreeMap<Host, HostState>,
-        facts: &Facts<'_>,
+        known: &KnownHosts<'_>,
     ) {
         let mut before = std::mem::take(&mut self.views);
         for (key, (view, workloads)) in assigned {
@@ -185,7 +194,7 @@ impl Compiled {
                 None => {
                     self.is_stale = true;
                     self.are_names_stale = true;
-                    self.compile(view, workloads, (states, facts))
+                    self.compile(view, workloads, known)
                 }
             };
             self.views.insert(key, compiled);
@@ -194,36 +203,28 @@ impl Compiled {
         self.are_names_stale |= !before.is_empty();
     }
 
-    fn compile(
-        &self,
-        view: View,
-        workloads: BTreeSet<CgroupId>,
-        (states, facts): (&BTreeMap<Host, HostState>, &Facts<'_>),
-    ) -> CompiledView {
+    fn compile(&self, view: View, workloads: BTreeSet<CgroupId>, known: &KnownHosts<'_>) -> CompiledView {
         let is_trimmed = view.is_trimmed();
-        let mut compiled = CompiledView {
-            tally: Tally::with(if is_trimmed { &self.everybody.rules } else { &[] }),
-            own: RuleSet::default(),
-            view,
-            workloads,
-        };
+        let mut tally = Tally::with(if is_trimmed { &self.everybody.rules } else { &[] });
         let mut flips = Flips::default();
         let mut add = |host: &Host, state: &HostState| {
-            let contribution = compiled.contribution(state, facts);
-            compiled.tally.set(host, contribution, &mut flips);
+            tally.set(host, contribution(&view, state, &known.facts), &mut flips);
         };
-        if is_trimmed {
-            states.iter().for_each(|(host, state)| add(host, state));
-        } else {
-            let known = self
-                .particular
-                .iter()
-                .filter_map(|host| states.get_key_value(host));
-            known.for_each(|(host, state)| add(host, state));
+        match known.candidates.of(&view) {
+            None => known.states.iter().for_each(|(host, state)| add(host, state)),
+            Some(hosts) => hosts
+                .into_iter()
+                .filter_map(|host| known.states.get_key_value(host))
+                .for_each(|(host, state)| add(host, state)),
         }
-        let own = compiled.tally.rules().copied();
-        compiled.own = RuleSet::new(own.filter(|rule| is_trimmed || !self.shared_tally.contains(rule)));
-        compiled
+        let own = tally.rules().copied();
+        let own = RuleSet::new(own.filter(|rule| is_trimmed || !self.shared_tally.contains(rule)));
+        CompiledView {
+            view,
+            tally,
+            own,
+            workloads,
+        }
     }
 
     /// The rules of all views.
@@ -301,17 +302,16 @@ impl Compiled {
     }
 }
 
-impl CompiledView {
-    /// What a host gives it beside what is shared.
-    fn contribution(&self, state: &HostState, facts: &Facts<'_>) -> Contribution {
-        if state.is_common && !self.view.is_trimmed() {
-            return Contribution::default();
-        }
-        contribution(&self.view.imports(state), facts)
+/// What a host gives a view beside what is shared.
+fn contribution(view: &View, state: &HostState, facts: &Facts<'_>) -> Contribution {
+    if state.is_common && !view.is_trimmed() {
+        return Contribution::default();
     }
+    union(&view.imports(state), facts)
 }
 
-fn contribution(imports: &[Import<'_>], facts: &Facts<'_>) -> Contribution {
+/// What ports give together.
+fn union(imports: &[Import<'_>], facts: &Facts<'_>) -> Contribution {
     let mut contribution = Contribution::default();
     for import in imports {
         let of_port = import.grants(facts);

@@ -10,8 +10,8 @@ use std::{
 
 use crate::{
     istio::{
-        EndpointAddress, EndpointSlice, MeshConfig, NamespaceObject, Pod, Service, ServiceEntry, Sidecar,
-        WorkloadEntry,
+        EndpointAddress, EndpointSlice, MeshConfig, Meta, NamespaceObject, Pod, Service, ServiceEntry,
+        Sidecar, WorkloadEntry,
     },
     model::{Host, Labels, Namespace, selects},
 };
@@ -135,8 +135,8 @@ impl Objects {
             .collect()
     }
 
-    /// What `selector` chooses in `namespace`: its Pods and its healthy WorkloadEntries.
-    pub(crate) fn selected(&self, namespace: &Namespace, selector: &Labels) -> Selected {
+    /// What `selector` chooses in `namespace`: its Pods, and its healthy WorkloadEntries of `revision`.
+    pub(crate) fn selected(&self, namespace: &Namespace, selector: &Labels, revision: &str) -> Selected {
         let mut selected = Selected::default();
         for pod in in_namespace(&self.pods, namespace) {
             if selects(selector, &pod.meta.labels) {
@@ -146,7 +146,8 @@ impl Objects {
             }
         }
         for entry in in_namespace(&self.workload_entries, namespace) {
-            if entry.healthy && selects(selector, &workload_labels(entry)) {
+            let counts = entry.healthy && is_of_revision(&entry.meta, revision);
+            if counts && selects(selector, &workload_labels(entry)) {
                 match &entry.endpoint.address {
                     EndpointAddress::Ip(address) => {
                         selected.addresses.insert(address.to_canonical());
@@ -179,4 +180,11 @@ pub(crate) fn workload_labels(entry: &WorkloadEntry) -> Labels {
     let mut labels = entry.meta.labels.clone();
     labels.extend(entry.endpoint.labels.clone());
     labels
+}
+
+/// Whether an object of Istio's counts for `revision`: it carries no label of a revision, or this one. An empty
+/// revision takes them all (`config.LabelsInRevision`).
+pub(crate) fn is_of_revision(meta: &Meta, revision: &str) -> bool {
+    let label = meta.labels.get("istio.io/rev");
+    revision.is_empty() || label.is_none_or(|label| label == revision)
 }

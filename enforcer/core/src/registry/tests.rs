@@ -1,11 +1,35 @@
-//! What the registry compiles to, and that nothing but its content matters.
+//! What the registry shares, keeps and forgets.
 
 use super::*;
 use crate::{
-    istio::Resolution,
-    model::{Mode, Protocol},
-    test_support::{allowed, entry, policy, resolved, set, workload, world},
+    istio::{Kind, MeshConfig, OutboundMode, Resolution, ServiceEntry, ServiceKind},
+    model::{Mode, Namespace, Protocol},
+    test_support::{
+        allowed, cluster_ip, egress, entry, export, ip, pod, policy, resolved, rules, service, set, sidecar,
+        slice, workload, world,
+    },
 };
+
+fn public(id: &str, host: &str, address: &str) -> ServiceEntry {
+    entry(id, host, &[(443, Protocol::Tls)]).addresses(&[address])
+}
+
+fn gone(kind: Kind, id: &str) -> Update {
+    let (namespace, name) = id.split_once('/').unwrap();
+    Update::Delete(ObjectId {
+        kind,
+        namespace: Namespace::new(namespace),
+        name: name.to_owned(),
+    })
+}
+
+fn texts(rules: &crate::rule::Rules) -> BTreeSet<String> {
+    rules.iter().map(ToString::to_string).collect()
+}
+
+fn hosts(registry: &mut Registry) -> Vec<String> {
+    registry.hosts().iter().map(ToString::to_string).collect()
+}
 
 #[test]
 fn selected_workload_with_no_rules_is_denied() {
@@ -20,15 +44,358 @@ fn private_entry_is_allowed_to_its_namespace_alone() {
     let db = entry("frontend/db", "db.example.com", &[(5432, Protocol::Tcp)])
         .resolution(Resolution::Dns)
         .export(&["."]);
-    let mut registry = world(
-        Settings::default(),
-        [db.into(), workload(1, "frontend", ""), workload(2, "default", "")],
-    );
-    assert_eq!(*registry.hosts(), BTreeSet::from([Host::new("db.example.com")]));
+    let workloads = [workload(1, "frontend", ""), workload(2, "default", "")];
+    let mut registry = world(Settings::default(), workloads.into_iter().chain([db.into()]));
+    assert_eq!(hosts(&mut registry), ["db.example.com"]);
     registry.apply(resolved("db.example.com", &["192.0.2.1", "2001:db8::1"]));
     assert_eq!(
         allowed(&mut registry, 1),
         set(&["tcp 192.0.2.1:5432", "tcp [2001:db8::1]:5432"])
     );
     assert_eq!(allowed(&mut registry, 2), set(&[]));
+}
+
+#[test]
+fn policies_share_what_is_public_and_keep_what_is_their_own() {
+    let mut registry = world(
+        Settings::default(),
+        [
+            public("x/e", "e.example", "192.0.2.1").into(),
+            public("x/f", "f.example", "192.0.2.2").into(),
+            public("b/f", "f.example", "192.0.2.3").into(),
+            public("b/g", "g.example", "192.0.2.4").export(&["."]).into(),
+            workload(1, "a", ""),
+            workload(2, "b", ""),
+            workload(3, "c", ""),
+        ],
+    );
+    let desired = registry.desired();
+    assert_eq!(texts(&desired.shared), set(&["tcp 192.0.2.1:443"]));
+    // Neither f.example has an age: for the namespaces a and c that of b wins by its name.
+    let own = |cgroup, registry: &mut Registry| texts(&policy(registry, cgroup).own);
+    assert_eq!(own(1, &mut registry), set(&["tcp 192.0.2.3:443"]));
+    assert_eq!(
+        own(2, &mut registry),
+        set(&["tcp 192.0.2.3:443", "tcp 192.0.2.4:443"])
+    );
+    assert_eq!(desired.policies.len(), 2, "equal views share a policy");
+}
+
+#[test]
+fn rule_of_a_private_entry_that_is_shared_already_is_not_own() {
+    let mut registry = world(
+        Settings::default(),
+        [
+            public("x/e", "e.example", "192.0.2.1").into(),
+            public("a/e", "own.example", "192.0.2.1").export(&["."]).into(),
+            workload(1, "a", ""),
+        ],
+    );
+    assert!(policy(&mut registry, 1).own.is_empty());
+    registry.apply(gone(Kind::ServiceEntry, "x/e"));
+    assert_eq!(texts(&policy(&mut registry, 1).own), set(&["tcp 192.0.2.1:443"]));
+    assert!(registry.desired().shared.is_empty());
+}
+
+#[test]
+fn trimmed_view_has_all_its_rules_of_its_own() {
+    let mut registry = world(
+        Settings {
+            resolvers: [ip("192.0.2.53")].into(),
+            ..Settings::default()
+        },
+        [
+            public("x/e", "e.example", "192.0.2.1").into(),
+            public("y/f", "f.example", "192.0.2.2").into(),
+            sidecar("a/default", vec![egress(&["x/*"])]).into(),
+            workload(1, "a", ""),
+        ],
+    );
+    let policy = policy(&mut registry, 1);
+    assert!(!policy.shares);
+    assert_eq!(
+        texts(&policy.own),
+        set(&["tcp 192.0.2.1:443", "tcp 192.0.2.53:53", "udp 192.0.2.53:53"])
+    );
+    assert!(registry.desired().shared.is_empty(), "nobody shares");
+}
+
+#[test]
+fn resolvers_are_allowed_to_everybody() {
+    let settings = Settings {
+        resolvers: [ip("::ffff:192.0.2.53")].into(),
+        ..Settings::default()
+    };
+    let mut registry = world(settings, [workload(1, "a", "")]);
+    assert_eq!(
+        allowed(&mut registry, 1),
+        set(&["tcp 192.0.2.53:53", "udp 192.0.2.53:53"])
+    );
+}
+
+#[test]
+fn policies_differ_by_mode() {
+    let mut registry = world(
+        Settings::default(),
+        [
+            sidecar("b/default", vec![]).mode(OutboundMode::AllowAny).into(),
+            workload(1, "a", ""),
+            workload(2, "b", ""),
+            workload(3, "c", ""),
+        ],
+    );
+    let desired = registry.desired();
+    let modes: Vec<_> = desired
+        .policies
+        .iter()
+        .map(|policy| (policy.mode, policy.workloads.len()))
+        .collect();
+    assert_eq!(modes, [(Mode::Enforce, 2), (Mode::Observe, 1)]);
+}
+
+#[test]
+fn hosts_are_those_that_a_present_workload_needs() {
+    let dns = |id, host| entry(id, host, &[(443, Protocol::Tls)]).resolution(Resolution::Dns);
+    let mut registry = world(
+        Settings::default(),
+        [
+            dns("a/e", "private.a.example").export(&["."]).into(),
+            dns("b/e", "private.b.example").export(&["."]).into(),
+            dns("b/f", "public.b.example")
+                .endpoints(&["ep.example", "192.0.2.1"])
+                .into(),
+            entry("b/w", "*.wild.example", &[(443, Protocol::Tls)]).into(),
+            entry("b/n", "none.example", &[(443, Protocol::Tls)]).into(),
+            entry("b/t", "port-only.example", &[(443, Protocol::Tcp)]).into(),
+            public("b/i", "addressed.example", "192.0.2.7").into(),
+            service("b/s", cluster_ip(&["10.96.0.1"]), &[(443, Protocol::Tls)]).into(),
+        ],
+    );
+    assert!(hosts(&mut registry).is_empty());
+    registry.apply(workload(1, "a", ""));
+    let public = [
+        "ep.example",
+        "none.example",
+        "private.a.example",
+        "public.b.example",
+    ];
+    assert_eq!(hosts(&mut registry), public);
+    registry.apply(sidecar("a/default", vec![egress(&["./*"])]).into());
+    assert_eq!(hosts(&mut registry), ["private.a.example"]);
+    registry.apply(Update::WorkloadGone(CgroupId(1)));
+    assert!(hosts(&mut registry).is_empty());
+}
+
+#[test]
+fn matching_istio_resolves_the_same_hosts() {
+    let settings = Settings {
+        matching: Matching::Istio,
+        ..Settings::default()
+    };
+    let object = entry("a/e", "h.example", &[(443, Protocol::Tls)]).resolution(Resolution::Dns);
+    let mut registry = world(settings, [object.into(), workload(1, "a", "")]);
+    assert_eq!(hosts(&mut registry), ["h.example"]);
+}
+
+#[test]
+fn change_that_means_nothing_returns_the_same_value() {
+    let object = || public("x/e", "e.example", "192.0.2.1");
+    let mut registry = world(Settings::default(), [object().into(), workload(1, "a", "")]);
+    let before = registry.desired();
+    for update in [
+        object().into(),
+        object().label("team", "x").into(),
+        object().created(7).into(),
+        public("x/hidden", "z.example", "192.0.2.9").export(&["~"]).into(),
+        pod("a/p", &["10.0.0.1"], "app=web").into(),
+        resolved("nobody-asked.example", &["192.0.2.8"]),
+        MeshConfig::default().into(),
+    ] {
+        registry.apply(update.clone());
+        assert!(Arc::ptr_eq(&before, &registry.desired()), "{update:?}");
+    }
+}
+
+#[test]
+fn view_that_does_not_change_keeps_its_rules() {
+    let mut registry = world(
+        Settings::default(),
+        [
+            public("x/e", "e.example", "192.0.2.1").into(),
+            public("a/e", "own.a.example", "192.0.2.2").export(&["."]).into(),
+            public("b/e", "own.b.example", "192.0.2.3").export(&["."]).into(),
+            workload(1, "a", ""),
+            workload(2, "b", ""),
+        ],
+    );
+    let before = (registry.desired().shared.clone(), policy(&mut registry, 1).own);
+    registry.apply(public("b/e", "own.b.example", "192.0.2.4").export(&["."]).into());
+    assert_eq!(texts(&policy(&mut registry, 2).own), set(&["tcp 192.0.2.4:443"]));
+    assert!(Arc::ptr_eq(&before.0, &registry.desired().shared));
+    assert!(Arc::ptr_eq(&before.1, &policy(&mut registry, 1).own));
+    registry.apply(public("x/f", "f.example", "192.0.2.5").into());
+    assert!(!Arc::ptr_eq(&before.0, &registry.desired().shared));
+    assert!(Arc::ptr_eq(&before.1, &policy(&mut registry, 1).own));
+}
+
+#[test]
+fn selected_pod_that_comes_and_goes_changes_the_rules() {
+    let object = entry("a/e", "h.example", &[(80, Protocol::Tcp)]).selector("app=db");
+    let mut registry = world(Settings::default(), [object.into(), workload(1, "a", "")]);
+    assert_eq!(allowed(&mut registry, 1), set(&[]));
+    registry.apply(pod("a/p", &["10.0.0.1"], "app=db").into());
+    assert_eq!(allowed(&mut registry, 1), set(&["tcp 10.0.0.1:80"]));
+    registry.apply(pod("a/p", &["10.0.0.1"], "app=other").into());
+    assert_eq!(allowed(&mut registry, 1), set(&[]));
+    registry.apply(pod("a/p", &["10.0.0.2"], "app=db").into());
+    registry.apply(gone(Kind::Pod, "a/p"));
+    assert_eq!(allowed(&mut registry, 1), set(&[]));
+}
+
+#[test]
+fn endpoints_that_come_and_go_change_a_headless_service() {
+    let headless = service("a/s", ServiceKind::Headless, &[(80, Protocol::Tcp)]);
+    let mut registry = world(
+        Settings::default(),
+        [
+            slice("a/s-1", "s", &["10.0.0.1"]).into(),
+            headless.into(),
+            workload(1, "a", ""),
+        ],
+    );
+    assert_eq!(allowed(&mut registry, 1), set(&["tcp 10.0.0.1:80"]));
+    registry.apply(slice("a/s-1", "s", &["10.0.0.2"]).into());
+    assert_eq!(allowed(&mut registry, 1), set(&["tcp 10.0.0.2:80"]));
+    registry.apply(slice("a/s-1", "t", &["10.0.0.2"]).into());
+    assert_eq!(allowed(&mut registry, 1), set(&[]));
+    registry.apply(slice("a/s-2", "s", &["10.0.0.3"]).into());
+    registry.apply(gone(Kind::EndpointSlice, "a/s-2"));
+    assert_eq!(allowed(&mut registry, 1), set(&[]));
+}
+
+#[test]
+fn endpoint_name_under_a_replaced_protocol_follows_its_resolution() {
+    let object = public("b/e", "e.example", "192.0.2.1")
+        .resolution(Resolution::Dns)
+        .endpoints(&["ep.example"]);
+    let as_http = sidecar("a/default", vec![egress(&["*/*"]).on(443, Protocol::Http)]);
+    let mut registry = world(
+        Settings::default(),
+        [object.into(), as_http.into(), workload(1, "a", "")],
+    );
+    assert_eq!(hosts(&mut registry), ["e.example", "ep.example"]);
+    registry.apply(resolved("ep.example", &["192.0.2.2"]));
+    assert_eq!(
+        allowed(&mut registry, 1),
+        set(&["tcp 192.0.2.1:443", "tcp 192.0.2.2:443"])
+    );
+}
+
+#[test]
+fn wildcard_follows_the_names_under_it() {
+    let object = entry("a/e", "*.example", &[(443, Protocol::Tls)]);
+    let mut registry = world(Settings::default(), [object.into(), workload(1, "a", "")]);
+    assert_eq!(rules(&mut registry, 1).len(), 0);
+    registry.apply(resolved("a.b.example", &["192.0.2.1"]));
+    registry.apply(resolved("example", &["192.0.2.2"]));
+    registry.apply(resolved("a.other", &["192.0.2.3"]));
+    assert_eq!(allowed(&mut registry, 1), set(&["tcp 192.0.2.1:443"]));
+    registry.apply(resolved("a.b.example", &[]));
+    assert_eq!(rules(&mut registry, 1).len(), 0);
+}
+
+#[test]
+fn names_and_addresses_are_found_both_ways() {
+    let mut registry = world(
+        Settings::default(),
+        [
+            public("a/e", "e.example", "192.0.2.1").into(),
+            public("a/n", "n.example", "198.51.100.0/24").into(),
+            entry("a/d", "d.example", &[(443, Protocol::Tls)])
+                .resolution(Resolution::Dns)
+                .into(),
+            resolved("d.example", &["192.0.2.1", "2001:db8::1"]),
+        ],
+    );
+    let names = |registry: &mut Registry, address| -> Vec<String> {
+        registry
+            .names_of(ip(address))
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    };
+    assert_eq!(names(&mut registry, "192.0.2.1"), ["d.example", "e.example"]);
+    assert_eq!(
+        names(&mut registry, "::ffff:192.0.2.1"),
+        ["d.example", "e.example"]
+    );
+    assert_eq!(names(&mut registry, "198.51.100.9"), ["n.example"]);
+    assert_eq!(names(&mut registry, "192.0.2.77"), [""; 0]);
+    assert_eq!(
+        registry.addresses_of(&Host::new("d.example")),
+        [ip("192.0.2.1"), ip("2001:db8::1")].into()
+    );
+    assert_eq!(
+        registry.addresses_of(&Host::new("e.example")),
+        [ip("192.0.2.1")].into()
+    );
+}
+
+#[test]
+fn mesh_of_the_own_revision_counts_before_others() {
+    let mesh = |name: &str, to: &[&str]| MeshConfig {
+        meta: crate::istio::Meta {
+            name: name.to_owned(),
+            ..MeshConfig::default().meta
+        },
+        default_export_to: export(to),
+        ..MeshConfig::default()
+    };
+    let sees = |revision: &str| {
+        let settings = Settings {
+            revision: revision.to_owned(),
+            ..Settings::default()
+        };
+        let updates = [
+            mesh("istio", &["*"]).into(),
+            mesh("istio-canary", &["."]).into(),
+            public("b/e", "e.example", "192.0.2.1").into(),
+            workload(1, "a", ""),
+        ];
+        let mut registry = world(settings, updates);
+        assert_eq!(registry.warnings().len(), 1);
+        !rules(&mut registry, 1).is_empty()
+    };
+    assert!(sees(""));
+    assert!(sees("other"));
+    assert!(!sees("canary"));
+}
+
+#[test]
+fn warnings_name_the_entries() {
+    let mut registry = world(
+        Settings::default(),
+        [
+            entry("a/open", "open.example", &[(5432, Protocol::Tcp)]).into(),
+            entry("a/auto", "auto.example", &[(9000, Protocol::Auto)]).into(),
+            entry("a/sni", "sni.example", &[(443, Protocol::Tls)]).into(),
+            entry("a/picked", "picked.example", &[(1, Protocol::Tcp)])
+                .selector("app=db")
+                .into(),
+            entry("a/empty", "empty.example", &[]).into(),
+            public("a/e", "e.example", "192.0.2.1").created(1).into(),
+            public("b/e", "e.example", "192.0.2.2").created(2).into(),
+            public("c/e", "e.example", "192.0.2.2").export(&["."]).into(),
+        ],
+    );
+    let warnings: Vec<_> = registry.warnings().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "ServiceEntry a/auto allows port 9000 of every address: give it addresses, or a resolution other than NONE",
+            "ServiceEntry a/open allows port 5432 of every address: give it addresses, or a resolution other than NONE",
+            "ServiceEntry a/empty has no ports and allows nothing",
+            "ServiceEntry b/e does not count outside its namespace: ServiceEntry a/e has the host e.example",
+        ]
+    );
 }

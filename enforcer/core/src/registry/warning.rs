@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use super::{Offer, Registry};
+use super::{Offer, Owner, Registry};
 use crate::{
     istio::{Kind, ObjectId},
     model::{Host, Namespace},
@@ -66,20 +66,12 @@ impl Registry {
     pub fn warnings(&mut self) -> BTreeSet<Warning> {
         self.refresh();
         let mut warnings = BTreeSet::new();
-        for entry in self.objects.entries.values() {
-            let id = || crate::istio::Object::ServiceEntry(entry.clone()).id();
-            if entry.ports.is_empty() {
-                warnings.insert(Warning::NoPorts { entry: id() });
-            }
-            let of_ports = entry.ports.iter();
-            for port in of_ports.filter(|port| is_port_only(entry, port.protocol)) {
-                warnings.insert(Warning::PortOnly {
-                    entry: id(),
-                    port: port.number,
-                });
-            }
-        }
         for (host, state) in &self.states {
+            for offer in &state.offers {
+                if offer.ignored.is_none() && !offer.export.is_nobody() {
+                    warn_of_ports(offer, &mut warnings);
+                }
+            }
             let is_public = |offer: &&Offer| offer.ignored.is_none() && offer.export == Export::Public;
             let offers: Vec<_> = state.offers.iter().filter(is_public).collect();
             // Nobody is in this namespace: no document can have an empty one.
@@ -115,6 +107,24 @@ impl Registry {
                     unused: id(mesh),
                 });
             }
+        }
+    }
+}
+
+fn warn_of_ports(offer: &Offer, warnings: &mut BTreeSet<Warning>) {
+    let Owner::Entry(entry) = &offer.owner else {
+        return;
+    };
+    if entry.ports.is_empty() {
+        let entry = offer.owner.id();
+        warnings.insert(Warning::NoPorts { entry });
+    }
+    for port in &entry.ports {
+        if is_port_only(entry, port.protocol) {
+            warnings.insert(Warning::PortOnly {
+                entry: offer.owner.id(),
+                port: port.number,
+            });
         }
     }
 }

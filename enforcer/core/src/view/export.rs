@@ -5,11 +5,8 @@ use std::{collections::BTreeSet, fmt};
 use crate::{
     istio::{ExportTo, LabelExpression, LabelOperator, LabelSelector, MeshConfig, Meta, Visibility},
     model::{Labels, Namespace},
-    registry::{Objects, Owner},
+    registry::{Objects, Owner, is_of_revision},
 };
-
-/// The label that ties an object to one revision of the control plane.
-const REVISION: &str = "istio.io/rev";
 
 /// The namespaces that see an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,9 +108,10 @@ fn cap(export: Export, bound: Visibility, own: &Namespace) -> Export {
 /// Why an object of Istio's is ignored, if it is. Those of Kubernetes belong to no revision: for them only
 /// [`ignored_namespace`] counts.
 pub(crate) fn ignored(meta: &Meta, revision: &str, mesh: &MeshConfig, objects: &Objects) -> Option<Ignored> {
-    match meta.labels.get(REVISION) {
-        Some(label) if !revision.is_empty() && label != revision => Some(Ignored::Revision),
-        _ => ignored_namespace(&meta.namespace, mesh, objects),
+    if is_of_revision(meta, revision) {
+        ignored_namespace(&meta.namespace, mesh, objects)
+    } else {
+        Some(Ignored::Revision)
     }
 }
 

@@ -11,8 +11,10 @@ use super::{Content, FileChange, QUIET, print::Print, read, walk::Found};
 
 /// A file that is gone or shorter has to stay so for this long: editors delete or truncate before they write.
 const LASTING: Duration = Duration::from_millis(250);
-/// A file that never stops changing is read as it is after this long.
+/// A file that never stops changing is read after this long, if it is not shorter at that moment...
 const DOUBT_LIMIT: Duration = Duration::from_millis(400);
+/// ...and after this long as it is.
+const LASTING_LIMIT: Duration = Duration::from_secs(2);
 
 const MISSING: &str = "does not exist (yet)";
 
@@ -94,7 +96,6 @@ impl Known {
                 Found::Missing => self.miss(&path, &mut changes),
                 Found::Unreadable(reason) => {
                     let file = self.files.entry(path.clone()).or_default();
-                    file.doubt = None;
                     file.is_settled = false;
                     Some(Content::Unreadable(reason))
                 }
@@ -124,13 +125,17 @@ impl Known {
             changes.look_again(QUIET);
             return None;
         };
-        if reading.is_torn {
+        let is_whole = !reading.is_torn && reading.print.is_none_or(|read| read == print);
+        if !is_whole {
             changes.look_again(QUIET);
+            if self.has_begun && !file.is_overdue(changes.clock.now) {
+                return None;
+            }
         }
         file.print = reading.print.or(file.print);
         file.is_settled = reading
             .print
-            .is_some_and(|print| !reading.is_torn && !print.is_recent(changes.clock.wall()));
+            .is_some_and(|print| is_whole && !print.is_recent(changes.clock.wall()));
         Some(reading.content)
     }
 
@@ -162,6 +167,7 @@ impl Known {
         };
         let is_gone = content == Content::Gone;
         let file = self.files.entry(path.clone()).or_default();
+        file.doubt = None;
         if file.told != told {
             file.told = told;
             let path = path.clone();
@@ -182,7 +188,11 @@ impl File {
             (Some(_), None) => false,
             (None, _) => true,
         };
-        let patience = if is_less { LASTING } else { QUIET };
+        let (patience, limit) = if is_less {
+            (LASTING, LASTING_LIMIT)
+        } else {
+            (QUIET, DOUBT_LIMIT)
+        };
         let doubt = self.doubt.get_or_insert(Doubt {
             since: now,
             state,
@@ -192,13 +202,18 @@ impl File {
             doubt.state = state;
             doubt.state_since = now;
         }
-        let until = (doubt.state_since + patience).min(doubt.since + DOUBT_LIMIT);
+        let until = (doubt.state_since + patience).min(doubt.since + limit);
         if until > now {
             changes.look_again(until - now);
-            return true;
         }
-        self.doubt = None;
-        false
+        until > now
+    }
+
+    /// Whether it has been in doubt for so long that whatever is there is better than what was.
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.doubt
+            .as_ref()
+            .is_some_and(|doubt| doubt.since + LASTING_LIMIT <= now)
     }
 }
 
@@ -379,6 +394,36 @@ mod tests {
             waited += 20;
         }
         assert_eq!(waited, 420, "the limit, and the look that began it");
+    }
+
+    #[test]
+    fn file_that_is_written_without_a_pause_is_never_told_as_empty() {
+        let mut bench = Bench::new(&[("a.yaml", "old text")]);
+        let mut all = Vec::new();
+        for round in 0..50 {
+            bench.write("a.yaml", "");
+            all.extend(told(&bench.after(20)));
+            bench.write("a.yaml", &format!("new text {round:02}"));
+            all.extend(told(&bench.after(10)));
+        }
+        assert!(all.len() > 2, "{all:?}");
+        assert!(
+            all.iter().all(|told| told.starts_with("a.yaml=new text")),
+            "{all:?}"
+        );
+    }
+
+    #[test]
+    fn shorter_file_that_never_stops_changing_is_told_in_the_end() {
+        let mut bench = Bench::new(&[("a.yaml", &"x".repeat(1000))]);
+        let mut waited = 0;
+        let mut text = String::new();
+        while told(&bench.after(50)).is_empty() {
+            text.push('y');
+            bench.write("a.yaml", &text);
+            waited += 50;
+        }
+        assert_eq!(waited, 2050, "the limit, and the look that began it");
     }
 
     #[test]

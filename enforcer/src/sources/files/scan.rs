@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio::sync::Notify;
+use tracing::debug;
 
 use super::{
     FileChange,
@@ -57,6 +58,13 @@ impl Scanner {
         let mut changes = self.known.compare(walk.found, clock);
         if self.watches.replace(walk.places) {
             changes.look_again(Duration::ZERO);
+        }
+        if changes.reads > 0 {
+            debug!(
+                read = changes.reads,
+                changed = changes.changes.len(),
+                "looked at files"
+            );
         }
         Scan {
             changes: changes.changes,

@@ -6,6 +6,7 @@
 //! ```
 
 pub mod case;
+pub mod daemon;
 pub mod ground;
 pub mod host;
 pub mod kernel;

@@ -30,5 +30,5 @@ fn every_row_holds_on_the_host() {
 #[test]
 fn every_row_holds_in_the_kernel() {
     ground::need_root().unwrap();
-    run(|case, matching| kernel::run(case, matching, Path::new(env!("CARGO_BIN_EXE_probe"))));
+    run(|case, matching| kernel::run(case, matching, Path::new(env!("CARGO_BIN_EXE_enforcer-test"))));
 }

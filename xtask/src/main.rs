@@ -4,6 +4,7 @@
 
 mod apt;
 mod bpf;
+mod demo;
 mod lint;
 mod plan;
 mod process;
@@ -28,6 +29,8 @@ struct Arguments {
 enum Command {
     /// Install what building and testing need, after saying what and why; nothing if all is there
     Setup(setup::Arguments),
+    /// Show the main job in a few seconds, with real psql, PostgreSQL and DNS, and take everything away
+    Demo,
     /// Run every test, kernel tests included, and say what was skipped and why
     Test(test::Arguments),
     /// Check formatting, clippy's lints, licences and dependencies, as CI does
@@ -35,12 +38,24 @@ enum Command {
     /// Run a test binary, with root's rights if its package needs them (cargo's runner for `test`)
     #[command(hide = true)]
     Runner(test::Runner),
+    /// The part of the demo that makes its cgroups
+    #[command(hide = true)]
+    DemoGround {
+        /// The enforcer's binary
+        enforcer: std::path::PathBuf,
+    },
+    /// The part of the demo inside its namespaces
+    #[command(hide = true)]
+    DemoStage(demo::Stage),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Setup(arguments) => setup::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Demo => demo::run(),
+        Command::DemoGround { enforcer } => demo::run_ground(&enforcer),
+        Command::DemoStage(stage) => demo::run_stage(&stage).map(|()| ExitCode::SUCCESS),
         Command::Lint => lint::run_checks(),
         Command::Runner(runner) => test::run_as_needed(&runner),
     };

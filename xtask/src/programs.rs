@@ -59,7 +59,7 @@ fn in_path(program: &Program) -> bool {
 }
 
 /// The folder with `initdb` and `postgres`: Debian keeps them out of `PATH`, one folder a version.
-fn postgresql_folder() -> Option<PathBuf> {
+pub(crate) fn postgresql_folder() -> Option<PathBuf> {
     let versions = Path::new("/usr/lib/postgresql")
         .read_dir()
         .into_iter()

@@ -1,0 +1,305 @@
+//! The enforcer as its users run it, with a configuration, a registry and a DNS server of its own.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use enforcer_common::Transport;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+
+use crate::{
+    ground::TestCgroup,
+    probe::{Outcome, Probe},
+};
+
+/// A place to run enforcers in: a folder with a configuration and a registry, and a cgroup.
+pub struct Place {
+    /// Configuration, registry, logs.
+    pub folder: TempDir,
+    /// The workloads' parent.
+    pub cgroup: TestCgroup,
+    binary: PathBuf,
+    dns: Option<Child>,
+    probes: BTreeMap<PathBuf, Probe>,
+}
+
+/// A running enforcer.
+pub struct Daemon {
+    child: Child,
+    log: mpsc::Receiver<String>,
+    /// Every line of the log that was looked at.
+    pub seen: Vec<String>,
+    /// The line that says that enforcement is in force.
+    pub announced: String,
+}
+
+/// Where the DNS server of a place listens.
+pub const RESOLVER: &str = "192.0.2.53";
+
+/// How long anything may take that has to happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Place {
+    /// With the configuration `config`, in which `$CGROUP` stands for the cgroup.
+    ///
+    /// # Errors
+    /// If the machine does not let it.
+    pub fn new(binary: &str, config: &str) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("enforcer-test-").tempdir()?;
+        let cgroup = TestCgroup::new()?;
+        fs::create_dir(folder.path().join("registry"))?;
+        let place = Self { folder, cgroup, binary: binary.into(), dns: None, probes: BTreeMap::new() };
+        place.configure(config)?;
+        Ok(place)
+    }
+
+    /// Writes another configuration.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn configure(&self, config: &str) -> Result<()> {
+        let cgroup = self.cgroup.path().display().to_string();
+        Ok(fs::write(self.config(), config.replace("$CGROUP", &cgroup))?)
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("enforcer.yaml")
+    }
+
+    /// Replaces a file of the registry, as careful programs do it.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, file: &str, text: &str) -> Result<()> {
+        let path = self.folder.path().join("registry").join(file);
+        let other = path.with_extension("new");
+        fs::write(&other, text)?;
+        Ok(fs::rename(other, path)?)
+    }
+
+    /// Removes a file of the registry.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn remove(&self, file: &str) -> Result<()> {
+        Ok(fs::remove_file(self.folder.path().join("registry").join(file))?)
+    }
+
+    /// Starts a DNS server that knows `hosts`, lines of a hosts file, or has it know these from now on.
+    ///
+    /// # Errors
+    /// If dnsmasq is not installed or does not start.
+    pub fn resolve(&mut self, hosts: &str) -> Result<()> {
+        let file = self.folder.path().join("hosts");
+        fs::write(&file, hosts)?;
+        if let Some(dns) = &self.dns {
+            return signal(dns, Signal::SIGHUP);
+        }
+        let program = ["/usr/sbin/dnsmasq", "/usr/local/sbin/dnsmasq", "/usr/bin/dnsmasq"];
+        let program = program.iter().find(|path| Path::new(path).exists()).context("dnsmasq is not installed")?;
+        let dns = Command::new(program)
+            .args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root"])
+            .args(["--pid-file=", "--bind-interfaces", "--local=/example.com/", "--local-ttl=1"])
+            .arg(format!("--listen-address={RESOLVER}"))
+            .arg(format!("--addn-hosts={}", file.display()))
+            .spawn()
+            .context("starting dnsmasq")?;
+        self.dns = Some(dns);
+        wait("the DNS server", || Ok(std::net::TcpStream::connect((RESOLVER, 53)).is_ok()))
+    }
+
+    /// Ends the DNS server.
+    ///
+    /// # Errors
+    /// If it cannot be ended.
+    pub fn stop_resolving(&mut self) -> Result<()> {
+        self.dns.take().map_or(Ok(()), |mut dns| {
+            dns.kill()?;
+            dns.wait()?;
+            Ok(())
+        })
+    }
+
+    /// `enforcer` with these arguments, and its configuration after them.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).arg("--config").arg(self.config());
+        command
+    }
+
+    /// Starts an enforcer, and waits until enforcement is in force.
+    ///
+    /// # Errors
+    /// If it ends before.
+    pub fn start(&self, arguments: &[&str]) -> Result<Daemon> {
+        let mut words = vec!["run"];
+        words.extend(arguments);
+        let mut child = self.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let errors = child.stderr.take().context("standard error is piped")?;
+        let (sink, log) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                if sink.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut announced = String::new();
+        let output = child.stdout.take().context("standard output is piped")?;
+        BufReader::new(output).read_line(&mut announced)?;
+        let mut daemon = Daemon { child, log, seen: Vec::new(), announced };
+        if !daemon.announced.contains("enforcement is in force") {
+            let status = daemon.child.wait()?;
+            bail!("the enforcer has ended ({status}): {}", daemon.log.iter().collect::<Vec<_>>().join("\n"));
+        }
+        Ok(daemon)
+    }
+
+    /// What `enforcer run` says where it must not start.
+    ///
+    /// # Errors
+    /// If it starts.
+    pub fn refusal(&self, arguments: &[&str]) -> Result<String> {
+        match self.start(arguments) {
+            Ok(_) => bail!("the enforcer has started"),
+            Err(error) => Ok(error.to_string()),
+        }
+    }
+
+    /// A socket from the cgroup at `path` below the place's.
+    ///
+    /// # Errors
+    /// If the probe cannot be started.
+    pub fn call(&mut self, path: &str, transport: Transport, to: &str) -> Result<Outcome> {
+        let to: SocketAddr = to.parse().with_context(|| format!("address {to}"))?;
+        let folder = self.cgroup.child(path)?;
+        let probe = match self.probes.entry(folder) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let probe = Probe::start(&self.binary, entry.key())?;
+                entry.insert(probe)
+            }
+        };
+        probe.call(transport, to)
+    }
+
+    /// Whether a TCP socket from there gets through.
+    ///
+    /// # Errors
+    /// If the probe cannot be started.
+    pub fn reaches(&mut self, path: &str, to: &str) -> Result<bool> {
+        Ok(self.call(path, Transport::Tcp, to)? == Outcome::Through)
+    }
+
+    /// Waits until a TCP socket from there gets through, or does not, and says how long that took.
+    ///
+    /// # Errors
+    /// If it does not come to that.
+    pub fn until(&mut self, path: &str, to: &str, reaches: bool) -> Result<Duration> {
+        let start = Instant::now();
+        let what = format!("{path} -> {to} {}", if reaches { "through" } else { "refused" });
+        wait(&what, || Ok(self.reaches(path, to)? == reaches))?;
+        Ok(start.elapsed())
+    }
+
+    /// Ends the process in a cgroup below the place's, and removes that.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn remove_cgroup(&mut self, path: &str) -> Result<()> {
+        let folder = self.cgroup.folder().join(path);
+        self.probes.remove(&folder);
+        crate::ground::remove(&folder).with_context(|| format!("removing {}", folder.display()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop_resolving() {
+            eprintln!("the DNS server is still there: {error}");
+        }
+    }
+}
+
+impl Daemon {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal, and waits for the end.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn end(&mut self, by: Signal) -> Result<(ExitStatus, Duration)> {
+        let start = Instant::now();
+        signal(&self.child, by)?;
+        wait("the enforcer's end", || Ok(self.child.try_wait()?.is_some()))?;
+        Ok((self.child.wait()?, start.elapsed()))
+    }
+
+    /// Waits for a line of the log that has all of these words.
+    ///
+    /// # Errors
+    /// If none comes.
+    pub fn line(&mut self, words: &[&str]) -> Result<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.log.recv_timeout(rest) else {
+                bail!("no line has {words:?} among:\n{}", self.seen.join("\n"));
+            };
+            self.seen.push(line.clone());
+            if words.iter().all(|word| line.contains(word)) {
+                return Ok(line);
+            }
+        }
+    }
+
+    /// The lines that have come since.
+    pub fn lines(&mut self) -> Vec<String> {
+        let lines: Vec<_> = self.log.try_iter().collect();
+        self.seen.extend(lines.iter().cloned());
+        lines
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait().map(|_| ())) {
+            eprintln!("the enforcer {} is still there: {error}", self.child.id());
+        }
+    }
+}
+
+fn signal(child: &Child, signal: Signal) -> Result<()> {
+    let pid = i32::try_from(child.id()).context("a process id is an int")?;
+    kill(Pid::from_raw(pid), signal).context("sending a signal")
+}
+
+/// Waits until something is so.
+///
+/// # Errors
+/// If it is not so after [`PATIENCE`].
+pub fn wait(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so()? {
+        ensure!(Instant::now() < deadline, "after {PATIENCE:?} there is still no {what}");
+        thread::yield_now();
+    }
+    Ok(())
+}

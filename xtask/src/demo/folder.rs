@@ -1,0 +1,108 @@
+//! What the demo makes outside its namespaces: two cgroups and a folder.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+
+const PREFIX: &str = "enforcer-demo-";
+
+/// The demo's cgroups and its folder.
+pub(super) struct Ground {
+    mount: PathBuf,
+    name: String,
+    folder: tempfile::TempDir,
+}
+
+impl Ground {
+    /// Makes them, and removes those of demos that were killed.
+    pub(super) fn new() -> Result<Self> {
+        let mount = cgroup_mount()?;
+        sweep(&mount)?;
+        let name = format!("{PREFIX}{}", std::process::id());
+        fs::create_dir(mount.join(&name)).with_context(|| format!("creating a cgroup in {}", mount.display()))?;
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir().context("making a temporary folder")?;
+        // PostgreSQL runs as another user, and has to get into its own folder below this one.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(folder.path(), open).context("opening the temporary folder")?;
+        Ok(Self { mount, name, folder })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// As configurations write it.
+    pub(super) fn cgroup_path(&self) -> PathBuf {
+        Path::new("/").join(&self.name)
+    }
+
+    pub(super) fn mount(&self) -> &Path {
+        &self.mount
+    }
+
+    pub(super) fn remove(self) -> Result<()> {
+        remove(&self.mount.join(&self.name)).context("removing the demo's cgroups")?;
+        self.folder.close().context("removing the demo's folder")
+    }
+}
+
+fn cgroup_mount() -> Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").context("reading the mounts")?;
+    let mount = mounts.lines().find_map(|line| {
+        let fields: Vec<_> = line.split(' ').collect();
+        (fields.get(2) == Some(&"cgroup2")).then(|| PathBuf::from(fields[1]))
+    });
+    mount.context("no cgroup v2 is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified` adds one")
+}
+
+/// Ends what a killed demo has left, and removes it.
+fn sweep(mount: &Path) -> Result<()> {
+    for entry in fs::read_dir(mount).context("reading the cgroups")? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(pid) = name.strip_prefix(PREFIX) else { continue };
+        if Path::new("/proc").join(pid).exists() {
+            continue;
+        }
+        println!("demo: removing {name}, which a killed demo has left");
+        remove(&entry.path())?;
+        for folder in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+            let is_left = folder.file_name().to_string_lossy().starts_with(PREFIX);
+            if is_left && let Err(error) = fs::remove_dir_all(folder.path()) {
+                println!("demo: {} is still there: {error}", folder.path().display());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes a cgroup with those below it, and ends the processes that are in them.
+fn remove(folder: &Path) -> io::Result<()> {
+    // `cgroup.kill` came with 5.14; before it the namespaces' end is waited for.
+    match fs::write(folder.join("cgroup.kill"), "1") {
+        Err(error) if error.kind() != io::ErrorKind::NotFound && error.kind() != io::ErrorKind::PermissionDenied => {
+            return Err(error);
+        }
+        _ => {}
+    }
+    for child in fs::read_dir(folder)? {
+        let child = child?;
+        if child.file_type()?.is_dir() {
+            remove(&child.path())?;
+        }
+    }
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match fs::remove_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
+}

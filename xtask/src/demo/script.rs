@@ -1,0 +1,150 @@
+//! The steps, each with what it has to come to.
+
+use std::{
+    fs,
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{
+    servers::{DATABASE, HOST},
+    stage::Scene,
+};
+
+/// The ServiceEntry of the database, for the namespace's own use.
+pub(super) fn service_entry(namespace: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\n\
+         kind: ServiceEntry\n\
+         metadata:\n  name: db\n  namespace: {namespace}\n\
+         spec:\n  hosts: [{HOST}]\n  exportTo: [\".\"]\n  location: MESH_EXTERNAL\n  resolution: DNS\n  ports:\n  \
+         - number: 5432\n    name: tcp-postgres\n    protocol: TCP\n"
+    )
+}
+
+pub(super) fn play(scene: &Scene) -> Result<()> {
+    let entry = scene.registry.join("default.yaml");
+    heading("1. The registry knows the database, for namespace frontend alone");
+    print!("{}", indented(&service_entry("frontend")));
+
+    heading("2. psql from frontend works");
+    scene.works("frontend")?;
+
+    heading("3. psql from default fails at once, and the log says why and what to do");
+    scene.fails("default")?;
+    scene.denial("default")?;
+
+    heading("4. A ServiceEntry for default is added: psql works within a second");
+    println!("$ cp db.yaml registry/default.yaml    # the same, in namespace default");
+    fs::write(&entry, service_entry("default"))?;
+    scene.within("default", Duration::from_secs(1), true)?;
+
+    heading("5. It is removed: psql fails again");
+    println!("$ rm registry/default.yaml");
+    fs::remove_file(&entry)?;
+    scene.within("default", Duration::from_secs(1), false)?;
+
+    heading("6. The DNS answer changes: the new address works");
+    println!("$ # {HOST} moves from {} to {}", DATABASE[0], DATABASE[1]);
+    scene.dns.change(DATABASE[1])?;
+    scene.moved("frontend")?;
+    println!("\ndemo: all of it held; now everything is taken away");
+    Ok(())
+}
+
+fn heading(text: &str) {
+    println!("\n== {text}");
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+impl Scene {
+    fn works(&self, namespace: &str) -> Result<()> {
+        let output = self.psql(namespace)?;
+        show(namespace, &output);
+        ensure!(output.status.success(), "psql from {namespace} should work");
+        Ok(())
+    }
+
+    fn fails(&self, namespace: &str) -> Result<()> {
+        let start = Instant::now();
+        let output = self.psql(namespace)?;
+        let took = start.elapsed();
+        show(namespace, &output);
+        ensure!(!output.status.success(), "psql from {namespace} should fail");
+        ensure!(took < Duration::from_secs(1), "psql from {namespace} should fail at once, not after {took:?}");
+        println!("  (after {} ms)", took.as_millis());
+        Ok(())
+    }
+
+    /// Shows the enforcer's line on a refused flow.
+    fn denial(&self, namespace: &str) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        loop {
+            let line = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            let line = line.context("the enforcer has not logged the refusal")?;
+            if line.contains("denied") && line.contains(&format!("{namespace}/")) && line.contains(" tcp ") {
+                println!("  enforcer: {}", line.trim());
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tries psql until it works, or fails, as it should, and shows that try.
+    fn within(&self, namespace: &str, limit: Duration, works: bool) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let output = self.psql(namespace)?;
+            let took = start.elapsed();
+            if output.status.success() == works {
+                show(namespace, &output);
+                println!("  ({} ms after the change, psql's own start included)", took.as_millis());
+                return Ok(());
+            }
+            if took > limit {
+                show(namespace, &output);
+                bail!("after {took:?} it is still not as it should be");
+            }
+        }
+    }
+
+    /// Tries psql until it reaches the second address.
+    fn moved(&self, namespace: &str) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let output = self.psql(namespace)?;
+            let took = start.elapsed();
+            if output.status.success() && String::from_utf8_lossy(&output.stdout).contains(DATABASE[1]) {
+                show(namespace, &output);
+                println!("  ({} ms after the change)", took.as_millis());
+                return Ok(());
+            }
+            if took > Duration::from_secs(10) {
+                show(namespace, &output);
+                bail!("after {took:?} the new address does not work");
+            }
+        }
+    }
+
+    fn psql(&self, namespace: &str) -> Result<Output> {
+        Command::new(&self.enforcer)
+            .args(["exec", "--namespace", namespace, "--config"])
+            .arg(&self.config)
+            .args(["--", "psql", "-h", HOST, "-U", "demo", "-d", "postgres", "-Atc"])
+            .arg(format!("select 'hello, {namespace}, from ' || host(inet_server_addr())"))
+            .env("LC_ALL", "C")
+            .output()
+            .context("starting psql through enforcer exec")
+    }
+}
+
+fn show(namespace: &str, output: &Output) {
+    println!("$ enforcer exec --namespace {namespace} -- psql -h {HOST} -c \"select …\"");
+    for text in [&output.stdout, &output.stderr] {
+        print!("{}", indented(&String::from_utf8_lossy(text)));
+    }
+}

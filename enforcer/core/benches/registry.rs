@@ -2,13 +2,9 @@
 //! workloads. Run with `cargo bench -p enforcer-core --bench registry`; it fails if a goal is missed.
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,29 +21,16 @@ const ENTRIES: u32 = 10_000;
 const NAMESPACES: u32 = 100;
 const WORKLOADS: u32 = 250;
 
-/// Bytes that are allocated now; what the allocator itself needs is not in it.
-struct Counting;
-
-static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is handed on to the system's allocator as it came; the counter changes nothing about it.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise about `layout` is handed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: `pointer` came from `alloc` above with this `layout`, as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
-    }
+/// Resident memory of this process in MB.
+fn memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("procfs is mounted");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kilobytes
+        .and_then(|text| text.parse::<usize>().ok())
+        .expect("proc(5): VmRSS in kB")
+        >> 10
 }
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// What is measured: who exports what, and who trims.
 struct Scenario {
@@ -183,13 +166,12 @@ fn times(registry: &mut Registry, change: impl Fn(u32) -> Update) -> (Duration, 
 }
 
 fn measure(scenario: &Scenario) {
-    let before = ALLOCATED.load(Ordering::Relaxed);
     let start = Instant::now();
     let mut registry = fill(scenario);
     let desired = registry.desired();
     let names = registry.hosts().len();
     let compile = start.elapsed();
-    let memory = (ALLOCATED.load(Ordering::Relaxed) - before) >> 20;
+    let memory = memory();
     let own: usize = desired.policies.iter().map(|policy| policy.own.len()).sum();
     println!(
         "{}: {} policies, {} shared rules, {own} own, {names} names",

@@ -126,7 +126,7 @@ impl Registry {
                 Explanation {
                     verdict: refuse(view.mode as u32, Reason::NoRule).verdict,
                     mode: Some(view.mode),
-                    suggestion: Some(suggest::line(&why, &view.namespace, (name.as_ref(), destination))),
+                    suggestion: Some(suggest::line(&why, &view.namespace, name.as_ref(), destination)),
                     why,
                     matched: Vec::new(),
                 }

@@ -17,6 +17,12 @@ enum Distance {
     Unseen(u8),
 }
 
+/// One host, and what the view has of it.
+struct Seen<'a> {
+    state: &'a HostState,
+    imports: Vec<Import<'a>>,
+}
+
 impl Question<'_> {
     /// The best that can be said of a destination that no rule allows.
     pub(super) fn nearest_miss(&self, hosts: &[(&Host, &HostState)]) -> Why {
@@ -28,11 +34,12 @@ impl Question<'_> {
                 .iter()
                 .any(|to| to.contains(self.destination.address));
             let imports = self.view.imports(state);
+            let seen = Seen { state, imports };
             for offer in &state.offers {
                 let fits = offer.grants.iter().flat_map(|port| &port.grants);
                 let fits = fits.into_iter().any(|grant| self.is_met(grant));
                 if fits || is_related {
-                    misses.push(self.miss(offer, fits, (state, &imports)));
+                    misses.push(self.miss(offer, fits, &seen));
                 }
             }
         }
@@ -42,12 +49,7 @@ impl Question<'_> {
         nearest.map_or(Why::Unregistered, |(_, why, _)| why)
     }
 
-    fn miss(
-        &self,
-        offer: &Offer,
-        fits: bool,
-        (state, imports): (&HostState, &[Import<'_>]),
-    ) -> (Distance, Why, ObjectId) {
+    fn miss(&self, offer: &Offer, fits: bool, seen: &Seen<'_>) -> (Distance, Why, ObjectId) {
         let object = offer.owner.id();
         let (rank, why) = if let Some(ignored) = offer.ignored {
             let object = object.clone();
@@ -55,7 +57,7 @@ impl Question<'_> {
         } else if !self.view.sees(offer) {
             let (object, to) = (object.clone(), self.view.namespace.clone());
             (2, Why::NotExported { object, to })
-        } else if let Some(withheld) = self.withheld(offer, state, imports) {
+        } else if let Some(withheld) = self.withheld(offer, seen) {
             withheld
         } else {
             let (off, why) = self.unfit(offer);
@@ -70,13 +72,16 @@ impl Question<'_> {
     }
 
     /// Why an offer that is exported to the view does not count for the port dialled.
-    fn withheld(&self, offer: &Offer, state: &HostState, imports: &[Import<'_>]) -> Option<(u8, Why)> {
+    fn withheld(&self, offer: &Offer, seen: &Seen<'_>) -> Option<(u8, Why)> {
         let ports = offer.owner.ports();
         let (object, host) = (offer.owner.id(), offer.host.clone());
-        let own = imports.iter().filter(|import| std::ptr::eq(import.offer, offer));
+        let own = seen
+            .imports
+            .iter()
+            .filter(|import| std::ptr::eq(import.offer, offer));
         let own: Vec<_> = own.map(|import| &ports[import.port]).collect();
         if own.is_empty()
-            && let Some(by) = self.winner(state, imports)
+            && let Some(by) = self.winner(seen)
             && by != object
         {
             return Some((1, Why::Displaced { object, host, by }));
@@ -103,14 +108,14 @@ impl Question<'_> {
     }
 
     /// The object that has the host for the view, though it may have no ports.
-    fn winner(&self, state: &HostState, imports: &[Import<'_>]) -> Option<ObjectId> {
-        if let Some(import) = imports.first() {
+    fn winner(&self, seen: &Seen<'_>) -> Option<ObjectId> {
+        if let Some(import) = seen.imports.first() {
             return Some(import.offer.owner.id());
         }
         if self.view.is_trimmed() {
             return None;
         }
-        let visible = state.offers.iter().filter(|offer| self.view.sees(offer));
+        let visible = seen.state.offers.iter().filter(|offer| self.view.sees(offer));
         let winners = winners(visible.collect(), &self.view.namespace);
         winners.first().map(|offer| offer.owner.id())
     }

@@ -6,7 +6,7 @@ use super::Why;
 use crate::model::{Destination, Host, Namespace, Transport};
 
 /// One line that says what to change.
-pub(super) fn line(why: &Why, namespace: &Namespace, (host, to): (Option<&Host>, Destination)) -> String {
+pub(super) fn line(why: &Why, namespace: &Namespace, host: Option<&Host>, to: Destination) -> String {
     let protocol = protocol(to.transport);
     match why {
         Why::NotExported { object, to } => format!("add {to} to exportTo of {object}"),

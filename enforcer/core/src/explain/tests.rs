@@ -355,6 +355,20 @@ fn matching_istio_names_the_port_alone() {
 }
 
 #[test]
+fn protocol_of_a_listener_that_allows_any_address_is_seen() {
+    let settings = Settings {
+        matching: Matching::Istio,
+        ..Settings::default()
+    };
+    let object = entry("a/e", "e.example", &[(80, Protocol::Tcp)]).addresses(&["198.51.100.1"]);
+    let as_http = sidecar("frontend/default", vec![egress(&["*/*"]).on(80, Protocol::Http)]);
+    assert_eq!(
+        explain(settings, [object.into(), as_http.into()], "192.0.2.1:80").to_string(),
+        "allowed by ServiceEntry a/e port tcp-80 (any address)"
+    );
+}
+
+#[test]
 fn hidden_service_is_told_like_an_entry() {
     let mut hidden = service("b/s", cluster_ip(&["10.96.0.1"]), &[(80, Protocol::Tcp)]);
     hidden.export_to = export(&["~"]);

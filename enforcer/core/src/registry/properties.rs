@@ -1,4 +1,4 @@
-//! Laws that hold for every registry.
+//! Laws that hold for every registry. `PROPTEST_CASES` says how many are tried.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -304,8 +304,6 @@ fn decided(registry: &mut Registry, cgroup: CgroupId, destination: Destination) 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
-
     /// What is compiled step by step is what the end state compiles to, whatever the order it comes in.
     #[test]
     fn history_and_order_do_not_matter(

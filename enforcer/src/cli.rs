@@ -143,7 +143,12 @@ fn detach(arguments: &Detach) -> Result<()> {
     if removed == crate::datapath::Removed::default() {
         println!("nothing to remove below {}", bpffs.display());
     } else {
-        println!("removed {} links and {} maps below {}", removed.links, removed.maps, bpffs.display());
+        println!(
+            "removed {} links and {} maps below {}",
+            removed.links,
+            removed.maps,
+            bpffs.display()
+        );
     }
     Ok(())
 }

@@ -21,7 +21,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use enforcer_common::{Mode, Settings};
-use enforcer_core::{documents::Documents, plan::Applied, registry::{self, Registry}};
+use enforcer_core::{
+    documents::Documents,
+    plan::Applied,
+    registry::{self, Registry},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -74,17 +78,29 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         None => CgroupMount::find()?,
     };
     let capacities = capacities(&config.capacities);
-    let pins = if start.ephemeral { None } else { Some(Pins::open(&config.bpffs, &capacities)?) };
-    let options = Options { capacities, debug: start.debug_programs };
+    let pins = if start.ephemeral {
+        None
+    } else {
+        Some(Pins::open(&config.bpffs, &capacities)?)
+    };
+    let options = Options {
+        capacities,
+        debug: start.debug_programs,
+    };
     let (datapath, events) = Datapath::load(pins, options, settings(&config))?;
     if !datapath.features().set_retval && config.errno.number() != libc::EPERM.unsigned_abs() {
-        tracing::warn!("this kernel returns EPERM for refused calls, whatever deny.errno says (5.18 or newer is needed)");
+        tracing::warn!(
+            "this kernel returns EPERM for refused calls, whatever deny.errno says (5.18 or newer is needed)"
+        );
     }
 
     let cancel = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let mut tasks = Tasks { set: JoinSet::new(), cancel: cancel.clone() };
+    let mut tasks = Tasks {
+        set: JoinSet::new(),
+        cancel: cancel.clone(),
+    };
 
     let (file_sink, file_changes) = mpsc::channel(BACKLOG);
     let (cgroup_sink, cgroup_changes) = mpsc::channel(BACKLOG);
@@ -96,14 +112,31 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     let (resolver_sink, resolvers) = watch::channel(servers);
     let (name_status, status) = mpsc::channel(1);
 
-    let ports = names::Ports { hosts: wanted, updates: name_sink, resolvers: resolver_sink, status };
+    let ports = names::Ports {
+        hosts: wanted,
+        updates: name_sink,
+        resolvers: resolver_sink,
+        status,
+    };
     tasks.spawn("names", names::run(name_settings, ports, cancel.clone()));
-    tasks.spawn("files", files::follow(config.registry.clone(), file_sink, cancel.clone()));
+    tasks.spawn(
+        "files",
+        files::follow(config.registry.clone(), file_sink, cancel.clone()),
+    );
     let places = Places::new(&config);
     let paths = places.paths();
-    tasks.spawn("cgroups", cgroups::follow(mount, paths, cgroup_sink, cancel.clone()));
+    tasks.spawn(
+        "cgroups",
+        cgroups::follow(mount, paths, cgroup_sink, cancel.clone()),
+    );
     tasks.spawn("events", events.run(event_sink));
-    let inputs = Inputs { file_changes, cgroup_changes, name_updates, flow_events, resolvers };
+    let inputs = Inputs {
+        file_changes,
+        cgroup_changes,
+        name_updates,
+        flow_events,
+        resolvers,
+    };
     let registry = Registry::new(registry_settings(&config, &inputs.resolvers.borrow()));
     let owner = Owner {
         registry,
@@ -140,16 +173,19 @@ impl Tasks {
     }
 
     /// Tells all tasks to end, and waits for them until the deadline. `ended` is the one that has ended by itself.
-    async fn end(mut self, ended: Option<Result<(&'static str, Result<()>), tokio::task::JoinError>>) -> Result<()> {
+    async fn end(
+        mut self,
+        ended: Option<Result<(&'static str, Result<()>), tokio::task::JoinError>>,
+    ) -> Result<()> {
         self.cancel.cancel();
         let outcome = match ended {
             None => Ok(()),
-            Some(Ok((name, result))) => {
-                Err(result.err().unwrap_or_else(|| anyhow::anyhow!("it ended"))).with_context(|| format!("task {name}"))
-            }
+            Some(Ok((name, result))) => Err(result.err().unwrap_or_else(|| anyhow::anyhow!("it ended")))
+                .with_context(|| format!("task {name}")),
             Some(Err(error)) => Err(error).context("a task panicked"),
         };
-        let drained = tokio::time::timeout(DEADLINE, async { while self.set.join_next().await.is_some() {} }).await;
+        let drained =
+            tokio::time::timeout(DEADLINE, async { while self.set.join_next().await.is_some() {} }).await;
         if drained.is_err() {
             tracing::warn!("some tasks did not end within {DEADLINE:?}");
         }
@@ -163,17 +199,39 @@ fn settings(config: &Config) -> Settings {
         UnknownWorkloads::Deny if config.enforcement == Enforcement::Audit => Mode::Audit,
         UnknownWorkloads::Deny => Mode::Enforce,
     };
-    Settings { errno: config.errno.number(), depth_min: 1, depth_max: 1, unknown: unknown as u32 }
+    Settings {
+        errno: config.errno.number(),
+        depth_min: 1,
+        depth_max: 1,
+        unknown: unknown as u32,
+    }
 }
 
 fn capacities(config: &Capacities) -> datapath::Capacities {
-    let Capacities { workloads, policies, exact, prefixes, ports } = *config;
-    datapath::Capacities { workloads, policies, exact, prefixes, ports }
+    let Capacities {
+        workloads,
+        policies,
+        exact,
+        prefixes,
+        ports,
+    } = *config;
+    datapath::Capacities {
+        workloads,
+        policies,
+        exact,
+        prefixes,
+        ports,
+    }
 }
 
 fn name_settings(config: &Config) -> names::Settings {
     let mut settings = names::Settings::default();
-    settings.servers = config.dns.servers.iter().filter_map(|server| server.to_string().parse().ok()).collect();
+    settings.servers = config
+        .dns
+        .servers
+        .iter()
+        .filter_map(|server| server.to_string().parse().ok())
+        .collect();
     settings.timeout = config.dns.timeout;
     settings.pacing.floor = config.dns.min_ttl;
     settings.pacing.grace = config.dns.grace;
@@ -181,7 +239,11 @@ fn name_settings(config: &Config) -> names::Settings {
 }
 
 fn registry_settings(config: &Config, servers: &[SocketAddr]) -> registry::Settings {
-    let resolvers = if config.dns.allow_resolvers { servers.iter().map(SocketAddr::ip).collect() } else { BTreeSet::new() };
+    let resolvers = if config.dns.allow_resolvers {
+        servers.iter().map(SocketAddr::ip).collect()
+    } else {
+        BTreeSet::new()
+    };
     registry::Settings {
         mode: config.outbound,
         audit: config.enforcement == Enforcement::Audit,

@@ -94,13 +94,19 @@ struct File {
 /// If a file cannot be read as cases.
 pub fn all() -> Result<Vec<(String, Case)>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
-    let mut files: Vec<_> = fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    let mut files: Vec<_> = fs::read_dir(&folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
     files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
     ensure!(!files.is_empty(), "{} holds no cases", folder.display());
     let mut cases = Vec::new();
     for file in files {
-        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = file
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let text = fs::read_to_string(&file)?;
         let File { cases: read } = serde_yaml::from_str(&text).with_context(|| name.clone())?;
         cases.extend(read.into_iter().map(|case| (name.clone(), case)));
@@ -129,7 +135,12 @@ impl Case {
             Udp::Allow => UdpPolicy::Allow,
             Udp::DnsOnly => UdpPolicy::DnsOnly,
         };
-        Settings { matching, udp, resolvers: self.resolvers.clone(), ..Settings::default() }
+        Settings {
+            matching,
+            udp,
+            resolvers: self.resolvers.clone(),
+            ..Settings::default()
+        }
     }
 
     /// What the registry's text and the names come to.
@@ -141,11 +152,10 @@ impl Case {
         let mut updates = documents.set(&self.name, Some(&self.registry));
         let problems: Vec<_> = documents.problems().iter().map(ToString::to_string).collect();
         ensure!(problems.is_empty(), "{}: {}", self.name, problems.join("; "));
-        updates.extend(
-            self.resolved
-                .iter()
-                .map(|(host, addresses)| Update::Resolved { host: Host::new(host), addresses: addresses.clone() }),
-        );
+        updates.extend(self.resolved.iter().map(|(host, addresses)| Update::Resolved {
+            host: Host::new(host),
+            addresses: addresses.clone(),
+        }));
         Ok(updates)
     }
 
@@ -154,9 +164,18 @@ impl Case {
     /// # Errors
     /// If the case has none of that name.
     pub fn workload(&self, name: &str) -> Result<Workload> {
-        let labels = self.workloads.get(name).with_context(|| format!("no workload {name}"))?;
-        let (namespace, name) = name.split_once('/').context("a workload is written namespace/name")?;
-        Ok(Workload { namespace: Namespace::new(namespace), name: name.to_owned(), labels: labels.clone() })
+        let labels = self
+            .workloads
+            .get(name)
+            .with_context(|| format!("no workload {name}"))?;
+        let (namespace, name) = name
+            .split_once('/')
+            .context("a workload is written namespace/name")?;
+        Ok(Workload {
+            namespace: Namespace::new(namespace),
+            name: name.to_owned(),
+            labels: labels.clone(),
+        })
     }
 }
 
@@ -183,7 +202,15 @@ impl Row {
         let reason: Vec<_> = fields.collect();
         let reason = (!reason.is_empty()).then(|| reason.join(" "));
         let text = line.to_owned();
-        Ok(Self { text, who, transport, address, declared: verdict(declared)?, istio: verdict(istio)?, reason })
+        Ok(Self {
+            text,
+            who,
+            transport,
+            address,
+            declared: verdict(declared)?,
+            istio: verdict(istio)?,
+            reason,
+        })
     }
 
     /// The verdict under a matching.

@@ -61,7 +61,13 @@ impl Place {
         let folder = tempfile::Builder::new().prefix("enforcer-test-").tempdir()?;
         let cgroup = TestCgroup::new()?;
         fs::create_dir(folder.path().join("registry"))?;
-        let place = Self { folder, cgroup, binary: binary.into(), dns: None, probes: BTreeMap::new() };
+        let place = Self {
+            folder,
+            cgroup,
+            binary: binary.into(),
+            dns: None,
+            probes: BTreeMap::new(),
+        };
         place.configure(config)?;
         Ok(place)
     }
@@ -110,16 +116,32 @@ impl Place {
             return signal(dns, Signal::SIGHUP);
         }
         let program = ["/usr/sbin/dnsmasq", "/usr/local/sbin/dnsmasq", "/usr/bin/dnsmasq"];
-        let program = program.iter().find(|path| Path::new(path).exists()).context("dnsmasq is not installed")?;
+        let program = program
+            .iter()
+            .find(|path| Path::new(path).exists())
+            .context("dnsmasq is not installed")?;
         let dns = Command::new(program)
-            .args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root"])
-            .args(["--pid-file=", "--bind-interfaces", "--local=/example.com/", "--local-ttl=1"])
+            .args([
+                "--keep-in-foreground",
+                "--conf-file=/dev/null",
+                "--no-resolv",
+                "--no-hosts",
+                "--user=root",
+            ])
+            .args([
+                "--pid-file=",
+                "--bind-interfaces",
+                "--local=/example.com/",
+                "--local-ttl=1",
+            ])
             .arg(format!("--listen-address={RESOLVER}"))
             .arg(format!("--addn-hosts={}", file.display()))
             .spawn()
             .context("starting dnsmasq")?;
         self.dns = Some(dns);
-        wait("the DNS server", || Ok(std::net::TcpStream::connect((RESOLVER, 53)).is_ok()))
+        wait("the DNS server", || {
+            Ok(std::net::TcpStream::connect((RESOLVER, 53)).is_ok())
+        })
     }
 
     /// Ends the DNS server.
@@ -148,7 +170,11 @@ impl Place {
     pub fn start(&self, arguments: &[&str]) -> Result<Daemon> {
         let mut words = vec!["run"];
         words.extend(arguments);
-        let mut child = self.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut child = self
+            .command(&words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
         let errors = child.stderr.take().context("standard error is piped")?;
         let (sink, log) = mpsc::channel();
         thread::spawn(move || {
@@ -161,10 +187,18 @@ impl Place {
         let mut announced = String::new();
         let output = child.stdout.take().context("standard output is piped")?;
         BufReader::new(output).read_line(&mut announced)?;
-        let mut daemon = Daemon { child, log, seen: Vec::new(), announced };
+        let mut daemon = Daemon {
+            child,
+            log,
+            seen: Vec::new(),
+            announced,
+        };
         if !daemon.announced.contains("enforcement is in force") {
             let status = daemon.child.wait()?;
-            bail!("the enforcer has ended ({status}): {}", daemon.log.iter().collect::<Vec<_>>().join("\n"));
+            bail!(
+                "the enforcer has ended ({status}): {}",
+                daemon.log.iter().collect::<Vec<_>>().join("\n")
+            );
         }
         Ok(daemon)
     }
@@ -298,7 +332,10 @@ fn signal(child: &Child, signal: Signal) -> Result<()> {
 pub fn wait(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !is_so()? {
-        ensure!(Instant::now() < deadline, "after {PATIENCE:?} there is still no {what}");
+        ensure!(
+            Instant::now() < deadline,
+            "after {PATIENCE:?} there is still no {what}"
+        );
         thread::yield_now();
     }
     Ok(())

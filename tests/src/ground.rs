@@ -99,7 +99,9 @@ fn sweep(mount: &Path) -> Result<()> {
     for entry in fs::read_dir(mount).context("reading the cgroups")? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        let owner = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
         let Some(owner) = owner else { continue };
         if Path::new("/proc").join(owner.to_string()).exists() {
             continue;
@@ -119,7 +121,8 @@ fn sweep(mount: &Path) -> Result<()> {
 pub fn in_own_network<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).context("making a network namespace")?;
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+                .context("making a network namespace")?;
             ip(&["link", "set", "lo", "up"])?;
             ip(&["-4", "route", "add", "local", "default", "dev", "lo"])?;
             ip(&["-6", "route", "add", "local", "default", "dev", "lo"])?;
@@ -137,8 +140,16 @@ pub fn in_own_network<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Resul
 /// # Errors
 /// If it is not installed, or fails.
 pub fn ip(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(arguments).output().context("starting ip (iproute2)")?;
-    ensure!(output.status.success(), "ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("ip")
+        .args(arguments)
+        .output()
+        .context("starting ip (iproute2)")?;
+    ensure!(
+        output.status.success(),
+        "ip {}: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 

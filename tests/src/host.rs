@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::{Result, ensure};
-use enforcer_common::{CgroupId, Flow, Mode, PortKey, Reason, RuleKey, Rules, Verdict, decide, is_loopback, refuse};
+use enforcer_common::{
+    CgroupId, Flow, Mode, PortKey, Reason, RuleKey, Rules, Verdict, decide, is_loopback, refuse,
+};
 use enforcer_core::{
     model::Destination,
     plan::{Applied, diff},
@@ -42,7 +44,9 @@ impl Rules for Maps {
 /// If the case is not in the form.
 pub fn registry(case: &Case, matching: Matching) -> Result<(Registry, BTreeMap<String, CgroupId>)> {
     let mut registry = Registry::new(case.settings(matching));
-    case.updates()?.into_iter().for_each(|update| registry.apply(update));
+    case.updates()?
+        .into_iter()
+        .for_each(|update| registry.apply(update));
     let mut cgroups = BTreeMap::new();
     for (number, name) in (1..).zip(case.workloads.keys()) {
         registry.apply(Update::Workload(CgroupId(number), case.workload(name)?));
@@ -79,12 +83,24 @@ fn verdict(maps: &Maps, cgroups: &BTreeMap<String, CgroupId>, row: &Row) -> Verd
         Who::Unknown => return refuse(Mode::Enforce as u32, Reason::UnknownWorkload).verdict,
         Who::Workload(name, _) => name,
     };
-    let policy = cgroups.get(name).and_then(|cgroup| maps.0.workloads.get(cgroup)).map(|id| maps.0.policies[id]);
+    let policy = cgroups
+        .get(name)
+        .and_then(|cgroup| maps.0.workloads.get(cgroup))
+        .map(|id| maps.0.policies[id]);
     let Some(policy) = policy else {
         return Verdict::Deny;
     };
     let port = row.address.port().to_be_bytes();
-    decide(&policy, &Flow { transport: row.transport, port, address: row.address.ip().into() }, maps).verdict
+    decide(
+        &policy,
+        &Flow {
+            transport: row.transport,
+            port,
+            address: row.address.ip().into(),
+        },
+        maps,
+    )
+    .verdict
 }
 
 /// The explanation says the same as the programs, with the reason that the row gives.
@@ -100,7 +116,10 @@ fn reason_failure(
     let destination = Destination::new(row.transport, row.address.ip(), row.address.port());
     let explanation = registry.explain(*cgroups.get(name)?, destination);
     if explanation.verdict != row.verdict(matching) {
-        return Some(format!("{}\n    is explained as {explanation:?} under {matching:?}", row.text));
+        return Some(format!(
+            "{}\n    is explained as {explanation:?} under {matching:?}",
+            row.text
+        ));
     }
     let reason = explanation.to_string();
     let expected = row.reason.as_ref().filter(|_| matching == Matching::Declared)?;

@@ -17,7 +17,13 @@ use crate::{
 };
 
 /// Capacities that suffice for a case and are made quickly.
-const SMALL: Capacities = Capacities { workloads: 256, policies: 64, exact: 4096, prefixes: 1024, ports: 1024 };
+const SMALL: Capacities = Capacities {
+    workloads: 256,
+    policies: 64,
+    exact: 4096,
+    prefixes: 1024,
+    ports: 1024,
+};
 
 /// Runs a case, and returns how many rows it has.
 ///
@@ -26,12 +32,16 @@ const SMALL: Capacities = Capacities { workloads: 256, policies: 64, exact: 4096
 pub fn run(case: &Case, matching: Matching, probe: &Path) -> Result<usize> {
     let root = TestCgroup::new()?;
     let mut registry = Registry::new(case.settings(matching));
-    case.updates()?.into_iter().for_each(|update| registry.apply(update));
+    case.updates()?
+        .into_iter()
+        .for_each(|update| registry.apply(update));
     let mount = CgroupMount::find()?;
     let mut depths = Vec::new();
     for name in case.workloads.keys() {
         root.child(name)?;
-        let cgroup = mount.cgroup(&root.path().join(name))?.context("it was just made")?;
+        let cgroup = mount
+            .cgroup(&root.path().join(name))?
+            .context("it was just made")?;
         depths.push(cgroup.depth);
         registry.apply(Update::Workload(cgroup.id, case.workload(name)?));
     }
@@ -41,11 +51,18 @@ pub fn run(case: &Case, matching: Matching, probe: &Path) -> Result<usize> {
         depth_max: depths.iter().copied().max().unwrap_or(1),
         unknown: Mode::Enforce as u32,
     };
-    let options = Options { capacities: SMALL, debug: false };
+    let options = Options {
+        capacities: SMALL,
+        debug: false,
+    };
     let (mut datapath, _events) = Datapath::load(None, options, settings)?;
     let plan = diff(&Applied::default(), &registry.desired());
     datapath.carry_out(&plan.changes)?;
-    ensure!(datapath.read_back()? == plan.after, "{}: the maps do not hold what was written", case.name);
+    ensure!(
+        datapath.read_back()? == plan.after,
+        "{}: the maps do not hold what was written",
+        case.name
+    );
     datapath.attach(&mount.cgroup(root.path())?.context("it was just made")?)?;
 
     let rows = case.rows()?;

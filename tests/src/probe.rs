@@ -49,7 +49,11 @@ impl Probe {
             .with_context(|| format!("starting {}", program.display()))?;
         let requests = child.stdin.take().context("a pipe was asked for")?;
         let answers = BufReader::new(child.stdout.take().context("a pipe was asked for")?);
-        let mut probe = Self { child, requests, answers };
+        let mut probe = Self {
+            child,
+            requests,
+            answers,
+        };
         let ready = probe.answer()?;
         if ready != "ready" {
             bail!("the probe says {ready:?}");
@@ -96,11 +100,13 @@ fn outcome(word: &str) -> Result<Outcome> {
     if word == "ok" {
         return Ok(Outcome::Through);
     }
-    Ok(match word.parse().with_context(|| format!("the probe says {word:?}"))? {
-        libc::ECONNREFUSED => Outcome::Through,
-        errno @ (libc::EPERM | libc::EACCES | libc::EHOSTUNREACH) => Outcome::Refused(errno),
-        other => bail!("a socket failed with {}", io::Error::from_raw_os_error(other)),
-    })
+    Ok(
+        match word.parse().with_context(|| format!("the probe says {word:?}"))? {
+            libc::ECONNREFUSED => Outcome::Through,
+            errno @ (libc::EPERM | libc::EACCES | libc::EHOSTUNREACH) => Outcome::Refused(errno),
+            other => bail!("a socket failed with {}", io::Error::from_raw_os_error(other)),
+        },
+    )
 }
 
 /// The probe's own main: joins the cgroup, then does as it is told until its input ends.

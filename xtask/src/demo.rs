@@ -41,7 +41,11 @@ pub(crate) fn run() -> Result<ExitCode> {
     if !nix::unistd::geteuid().is_root() {
         println!("demo: cgroups and BPF need root's rights, by sudo");
     }
-    let status = as_root(this).arg("demo-ground").arg(enforcer).status().context("starting the demo")?;
+    let status = as_root(this)
+        .arg("demo-ground")
+        .arg(enforcer)
+        .status()
+        .context("starting the demo")?;
     Ok(exit_code(status))
 }
 
@@ -49,21 +53,37 @@ pub(crate) fn run() -> Result<ExitCode> {
 pub(crate) fn run_ground(enforcer: &std::path::Path) -> Result<ExitCode> {
     // Interrupted, this process goes on to clean up; the stage is told by the same key stroke, or ends with unshare.
     let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+    for signal in [
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGHUP,
+    ] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("catching signals")?;
     }
     let ground = Ground::new()?;
     let this = std::env::current_exe().context("finding this program's own path")?;
     let mut unshare = Command::new("setpriv");
     unshare
-        .args(["--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args([
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--net",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+        ])
         .arg(this)
         .arg("demo-stage")
         .arg(enforcer)
         .arg(ground.folder())
         .arg(ground.cgroup_path())
         .arg(ground.mount());
-    let mut child = unshare.spawn().context("starting setpriv and unshare of util-linux")?;
+    let mut child = unshare
+        .spawn()
+        .context("starting setpriv and unshare of util-linux")?;
     let status = loop {
         if interrupted.load(Ordering::Relaxed) {
             child.kill().context("ending the demo")?;

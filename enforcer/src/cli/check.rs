@@ -75,9 +75,25 @@ fn write(records: &[Record], output: Output) -> io::Result<Outcome> {
 }
 
 fn write_text(out: &mut impl io::Write, record: &Record) -> io::Result<()> {
-    let Record { file, line, kind, namespace, name, verdict, errors, warnings } = record;
-    let verdict = if *verdict == Judgement::Valid { "valid" } else { "invalid" };
-    let object: Vec<_> = [kind.as_str(), namespace, name].into_iter().filter(|part| !part.is_empty()).collect();
+    let Record {
+        file,
+        line,
+        kind,
+        namespace,
+        name,
+        verdict,
+        errors,
+        warnings,
+    } = record;
+    let verdict = if *verdict == Judgement::Valid {
+        "valid"
+    } else {
+        "invalid"
+    };
+    let object: Vec<_> = [kind.as_str(), namespace, name]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect();
     writeln!(out, "{file}:{line}: {}: {verdict}", object.join(" "))?;
     for error in errors {
         writeln!(out, "  error: {error}")?;

@@ -28,9 +28,13 @@ pub(super) fn run(arguments: &Exec) -> Result<ExitCode> {
     let is_new = !folder.exists();
     fs::create_dir_all(&folder).with_context(|| format!("creating the cgroup {}", folder.display()))?;
     if !wait_for_enforcement(&folder, if is_new { PATIENCE } else { Duration::ZERO })? {
-        eprintln!("warning: nothing is enforced at {} yet: is `enforcer run` up?", entry.cgroup.as_str());
+        eprintln!(
+            "warning: nothing is enforced at {} yet: is `enforcer run` up?",
+            entry.cgroup.as_str()
+        );
     }
-    fs::write(folder.join("cgroup.procs"), "0").with_context(|| format!("joining the cgroup {}", folder.display()))?;
+    fs::write(folder.join("cgroup.procs"), "0")
+        .with_context(|| format!("joining the cgroup {}", folder.display()))?;
     let (program, parameters) = arguments.command.split_first().context("no command")?;
     let error = std::process::Command::new(program).args(parameters).exec();
     Err(error).with_context(|| format!("starting {}", program.display()))
@@ -56,13 +60,33 @@ fn wait_for_enforcement(folder: &Path, patience: Duration) -> Result<bool> {
 }
 
 fn find<'a>(config: &'a Config, namespace: &str, name: Option<&str>) -> Result<&'a WorkloadConfig> {
-    let in_namespace = || config.workloads.iter().filter(|entry| entry.workload.namespace.as_str() == namespace);
-    let found: Vec<_> = in_namespace().filter(|entry| name.is_none_or(|name| entry.workload.name == name)).collect();
-    let names = || in_namespace().map(|entry| entry.workload.name.as_str()).collect::<Vec<_>>().join(", ");
+    let in_namespace = || {
+        config
+            .workloads
+            .iter()
+            .filter(|entry| entry.workload.namespace.as_str() == namespace)
+    };
+    let found: Vec<_> = in_namespace()
+        .filter(|entry| name.is_none_or(|name| entry.workload.name == name))
+        .collect();
+    let names = || {
+        in_namespace()
+            .map(|entry| entry.workload.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     match (found.as_slice(), name) {
         ([entry], _) => Ok(entry),
-        ([], _) if in_namespace().next().is_none() => bail!("no workload is configured in namespace {namespace}"),
-        ([], Some(name)) => bail!("no workload {namespace}/{name} is configured; there are {}", names()),
-        _ => bail!("namespace {namespace} has several workloads: choose one by --name: {}", names()),
+        ([], _) if in_namespace().next().is_none() => {
+            bail!("no workload is configured in namespace {namespace}")
+        }
+        ([], Some(name)) => bail!(
+            "no workload {namespace}/{name} is configured; there are {}",
+            names()
+        ),
+        _ => bail!(
+            "namespace {namespace} has several workloads: choose one by --name: {}",
+            names()
+        ),
     }
 }

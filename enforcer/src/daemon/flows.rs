@@ -28,7 +28,12 @@ pub(super) struct Flows {
 
 impl Flows {
     pub(super) fn new(format: LogFormat) -> Self {
-        Self { format, start: Instant::now(), calls: Quiet::new(PAUSE), probes: Quiet::new(PROBE_PAUSE) }
+        Self {
+            format,
+            start: Instant::now(),
+            calls: Quiet::new(PAUSE),
+            probes: Quiet::new(PROBE_PAUSE),
+        }
     }
 
     /// Writes of an event, unless the same was written of a moment ago.
@@ -38,7 +43,11 @@ impl Flows {
         let workload = registry.workload(event.cgroup).map(ToString::to_string);
         let workload = workload.unwrap_or_else(|| format!("cgroup {}", event.cgroup.0));
         let mut flow = Flow::new(event, workload);
-        let quiet = if flow.is_datagram_connect { &mut self.probes } else { &mut self.calls };
+        let quiet = if flow.is_datagram_connect {
+            &mut self.probes
+        } else {
+            &mut self.calls
+        };
         let subject = (event.cgroup, address, port, event.transport, event.verdict);
         let Some(again) = quiet.ask(subject, self.start.elapsed()) else {
             return;

@@ -118,7 +118,12 @@ impl Owner {
             };
             updates.into_iter().for_each(|update| self.registry.apply(update));
         }
-        let problems: BTreeSet<_> = self.documents.problems().iter().map(ToString::to_string).collect();
+        let problems: BTreeSet<_> = self
+            .documents
+            .problems()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         for problem in problems.difference(&self.problems) {
             tracing::error!("{problem}");
         }
@@ -155,7 +160,8 @@ impl Owner {
 
     fn take_resolvers(&mut self, servers: &[SocketAddr]) {
         if self.allow_resolvers {
-            self.registry.set_resolvers(servers.iter().map(SocketAddr::ip).collect());
+            self.registry
+                .set_resolvers(servers.iter().map(SocketAddr::ip).collect());
         }
     }
 

@@ -18,13 +18,24 @@ pub(super) struct Places {
 impl Places {
     pub(super) fn new(config: &Config) -> Self {
         let path = |cgroup: &CgroupPath| PathBuf::from(cgroup.as_str());
-        let workloads: BTreeMap<_, _> =
-            config.workloads.iter().map(|entry| (path(&entry.cgroup), entry.workload.clone())).collect();
+        let workloads: BTreeMap<_, _> = config
+            .workloads
+            .iter()
+            .map(|entry| (path(&entry.cgroup), entry.workload.clone()))
+            .collect();
         let roots = match &config.roots {
             // A workload below another is covered by that one's programs.
             Roots::EachWorkload => {
-                let is_below_another = |path: &Path| path.ancestors().skip(1).any(|above| workloads.contains_key(above));
-                workloads.keys().filter(|path| !is_below_another(path)).cloned().collect()
+                let is_below_another = |path: &Path| {
+                    path.ancestors()
+                        .skip(1)
+                        .any(|above| workloads.contains_key(above))
+                };
+                workloads
+                    .keys()
+                    .filter(|path| !is_below_another(path))
+                    .cloned()
+                    .collect()
             }
             Roots::These(roots) => roots.iter().map(path).collect(),
         };

@@ -27,7 +27,12 @@ impl Owner {
     ///
     /// # Errors
     /// If a source ends, or enforcement cannot be brought into force.
-    pub(super) async fn run(mut self, mut inputs: Inputs, names: NameStatus, cancel: CancellationToken) -> Result<()> {
+    pub(super) async fn run(
+        mut self,
+        mut inputs: Inputs,
+        names: NameStatus,
+        cancel: CancellationToken,
+    ) -> Result<()> {
         tokio::select! {
             started = self.start(&mut inputs, &names) => started?,
             () = cancel.cancelled() => return Ok(()),
@@ -52,7 +57,12 @@ impl Owner {
     }
 
     /// Takes addresses in until every host was answered for or has failed, or patience ends.
-    async fn settle(&mut self, inputs: &mut Inputs, names: &NameStatus, hosts: &BTreeSet<Host>) -> Result<()> {
+    async fn settle(
+        &mut self,
+        inputs: &mut Inputs,
+        names: &NameStatus,
+        hosts: &BTreeSet<Host>,
+    ) -> Result<()> {
         let settled = tokio::time::timeout(PATIENCE, settled(names, hosts));
         tokio::pin!(settled);
         loop {
@@ -78,9 +88,12 @@ impl Owner {
         let rules: usize = self.applied.scopes.values().map(|rules| rules.len()).sum();
         let message = "enforcement is in force";
         match self.format {
-            LogFormat::Human => println!("{message}: workloads {workloads}, policies {policies}, rules {rules}"),
+            LogFormat::Human => {
+                println!("{message}: workloads {workloads}, policies {policies}, rules {rules}")
+            }
             LogFormat::Json => {
-                let counts = serde_json::json!({ "workloads": workloads, "policies": policies, "rules": rules });
+                let counts =
+                    serde_json::json!({ "workloads": workloads, "policies": policies, "rules": rules });
                 println!("{}", serde_json::json!({ "message": message, "counts": counts }));
             }
         }

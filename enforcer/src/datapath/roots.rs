@@ -141,8 +141,10 @@ impl Roots {
 pub fn is_enforced(cgroup: &Path) -> Result<bool> {
     let folder = File::open(cgroup).with_context(|| format!("opening the cgroup {}", cgroup.display()))?;
     let attach_type = BPF_CGROUP_INET4_CONNECT;
-    let running = sys::effective_programs(&folder, attach_type).context("asking for the programs at a cgroup")?;
-    let ours = |program: ProgramInfo| running.contains(&program.id()) && program.name_as_str() == Some(PROGRAMS[0]);
+    let running =
+        sys::effective_programs(&folder, attach_type).context("asking for the programs at a cgroup")?;
+    let ours =
+        |program: ProgramInfo| running.contains(&program.id()) && program.name_as_str() == Some(PROGRAMS[0]);
     Ok(!running.is_empty() && loaded_programs().filter_map(Result::ok).any(ours))
 }
 

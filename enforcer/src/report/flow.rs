@@ -65,7 +65,11 @@ impl Flow {
     /// Writes it to the log. `again` is how often the same has happened since it was last written.
     pub fn write(&self, format: LogFormat, again: u64) {
         if format == LogFormat::Human {
-            let more = if again > 0 { format!(" [{again} more since the last such line]") } else { String::new() };
+            let more = if again > 0 {
+                format!(" [{again} more since the last such line]")
+            } else {
+                String::new()
+            };
             match self.verdict {
                 Verdict::Deny => tracing::warn!("{self}{more}"),
                 Verdict::Audit | Verdict::Allow => tracing::info!("{self}{more}"),
@@ -74,11 +78,35 @@ impl Flow {
         }
         let host = self.hosts.first().map(Host::as_str);
         let address = self.destination.ip().to_string();
-        let Self { workload, process, pid, uid, transport, reason, suggestion, .. } = self;
+        let Self {
+            workload,
+            process,
+            pid,
+            uid,
+            transport,
+            reason,
+            suggestion,
+            ..
+        } = self;
         let (verdict, port) = (self.verdict_word(), self.destination.port());
-        let message = if self.verdict == Verdict::Deny { "flow denied" } else { "flow unregistered" };
+        let message = if self.verdict == Verdict::Deny {
+            "flow denied"
+        } else {
+            "flow unregistered"
+        };
         tracing::warn!(
-            verdict, workload, process, pid, uid, transport, address, port, host, reason, suggestion, again,
+            verdict,
+            workload,
+            process,
+            pid,
+            uid,
+            transport,
+            address,
+            port,
+            host,
+            reason,
+            suggestion,
+            again,
             "{message}"
         );
     }
@@ -100,8 +128,19 @@ impl fmt::Display for Flow {
             Verdict::Deny => "denied",
             Verdict::Audit => "would deny",
         };
-        let Self { workload, process, pid, transport, destination, reason, .. } = self;
-        write!(f, "{word} {workload} {process}[{pid}] -> {transport} {destination}")?;
+        let Self {
+            workload,
+            process,
+            pid,
+            transport,
+            destination,
+            reason,
+            ..
+        } = self;
+        write!(
+            f,
+            "{word} {workload} {process}[{pid}] -> {transport} {destination}"
+        )?;
         let hosts: Vec<_> = self.hosts.iter().map(Host::as_str).collect();
         if !hosts.is_empty() {
             write!(f, " ({})", hosts.join(", "))?;

@@ -24,7 +24,10 @@ const MOST: usize = 10_000;
 impl<K: Eq + Hash> Quiet<K> {
     /// Writes of the same subject once in `pause`.
     pub fn new(pause: Duration) -> Self {
-        Self { pause, seen: HashMap::new() }
+        Self {
+            pause,
+            seen: HashMap::new(),
+        }
     }
 
     /// Whether to write of `subject` now, with how many times it was not written of since the last time. `now`
@@ -32,7 +35,8 @@ impl<K: Eq + Hash> Quiet<K> {
     pub fn ask(&mut self, subject: K, now: Duration) -> Option<u64> {
         if self.seen.len() >= MOST {
             let pause = self.pause;
-            self.seen.retain(|_, seen| now.saturating_sub(seen.written) < pause);
+            self.seen
+                .retain(|_, seen| now.saturating_sub(seen.written) < pause);
         }
         if let Some(seen) = self.seen.get_mut(&subject) {
             if now.saturating_sub(seen.written) < self.pause {
@@ -43,7 +47,13 @@ impl<K: Eq + Hash> Quiet<K> {
             return Some(std::mem::take(&mut seen.unwritten));
         }
         if self.seen.len() < MOST {
-            self.seen.insert(subject, Seen { written: now, unwritten: 0 });
+            self.seen.insert(
+                subject,
+                Seen {
+                    written: now,
+                    unwritten: 0,
+                },
+            );
             return Some(0);
         }
         None
@@ -62,7 +72,11 @@ mod tests {
         assert_eq!(quiet.ask("a", SECOND), Some(0));
         assert_eq!(quiet.ask("a", 2 * SECOND), None);
         assert_eq!(quiet.ask("a", 3 * SECOND), None);
-        assert_eq!(quiet.ask("b", 3 * SECOND), Some(0), "another subject is written at once");
+        assert_eq!(
+            quiet.ask("b", 3 * SECOND),
+            Some(0),
+            "another subject is written at once"
+        );
         assert_eq!(quiet.ask("a", 11 * SECOND), Some(2));
         assert_eq!(quiet.ask("a", 12 * SECOND), None);
     }
@@ -74,6 +88,10 @@ mod tests {
             quiet.ask(subject, SECOND);
         }
         assert_eq!(quiet.seen.len(), MOST);
-        assert_eq!(quiet.ask(3 * MOST, 20 * SECOND), Some(0), "room is made once pauses are over");
+        assert_eq!(
+            quiet.ask(3 * MOST, 20 * SECOND),
+            Some(0),
+            "room is made once pauses are over"
+        );
     }
 }

@@ -49,7 +49,12 @@ pub async fn follow(
         }
     })
     .context("watching the cgroups")?;
-    let mut scan = Scan { mount, paths, known: BTreeMap::new(), watcher };
+    let mut scan = Scan {
+        mount,
+        paths,
+        known: BTreeMap::new(),
+        watcher,
+    };
     let mut is_first = true;
     loop {
         let changes = scan.changes();
@@ -122,5 +127,8 @@ impl Scan {
 
 /// Whether a notice is of a folder that is made, removed or renamed. Others are frequent and say nothing here.
 fn comes_or_goes(kind: EventKind) -> bool {
-    matches!(kind, EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)))
+    matches!(
+        kind,
+        EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
+    )
 }

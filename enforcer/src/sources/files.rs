@@ -88,7 +88,12 @@ pub async fn follow(
 /// Everything that `path` stands for, once, in the order of the paths.
 pub fn read_all(path: &Path) -> Vec<FileChange> {
     let found = walk::walk(&[path.to_owned()]).found.into_iter();
-    found.map(|(path, found)| FileChange { content: content(&path, found), path }).collect()
+    found
+        .map(|(path, found)| FileChange {
+            content: content(&path, found),
+            path,
+        })
+        .collect()
 }
 
 fn content(path: &Path, found: walk::Found) -> Content {

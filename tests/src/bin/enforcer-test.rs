@@ -4,7 +4,10 @@ use std::{path::Path, process::ExitCode};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_none_or(|first| first != tests::probe::ARGUMENT) {
+    if arguments
+        .next()
+        .is_none_or(|first| first != tests::probe::ARGUMENT)
+    {
         return enforcer::cli::main();
     }
     let Some(cgroup) = arguments.next() else {

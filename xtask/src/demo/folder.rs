@@ -24,8 +24,12 @@ impl Ground {
         let mount = cgroup_mount()?;
         sweep(&mount)?;
         let name = format!("{PREFIX}{}", std::process::id());
-        fs::create_dir(mount.join(&name)).with_context(|| format!("creating a cgroup in {}", mount.display()))?;
-        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir().context("making a temporary folder")?;
+        fs::create_dir(mount.join(&name))
+            .with_context(|| format!("creating a cgroup in {}", mount.display()))?;
+        let folder = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .tempdir()
+            .context("making a temporary folder")?;
         // PostgreSQL runs as another user, and has to get into its own folder below this one.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(folder.path(), open).context("opening the temporary folder")?;
@@ -65,7 +69,9 @@ fn sweep(mount: &Path) -> Result<()> {
     for entry in fs::read_dir(mount).context("reading the cgroups")? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(pid) = name.strip_prefix(PREFIX) else { continue };
+        let Some(pid) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
         if Path::new("/proc").join(pid).exists() {
             continue;
         }
@@ -85,7 +91,9 @@ fn sweep(mount: &Path) -> Result<()> {
 fn remove(folder: &Path) -> io::Result<()> {
     // `cgroup.kill` came with 5.14; before it the namespaces' end is waited for.
     match fs::write(folder.join("cgroup.kill"), "1") {
-        Err(error) if error.kind() != io::ErrorKind::NotFound && error.kind() != io::ErrorKind::PermissionDenied => {
+        Err(error)
+            if error.kind() != io::ErrorKind::NotFound && error.kind() != io::ErrorKind::PermissionDenied =>
+        {
             return Err(error);
         }
         _ => {}

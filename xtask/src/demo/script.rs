@@ -76,7 +76,10 @@ impl Scene {
         let took = start.elapsed();
         show(namespace, &output);
         ensure!(!output.status.success(), "psql from {namespace} should fail");
-        ensure!(took < Duration::from_secs(1), "psql from {namespace} should fail at once, not after {took:?}");
+        ensure!(
+            took < Duration::from_secs(1),
+            "psql from {namespace} should fail at once, not after {took:?}"
+        );
         println!("  (after {} ms)", took.as_millis());
         Ok(())
     }
@@ -85,7 +88,9 @@ impl Scene {
     fn denial(&self, namespace: &str) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(2);
         loop {
-            let line = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            let line = self
+                .log
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()));
             let line = line.context("the enforcer has not logged the refusal")?;
             if line.contains("denied") && line.contains(&format!("{namespace}/")) && line.contains(" tcp ") {
                 println!("  enforcer: {}", line.trim());
@@ -102,7 +107,10 @@ impl Scene {
             let took = start.elapsed();
             if output.status.success() == works {
                 show(namespace, &output);
-                println!("  ({} ms after the change, psql's own start included)", took.as_millis());
+                println!(
+                    "  ({} ms after the change, psql's own start included)",
+                    took.as_millis()
+                );
                 return Ok(());
             }
             if took > limit {
@@ -135,7 +143,9 @@ impl Scene {
             .args(["exec", "--namespace", namespace, "--config"])
             .arg(&self.config)
             .args(["--", "psql", "-h", HOST, "-U", "demo", "-d", "postgres", "-Atc"])
-            .arg(format!("select 'hello, {namespace}, from ' || host(inet_server_addr())"))
+            .arg(format!(
+                "select 'hello, {namespace}, from ' || host(inet_server_addr())"
+            ))
             .env("LC_ALL", "C")
             .output()
             .context("starting psql through enforcer exec")

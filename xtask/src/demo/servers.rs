@@ -30,8 +30,20 @@ impl Dns {
         fs::write(&hosts, format!("{} {HOST}\n", DATABASE[0]))?;
         let dnsmasq = find("dnsmasq").context("dnsmasq is not installed")?;
         let server = Command::new(dnsmasq)
-            .args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root"])
-            .args(["--pid-file=", "--bind-interfaces", "--local=/example.com/", "--local-ttl=1", "--log-facility=-"])
+            .args([
+                "--keep-in-foreground",
+                "--conf-file=/dev/null",
+                "--no-resolv",
+                "--no-hosts",
+                "--user=root",
+            ])
+            .args([
+                "--pid-file=",
+                "--bind-interfaces",
+                "--local=/example.com/",
+                "--local-ttl=1",
+                "--log-facility=-",
+            ])
             .arg(format!("--listen-address={RESOLVER}"))
             .arg(format!("--addn-hosts={}", hosts.display()))
             .stderr(fs::File::create(folder.join("dnsmasq.log"))?)
@@ -56,20 +68,36 @@ pub(super) fn start_database(folder: &Path) -> Result<Child> {
     fs::create_dir(&data)?;
     let run_as_owner = |program: &str| {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups"]).arg(programs.join(program));
+        command
+            .args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups"])
+            .arg(programs.join(program));
         command.current_dir("/").env("LC_ALL", "C");
         command
     };
-    let chown = Command::new("chown").arg("postgres:").arg(&data).status().context("starting chown")?;
+    let chown = Command::new("chown")
+        .arg("postgres:")
+        .arg(&data)
+        .status()
+        .context("starting chown")?;
     ensure!(chown.success(), "there is no user postgres");
     let log = || fs::File::create(folder.join("postgres.log"));
     let made = run_as_owner("initdb")
-        .args(["--auth=trust", "--no-sync", "--no-instructions", "--username=demo", "--pgdata"])
+        .args([
+            "--auth=trust",
+            "--no-sync",
+            "--no-instructions",
+            "--username=demo",
+            "--pgdata",
+        ])
         .arg(&data)
         .stdout(log()?)
         .status()
         .context("starting initdb")?;
-    ensure!(made.success(), "initdb failed ({made}), see {}", folder.join("postgres.log").display());
+    ensure!(
+        made.success(),
+        "initdb failed ({made}), see {}",
+        folder.join("postgres.log").display()
+    );
     fs::write(data.join("pg_hba.conf"), "host all all 192.0.2.0/24 trust\n")?;
     let server = run_as_owner("postgres")
         .arg("-D")
@@ -80,7 +108,9 @@ pub(super) fn start_database(folder: &Path) -> Result<Child> {
         .stderr(log()?)
         .spawn()
         .context("starting postgres")?;
-    wait_for("PostgreSQL", || std::net::TcpStream::connect((DATABASE[1], 5432)).is_ok())?;
+    wait_for("PostgreSQL", || {
+        std::net::TcpStream::connect((DATABASE[1], 5432)).is_ok()
+    })?;
     Ok(server)
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Stage {
     enforcer: PathBuf,
     folder: PathBuf,
     cgroup: PathBuf,
-    /// Where cgroup v2 is mounted: the new `/proc` and `/sys` are the same, but the old mount counts.
+    /// Where cgroup v2 is mounted.
     mount: PathBuf,
 }
 
@@ -43,16 +43,33 @@ pub(crate) fn run(stage: &Stage) -> Result<()> {
     network()?;
     name_service(&stage.folder)?;
     let dns = Dns::start(&stage.folder)?;
-    println!("demo: starting PostgreSQL at {} and {}, port 5432", DATABASE[0], DATABASE[1]);
+    println!(
+        "demo: starting PostgreSQL at {} and {}, port 5432",
+        DATABASE[0], DATABASE[1]
+    );
     let database = start_database(&stage.folder)?;
     let registry = stage.folder.join("registry");
     fs::create_dir(&registry)?;
     fs::write(registry.join("frontend.yaml"), script::service_entry("frontend"))?;
+    for name in ["frontend", "default"] {
+        let cgroup = stage
+            .mount
+            .join(stage.cgroup.strip_prefix("/").unwrap_or(&stage.cgroup))
+            .join(name);
+        fs::create_dir(&cgroup).with_context(|| format!("creating {}", cgroup.display()))?;
+    }
     let config = stage.folder.join("enforcer.yaml");
     fs::write(&config, configuration(stage))?;
     let (daemon, log) = start_daemon(&stage.enforcer, &config)?;
-    let scene =
-        Scene { enforcer: stage.enforcer.clone(), config, registry, dns, log, _daemon: daemon, _database: database };
+    let scene = Scene {
+        enforcer: stage.enforcer.clone(),
+        config,
+        registry,
+        dns,
+        log,
+        _daemon: daemon,
+        _database: database,
+    };
     script::play(&scene)
 }
 
@@ -66,7 +83,10 @@ fn network() -> Result<()> {
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {
-    let status = Command::new("ip").args(arguments).status().context("starting ip")?;
+    let status = Command::new("ip")
+        .args(arguments)
+        .status()
+        .context("starting ip")?;
     ensure!(status.success(), "ip {} failed ({status})", arguments.join(" "));
     Ok(())
 }
@@ -74,15 +94,27 @@ fn ip(arguments: &[&str]) -> Result<()> {
 /// Makes programs ask the demo's DNS server, whatever this machine asks: seen in this mount namespace alone.
 fn name_service(folder: &Path) -> Result<()> {
     let files = [
-        ("/etc/resolv.conf", format!("nameserver {RESOLVER}\noptions timeout:1\n")),
-        ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".to_owned()),
+        (
+            "/etc/resolv.conf",
+            format!("nameserver {RESOLVER}\noptions timeout:1\n"),
+        ),
+        (
+            "/etc/nsswitch.conf",
+            "passwd: files\ngroup: files\nhosts: files dns\n".to_owned(),
+        ),
     ];
     for (path, text) in files {
         let own = folder.join(path.rsplit('/').next().unwrap_or(path));
         fs::write(&own, text)?;
         let target = fs::canonicalize(path).with_context(|| format!("this machine has no {path}"))?;
-        nix::mount::mount(Some(&own), &target, None::<&str>, nix::mount::MsFlags::MS_BIND, None::<&str>)
-            .with_context(|| format!("putting another file in the place of {path}"))?;
+        nix::mount::mount(
+            Some(&own),
+            &target,
+            None::<&str>,
+            nix::mount::MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .with_context(|| format!("putting another file in the place of {path}"))?;
     }
     Ok(())
 }
@@ -124,7 +156,10 @@ fn start_daemon(enforcer: &Path, config: &Path) -> Result<(Child, mpsc::Receiver
     let output = daemon.stdout.take().context("standard output is piped")?;
     match BufReader::new(output).lines().next() {
         Some(Ok(line)) => println!("{line}"),
-        _ => bail!("the enforcer has ended: {}", log.iter().collect::<Vec<_>>().join("\n")),
+        _ => bail!(
+            "the enforcer has ended: {}",
+            log.iter().collect::<Vec<_>>().join("\n")
+        ),
     }
     Ok((daemon, log))
 }

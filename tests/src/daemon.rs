@@ -27,13 +27,14 @@ use crate::{
 
 /// A place to run enforcers in: a folder with a configuration and a registry, and a cgroup.
 pub struct Place {
-    /// Configuration, registry, logs.
-    pub folder: TempDir,
+    // Dropped in this order: processes before the cgroups that they are in.
+    probes: BTreeMap<PathBuf, Probe>,
+    dns: Option<Child>,
+    binary: PathBuf,
     /// The workloads' parent.
     pub cgroup: TestCgroup,
-    binary: PathBuf,
-    dns: Option<Child>,
-    probes: BTreeMap<PathBuf, Probe>,
+    /// Configuration, registry, logs.
+    pub folder: TempDir,
 }
 
 /// A running enforcer.

@@ -11,6 +11,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use enforcer::datapath::CgroupMount;
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
 
 /// A cgroup below the root, removed with everything below it.
 pub struct TestCgroup {
@@ -113,16 +117,18 @@ fn sweep(mount: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs `work` in a thread with a network namespace of its own, in which every address is local: what nobody
-/// listens on refuses at once, and nothing leaves.
+/// Runs `work` in a thread with namespaces of its own: a network in which every address is local, so that what
+/// nobody listens on refuses at once and nothing leaves, and mounts that end with it.
 ///
 /// # Errors
 /// What `work` returns; or if this process may not make namespaces.
 pub fn in_own_network<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
-                .context("making a network namespace")?;
+            unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).context("making namespaces")?;
+            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
+                .context("keeping mounts to itself")?;
             ip(&["link", "set", "lo", "up"])?;
             ip(&["-4", "route", "add", "local", "default", "dev", "lo"])?;
             ip(&["-6", "route", "add", "local", "default", "dev", "lo"])?;
@@ -133,6 +139,15 @@ pub fn in_own_network<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Resul
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// Mounts a bpffs, for as long as the thread's own mounts last.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn mount_bpffs(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    mount(Some("bpf"), folder, Some("bpf"), MsFlags::empty(), None::<&str>).context("mounting a bpffs")
 }
 
 /// Runs `ip` of iproute2 in this thread's network namespace.

@@ -1,0 +1,442 @@
+//! The main job, as its users run it: `enforcer run` with files, names and cgroups, and real sockets.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use enforcer_common::Transport;
+use nix::sys::signal::Signal;
+use tests::{
+    daemon::{Daemon, Place, RESOLVER, wait},
+    ground::{in_own_network, mount_bpffs, need_root},
+    probe::Outcome,
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
+
+/// Two workloads, and the place's own DNS server.
+const CONFIG: &str = "
+registry:
+  files: [registry/]
+workloads:
+- {namespace: frontend, name: web, cgroup: $CGROUP/frontend}
+- {namespace: default, name: app, cgroup: $CGROUP/default}
+bpffs: bpffs
+dns: {servers: [192.0.2.53], minTtl: 1s, grace: 2s, timeout: 500ms}
+";
+
+const DB: &str = "192.0.2.10:5432";
+
+fn entry(namespace: &str, name: &str, host: &str, port: u16) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+         spec:\n  hosts: [{host}]\n  exportTo: ['.']\n  resolution: DNS\n  \
+         ports: [{{number: {port}, name: tcp, protocol: TCP}}]\n"
+    )
+}
+
+/// A place with the database's entry for frontend, and its DNS server.
+fn place() -> Result<Place> {
+    need_root()?;
+    let config = CONFIG.to_owned();
+    let mut place = Place::new(BINARY, &config)?;
+    let bpffs = place.folder.path().join("bpffs");
+    mount_bpffs(&bpffs)?;
+    place.configure(&config.replace("bpffs: bpffs", &format!("bpffs: {}", bpffs.display())))?;
+    place.resolve("192.0.2.10 db.example.com\n2001:db8::10 db.example.com\n")?;
+    place.write("db.yaml", &entry("frontend", "db", "db.example.com", 5432))?;
+    for name in ["frontend", "default"] {
+        place.cgroup.child(name)?;
+    }
+    Ok(place)
+}
+
+fn check(claim: impl FnOnce(&mut Place) -> Result<()> + Send) {
+    in_own_network(|| claim(&mut place()?)).unwrap();
+}
+
+/// Runs `claim` with an enforcer that takes everything away at its end.
+fn check_running(claim: impl FnOnce(&mut Place, &mut Daemon) -> Result<()> + Send) {
+    check(|place| {
+        let mut daemon = place.start(&["--ephemeral"])?;
+        claim(place, &mut daemon)
+    });
+}
+
+#[test]
+fn registered_destination_is_reached_and_every_other_is_refused() {
+    check_running(|place, daemon| {
+        assert_eq!(
+            daemon.announced.trim(),
+            "enforcement is in force: workloads 2, policies 2, rules 4"
+        );
+        assert!(place.reaches("frontend", DB)?);
+        assert!(place.reaches("frontend", "[2001:db8::10]:5432")?);
+        assert!(place.reaches("frontend/nested", DB)?);
+        assert!(!place.reaches("frontend", "192.0.2.10:5433")?);
+        assert!(!place.reaches("default", DB)?);
+        assert!(place.reaches("outside", DB)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn refusal_names_workload_process_host_reason_and_remedy() {
+    check_running(|place, daemon| {
+        assert!(!place.reaches("default", DB)?);
+        let line = daemon.line(&["denied"])?;
+        for part in [
+            "default/app enforcer-test[",
+            "-> tcp 192.0.2.10:5432 (db.example.com)",
+            "ServiceEntry frontend/db is not exported to default",
+            "add default to exportTo of ServiceEntry frontend/db",
+        ] {
+            assert!(line.contains(part), "{part:?} is missing in {line}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn refusal_in_json_has_a_field_for_each_fact() {
+    check(|place| {
+        let mut daemon = place.start(&["--ephemeral", "--log-format", "json"])?;
+        assert!(!place.reaches("default", DB)?);
+        let line = daemon.line(&["flow denied"])?;
+        let flow: serde_json::Value = serde_json::from_str(&line)?;
+        for (field, value) in [
+            ("verdict", "deny"),
+            ("workload", "default/app"),
+            ("process", "enforcer-test"),
+            ("transport", "tcp"),
+            ("address", "192.0.2.10"),
+            ("host", "db.example.com"),
+            ("reason", "ServiceEntry frontend/db is not exported to default"),
+        ] {
+            assert_eq!(flow[field], value, "{field} in {line}");
+        }
+        assert_eq!(flow["port"], 5432);
+        Ok(())
+    });
+}
+
+#[test]
+fn entry_that_is_added_or_removed_on_disk_is_in_force_within_a_second() {
+    check_running(|place, _| {
+        for _ in 0..3 {
+            place.write("default.yaml", &entry("default", "db", "db.example.com", 5432))?;
+            let added = place.until("default", DB, true)?;
+            place.remove("default.yaml")?;
+            let removed = place.until("default", DB, false)?;
+            println!("added after {added:?}, removed after {removed:?}");
+            assert!(added < Duration::from_secs(1) && removed < Duration::from_secs(1));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn wrong_document_keeps_its_last_good_version_and_harms_no_other() {
+    check_running(|place, daemon| {
+        let wrong = entry("frontend", "db", "db.example.com", 0);
+        let other = entry("default", "db", "db.example.com", 5432);
+        place.write("db.yaml", &format!("{wrong}---\n{other}"))?;
+        place.until("default", DB, true)?;
+        assert!(
+            place.reaches("frontend", DB)?,
+            "the last good version is in force"
+        );
+        let line = daemon.line(&["db.yaml:"])?;
+        for part in [
+            "ServiceEntry frontend/db",
+            "spec.ports[0].number",
+            "the last good version stays in force",
+        ] {
+            assert!(line.contains(part), "{part:?} is missing in {line}");
+        }
+        place.write("db.yaml", "{ this is not YAML")?;
+        daemon.line(&["db.yaml:", "not YAML"])?;
+        assert!(place.reaches("frontend", DB)? && place.reaches("default", DB)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn changed_dns_answer_is_allowed_and_the_old_one_for_its_grace() {
+    check_running(|place, _| {
+        assert!(!place.reaches("frontend", "192.0.2.11:5432")?);
+        place.resolve("192.0.2.11 db.example.com\n")?;
+        place.until("frontend", "192.0.2.11:5432", true)?;
+        assert!(
+            place.reaches("frontend", DB)?,
+            "applications keep addresses for a while"
+        );
+        place.until("frontend", DB, false)?;
+        assert!(place.reaches("frontend", "192.0.2.11:5432")?);
+        Ok(())
+    });
+}
+
+#[test]
+fn resolver_that_dies_shrinks_nothing() {
+    check_running(|place, daemon| {
+        place.stop_resolving()?;
+        daemon.line(&["db.example.com", "its last addresses stay allowed"])?;
+        assert!(place.reaches("frontend", DB)?);
+        place.resolve("192.0.2.12 db.example.com\n")?;
+        place.until("frontend", "192.0.2.12:5432", true)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn host_that_never_resolves_is_reported_and_holds_nobody_up() {
+    check(|place| {
+        place.write(
+            "never.yaml",
+            &entry("frontend", "never", "never.example.com", 443),
+        )?;
+        let mut daemon = place.start(&["--ephemeral"])?;
+        daemon.line(&["never.example.com", "no address is known"])?;
+        assert!(place.reaches("frontend", DB)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn workload_may_come_go_and_come_again() {
+    check(|place| {
+        for name in ["frontend", "default"] {
+            place.remove_cgroup(name)?;
+        }
+        let daemon = place.start(&["--ephemeral"])?;
+        assert_eq!(
+            daemon.announced.trim(),
+            "enforcement is in force: workloads 0, policies 0, rules 0"
+        );
+        for _ in 0..3 {
+            place.until("frontend", "192.0.2.10:5433", false)?;
+            assert!(place.reaches("frontend", DB)?);
+            place.remove_cgroup("frontend")?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn enforced_root_covers_its_children_from_their_first_call() {
+    check(|place| {
+        let config = std::fs::read_to_string(place.config())?;
+        place.configure(&format!("{config}roots: [$CGROUP]\n"))?;
+        let mut daemon = place.start(&["--ephemeral"])?;
+        assert!(!place.reaches("stranger", DB)?, "nobody knows it");
+        daemon.line(&["denied cgroup", "belongs to no configured workload"])?;
+        place.remove_cgroup("default")?;
+        assert!(!place.reaches("default", DB)?, "it has just been made");
+        place.write("default.yaml", &entry("default", "db", "db.example.com", 5432))?;
+        place.until("default", DB, true)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn sigterm_leaves_enforcement_in_force_and_the_next_start_takes_it_up() {
+    check(|place| {
+        for signal in [Signal::SIGTERM, Signal::SIGKILL, Signal::SIGINT] {
+            let mut daemon = place.start(&[])?;
+            assert!(place.reaches("frontend", DB)? && !place.reaches("default", DB)?);
+            let (status, took) = daemon.end(signal)?;
+            assert!(took < Duration::from_secs(2), "{signal} took {took:?}");
+            assert!(
+                signal == Signal::SIGKILL || status.success(),
+                "{signal}: {status}"
+            );
+            assert!(place.reaches("frontend", DB)?, "after {signal}");
+            assert!(!place.reaches("default", DB)?, "after {signal}");
+        }
+        let detached = String::from_utf8(place.command(&["detach"]).output()?.stdout)?;
+        assert!(detached.starts_with("removed 8 links and "), "{detached}");
+        assert!(place.reaches("default", DB)?);
+        let nothing = String::from_utf8(place.command(&["detach"]).output()?.stdout)?;
+        assert!(nothing.starts_with("nothing to remove"), "{nothing}");
+        Ok(())
+    });
+}
+
+#[test]
+fn start_without_resolver_keeps_what_an_earlier_one_had_resolved() {
+    check(|place| {
+        let mut daemon = place.start(&[])?;
+        daemon.end(Signal::SIGKILL)?;
+        place.stop_resolving()?;
+        let daemon = place.start(&[])?;
+        assert!(place.reaches("frontend", DB)?, "{}", daemon.announced);
+        Ok(())
+    });
+}
+
+#[test]
+fn ephemeral_enforcer_takes_everything_away() {
+    check(|place| {
+        let mut daemon = place.start(&["--ephemeral"])?;
+        assert!(!place.reaches("default", DB)?);
+        daemon.end(Signal::SIGTERM)?;
+        place.until("default", DB, true)?;
+        assert!(!place.folder.path().join("bpffs/enforcer").exists());
+        Ok(())
+    });
+}
+
+#[test]
+fn second_enforcer_is_refused_and_names_the_first() {
+    check(|place| {
+        let first = place.start(&[])?;
+        let pid = format!("another enforcer (pid {})", first.pid());
+        let refusal = place.refusal(&[])?;
+        assert!(refusal.contains(&pid), "{refusal}");
+        let refusal = place.refusal(&["--ephemeral"])?;
+        assert!(refusal.contains(&pid), "{refusal}");
+        let detach = place.command(&["detach"]).output()?;
+        assert!(!detach.status.success());
+        assert!(String::from_utf8(detach.stderr)?.contains(&pid));
+        assert!(place.reaches("frontend", DB)? && !place.reaches("default", DB)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn configured_errno_is_returned() {
+    check(|place| {
+        let config = std::fs::read_to_string(place.config())?;
+        place.configure(&format!("{config}deny: {{errno: EACCES}}\n"))?;
+        let _daemon = place.start(&["--ephemeral"])?;
+        for transport in [Transport::Tcp, Transport::Udp] {
+            assert_eq!(
+                place.call("default", transport, DB)?,
+                Outcome::Refused(libc::EACCES)
+            );
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn audit_lets_through_and_reports() {
+    check(|place| {
+        let config = std::fs::read_to_string(place.config())?;
+        place.configure(&format!("{config}mode: audit\n"))?;
+        let mut daemon = place.start(&["--ephemeral"])?;
+        assert!(place.reaches("default", DB)?);
+        daemon.line(&["would deny default/app", "192.0.2.10:5432"])?;
+        Ok(())
+    });
+}
+
+#[test]
+fn datagram_connects_do_not_flood_the_log() {
+    check_running(|place, daemon| {
+        for _ in 0..200 {
+            assert_eq!(
+                place.call("default", Transport::Udp, DB)?,
+                Outcome::Refused(libc::EPERM)
+            );
+        }
+        assert!(!place.reaches("default", DB)?);
+        daemon.line(&["denied", "tcp"])?;
+        let lines = daemon.seen.iter().filter(|line| line.contains("udp")).count();
+        assert!(lines <= 2, "{lines} lines of one repeated refusal");
+        Ok(())
+    });
+}
+
+#[test]
+fn resolvers_may_be_asked_by_everybody() {
+    check_running(|place, _| {
+        let resolver = format!("{RESOLVER}:53");
+        for transport in [Transport::Tcp, Transport::Udp] {
+            assert_eq!(place.call("default", transport, &resolver)?, Outcome::Through);
+        }
+        assert_eq!(
+            place.call("default", Transport::Udp, "192.0.2.54:53")?,
+            Outcome::Refused(libc::EPERM)
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn exec_runs_inside_the_workload() {
+    check_running(|place, _| {
+        let mut exec = place.command(&["exec", "--namespace", "frontend"]);
+        let output = exec.args(["--", "cat", "/proc/self/cgroup"]).output()?;
+        let cgroup = format!("{}/frontend", place.cgroup.path().display());
+        assert!(
+            String::from_utf8(output.stdout)?
+                .lines()
+                .any(|line| line == format!("0::{cgroup}"))
+        );
+        let mut exec = place.command(&["exec", "--namespace", "frontend"]);
+        assert_eq!(exec.args(["--", "sh", "-c", "exit 7"]).status()?.code(), Some(7));
+        let mut exec = place.command(&["exec", "--namespace", "nowhere"]);
+        let output = exec.args(["--", "true"]).output()?;
+        assert_eq!(
+            String::from_utf8(output.stderr)?,
+            "error: no workload is configured in namespace nowhere\n"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn registry_of_fifty_thousand_documents_is_taken() {
+    check(|place| {
+        let documents: Vec<_> = (0..50_000)
+            .map(|number| entry("elsewhere", &format!("e{number}"), "db.example.com", 5432))
+            .collect();
+        for (part, documents) in documents.chunks(10_000).enumerate() {
+            place.write(&format!("part{part}.yaml"), &documents.join("---\n"))?;
+        }
+        let daemon = place.start(&["--ephemeral"])?;
+        assert!(
+            place.reaches("frontend", DB)? && !place.reaches("default", DB)?,
+            "{}",
+            daemon.announced
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn files_that_are_no_registry_are_reported_and_harm_nothing() {
+    check(|place| {
+        let registry = place.folder.path().join("registry");
+        std::fs::write(registry.join("garbage.yaml"), [0xff, 0xfe, 0, 1, 2, 0x80])?;
+        std::fs::File::create(registry.join("huge.yaml"))?.set_len(100 << 20)?;
+        std::os::unix::fs::symlink("loop.yaml", registry.join("loop.yaml"))?;
+        let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for (one, next) in ('a'..='i').zip('b'..='j') {
+            let references = vec![format!("*{one}"); 10].join(", ");
+            bomb.push_str(&format!("{next}: &{next} [{references}]\n"));
+        }
+        std::fs::write(registry.join("bomb.yaml"), bomb)?;
+        let mut daemon = place.start(&["--ephemeral"])?;
+        for file in ["bomb.yaml", "garbage.yaml", "huge.yaml", "loop.yaml"] {
+            wait(file, || {
+                daemon.lines();
+                Ok(daemon.seen.iter().any(|line| line.contains(file)))
+            })?;
+        }
+        assert!(place.reaches("frontend", DB)? && !place.reaches("default", DB)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn empty_registry_refuses_everything() {
+    check(|place| {
+        place.remove("db.yaml")?;
+        let daemon = place.start(&["--ephemeral"])?;
+        assert!(daemon.announced.contains("policies 1"), "{}", daemon.announced);
+        assert!(!place.reaches("frontend", DB)?);
+        Ok(())
+    });
+}

@@ -61,6 +61,8 @@ pub struct Config {
     pub udp: Udp,
     /// Mount point of bpffs.
     pub bpffs: PathBuf,
+    /// Folder of what is known of names between two starts.
+    pub state: PathBuf,
     /// Mount point of cgroup v2; None: found among the mounts.
     pub cgroup_mount: Option<PathBuf>,
     /// How much the kernel's maps hold.

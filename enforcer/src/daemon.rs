@@ -107,7 +107,8 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     let (name_sink, name_updates) = mpsc::channel(BACKLOG);
     let (event_sink, flow_events) = mpsc::channel(BACKLOG);
     let (hosts, wanted) = watch::channel(BTreeSet::new());
-    let name_settings = name_settings(&config);
+    let mut name_settings = name_settings(&config);
+    name_settings.memory = (!start.ephemeral).then(|| config.state.join("names.json"));
     let servers = names::resolvers(&name_settings)?;
     let (resolver_sink, resolvers) = watch::channel(servers);
     let (name_status, status) = mpsc::channel(1);

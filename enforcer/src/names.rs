@@ -9,6 +9,7 @@
 //! [`enforcer_core::names`]'s business; this module asks, keeps the time and speaks to the log.
 
 mod lookup;
+mod memory;
 mod records;
 mod settings;
 mod system;

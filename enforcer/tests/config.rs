@@ -57,6 +57,7 @@ fn smallest_configuration_has_the_documented_defaults() {
     assert_eq!(config.matching, Matching::Declared);
     assert_eq!(config.udp, Udp::Registry);
     assert_eq!(config.bpffs, Path::new("/sys/fs/bpf"));
+    assert_eq!(config.state, Path::new("/run/enforcer"));
     assert_eq!((config.cgroup_mount, config.revision), (None, None));
     assert!(config.registry.is_empty() && config.workloads.is_empty() && config.dns.servers.is_empty());
     assert_eq!(config.dns.grace, Duration::from_secs(60));
@@ -99,6 +100,7 @@ deny: {errno: ECONNREFUSED}
 matching: istio
 udp: dns-only
 bpffs: /run/bpf
+state: /var/lib/enforcer
 cgroupMount: /sys/fs/cgroup/unified
 capacities: {workloads: 1, policies: 2, exact: 3, prefixes: 4, ports: 5}
 revision: canary
@@ -144,6 +146,7 @@ revision: canary
     assert_eq!(config.errno.number(), 111);
     assert_eq!((config.matching, config.udp), (Matching::Istio, Udp::DnsOnly));
     assert_eq!(config.bpffs, Path::new("/run/bpf"));
+    assert_eq!(config.state, Path::new("/var/lib/enforcer"));
     assert_eq!(
         config.cgroup_mount.as_deref(),
         Some(Path::new("/sys/fs/cgroup/unified"))

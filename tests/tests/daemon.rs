@@ -41,7 +41,10 @@ fn place() -> Result<Place> {
     let mut place = Place::new(BINARY, &config)?;
     let bpffs = place.folder.path().join("bpffs");
     mount_bpffs(&bpffs)?;
-    place.configure(&config.replace("bpffs: bpffs", &format!("bpffs: {}", bpffs.display())))?;
+    place.configure(&config.replace(
+        "bpffs: bpffs",
+        &format!("bpffs: {0}\nstate: {0}-state", bpffs.display()),
+    ))?;
     place.resolve("192.0.2.10 db.example.com\n2001:db8::10 db.example.com\n")?;
     place.write("db.yaml", &entry("frontend", "db", "db.example.com", 5432))?;
     for name in ["frontend", "default"] {
@@ -265,7 +268,9 @@ fn sigterm_leaves_enforcement_in_force_and_the_next_start_takes_it_up() {
 #[test]
 fn start_without_resolver_keeps_what_an_earlier_one_had_resolved() {
     check(|place| {
+        let memory = place.folder.path().join("bpffs-state/names.json");
         let mut daemon = place.start(&[])?;
+        wait("memory of names", || Ok(memory.exists()))?;
         daemon.end(Signal::SIGKILL)?;
         place.stop_resolving()?;
         let daemon = place.start(&[])?;

@@ -61,6 +61,8 @@ pub struct Names {
     pacing: Pacing,
     hosts: BTreeMap<Host, Entry>,
     listed: Listed,
+    /// What was known before this start, of hosts that have not been wanted since.
+    remembered: Listed,
     /// Every query that is not on its way, by when it is due.
     schedule: BTreeSet<(Moment, Query)>,
     /// Every host with addresses in their grace, by when the first grace ends.
@@ -74,6 +76,21 @@ impl Names {
             pacing,
             ..Self::default()
         }
+    }
+
+    /// Takes what was known at the end of an earlier run: it counts as each host's last good answer until there is
+    /// one, so that a start without resolvers takes nothing away. Before the first [`Names::set_hosts`].
+    pub fn remember(&mut self, remembered: Listed) {
+        self.remembered = remembered;
+    }
+
+    /// What is known now, for [`Names::remember`] of the next run.
+    pub fn memory(&self) -> Listed {
+        let known = self
+            .hosts
+            .iter()
+            .map(|(host, entry)| (host.clone(), entry.addresses()));
+        known.filter(|(_, addresses)| !addresses.is_empty()).collect()
     }
 
     /// Takes `hosts` as all that are wanted. Hosts no longer among them are forgotten: who wanted them has
@@ -100,7 +117,11 @@ impl Names {
                 self.reschedule(host, family, Moment::START);
             }
             let listed = self.listed.get(host).cloned().unwrap_or_default();
-            outcome.add(self.amend(now, host, |entry| entry.list(listed, now)));
+            let remembered = self.remembered.remove(host).unwrap_or_default();
+            outcome.add(self.amend(now, host, |entry| {
+                entry.remember(remembered);
+                entry.list(listed, now);
+            }));
         }
         outcome
     }

@@ -17,6 +17,7 @@ use super::{
 };
 
 const BPFFS: &str = "/sys/fs/bpf";
+const STATE: &str = "/run/enforcer";
 const DNS_PORT: u16 = 53;
 const MIN_TTL: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(60);
@@ -47,6 +48,7 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<Mistake>> {
     let mut path =
         |key, raw: Option<At<String>>| raw.and_then(|raw| findings.read(key, &raw, |path| absolute(path)));
     let bpffs = path("bpffs", raw.bpffs).unwrap_or_else(|| BPFFS.into());
+    let state = path("state", raw.state).unwrap_or_else(|| STATE.into());
     let cgroup_mount = path("cgroupMount", raw.cgroup_mount);
     let config = Config {
         registry,
@@ -60,6 +62,7 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<Mistake>> {
         matching: raw.matching.unwrap_or_default(),
         udp: raw.udp.unwrap_or_default(),
         bpffs,
+        state,
         cgroup_mount,
         capacities: capacities(raw.capacities.unwrap_or_default(), &mut findings),
         revision: raw

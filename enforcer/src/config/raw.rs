@@ -40,6 +40,8 @@ pub(super) struct Raw {
     pub(super) udp: Option<Udp>,
     /// Where bpffs is mounted. Default: /sys/fs/bpf.
     pub(super) bpffs: Option<At<String>>,
+    /// The folder of what is known of names between two starts. Default: /run/enforcer.
+    pub(super) state: Option<At<String>>,
     /// Where cgroup v2 is mounted. Absent: found among the mounts.
     pub(super) cgroup_mount: Option<At<String>>,
     /// How many entries each of the kernel's maps holds.

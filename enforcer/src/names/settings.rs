@@ -21,6 +21,8 @@ pub struct Settings {
     /// in use with the system's resolvers: whoever names servers wants those. A container has a hosts file of its
     /// own, which is not this one.
     pub hosts_file: Option<PathBuf>,
+    /// Where addresses are kept for the next start; None keeps none.
+    pub memory: Option<PathBuf>,
     /// How long one server may take for one question: 2 s, in which a lost packet is sent anew.
     pub timeout: Duration,
     /// After how long without an answer the next server is asked as well: 500 ms. The first goes on meanwhile.
@@ -37,6 +39,7 @@ impl Default for Settings {
             servers: Vec::new(),
             resolv_conf: "/etc/resolv.conf".into(),
             hosts_file: Some("/etc/hosts".into()),
+            memory: None,
             timeout: Duration::from_secs(2),
             patience: Duration::from_millis(500),
             in_flight: 64,

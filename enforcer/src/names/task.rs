@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     Ports, Settings,
     lookup::Servers,
+    memory::Memory,
     system::{self, Followed},
 };
 
@@ -34,6 +35,7 @@ pub(super) struct Task {
     /// The system's resolv.conf, unless servers are configured.
     resolv_conf: Option<Followed>,
     hosts_file: Option<Followed>,
+    memory: Option<Memory>,
     lookups: JoinSet<Result<Answer, Failure>>,
     on_the_way: HashMap<Id, Query>,
 }
@@ -51,13 +53,17 @@ impl Task {
         let addresses = super::resolvers(&settings)?;
         let servers = Arc::new(Servers::new(&addresses, &settings)?);
         ports.resolvers.send_replace(addresses);
+        let memory = settings.memory.clone().map(Memory::new);
+        let mut names = Names::new(settings.pacing.clone());
+        names.remember(memory.as_ref().map(Memory::read).unwrap_or_default());
         Ok(Self {
             hosts_file: settings
                 .hosts_file
                 .as_deref()
                 .filter(|_| system)
                 .map(Followed::new),
-            names: Names::new(settings.pacing.clone()),
+            names,
+            memory,
             start: Instant::now(),
             servers,
             resolv_conf,
@@ -75,6 +81,9 @@ impl Task {
             let outcome = self.follow_system();
             self.tell(outcome).await?;
             self.ask();
+            if let Some(memory) = &mut self.memory {
+                memory.write(|| self.names.memory());
+            }
             let wake = self.wake();
             tokio::select! {
                 changed = self.ports.hosts.changed() => {
@@ -112,8 +121,9 @@ impl Task {
             self.names.next_leave()
         };
         let look = Instant::now() + LOOK;
-        next.and_then(|moment| self.start.checked_add(moment.since_start()))
-            .map_or(look, |moment| moment.min(look))
+        let next = next.and_then(|moment| self.start.checked_add(moment.since_start()));
+        let write = self.memory.as_ref().and_then(Memory::due);
+        next.into_iter().chain(write).fold(look, Instant::min)
     }
 
     fn ask(&mut self) {
@@ -180,9 +190,12 @@ impl Task {
         Ok(())
     }
 
-    async fn tell(&self, outcome: Outcome) -> anyhow::Result<()> {
+    async fn tell(&mut self, outcome: Outcome) -> anyhow::Result<()> {
         for notice in &outcome.notices {
             log(notice);
+        }
+        if let Some(memory) = self.memory.as_mut().filter(|_| !outcome.updates.is_empty()) {
+            memory.touch();
         }
         for update in outcome.updates {
             self.ports

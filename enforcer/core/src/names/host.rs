@@ -93,6 +93,18 @@ impl Entry {
         self.replace(&old, &new, leave);
     }
 
+    /// Takes addresses of an earlier run for the last good answer of their families.
+    pub(super) fn remember(&mut self, addresses: BTreeSet<IpAddr>) {
+        for address in addresses {
+            let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
+            self.records_mut(family)
+                .good
+                .get_or_insert_default()
+                .addresses
+                .insert(address);
+        }
+    }
+
     /// Takes the hosts file's addresses in place of the last ones, which stay until `leave`.
     pub(super) fn list(&mut self, listed: BTreeSet<IpAddr>, leave: Moment) {
         let old = std::mem::replace(&mut self.listed, listed.clone());

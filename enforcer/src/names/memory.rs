@@ -1,0 +1,101 @@
+//! What is known of the hosts, in a file, for the next start.
+//!
+//! It is written soon after a change and read once. Who lost it starts with what resolvers say.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use enforcer_core::model::Host;
+use enforcer_core::names::Listed;
+use tokio::time::Instant;
+
+/// A change is written this long after it at the latest, and not more often.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The file, and when it is to be written.
+#[derive(Debug)]
+pub(super) struct Memory {
+    file: PathBuf,
+    due: Option<Instant>,
+}
+
+impl Memory {
+    pub(super) fn new(file: PathBuf) -> Self {
+        Self { file, due: None }
+    }
+
+    /// What an earlier run has written; nothing if there was none, or if it cannot be read.
+    pub(super) fn read(&self) -> Listed {
+        let read =
+            fs::read_to_string(&self.file).and_then(|text| Ok(serde_json::from_str::<Written>(&text)?));
+        match read {
+            Ok(written) => written
+                .into_iter()
+                .map(|(host, addresses)| (Host::new(&host), addresses))
+                .collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Listed::new(),
+            Err(error) => {
+                tracing::warn!(file = %self.file.display(), %error, "forgetting the addresses of an earlier run");
+                Listed::new()
+            }
+        }
+    }
+
+    /// Notes that something has changed.
+    pub(super) fn touch(&mut self) {
+        self.due.get_or_insert_with(|| Instant::now() + PAUSE);
+    }
+
+    /// When [`Memory::write`] has something to do.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Writes, if it is time to.
+    pub(super) fn write(&mut self, known: impl FnOnce() -> Listed) {
+        if self.due.is_none_or(|due| due > Instant::now()) {
+            return;
+        }
+        self.due = None;
+        if let Err(error) = replace(&self.file, &known()) {
+            tracing::warn!(file = %self.file.display(), %error, "the next start will not know today's addresses");
+        }
+    }
+}
+
+type Written = std::collections::BTreeMap<String, std::collections::BTreeSet<std::net::IpAddr>>;
+
+/// Never leaves half a file.
+fn replace(file: &Path, known: &Listed) -> io::Result<()> {
+    let written: Written = known
+        .iter()
+        .map(|(host, addresses)| (host.as_str().to_owned(), addresses.clone()))
+        .collect();
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let new = file.with_extension("new");
+    fs::write(&new, serde_json::to_string(&written)?)?;
+    fs::rename(new, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_damage_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state/names.json");
+        let memory = Memory::new(file.clone());
+        assert_eq!(memory.read(), Listed::new(), "nothing was written yet");
+        let known = Listed::from([(Host::new("db.example.com"), ["192.0.2.1".parse().unwrap()].into())]);
+        replace(&file, &known).unwrap();
+        assert_eq!(memory.read(), known);
+        fs::write(&file, "{ half").unwrap();
+        assert_eq!(memory.read(), Listed::new());
+    }
+}

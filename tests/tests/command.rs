@@ -1,0 +1,267 @@
+//! The command line where something is wrong: one line that says what, and how to mend it.
+
+use std::{
+    fs,
+    process::{Command, Output},
+};
+
+use anyhow::Result;
+use tests::{
+    daemon::Place,
+    ground::{in_own_network, mount_bpffs, need_root},
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
+
+const CONFIG: &str = "
+registry: {files: [registry/]}
+workloads:
+- {namespace: frontend, cgroup: $CGROUP/frontend}
+";
+
+fn enforcer(arguments: &[&str]) -> Output {
+    Command::new(BINARY)
+        .args(arguments)
+        .output()
+        .expect("the binary is there")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The one line that `enforcer run` says with this configuration.
+fn refusal(config: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("enforcer.yaml");
+    fs::write(&file, config).unwrap();
+    let output = enforcer(&["run", "--ephemeral", "--config", &file.display().to_string()]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    let line = error.strip_suffix('\n').expect("a whole line");
+    assert!(!line.contains('\n'), "more than one line: {error}");
+    line.replace(&file.display().to_string(), "FILE")
+}
+
+#[test]
+fn typo_in_the_configuration_is_answered_with_the_nearest_key() {
+    let line = refusal("registry:\n  files: []\nworkload:\n- {}\n");
+    assert_eq!(
+        line,
+        "error: FILE:3: unknown key \"workload\", did you mean \"workloads\"?"
+    );
+}
+
+#[test]
+fn two_workloads_with_one_cgroup_are_refused() {
+    let line = refusal("workloads:\n- {namespace: a, cgroup: /x}\n- {namespace: b, cgroup: //x/}\n");
+    assert!(
+        line.starts_with("error: FILE:3: ") && line.contains("/x"),
+        "{line}"
+    );
+}
+
+#[test]
+fn configuration_that_is_not_there_is_named() {
+    let output = enforcer(&["run", "--config", "/nowhere/enforcer.yaml"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(
+        error.starts_with("error: /nowhere/enforcer.yaml: ") && error.lines().count() == 1,
+        "{error}"
+    );
+}
+
+/// What `enforcer run` says when started by `wrapper`.
+fn wrapped(wrapper: &[&str]) -> Result<String> {
+    need_root()?;
+    let place = Place::new(BINARY, CONFIG)?;
+    let mut command = Command::new(wrapper[0]);
+    command
+        .args(&wrapper[1..])
+        .arg(BINARY)
+        .args(["run", "--ephemeral", "--config"])
+        .arg(place.config());
+    let output = command.output()?;
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    Ok(text(&output.stderr))
+}
+
+#[test]
+fn missing_capability_is_named() {
+    for (drop, name) in [
+        ("-bpf", "CAP_BPF"),
+        ("-net_admin", "CAP_NET_ADMIN"),
+        ("-perfmon", "CAP_PERFMON"),
+    ] {
+        let error = wrapped(&["setpriv", "--bounding-set", drop]).unwrap();
+        assert!(error.starts_with(&format!("error: missing {name} (")), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn start_without_root_names_every_missing_capability() {
+    need_root().unwrap();
+    // The binary and the configuration must be within reach of another user.
+    let folder = tempfile::Builder::new()
+        .prefix("enforcer-test-")
+        .tempdir()
+        .unwrap();
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let binary = folder.path().join("enforcer");
+    fs::copy(BINARY, &binary).unwrap();
+    let config = folder.path().join("enforcer.yaml");
+    fs::write(&config, "workloads: []\n").unwrap();
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(binary);
+    let output = command.args(["run", "--config"]).arg(config).output().unwrap();
+    let error = text(&output.stderr);
+    for part in ["CAP_NET_ADMIN", "CAP_PERFMON", "CAP_BPF", "run as root"] {
+        assert!(error.contains(part), "{part} is missing in {error}");
+    }
+    assert_eq!(error.lines().count(), 1, "{error}");
+}
+
+#[test]
+fn machine_without_cgroup_v2_is_told_how_to_get_it() {
+    in_own_network(|| {
+        // Only in this thread's own mounts, which end with it.
+        for line in fs::read_to_string("/proc/self/mounts")?.lines().rev() {
+            let fields: Vec<_> = line.split(' ').collect();
+            if fields[2] == "cgroup2" {
+                nix::mount::umount2(fields[1], nix::mount::MntFlags::MNT_DETACH)?;
+            }
+        }
+        let folder = tempfile::tempdir()?;
+        let config = folder.path().join("enforcer.yaml");
+        fs::write(&config, "workloads: [{namespace: a, cgroup: /a}]\n")?;
+        let output = enforcer(&["run", "--ephemeral", "--config", &config.display().to_string()]);
+        let error = text(&output.stderr);
+        assert!(
+            error.starts_with("error: no cgroup v2 is mounted: `mount -t cgroup2 "),
+            "{error}"
+        );
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn place_for_pins_that_is_no_bpffs_is_refused() {
+    need_root().unwrap();
+    let place = Place::new(BINARY, &format!("{CONFIG}bpffs: /tmp\n")).unwrap();
+    let refusal = place.refusal(&[]).unwrap();
+    assert!(refusal.contains("no bpffs is mounted at /tmp"), "{refusal}");
+    assert!(refusal.contains("--ephemeral"), "{refusal}");
+}
+
+#[test]
+fn bpffs_that_is_read_only_is_refused_and_nothing_is_enforced() {
+    in_own_network(|| {
+        need_root()?;
+        let mut place = Place::new(BINARY, CONFIG)?;
+        let bpffs = place.folder.path().join("bpffs");
+        mount_bpffs(&bpffs)?;
+        let read_only = nix::mount::MsFlags::MS_REMOUNT | nix::mount::MsFlags::MS_RDONLY;
+        nix::mount::mount(None::<&str>, &bpffs, None::<&str>, read_only, None::<&str>)?;
+        place.configure(&format!("{CONFIG}bpffs: {}\n", bpffs.display()))?;
+        let refusal = place.refusal(&[])?;
+        assert!(refusal.contains("Read-only file system"), "{refusal}");
+        assert!(place.reaches("frontend", "192.0.2.1:1")?);
+        Ok(())
+    })
+    .unwrap();
+}
+
+fn check(files: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let mut words = vec!["check"];
+    words.extend(arguments);
+    let path = folder.path().display().to_string();
+    words.push(&path);
+    let output = enforcer(&words);
+    let clean = |bytes: &[u8]| text(bytes).replace(&path, "DIR");
+    (output.status.code(), clean(&output.stdout), clean(&output.stderr))
+}
+
+const GOOD: &str = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a}\n\
+                    spec: {hosts: [a.example.com], ports: [{number: 443, name: tls, protocol: TLS}], resolution: DNS}\n";
+const BAD: &str = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: b, namespace: ns}\nspec:\n  \
+                   hosts: ['*']\n  ports:\n  - {number: 70000, name: tcp, protocol: TCP}\n";
+
+#[test]
+fn check_exits_with_what_it_found() {
+    assert_eq!(check(&[("good.yaml", GOOD)], &[]).0, Some(0));
+    assert_eq!(check(&[("good.yaml", GOOD), ("bad.yaml", BAD)], &[]).0, Some(1));
+    assert_eq!(
+        check(&[("good.yaml", GOOD), ("torn.yaml", "a: [")], &[]).0,
+        Some(2)
+    );
+    assert_eq!(enforcer(&["check", "/nowhere"]).status.code(), Some(2));
+}
+
+#[test]
+fn check_writes_one_json_record_a_document() {
+    let (code, out, _) = check(&[("all.yaml", &format!("{GOOD}---\n{BAD}"))], &["-o", "json"]);
+    assert_eq!(code, Some(1));
+    let records: Vec<serde_json::Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(records.len(), 2);
+    let keys: Vec<_> = records[0].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(
+        keys,
+        [
+            "file",
+            "line",
+            "kind",
+            "namespace",
+            "name",
+            "verdict",
+            "errors",
+            "warnings"
+        ]
+    );
+    assert_eq!(records[0]["verdict"], "valid");
+    assert_eq!(
+        (&records[0]["namespace"], &records[0]["errors"]),
+        (&"default".into(), &serde_json::json!([]))
+    );
+    assert_eq!(
+        (&records[1]["verdict"], &records[1]["line"]),
+        (&"invalid".into(), &6.into())
+    );
+    let errors = records[1]["errors"].to_string();
+    assert!(
+        errors.contains("port number 70000 must be in the range 1..65535"),
+        "{errors}"
+    );
+    assert!(errors.contains("invalid host *"), "{errors}");
+    assert!(errors.contains("line 12"), "{errors}");
+}
+
+#[test]
+fn check_reads_standard_input() {
+    use std::io::Write as _;
+    let mut command = Command::new(BINARY);
+    command
+        .args(["check", "-"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(BAD.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stdout).starts_with("-:1: ServiceEntry ns b: invalid\n"),
+        "{}",
+        text(&output.stdout)
+    );
+}

@@ -1,5 +1,10 @@
 //! Names against a real DNS server: dnsmasq, authoritative for `test`, knowing nobody else.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows test functions, not what they share"
+)]
+
 #[path = "names/dnsmasq.rs"]
 mod dnsmasq;
 #[path = "names/running.rs"]

@@ -1,0 +1,125 @@
+//! What one file says, document by document.
+
+use serde_json::Value;
+
+use crate::{
+    istio::{self, Field, Object, ObjectId, Problem, Reading},
+    yaml::{Document, SyntaxError, split},
+};
+
+/// One object of a file, or a document that is none.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Where it begins, counted from 1.
+    pub(super) line: u32,
+    pub(super) subject: Subject,
+    pub(super) outcome: Outcome,
+    /// What is suspicious about it.
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// What a document calls itself; empty where it does not.
+#[derive(Debug, Default)]
+pub(super) struct Subject {
+    pub(super) api_version: String,
+    pub(super) kind: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// No part of the registry.
+    Skipped,
+    Valid(Object),
+    Invalid {
+        id: Option<ObjectId>,
+        errors: Vec<Problem>,
+    },
+    NotYaml(SyntaxError),
+}
+
+/// Every document of `text`, in order; the items of a list each for itself.
+pub(super) fn read(text: &str) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for document in split(text) {
+        match document.parse() {
+            Ok(Value::Null) => {}
+            Ok(value) => read_document(&document, &value, &mut entries),
+            Err(error) => entries.push(Entry {
+                line: error.line,
+                subject: Subject::default(),
+                outcome: Outcome::NotYaml(error),
+                warnings: Vec::new(),
+            }),
+        }
+    }
+    entries
+}
+
+fn read_document(document: &Document<'_>, value: &Value, entries: &mut Vec<Entry>) {
+    // Lines cost a second parse, so they are looked up only if something has to be said.
+    let mut lines = None;
+    for (way, object) in istio::unfold(value) {
+        let mut line_of = |field: &Field| {
+            let whole: Field = way.steps().iter().chain(field.steps()).cloned().collect();
+            lines.get_or_insert_with(|| document.lines()).of(&whole)
+        };
+        let line = if way.steps().is_empty() {
+            document.line
+        } else {
+            line_of(&Field::default())
+        };
+        let (outcome, mut warnings) = match istio::read(object) {
+            Reading::Skipped => (Outcome::Skipped, Vec::new()),
+            Reading::Valid(object, warnings) => (Outcome::Valid(object), warnings),
+            Reading::Invalid(invalid) => {
+                let istio::Invalid {
+                    id,
+                    mut errors,
+                    warnings,
+                } = invalid;
+                locate(&mut errors, &mut line_of);
+                (Outcome::Invalid { id, errors }, warnings)
+            }
+        };
+        locate(&mut warnings, &mut line_of);
+        entries.push(Entry {
+            line,
+            subject: Subject::of(object, &outcome),
+            outcome,
+            warnings,
+        });
+    }
+}
+
+fn locate(problems: &mut [Problem], line_of: &mut impl FnMut(&Field) -> u32) {
+    for problem in problems {
+        problem.line = Some(line_of(&problem.field));
+    }
+}
+
+impl Subject {
+    fn of(document: &Value, outcome: &Outcome) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let id = match outcome {
+            Outcome::Valid(object) => Some(object.id()),
+            Outcome::Invalid { id, .. } => id.clone(),
+            Outcome::Skipped | Outcome::NotYaml(_) => None,
+        };
+        let (namespace, name) = match id {
+            Some(id) => (id.namespace.to_string(), id.name),
+            None => (
+                text(&document["metadata"]["namespace"]),
+                text(&document["metadata"]["name"]),
+            ),
+        };
+        Self {
+            api_version: text(&document["apiVersion"]),
+            kind: text(&document["kind"]),
+            namespace,
+            name,
+        }
+    }
+}

@@ -16,6 +16,7 @@ mod startup;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -23,6 +24,7 @@ use anyhow::{Context as _, Result, bail};
 use enforcer_common::{Mode, Settings};
 use enforcer_core::{
     documents::Documents,
+    names::Pacing,
     plan::Applied,
     registry::{self, Registry},
 };
@@ -107,8 +109,8 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     let (name_sink, name_updates) = mpsc::channel(BACKLOG);
     let (event_sink, flow_events) = mpsc::channel(BACKLOG);
     let (hosts, wanted) = watch::channel(BTreeSet::new());
-    let mut name_settings = name_settings(&config);
-    name_settings.memory = (!start.ephemeral).then(|| config.state.join("names.json"));
+    let memory = (!start.ephemeral).then(|| config.state.join("names.json"));
+    let name_settings = name_settings(&config, memory);
     let servers = names::resolvers(&name_settings)?;
     let (resolver_sink, resolvers) = watch::channel(servers);
     let (name_status, status) = mpsc::channel(1);
@@ -225,18 +227,19 @@ fn capacities(config: &Capacities) -> datapath::Capacities {
     }
 }
 
-fn name_settings(config: &Config) -> names::Settings {
-    let mut settings = names::Settings::default();
-    settings.servers = config
-        .dns
-        .servers
-        .iter()
-        .filter_map(|server| server.to_string().parse().ok())
-        .collect();
-    settings.timeout = config.dns.timeout;
-    settings.pacing.floor = config.dns.min_ttl;
-    settings.pacing.grace = config.dns.grace;
-    settings
+fn name_settings(config: &Config, memory: Option<PathBuf>) -> names::Settings {
+    let pacing = Pacing {
+        floor: config.dns.min_ttl,
+        grace: config.dns.grace,
+        ..Pacing::default()
+    };
+    names::Settings {
+        servers: config.dns.servers.clone(),
+        timeout: config.dns.timeout,
+        memory,
+        pacing,
+        ..names::Settings::default()
+    }
 }
 
 fn registry_settings(config: &Config, servers: &[SocketAddr]) -> registry::Settings {

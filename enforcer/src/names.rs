@@ -22,7 +22,7 @@ use enforcer_core::{model::Host, names::HostStatus, registry::Update};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use settings::{InvalidServer, Server, Settings};
+pub use settings::Settings;
 
 /// What the task is connected to.
 #[derive(Debug)]
@@ -58,8 +58,8 @@ pub fn resolvers(settings: &Settings) -> anyhow::Result<Vec<SocketAddr>> {
     if !settings.servers.is_empty() {
         let mut servers = Vec::new();
         for server in &settings.servers {
-            if !servers.contains(&server.address()) {
-                servers.push(server.address());
+            if !servers.contains(server) {
+                servers.push(*server);
             }
         }
         return Ok(servers);

@@ -1,4 +1,5 @@
 //! The command line where something is wrong: one line that says what, and how to mend it.
+#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 use std::{
     fs,

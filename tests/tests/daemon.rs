@@ -1,4 +1,5 @@
 //! The main job, as its users run it: `enforcer run` with files, names and cgroups, and real sockets.
+#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 use std::time::Duration;
 

@@ -89,7 +89,7 @@ impl Owner {
         let message = "enforcement is in force";
         match self.format {
             LogFormat::Human => {
-                println!("{message}: workloads {workloads}, policies {policies}, rules {rules}")
+                println!("{message}: workloads {workloads}, policies {policies}, rules {rules}");
             }
             LogFormat::Json => {
                 let counts =

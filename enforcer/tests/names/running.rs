@@ -37,10 +37,7 @@ pub(crate) struct Running {
 /// Quick enough for a test: nothing waits longer than it takes to see it.
 pub(crate) fn quick(servers: &[SocketAddr]) -> Settings {
     Settings {
-        servers: servers
-            .iter()
-            .map(|server| server.to_string().parse().unwrap())
-            .collect(),
+        servers: servers.to_vec(),
         timeout: Duration::from_millis(500),
         patience: Duration::from_millis(100),
         pacing: Pacing {

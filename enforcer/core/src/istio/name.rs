@@ -106,10 +106,11 @@ fn check_labels(domain: &str) -> Result<(), String> {
     }
     let labels = domain.strip_suffix('.').unwrap_or(domain);
     if labels.is_empty() && domain.len() < 2 {
-        return Ok(match domain {
-            "" => (),
-            _ => return Err(format!("domain name {domain:?} invalid (label \"\" invalid)")),
-        });
+        return if domain.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("domain name {domain:?} invalid (label \"\" invalid)"))
+        };
     }
     match labels.split('.').find(|label| !is_label(label)) {
         Some(label) => Err(format!(

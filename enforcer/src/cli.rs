@@ -2,14 +2,15 @@
 
 mod check;
 mod exec;
+mod explain;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config::Config,
+    config::{Config, WorkloadConfig},
     daemon::{self, Start},
     datapath::Pins,
     report::log::{self, LogFormat},
@@ -29,6 +30,8 @@ enum Command {
     Run(Run),
     /// Validate Istio YAML; exit code 0: all valid, 1: some invalid, 2: unreadable or not YAML
     Check(Check),
+    /// Say whether a workload may reach a destination, and which object decides; exit code 0: it may, 1: it may not
+    Explain(Explain),
     /// Run a command inside a workload's cgroup
     Exec(Exec),
     /// Remove every program, link, map and pin of an enforcer that has ended
@@ -76,7 +79,23 @@ enum Output {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Exec {
+pub(crate) struct Explain {
+    #[command(flatten)]
+    workload: Chosen,
+    /// Over UDP, not TCP
+    #[arg(long)]
+    udp: bool,
+    /// Also print a ServiceEntry that would allow it
+    #[arg(long)]
+    entry: bool,
+    /// HOST:PORT, IP:PORT or [IPv6]:PORT
+    #[arg(value_name = "DESTINATION")]
+    destination: String,
+}
+
+/// A workload of the configuration.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Chosen {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -86,6 +105,31 @@ pub(crate) struct Exec {
     /// The workload's name, if the namespace has several
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+}
+
+impl Chosen {
+    /// The configuration, and the workload in it.
+    fn find(&self) -> Result<(Config, WorkloadConfig)> {
+        let config = Config::load(&self.config)?;
+        let namespace = &self.namespace;
+        let in_namespace = || config.workloads.iter().filter(|entry| entry.workload.namespace.as_str() == namespace);
+        let is_meant = |entry: &&WorkloadConfig| self.name.as_ref().is_none_or(|name| entry.workload.name == *name);
+        let found: Vec<_> = in_namespace().filter(is_meant).collect();
+        let names = || in_namespace().map(|entry| entry.workload.name.as_str()).collect::<Vec<_>>().join(", ");
+        let entry = match (found.as_slice(), &self.name) {
+            ([entry], _) => (*entry).clone(),
+            ([], _) if in_namespace().next().is_none() => bail!("no workload is configured in namespace {namespace}"),
+            ([], Some(name)) => bail!("no workload {namespace}/{name} is configured; there are {}", names()),
+            _ => bail!("namespace {namespace} has several workloads: choose one by --name: {}", names()),
+        };
+        Ok((config, entry))
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Exec {
+    #[command(flatten)]
+    workload: Chosen,
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     command: Vec<std::ffi::OsString>,
@@ -106,6 +150,7 @@ pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(arguments) => run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => return check::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
         Command::Detach(arguments) => detach(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Schema => {

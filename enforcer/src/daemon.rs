@@ -227,7 +227,7 @@ fn capacities(config: &Capacities) -> datapath::Capacities {
     }
 }
 
-fn name_settings(config: &Config, memory: Option<PathBuf>) -> names::Settings {
+pub(crate) fn name_settings(config: &Config, memory: Option<PathBuf>) -> names::Settings {
     let pacing = Pacing {
         floor: config.dns.min_ttl,
         grace: config.dns.grace,
@@ -242,7 +242,7 @@ fn name_settings(config: &Config, memory: Option<PathBuf>) -> names::Settings {
     }
 }
 
-fn registry_settings(config: &Config, servers: &[SocketAddr]) -> registry::Settings {
+pub(crate) fn registry_settings(config: &Config, servers: &[SocketAddr]) -> registry::Settings {
     let resolvers = if config.dns.allow_resolvers {
         servers.iter().map(SocketAddr::ip).collect()
     } else {

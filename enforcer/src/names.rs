@@ -12,6 +12,7 @@ mod lookup;
 mod memory;
 mod records;
 mod settings;
+mod settle;
 mod system;
 mod task;
 
@@ -23,6 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use settings::Settings;
+pub use settle::{AskStatus, settled};
 
 /// What the task is connected to.
 #[derive(Debug)]

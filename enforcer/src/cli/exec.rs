@@ -8,18 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::Exec;
-use crate::{
-    config::{Config, WorkloadConfig},
-    datapath::{CgroupMount, is_enforced},
-};
+use crate::datapath::{CgroupMount, is_enforced};
 
 /// Replaces this process by the command, so that it returns only if that fails.
 pub(super) fn run(arguments: &Exec) -> Result<ExitCode> {
-    let config = Config::load(&arguments.config)?;
-    let entry = find(&config, &arguments.namespace, arguments.name.as_deref())?;
+    let (config, entry) = arguments.workload.find()?;
     let mount = match &config.cgroup_mount {
         Some(path) => CgroupMount::at(path)?,
         None => CgroupMount::find()?,
@@ -56,37 +52,5 @@ fn wait_for_enforcement(folder: &Path, patience: Duration) -> Result<bool> {
             return Ok(false);
         }
         std::thread::sleep(GLANCE);
-    }
-}
-
-fn find<'a>(config: &'a Config, namespace: &str, name: Option<&str>) -> Result<&'a WorkloadConfig> {
-    let in_namespace = || {
-        config
-            .workloads
-            .iter()
-            .filter(|entry| entry.workload.namespace.as_str() == namespace)
-    };
-    let found: Vec<_> = in_namespace()
-        .filter(|entry| name.is_none_or(|name| entry.workload.name == name))
-        .collect();
-    let names = || {
-        in_namespace()
-            .map(|entry| entry.workload.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    match (found.as_slice(), name) {
-        ([entry], _) => Ok(entry),
-        ([], _) if in_namespace().next().is_none() => {
-            bail!("no workload is configured in namespace {namespace}")
-        }
-        ([], Some(name)) => bail!(
-            "no workload {namespace}/{name} is configured; there are {}",
-            names()
-        ),
-        _ => bail!(
-            "namespace {namespace} has several workloads: choose one by --name: {}",
-            names()
-        ),
     }
 }

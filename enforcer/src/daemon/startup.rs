@@ -3,21 +3,17 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use enforcer_core::{model::Host, names::HostStatus};
-use tokio::sync::{mpsc, oneshot};
+use enforcer_core::model::Host;
 use tokio_util::sync::CancellationToken;
 
 use super::owner::{Inputs, Owner};
-use crate::report::log::LogFormat;
-
-/// Asks how each host stands.
-pub(super) type NameStatus = mpsc::Sender<oneshot::Sender<Vec<HostStatus>>>;
+use crate::{
+    names::{AskStatus, settled},
+    report::log::LogFormat,
+};
 
 /// How long names may take at the start. What does not resolve until then is refused until it does.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How often names are asked for meanwhile.
-const GLANCE: Duration = Duration::from_millis(20);
 
 impl Owner {
     /// Runs until `cancel`.
@@ -30,7 +26,7 @@ impl Owner {
     pub(super) async fn run(
         mut self,
         mut inputs: Inputs,
-        names: NameStatus,
+        names: AskStatus,
         cancel: CancellationToken,
     ) -> Result<()> {
         tokio::select! {
@@ -40,7 +36,7 @@ impl Owner {
         self.follow(&mut inputs, &cancel).await
     }
 
-    async fn start(&mut self, inputs: &mut Inputs, names: &NameStatus) -> Result<()> {
+    async fn start(&mut self, inputs: &mut Inputs, names: &AskStatus) -> Result<()> {
         self.take_files(inputs.file_changes.recv().await.context("no files")?);
         self.take_cgroups(inputs.cgroup_changes.recv().await.context("no cgroups")?);
         let hosts = self.registry.hosts();
@@ -60,7 +56,7 @@ impl Owner {
     async fn settle(
         &mut self,
         inputs: &mut Inputs,
-        names: &NameStatus,
+        names: &AskStatus,
         hosts: &BTreeSet<Host>,
     ) -> Result<()> {
         let settled = tokio::time::timeout(PATIENCE, settled(names, hosts));
@@ -100,26 +96,5 @@ impl Owner {
         if self.applied.workloads.is_empty() {
             tracing::warn!("no configured workload has a cgroup yet; each is enforced from when it appears");
         }
-    }
-}
-
-/// Waits until every host has been answered for, or has failed.
-async fn settled(names: &NameStatus, hosts: &BTreeSet<Host>) {
-    loop {
-        let (reply, status) = oneshot::channel();
-        if names.send(reply).await.is_err() {
-            return;
-        }
-        let settled: BTreeSet<_> = status
-            .await
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|status| status.age.is_some() || status.failing.is_some())
-            .map(|status| status.host)
-            .collect();
-        if hosts.is_subset(&settled) {
-            return;
-        }
-        tokio::time::sleep(GLANCE).await;
     }
 }

@@ -262,17 +262,19 @@ async fn next_server_is_asked_if_the_first_is_dead_or_does_not_know() {
         return;
     }
     let server = Dnsmasq::start("192.0.2.1 db.test\n2001:db8::1 db.test\n", &[]);
+    let both = ["192.0.2.1", "2001:db8::1"];
     let silent = UdpSocket::bind((loopback(), 5300)).unwrap();
-    let mut running = Running::start(
-        quick(&[silent.local_addr().unwrap(), server.address()]),
-        &["db.test"],
-    );
-    running.resolved("db.test", &["192.0.2.1", "2001:db8::1"]).await;
+    let mut impatient = quick(&[silent.local_addr().unwrap(), server.address()]);
+    impatient.timeout = PATIENCE * 10;
+    let mut running = Running::start(impatient, &["db.test"]);
+    running.resolved("db.test", &both).await;
     for code in [2, 5] {
         let bad = SocketAddr::from((loopback(), 5300));
         let _refusing = Refusing::start(code, bad);
-        let mut running = Running::start(quick(&[bad, server.address()]), &["db.test"]);
-        running.resolved("db.test", &["192.0.2.1", "2001:db8::1"]).await;
+        let mut patient = quick(&[bad, server.address()]);
+        patient.patience = PATIENCE * 10;
+        let mut running = Running::start(patient, &["db.test"]);
+        running.resolved("db.test", &both).await;
         assert_eq!(running.log(), Vec::<String>::new(), "code {code}");
     }
 }
@@ -330,11 +332,15 @@ async fn changed_system_resolvers_are_followed_and_the_hosts_file_adds_to_them()
     let mut settings = quick(&[]);
     settings.resolv_conf = resolv_conf.clone();
     settings.hosts_file = Some(hosts.clone());
+    // What fails is not asked for again while the test runs, unless somebody else can be asked.
+    settings.pacing.first_retry = PATIENCE * 10;
+    settings.pacing.last_retry = PATIENCE * 10;
     let mut running = Running::start(settings, &["db.test"]);
     running.resolved("db.test", &["192.0.2.1", "192.0.2.9"]).await;
     assert_eq!(*running.resolvers.borrow_and_update(), [first]);
 
     drop(gone);
+    running.logged("host does not resolve").await;
     let new = folder.path().join("new");
     fs::write(&new, format!("nameserver {}\n", second.ip())).unwrap();
     fs::rename(&new, &resolv_conf).unwrap();

@@ -21,7 +21,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use enforcer_common::{Mode, Settings};
+use enforcer_common::{Counter, Mode, Settings};
 use enforcer_core::{
     documents::Documents,
     names::Pacing,
@@ -141,6 +141,11 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         resolvers,
     };
     let registry = Registry::new(registry_settings(&config, &inputs.resolvers.borrow()));
+    let lost = datapath
+        .counters()?
+        .get(&Counter::Lost)
+        .copied()
+        .unwrap_or_default();
     let owner = Owner {
         registry,
         documents: Documents::default(),
@@ -153,6 +158,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         flows: Flows::new(start.format),
         format: start.format,
         allow_resolvers: config.dns.allow_resolvers,
+        lost,
         problems: BTreeSet::new(),
     };
     tasks.spawn("owner", owner.run(inputs, name_status, cancel.clone()));

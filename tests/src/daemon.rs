@@ -287,6 +287,22 @@ impl Daemon {
         Ok((self.child.wait()?, start.elapsed()))
     }
 
+    /// Stops it, as a machine under load would.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn hold(&self) -> Result<()> {
+        signal(&self.child, Signal::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn go_on(&self) -> Result<()> {
+        signal(&self.child, Signal::SIGCONT)
+    }
+
     /// Waits for a line of the log that has all of these words.
     ///
     /// # Errors

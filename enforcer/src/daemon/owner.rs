@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use enforcer_common::{CgroupId, Event};
+use enforcer_common::{CgroupId, Counter, Event};
 use enforcer_core::{
     documents::Documents,
     model::Host,
@@ -33,6 +33,9 @@ use crate::{
 /// How often what has failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// How often the programs' counters are looked at.
+const COUNT: Duration = Duration::from_secs(5);
+
 pub(super) struct Owner {
     pub(super) registry: Registry,
     pub(super) documents: Documents,
@@ -48,6 +51,8 @@ pub(super) struct Owner {
     pub(super) format: LogFormat,
     /// Whether every workload may ask the resolvers.
     pub(super) allow_resolvers: bool,
+    /// Events that were lost, as last said; pinned counters go on counting between starts.
+    pub(super) lost: u64,
     /// What was last said of the files, so that it is said once.
     pub(super) problems: BTreeSet<String>,
 }
@@ -67,6 +72,7 @@ impl Owner {
     /// If a source has ended.
     pub(super) async fn follow(&mut self, inputs: &mut Inputs, cancel: &CancellationToken) -> Result<()> {
         let mut retry = false;
+        let mut count = tokio::time::interval(COUNT);
         loop {
             tokio::select! {
                 biased;
@@ -81,6 +87,10 @@ impl Owner {
                 }
                 event = inputs.flow_events.recv() => {
                     self.flows.write(&event.context("no more events")?, &mut self.registry);
+                    continue;
+                }
+                _ = count.tick() => {
+                    self.report_lost();
                     continue;
                 }
                 () = tokio::time::sleep(RETRY), if retry => {}
@@ -103,6 +113,25 @@ impl Owner {
                 }
             };
         }
+    }
+
+    /// Says how many events did not fit the ring buffer since it was last said.
+    fn report_lost(&mut self) {
+        let counters = match self.datapath.counters() {
+            Ok(counters) => counters,
+            Err(error) => {
+                tracing::error!("what the programs counted is not known: {error:#}");
+                return;
+            }
+        };
+        let lost = counters.get(&Counter::Lost).copied().unwrap_or_default();
+        if lost > self.lost {
+            tracing::warn!(
+                "{} flows were decided and not logged: they came faster than they are read",
+                lost - self.lost
+            );
+        }
+        self.lost = lost;
     }
 
     pub(super) fn take_files(&mut self, changes: Vec<FileChange>) {

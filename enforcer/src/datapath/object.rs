@@ -1,5 +1,7 @@
 //! Loads the embedded object.
 
+use std::io;
+
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
@@ -143,22 +145,57 @@ pub(super) fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Cg
         .with_context(|| format!("the program {name} is of another type"))
 }
 
-/// The verifier's last words in place of its whole log.
 fn refused(name: &str, error: ProgramError) -> anyhow::Error {
+    match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => refusal(name, &io_error, &verifier_log.to_string()),
+        other => anyhow!(other).context(format!("loading the program {name}")),
+    }
+}
+
+/// The verifier's last words in place of its whole log.
+fn refusal(name: &str, error: &io::Error, log: &str) -> anyhow::Error {
     const LAST_LINES: usize = 5;
-    let ProgramError::LoadError {
-        io_error,
-        verifier_log,
-    } = error
-    else {
-        return anyhow!(error).context(format!("loading the program {name}"));
-    };
-    let log = verifier_log.to_string();
     let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n  ");
     if last.is_empty() {
-        anyhow!("the kernel refused the program {name}: {io_error}")
+        anyhow!("the kernel refused the program {name}: {error}")
     } else {
-        anyhow!("the kernel's verifier refused the program {name} ({io_error}); its last words:\n  {last}")
+        anyhow!("the kernel's verifier refused the program {name} ({error}); its last words:\n  {last}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_ends_with_the_verifiers_last_words() {
+        let log: Vec<_> = (0..100).map(|line| format!("{line}: (b7) r0 = 0")).collect();
+        let log = format!(
+            "{}\nR1 invalid mem access 'scalar'\nprocessed 9 insns\n\n",
+            log.join("\n")
+        );
+        let text = refusal("connect4", &io::Error::from_raw_os_error(libc::EACCES), &log).to_string();
+        assert!(
+            text.starts_with("the kernel's verifier refused the program connect4 (Permission denied"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("R1 invalid mem access 'scalar'\n  processed 9 insns"),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 1 + 5);
+    }
+
+    #[test]
+    fn refusal_without_a_log_is_one_line() {
+        let text = refusal("connect4", &io::Error::from_raw_os_error(libc::EPERM), "").to_string();
+        assert_eq!(
+            text,
+            "the kernel refused the program connect4: Operation not permitted (os error 1)"
+        );
     }
 }

@@ -44,7 +44,7 @@ use crate::{
     config::{Capacities, Config, Enforcement, Matching, Udp, UnknownWorkloads},
     datapath::{self, CgroupMount, Datapath, Options, Pins},
     names,
-    report::log::LogFormat,
+    report::{log::LogFormat, once::Once},
     sources::{cgroups, files},
 };
 
@@ -159,7 +159,8 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         format: start.format,
         allow_resolvers: config.dns.allow_resolvers,
         lost,
-        problems: BTreeSet::new(),
+        problems: Once::default(),
+        warnings: Once::default(),
     };
     tasks.spawn("owner", owner.run(inputs, name_status, cancel.clone()));
 

@@ -355,6 +355,19 @@ fn datagram_connects_do_not_flood_the_log() {
 }
 
 #[test]
+fn rule_for_any_address_is_allowed_with_a_warning_that_names_the_entry() {
+    check(|place| {
+        let entry =
+            entry("frontend", "any", "any.example.com", 7777).replace("resolution: DNS", "resolution: NONE");
+        place.write("any.yaml", &entry)?;
+        let mut daemon = place.start(&["--ephemeral"])?;
+        assert!(place.reaches("frontend", "198.51.100.1:7777")?);
+        daemon.line(&["WARN", "ServiceEntry frontend/any"])?;
+        Ok(())
+    });
+}
+
+#[test]
 fn programs_write_their_own_log_where_asked_to() {
     check(|place| {
         let mut daemon = place.start(&["--ephemeral", "--debug-programs", "--log-level", "debug"])?;

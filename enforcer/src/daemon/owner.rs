@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{flows::Flows, places::Places};
 use crate::{
     datapath::{Cgroup, Datapath},
-    report::log::LogFormat,
+    report::{log::LogFormat, once::Once},
     sources::{
         cgroups::CgroupChange,
         files::{Content, FileChange},
@@ -53,8 +53,9 @@ pub(super) struct Owner {
     pub(super) allow_resolvers: bool,
     /// Events that were lost, as last said; pinned counters go on counting between starts.
     pub(super) lost: u64,
-    /// What was last said of the files, so that it is said once.
-    pub(super) problems: BTreeSet<String>,
+    /// What was said of the files, and of the registry as a whole.
+    pub(super) problems: Once,
+    pub(super) warnings: Once,
 }
 
 pub(super) struct Inputs {
@@ -147,16 +148,19 @@ impl Owner {
             };
             updates.into_iter().for_each(|update| self.registry.apply(update));
         }
-        let problems: BTreeSet<_> = self
+        let problems = self
             .documents
             .problems()
             .iter()
             .map(ToString::to_string)
             .collect();
-        for problem in problems.difference(&self.problems) {
+        for problem in self.problems.news(problems) {
             tracing::error!("{problem}");
         }
-        self.problems = problems;
+        let warnings = self.registry.warnings().iter().map(ToString::to_string).collect();
+        for warning in self.warnings.news(warnings) {
+            tracing::warn!("{warning}");
+        }
     }
 
     pub(super) fn take_cgroups(&mut self, changes: Vec<CgroupChange>) {

@@ -59,6 +59,8 @@ pub struct Config {
     pub matching: Matching,
     /// What UDP may do.
     pub udp: Udp,
+    /// Whether sockets that are no longer allowed are ended.
+    pub revoke: bool,
     /// Mount point of bpffs.
     pub bpffs: PathBuf,
     /// Folder of what is known of names between two starts.

@@ -11,6 +11,7 @@
 mod flows;
 mod owner;
 mod places;
+mod revocation;
 mod startup;
 
 use std::{
@@ -39,12 +40,14 @@ use self::{
     flows::Flows,
     owner::{Inputs, Owner},
     places::Places,
+    revocation::Revocation,
 };
 use crate::{
     config::{Capacities, Config, Enforcement, Matching, Udp, UnknownWorkloads},
     datapath::{self, CgroupMount, Datapath, Options, Pins},
     names,
     report::{log::LogFormat, once::Once},
+    revoke,
     sources::{cgroups, files},
 };
 
@@ -133,12 +136,21 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         cgroups::follow(mount, paths, cgroup_sink, cancel.clone()),
     );
     tasks.spawn("events", events.run(event_sink));
+    let (revocation, live_sockets) = if config.revoke {
+        let (requests, asked) = mpsc::channel(BACKLOG);
+        let (found, live) = mpsc::channel(BACKLOG);
+        tasks.spawn("revoke", revoke::run(asked, found));
+        (Some(Revocation::new(requests)), Some(live))
+    } else {
+        (None, None)
+    };
     let inputs = Inputs {
         file_changes,
         cgroup_changes,
         name_updates,
         flow_events,
         resolvers,
+        live_sockets,
     };
     let registry = Registry::new(registry_settings(&config, &inputs.resolvers.borrow()));
     let lost = datapath
@@ -159,6 +171,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         format: start.format,
         allow_resolvers: config.dns.allow_resolvers,
         lost,
+        revocation,
         problems: Once::default(),
         warnings: Once::default(),
     };

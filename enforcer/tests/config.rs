@@ -56,6 +56,7 @@ fn smallest_configuration_has_the_documented_defaults() {
     assert_eq!(config.errno.number(), 1);
     assert_eq!(config.matching, Matching::Declared);
     assert_eq!(config.udp, Udp::Registry);
+    assert!(config.revoke);
     assert_eq!(config.bpffs, Path::new("/sys/fs/bpf"));
     assert_eq!(config.state, Path::new("/run/enforcer"));
     assert_eq!((config.cgroup_mount, config.revision), (None, None));
@@ -99,6 +100,7 @@ dns: {servers: [192.0.2.53, '192.0.2.54:5353', '2001:db8::53', '[2001:db8::54]',
 deny: {errno: ECONNREFUSED}
 matching: istio
 udp: dns-only
+revoke: false
 bpffs: /run/bpf
 state: /var/lib/enforcer
 cgroupMount: /sys/fs/cgroup/unified
@@ -145,6 +147,7 @@ revision: canary
     assert!(!config.dns.allow_resolvers);
     assert_eq!(config.errno.number(), 111);
     assert_eq!((config.matching, config.udp), (Matching::Istio, Udp::DnsOnly));
+    assert!(!config.revoke);
     assert_eq!(config.bpffs, Path::new("/run/bpf"));
     assert_eq!(config.state, Path::new("/var/lib/enforcer"));
     assert_eq!(

@@ -61,6 +61,7 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<Mistake>> {
         errno: raw.deny.unwrap_or_default().errno.unwrap_or_default(),
         matching: raw.matching.unwrap_or_default(),
         udp: raw.udp.unwrap_or_default(),
+        revoke: raw.revoke.unwrap_or(true),
         bpffs,
         state,
         cgroup_mount,

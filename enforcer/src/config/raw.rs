@@ -38,6 +38,8 @@ pub(super) struct Raw {
     /// UDP follows the registry (`registry`, the default), is let through (`allow`), or may only ask the
     /// resolvers (`dns-only`).
     pub(super) udp: Option<Udp>,
+    /// Whether sockets that are no longer allowed are ended (the default). Istio lets them live.
+    pub(super) revoke: Option<bool>,
     /// Where bpffs is mounted. Default: /sys/fs/bpf.
     pub(super) bpffs: Option<At<String>>,
     /// The folder of what is known of names between two starts. Default: /run/enforcer.

@@ -14,16 +14,17 @@ use enforcer_common::{CgroupId, Counter, Event};
 use enforcer_core::{
     documents::Documents,
     model::Host,
-    plan::{self, Applied},
+    plan::{self, Applied, Change},
     registry::{Registry, Update},
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{flows::Flows, places::Places};
+use super::{flows::Flows, places::Places, revocation::Revocation};
 use crate::{
     datapath::{Cgroup, Datapath},
     report::{log::LogFormat, once::Once},
+    revoke::{Live, Place},
     sources::{
         cgroups::CgroupChange,
         files::{Content, FileChange},
@@ -53,6 +54,8 @@ pub(super) struct Owner {
     pub(super) allow_resolvers: bool,
     /// Events that were lost, as last said; pinned counters go on counting between starts.
     pub(super) lost: u64,
+    /// None if sockets that are open stay open.
+    pub(super) revocation: Option<Revocation>,
     /// What was said of the files, and of the registry as a whole.
     pub(super) problems: Once,
     pub(super) warnings: Once,
@@ -64,6 +67,8 @@ pub(super) struct Inputs {
     pub(super) name_updates: mpsc::Receiver<Update>,
     pub(super) flow_events: mpsc::Receiver<Event>,
     pub(super) resolvers: watch::Receiver<Vec<SocketAddr>>,
+    /// Sockets that a sweep has found; None if none is ever made.
+    pub(super) live_sockets: Option<mpsc::Receiver<Vec<Live>>>,
 }
 
 impl Owner {
@@ -80,7 +85,7 @@ impl Owner {
                 () = cancel.cancelled() => return Ok(()),
                 changes = inputs.file_changes.recv() => self.take_files(changes.context("no more files")?),
                 changes = inputs.cgroup_changes.recv() => self.take_cgroups(changes.context("no more cgroups")?),
-                update = inputs.name_updates.recv() => self.registry.apply(update.context("no more names")?),
+                update = inputs.name_updates.recv() => self.take_name(update.context("no more names")?),
                 changed = inputs.resolvers.changed() => {
                     changed.context("no more resolvers")?;
                     let servers = inputs.resolvers.borrow_and_update().clone();
@@ -88,6 +93,12 @@ impl Owner {
                 }
                 event = inputs.flow_events.recv() => {
                     self.flows.write(&event.context("no more events")?, &mut self.registry);
+                    continue;
+                }
+                live = next(&mut inputs.live_sockets) => {
+                    if let Some(revocation) = &self.revocation {
+                        revocation.judge(live.context("no more sockets")?, &mut self.registry).await?;
+                    }
                     continue;
                 }
                 _ = count.tick() => {
@@ -104,10 +115,12 @@ impl Owner {
                 self.take_cgroups(changes);
             }
             while let Ok(update) = inputs.name_updates.try_recv() {
-                self.registry.apply(update);
+                self.take_name(update);
             }
             retry = match self.reconcile() {
-                Ok(()) => !self.unattached.is_empty(),
+                Ok(()) => {
+                    !self.unattached.is_empty() || self.revocation.as_ref().is_some_and(Revocation::is_due)
+                }
                 Err(error) => {
                     tracing::error!("the kernel does not hold what it should, trying again: {error:#}");
                     true
@@ -191,6 +204,13 @@ impl Owner {
         }
     }
 
+    pub(super) fn take_name(&mut self, update: Update) {
+        if let Some(revocation) = &mut self.revocation {
+            revocation.note_update(&update);
+        }
+        self.registry.apply(update);
+    }
+
     fn take_resolvers(&mut self, servers: &[SocketAddr]) {
         if self.allow_resolvers {
             self.registry
@@ -221,7 +241,25 @@ impl Owner {
         self.applied = plan.after;
         self.set_depths(false)?;
         self.attach();
-        Ok(())
+        self.sweep(&plan.changes, &wanted)
+    }
+
+    /// Has sockets looked for that the changes have made unwelcome.
+    fn sweep(&mut self, changes: &[Change], wanted: &BTreeSet<Host>) -> Result<()> {
+        let Some(revocation) = &mut self.revocation else {
+            return Ok(());
+        };
+        revocation.note_changes(changes);
+        let bound = self
+            .applied
+            .workloads
+            .keys()
+            .filter_map(|id| self.cgroups.get(id));
+        let places = bound.map(|cgroup| Place {
+            cgroup: cgroup.id,
+            folder: cgroup.folder.clone(),
+        });
+        revocation.sweep(wanted, places)
     }
 
     /// Looks for workloads at every depth that one has or, while a plan is carried out, that one had.
@@ -239,7 +277,12 @@ impl Owner {
     fn attach(&mut self) {
         for (id, root) in std::mem::take(&mut self.unattached) {
             match self.datapath.attach(&root) {
-                Ok(()) => tracing::info!("enforcing at {}", root.path.display()),
+                Ok(()) => {
+                    tracing::info!("enforcing at {}", root.path.display());
+                    if let Some(revocation) = &mut self.revocation {
+                        revocation.note_attached();
+                    }
+                }
                 // It may be gone already, of which the next change tells.
                 Err(error) => {
                     tracing::error!("not enforcing at {}: {error:#}", root.path.display());
@@ -247,5 +290,13 @@ impl Owner {
                 }
             }
         }
+    }
+}
+
+/// The next message; never, if there is no channel.
+async fn next<T>(channel: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
+    match channel {
+        Some(channel) => channel.recv().await,
+        None => std::future::pending().await,
     }
 }

@@ -168,6 +168,13 @@ pub fn ip(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// A command that ends with the thread that starts it, also if that is killed.
+pub fn tied(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
+}
+
 /// Fails where the kernel tests cannot run: a skipped test would look like a passed one.
 ///
 /// # Errors

@@ -25,8 +25,8 @@ const INET_DIAG_CGROUP_ID: u16 = 21;
 
 /// `TCP_LISTEN`, also as a bit of the states asked for.
 pub(super) const LISTEN: u8 = 10;
-/// All states but CLOSE (7) and TIME_WAIT (6), which hold no process's socket.
-const TCP_STATES: u32 = 0xfff & !(1 << 7) & !(1 << 6);
+/// Those in which a process can still send: ESTABLISHED, SYN_SENT and CLOSE_WAIT; and LISTEN, to tell what was accepted.
+const TCP_STATES: u32 = 1 << 1 | 1 << 2 | 1 << 8 | 1 << LISTEN;
 /// A connected UDP socket is "established" (1).
 const UDP_STATES: u32 = 1 << 1;
 

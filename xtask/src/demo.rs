@@ -34,7 +34,7 @@ pub(crate) use stage::{Stage, run as run_stage};
 
 /// Builds the enforcer and runs the demo.
 pub(crate) fn run() -> Result<ExitCode> {
-    setup::run(&setup::Arguments { lint: false })?;
+    setup::run(&setup::Arguments::default())?;
     run_visibly(cargo().args(["build", "--quiet", "--package", "enforcer"]))?;
     let enforcer = target_folder()?.join("debug/enforcer");
     let this = std::env::current_exe().context("finding this program's own path")?;

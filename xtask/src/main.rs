@@ -1,10 +1,11 @@
 //! Developer commands: `cargo xtask --help` lists them.
 //!
-//! `setup <- {test, lint}`, and all of them through `process`.
+//! `setup <- {test, lint, fuzz}`, and all of them through `process`.
 
 mod apt;
 mod bpf;
 mod demo;
+mod fuzz;
 mod lint;
 mod plan;
 mod process;
@@ -33,6 +34,8 @@ enum Command {
     Demo,
     /// Run every test, kernel tests included, and say what was skipped and why
     Test(test::Arguments),
+    /// Fuzz every parser of user input for a minute each, from the seeds of the corpus
+    Fuzz(fuzz::Arguments),
     /// Check formatting, clippy's lints, licences and dependencies, as CI does
     Lint,
     /// Run a test binary, with root's rights if its package needs them (cargo's runner for `test`)
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::DemoGround { enforcer } => demo::run_ground(&enforcer),
         Command::DemoStage(stage) => demo::run_stage(&stage).map(|()| ExitCode::SUCCESS),
+        Command::Fuzz(arguments) => fuzz::run_targets(&arguments),
         Command::Lint => lint::run_checks(),
         Command::Runner(runner) => test::run_as_needed(&runner),
     };

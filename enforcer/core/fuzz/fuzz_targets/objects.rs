@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use enforcer_core::istio;
+use enforcer_core::{istio, yaml::Document};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
@@ -19,8 +19,18 @@ const KINDS: [(&str, &str); 9] = [
     ("discovery.k8s.io/v1", "EndpointSlice"),
 ];
 
+/// JSON, or YAML so that the corpus can be where it starts from.
+fn value(bytes: &[u8]) -> Option<Value> {
+    if let Ok(value) = serde_json::from_slice(bytes) {
+        return Some(value);
+    }
+    Document::embedded(std::str::from_utf8(bytes).ok()?, 1)
+        .parse()
+        .ok()
+}
+
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
+    let Some(value) = value(bytes) else {
         return;
     };
     for (_, object) in istio::unfold(&value) {

@@ -112,15 +112,34 @@ impl Chosen {
     fn find(&self) -> Result<(Config, WorkloadConfig)> {
         let config = Config::load(&self.config)?;
         let namespace = &self.namespace;
-        let in_namespace = || config.workloads.iter().filter(|entry| entry.workload.namespace.as_str() == namespace);
-        let is_meant = |entry: &&WorkloadConfig| self.name.as_ref().is_none_or(|name| entry.workload.name == *name);
+        let in_namespace = || {
+            config
+                .workloads
+                .iter()
+                .filter(|entry| entry.workload.namespace.as_str() == namespace)
+        };
+        let is_meant =
+            |entry: &&WorkloadConfig| self.name.as_ref().is_none_or(|name| entry.workload.name == *name);
         let found: Vec<_> = in_namespace().filter(is_meant).collect();
-        let names = || in_namespace().map(|entry| entry.workload.name.as_str()).collect::<Vec<_>>().join(", ");
+        let names = || {
+            in_namespace()
+                .map(|entry| entry.workload.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         let entry = match (found.as_slice(), &self.name) {
             ([entry], _) => (*entry).clone(),
-            ([], _) if in_namespace().next().is_none() => bail!("no workload is configured in namespace {namespace}"),
-            ([], Some(name)) => bail!("no workload {namespace}/{name} is configured; there are {}", names()),
-            _ => bail!("namespace {namespace} has several workloads: choose one by --name: {}", names()),
+            ([], _) if in_namespace().next().is_none() => {
+                bail!("no workload is configured in namespace {namespace}")
+            }
+            ([], Some(name)) => bail!(
+                "no workload {namespace}/{name} is configured; there are {}",
+                names()
+            ),
+            _ => bail!(
+                "namespace {namespace} has several workloads: choose one by --name: {}",
+                names()
+            ),
         };
         Ok((config, entry))
     }

@@ -19,7 +19,12 @@ type Check = fn() -> Result<()>;
 pub(crate) fn run_checks() -> Result<ExitCode> {
     let steps: [(&str, Check); 6] = [
         ("formatting", format),
-        ("set-up", || setup::run(&setup::Arguments { lint: true })),
+        ("set-up", || {
+            setup::run(&setup::Arguments {
+                lint: true,
+                ..Default::default()
+            })
+        }),
         ("lints", clippy),
         ("lints of the BPF programs", clippy_bpf),
         ("licences, bans and sources of dependencies", deny),

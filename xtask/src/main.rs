@@ -1,6 +1,6 @@
 //! Developer commands: `cargo xtask --help` lists them.
 //!
-//! `setup <- {test, lint}`, and all of them through `process`.
+//! `setup <- {test, vm-test, lint}`, and all of them through `process`.
 
 mod apt;
 mod bpf;
@@ -12,6 +12,7 @@ mod programs;
 mod setup;
 mod summary;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,8 @@ enum Command {
     Demo,
     /// Run every test, kernel tests included, and say what was skipped and why
     Test(test::Arguments),
+    /// Run the kernel tests in virtual machines with Debian's kernels, and print a table of what holds in which
+    VmTest(vm::Arguments),
     /// Check formatting, clippy's lints, licences and dependencies, as CI does
     Lint,
     /// Run a test binary, with root's rights if its package needs them (cargo's runner for `test`)
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Setup(arguments) => setup::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Test(arguments) => test::run(&arguments),
+        Command::VmTest(arguments) => vm::run(&arguments),
         Command::Demo => demo::run(),
         Command::DemoGround { enforcer } => demo::run_ground(&enforcer),
         Command::DemoStage(stage) => demo::run_stage(&stage).map(|()| ExitCode::SUCCESS),

@@ -10,15 +10,18 @@ use enforcer_bpf_build::{Missing, Toolchain, find_linker, toolchain_root};
 use crate::{
     plan::Plan,
     process::{find, is_program},
-    programs::{PROGRAMS, Program},
+    programs::{PROGRAMS, Program, QEMU},
 };
 
 /// What `setup` is asked for.
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub(crate) struct Arguments {
     /// Also install what `lint` needs: cargo-deny, which takes some minutes to compile
     #[arg(long)]
     pub(crate) lint: bool,
+    /// Also install what `vm-test` needs: QEMU
+    #[arg(long)]
+    pub(crate) vm: bool,
 }
 
 /// Something that this machine does not have.
@@ -85,6 +88,7 @@ fn look(arguments: &Arguments) -> Result<Vec<Need>> {
     needs.extend(
         PROGRAMS
             .iter()
+            .chain(arguments.vm.then_some(&QEMU))
             .filter(|program| !program.is_there())
             .map(Need::Program),
     );

@@ -39,7 +39,7 @@ pub(crate) struct Runner {
 
 /// Sets up, runs the tests and sums up; the exit code is cargo's.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    setup::run(&setup::Arguments { lint: false })?;
+    setup::run(&setup::Arguments::default())?;
     let mut tests = cargo();
     tests.args(["test", "--no-fail-fast"]);
     if !nix::unistd::geteuid().is_root() {

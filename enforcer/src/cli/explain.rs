@@ -41,7 +41,9 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
     let settings = name_settings(&config, None);
     let servers = names::resolvers(&settings)?;
     let mut registry = registry(&config, &servers);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let mut wanted = (*registry.hosts()).clone();
     if let Target::Host(host) = &target {
         wanted.insert(host.clone());
@@ -54,9 +56,16 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
         Target::Host(host) => registry.addresses_of(host),
     };
     if addresses.is_empty() {
-        bail!("{}: the name has no address now, and every address needs one", arguments.destination);
+        bail!(
+            "{}: the name has no address now, and every address needs one",
+            arguments.destination
+        );
     }
-    let transport = if arguments.udp { Transport::Udp } else { Transport::Tcp };
+    let transport = if arguments.udp {
+        Transport::Udp
+    } else {
+        Transport::Tcp
+    };
     let mut is_allowed = true;
     for address in addresses {
         let destination = Destination::new(transport, address, port);
@@ -72,21 +81,36 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
                     Target::Host(host) => Some(host.clone()),
                     Target::Address(address) => registry.names_of(*address).pop_first(),
                 };
-                println!("---\n{}", service_entry(&entry.workload.namespace, host.as_ref(), destination).trim_end());
+                println!(
+                    "---\n{}",
+                    service_entry(&entry.workload.namespace, host.as_ref(), destination).trim_end()
+                );
             }
         }
     }
-    let matching = if config.matching == Matching::Istio { "istio" } else { "declared" };
+    let matching = if config.matching == Matching::Istio {
+        "istio"
+    } else {
+        "declared"
+    };
     println!("matching: {matching}");
-    Ok(if is_allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_allowed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn target(text: &str) -> Result<(Target, u16)> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok((Target::Address(address.ip().to_canonical()), address.port()));
     }
-    let (host, port) = text.rsplit_once(':').with_context(|| format!("{text}: write HOST:PORT, IP:PORT or [IPv6]:PORT"))?;
-    let port = port.parse().with_context(|| format!("{text}: the port is a number up to 65535"))?;
+    let (host, port) = text
+        .rsplit_once(':')
+        .with_context(|| format!("{text}: write HOST:PORT, IP:PORT or [IPv6]:PORT"))?;
+    let port = port
+        .parse()
+        .with_context(|| format!("{text}: the port is a number up to 65535"))?;
     if host.is_empty() || host.contains([':', '[', ']', '/', '*']) {
         bail!("{text}: write HOST:PORT, IP:PORT or [IPv6]:PORT");
     }
@@ -101,7 +125,10 @@ fn registry(config: &Config, servers: &[SocketAddr]) -> Registry {
         let file = change.path.display().to_string();
         match change.content {
             Content::Text(text) => {
-                documents.set(&file, Some(&text)).into_iter().for_each(|update| registry.apply(update));
+                documents
+                    .set(&file, Some(&text))
+                    .into_iter()
+                    .for_each(|update| registry.apply(update));
             }
             Content::Gone => {}
             Content::Unreadable(reason) => documents.set_unreadable(&file, &reason),
@@ -125,7 +152,12 @@ async fn resolve(
     let (updates, mut resolved) = mpsc::channel(64);
     let (_hosts, hosts) = watch::channel(wanted.clone());
     let (ask, status) = mpsc::channel(1);
-    let ports = names::Ports { hosts, updates, resolvers: watch::channel(servers).0, status };
+    let ports = names::Ports {
+        hosts,
+        updates,
+        resolvers: watch::channel(servers).0,
+        status,
+    };
     let cancel = CancellationToken::new();
     let task = tokio::spawn(names::run(settings, ports, cancel.clone()));
     let settled = tokio::time::timeout(PATIENCE, names::settled(&ask, &wanted));

@@ -53,12 +53,7 @@ impl Owner {
     }
 
     /// Takes addresses in until every host was answered for or has failed, or patience ends.
-    async fn settle(
-        &mut self,
-        inputs: &mut Inputs,
-        names: &AskStatus,
-        hosts: &BTreeSet<Host>,
-    ) -> Result<()> {
+    async fn settle(&mut self, inputs: &mut Inputs, names: &AskStatus, hosts: &BTreeSet<Host>) -> Result<()> {
         let settled = tokio::time::timeout(PATIENCE, settled(names, hosts));
         tokio::pin!(settled);
         loop {

@@ -25,7 +25,11 @@ pub async fn settled(task: &AskStatus, hosts: &BTreeSet<Host>) {
             .filter(|status| status.age.is_some() || status.failing.is_some())
             .map(|status| status.host)
             .collect();
-        if hosts.iter().filter(|host| !host.is_wildcard()).all(|host| settled.contains(host)) {
+        if hosts
+            .iter()
+            .filter(|host| !host.is_wildcard())
+            .all(|host| settled.contains(host))
+        {
             return;
         }
         tokio::time::sleep(GLANCE).await;

@@ -1,4 +1,5 @@
-//! The enforcer's command and the tests' probe in one binary, so that tests have both at hand.
+//! The enforcer's command, the tests' probe and the first process of a test kernel in one binary, so that tests have
+//! all of them at hand.
 
 use std::{path::Path, process::ExitCode};
 
@@ -8,6 +9,10 @@ fn main() -> ExitCode {
         .next()
         .is_none_or(|first| first != tests::probe::ARGUMENT)
     {
+        // The kernel's first process has no use for a command line.
+        if std::process::id() == 1 {
+            return tests::guest::main();
+        }
         return enforcer::cli::main();
     }
     let Some(cgroup) = arguments.next() else {

@@ -16,6 +16,9 @@ use crate::{maps, workload::Workload};
 #[unsafe(no_mangle)]
 static HAS_SET_RETVAL: Global<u8> = Global::new(0);
 
+/// The largest errno, all bits of which are set (`MAX_ERRNO` of the kernel).
+const MAX_ERRNO: u32 = 4095;
+
 /// A call that a verdict is made on.
 pub(crate) struct Call {
     pub(crate) hook: Hook,
@@ -69,7 +72,9 @@ pub(crate) fn set_errno() {
     if HAS_SET_RETVAL.load() != 0
         && let Some(settings) = maps::settings()
     {
+        // Newer verifiers (7.2) take the call only with bounds that they can see: 0 or an errno.
+        let errno = (settings.errno & MAX_ERRNO) as i32;
         // SAFETY: the helper takes any number; the kernel accepts -4095..=-1 and ignores others.
-        unsafe { bpf_set_retval(-(settings.errno as i32)) };
+        unsafe { bpf_set_retval(-errno) };
     }
 }

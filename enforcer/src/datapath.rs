@@ -11,6 +11,7 @@
 
 mod capability;
 mod cgroup;
+mod cost;
 mod events;
 mod maps;
 mod object;
@@ -26,6 +27,7 @@ use enforcer_core::plan::{Applied, Change};
 
 pub use capability::{missing_capabilities, raise_memlock};
 pub use cgroup::{Cgroup, CgroupMount};
+pub use cost::VERIFIER_LIMIT;
 pub use events::Events;
 pub use object::Features;
 pub use pins::{Pins, Removed};
@@ -176,6 +178,14 @@ impl Datapath {
     /// If the map cannot be read.
     pub fn counters(&self) -> Result<BTreeMap<Counter, u64>> {
         self.maps.counters()
+    }
+
+    /// Instructions that the verifier went through for each program; None on kernels that do not say (before 5.16).
+    ///
+    /// # Errors
+    /// If the kernel does not describe a program.
+    pub fn verified_instructions(&self) -> Result<BTreeMap<String, Option<u32>>> {
+        cost::verified_instructions(self.roots.programs())
     }
 
     /// What this kernel has.

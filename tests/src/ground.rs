@@ -1,5 +1,7 @@
 //! Cgroups and network namespaces that a test makes, and that go with it.
 
+mod network;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -9,12 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use enforcer::datapath::CgroupMount;
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
+
+pub use network::{all_addresses_local, loopback_up};
 
 /// A cgroup below the root, removed with everything below it.
 pub struct TestCgroup {
@@ -129,9 +133,8 @@ pub fn in_own_network<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Resul
             let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
             mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
                 .context("keeping mounts to itself")?;
-            ip(&["link", "set", "lo", "up"])?;
-            ip(&["-4", "route", "add", "local", "default", "dev", "lo"])?;
-            ip(&["-6", "route", "add", "local", "default", "dev", "lo"])?;
+            loopback_up()?;
+            all_addresses_local()?;
             work()
         });
         match thread.join() {
@@ -148,24 +151,6 @@ pub fn in_own_network<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Resul
 pub fn mount_bpffs(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     mount(Some("bpf"), folder, Some("bpf"), MsFlags::empty(), None::<&str>).context("mounting a bpffs")
-}
-
-/// Runs `ip` of iproute2 in this thread's network namespace.
-///
-/// # Errors
-/// If it is not installed, or fails.
-pub fn ip(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("ip")
-        .args(arguments)
-        .output()
-        .context("starting ip (iproute2)")?;
-    ensure!(
-        output.status.success(),
-        "ip {}: {}",
-        arguments.join(" "),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
 }
 
 /// A command that ends with the thread that starts it, also if that is killed.

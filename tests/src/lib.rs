@@ -3,11 +3,13 @@
 //! ```text
 //! cases/*.yaml -> case -> host    (compile and decide, no kernel)
 //!                    `--> kernel  (loaded programs, real sockets in real cgroups) -> ground, probe
+//! guest (the test as the only program of a kernel) -> kernel
 //! ```
 
 pub mod case;
 pub mod daemon;
 pub mod ground;
+pub mod guest;
 pub mod host;
 pub mod kernel;
 pub mod probe;

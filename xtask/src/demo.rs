@@ -26,7 +26,7 @@ use anyhow::{Context, Result, bail};
 use folder::Ground;
 
 use crate::{
-    process::{as_root, cargo, run as run_visibly, workspace},
+    process::{as_root, cargo, run as run_visibly, target_folder},
     setup,
 };
 
@@ -36,7 +36,7 @@ pub(crate) use stage::{Stage, run as run_stage};
 pub(crate) fn run() -> Result<ExitCode> {
     setup::run(&setup::Arguments::default())?;
     run_visibly(cargo().args(["build", "--quiet", "--package", "enforcer"]))?;
-    let enforcer = target_folder()?.join("debug/enforcer");
+    let enforcer = target_folder().join("debug/enforcer");
     let this = std::env::current_exe().context("finding this program's own path")?;
     if !nix::unistd::geteuid().is_root() {
         println!("demo: cgroups and BPF need root's rights, by sudo");
@@ -103,9 +103,4 @@ pub(crate) fn run_ground(enforcer: &std::path::Path) -> Result<ExitCode> {
 fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     ExitCode::from(code.unwrap_or(1))
-}
-
-fn target_folder() -> Result<std::path::PathBuf> {
-    let folder = std::env::var_os("CARGO_TARGET_DIR").map(std::path::PathBuf::from);
-    Ok(workspace().join(folder.unwrap_or_else(|| "target".into())))
 }

@@ -1,6 +1,6 @@
 //! Developer commands: `cargo xtask --help` lists them.
 //!
-//! `setup <- {test, lint, fuzz}`, and all of them through `process`.
+//! `setup <- {demo, test, vm-test, fuzz, lint}`, and all of them through `process`.
 
 mod apt;
 mod bpf;
@@ -13,6 +13,7 @@ mod programs;
 mod setup;
 mod summary;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,8 @@ enum Command {
     Test(test::Arguments),
     /// Fuzz every parser of user input for a minute each, from the seeds of the corpus
     Fuzz(fuzz::Arguments),
+    /// Run the kernel tests in virtual machines with Debian's kernels, and print a table of what holds in which
+    VmTest(vm::Arguments),
     /// Check formatting, clippy's lints, licences and dependencies, as CI does
     Lint,
     /// Run a test binary, with root's rights if its package needs them (cargo's runner for `test`)
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Setup(arguments) => setup::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Test(arguments) => test::run(&arguments),
+        Command::VmTest(arguments) => vm::run(&arguments),
         Command::Demo => demo::run(),
         Command::DemoGround { enforcer } => demo::run_ground(&enforcer),
         Command::DemoStage(stage) => demo::run_stage(&stage).map(|()| ExitCode::SUCCESS),

@@ -17,6 +17,12 @@ pub(crate) fn workspace() -> &'static Path {
         .expect("the crate lies inside the workspace")
 }
 
+/// Where cargo puts what it builds.
+pub(crate) fn target_folder() -> PathBuf {
+    let folder = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    workspace().join(folder.unwrap_or_else(|| "target".into()))
+}
+
 /// The cargo that runs us, in the workspace.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

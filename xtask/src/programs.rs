@@ -59,6 +59,14 @@ pub(crate) static FUZZING: Program = Program {
     is_there: in_path,
 };
 
+/// What `vm-test` needs beyond that.
+pub(crate) static QEMU: Program = Program {
+    name: "qemu-system-x86_64",
+    package: "qemu-system-x86",
+    why: "the virtual machines of the kernel matrix",
+    is_there: in_path,
+};
+
 /// The package that brings PostgreSQL's server.
 pub(crate) const POSTGRESQL: &str = "postgresql";
 

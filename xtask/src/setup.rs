@@ -10,7 +10,7 @@ use enforcer_bpf_build::{Missing, Toolchain, find_linker, toolchain_root};
 use crate::{
     plan::Plan,
     process::{find, is_program},
-    programs::{FUZZING, PROGRAMS, Program},
+    programs::{FUZZING, PROGRAMS, Program, QEMU},
 };
 
 /// What `setup` is asked for.
@@ -22,6 +22,9 @@ pub(crate) struct Arguments {
     /// Also install what `fuzz` needs: cargo-fuzz, which takes a minute or two to compile
     #[arg(long)]
     pub(crate) fuzz: bool,
+    /// Also install what `vm-test` needs: QEMU
+    #[arg(long)]
+    pub(crate) vm: bool,
 }
 
 /// Something that this machine does not have.
@@ -100,6 +103,7 @@ fn look(arguments: &Arguments) -> Result<Vec<Need>> {
     needs.extend(
         PROGRAMS
             .iter()
+            .chain(arguments.vm.then_some(&QEMU))
             .filter(|program| !program.is_there())
             .map(Need::Program),
     );

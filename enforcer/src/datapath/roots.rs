@@ -45,6 +45,10 @@ impl Roots {
         }
     }
 
+    pub(super) fn programs(&self) -> &Ebpf {
+        &self.programs
+    }
+
     pub(super) fn attach(&mut self, root: &Cgroup) -> Result<()> {
         let context = || format!("attaching to {}", root.path.display());
         if let Some(attached) = self.attached.get(&root.path) {

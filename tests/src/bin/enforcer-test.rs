@@ -1,4 +1,5 @@
-//! The enforcer's command and the tests' processes in one binary, so that tests have all at hand.
+//! The enforcer's command, the tests' processes and the first process of a test kernel in one binary, so that tests
+//! have all of them at hand.
 
 use std::{path::Path, process::ExitCode};
 
@@ -13,6 +14,8 @@ fn main() -> ExitCode {
     let outcome = match (first.to_str(), rest.as_slice()) {
         (Some(probe::ARGUMENT), [cgroup]) => probe::main(Path::new(cgroup)),
         (Some(probe::ACCEPT), [cgroup, address]) => probe::accept(Path::new(cgroup), address),
+        // The kernel's first process has no use for a command line.
+        _ if std::process::id() == 1 => return tests::guest::main(),
         _ => return enforcer::cli::main(),
     };
     match outcome {

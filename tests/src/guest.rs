@@ -1,0 +1,43 @@
+//! The test binary as the only program of a kernel: `cargo xtask vm-test` boots it as `/init`.
+//!
+//! `mounts -> checks (load, enforce, pin, cost, kernel::run for each case) -> report on /dev/ttyS1 -> power off`
+//!
+//! What it prints for people goes to the console; the report has nothing but its lines.
+
+mod checks;
+mod mounts;
+mod report;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use nix::sys::reboot::{RebootMode, reboot};
+
+use crate::ground;
+use report::Report;
+
+/// Runs every check, and powers the machine off. Only for the kernel's first process.
+pub fn main() -> ExitCode {
+    if let Err(error) = run() {
+        // The report then has no last line, and whoever reads it shows the console.
+        eprintln!("error: {error:#}");
+    }
+    let Err(error) = reboot(RebootMode::RB_POWER_OFF);
+    eprintln!("error: powering off: {error}");
+    ExitCode::FAILURE
+}
+
+fn run() -> Result<()> {
+    mounts::make()?;
+    ground::loopback_up()?;
+    // Kernels before 5.11 charge maps and programs to this limit.
+    enforcer::datapath::raise_memlock();
+    let release = nix::sys::utsname::uname().context("asking for the kernel's release")?;
+    let release = release.release().to_string_lossy().into_owned();
+    let mut report = Report::open("/dev/ttyS1", &release)?;
+    let kernel = checks::Kernel::new(&release)?;
+    for (name, check) in checks::CHECKS {
+        report.check(name, || check(&kernel))?;
+    }
+    report.end()
+}

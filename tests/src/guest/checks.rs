@@ -1,0 +1,219 @@
+//! What is checked in each kernel.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use enforcer::datapath::{CgroupMount, Datapath, Options, Pins, VERIFIER_LIMIT, is_enforced};
+use enforcer_common::{Mode, Settings, Transport};
+use enforcer_core::registry::Matching;
+
+use super::{mounts::BPFFS, report::Done};
+use crate::{
+    case,
+    ground::{TestCgroup, in_own_network},
+    kernel,
+    probe::{Outcome, Probe},
+};
+
+type Check = fn(&Kernel) -> Result<Done>;
+
+/// Every check, in the order of the table that is printed. The suite of ways out has its place at the end: it tries
+/// what the ones before have shown to be enforced at all.
+pub(super) const CHECKS: [(&str, Check); 6] = [
+    ("load", load),
+    ("errno", errno),
+    ("pins", pins),
+    ("instructions", instructions),
+    ("rows-declared", |kernel| rows(kernel, Matching::Declared)),
+    ("rows-istio", |kernel| rows(kernel, Matching::Istio)),
+];
+
+/// The kernel that this runs on.
+pub(super) struct Kernel {
+    version: (u32, u32),
+    /// This binary, which is also the probe.
+    program: PathBuf,
+}
+
+impl Kernel {
+    pub(super) fn new(release: &str) -> Result<Self> {
+        let mut numbers = release
+            .split(|c: char| !c.is_ascii_digit())
+            .map(str::parse::<u32>);
+        let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+            bail!("the kernel's release is {release:?}");
+        };
+        Ok(Self {
+            version: (major, minor),
+            program: std::env::current_exe().context("finding this program's own path")?,
+        })
+    }
+
+    fn is_before(&self, major: u32, minor: u32) -> bool {
+        self.version < (major, minor)
+    }
+}
+
+/// An address in a range for documentation, which is nobody's.
+const ELSEWHERE: &str = "192.0.2.1:80";
+
+/// What a refused call returns where the kernel lets the programs choose.
+const ERRNO: i32 = libc::EHOSTUNREACH;
+
+/// Every process is unknown, and unknown ones are refused.
+const SETTINGS: Settings = Settings {
+    errno: ERRNO.unsigned_abs(),
+    depth_min: 1,
+    depth_max: 1,
+    unknown: Mode::Enforce as u32,
+};
+
+/// With the capacities that the daemon has by default, and with the programs' log compiled in.
+fn load(_: &Kernel) -> Result<Done> {
+    let root = TestCgroup::new()?;
+    for debug in [false, true] {
+        let options = Options {
+            debug,
+            ..Options::default()
+        };
+        let (mut datapath, _events) = Datapath::load(None, options, SETTINGS)?;
+        attach(&mut datapath, &root)?;
+        ensure!(
+            is_enforced(root.folder())?,
+            "the kernel does not say that the programs run at the cgroup"
+        );
+    }
+    Ok(Done::Passed("all programs loaded and attached".into()))
+}
+
+fn errno(kernel: &Kernel) -> Result<Done> {
+    let root = TestCgroup::new()?;
+    let (mut datapath, _events) = Datapath::load(None, Options::default(), SETTINGS)?;
+    ensure!(
+        attempt(kernel, &root)? == Outcome::Through,
+        "refused before anything is attached"
+    );
+    attach(&mut datapath, &root)?;
+    let can_choose = datapath.features().set_retval;
+    ensure!(
+        can_choose || kernel.is_before(5, 18),
+        "bpf_set_retval is not found, which kernels have from 5.18"
+    );
+    let expected = if can_choose { ERRNO } else { libc::EPERM };
+    let outcome = attempt(kernel, &root)?;
+    ensure!(
+        outcome == Outcome::Refused(expected),
+        "a refused connect is {outcome:?}"
+    );
+    Ok(Done::Passed(if can_choose {
+        "as configured".into()
+    } else {
+        "always EPERM: no bpf_set_retval before 5.18".into()
+    }))
+}
+
+/// Enforcement outlives the process that loaded it, and another takes it up.
+fn pins(kernel: &Kernel) -> Result<Done> {
+    let root = TestCgroup::new()?;
+    let bpffs = Path::new(BPFFS);
+    for start in 0..2 {
+        let options = Options::default();
+        let pins = Pins::open(bpffs, &options.capacities)?;
+        let (mut datapath, events) = Datapath::load(Some(pins), options, SETTINGS)?;
+        attach(&mut datapath, &root)?;
+        drop((datapath, events));
+        ensure!(
+            matches!(attempt(kernel, &root)?, Outcome::Refused(_)),
+            "start {start}: nothing is refused once the loader is gone"
+        );
+    }
+    let removed = Pins::remove_all(bpffs)?;
+    ensure!(
+        removed.links > 0 && removed.maps > 0,
+        "nothing was pinned: {removed:?}"
+    );
+    ensure!(
+        attempt(kernel, &root)? == Outcome::Through,
+        "still refused without pins"
+    );
+    Ok(Done::Passed(format!(
+        "{} links and {} maps outlive the loader",
+        removed.links, removed.maps
+    )))
+}
+
+/// Half of what the verifier takes is kept in reserve: what it counts differs between kernels and compilers.
+fn instructions(kernel: &Kernel) -> Result<Done> {
+    const MOST: u32 = VERIFIER_LIMIT / 2;
+    let mut figures = Vec::new();
+    for debug in [false, true] {
+        let options = Options {
+            debug,
+            ..Options::default()
+        };
+        let (datapath, _events) = Datapath::load(None, options, SETTINGS)?;
+        let counts = datapath.verified_instructions()?;
+        ensure!(!counts.is_empty(), "no program is loaded");
+        for (name, count) in counts {
+            let Some(count) = count else {
+                ensure!(
+                    kernel.is_before(5, 16),
+                    "the kernel does not count for {name}, which it does from 5.16"
+                );
+                return Ok(Done::Skipped("kernels before 5.16 do not say".into()));
+            };
+            let name = if debug { format!("{name}+log") } else { name };
+            ensure!(count <= MOST, "{name}: {count} instructions, more than {MOST}");
+            figures.push((name, count));
+        }
+    }
+    let most = figures.iter().map(|(_, count)| count).max().copied();
+    let most = most.unwrap_or_default();
+    Ok(Done::Measured(format!("at most {most}"), figures))
+}
+
+fn rows(kernel: &Kernel, matching: Matching) -> Result<Done> {
+    let (mut rows, mut failures) = (0, Vec::new());
+    for (file, case) in case::all()? {
+        match kernel::run(&case, matching, &kernel.program) {
+            Ok(count) => rows += count,
+            Err(error) => failures.push(format!("{file}: {error:#}")),
+        }
+    }
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    ensure!(rows > 0, "the table has no rows");
+    Ok(Done::Passed(format!("{rows} rows")))
+}
+
+fn attach(datapath: &mut Datapath, root: &TestCgroup) -> Result<()> {
+    let cgroup = CgroupMount::find()?.cgroup(root.path())?;
+    datapath.attach(&cgroup.context("it was just made")?)
+}
+
+/// A TCP connect from a cgroup below `root`.
+fn attempt(kernel: &Kernel, root: &TestCgroup) -> Result<Outcome> {
+    let folder = root.child("somebody")?;
+    let to: SocketAddr = ELSEWHERE.parse().context("an address")?;
+    in_own_network(|| Probe::start(&kernel.program, &folder)?.call(Transport::Tcp, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn release_of_a_distributions_kernel_has_a_version() {
+        for (release, version) in [
+            ("5.10.0-46-cloud-amd64", (5, 10)),
+            ("6.12.117+deb13-cloud-amd64", (6, 12)),
+            ("7.2.12", (7, 2)),
+            ("7.3-rc1", (7, 3)),
+        ] {
+            assert_eq!(Kernel::new(release).expect(release).version, version, "{release}");
+        }
+        assert!(Kernel::new("linux").is_err());
+    }
+}

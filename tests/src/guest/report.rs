@@ -1,0 +1,70 @@
+//! What is told to the machine outside, in lines: `xtask/src/vm/report.rs` reads them.
+//!
+//! ```text
+//! kernel <release>
+//! check <name> <PASS, FAIL or SKIPPED> <text>
+//! more <next line of that text>
+//! figure <name> <number>
+//! end
+//! ```
+
+use std::{
+    fs::File,
+    io::Write as _,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use nix::sys::termios::tcdrain;
+
+/// What a check came to.
+pub(super) enum Done {
+    /// All of it holds; what was seen.
+    Passed(String),
+    /// This kernel cannot show it, and why.
+    Skipped(String),
+    /// All of it holds, and these are its figures.
+    Measured(String, Vec<(String, u32)>),
+}
+
+/// The serial line.
+pub(super) struct Report {
+    line: File,
+}
+
+impl Report {
+    pub(super) fn open(device: &str, release: &str) -> Result<Self> {
+        let line = File::options().write(true).open(device);
+        let line = line.with_context(|| format!("opening {device}"))?;
+        let mut report = Self { line };
+        report.say(&format!("kernel {release}"))?;
+        Ok(report)
+    }
+
+    /// Runs a check and tells what it came to; a panic fails the check and no other.
+    pub(super) fn check(&mut self, name: &str, check: impl FnOnce() -> Result<Done>) -> Result<()> {
+        let done = catch_unwind(AssertUnwindSafe(check))
+            .unwrap_or_else(|_| Err(anyhow!("it panicked; the console says where")));
+        let (word, text, figures) = match done {
+            Ok(Done::Passed(text)) => ("PASS", text, Vec::new()),
+            Ok(Done::Skipped(why)) => ("SKIPPED", why, Vec::new()),
+            Ok(Done::Measured(text, figures)) => ("PASS", text, figures),
+            Err(error) => ("FAIL", format!("{error:#}"), Vec::new()),
+        };
+        self.say(&format!("check {name} {word} {}", text.replace('\n', "\nmore ")))?;
+        figures
+            .iter()
+            .try_for_each(|(name, value)| self.say(&format!("figure {name} {value}")))
+    }
+
+    /// Says that nothing is missing.
+    pub(super) fn end(mut self) -> Result<()> {
+        self.say("end")?;
+        // What still waits in the driver would be lost with the power.
+        tcdrain(&self.line).context("sending the report")
+    }
+
+    fn say(&mut self, line: &str) -> Result<()> {
+        writeln!(self.line, "{line}").context("writing the report")
+    }
+}

@@ -1,0 +1,102 @@
+//! The kernel matrix: boots Debian's kernels, one after the other, into the test binary.
+//!
+//! ```text
+//! suite -> fetch (archive) -> machine (cpio, QEMU) -> report -> table
+//! ```
+//!
+//! Never a kernel of the machine it runs on, never an accelerator of it, and no network in the machines.
+
+mod archive;
+mod cpio;
+mod fetch;
+mod machine;
+mod report;
+mod suite;
+mod table;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    process::{cargo, run as run_visibly, target_folder},
+    setup,
+};
+use suite::Suite;
+use table::{Column, Table};
+
+/// What the test binary is built for: Debian's kernels of that architecture are fetched.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// What `vm-test` is asked for.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only this kernel: a series (6.1), `newest`, or a suite of Debian (bookworm-security); can be given repeatedly
+    #[arg(long, value_name = "SUITE")]
+    kernel: Vec<String>,
+}
+
+/// Runs the matrix; the exit code is a failure if a check failed, and not if a kernel cannot be had.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let suites = suite::choose(&arguments.kernel)?;
+    ensure!(
+        cfg!(all(target_arch = "x86_64", target_os = "linux")),
+        "the matrix needs a machine that builds for {TARGET}"
+    );
+    setup::run(&setup::Arguments {
+        vm: true,
+        ..Default::default()
+    })?;
+    let folder = tempfile::Builder::new().prefix("enforcer-initrd-").tempdir()?;
+    let initrd = folder.path().join("initrd.cpio");
+    let binary = build()?;
+    let binary = fs::read(&binary).with_context(|| format!("reading {}", binary.display()))?;
+    fs::write(&initrd, cpio::archive("init", &binary)?).context("writing the initial file system")?;
+    let columns = suites.into_iter().map(|suite| column(suite, &initrd));
+    let table = Table(columns.collect::<Result<_>>()?);
+    print!("\n{table}");
+    if table.has_failed() {
+        println!("vm-test: FAILED");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn column(suite: Suite, initrd: &Path) -> Result<Column> {
+    let outcome = match fetch::kernel(&suite) {
+        Err(why) => {
+            println!("SKIPPED: kernel {}: {why:#}", suite.title());
+            Err(why)
+        }
+        Ok(kernel) => {
+            let report = machine::run(&kernel, initrd)?;
+            println!(
+                "vm-test: {}: {} in {:.1} s",
+                suite.title(),
+                if report.has_failed() { "FAILED" } else { "passed" },
+                report.took.as_secs_f32()
+            );
+            Ok(report)
+        }
+    };
+    Ok(Column { suite, outcome })
+}
+
+/// The test binary, without any library that would have to be there.
+fn build() -> Result<PathBuf> {
+    let mut flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    flags.push_str(" -Ctarget-feature=+crt-static -Cstrip=symbols");
+    let mut build = cargo();
+    // Named outright, the target keeps these flags from build scripts and macros, which cannot be static.
+    build
+        .args(["build", "--quiet", "--package", "tests", "--bin", "enforcer-test"])
+        .args(["--target", TARGET])
+        .env("RUSTFLAGS", flags)
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    run_visibly(&mut build)?;
+    Ok(target_folder().join(TARGET).join("debug/enforcer-test"))
+}

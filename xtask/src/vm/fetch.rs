@@ -1,0 +1,220 @@
+//! Brings a suite's kernel onto this machine.
+//!
+//! `cache -> kernel`, or `apt with a state of its own -> packages -> kernel -> cache`. Nothing is installed, and the
+//! machine's own apt does not see any of it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use enforcer_bpf_build::toolchain_root;
+use tempfile::TempDir;
+
+use super::{archive::Source, suite::Suite};
+
+/// How long a kernel is used before the archive is asked for a newer one.
+const FRESH: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Seconds after which an archive that does not answer is not there.
+const PATIENCE: &str = "300";
+
+/// The suite's kernel: from the cache while it is fresh, else from the archive.
+///
+/// # Errors
+/// Says why it cannot be had.
+pub(crate) fn kernel(suite: &Suite) -> Result<PathBuf> {
+    let folder = toolchain_root()
+        .context("neither HOME nor ENFORCER_CACHE is set: no place to keep kernels")?
+        .join("kernels")
+        .join(suite.title().replace(['(', ')'], "").replace(' ', "-"));
+    let cached = cached(&folder)?;
+    if let Some((kernel, age)) = &cached
+        && *age < FRESH
+    {
+        return Ok(kernel.clone());
+    }
+    match (fetch(suite, &folder), cached) {
+        (Ok(kernel), _) => Ok(kernel),
+        // An archive that is away for a day takes no kernel out of the matrix.
+        (Err(error), Some((kernel, age))) => {
+            let days = age.as_secs() / (24 * 3600);
+            println!(
+                "vm-test: {}: using the kernel of {days} days ago: {error:#}",
+                suite.title()
+            );
+            Ok(kernel)
+        }
+        (Err(error), None) => Err(error),
+    }
+}
+
+fn cached(folder: &Path) -> Result<Option<(PathBuf, Duration)>> {
+    let kernel = folder.join("vmlinuz");
+    if !kernel.is_file() {
+        return Ok(None);
+    }
+    let written = kernel.metadata()?.modified()?;
+    // A clock that was set back makes it new.
+    Ok(Some((kernel, written.elapsed().unwrap_or_default())))
+}
+
+fn fetch(suite: &Suite, folder: &Path) -> Result<PathBuf> {
+    let apt = Apt::new(&Source::find(suite.archive)?.line(suite.name))?;
+    println!("vm-test: {}: asking the archive", suite.title());
+    apt.run("apt-get", &["--quiet", "--error-on=any", "update"])?;
+    let found = apt.run("apt-cache", &["search", "--names-only", "^linux-image-"])?;
+    let names = found.lines().filter_map(|line| line.split(' ').next());
+    let image = suite
+        .newest(names)
+        .with_context(|| format!("the suite has no kernel {}", suite.series.unwrap_or_default()))?;
+    // Newer packages have the kernel itself in one that they depend on.
+    let depends = apt.run(
+        "apt-cache",
+        &["depends", "--recurse", "--important", "--no-suggests", image],
+    )?;
+    let packages = depends
+        .lines()
+        .filter(|line| *line == image || line.starts_with("linux-binary-"));
+    let mut download = vec!["--quiet", "download"];
+    download.extend(packages);
+    println!("vm-test: {}: fetching {image}", suite.title());
+    apt.run("apt-get", &download)?;
+    let kernel = apt.unpacked_kernel()?;
+    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    let (new, cached) = (folder.join("vmlinuz.new"), folder.join("vmlinuz"));
+    fs::copy(&kernel, &new).with_context(|| format!("writing {}", new.display()))?;
+    fs::rename(&new, &cached).with_context(|| format!("writing {}", cached.display()))?;
+    Ok(cached)
+}
+
+/// apt with one source, and nothing installed.
+struct Apt {
+    folder: TempDir,
+}
+
+impl Apt {
+    fn new(source: &str) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("enforcer-apt-").tempdir()?;
+        let path = folder.path();
+        for made in ["lists/partial", "cache/archives/partial", "packages", "unpacked"] {
+            fs::create_dir_all(path.join(made))?;
+        }
+        fs::write(path.join("sources.list"), source)?;
+        fs::write(path.join("status"), "")?;
+        fs::write(path.join("apt.conf"), configuration(path))?;
+        Ok(Self { folder })
+    }
+
+    /// What the program prints; its messages are the error.
+    fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let output = Command::new("timeout")
+            .args([PATIENCE, program, "-c"])
+            .arg(self.folder.path().join("apt.conf"))
+            .args(arguments)
+            .current_dir(self.folder.path().join("packages"))
+            .env("LC_ALL", "C")
+            .output()
+            .with_context(|| format!("starting {program}"))?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let lines: Vec<_> = errors
+            .lines()
+            .filter(|line| line.starts_with("E:") || line.starts_with("Err:"))
+            .collect();
+        ensure!(
+            output.status.success(),
+            "{program} {}: {}",
+            arguments.join(" "),
+            if lines.is_empty() {
+                output.status.to_string()
+            } else {
+                lines.join("; ")
+            }
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Unpacks what was downloaded, and finds the kernel in it.
+    fn unpacked_kernel(&self) -> Result<PathBuf> {
+        let unpacked = self.folder.path().join("unpacked");
+        for package in fs::read_dir(self.folder.path().join("packages"))? {
+            let package = package?.path();
+            let status = Command::new("dpkg-deb")
+                .arg("--extract")
+                .args([&package, &unpacked])
+                .status()
+                .context("starting dpkg-deb")?;
+            ensure!(status.success(), "dpkg-deb cannot unpack {}", package.display());
+        }
+        find_kernel(&unpacked)?.context("the packages hold no vmlinuz")
+    }
+}
+
+/// Apart from the machine's own, but with its proxies and certificates.
+fn configuration(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        r#"Dir::Etc::SourceList "{folder}/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::Etc::Preferences "/dev/null";
+Dir::Etc::PreferencesParts "/dev/null";
+Dir::State::Lists "{folder}/lists";
+Dir::State::status "{folder}/status";
+Dir::Cache "{folder}/cache";
+APT::Architecture "amd64";
+APT::Architectures {{ "amd64"; }};
+// The user that apt fetches as cannot write into this folder.
+APT::Sandbox::User "";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Acquire::IndexTargets::deb::CNF::DefaultEnabled "false";
+Acquire::http::Timeout "30";
+Acquire::https::Timeout "30";
+Acquire::Retries "2";
+// What a machine does after its own updates is about its own state.
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+"#
+    )
+}
+
+fn find_kernel(folder: &Path) -> Result<Option<PathBuf>> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            if let Some(kernel) = find_kernel(&path)? {
+                return Ok(Some(kernel));
+            }
+        } else if entry.file_name().to_string_lossy().starts_with("vmlinuz") {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_is_found_wherever_a_package_has_it() {
+        for path in [
+            "boot/vmlinuz-6.1.0-56-cloud-amd64",
+            "usr/lib/modules/7.2.12/vmlinuz",
+        ] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let kernel = folder.path().join(path);
+            fs::create_dir_all(kernel.parent().expect("it has one")).expect("a folder");
+            fs::write(&kernel, "").expect("a file");
+            fs::write(folder.path().join("config-6.1.0"), "").expect("a file");
+            assert_eq!(find_kernel(folder.path()).expect("readable"), Some(kernel));
+        }
+        let empty = tempfile::tempdir().expect("a folder");
+        assert_eq!(find_kernel(empty.path()).expect("readable"), None);
+    }
+}

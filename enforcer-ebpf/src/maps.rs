@@ -8,8 +8,8 @@ use aya_ebpf::{
 use enforcer_common::{
     CgroupId, Counter, Mode, Policy, PolicyId, PortKey, RuleKey, Rules, Settings,
     maps::{
-        EVENTS_BYTES, EXACT_CAPACITY, POLICIES_CAPACITY, PORTS_CAPACITY, PREFIXES_CAPACITY,
-        ROOTS_CAPACITY, WORKLOADS_CAPACITY,
+        EVENTS_BYTES, EXACT_CAPACITY, POLICIES_CAPACITY, PORTS_CAPACITY, PREFIXES_CAPACITY, ROOTS_CAPACITY,
+        WORKLOADS_CAPACITY,
     },
 };
 

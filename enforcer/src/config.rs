@@ -59,6 +59,8 @@ pub struct Config {
     pub matching: Matching,
     /// What UDP may do.
     pub udp: Udp,
+    /// Kinds of socket beyond TCP and UDP.
+    pub sockets: Sockets,
     /// Mount point of bpffs.
     pub bpffs: PathBuf,
     /// Mount point of cgroup v2; None: found among the mounts.
@@ -100,6 +102,22 @@ pub struct Dns {
     pub timeout: Duration,
     /// Whether every workload may ask the resolvers.
     pub allow_resolvers: bool,
+}
+
+/// Kinds of socket beyond TCP and UDP that workloads may make. What is admitted is unrestricted: no rule speaks of
+/// it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sockets {
+    /// Raw IP sockets; with them, packets of any protocol and with any header.
+    pub raw: bool,
+    /// ICMP datagram sockets.
+    pub icmp: bool,
+    /// SCTP.
+    pub sctp: bool,
+    /// UDP-Lite.
+    pub udplite: bool,
+    /// Packet and XDP sockets.
+    pub packet: bool,
 }
 
 /// How many entries each of the kernel's maps holds; none is zero.

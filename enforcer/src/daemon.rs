@@ -20,7 +20,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use enforcer_common::{Mode, Settings};
+use enforcer_common::{Mode, Settings, socket};
 use enforcer_core::{
     documents::Documents,
     plan::Applied,
@@ -39,7 +39,7 @@ use self::{
     places::Places,
 };
 use crate::{
-    config::{Capacities, Config, Enforcement, Matching, Udp, UnknownWorkloads},
+    config::{Capacities, Config, Enforcement, Matching, Sockets, Udp, UnknownWorkloads},
     datapath::{self, CgroupMount, Datapath, Options, Pins},
     names,
     report::log::LogFormat,
@@ -204,7 +204,28 @@ fn settings(config: &Config) -> Settings {
         depth_min: 1,
         depth_max: 1,
         unknown: unknown as u32,
+        sockets: sockets(config.sockets),
     }
+}
+
+fn sockets(config: Sockets) -> u32 {
+    let Sockets {
+        raw,
+        icmp,
+        sctp,
+        udplite,
+        packet,
+    } = config;
+    let bits = [
+        (raw, socket::RAW),
+        (icmp, socket::ICMP),
+        (sctp, socket::SCTP),
+        (udplite, socket::UDPLITE),
+        (packet, socket::PACKET),
+    ];
+    bits.iter()
+        .filter(|(admitted, _)| *admitted)
+        .fold(0, |all, (_, bit)| all | bit)
 }
 
 fn capacities(config: &Capacities) -> datapath::Capacities {

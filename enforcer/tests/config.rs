@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use enforcer::config::{Config, Enforcement, Errno, Matching, Roots, Udp, UnknownWorkloads, json_schema};
+use enforcer::config::{
+    Config, Enforcement, Errno, Matching, Roots, Sockets, Udp, UnknownWorkloads, json_schema,
+};
 use enforcer_common::maps;
 use enforcer_core::istio::OutboundMode;
 use serde_json::Value;
@@ -56,6 +58,7 @@ fn smallest_configuration_has_the_documented_defaults() {
     assert_eq!(config.errno.number(), 1);
     assert_eq!(config.matching, Matching::Declared);
     assert_eq!(config.udp, Udp::Registry);
+    assert_eq!(config.sockets, Sockets::default());
     assert_eq!(config.bpffs, Path::new("/sys/fs/bpf"));
     assert_eq!((config.cgroup_mount, config.revision), (None, None));
     assert!(config.registry.is_empty() && config.workloads.is_empty() && config.dns.servers.is_empty());
@@ -98,6 +101,7 @@ dns: {servers: [192.0.2.53, '192.0.2.54:5353', '2001:db8::53', '[2001:db8::54]',
 deny: {errno: ECONNREFUSED}
 matching: istio
 udp: dns-only
+sockets: {raw: true, sctp: true}
 bpffs: /run/bpf
 cgroupMount: /sys/fs/cgroup/unified
 capacities: {workloads: 1, policies: 2, exact: 3, prefixes: 4, ports: 5}
@@ -143,6 +147,17 @@ revision: canary
     assert!(!config.dns.allow_resolvers);
     assert_eq!(config.errno.number(), 111);
     assert_eq!((config.matching, config.udp), (Matching::Istio, Udp::DnsOnly));
+    let Sockets {
+        raw,
+        icmp,
+        sctp,
+        udplite,
+        packet,
+    } = config.sockets;
+    assert_eq!(
+        [raw, icmp, sctp, udplite, packet],
+        [true, false, true, false, false]
+    );
     assert_eq!(config.bpffs, Path::new("/run/bpf"));
     assert_eq!(
         config.cgroup_mount.as_deref(),

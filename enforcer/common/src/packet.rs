@@ -144,11 +144,7 @@ mod tests {
                     destination: FAR,
                     behind,
                 };
-                assert_eq!(
-                    packet.refusal(0).is_none(),
-                    matches!(next, 6 | 17),
-                    "{packet:?}"
-                );
+                assert_eq!(packet.refusal(0).is_none(), matches!(next, 6 | 17), "{packet:?}");
             }
         }
     }
@@ -162,7 +158,14 @@ mod tests {
             behind: 135,
         };
         assert!(discovery.is_plain());
-        assert!(!V6 { behind: 128, ..discovery }.is_plain(), "an echo request");
+        assert!(
+            !V6 {
+                behind: 128,
+                ..discovery
+            }
+            .is_plain(),
+            "an echo request"
+        );
         let mut link = [0; 16];
         (link[0], link[1], link[15]) = (0xff, 2, 0x16);
         let report = V6 {
@@ -173,7 +176,11 @@ mod tests {
         };
         assert_eq!(report.refusal(0), None);
         assert_eq!(
-            V6 { destination: FAR, ..report }.refusal(0),
+            V6 {
+                destination: FAR,
+                ..report
+            }
+            .refusal(0),
             Some(Reason::Headers)
         );
     }

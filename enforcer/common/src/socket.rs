@@ -104,7 +104,11 @@ mod tests {
         for protocol in 0..300 {
             for kind in 0..12 {
                 let plain = matches!((kind, protocol), (1, 6 | 262) | (2, 17));
-                assert_eq!(admits(0, kind, protocol), plain, "type {kind} protocol {protocol}");
+                assert_eq!(
+                    admits(0, kind, protocol),
+                    plain,
+                    "type {kind} protocol {protocol}"
+                );
             }
         }
     }

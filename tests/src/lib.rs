@@ -3,10 +3,13 @@
 //! ```text
 //! cases/*.yaml -> case -> host    (compile and decide, no kernel)
 //!                    `--> kernel  (loaded programs, real sockets in real cgroups) -> ground, probe
+//!
+//! escape -> the loaded programs, against every way out
 //! ```
 
 pub mod case;
 pub mod daemon;
+pub mod escape;
 pub mod ground;
 pub mod host;
 pub mod kernel;

@@ -70,6 +70,12 @@ pub(crate) fn create(ctx: &LsmContext) -> i32 {
     if kernel != 0 || socket::admits_family(maps::sockets(), family as u32) {
         return PROCEED;
     }
+    refuse_kind(Hook::LsmCreate, family as u8, kind as u8, protocol as u8)
+}
+
+/// Refuses an enforced task's socket for what it is.
+#[inline(always)]
+fn refuse_kind(hook: Hook, family: u8, kind: u8, protocol: u8) -> i32 {
     let workload = workload::current();
     if !is_enforced(&workload) {
         return PROCEED;
@@ -78,10 +84,10 @@ pub(crate) fn create(ctx: &LsmContext) -> i32 {
     emit::count(outcome.verdict);
     if outcome.is_reported() {
         let call = Call {
-            hook: Hook::LsmCreate,
-            protocol: protocol as u8,
-            family: family as u8,
-            kind: kind as u8,
+            hook,
+            protocol,
+            family,
+            kind,
             address: Address([0; 16]),
             port: [0; 2],
             workload,
@@ -91,35 +97,53 @@ pub(crate) fn create(ctx: &LsmContext) -> i32 {
     code(outcome.verdict)
 }
 
+/// The socket's type and family.
+#[inline(always)]
+fn kind_and_family(socket: *const Socket) -> (i16, u16) {
+    // SAFETY: the kernel gives a valid `struct socket`; a socket that has no `struct sock` reads as zeroes, since
+    // such loads never fault.
+    unsafe {
+        let sock = read_volatile(&raw const (*socket).sock);
+        (
+            read_volatile(&raw const (*socket).kind),
+            read_volatile(&raw const (*sock).family),
+        )
+    }
+}
+
 /// `connect()`: the socket, the address and its length.
 #[inline(always)]
 pub(crate) fn connect(ctx: &LsmContext) -> i32 {
     destination(ctx.arg(0), ctx.arg(1), Hook::LsmConnect)
 }
 
-/// `sendmsg()`: the socket and the message. Without a name it goes where the socket is connected to.
+/// `sendmsg()`: the socket and the message. Without a name it goes where the socket is connected to, which was
+/// decided then. Sockets that need no connection, lent or older than enforcement, are refused each time.
 #[inline(always)]
 pub(crate) fn sendmsg(ctx: &LsmContext) -> i32 {
-    let message: *const Message = ctx.arg(1);
+    let (socket, message): (*const Socket, *const Message) = (ctx.arg(0), ctx.arg(1));
     // SAFETY: the kernel gives a valid `struct msghdr`.
     let name = unsafe { read_volatile(&raw const (*message).name) };
-    if name.is_null() {
+    let (kind, family) = kind_and_family(socket);
+    let is_inet = family == INET || family == INET6;
+    let is_raw = kind as u32 == socket::RAW_TYPE;
+    let admitted = if is_inet && is_raw {
+        maps::sockets() & socket::RAW != 0
+    } else {
+        socket::admits_family(maps::sockets(), family as u32)
+    };
+    if !admitted {
+        return refuse_kind(Hook::LsmSendmsg, family as u8, kind as u8, 0);
+    }
+    if !is_inet || is_raw || name.is_null() {
         return PROCEED;
     }
-    destination(ctx.arg(0), name, Hook::LsmSendmsg)
+    destination(socket, name, Hook::LsmSendmsg)
 }
 
 #[inline(always)]
 fn destination(socket: *const Socket, name: *const c_void, hook: Hook) -> i32 {
-    // SAFETY: the kernel gives a valid `struct socket`; a socket that has no `struct sock` reads as zeroes, since
-    // such loads never fault.
-    let (kind, family) = unsafe {
-        let sock = read_volatile(&raw const (*socket).sock);
-        (
-            read_volatile(&raw const (*socket).kind),
-            read_volatile(&raw const (*sock).family),
-        )
-    };
+    let (kind, family) = kind_and_family(socket);
     if family != INET && family != INET6 {
         return PROCEED;
     }

@@ -22,13 +22,15 @@ pub const AF_INET6: u32 = 10;
 pub const STREAM: u32 = 1;
 /// `SOCK_DGRAM`.
 pub const DATAGRAM: u32 = 2;
+/// `SOCK_RAW`.
+pub const RAW_TYPE: u32 = 3;
 
+const AF_UNSPEC: u32 = 0;
 const AF_UNIX: u32 = 1;
 const AF_NETLINK: u32 = 16;
 const AF_PACKET: u32 = 17;
 const AF_ALG: u32 = 38;
 const AF_XDP: u32 = 44;
-const SOCK_RAW: u32 = 3;
 /// The IP protocol numbers, as `socket()` takes them.
 const IPPROTO_ICMP: u32 = 1;
 const IPPROTO_TCP: u32 = 6;
@@ -44,7 +46,7 @@ const IPPROTO_MPTCP: u32 = 262;
 pub const fn admits(sockets: u32, kind: u32, protocol: u32) -> bool {
     match (kind, protocol) {
         (STREAM, IPPROTO_TCP | IPPROTO_MPTCP) | (DATAGRAM, IPPROTO_UDP) => true,
-        (SOCK_RAW, _) => sockets & RAW != 0,
+        (RAW_TYPE, _) => sockets & RAW != 0,
         (DATAGRAM, IPPROTO_ICMP | IPPROTO_ICMPV6) => sockets & ICMP != 0,
         (_, IPPROTO_SCTP) => sockets & SCTP != 0,
         (_, IPPROTO_UDPLITE) => sockets & UDPLITE != 0,
@@ -57,7 +59,7 @@ pub const fn admits(sockets: u32, kind: u32, protocol: u32) -> bool {
 #[inline(always)]
 pub const fn admits_family(sockets: u32, family: u32) -> bool {
     match family {
-        AF_UNIX | AF_INET | AF_INET6 | AF_NETLINK | AF_ALG => true,
+        AF_UNSPEC | AF_UNIX | AF_INET | AF_INET6 | AF_NETLINK | AF_ALG => true,
         AF_PACKET | AF_XDP => sockets & PACKET != 0,
         _ => false,
     }

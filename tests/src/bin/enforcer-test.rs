@@ -1,23 +1,26 @@
-//! The enforcer's command and the tests' probe in one binary, so that tests have both at hand.
+//! The enforcer's command and the tests' processes in one binary, so that tests have both at hand.
 
 use std::{path::Path, process::ExitCode};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments
-        .next()
-        .is_none_or(|first| first != tests::probe::ARGUMENT)
-    {
+    let first = arguments.next();
+    let is = |argument: &str| first.as_ref().is_some_and(|first| first == argument);
+    let done = if is(tests::probe::ARGUMENT) {
+        let Some(cgroup) = arguments.next() else {
+            eprintln!("usage: probe CGROUP");
+            return ExitCode::FAILURE;
+        };
+        tests::probe::main(Path::new(&cgroup))
+    } else if is(tests::escape::ARGUMENT) {
+        tests::escape::main(arguments)
+    } else {
         return enforcer::cli::main();
-    }
-    let Some(cgroup) = arguments.next() else {
-        eprintln!("usage: probe CGROUP");
-        return ExitCode::FAILURE;
     };
-    match tests::probe::main(Path::new(&cgroup)) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("probe: {error:#}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }

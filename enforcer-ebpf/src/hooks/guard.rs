@@ -3,6 +3,8 @@
 //! **Architecture Invariant:** for TCP and UDP without options this is two comparisons of the header's bytes; no map
 //! is looked at.
 
+use core::ptr::read_volatile;
+
 use aya_ebpf::programs::SkBuffContext;
 use enforcer_common::{
     Address, Hook, Reason,
@@ -14,16 +16,19 @@ use crate::{
     hooks, maps, workload,
 };
 
+/// Bytes of an IPv4 header without options.
 const V4_LENGTH: usize = 20;
-const V6_LENGTH: usize = 40;
+/// Bytes of an IPv6 header and one more.
+const V6_LENGTH: usize = 41;
 
 /// The whole of the program.
 #[inline(always)]
 pub(crate) fn verdict(ctx: &SkBuffContext) -> i32 {
-    let Some([first]) = read::<1>(ctx, 0) else {
-        return drop_unless_let(ctx, Refused::unreadable());
+    let refused = match read::<V4_LENGTH>(ctx) {
+        None => Some(Refused::unreadable()),
+        Some(header) if header[0] >> 4 == 6 => v6(ctx),
+        Some(header) => v4(&header),
     };
-    let refused = if first >> 4 == 6 { v6(ctx) } else { v4(ctx) };
     match refused {
         None => hooks::PROCEED,
         Some(refused) => drop_unless_let(ctx, refused),
@@ -49,10 +54,7 @@ impl Refused {
 }
 
 #[inline(always)]
-fn v4(ctx: &SkBuffContext) -> Option<Refused> {
-    let Some(header) = read::<V4_LENGTH>(ctx, 0) else {
-        return Some(Refused::unreadable());
-    };
+fn v4(header: &[u8; V4_LENGTH]) -> Option<Refused> {
     let packet = V4 {
         first: header[0],
         protocol: header[9],
@@ -71,21 +73,17 @@ fn v4(ctx: &SkBuffContext) -> Option<Refused> {
 
 #[inline(always)]
 fn v6(ctx: &SkBuffContext) -> Option<Refused> {
-    let Some(header) = read::<V6_LENGTH>(ctx, 0) else {
+    let Some(header) = read::<V6_LENGTH>(ctx) else {
         return Some(Refused::unreadable());
     };
-    let mut packet = V6 {
+    let packet = V6 {
         next: header[6],
         hop_limit: header[7],
-        destination: [0; 16],
-        behind: 0,
+        destination: destination(&header),
+        behind: header[V6_LENGTH - 1],
     };
     if packet.is_plain() {
         return None;
-    }
-    packet.destination.copy_from_slice(&header[24..V6_LENGTH]);
-    if let Some([behind]) = read::<1>(ctx, V6_LENGTH) {
-        packet.behind = behind;
     }
     let reason = packet.refusal(maps::sockets())?;
     Some(Refused {
@@ -117,16 +115,28 @@ fn drop_unless_let(ctx: &SkBuffContext, refused: Refused) -> i32 {
     hooks::code(outcome.verdict)
 }
 
-/// Bytes of the packet, which begins with its IP header.
 #[inline(always)]
-fn read<const N: usize>(ctx: &SkBuffContext, offset: usize) -> Option<[u8; N]> {
+fn destination(header: &[u8; V6_LENGTH]) -> [u8; 16] {
+    let mut address = [0; 16];
+    address.copy_from_slice(&header[24..40]);
+    address
+}
+
+/// The first bytes of the packet, which begins with its IP header.
+#[inline(always)]
+fn read<const N: usize>(ctx: &SkBuffContext) -> Option<[u8; N]> {
     let raw = ctx.skb.skb;
     // SAFETY: the kernel gives a valid `__sk_buff` for the time of the call, and the verifier takes the two
-    // fields for the bounds of what may be read.
-    let (start, end) = unsafe { ((*raw).data as usize, (*raw).data_end as usize) };
-    if start + offset + N > end {
+    // fields for the bounds of what may be read. Volatile, so that what is compared is what is read from.
+    let (start, end) = unsafe {
+        (
+            read_volatile(&raw const (*raw).data) as usize,
+            read_volatile(&raw const (*raw).data_end) as usize,
+        )
+    };
+    if start + N > end {
         return None;
     }
     // SAFETY: the bytes lie within the bounds.
-    Some(unsafe { core::ptr::read_unaligned((start + offset) as *const [u8; N]) })
+    Some(unsafe { core::ptr::read_unaligned(start as *const [u8; N]) })
 }

@@ -105,11 +105,6 @@ pub(super) static WAYS: &[Way] = &[
         const AF_SMC: i32 = 43;
         attempt(&sys::socket(AF_SMC, libc::SOCK_STREAM, 0)?, &stage.refused4())
     }),
-    way("tcp connect, family unspecified", ClosedBy::Rules, |stage| {
-        let mut to = stage.refused4();
-        to[..2].fill(0);
-        attempt(&tcp()?, &to)
-    }),
     way(
         "tcp connect to the unspecified address",
         ClosedBy::Nothing("it is the loopback address"),

@@ -14,3 +14,4 @@ pub mod ground;
 pub mod host;
 pub mod kernel;
 pub mod probe;
+pub mod stream;

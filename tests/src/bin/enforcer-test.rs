@@ -14,6 +14,8 @@ fn main() -> ExitCode {
         tests::probe::main(Path::new(&cgroup))
     } else if is(tests::escape::ARGUMENT) {
         tests::escape::main(arguments)
+    } else if is(tests::stream::ARGUMENT) {
+        tests::stream::main(arguments)
     } else {
         return enforcer::cli::main();
     };

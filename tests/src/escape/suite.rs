@@ -143,8 +143,11 @@ fn all(program: &Path) -> Result<Report> {
     })
 }
 
-/// Enforces a registry with one entry.
-fn enforce(root: &TestCgroup) -> Result<Datapath> {
+/// Enforces a registry with one allowed host for the cgroup `workload` below `root`.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn enforce(root: &TestCgroup) -> Result<Datapath> {
     let mount = CgroupMount::find()?;
     let workload = mount
         .cgroup(&root.path().join("workload"))?

@@ -28,7 +28,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-pub use suite::{Outcome, Report, Row, enforce, run};
+pub use suite::{Manner, Outcome, Report, Row, enforce, run};
 
 use stage::Stage;
 

@@ -2,15 +2,20 @@
 
 use std::path::Path;
 
+use enforcer_common::socket;
 use tests::{
-    escape::{self, Outcome},
+    escape::{self, Manner, Outcome, Report},
     ground,
 };
+
+fn run(manner: Manner) -> Report {
+    escape::run(Path::new(env!("CARGO_BIN_EXE_enforcer-test")), manner).unwrap()
+}
 
 #[test]
 fn no_way_leads_out() {
     ground::need_root().unwrap();
-    let report = escape::run(Path::new(env!("CARGO_BIN_EXE_enforcer-test"))).unwrap();
+    let report = run(Manner::default());
     println!("{report}");
     let open = report.count(|outcome| matches!(outcome, Outcome::Open(_)));
     let closed = report.count(|outcome| matches!(outcome, Outcome::Refused(_) | Outcome::Dropped));
@@ -38,4 +43,39 @@ fn no_way_leads_out() {
         closed >= 50,
         "only {closed} ways were shown to be ways and to be closed"
     );
+}
+
+#[test]
+fn audit_mode_closes_no_way() {
+    ground::need_root().unwrap();
+    let report = run(Manner {
+        is_audit: true,
+        ..Manner::default()
+    });
+    let closed: Vec<_> = report
+        .rows
+        .iter()
+        .filter(|row| row.is_way && !row.leads_out)
+        .map(|row| row.way)
+        .collect();
+    assert_eq!(closed, Vec::<&str>::new());
+}
+
+#[test]
+fn opted_in_sockets_lead_out_and_no_others() {
+    ground::need_root().unwrap();
+    let check = |sockets, opted_in: fn(&str) -> bool| {
+        let report = run(Manner {
+            sockets,
+            ..Manner::default()
+        });
+        let ways = report.rows.iter().filter(|row| row.is_way);
+        for row in ways.filter(|row| !matches!(row.outcome, Outcome::Open(_) | Outcome::Works)) {
+            assert_eq!(row.leads_out, opted_in(row.way), "{} under {sockets:#x}", row.way);
+        }
+    };
+    check(socket::UDPLITE, |way| way.contains("udp-lite"));
+    check(socket::ICMP, |way| {
+        way.starts_with("icmp datagram") || way == "raw icmp socket from before"
+    });
 }

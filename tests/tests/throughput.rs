@@ -58,7 +58,7 @@ fn bulk_stream_with_and_without_enforcement() {
     let (free, root) = (TestCgroup::new().unwrap(), TestCgroup::new().unwrap());
     let inside = root.child("workload").unwrap();
     let outside = free.child("workload").unwrap();
-    let _datapath = escape::enforce(&root).unwrap();
+    let _datapath = escape::enforce(&root, escape::Manner::default()).unwrap();
     let (mut without, mut with) = in_own_network(|| {
         let (mut without, mut with) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {

@@ -5,7 +5,7 @@ use core::ptr::read_volatile;
 use aya_ebpf::programs::SockAddrContext;
 use aya_log_ebpf::debug;
 use enforcer_common::{
-    Address, Flow, Hook, Outcome, Reason, Transport, Verdict, decide, is_loopback, refuse,
+    Address, Flow, Hook, Outcome, Reason, Transport, Verdict, decide, is_loopback, refuse, socket,
 };
 
 use crate::{
@@ -23,6 +23,10 @@ const IPPROTO_MPTCP: u32 = 262;
 #[inline(always)]
 pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook) -> i32 {
     let socket = Socket::read(ctx, hook);
+    if socket.is_opted_in() {
+        emit::count(Verdict::Allow);
+        return hooks::PROCEED;
+    }
     let workload = workload::current();
     let call = Call {
         hook,
@@ -96,6 +100,14 @@ struct Socket {
 }
 
 impl Socket {
+    /// Whether it is of a kind that no rule speaks of and that may be made all the same: UDP-Lite's datagrams and
+    /// ICMP's connections pass here, depending on the kernel.
+    #[inline(always)]
+    fn is_opted_in(&self) -> bool {
+        self.transport.is_none()
+            && socket::admits(maps::sockets(), u32::from(self.kind), u32::from(self.protocol))
+    }
+
     #[inline(always)]
     fn read(ctx: &SockAddrContext, hook: Hook) -> Self {
         let raw = ctx.sock_addr;

@@ -147,6 +147,9 @@ fn destination(socket: *const Socket, name: *const c_void, hook: Hook) -> i32 {
     if family != INET && family != INET6 {
         return PROCEED;
     }
+    if is_opted_in(kind as u32) {
+        return PROCEED;
+    }
     let workload = workload::current();
     if !is_enforced(&workload) {
         return PROCEED;
@@ -182,15 +185,25 @@ fn destination(socket: *const Socket, name: *const c_void, hook: Hook) -> i32 {
         port: name.port,
         workload,
     };
-    let outcome = match transport {
-        None if maps::sockets() & socket::RAW != 0 => return PROCEED,
-        transport => address::judge(transport, &call),
-    };
+    let outcome = address::judge(transport, &call);
     if matches!(outcome.verdict, Verdict::Deny) {
         emit::count(outcome.verdict);
         emit::event(&call, Caller::current(), outcome);
     }
     code(outcome.verdict)
+}
+
+/// Whether a socket of this type can be of a kind that is opted in. Where the kernel keeps a socket's protocol
+/// differs between versions, so that its type has to tell: an opt-in opens this program to all of its type.
+#[inline(always)]
+fn is_opted_in(kind: u32) -> bool {
+    let bits = match kind {
+        socket::STREAM => socket::SCTP,
+        socket::DATAGRAM => socket::ICMP | socket::UDPLITE,
+        socket::RAW_TYPE => socket::RAW,
+        _ => socket::SCTP,
+    };
+    maps::sockets() & bits != 0
 }
 
 /// Whether the task is a workload's, or an unknown one below an enforced root.

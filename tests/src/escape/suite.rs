@@ -37,7 +37,11 @@ pub struct Report {
 pub struct Row {
     /// The way.
     pub way: &'static str,
-    /// What became of it under enforcement.
+    /// Whether it leads out without enforcement.
+    pub is_way: bool,
+    /// Whether it leads out under enforcement.
+    pub leads_out: bool,
+    /// What is to be said of that.
     pub outcome: Outcome,
 }
 
@@ -56,6 +60,15 @@ pub enum Outcome {
     Unavailable(String),
     /// It should have been otherwise.
     Wrong(String),
+}
+
+/// How a workload is enforced.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// Only reported.
+    pub is_audit: bool,
+    /// Bits of [`enforcer_common::socket`].
+    pub sockets: u32,
 }
 
 /// What one attempt came to.
@@ -88,12 +101,12 @@ spec:
 ///
 /// # Errors
 /// If the ground cannot be made.
-pub fn run(program: &Path) -> Result<Report> {
-    let thread = thread::scope(|scope| scope.spawn(|| all(program)).join());
+pub fn run(program: &Path, manner: Manner) -> Result<Report> {
+    let thread = thread::scope(|scope| scope.spawn(|| all(program, manner)).join());
     thread.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn all(program: &Path) -> Result<Report> {
+fn all(program: &Path, manner: Manner) -> Result<Report> {
     let mut arena = Arena::new()?;
     let ways = ways();
     let first = usize::from(FIRST_ATTEMPT);
@@ -117,7 +130,7 @@ fn all(program: &Path) -> Result<Report> {
             None
         });
     }
-    let datapath = enforce(&root)?;
+    let datapath = enforce(&root, manner)?;
     let mut rows = Vec::new();
     for (at, (way, early)) in ways.iter().zip(early).enumerate() {
         let process = match early {
@@ -127,6 +140,8 @@ fn all(program: &Path) -> Result<Report> {
         let enforced = process.go(way, &mut arena)?;
         rows.push(Row {
             way: way.name,
+            is_way: baseline[at].is_open,
+            leads_out: enforced.is_open,
             outcome: outcome(way, &baseline[at], &enforced, datapath.closures()),
         });
     }
@@ -147,12 +162,15 @@ fn all(program: &Path) -> Result<Report> {
 ///
 /// # Errors
 /// If the kernel refuses.
-pub fn enforce(root: &TestCgroup) -> Result<Datapath> {
+pub fn enforce(root: &TestCgroup, manner: Manner) -> Result<Datapath> {
     let mount = CgroupMount::find()?;
     let workload = mount
         .cgroup(&root.path().join("workload"))?
         .context("it was just made")?;
-    let mut registry = Registry::new(registry::Settings::default());
+    let mut registry = Registry::new(registry::Settings {
+        audit: manner.is_audit,
+        ..registry::Settings::default()
+    });
     let mut documents = Documents::default();
     for update in documents.set("registry", Some(REGISTRY)) {
         registry.apply(update);
@@ -176,7 +194,7 @@ pub fn enforce(root: &TestCgroup) -> Result<Datapath> {
         depth_min: workload.depth,
         depth_max: workload.depth,
         unknown: Mode::Enforce as u32,
-        sockets: 0,
+        sockets: manner.sockets,
     };
     let options = Options {
         capacities: Capacities::default(),
@@ -293,7 +311,7 @@ impl fmt::Display for Report {
         for closure in &self.closures {
             writeln!(f, "{closure}")?;
         }
-        for Row { way, outcome } in &self.rows {
+        for Row { way, outcome, .. } in &self.rows {
             match outcome {
                 Outcome::Refused(errno) => {
                     writeln!(f, "refused: {way}: {}", io::Error::from_raw_os_error(*errno))?;

@@ -66,7 +66,7 @@ impl Arena {
         ip(&[&cable[..], &peer[..]].concat())?;
         let far = format!("/proc/{}/fd/{}", std::process::id(), outer.as_raw_fd());
         ip(&["link", "set", OUTER_DEVICE, "netns", &far])?;
-        raise(DEVICE, &[&INNER4], &[&INNER6, &"fe80::1"], &[], OUTER_MAC)?;
+        raise(DEVICE, &[&INNER4], &[&INNER6, &"fe80::1"])?;
         for to in [REFUSED4, ALLOWED4] {
             neighbour(&to, DEVICE, OUTER_MAC)?;
         }
@@ -81,9 +81,8 @@ impl Arena {
             OUTER_DEVICE,
             &[&REFUSED4, &ALLOWED4],
             &[&REFUSED6, &ALLOWED6, &LINK6],
-            &[&INNER4],
-            INNER_MAC,
         )?;
+        neighbour(&INNER4, OUTER_DEVICE, INNER_MAC)?;
         neighbour(&INNER6, OUTER_DEVICE, INNER_MAC)?;
         setns(&inner, CloneFlags::CLONE_NEWNET)?;
         Ok(Self {
@@ -125,31 +124,17 @@ fn enter_new_network() -> Result<File> {
 
 type Shown<'a> = &'a dyn std::fmt::Display;
 
-fn raise(
-    device: &str,
-    v4: &[Shown<'_>],
-    v6: &[Shown<'_>],
-    neighbours: &[Shown<'_>],
-    mac: &str,
-) -> Result<()> {
+fn raise(device: &str, v4: &[Shown<'_>], v6: &[Shown<'_>]) -> Result<()> {
     ip(&["link", "set", device, "addrgenmode", "none"])?;
     for address in v4 {
         let network = format!("{address}/24");
         ip(&["address", "add", &network, "broadcast", "+", "dev", device])?;
     }
     for address in v6 {
-        ip(&[
-            "-6",
-            "address",
-            "add",
-            &format!("{address}/64"),
-            "dev",
-            device,
-            "nodad",
-        ])?;
+        let network = format!("{address}/64");
+        ip(&["-6", "address", "add", &network, "dev", device, "nodad"])?;
     }
-    ip(&["link", "set", device, "up"])?;
-    neighbours.iter().try_for_each(|to| neighbour(to, device, mac))
+    ip(&["link", "set", device, "up"])
 }
 
 /// Known from the start, so that no packet waits for an answer.

@@ -22,7 +22,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use enforcer_common::{Counter, Mode, Settings};
+use enforcer_common::{Counter, Mode, Settings, socket};
 use enforcer_core::{
     documents::Documents,
     names::Pacing,
@@ -43,7 +43,7 @@ use self::{
     revocation::Revocation,
 };
 use crate::{
-    config::{Capacities, Config, Enforcement, Matching, Udp, UnknownWorkloads},
+    config::{Capacities, Config, Enforcement, Matching, Sockets, Udp, UnknownWorkloads},
     datapath::{self, CgroupMount, Datapath, Options, Pins},
     names,
     report::{log::LogFormat, once::Once},
@@ -227,7 +227,28 @@ fn settings(config: &Config) -> Settings {
         depth_min: 1,
         depth_max: 1,
         unknown: unknown as u32,
+        sockets: sockets(config.sockets),
     }
+}
+
+fn sockets(config: Sockets) -> u32 {
+    let Sockets {
+        raw,
+        icmp,
+        sctp,
+        udplite,
+        packet,
+    } = config;
+    let bits = [
+        (raw, socket::RAW),
+        (icmp, socket::ICMP),
+        (sctp, socket::SCTP),
+        (udplite, socket::UDPLITE),
+        (packet, socket::PACKET),
+    ];
+    bits.iter()
+        .filter(|(admitted, _)| *admitted)
+        .fold(0, |all, (_, bit)| all | bit)
 }
 
 fn capacities(config: &Capacities) -> datapath::Capacities {

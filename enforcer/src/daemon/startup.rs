@@ -48,6 +48,11 @@ impl Owner {
             bail!("enforcement is not in force at {}", root.path.display());
         }
         self.datapath.remove_leftovers()?;
+        for closure in self.datapath.closures() {
+            if closure.absent.is_some() {
+                tracing::warn!("{closure}");
+            }
+        }
         self.announce();
         Ok(())
     }

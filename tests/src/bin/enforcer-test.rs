@@ -3,26 +3,38 @@
 
 use std::{path::Path, process::ExitCode};
 
-use tests::probe;
+use tests::{escape, guest, probe, stream};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    let first = arguments.next().unwrap_or_default();
-    let rest: Vec<_> = arguments
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    let outcome = match (first.to_str(), rest.as_slice()) {
-        (Some(probe::ARGUMENT), [cgroup]) => probe::main(Path::new(cgroup)),
-        (Some(probe::ACCEPT), [cgroup, address]) => probe::accept(Path::new(cgroup), address),
+    let first = arguments
+        .next()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let outcome = match first.as_str() {
+        probe::ARGUMENT => cgroup(arguments).and_then(|(cgroup, _)| probe::main(Path::new(&cgroup))),
+        probe::ACCEPT => {
+            cgroup(arguments).and_then(|(cgroup, address)| probe::accept(Path::new(&cgroup), &address))
+        }
+        escape::ARGUMENT => escape::main(arguments),
+        stream::ARGUMENT => stream::main(arguments),
         // The kernel's first process has no use for a command line.
-        _ if std::process::id() == 1 => return tests::guest::main(),
+        _ if std::process::id() == 1 => return guest::main(),
         _ => return enforcer::cli::main(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}: {error:#}", first.to_string_lossy());
+            eprintln!("{first}: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// A cgroup and what follows it, which may be nothing.
+fn cgroup(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> anyhow::Result<(String, String)> {
+    let mut next = || arguments.next().map(|word| word.to_string_lossy().into_owned());
+    let cgroup = next().ok_or_else(|| anyhow::anyhow!("no cgroup is named"))?;
+    Ok((cgroup, next().unwrap_or_default()))
 }

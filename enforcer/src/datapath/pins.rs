@@ -3,7 +3,7 @@
 //! ```text
 //! <bpffs>/enforcer/                  locked by the enforcer that runs
 //!   links/<cgroup id>/<program>      what keeps the programs attached
-//!   links/lsm/<program>.<number>     the same for those of BPF LSM, which know no cgroup
+//!   links/lsm/<program>-<number>     the same for those of BPF LSM, which know no cgroup
 //!   <layout and capacities>/<map>    what the programs look into
 //! ```
 //!
@@ -83,13 +83,13 @@ impl Pins {
     }
 
     /// A place for a link of BPF LSM that nothing is pinned at yet: such links cannot be given another program, so
-    /// that the new one comes beside the old one.
+    /// that the new one comes beside the old one. A name in bpffs holds no dots (`bpf_lookup`).
     pub(super) fn new_lsm_link(&self, program: &str) -> Result<PathBuf> {
         let folder = self.folder.join(LINKS).join(LSM);
         create(&folder)?;
         let taken = entries(&folder)?;
         (0_u32..)
-            .map(|number| folder.join(format!("{program}.{number}")))
+            .map(|number| folder.join(format!("{program}-{number}")))
             .find(|path| !taken.contains(path))
             .context("a folder holds fewer than 2^32 pins")
     }

@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 
 use enforcer_common::{CgroupId, Mode, Policy, PolicyId, Scope, Transport, Verdict};
 use enforcer_core::{
+    model::Destination,
     plan::{Applied, Change, Plan, diff},
     policy::{Desired, DesiredPolicy},
     rule::{Rule, Rules, To},
@@ -19,7 +20,7 @@ fn allows(maps: &Maps, workload: CgroupId, rule: &Rule) -> Option<bool> {
     let To::Address(address) = rule.to else {
         panic!("the universe is of addresses")
     };
-    let verdict = maps.verdict(workload, rule.transport, address, rule.port)?;
+    let verdict = maps.verdict(workload, &Destination::new(rule.transport, address, rule.port))?;
     Some(verdict != Verdict::Deny)
 }
 

@@ -42,7 +42,7 @@ fn registry(settings: &Settings, updates: impl IntoIterator<Item = Update>) -> R
 fn check_verdicts(maps: &Maps, world: &World, destinations: &[Destination]) -> Result<(), TestCaseError> {
     for (cgroup, workload) in &world.workloads {
         for to in destinations {
-            let decided = maps.verdict(*cgroup, to.transport, to.address, to.port);
+            let decided = maps.verdict(*cgroup, to);
             let expected = naive::verdict(world, workload, to);
             prop_assert_eq!(decided, Some(expected), "{} to {}", workload, to);
         }
@@ -57,7 +57,7 @@ fn check_prefixes(from: &Maps, plan: &Plan, destinations: &[Destination]) -> Res
         let flows = workloads.flat_map(|workload| destinations.iter().map(move |to| (workload, to)));
         flows
             .map(|(workload, to)| {
-                let verdict = maps.verdict(workload, to.transport, to.address, to.port)?;
+                let verdict = maps.verdict(workload, to)?;
                 Some(verdict != Verdict::Deny)
             })
             .collect()

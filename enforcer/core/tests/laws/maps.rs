@@ -1,10 +1,10 @@
 //! The maps of the kernel, changed one entry at a time, and looked into as the programs do.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
-use enforcer_common::{Flow, PortKey, RuleKey, Rules as Lookup, Transport, Verdict, decide};
+use enforcer_common::{Flow, PortKey, RuleKey, Rules as Lookup, Verdict, decide};
 use enforcer_core::{
-    model::CgroupId,
+    model::{CgroupId, Destination},
     plan::{Applied, Change},
     rule::{Rule, Slot, To},
 };
@@ -62,18 +62,12 @@ impl Maps {
     }
 
     /// None if the workload is unknown.
-    pub(crate) fn verdict(
-        &self,
-        workload: CgroupId,
-        transport: Transport,
-        address: IpAddr,
-        port: u16,
-    ) -> Option<Verdict> {
+    pub(crate) fn verdict(&self, workload: CgroupId, to: &Destination) -> Option<Verdict> {
         let policy = &self.0.policies[self.0.workloads.get(&workload)?];
         let flow = Flow {
-            transport,
-            port: port.to_be_bytes(),
-            address: address.into(),
+            transport: to.transport,
+            port: to.port.to_be_bytes(),
+            address: to.address.into(),
         };
         Some(decide(policy, &flow, self).verdict)
     }

@@ -377,7 +377,7 @@ fn is_registered(world: &World, workload: &Workload, to: &Destination) -> bool {
             continue;
         }
         for host in &hosts {
-            for offer in winners(world, workload, &listeners[index], &offers, host) {
+            for offer in winners(world, workload, &listeners[index], of_host(&offers, host)) {
                 for port in offer.ports {
                     if port.number != to.port || transport(port.protocol) != to.transport {
                         continue;
@@ -396,13 +396,16 @@ fn is_registered(world: &World, workload: &Workload, to: &Destination) -> bool {
     false
 }
 
+fn of_host<'a>(offers: &'a [Offer<'a>], host: &Host) -> Vec<&'a Offer<'a>> {
+    offers.iter().filter(|offer| offer.host == *host).collect()
+}
+
 /// Section 4: the namespace that wins a host among what a listener imports, and what it offers of it.
 fn winners<'a>(
     world: &World,
     workload: &Workload,
     listener: &EgressListener,
-    offers: &'a [Offer<'a>],
-    host: &Host,
+    offers: Vec<&'a Offer<'a>>,
 ) -> Vec<&'a Offer<'a>> {
     let mut candidates = Vec::new();
     for offer in offers {
@@ -413,10 +416,9 @@ fn winners<'a>(
                 .iter()
                 .any(|port| port.number == number && transport(port.protocol) == transport(protocol)),
         };
-        if offer.host == *host
-            && has_port
+        if has_port
             && seen(world, offer, workload) != Seen::Never
-            && is_imported(listener, &offer.meta.namespace, host, workload)
+            && is_imported(listener, &offer.meta.namespace, &offer.host, workload)
         {
             candidates.push(offer);
         }
@@ -460,12 +462,15 @@ fn accepts(world: &World, offer: &Offer<'_>, protocol: Protocol, to: &Destinatio
         // Section 4: the proxy has listeners of its own there, and skips HTTP ports of services.
         return false;
     }
+    let asked = Asked {
+        host: &offer.host,
+        protocol,
+        to,
+    };
     match offer.of {
         Of::Service(service) => service_accepts(world, service, protocol, to),
-        Of::Entry(entry) if world.settings.matching == Matching::Declared => {
-            intent(world, entry, &offer.host, protocol, to)
-        }
-        Of::Entry(entry) => parity(world, entry, &offer.host, protocol, to),
+        Of::Entry(entry) if world.settings.matching == Matching::Declared => intent(world, entry, &asked),
+        Of::Entry(entry) => parity(world, entry, &asked),
     }
 }
 
@@ -523,8 +528,16 @@ fn is_single(network: &IpNet) -> bool {
     network.prefix_len() == network.max_prefix_len()
 }
 
+/// What is asked of a port of an entry, under the protocol that counts.
+struct Asked<'a> {
+    host: &'a Host,
+    protocol: Protocol,
+    to: &'a Destination,
+}
+
 /// The INTENT column.
-fn intent(world: &World, entry: &ServiceEntry, host: &Host, protocol: Protocol, to: &Destination) -> bool {
+fn intent(world: &World, entry: &ServiceEntry, asked: &Asked<'_>) -> bool {
+    let Asked { host, protocol, to } = *asked;
     let is_socket = |endpoint: &Endpoint| matches!(endpoint.address, EndpointAddress::Unix(_));
     if !entry.endpoints.is_empty() && entry.endpoints.iter().all(is_socket) {
         // D17.
@@ -559,7 +572,8 @@ fn intent(world: &World, entry: &ServiceEntry, host: &Host, protocol: Protocol, 
 }
 
 /// The PARITY column.
-fn parity(world: &World, entry: &ServiceEntry, host: &Host, protocol: Protocol, to: &Destination) -> bool {
+fn parity(world: &World, entry: &ServiceEntry, asked: &Asked<'_>) -> bool {
+    let Asked { host, protocol, to } = *asked;
     if is_http(protocol) || is_allocated(entry, host, to) {
         // D1-D4; section 5.
         return true;

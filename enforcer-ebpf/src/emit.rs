@@ -7,7 +7,7 @@ use aya_ebpf::{
         generated::{bpf_ktime_get_ns, bpf_set_retval},
     },
 };
-use enforcer_common::{Address, COMM_LENGTH, Counter, Event, Hook, Outcome, PolicyId, Verdict};
+use enforcer_common::{Address, COMM_LENGTH, Counter, Event, Hook, Outcome, Verdict};
 
 use crate::{maps, workload::Workload};
 
@@ -55,7 +55,7 @@ pub(crate) fn event(call: &Call, outcome: Outcome) {
         comm: bpf_get_current_comm().unwrap_or([0; COMM_LENGTH]),
         pid: (bpf_get_current_pid_tgid() >> 32) as u32,
         uid: bpf_get_current_uid_gid() as u32,
-        policy: call.workload.policy.unwrap_or(PolicyId(0)),
+        policy: call.workload.policy_id,
         port: call.port,
         transport: call.protocol,
         hook: call.hook as u8,

@@ -7,7 +7,7 @@ use aya_ebpf::{
         generated::{bpf_ktime_get_ns, bpf_set_retval},
     },
 };
-use enforcer_common::{Address, COMM_LENGTH, Counter, Event, Hook, Outcome, PolicyId, Verdict};
+use enforcer_common::{Address, COMM_LENGTH, Counter, Event, Hook, Outcome, Verdict};
 
 use crate::{maps, workload::Workload};
 
@@ -85,7 +85,7 @@ pub(crate) fn event(call: &Call, caller: Caller, outcome: Outcome) {
         comm: caller.comm,
         pid: caller.pid,
         uid: caller.uid,
-        policy: call.workload.policy.unwrap_or(PolicyId(0)),
+        policy: call.workload.policy_id,
         port: call.port,
         transport: call.protocol,
         hook: call.hook as u8,

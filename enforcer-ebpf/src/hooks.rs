@@ -18,7 +18,7 @@ pub(crate) const REJECT: i32 = 0;
 /// What becomes of a call that no rule can allow.
 #[inline(always)]
 pub(crate) fn refusal(workload: &Workload, reason: Reason) -> Outcome {
-    let Some(id) = workload.policy else {
+    let Some(id) = workload.policy() else {
         return refuse(maps::unknown_mode(), reason);
     };
     match maps::policy(id) {

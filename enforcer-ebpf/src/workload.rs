@@ -13,20 +13,33 @@ use crate::maps;
 pub(crate) struct Workload {
     /// The workload's cgroup, or its own if it belongs to none.
     pub(crate) cgroup: CgroupId,
-    /// None if no ancestor of its cgroup is a workload.
-    pub(crate) policy: Option<PolicyId>,
+    /// [`NO_POLICY`] if no ancestor of the task's cgroup is a workload. A number and not an `Option`, whose payload
+    /// would be an unwritten part of the stack: the compiler may read that before it looks at the tag, and verifiers
+    /// refuse to (5.10).
+    pub(crate) policy_id: PolicyId,
+}
+
+/// No policy's identifier.
+const NO_POLICY: PolicyId = PolicyId(0);
+
+impl Workload {
+    /// The policy that it is bound to, if it is known.
+    #[inline(always)]
+    pub(crate) fn policy(&self) -> Option<PolicyId> {
+        (self.policy_id.0 != NO_POLICY.0).then_some(self.policy_id)
+    }
 }
 
 /// The workload of the calling task.
 #[inline(always)]
 pub(crate) fn current() -> Workload {
     // SAFETY: the helper takes any depth and gives 0 where the task's cgroup is not that deep.
-    let found = innermost(|depth| unsafe { bpf_get_current_ancestor_cgroup_id(depth) });
-    found.unwrap_or_else(|| Workload {
+    let mut workload = innermost(|depth| unsafe { bpf_get_current_ancestor_cgroup_id(depth) });
+    if workload.policy_id.0 == NO_POLICY.0 {
         // SAFETY: the helper has no precondition.
-        cgroup: CgroupId(unsafe { bpf_get_current_cgroup_id() }),
-        policy: None,
-    })
+        workload.cgroup = CgroupId(unsafe { bpf_get_current_cgroup_id() });
+    }
+    workload
 }
 
 /// The workload in which a packet's socket was born.
@@ -34,12 +47,12 @@ pub(crate) fn current() -> Workload {
 pub(crate) fn of_packet(ctx: &SkBuffContext) -> Workload {
     let packet = ctx.skb.skb;
     // SAFETY: the packet is valid for the time of the call, and the helper takes any depth, as above.
-    let found = innermost(|depth| unsafe { bpf_skb_ancestor_cgroup_id(packet, depth) });
-    found.unwrap_or_else(|| Workload {
+    let mut workload = innermost(|depth| unsafe { bpf_skb_ancestor_cgroup_id(packet, depth) });
+    if workload.policy_id.0 == NO_POLICY.0 {
         // SAFETY: as above.
-        cgroup: CgroupId(unsafe { bpf_skb_cgroup_id(packet) }),
-        policy: None,
-    })
+        workload.cgroup = CgroupId(unsafe { bpf_skb_cgroup_id(packet) });
+    }
+    workload
 }
 
 /// Whether the calling task is below an enforced root.
@@ -58,20 +71,18 @@ pub(crate) fn is_below_root() -> bool {
     false
 }
 
-/// Looks upwards from the deepest cgroup that any workload has: the innermost workload wins.
+/// Looks upwards from the deepest cgroup that any workload has: the innermost workload wins. With [`NO_POLICY`], and
+/// no cgroup, if there is none.
 #[inline(always)]
-fn innermost(ancestor: impl Fn(i32) -> u64) -> Option<Workload> {
+fn innermost(ancestor: impl Fn(i32) -> u64) -> Workload {
     if let Some(settings) = maps::settings() {
         let mut depth = settings.depth_max;
         for _ in 0..=Settings::DEPTH_LIMIT {
             let cgroup = CgroupId(ancestor(depth as i32));
             if cgroup.0 != 0
-                && let Some(policy) = maps::binding(cgroup)
+                && let Some(policy_id) = maps::binding(cgroup)
             {
-                return Some(Workload {
-                    cgroup,
-                    policy: Some(policy),
-                });
+                return Workload { cgroup, policy_id };
             }
             if depth <= settings.depth_min {
                 break;
@@ -79,5 +90,8 @@ fn innermost(ancestor: impl Fn(i32) -> u64) -> Option<Workload> {
             depth -= 1;
         }
     }
-    None
+    Workload {
+        cgroup: CgroupId(0),
+        policy_id: NO_POLICY,
+    }
 }

@@ -32,6 +32,9 @@ use table::{Column, Table};
 /// What the test binary is built for: Debian's kernels of that architecture are fetched.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// What reads the object with the programs, which an emulated processor otherwise takes two seconds for.
+const OPTIMIZED: [&str; 3] = ["aya", "aya-obj", "object"];
+
 /// What `vm-test` is asked for.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -95,6 +98,7 @@ fn build() -> Result<PathBuf> {
     build
         .args(["build", "--quiet", "--package", "tests", "--bin", "enforcer-test"])
         .args(["--target", TARGET])
+        .args(OPTIMIZED.map(|package| format!("--config=profile.dev.package.{package}.opt-level=2")))
         .env("RUSTFLAGS", flags)
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     run_visibly(&mut build)?;

@@ -67,7 +67,7 @@ pub(crate) fn judge(transport: Option<Transport>, call: &Call) -> Outcome {
             reason: Reason::Loopback,
         };
     }
-    let Some(policy_id) = call.workload.policy else {
+    let Some(policy_id) = call.workload.policy() else {
         return refuse(maps::unknown_mode(), Reason::UnknownWorkload);
     };
     let Some(policy) = maps::policy(policy_id) else {

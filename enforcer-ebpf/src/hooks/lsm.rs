@@ -209,7 +209,7 @@ fn is_opted_in(kind: u32) -> bool {
 /// Whether the task is a workload's, or an unknown one below an enforced root.
 #[inline(always)]
 fn is_enforced(workload: &Workload) -> bool {
-    workload.policy.is_some() || workload::is_below_root()
+    workload.policy().is_some() || workload::is_below_root()
 }
 
 #[inline(always)]

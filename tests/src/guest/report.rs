@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::termios::tcdrain;
 
-/// What a check came to.
+/// What a check that did not fail came to.
 pub(super) enum Done {
     /// All of it holds; what was seen.
     Passed(String),
@@ -41,8 +41,8 @@ impl Report {
         Ok(report)
     }
 
-    /// Runs a check and tells what it came to; a panic fails the check and no other.
-    pub(super) fn check(&mut self, name: &str, check: impl FnOnce() -> Result<Done>) -> Result<()> {
+    /// Runs a check, tells what it came to, and says whether it did not fail; a panic fails the check and no other.
+    pub(super) fn check(&mut self, name: &str, check: impl FnOnce() -> Result<Done>) -> Result<bool> {
         let done = catch_unwind(AssertUnwindSafe(check))
             .unwrap_or_else(|_| Err(anyhow!("it panicked; the console says where")));
         let (word, text, figures) = match done {
@@ -54,7 +54,8 @@ impl Report {
         self.say(&format!("check {name} {word} {}", text.replace('\n', "\nmore ")))?;
         figures
             .iter()
-            .try_for_each(|(name, value)| self.say(&format!("figure {name} {value}")))
+            .try_for_each(|(name, value)| self.say(&format!("figure {name} {value}")))?;
+        Ok(word != "FAIL")
     }
 
     /// Says that nothing is missing.

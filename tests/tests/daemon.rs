@@ -258,7 +258,13 @@ fn sigterm_leaves_enforcement_in_force_and_the_next_start_takes_it_up() {
             assert!(!place.reaches("default", DB)?, "after {signal}");
         }
         let detached = String::from_utf8(place.command(&["detach"]).output()?.stdout)?;
-        assert!(detached.starts_with("removed 8 links and "), "{detached}");
+        let links = detached
+            .strip_prefix("removed ")
+            .and_then(|rest| rest.split(' ').next()?.parse().ok());
+        assert!(
+            links.is_some_and(|links: u32| links >= 2 * 4),
+            "four programs at each of two roots: {detached}"
+        );
         assert!(place.reaches("default", DB)?);
         let nothing = String::from_utf8(place.command(&["detach"]).output()?.stdout)?;
         assert!(nothing.starts_with("nothing to remove"), "{nothing}");

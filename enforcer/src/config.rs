@@ -28,6 +28,7 @@ mod words;
 mod workloads;
 mod yaml;
 
+pub use crate::datapath::Capacities;
 pub use cgroup::CgroupPath;
 pub use mistake::{Mistake, Mistakes, What};
 pub use schema::json_schema;
@@ -69,7 +70,7 @@ pub struct Config {
     pub state: PathBuf,
     /// Mount point of cgroup v2; None: found among the mounts.
     pub cgroup_mount: Option<PathBuf>,
-    /// How much the kernel's maps hold.
+    /// How much the kernel's maps hold; none of them nothing.
     pub capacities: Capacities,
     /// `istio.io/rev`: objects of other revisions are ignored; None takes all.
     pub revision: Option<String>,
@@ -122,21 +123,6 @@ pub struct Sockets {
     pub udplite: bool,
     /// Packet and XDP sockets.
     pub packet: bool,
-}
-
-/// How many entries each of the kernel's maps holds; none is zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacities {
-    /// Workloads.
-    pub workloads: u32,
-    /// Policies.
-    pub policies: u32,
-    /// Rules with one address.
-    pub exact: u32,
-    /// Rules with a network.
-    pub prefixes: u32,
-    /// Rules with any address.
-    pub ports: u32,
 }
 
 impl Config {

@@ -43,7 +43,7 @@ use self::{
     revocation::Revocation,
 };
 use crate::{
-    config::{Capacities, Config, Enforcement, Matching, Sockets, Udp, UnknownWorkloads},
+    config::{Config, Enforcement, Matching, Sockets, Udp, UnknownWorkloads},
     datapath::{self, CgroupMount, Datapath, Options, Pins},
     names,
     report::{log::LogFormat, once::Once},
@@ -82,7 +82,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         Some(path) => CgroupMount::at(path)?,
         None => CgroupMount::find()?,
     };
-    let capacities = capacities(&config.capacities);
+    let capacities = config.capacities;
     let pins = if start.ephemeral {
         None
     } else {
@@ -249,23 +249,6 @@ fn sockets(config: Sockets) -> u32 {
     bits.iter()
         .filter(|(admitted, _)| *admitted)
         .fold(0, |all, (_, bit)| all | bit)
-}
-
-fn capacities(config: &Capacities) -> datapath::Capacities {
-    let Capacities {
-        workloads,
-        policies,
-        exact,
-        prefixes,
-        ports,
-    } = *config;
-    datapath::Capacities {
-        workloads,
-        policies,
-        exact,
-        prefixes,
-        ports,
-    }
 }
 
 pub(crate) fn name_settings(config: &Config, memory: Option<PathBuf>) -> names::Settings {

@@ -13,12 +13,6 @@ use crate::{
     hooks, maps, workload,
 };
 
-const SOCK_STREAM: u32 = 1;
-const SOCK_DGRAM: u32 = 2;
-const IPPROTO_TCP: u32 = 6;
-const IPPROTO_UDP: u32 = 17;
-const IPPROTO_MPTCP: u32 = 262;
-
 /// The whole of each program.
 #[inline(always)]
 pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook) -> i32 {
@@ -140,11 +134,7 @@ impl Socket {
                 Address::from_v6(bytes(words))
             }
         };
-        let transport = match (kind, protocol) {
-            (SOCK_STREAM, IPPROTO_TCP | IPPROTO_MPTCP) => Some(Transport::Tcp),
-            (SOCK_DGRAM, IPPROTO_UDP) => Some(Transport::Udp),
-            _ => None,
-        };
+        let transport = socket::transport(kind, protocol);
         let port = (port as u16).to_ne_bytes();
         Self {
             transport,

@@ -3,6 +3,8 @@
 //! Rules speak of TCP and UDP. A socket of any other kind sends past them: it never passes `connect`, or what it
 //! sends is not what was connected to. Each kind that has an opt-in here is unrestricted once it is opted in.
 
+use crate::Transport;
+
 /// Raw IP sockets, which write packets of any protocol, header included.
 pub const RAW: u32 = 1;
 /// ICMP datagram sockets, as `ping` without privileges has them.
@@ -40,12 +42,22 @@ const IPPROTO_SCTP: u32 = 132;
 const IPPROTO_UDPLITE: u32 = 136;
 const IPPROTO_MPTCP: u32 = 262;
 
+/// What carries a socket of this type and protocol, if rules can speak of it. MPTCP is TCP.
+#[inline(always)]
+pub const fn transport(kind: u32, protocol: u32) -> Option<Transport> {
+    match (kind, protocol) {
+        (STREAM, IPPROTO_TCP | IPPROTO_MPTCP) => Some(Transport::Tcp),
+        (DATAGRAM, IPPROTO_UDP) => Some(Transport::Udp),
+        _ => None,
+    }
+}
+
 /// Whether an IPv4 or IPv6 socket of this type and protocol may be made, `sockets` being the opt-ins. The protocol
 /// is the one that the kernel has chosen where the caller gave 0.
 #[inline(always)]
 pub const fn admits(sockets: u32, kind: u32, protocol: u32) -> bool {
     match (kind, protocol) {
-        (STREAM, IPPROTO_TCP | IPPROTO_MPTCP) | (DATAGRAM, IPPROTO_UDP) => true,
+        _ if transport(kind, protocol).is_some() => true,
         (RAW_TYPE, _) => sockets & RAW != 0,
         (DATAGRAM, IPPROTO_ICMP | IPPROTO_ICMPV6) => sockets & ICMP != 0,
         (_, IPPROTO_SCTP) => sockets & SCTP != 0,

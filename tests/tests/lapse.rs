@@ -1,0 +1,119 @@
+//! Enforcement through the death of its daemon, again and again, while sockets are opened all the time.
+#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use anyhow::Result;
+use enforcer_common::Transport;
+use nix::sys::signal::Signal;
+use tests::{
+    daemon::Place,
+    ground::{in_own_network, mount_bpffs, need_root},
+    probe::{Outcome, Probe},
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
+
+const CONFIG: &str = "
+registry: {files: [registry/]}
+workloads:
+- {namespace: frontend, name: web, cgroup: $CGROUP/frontend}
+dns: {servers: [127.0.0.77], timeout: 100ms}
+";
+
+const ENTRY: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: db, namespace: frontend}
+spec:
+  hosts: [db.example.com]
+  addresses: [192.0.2.10, 198.51.100.0/24]
+  resolution: NONE
+  ports: [{number: 5432, name: tcp, protocol: TCP}]
+";
+
+const KILLS: u32 = 100;
+const UPGRADES: u32 = 20;
+
+/// Asks all the time, and returns how often, and what was answered wrongly.
+fn ask(mut probe: Probe, to: &str, expected: Outcome, stop: &AtomicBool) -> Result<(u64, Vec<Outcome>)> {
+    let to = to.parse()?;
+    let (mut asked, mut wrong) = (0, Vec::new());
+    while !stop.load(Ordering::Relaxed) {
+        let outcome = probe.call(Transport::Tcp, to)?;
+        asked += 1;
+        if outcome != expected {
+            wrong.push(outcome);
+        }
+    }
+    Ok((asked, wrong))
+}
+
+/// Kills the daemon at every moment of its life: before its maps, between its links, once in force.
+fn kill_and_upgrade(place: &mut Place, config: &str) -> Result<()> {
+    for kill in 0..KILLS {
+        let mut child = place
+            .command(&["run"])
+            .stderr(std::process::Stdio::null())
+            .spawn()?;
+        thread::park_timeout(Duration::from_millis(u64::from(kill % 50) * 4));
+        child.kill()?;
+        child.wait()?;
+        if kill % (KILLS / UPGRADES) == 0 {
+            // Other capacities are other maps: what an upgrade to another layout comes to.
+            place.configure(&format!("{config}capacities: {{workloads: {}}}\n", 1000 + kill))?;
+            place.start(&[])?.end(Signal::SIGKILL)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_verdict_is_wrong_through_a_hundred_kills_and_twenty_upgrades() {
+    in_own_network(|| {
+        need_root()?;
+        let mut place = Place::new(BINARY, CONFIG)?;
+        let bpffs = place.folder.path().join("bpffs");
+        mount_bpffs(&bpffs)?;
+        let config = format!("{CONFIG}bpffs: {0}\nstate: {0}-state\n", bpffs.display());
+        place.configure(&config)?;
+        place.write("db.yaml", ENTRY)?;
+        let cgroup = place.cgroup.child("frontend")?;
+        place.start(&[])?.end(Signal::SIGKILL)?;
+
+        let stop = AtomicBool::new(false);
+        let questions = [
+            ("192.0.2.10:5432", Outcome::Through),
+            ("198.51.100.7:5432", Outcome::Through),
+            ("192.0.2.11:5432", Outcome::Refused(libc::EPERM)),
+        ];
+        let answers = thread::scope(|scope| -> Result<Vec<_>> {
+            let mut threads = Vec::new();
+            for (to, expected) in questions {
+                let probe = Probe::start(BINARY.as_ref(), &cgroup)?;
+                let stop = &stop;
+                threads.push(scope.spawn(move || ask(probe, to, expected, stop)));
+            }
+            let killed = kill_and_upgrade(&mut place, &config);
+            stop.store(true, Ordering::Relaxed);
+            killed?;
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        })?;
+        for ((to, expected), (asked, wrong)) in questions.iter().zip(&answers) {
+            println!("{to}: {asked} verdicts, {} not {expected:?}", wrong.len());
+            assert!(*asked > 1000, "{to} was asked for {asked} times only");
+            assert!(wrong.is_empty(), "{to}: {wrong:?} among {asked}");
+        }
+        let kept = std::fs::read_dir(bpffs.join("enforcer"))?.count();
+        assert!(
+            kept <= 3,
+            "links and the newest maps are kept, and at most one generation before: {kept}"
+        );
+        Ok(())
+    })
+    .unwrap();
+}

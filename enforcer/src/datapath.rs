@@ -27,6 +27,7 @@ use anyhow::{Context as _, Result};
 use enforcer_common::{Counter, Settings};
 use enforcer_core::plan::{Applied, Change};
 
+pub use crate::config::Capacities;
 pub use capability::{missing_capabilities, raise_memlock};
 pub use cgroup::{Cgroup, CgroupMount};
 pub use closure::Closure;
@@ -47,34 +48,6 @@ pub struct Options {
     pub capacities: Capacities,
     /// The programs write a line for each verdict to their own log.
     pub debug: bool,
-}
-
-/// How many entries fit each map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacities {
-    /// Workloads.
-    pub workloads: u32,
-    /// Policies.
-    pub policies: u32,
-    /// Rules with one address.
-    pub exact: u32,
-    /// Rules with a network.
-    pub prefixes: u32,
-    /// Rules with any address.
-    pub ports: u32,
-}
-
-impl Default for Capacities {
-    fn default() -> Self {
-        use enforcer_common::maps as default;
-        Self {
-            workloads: default::WORKLOADS_CAPACITY,
-            policies: default::POLICIES_CAPACITY,
-            exact: default::EXACT_CAPACITY,
-            prefixes: default::PREFIXES_CAPACITY,
-            ports: default::PORTS_CAPACITY,
-        }
-    }
 }
 
 /// The loaded programs with their maps, and where they are attached.

@@ -3,10 +3,11 @@
 //! `config, sources, names -> daemon (registry, plan) -> datapath`, `datapath -> events -> report`.
 
 pub mod cli;
-pub mod config;
 pub mod daemon;
 pub mod datapath;
 pub mod names;
 pub mod report;
 pub mod revoke;
 pub mod sources;
+
+pub use enforcer_config as config;

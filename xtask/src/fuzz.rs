@@ -94,7 +94,7 @@ fn targets() -> Result<Vec<String>> {
     Ok(targets)
 }
 
-/// Folders of documents: the part of the corpus that is kept here, and the whole of it if it is handed over.
+/// Folders of documents and configurations: the examples, the part of the corpus that is kept here, and the whole of it if it is handed over.
 fn seeds() -> Vec<PathBuf> {
     let kept = workspace().join("enforcer/core/tests/corpus");
     let whole = env::var_os("ISTIO_CORPUS").map(PathBuf::from);
@@ -103,5 +103,9 @@ fn seeds() -> Vec<PathBuf> {
     }
     let corpora = whole.into_iter().chain([kept]);
     let folders = corpora.flat_map(|corpus: PathBuf| ["valid", "invalid"].map(|part| corpus.join(part)));
-    folders.filter(|folder| Path::is_dir(folder)).collect()
+    let examples = workspace().join("deploy/examples");
+    folders
+        .chain([examples])
+        .filter(|folder| Path::is_dir(folder))
+        .collect()
 }

@@ -24,10 +24,40 @@ pub(crate) struct Call {
     pub(crate) hook: Hook,
     /// The socket's IP protocol number, its low byte.
     pub(crate) protocol: u8,
+    /// The socket's family; for a socket option its level.
+    pub(crate) family: u8,
+    /// The socket's type; for a socket option its number.
+    pub(crate) kind: u8,
     pub(crate) address: Address,
     /// Network byte order.
     pub(crate) port: [u8; 2],
     pub(crate) workload: Workload,
+}
+
+/// Who calls.
+pub(crate) struct Caller {
+    comm: [u8; COMM_LENGTH],
+    pid: u32,
+    uid: u32,
+}
+
+impl Caller {
+    /// Nobody in particular.
+    pub(crate) const NONE: Self = Self {
+        comm: [0; COMM_LENGTH],
+        pid: 0,
+        uid: 0,
+    };
+
+    /// The current task.
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        Self {
+            comm: bpf_get_current_comm().unwrap_or([0; COMM_LENGTH]),
+            pid: (bpf_get_current_pid_tgid() >> 32) as u32,
+            uid: bpf_get_current_uid_gid() as u32,
+        }
+    }
 }
 
 /// Counts the verdict.
@@ -42,7 +72,7 @@ pub(crate) fn count(verdict: Verdict) {
 
 /// Tells the daemon; counts what does not fit.
 #[inline(always)]
-pub(crate) fn event(call: &Call, outcome: Outcome) {
+pub(crate) fn event(call: &Call, caller: Caller, outcome: Outcome) {
     let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else {
         maps::count(Counter::Lost);
         return;
@@ -52,16 +82,18 @@ pub(crate) fn event(call: &Call, outcome: Outcome) {
         time: unsafe { bpf_ktime_get_ns() },
         cgroup: call.workload.cgroup,
         address: call.address,
-        comm: bpf_get_current_comm().unwrap_or([0; COMM_LENGTH]),
-        pid: (bpf_get_current_pid_tgid() >> 32) as u32,
-        uid: bpf_get_current_uid_gid() as u32,
+        comm: caller.comm,
+        pid: caller.pid,
+        uid: caller.uid,
         policy: call.workload.policy_id,
         port: call.port,
         transport: call.protocol,
         hook: call.hook as u8,
         verdict: outcome.verdict as u8,
         reason: outcome.reason as u8,
-        pad: [0; 6],
+        family: call.family,
+        kind: call.kind,
+        pad: [0; 4],
     });
     entry.submit(0);
 }

@@ -15,9 +15,12 @@ mod hooks;
 mod maps;
 mod workload;
 
-use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
+use aya_ebpf::{
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, cgroup_sockopt, lsm},
+    programs::{LsmContext, SkBuffContext, SockAddrContext, SockContext, SockoptContext},
+};
 use enforcer_common::Hook;
-use hooks::address;
+use hooks::{address, create, guard, lsm as security, option};
 
 /// `connect()` of an IPv4 socket.
 #[cgroup_sock_addr(connect4)]
@@ -41,6 +44,42 @@ fn sendmsg4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(sendmsg6)]
 fn sendmsg6(ctx: SockAddrContext) -> i32 {
     address::verdict(&ctx, Hook::Sendmsg6)
+}
+
+/// `socket()` of an IPv4 or IPv6 socket.
+#[cgroup_sock(sock_create)]
+fn sock_create(ctx: SockContext) -> i32 {
+    create::verdict(&ctx)
+}
+
+/// `setsockopt()`.
+#[cgroup_sockopt(setsockopt)]
+fn setsockopt(ctx: SockoptContext) -> i32 {
+    option::verdict(&ctx)
+}
+
+/// A packet on its way out.
+#[cgroup_skb(egress)]
+fn egress(ctx: SkBuffContext) -> i32 {
+    guard::verdict(&ctx)
+}
+
+/// `socket()` of any family.
+#[lsm(hook = "socket_create")]
+fn lsm_create(ctx: LsmContext) -> i32 {
+    security::create(&ctx)
+}
+
+/// `connect()`, whichever cgroup the socket was born in.
+#[lsm(hook = "socket_connect")]
+fn lsm_connect(ctx: LsmContext) -> i32 {
+    security::connect(&ctx)
+}
+
+/// A datagram with its own destination, whichever cgroup the socket was born in.
+#[lsm(hook = "socket_sendmsg")]
+fn lsm_sendmsg(ctx: LsmContext) -> i32 {
+    security::sendmsg(&ctx)
 }
 
 /// The kernel lends its GPL-only helpers only to programs that say so.

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use enforcer_common::{
     CgroupId, Counter, Mode, Policy, PolicyId, PortKey, RuleKey, Rules, Settings,
     maps::{
-        EVENTS_BYTES, EXACT_CAPACITY, POLICIES_CAPACITY, PORTS_CAPACITY, PREFIXES_CAPACITY,
+        EVENTS_BYTES, EXACT_CAPACITY, POLICIES_CAPACITY, PORTS_CAPACITY, PREFIXES_CAPACITY, ROOTS_CAPACITY,
         WORKLOADS_CAPACITY,
     },
 };
@@ -24,6 +24,8 @@ static EXACT: HashMap<RuleKey, u32> = HashMap::with_max_entries(EXACT_CAPACITY, 
 static PREFIXES: LpmTrie<RuleKey, u32> = LpmTrie::with_max_entries(PREFIXES_CAPACITY, BPF_F_NO_PREALLOC);
 #[map]
 static PORTS: HashMap<PortKey, u32> = HashMap::with_max_entries(PORTS_CAPACITY, BPF_F_NO_PREALLOC);
+#[map]
+static ROOTS: HashMap<CgroupId, u32> = HashMap::with_max_entries(ROOTS_CAPACITY, BPF_F_NO_PREALLOC);
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 #[map]
@@ -66,6 +68,21 @@ pub(crate) fn unknown_mode() -> u32 {
         Some(settings) => settings.unknown,
         None => Mode::Enforce as u32,
     }
+}
+
+/// The kinds of socket that are opted in.
+#[inline(always)]
+pub(crate) fn sockets() -> u32 {
+    match settings() {
+        Some(settings) => settings.sockets,
+        None => 0,
+    }
+}
+
+/// Whether everything below this cgroup is enforced.
+#[inline(always)]
+pub(crate) fn is_root(cgroup: CgroupId) -> bool {
+    ROOTS.get_ptr(cgroup).is_some()
 }
 
 /// The policy that a workload is bound to.

@@ -1,13 +1,17 @@
 //! Whose call it is.
 
-use aya_ebpf::helpers::{bpf_get_current_cgroup_id, generated::bpf_get_current_ancestor_cgroup_id};
+use aya_ebpf::helpers::{
+    bpf_get_current_cgroup_id,
+    generated::{bpf_get_current_ancestor_cgroup_id, bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id},
+};
+use aya_ebpf::programs::SkBuffContext;
 use enforcer_common::{CgroupId, PolicyId, Settings};
 
 use crate::maps;
 
-/// The calling task's workload.
+/// A task's or a packet's workload.
 pub(crate) struct Workload {
-    /// The workload's cgroup, or the task's own if it belongs to none.
+    /// The workload's cgroup, or its own if it belongs to none.
     pub(crate) cgroup: CgroupId,
     /// [`NO_POLICY`] if no ancestor of the task's cgroup is a workload. A number and not an `Option`, whose payload
     /// would be an unwritten part of the stack: the compiler may read that before it looks at the tag, and verifiers
@@ -26,14 +30,55 @@ impl Workload {
     }
 }
 
-/// Looks upwards from the deepest cgroup that any workload has: the innermost workload wins.
+/// The workload of the calling task.
 #[inline(always)]
 pub(crate) fn current() -> Workload {
+    // SAFETY: the helper takes any depth and gives 0 where the task's cgroup is not that deep.
+    let mut workload = innermost(|depth| unsafe { bpf_get_current_ancestor_cgroup_id(depth) });
+    if workload.policy_id.0 == NO_POLICY.0 {
+        // SAFETY: the helper has no precondition.
+        workload.cgroup = CgroupId(unsafe { bpf_get_current_cgroup_id() });
+    }
+    workload
+}
+
+/// The workload in which a packet's socket was born.
+#[inline(always)]
+pub(crate) fn of_packet(ctx: &SkBuffContext) -> Workload {
+    let packet = ctx.skb.skb;
+    // SAFETY: the packet is valid for the time of the call, and the helper takes any depth, as above.
+    let mut workload = innermost(|depth| unsafe { bpf_skb_ancestor_cgroup_id(packet, depth) });
+    if workload.policy_id.0 == NO_POLICY.0 {
+        // SAFETY: as above.
+        workload.cgroup = CgroupId(unsafe { bpf_skb_cgroup_id(packet) });
+    }
+    workload
+}
+
+/// Whether the calling task is below an enforced root.
+#[inline(always)]
+pub(crate) fn is_below_root() -> bool {
+    for depth in 0..=Settings::DEPTH_LIMIT {
+        // SAFETY: the helper takes any depth and gives 0 where the task's cgroup is not that deep.
+        let cgroup = CgroupId(unsafe { bpf_get_current_ancestor_cgroup_id(depth as i32) });
+        if cgroup.0 == 0 {
+            return false;
+        }
+        if maps::is_root(cgroup) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Looks upwards from the deepest cgroup that any workload has: the innermost workload wins. With [`NO_POLICY`], and
+/// no cgroup, if there is none.
+#[inline(always)]
+fn innermost(ancestor: impl Fn(i32) -> u64) -> Workload {
     if let Some(settings) = maps::settings() {
         let mut depth = settings.depth_max;
         for _ in 0..=Settings::DEPTH_LIMIT {
-            // SAFETY: the helper takes any depth and gives 0 where the task's cgroup is not that deep.
-            let cgroup = CgroupId(unsafe { bpf_get_current_ancestor_cgroup_id(depth as i32) });
+            let cgroup = CgroupId(ancestor(depth as i32));
             if cgroup.0 != 0
                 && let Some(policy_id) = maps::binding(cgroup)
             {
@@ -45,9 +90,8 @@ pub(crate) fn current() -> Workload {
             depth -= 1;
         }
     }
-    // SAFETY: the helper has no precondition.
     Workload {
-        cgroup: CgroupId(unsafe { bpf_get_current_cgroup_id() }),
+        cgroup: CgroupId(0),
         policy_id: NO_POLICY,
     }
 }

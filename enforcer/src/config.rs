@@ -59,6 +59,10 @@ pub struct Config {
     pub matching: Matching,
     /// What UDP may do.
     pub udp: Udp,
+    /// Whether sockets that are no longer allowed are ended.
+    pub revoke: bool,
+    /// Kinds of socket beyond TCP and UDP.
+    pub sockets: Sockets,
     /// Mount point of bpffs.
     pub bpffs: PathBuf,
     /// Folder of what is known of names between two starts.
@@ -102,6 +106,22 @@ pub struct Dns {
     pub timeout: Duration,
     /// Whether every workload may ask the resolvers.
     pub allow_resolvers: bool,
+}
+
+/// Kinds of socket beyond TCP and UDP that workloads may make. What is admitted is unrestricted: no rule speaks of
+/// it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sockets {
+    /// Raw IP sockets; with them, packets of any protocol and with any header.
+    pub raw: bool,
+    /// ICMP datagram sockets.
+    pub icmp: bool,
+    /// SCTP.
+    pub sctp: bool,
+    /// UDP-Lite.
+    pub udplite: bool,
+    /// Packet and XDP sockets.
+    pub packet: bool,
 }
 
 /// How many entries each of the kernel's maps holds; none is zero.

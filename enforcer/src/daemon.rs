@@ -11,6 +11,7 @@
 mod flows;
 mod owner;
 mod places;
+mod revocation;
 mod startup;
 
 use std::{
@@ -21,7 +22,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use enforcer_common::{Mode, Settings};
+use enforcer_common::{Counter, Mode, Settings, socket};
 use enforcer_core::{
     documents::Documents,
     names::Pacing,
@@ -39,12 +40,14 @@ use self::{
     flows::Flows,
     owner::{Inputs, Owner},
     places::Places,
+    revocation::Revocation,
 };
 use crate::{
-    config::{Capacities, Config, Enforcement, Matching, Udp, UnknownWorkloads},
+    config::{Capacities, Config, Enforcement, Matching, Sockets, Udp, UnknownWorkloads},
     datapath::{self, CgroupMount, Datapath, Options, Pins},
     names,
-    report::log::LogFormat,
+    report::{log::LogFormat, once::Once},
+    revoke,
     sources::{cgroups, files},
 };
 
@@ -133,14 +136,28 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         cgroups::follow(mount, paths, cgroup_sink, cancel.clone()),
     );
     tasks.spawn("events", events.run(event_sink));
+    let (revocation, live_sockets) = if config.revoke {
+        let (requests, asked) = mpsc::channel(BACKLOG);
+        let (found, live) = mpsc::channel(BACKLOG);
+        tasks.spawn("revoke", revoke::run(asked, found));
+        (Some(Revocation::new(requests)), Some(live))
+    } else {
+        (None, None)
+    };
     let inputs = Inputs {
         file_changes,
         cgroup_changes,
         name_updates,
         flow_events,
         resolvers,
+        live_sockets,
     };
     let registry = Registry::new(registry_settings(&config, &inputs.resolvers.borrow()));
+    let lost = datapath
+        .counters()?
+        .get(&Counter::Lost)
+        .copied()
+        .unwrap_or_default();
     let owner = Owner {
         registry,
         documents: Documents::default(),
@@ -153,7 +170,10 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         flows: Flows::new(start.format),
         format: start.format,
         allow_resolvers: config.dns.allow_resolvers,
-        problems: BTreeSet::new(),
+        lost,
+        revocation,
+        problems: Once::default(),
+        warnings: Once::default(),
     };
     tasks.spawn("owner", owner.run(inputs, name_status, cancel.clone()));
 
@@ -207,7 +227,28 @@ fn settings(config: &Config) -> Settings {
         depth_min: 1,
         depth_max: 1,
         unknown: unknown as u32,
+        sockets: sockets(config.sockets),
     }
+}
+
+fn sockets(config: Sockets) -> u32 {
+    let Sockets {
+        raw,
+        icmp,
+        sctp,
+        udplite,
+        packet,
+    } = config;
+    let bits = [
+        (raw, socket::RAW),
+        (icmp, socket::ICMP),
+        (sctp, socket::SCTP),
+        (udplite, socket::UDPLITE),
+        (packet, socket::PACKET),
+    ];
+    bits.iter()
+        .filter(|(admitted, _)| *admitted)
+        .fold(0, |all, (_, bit)| all | bit)
 }
 
 fn capacities(config: &Capacities) -> datapath::Capacities {

@@ -1,7 +1,7 @@
 //! The kernel's side: programs, maps, links and pins.
 //!
 //! ```text
-//! object (load) -> maps (carry out changes, read back)
+//! program (table) -> object (load) -> maps (carry out changes, read back)
 //!              `-> roots (attach, lock) -> pins (bpffs)
 //! ring buffer -> events
 //! ```
@@ -11,11 +11,13 @@
 
 mod capability;
 mod cgroup;
+mod closure;
 mod cost;
 mod events;
 mod maps;
 mod object;
 mod pins;
+mod program;
 mod roots;
 mod sys;
 
@@ -27,6 +29,7 @@ use enforcer_core::plan::{Applied, Change};
 
 pub use capability::{missing_capabilities, raise_memlock};
 pub use cgroup::{Cgroup, CgroupMount};
+pub use closure::Closure;
 pub use cost::VERIFIER_LIMIT;
 pub use events::Events;
 pub use object::Features;
@@ -35,7 +38,7 @@ pub use roots::is_enforced;
 
 use maps::Maps;
 use object::Object;
-use roots::Roots;
+use roots::{Roots, Unattached};
 
 /// How the programs are loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,6 +82,7 @@ pub struct Datapath {
     maps: Maps,
     roots: Roots,
     features: Features,
+    closures: Vec<Closure>,
     settings: Settings,
 }
 
@@ -91,14 +95,17 @@ impl Datapath {
     pub fn load(pins: Option<Pins>, options: Options, settings: Settings) -> Result<(Self, Events)> {
         let Object {
             programs,
+            loaded,
+            closures,
             maps,
             events,
             features,
         } = Object::load(pins.as_ref(), options)?;
         let mut datapath = Self {
             maps,
-            roots: Roots::new(programs, pins),
+            roots: Roots::new(programs, loaded, pins),
             features,
+            closures,
             settings,
         };
         datapath.maps.set_settings(&settings)?;
@@ -153,7 +160,19 @@ impl Datapath {
     /// # Errors
     /// If another enforcer has it, or the kernel refuses.
     pub fn attach(&mut self, root: &Cgroup) -> Result<()> {
-        self.roots.attach(root)
+        let former = self.roots.id(&root.path);
+        self.roots.attach(root)?;
+        if let Some(former) = former.filter(|former| *former != root.id) {
+            self.maps.remove_root(former)?;
+        }
+        self.maps.add_root(root.id)?;
+        for Unattached(program, why) in self.roots.attach_lsm() {
+            let mut closures = self.closures.iter_mut();
+            if let Some(closure) = closures.find(|closure| closure.program == program) {
+                closure.absent = Some(why);
+            }
+        }
+        Ok(())
     }
 
     /// Takes the programs away from a root that is gone or is no longer one.
@@ -161,14 +180,18 @@ impl Datapath {
     /// # Errors
     /// If a pin cannot be removed.
     pub fn detach(&mut self, root: &Path) -> Result<()> {
+        if let Some(id) = self.roots.id(root) {
+            self.maps.remove_root(id)?;
+        }
         self.roots.detach(root)
     }
 
     /// Takes away what an earlier start left and this one does not have: links at other cgroups, other layouts.
     ///
     /// # Errors
-    /// If a pin cannot be removed.
-    pub fn remove_leftovers(&self) -> Result<()> {
+    /// If a pin or an entry cannot be removed.
+    pub fn remove_leftovers(&mut self) -> Result<()> {
+        self.maps.keep_roots(&self.roots.ids())?;
         self.roots.remove_leftovers()
     }
 
@@ -186,6 +209,12 @@ impl Datapath {
     /// If the kernel does not describe a program.
     pub fn verified_instructions(&self) -> Result<BTreeMap<String, Option<u32>>> {
         cost::verified_instructions(self.roots.programs())
+    }
+
+    /// What is closed beyond rules, and what is not and why. Those of BPF LSM are known for sure once a root is
+    /// attached.
+    pub fn closures(&self) -> &[Closure] {
+        &self.closures
     }
 
     /// What this kernel has.

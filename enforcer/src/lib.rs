@@ -8,4 +8,5 @@ pub mod daemon;
 pub mod datapath;
 pub mod names;
 pub mod report;
+pub mod revoke;
 pub mod sources;

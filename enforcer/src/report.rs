@@ -2,4 +2,5 @@
 
 pub mod flow;
 pub mod log;
+pub mod once;
 pub mod quiet;

@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use enforcer::config::{Config, Enforcement, Errno, Matching, Roots, Udp, UnknownWorkloads, json_schema};
+use enforcer::config::{
+    Config, Enforcement, Errno, Matching, Roots, Sockets, Udp, UnknownWorkloads, json_schema,
+};
 use enforcer_common::maps;
 use enforcer_core::istio::OutboundMode;
 use serde_json::Value;
@@ -56,6 +58,8 @@ fn smallest_configuration_has_the_documented_defaults() {
     assert_eq!(config.errno.number(), 1);
     assert_eq!(config.matching, Matching::Declared);
     assert_eq!(config.udp, Udp::Registry);
+    assert!(config.revoke);
+    assert_eq!(config.sockets, Sockets::default());
     assert_eq!(config.bpffs, Path::new("/sys/fs/bpf"));
     assert_eq!(config.state, Path::new("/run/enforcer"));
     assert_eq!((config.cgroup_mount, config.revision), (None, None));
@@ -99,6 +103,8 @@ dns: {servers: [192.0.2.53, '192.0.2.54:5353', '2001:db8::53', '[2001:db8::54]',
 deny: {errno: ECONNREFUSED}
 matching: istio
 udp: dns-only
+revoke: false
+sockets: {raw: true, sctp: true}
 bpffs: /run/bpf
 state: /var/lib/enforcer
 cgroupMount: /sys/fs/cgroup/unified
@@ -145,6 +151,18 @@ revision: canary
     assert!(!config.dns.allow_resolvers);
     assert_eq!(config.errno.number(), 111);
     assert_eq!((config.matching, config.udp), (Matching::Istio, Udp::DnsOnly));
+    assert!(!config.revoke);
+    let Sockets {
+        raw,
+        icmp,
+        sctp,
+        udplite,
+        packet,
+    } = config.sockets;
+    assert_eq!(
+        [raw, icmp, sctp, udplite, packet],
+        [true, false, true, false, false]
+    );
     assert_eq!(config.bpffs, Path::new("/run/bpf"));
     assert_eq!(config.state, Path::new("/var/lib/enforcer"));
     assert_eq!(

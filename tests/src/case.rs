@@ -36,6 +36,12 @@ pub struct Case {
     /// Resolvers that everybody may ask.
     #[serde(default)]
     resolvers: BTreeSet<IpAddr>,
+    /// The revision whose objects count; empty takes all.
+    #[serde(default)]
+    revision: String,
+    /// Whether REGISTRY_ONLY is on trial.
+    #[serde(default)]
+    audit: bool,
     /// The registry.
     registry: String,
     /// The rows.
@@ -129,6 +135,8 @@ impl Case {
             matching,
             udp,
             resolvers: self.resolvers.clone(),
+            revision: self.revision.clone(),
+            audit: self.audit,
             ..Settings::default()
         }
     }

@@ -21,7 +21,7 @@ use nix::{
 use tempfile::TempDir;
 
 use crate::{
-    ground::TestCgroup,
+    ground::{TestCgroup, tied},
     probe::{Outcome, Probe},
 };
 
@@ -121,7 +121,7 @@ impl Place {
             .iter()
             .find(|path| Path::new(path).exists())
             .context("dnsmasq is not installed")?;
-        let dns = Command::new(program)
+        let dns = tied(program)
             .args([
                 "--keep-in-foreground",
                 "--conf-file=/dev/null",
@@ -159,7 +159,7 @@ impl Place {
 
     /// `enforcer` with these arguments, and its configuration after them.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = tied(&self.binary);
         command.args(arguments).arg("--config").arg(self.config());
         command
     }
@@ -221,15 +221,22 @@ impl Place {
     /// If the probe cannot be started.
     pub fn call(&mut self, path: &str, transport: Transport, to: &str) -> Result<Outcome> {
         let to: SocketAddr = to.parse().with_context(|| format!("address {to}"))?;
+        self.probe(path)?.call(transport, to)
+    }
+
+    /// The process in the cgroup at `path` below the place's.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn probe(&mut self, path: &str) -> Result<&mut Probe> {
         let folder = self.cgroup.child(path)?;
-        let probe = match self.probes.entry(folder) {
+        Ok(match self.probes.entry(folder) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
                 let probe = Probe::start(&self.binary, entry.key())?;
                 entry.insert(probe)
             }
-        };
-        probe.call(transport, to)
+        })
     }
 
     /// Whether a TCP socket from there gets through.
@@ -285,6 +292,22 @@ impl Daemon {
         signal(&self.child, by)?;
         wait("the enforcer's end", || Ok(self.child.try_wait()?.is_some()))?;
         Ok((self.child.wait()?, start.elapsed()))
+    }
+
+    /// Stops it, as a machine under load would.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn hold(&self) -> Result<()> {
+        signal(&self.child, Signal::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn go_on(&self) -> Result<()> {
+        signal(&self.child, Signal::SIGCONT)
     }
 
     /// Waits for a line of the log that has all of these words.

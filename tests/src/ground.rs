@@ -5,6 +5,7 @@ mod network;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    process::Command,
     sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
@@ -150,6 +151,13 @@ pub fn in_own_network<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Resul
 pub fn mount_bpffs(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     mount(Some("bpf"), folder, Some("bpf"), MsFlags::empty(), None::<&str>).context("mounting a bpffs")
+}
+
+/// A command that ends with the thread that starts it, also if that is killed.
+pub fn tied(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
 }
 
 /// Fails where the kernel tests cannot run: a skipped test would look like a passed one.

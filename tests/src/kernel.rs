@@ -50,6 +50,7 @@ pub fn run(case: &Case, matching: Matching, probe: &Path) -> Result<usize> {
         depth_min: depths.iter().copied().min().unwrap_or(1),
         depth_max: depths.iter().copied().max().unwrap_or(1),
         unknown: Mode::Enforce as u32,
+        sockets: 0,
     };
     let options = Options {
         capacities: SMALL,

@@ -6,10 +6,11 @@
 
 use std::{
     fs,
-    io::{self, BufRead as _, BufReader, Write as _},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -17,6 +18,9 @@ use enforcer_common::Transport;
 
 /// Argument with which a test binary becomes a probe.
 pub const ARGUMENT: &str = "probe";
+
+/// Argument with which a test binary becomes a server that accepts and says nothing.
+pub const ACCEPT: &str = "accept";
 
 /// A running probe.
 pub struct Probe {
@@ -59,6 +63,34 @@ impl Probe {
             bail!("the probe says {ready:?}");
         }
         Ok(probe)
+    }
+
+    /// Has it connect, and keep the socket.
+    ///
+    /// # Errors
+    /// If it does not get there.
+    pub fn hold(&mut self, transport: Transport, address: SocketAddr) -> Result<()> {
+        let word = if transport == Transport::Tcp {
+            "hold-tcp"
+        } else {
+            "hold-udp"
+        };
+        writeln!(self.requests, "{word} {address}").context("the probe has ended")?;
+        let answer = self.answer()?;
+        if answer != "ok" {
+            bail!("{address}: {}", io::Error::from_raw_os_error(answer.parse()?));
+        }
+        Ok(())
+    }
+
+    /// What reading from the socket that it keeps comes to within this time: an errno; None if nothing does.
+    ///
+    /// # Errors
+    /// If it keeps none.
+    pub fn held_errno(&mut self, within: Duration) -> Result<Option<i32>> {
+        writeln!(self.requests, "held {}", within.as_millis()).context("the probe has ended")?;
+        let errno = self.answer()?.parse().context("an errno")?;
+        Ok((errno != libc::EAGAIN).then_some(errno))
     }
 
     /// Its process id.
@@ -117,17 +149,43 @@ pub fn main(cgroup: &Path) -> Result<()> {
     fs::write(cgroup.join("cgroup.procs"), "0").with_context(|| format!("joining {}", cgroup.display()))?;
     let mut out = io::stdout();
     writeln!(out, "ready")?;
+    let mut held = None;
     for line in io::stdin().lock().lines() {
         let line = line?;
-        let (transport, address) = line.split_once(' ').context("a request has two words")?;
-        let address: SocketAddr = address.parse()?;
-        let answers = match transport {
-            "tcp" => vec![word(TcpStream::connect(address).map(|_| ()))],
-            _ => vec![word(send(address)), word(connect_and_send(address))],
+        let (request, argument) = line.split_once(' ').context("a request has two words")?;
+        let answers = match request {
+            "tcp" => vec![word(TcpStream::connect(argument).map(|_| ()))],
+            "udp" => {
+                let address = argument.parse()?;
+                vec![word(send(address)), word(connect_and_send(address))]
+            }
+            "hold-tcp" => vec![word(
+                TcpStream::connect(argument).map(|socket| held = Some(Held::Tcp(socket))),
+            )],
+            "hold-udp" => vec![word(
+                connected(argument.parse()?).map(|socket| held = Some(Held::Udp(socket))),
+            )],
+            _ => {
+                let patience = Duration::from_millis(argument.parse()?);
+                vec![word(held.as_mut().context("no socket is kept")?.read(patience))]
+            }
         };
         writeln!(out, "{}", answers.join(" "))?;
     }
     Ok(())
+}
+
+/// The silent server's main.
+///
+/// # Errors
+/// If the cgroup cannot be joined, or the address is taken.
+pub fn accept(cgroup: &Path, address: &str) -> Result<()> {
+    fs::write(cgroup.join("cgroup.procs"), "0").with_context(|| format!("joining {}", cgroup.display()))?;
+    let listener = TcpListener::bind(address)?;
+    let mut kept = Vec::new();
+    loop {
+        kept.push(listener.accept()?);
+    }
 }
 
 fn send(to: SocketAddr) -> io::Result<()> {
@@ -135,9 +193,34 @@ fn send(to: SocketAddr) -> io::Result<()> {
 }
 
 fn connect_and_send(to: SocketAddr) -> io::Result<()> {
+    connected(to)?.send(b"probe").map(|_| ())
+}
+
+fn connected(to: SocketAddr) -> io::Result<UdpSocket> {
     let socket = unbound(to)?;
     socket.connect(to)?;
-    socket.send(b"probe").map(|_| ())
+    Ok(socket)
+}
+
+/// A socket that is kept.
+enum Held {
+    Tcp(TcpStream),
+    Udp(UdpSocket),
+}
+
+impl Held {
+    fn read(&mut self, patience: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => {
+                socket.set_read_timeout(Some(patience))?;
+                socket.read(&mut [0]).map(|_| ())
+            }
+            Self::Udp(socket) => {
+                socket.set_read_timeout(Some(patience))?;
+                socket.recv(&mut [0]).map(|_| ())
+            }
+        }
+    }
 }
 
 fn unbound(to: SocketAddr) -> io::Result<UdpSocket> {

@@ -355,6 +355,48 @@ fn datagram_connects_do_not_flood_the_log() {
 }
 
 #[test]
+fn rule_for_any_address_is_allowed_with_a_warning_that_names_the_entry() {
+    check(|place| {
+        let entry =
+            entry("frontend", "any", "any.example.com", 7777).replace("resolution: DNS", "resolution: NONE");
+        place.write("any.yaml", &entry)?;
+        let mut daemon = place.start(&["--ephemeral"])?;
+        assert!(place.reaches("frontend", "198.51.100.1:7777")?);
+        daemon.line(&["WARN", "ServiceEntry frontend/any"])?;
+        Ok(())
+    });
+}
+
+#[test]
+fn programs_write_their_own_log_where_asked_to() {
+    check(|place| {
+        let mut daemon = place.start(&["--ephemeral", "--debug-programs", "--log-level", "debug"])?;
+        assert!(!place.reaches("default", DB)?);
+        let verdict = enforcer_common::Verdict::Deny as u8;
+        daemon.line(&[
+            "protocol 6 address ::ffff:192.0.2.10 port 5432",
+            &format!("verdict {verdict}"),
+        ])?;
+        Ok(())
+    });
+}
+
+#[test]
+fn flows_that_are_not_logged_are_counted() {
+    check(|place| {
+        let mut daemon = place.start(&["--ephemeral"])?;
+        // The enforcer is held so that nobody reads: the ring buffer takes some 13,000 events.
+        daemon.hold()?;
+        for _ in 0..16_000 {
+            assert!(!place.reaches("default", DB)?);
+        }
+        daemon.go_on()?;
+        daemon.line(&["flows were decided and not logged"])?;
+        Ok(())
+    });
+}
+
+#[test]
 fn resolvers_may_be_asked_by_everybody() {
     check_running(|place, _| {
         let resolver = format!("{RESOLVER}:53");

@@ -19,12 +19,7 @@ type Check = fn() -> Result<()>;
 pub(crate) fn run_checks() -> Result<ExitCode> {
     let steps: [(&str, Check); 6] = [
         ("formatting", format),
-        ("set-up", || {
-            setup::run(&setup::Arguments {
-                lint: true,
-                ..Default::default()
-            })
-        }),
+        ("set-up", set_up),
         ("lints", clippy),
         ("lints of the BPF programs", clippy_bpf),
         ("licences, bans and sources of dependencies", deny),
@@ -37,6 +32,13 @@ pub(crate) fn run_checks() -> Result<ExitCode> {
         println!("lint: {name}: done in {:.1} s", begin.elapsed().as_secs_f32());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn set_up() -> Result<()> {
+    setup::run(&setup::Arguments {
+        lint: true,
+        ..setup::Arguments::default()
+    })
 }
 
 fn format() -> Result<()> {

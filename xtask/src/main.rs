@@ -1,10 +1,11 @@
 //! Developer commands: `cargo xtask --help` lists them.
 //!
-//! `setup <- {test, vm-test, lint}`, and all of them through `process`.
+//! `setup <- {demo, test, vm-test, fuzz, lint}`, and all of them through `process`.
 
 mod apt;
 mod bpf;
 mod demo;
+mod fuzz;
 mod lint;
 mod plan;
 mod process;
@@ -34,6 +35,8 @@ enum Command {
     Demo,
     /// Run every test, kernel tests included, and say what was skipped and why
     Test(test::Arguments),
+    /// Fuzz every parser of user input for a minute each, from the seeds of the corpus
+    Fuzz(fuzz::Arguments),
     /// Run the kernel tests in virtual machines with Debian's kernels, and print a table of what holds in which
     VmTest(vm::Arguments),
     /// Check formatting, clippy's lints, licences and dependencies, as CI does
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::DemoGround { enforcer } => demo::run_ground(&enforcer),
         Command::DemoStage(stage) => demo::run_stage(&stage).map(|()| ExitCode::SUCCESS),
+        Command::Fuzz(arguments) => fuzz::run_targets(&arguments),
         Command::Lint => lint::run_checks(),
         Command::Runner(runner) => test::run_as_needed(&runner),
     };

@@ -12,6 +12,9 @@ use crate::{apt, bpf, process, setup::Need};
 /// The version of cargo-deny that CI checks with.
 const DENY: &str = "cargo-deny@0.20.2";
 
+/// The version of cargo-fuzz that CI fuzzes with.
+const FUZZ: &str = "cargo-fuzz@0.13.2";
+
 /// What to do, in order.
 pub(crate) struct Plan {
     /// The steps.
@@ -28,6 +31,8 @@ pub(crate) enum Step {
     Linker,
     /// cargo-deny, compiled.
     Deny,
+    /// cargo-fuzz, compiled.
+    Fuzz,
 }
 
 /// What can be done with what this machine knows now.
@@ -70,6 +75,7 @@ impl Draft {
                 Need::Compiler => draft.add_compiler(),
                 Need::Linker => draft.add_linker(),
                 Need::Deny => draft.then.push(Step::Deny),
+                Need::Fuzz => draft.then.push(Step::Fuzz),
                 Need::Program(program) => match apt::candidate(program.package) {
                     Some(_) => draft.packages.push(program.package.to_owned()),
                     None => draft.by_hand.push(format!("{} ({})", program.name, program.why)),
@@ -112,6 +118,7 @@ impl Step {
             Self::Nightly => "the nightly toolchain with rust-src, by rustup".to_owned(),
             Self::Linker => "bpf-linker, compiled into the toolchain folder (a minute or two)".to_owned(),
             Self::Deny => format!("{DENY}, compiled into the toolchain folder (some minutes)"),
+            Self::Fuzz => format!("{FUZZ}, compiled into the toolchain folder (a minute or two)"),
         }
     }
 
@@ -128,6 +135,7 @@ impl Step {
             ])),
             Self::Linker => bpf::install_linker(),
             Self::Deny => process::run(&mut bpf::install_into_toolchain(DENY)?),
+            Self::Fuzz => process::run(&mut bpf::install_into_toolchain(FUZZ)?),
         }
     }
 }

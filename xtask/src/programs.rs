@@ -51,6 +51,14 @@ pub(crate) const PROGRAMS: [Program; 4] = [
     },
 ];
 
+/// What fuzzing needs beside Rust.
+pub(crate) static FUZZING: Program = Program {
+    name: "c++",
+    package: "g++",
+    why: "compiles libFuzzer",
+    is_there: in_path,
+};
+
 /// What `vm-test` needs beyond that.
 pub(crate) static QEMU: Program = Program {
     name: "qemu-system-x86_64",

@@ -10,7 +10,7 @@ use enforcer_bpf_build::{Missing, Toolchain, find_linker, toolchain_root};
 use crate::{
     plan::Plan,
     process::{find, is_program},
-    programs::{PROGRAMS, Program, QEMU},
+    programs::{FUZZING, PROGRAMS, Program, QEMU},
 };
 
 /// What `setup` is asked for.
@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// Also install what `lint` needs: cargo-deny, which takes some minutes to compile
     #[arg(long)]
     pub(crate) lint: bool,
+    /// Also install what `fuzz` needs: cargo-fuzz, which takes a minute or two to compile
+    #[arg(long)]
+    pub(crate) fuzz: bool,
     /// Also install what `vm-test` needs: QEMU
     #[arg(long)]
     pub(crate) vm: bool,
@@ -33,6 +36,8 @@ pub(crate) enum Need {
     Linker,
     /// cargo-deny.
     Deny,
+    /// cargo-fuzz.
+    Fuzz,
     /// A program of the distribution.
     Program(&'static Program),
 }
@@ -71,10 +76,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// Path of cargo-deny.
 pub(crate) fn deny() -> Option<PathBuf> {
-    let installed = toolchain_root().map(|root| root.join("bin/cargo-deny"));
-    installed
+    installed("cargo-deny")
+}
+
+/// Path of cargo-fuzz.
+pub(crate) fn fuzzer() -> Option<PathBuf> {
+    installed("cargo-fuzz")
+}
+
+/// A program in the toolchain folder, else in `PATH`.
+fn installed(program: &str) -> Option<PathBuf> {
+    toolchain_root()
+        .map(|root| root.join("bin").join(program))
         .filter(|path| is_program(path))
-        .or_else(|| find("cargo-deny"))
+        .or_else(|| find(program))
 }
 
 fn look(arguments: &Arguments) -> Result<Vec<Need>> {
@@ -95,6 +110,12 @@ fn look(arguments: &Arguments) -> Result<Vec<Need>> {
     if arguments.lint && deny().is_none() {
         needs.push(Need::Deny);
     }
+    if arguments.fuzz && !FUZZING.is_there() {
+        needs.push(Need::Program(&FUZZING));
+    }
+    if arguments.fuzz && fuzzer().is_none() {
+        needs.push(Need::Fuzz);
+    }
     Ok(needs)
 }
 
@@ -105,6 +126,7 @@ impl Need {
             Self::Compiler => "a compiler for BPF",
             Self::Linker => "bpf-linker",
             Self::Deny => "cargo-deny",
+            Self::Fuzz => "cargo-fuzz",
             Self::Program(program) => program.name,
         }
     }
@@ -115,6 +137,7 @@ impl Need {
             Self::Compiler => "builds the programs that run in the kernel",
             Self::Linker => "links the programs that run in the kernel",
             Self::Deny => "checks licences and sources of the dependencies",
+            Self::Fuzz => "runs the fuzz targets",
             Self::Program(program) => program.why,
         }
     }

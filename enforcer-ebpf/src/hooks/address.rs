@@ -5,18 +5,13 @@ use core::ptr::read_volatile;
 use aya_ebpf::programs::SockAddrContext;
 use aya_log_ebpf::debug;
 use enforcer_common::{
-    Address, Flow, Hook, Outcome, Reason, Transport, Verdict, decide, is_loopback, refuse,
+    Address, Flow, Hook, Outcome, Reason, Transport, Verdict, decide, is_loopback, refuse, socket,
 };
 
 use crate::{
-    emit::{self, Call},
-    maps, workload,
+    emit::{self, Call, Caller},
+    hooks, maps, workload,
 };
-
-/// What a program returns to let the call go on.
-const PROCEED: i32 = 1;
-/// What a program returns to have the call fail, with EPERM unless another errno is set.
-const REJECT: i32 = 0;
 
 const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
@@ -28,15 +23,21 @@ const IPPROTO_MPTCP: u32 = 262;
 #[inline(always)]
 pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook) -> i32 {
     let socket = Socket::read(ctx, hook);
+    if socket.is_opted_in() {
+        emit::count(Verdict::Allow);
+        return hooks::PROCEED;
+    }
     let workload = workload::current();
     let call = Call {
         hook,
         protocol: socket.protocol,
+        family: socket.family,
+        kind: socket.kind,
         address: socket.address,
         port: socket.port,
         workload,
     };
-    let outcome = judge(&socket, &call);
+    let outcome = judge(socket.transport, &call);
     debug!(
         ctx,
         "hook {} protocol {} address {:i} port {} verdict {} reason {}",
@@ -49,20 +50,18 @@ pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook) -> i32 {
     );
     emit::count(outcome.verdict);
     if outcome.is_reported() {
-        emit::event(&call, outcome);
+        emit::event(&call, Caller::current(), outcome);
     }
-    match outcome.verdict {
-        Verdict::Allow | Verdict::Audit => PROCEED,
-        Verdict::Deny => {
-            emit::set_errno();
-            REJECT
-        }
+    if matches!(outcome.verdict, Verdict::Deny) {
+        emit::set_errno();
     }
+    hooks::code(outcome.verdict)
 }
 
+/// The verdict on a call to its destination; `transport` is None for what is neither TCP nor UDP.
 #[inline(always)]
-fn judge(socket: &Socket, call: &Call) -> Outcome {
-    if is_loopback(&socket.address) {
+pub(crate) fn judge(transport: Option<Transport>, call: &Call) -> Outcome {
+    if is_loopback(&call.address) {
         return Outcome {
             verdict: Verdict::Allow,
             reason: Reason::Loopback,
@@ -77,13 +76,13 @@ fn judge(socket: &Socket, call: &Call) -> Outcome {
             reason: Reason::NoPolicy,
         };
     };
-    let Some(transport) = socket.transport else {
+    let Some(transport) = transport else {
         return refuse(policy.mode, Reason::NoRule);
     };
     let flow = Flow {
         transport,
-        port: socket.port,
-        address: socket.address,
+        port: call.port,
+        address: call.address,
     };
     decide(policy, &flow, &maps::Kernel)
 }
@@ -93,19 +92,30 @@ struct Socket {
     /// None for what is neither TCP nor UDP.
     transport: Option<Transport>,
     protocol: u8,
+    family: u8,
+    kind: u8,
     address: Address,
     /// Network byte order.
     port: [u8; 2],
 }
 
 impl Socket {
+    /// Whether it is of a kind that no rule speaks of and that may be made all the same: UDP-Lite's datagrams and
+    /// ICMP's connections pass here, depending on the kernel.
+    #[inline(always)]
+    fn is_opted_in(&self) -> bool {
+        self.transport.is_none()
+            && socket::admits(maps::sockets(), u32::from(self.kind), u32::from(self.protocol))
+    }
+
     #[inline(always)]
     fn read(ctx: &SockAddrContext, hook: Hook) -> Self {
         let raw = ctx.sock_addr;
         // SAFETY: the kernel gives a valid `bpf_sock_addr` for the time of the call. Volatile, since the
         // verifier takes only whole aligned words here and the compiler would narrow them.
-        let (kind, protocol, port) = unsafe {
+        let (family, kind, protocol, port) = unsafe {
             (
+                read_volatile(&raw const (*raw).family),
                 read_volatile(&raw const (*raw).type_),
                 read_volatile(&raw const (*raw).protocol),
                 read_volatile(&raw const (*raw).user_port),
@@ -117,7 +127,7 @@ impl Socket {
                 let word = unsafe { read_volatile(&raw const (*raw).user_ip4) };
                 Address::from_v4(word.to_ne_bytes())
             }
-            Hook::Connect6 | Hook::Sendmsg6 => {
+            _ => {
                 // SAFETY: as above.
                 let words = unsafe {
                     [
@@ -139,6 +149,8 @@ impl Socket {
         Self {
             transport,
             protocol: protocol as u8,
+            family: family as u8,
+            kind: kind as u8,
             address,
             port,
         }

@@ -48,6 +48,14 @@ pub enum Reason {
     UnknownWorkload = 8,
     /// The maps contradict each other: a workload names a policy that is not there.
     NoPolicy = 9,
+    /// A socket of this kind sends past the rules, and is not opted in.
+    SocketKind = 10,
+    /// A socket option would lead packets elsewhere than their destination says.
+    Reroute = 11,
+    /// A packet has IP options or extension headers.
+    Headers = 12,
+    /// A packet is of a protocol that rules do not speak of, and is not opted in.
+    Protocol = 13,
 }
 
 /// A verdict with its reason.
@@ -75,7 +83,13 @@ impl Outcome {
     pub const fn is_reported(&self) -> bool {
         matches!(
             self.reason,
-            Reason::NoRule | Reason::UnknownWorkload | Reason::NoPolicy
+            Reason::NoRule
+                | Reason::UnknownWorkload
+                | Reason::NoPolicy
+                | Reason::SocketKind
+                | Reason::Reroute
+                | Reason::Headers
+                | Reason::Protocol
         )
     }
 }

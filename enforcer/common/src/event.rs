@@ -17,6 +17,18 @@ pub enum Hook {
     Sendmsg4 = 3,
     /// A datagram from an IPv6 socket that is not connected.
     Sendmsg6 = 4,
+    /// `socket()` of an IPv4 or IPv6 socket.
+    SockCreate = 5,
+    /// `setsockopt()`.
+    Setsockopt = 6,
+    /// A packet on its way out.
+    Egress = 7,
+    /// `socket()` of any family (BPF LSM).
+    LsmCreate = 8,
+    /// `connect()`, by the task that calls (BPF LSM).
+    LsmConnect = 9,
+    /// A datagram, by the task that calls (BPF LSM).
+    LsmSendmsg = 10,
 }
 
 /// One verdict that is worth telling: refused, would be refused, or unregistered.
@@ -27,9 +39,9 @@ pub struct Event {
     pub time: u64,
     /// The workload's cgroup; the calling task's own cgroup if it belongs to no known workload.
     pub cgroup: CgroupId,
-    /// The destination.
+    /// The destination; unspecified where the call has none.
     pub address: Address,
-    /// Name of the calling task, padded with zero bytes.
+    /// Name of the calling task, padded with zero bytes; empty for a packet, which has none.
     pub comm: [u8; COMM_LENGTH],
     /// Process id in the initial namespace.
     pub pid: u32,
@@ -39,7 +51,7 @@ pub struct Event {
     pub policy: PolicyId,
     /// Network byte order.
     pub port: [u8; 2],
-    /// A [`crate::Transport`].
+    /// A [`crate::Transport`], or the low byte of another IP protocol's number.
     pub transport: u8,
     /// A [`Hook`].
     pub hook: u8,
@@ -47,8 +59,12 @@ pub struct Event {
     pub verdict: u8,
     /// A [`crate::Reason`].
     pub reason: u8,
+    /// The socket's family; for a socket option its level.
+    pub family: u8,
+    /// The socket's type; for a socket option its number.
+    pub kind: u8,
     /// Always zero.
-    pub pad: [u8; 6],
+    pub pad: [u8; 4],
 }
 
 const _: () = assert!(size_of::<Event>() == 72 && size_of::<Policy>() == 16);
@@ -67,7 +83,7 @@ impl Event {
         let (uid, bytes) = bytes.split_first_chunk()?;
         let (policy, bytes) = bytes.split_first_chunk()?;
         let (port, bytes) = bytes.split_first_chunk()?;
-        let ([transport, hook, verdict, reason, ..], _) = bytes.split_first_chunk::<10>()?;
+        let ([transport, hook, verdict, reason, family, kind, ..], _) = bytes.split_first_chunk::<10>()?;
         Some(Self {
             time: u64::from_ne_bytes(*time),
             cgroup: CgroupId(u64::from_ne_bytes(*cgroup)),
@@ -81,7 +97,9 @@ impl Event {
             hook: *hook,
             verdict: *verdict,
             reason: *reason,
-            pad: [0; 6],
+            family: *family,
+            kind: *kind,
+            pad: [0; 4],
         })
     }
 }

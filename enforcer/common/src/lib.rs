@@ -1,6 +1,6 @@
 //! What the kernel programs and the daemon must agree on.
 //!
-//! `address, key <- policy <- decide -> event`, and `maps` names where each of them lives in the kernel.
+//! `address, key <- policy <- decide -> event`; `socket` and `packet` say what never reaches `decide`, and `maps` names where each of them lives in the kernel.
 //!
 //! **Architecture Invariant:** this crate is `no_std`, has no dependency in the kernel build, and is the only
 //! place where a verdict is made: the programs and the tests on the host call the same [`decide`].
@@ -15,9 +15,11 @@ mod decide;
 mod event;
 mod key;
 pub mod maps;
+pub mod packet;
 #[cfg(feature = "user")]
 mod pod;
 mod policy;
+pub mod socket;
 
 pub use address::Address;
 pub use decide::{Flow, Outcome, Reason, Rules, Verdict, decide, is_loopback, refuse};

@@ -7,12 +7,13 @@
 //! | `EXACT` | [`crate::RuleKey`] | `u32`, unused |
 //! | `PREFIXES` | trie of [`crate::RuleKey`] | `u32`, unused |
 //! | `PORTS` | [`crate::PortKey`] | `u32`, unused |
+//! | `ROOTS` | [`crate::CgroupId`] | `u32`, unused |
 //! | `SETTINGS` | 0 | [`crate::Settings`] |
 //! | `COUNTERS` | [`crate::Counter`] | `u64` on each CPU |
 //! | `EVENTS` | ring buffer | [`crate::Event`] |
 
 /// Changes whenever a key, a value or the meaning of a map changes; part of the path of the pins.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Workload's cgroup to policy.
 pub const WORKLOADS: &str = "WORKLOADS";
@@ -24,6 +25,8 @@ pub const EXACT: &str = "EXACT";
 pub const PREFIXES: &str = "PREFIXES";
 /// Rules with any address.
 pub const PORTS: &str = "PORTS";
+/// Cgroups below which everything is enforced.
+pub const ROOTS: &str = "ROOTS";
 /// What holds for all programs.
 pub const SETTINGS: &str = "SETTINGS";
 /// What the programs counted.
@@ -41,5 +44,7 @@ pub const EXACT_CAPACITY: u32 = 262_144;
 pub const PREFIXES_CAPACITY: u32 = 65_536;
 /// Default number of port rules that fit.
 pub const PORTS_CAPACITY: u32 = 65_536;
+/// Number of enforced roots that fit: each workload can be one.
+pub const ROOTS_CAPACITY: u32 = WORKLOADS_CAPACITY;
 /// Bytes of the events' ring buffer.
 pub const EVENTS_BYTES: u32 = 1 << 20;

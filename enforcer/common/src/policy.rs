@@ -48,6 +48,8 @@ pub struct Settings {
     pub depth_max: u32,
     /// A [`Mode`]: what becomes of a process that belongs to no known workload.
     pub unknown: u32,
+    /// Bits of [`crate::socket`]: kinds of socket that workloads may make beyond TCP and UDP.
+    pub sockets: u32,
 }
 
 impl Settings {

@@ -21,10 +21,11 @@ use std::{
 };
 
 pub use self::check::{Judgement, Record, check};
-use self::file::Outcome;
+use self::file::{Known, Outcome};
 use crate::{
     istio::{Object, ObjectId, Problem},
     registry::Update,
+    yaml::Digest,
 };
 
 /// What a set of files holds.
@@ -51,6 +52,8 @@ struct Version {
     object: Object,
     /// Where it stands, or stood when it was good.
     line: u32,
+    /// Its document, if that need not be read again.
+    digest: Option<Digest>,
 }
 
 /// What is wrong with a file now.
@@ -205,13 +208,17 @@ impl Held {
     fn read(file: &Arc<str>, text: &str, old: &Self) -> Self {
         let mut new = Self::default();
         let mut refused = Vec::new();
-        for entry in file::read(text) {
-            let line = entry.line;
+        let versions = old.objects.values();
+        let known: Known<'_> = versions
+            .filter_map(|version| Some((version.digest?, &version.object)))
+            .collect();
+        for entry in file::read(text, &known) {
+            let (line, digest) = (entry.line, entry.digest);
             let object = match entry.outcome {
                 Outcome::Skipped => None,
                 Outcome::Valid(object) => {
                     let id = object.id();
-                    new.take(file, Version { object, line });
+                    new.take(file, Version { object, line, digest });
                     Some(id)
                 }
                 Outcome::Invalid { id, errors } => {

@@ -18,7 +18,7 @@ use enforcer_common::CgroupId;
 pub(crate) use entry::is_port_only;
 pub(crate) use grant::Grant;
 pub use grant::Source;
-pub(crate) use grants::{Facts, Port, PortGrants, Related, grants, related};
+pub(crate) use grants::{Facts, Port, PortGrants, Related, grants, is_reserved, related};
 
 use crate::{model::Mode, rule::Rules};
 

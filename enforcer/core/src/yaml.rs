@@ -9,17 +9,19 @@
 mod lines;
 mod split;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use serde_json::Value;
 
 pub use self::lines::Lines;
 pub use self::split::{Document, split};
 
-/// Longest document, in bytes. A list of 100,000 entries is half as long.
-pub const MAX_DOCUMENT_BYTES: usize = 64 << 20;
+/// Longest document, in bytes. A list of 50,000 entries is two thirds as long.
+pub const MAX_DOCUMENT_BYTES: usize = 32 << 20;
 /// Deepest nesting; no Kubernetes object is nearly as deep.
 const MAX_DEPTH: usize = 64;
-/// Most scalars and collections in a document.
-const MAX_NODES: usize = 8_000_000;
+/// Most scalars and collections in a document; an entry has about 40.
+const MAX_NODES: usize = 4_000_000;
 /// Most events that aliases may stand for, in all.
 const MAX_REPLAYED_EVENTS: usize = 100_000;
 
@@ -33,7 +35,21 @@ pub struct SyntaxError {
     pub message: String,
 }
 
+/// What stands for a document's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Digest([u64; 2]);
+
 impl Document<'_> {
+    /// Stands for the text: two documents with the same digest are the same, lines apart.
+    pub fn digest(&self) -> Digest {
+        let halves = [1_u8, 2].map(|half| {
+            let mut hasher = DefaultHasher::new();
+            (half, self.text).hash(&mut hasher);
+            hasher.finish()
+        });
+        Digest(halves)
+    }
+
     /// The value, `Null` for a document without content.
     ///
     /// # Errors
@@ -122,7 +138,7 @@ mod tests {
     #[test]
     fn document_that_is_too_long_is_refused() {
         let text = "a".repeat(MAX_DOCUMENT_BYTES + 1);
-        assert!(parse(&text).unwrap_err().message.contains("longer than 64 MiB"));
+        assert!(parse(&text).unwrap_err().message.contains("longer than 32 MiB"));
     }
 
     #[test]

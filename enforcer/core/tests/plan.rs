@@ -1,97 +1,27 @@
 //! Every prefix of every plan keeps promises 1 and 6: nothing that neither end allows, all that both allow.
 
+#[path = "laws/maps.rs"]
+mod maps;
+
 use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 
-use enforcer_common::{
-    CgroupId, Flow, Mode, Policy, PolicyId, PortKey, RuleKey, Rules as Lookup, Scope, Transport, Verdict,
-    decide,
-};
+use enforcer_common::{CgroupId, Mode, Policy, PolicyId, Scope, Transport, Verdict};
 use enforcer_core::{
+    model::Destination,
     plan::{Applied, Change, Plan, diff},
     policy::{Desired, DesiredPolicy},
-    rule::{Rule, Rules, Slot, To},
+    rule::{Rule, Rules, To},
 };
+use maps::Maps;
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
-/// The maps of the kernel, changed one entry at a time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Maps(Applied);
-
-impl Maps {
-    fn carry_out(&mut self, change: &Change) {
-        let Applied {
-            workloads,
-            policies,
-            scopes,
-        } = &mut self.0;
-        match *change {
-            Change::AddRule(scope, rule) => {
-                assert!(
-                    Arc::make_mut(scopes.entry(scope).or_default()).insert(rule),
-                    "added twice: {change:?}"
-                );
-            }
-            Change::RemoveRule(scope, rule) => {
-                let rules = Arc::make_mut(
-                    scopes
-                        .get_mut(&scope)
-                        .expect("a rule is only taken from where it is"),
-                );
-                assert!(rules.remove(&rule), "taken away twice: {change:?}");
-                if rules.is_empty() {
-                    scopes.remove(&scope);
-                }
-            }
-            Change::SetPolicy(id, policy) => {
-                policies.insert(id, policy);
-            }
-            Change::RemovePolicy(id) => {
-                assert!(
-                    !workloads.values().any(|bound| *bound == id),
-                    "a workload is left without policy: {change:?}"
-                );
-                assert!(policies.remove(&id).is_some());
-            }
-            Change::Bind(workload, id) => {
-                assert!(
-                    policies.contains_key(&id),
-                    "bound to a policy that is not there: {change:?}"
-                );
-                workloads.insert(workload, id);
-            }
-            Change::Unbind(workload) => {
-                assert!(workloads.remove(&workload).is_some());
-            }
-        }
-    }
-
-    /// None if the workload is unknown.
-    fn allows(&self, workload: CgroupId, rule: &Rule) -> Option<bool> {
-        let policy = &self.0.policies[self.0.workloads.get(&workload)?];
-        let To::Address(address) = rule.to else {
-            panic!("the universe is of addresses")
-        };
-        let port = rule.port.to_be_bytes();
-        let flow = Flow {
-            transport: rule.transport,
-            port,
-            address: address.into(),
-        };
-        Some(decide(policy, &flow, self).verdict != Verdict::Deny)
-    }
-}
-
-impl Lookup for Maps {
-    fn exact(&self, key: &RuleKey) -> bool {
-        let (scope, rule) = Rule::from_slot(&Slot::Exact(*key)).expect("made by the test");
-        self.0.rules(scope).contains(&rule)
-    }
-    fn prefix(&self, _: &RuleKey) -> bool {
-        false
-    }
-    fn port(&self, _: &PortKey) -> bool {
-        false
-    }
+/// None if the workload is unknown.
+fn allows(maps: &Maps, workload: CgroupId, rule: &Rule) -> Option<bool> {
+    let To::Address(address) = rule.to else {
+        panic!("the universe is of addresses")
+    };
+    let verdict = maps.verdict(workload, &Destination::new(rule.transport, address, rule.port))?;
+    Some(verdict != Verdict::Deny)
 }
 
 fn universe() -> impl Iterator<Item = Rule> {
@@ -158,8 +88,8 @@ fn check_prefixes(from: &Maps, plan: &Plan) {
         now.carry_out(change);
         for workload in (1..=5).map(CgroupId) {
             for rule in universe() {
-                let (old, new) = (from.allows(workload, &rule), to.allows(workload, &rule));
-                let Some(is) = now.allows(workload, &rule) else {
+                let (old, new) = (allows(from, workload, &rule), allows(&to, workload, &rule));
+                let Some(is) = allows(&now, workload, &rule) else {
                     assert!(
                         old.is_none() || new.is_none(),
                         "{workload:?} is unknown at step {step}"

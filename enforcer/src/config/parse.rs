@@ -10,9 +10,9 @@ use enforcer_common::maps;
 use enforcer_core::istio::OutboundMode;
 
 use super::{
-    Capacities, Config, Dns,
+    Capacities, Config, Dns, Sockets,
     mistake::{Mistake, What},
-    raw::{At, Raw, RawCapacities, RawDns, RawMode},
+    raw::{At, Raw, RawCapacities, RawDns, RawMode, RawSockets},
     units, workloads,
 };
 
@@ -61,6 +61,8 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<Mistake>> {
         errno: raw.deny.unwrap_or_default().errno.unwrap_or_default(),
         matching: raw.matching.unwrap_or_default(),
         udp: raw.udp.unwrap_or_default(),
+        revoke: raw.revoke.unwrap_or(true),
+        sockets: sockets(&raw.sockets.unwrap_or_default()),
         bpffs,
         state,
         cgroup_mount,
@@ -188,6 +190,16 @@ fn capacities(raw: RawCapacities, findings: &mut Findings) -> Capacities {
         exact: entries("capacities.exact", raw.exact, maps::EXACT_CAPACITY),
         prefixes: entries("capacities.prefixes", raw.prefixes, maps::PREFIXES_CAPACITY),
         ports: entries("capacities.ports", raw.ports, maps::PORTS_CAPACITY),
+    }
+}
+
+fn sockets(raw: &RawSockets) -> Sockets {
+    Sockets {
+        raw: raw.raw.unwrap_or_default(),
+        icmp: raw.icmp.unwrap_or_default(),
+        sctp: raw.sctp.unwrap_or_default(),
+        udplite: raw.udplite.unwrap_or_default(),
+        packet: raw.packet.unwrap_or_default(),
     }
 }
 

@@ -38,6 +38,10 @@ pub(super) struct Raw {
     /// UDP follows the registry (`registry`, the default), is let through (`allow`), or may only ask the
     /// resolvers (`dns-only`).
     pub(super) udp: Option<Udp>,
+    /// Whether sockets that are no longer allowed are ended (the default). Istio lets them live.
+    pub(super) revoke: Option<bool>,
+    /// Kinds of socket beyond TCP and UDP that workloads may make. What is admitted is unrestricted.
+    pub(super) sockets: Option<RawSockets>,
     /// Where bpffs is mounted. Default: /sys/fs/bpf.
     pub(super) bpffs: Option<At<String>>,
     /// The folder of what is known of names between two starts. Default: /run/enforcer.
@@ -121,6 +125,24 @@ pub(super) struct RawDns {
 pub(super) struct RawDeny {
     /// What a refused `connect()` or `sendmsg()` returns, from kernel 5.18 on. Default: EPERM.
     pub(super) errno: Option<Errno>,
+}
+
+/// Kinds of socket beyond TCP and UDP that workloads may make. No rule speaks of them, so that what is admitted is
+/// unrestricted.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Sockets")]
+pub(super) struct RawSockets {
+    /// Raw IP sockets; with them, packets of any protocol and with any header. Default: false.
+    pub(super) raw: Option<bool>,
+    /// ICMP datagram sockets, as `ping` has them without privileges. Default: false.
+    pub(super) icmp: Option<bool>,
+    /// SCTP. Default: false.
+    pub(super) sctp: Option<bool>,
+    /// UDP-Lite. Default: false.
+    pub(super) udplite: Option<bool>,
+    /// Packet and XDP sockets, which write frames. Default: false.
+    pub(super) packet: Option<bool>,
 }
 
 /// How many entries each of the kernel's maps holds.

@@ -10,20 +10,21 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use enforcer_common::{CgroupId, Event};
+use enforcer_common::{CgroupId, Counter, Event};
 use enforcer_core::{
     documents::Documents,
     model::Host,
-    plan::{self, Applied},
+    plan::{self, Applied, Change},
     registry::{Registry, Update},
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{flows::Flows, places::Places};
+use super::{flows::Flows, places::Places, revocation::Revocation};
 use crate::{
     datapath::{Cgroup, Datapath},
-    report::log::LogFormat,
+    report::{log::LogFormat, once::Once},
+    revoke::{Live, Place},
     sources::{
         cgroups::CgroupChange,
         files::{Content, FileChange},
@@ -32,6 +33,9 @@ use crate::{
 
 /// How often what has failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// How often the programs' counters are looked at.
+const COUNT: Duration = Duration::from_secs(5);
 
 pub(super) struct Owner {
     pub(super) registry: Registry,
@@ -48,8 +52,13 @@ pub(super) struct Owner {
     pub(super) format: LogFormat,
     /// Whether every workload may ask the resolvers.
     pub(super) allow_resolvers: bool,
-    /// What was last said of the files, so that it is said once.
-    pub(super) problems: BTreeSet<String>,
+    /// Events that were lost, as last said; pinned counters go on counting between starts.
+    pub(super) lost: u64,
+    /// None if sockets that are open stay open.
+    pub(super) revocation: Option<Revocation>,
+    /// What was said of the files, and of the registry as a whole.
+    pub(super) problems: Once,
+    pub(super) warnings: Once,
 }
 
 pub(super) struct Inputs {
@@ -58,6 +67,8 @@ pub(super) struct Inputs {
     pub(super) name_updates: mpsc::Receiver<Update>,
     pub(super) flow_events: mpsc::Receiver<Event>,
     pub(super) resolvers: watch::Receiver<Vec<SocketAddr>>,
+    /// Sockets that a sweep has found; None if none is ever made.
+    pub(super) live_sockets: Option<mpsc::Receiver<Vec<Live>>>,
 }
 
 impl Owner {
@@ -67,13 +78,14 @@ impl Owner {
     /// If a source has ended.
     pub(super) async fn follow(&mut self, inputs: &mut Inputs, cancel: &CancellationToken) -> Result<()> {
         let mut retry = false;
+        let mut count = tokio::time::interval(COUNT);
         loop {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
                 changes = inputs.file_changes.recv() => self.take_files(changes.context("no more files")?),
                 changes = inputs.cgroup_changes.recv() => self.take_cgroups(changes.context("no more cgroups")?),
-                update = inputs.name_updates.recv() => self.registry.apply(update.context("no more names")?),
+                update = inputs.name_updates.recv() => self.take_name(update.context("no more names")?),
                 changed = inputs.resolvers.changed() => {
                     changed.context("no more resolvers")?;
                     let servers = inputs.resolvers.borrow_and_update().clone();
@@ -81,6 +93,16 @@ impl Owner {
                 }
                 event = inputs.flow_events.recv() => {
                     self.flows.write(&event.context("no more events")?, &mut self.registry);
+                    continue;
+                }
+                live = next(&mut inputs.live_sockets) => {
+                    if let Some(revocation) = &self.revocation {
+                        revocation.judge(live.context("no more sockets")?, &mut self.registry).await?;
+                    }
+                    continue;
+                }
+                _ = count.tick() => {
+                    self.report_lost();
                     continue;
                 }
                 () = tokio::time::sleep(RETRY), if retry => {}
@@ -93,16 +115,37 @@ impl Owner {
                 self.take_cgroups(changes);
             }
             while let Ok(update) = inputs.name_updates.try_recv() {
-                self.registry.apply(update);
+                self.take_name(update);
             }
             retry = match self.reconcile() {
-                Ok(()) => !self.unattached.is_empty(),
+                Ok(()) => {
+                    !self.unattached.is_empty() || self.revocation.as_ref().is_some_and(Revocation::is_due)
+                }
                 Err(error) => {
                     tracing::error!("the kernel does not hold what it should, trying again: {error:#}");
                     true
                 }
             };
         }
+    }
+
+    /// Says how many events did not fit the ring buffer since it was last said.
+    fn report_lost(&mut self) {
+        let counters = match self.datapath.counters() {
+            Ok(counters) => counters,
+            Err(error) => {
+                tracing::error!("what the programs counted is not known: {error:#}");
+                return;
+            }
+        };
+        let lost = counters.get(&Counter::Lost).copied().unwrap_or_default();
+        if lost > self.lost {
+            tracing::warn!(
+                "{} flows were decided and not logged: they came faster than they are read",
+                lost - self.lost
+            );
+        }
+        self.lost = lost;
     }
 
     pub(super) fn take_files(&mut self, changes: Vec<FileChange>) {
@@ -118,16 +161,19 @@ impl Owner {
             };
             updates.into_iter().for_each(|update| self.registry.apply(update));
         }
-        let problems: BTreeSet<_> = self
+        let problems = self
             .documents
             .problems()
             .iter()
             .map(ToString::to_string)
             .collect();
-        for problem in problems.difference(&self.problems) {
+        for problem in self.problems.news(problems) {
             tracing::error!("{problem}");
         }
-        self.problems = problems;
+        let warnings = self.registry.warnings().iter().map(ToString::to_string).collect();
+        for warning in self.warnings.news(warnings) {
+            tracing::warn!("{warning}");
+        }
     }
 
     pub(super) fn take_cgroups(&mut self, changes: Vec<CgroupChange>) {
@@ -156,6 +202,13 @@ impl Owner {
                 }
             }
         }
+    }
+
+    pub(super) fn take_name(&mut self, update: Update) {
+        if let Some(revocation) = &mut self.revocation {
+            revocation.note_update(&update);
+        }
+        self.registry.apply(update);
     }
 
     fn take_resolvers(&mut self, servers: &[SocketAddr]) {
@@ -188,7 +241,25 @@ impl Owner {
         self.applied = plan.after;
         self.set_depths(false)?;
         self.attach();
-        Ok(())
+        self.sweep(&plan.changes, &wanted)
+    }
+
+    /// Has sockets looked for that the changes have made unwelcome.
+    fn sweep(&mut self, changes: &[Change], wanted: &BTreeSet<Host>) -> Result<()> {
+        let Some(revocation) = &mut self.revocation else {
+            return Ok(());
+        };
+        revocation.note_changes(changes);
+        let bound = self
+            .applied
+            .workloads
+            .keys()
+            .filter_map(|id| self.cgroups.get(id));
+        let places = bound.map(|cgroup| Place {
+            cgroup: cgroup.id,
+            folder: cgroup.folder.clone(),
+        });
+        revocation.sweep(wanted, places)
     }
 
     /// Looks for workloads at every depth that one has or, while a plan is carried out, that one had.
@@ -206,7 +277,12 @@ impl Owner {
     fn attach(&mut self) {
         for (id, root) in std::mem::take(&mut self.unattached) {
             match self.datapath.attach(&root) {
-                Ok(()) => tracing::info!("enforcing at {}", root.path.display()),
+                Ok(()) => {
+                    tracing::info!("enforcing at {}", root.path.display());
+                    if let Some(revocation) = &mut self.revocation {
+                        revocation.note_attached();
+                    }
+                }
                 // It may be gone already, of which the next change tells.
                 Err(error) => {
                     tracing::error!("not enforcing at {}: {error:#}", root.path.display());
@@ -214,5 +290,13 @@ impl Owner {
                 }
             }
         }
+    }
+}
+
+/// The next message; never, if there is no channel.
+async fn next<T>(channel: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
+    match channel {
+        Some(channel) => channel.recv().await,
+        None => std::future::pending().await,
     }
 }

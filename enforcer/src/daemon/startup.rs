@@ -48,6 +48,11 @@ impl Owner {
             bail!("enforcement is not in force at {}", root.path.display());
         }
         self.datapath.remove_leftovers()?;
+        for closure in self.datapath.closures() {
+            if closure.absent.is_some() {
+                tracing::warn!("{closure}");
+            }
+        }
         self.announce();
         Ok(())
     }
@@ -58,7 +63,7 @@ impl Owner {
         tokio::pin!(settled);
         loop {
             tokio::select! {
-                update = inputs.name_updates.recv() => self.registry.apply(update.context("no names")?),
+                update = inputs.name_updates.recv() => self.take_name(update.context("no names")?),
                 in_time = &mut settled => {
                     if in_time.is_err() {
                         tracing::warn!("not every host has resolved after {PATIENCE:?}; the others follow as they do");
@@ -68,7 +73,7 @@ impl Owner {
             }
         }
         while let Ok(update) = inputs.name_updates.try_recv() {
-            self.registry.apply(update);
+            self.take_name(update);
         }
         Ok(())
     }

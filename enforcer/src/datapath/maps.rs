@@ -22,6 +22,7 @@ pub(super) struct Maps {
     exact: HashMap<MapData, RuleKey, u32>,
     prefixes: LpmTrie<MapData, RuleKey, u32>,
     ports: HashMap<MapData, PortKey, u32>,
+    roots: HashMap<MapData, CgroupId, u32>,
     settings: Array<MapData, Settings>,
     counters: PerCpuArray<MapData, u64>,
 }
@@ -37,6 +38,7 @@ impl Maps {
             exact: take(object, name::EXACT)?,
             prefixes: take(object, name::PREFIXES)?,
             ports: take(object, name::PORTS)?,
+            roots: take(object, name::ROOTS)?,
             settings: take(object, name::SETTINGS)?,
             counters: take(object, name::COUNTERS)?,
         })
@@ -44,6 +46,29 @@ impl Maps {
 
     pub(super) fn set_settings(&mut self, settings: &Settings) -> Result<()> {
         self.settings.set(0, settings, 0).context("writing the settings")
+    }
+
+    pub(super) fn add_root(&mut self, root: CgroupId) -> Result<()> {
+        self.roots
+            .insert(root, PRESENT, 0)
+            .context("writing the map ROOTS")
+    }
+
+    pub(super) fn remove_root(&mut self, root: CgroupId) -> Result<()> {
+        gone(self.roots.remove(&root)).context("writing the map ROOTS")
+    }
+
+    /// Removes roots that an earlier start has left.
+    pub(super) fn keep_roots(&mut self, kept: &[CgroupId]) -> Result<()> {
+        let roots: Vec<_> = self
+            .roots
+            .keys()
+            .collect::<Result<_, _>>()
+            .context("reading the map ROOTS")?;
+        roots
+            .into_iter()
+            .filter(|root| !kept.contains(root))
+            .try_for_each(|root| self.remove_root(root))
     }
 
     pub(super) fn carry_out(&mut self, change: &Change) -> Result<(), MapError> {

@@ -1,29 +1,33 @@
 //! Loads the embedded object.
 
+use std::io;
+
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
-    Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
+    Btf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
     maps::RingBuf,
-    programs::{CgroupSockAddr, ProgramError, ProgramType},
+    programs::{ProgramError, ProgramType},
     sys::{BpfHelper, is_helper_supported, is_program_supported},
 };
 use aya_log::EbpfLogger;
 use enforcer_common::maps as name;
 
-use super::{Events, Options, Pins, maps::Maps};
+use super::{
+    Closure, Events, Options, Pins, closure,
+    maps::Maps,
+    program::{PROGRAMS, Program},
+};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF"));
 
-/// The programs, each of the hook of the same name.
-pub(super) const PROGRAMS: [&str; 4] = ["connect4", "connect6", "sendmsg4", "sendmsg6"];
-
 /// Every map that is kept in bpffs. The rest (constants, the programs' own log) belongs to one load.
-const MAPS: [&str; 8] = [
+const MAPS: [&str; 9] = [
     name::WORKLOADS,
     name::POLICIES,
     name::EXACT,
     name::PREFIXES,
     name::PORTS,
+    name::ROOTS,
     name::SETTINGS,
     name::COUNTERS,
     name::EVENTS,
@@ -39,6 +43,9 @@ pub struct Features {
 /// The object in the kernel.
 pub(super) struct Object {
     pub(super) programs: Ebpf,
+    /// Those of [`PROGRAMS`] that the kernel took.
+    pub(super) loaded: Vec<Program>,
+    pub(super) closures: Vec<Closure>,
     pub(super) maps: Maps,
     pub(super) events: Events,
     pub(super) features: Features,
@@ -48,11 +55,25 @@ impl Object {
     pub(super) fn load(pins: Option<&Pins>, options: Options) -> Result<Self> {
         let features = Features::probe()?;
         // A log is asked for only once a program was refused: too small a buffer for it fails on 5.10.
-        let programs = match load(pins, options, features, VerifierLogLevel::DISABLE) {
+        let loaded = match load(pins, options, features, VerifierLogLevel::DISABLE) {
             Err(Refusal::Program(_)) => load(pins, options, features, VerifierLogLevel::default()),
+            Ok(loaded) if loaded.has_more_to_say() => {
+                load(pins, options, features, VerifierLogLevel::default()).or(Ok(loaded))
+            }
             loaded => loaded,
         };
-        let mut programs = programs.map_err(Refusal::into_error)?;
+        let Loaded {
+            object: mut programs,
+            programs: loaded,
+            refused,
+        } = loaded.map_err(Refusal::into_error)?;
+        let closures = PROGRAMS
+            .iter()
+            .filter_map(|program| {
+                let absent = refused.iter().find(|refused| refused.program == program.name);
+                Closure::new(program, absent.map(|refused| refused.why.clone()))
+            })
+            .collect();
         let events = programs
             .take_map(name::EVENTS)
             .context("the object has no map EVENTS")?;
@@ -61,6 +82,8 @@ impl Object {
         let maps = Maps::take(&mut programs)?;
         Ok(Self {
             programs,
+            loaded,
+            closures,
             maps,
             events: Events::new(ring, log),
             features,
@@ -84,6 +107,27 @@ impl Features {
     }
 }
 
+/// What the kernel took of the object.
+struct Loaded {
+    object: Ebpf,
+    programs: Vec<Program>,
+    refused: Vec<Refused>,
+}
+
+/// A closure that the kernel did not take.
+struct Refused {
+    program: &'static str,
+    why: String,
+    /// The verifier refused it, and would say why.
+    by_verifier: bool,
+}
+
+impl Loaded {
+    fn has_more_to_say(&self) -> bool {
+        self.refused.iter().any(|refused| refused.by_verifier)
+    }
+}
+
 /// What the kernel refused.
 enum Refusal {
     Object(EbpfError),
@@ -104,7 +148,7 @@ fn load(
     options: Options,
     features: Features,
     log: VerifierLogLevel,
-) -> Result<Ebpf, Refusal> {
+) -> Result<Loaded, Refusal> {
     let Options { capacities, debug } = options;
     let set_retval = u8::from(features.set_retval);
     // The number of aya-log's level `Debug`; 0 is below every level, so that the verifier drops the log's code.
@@ -118,47 +162,110 @@ fn load(
         .map_max_entries(name::POLICIES, capacities.policies)
         .map_max_entries(name::EXACT, capacities.exact)
         .map_max_entries(name::PREFIXES, capacities.prefixes)
-        .map_max_entries(name::PORTS, capacities.ports);
+        .map_max_entries(name::PORTS, capacities.ports)
+        .map_max_entries(name::ROOTS, capacities.workloads.max(name::ROOTS_CAPACITY));
     if let Some(pins) = pins {
         for map in MAPS {
             loader.map_pin_path(map, pins.map(map));
         }
     }
     let mut object = loader.load(OBJECT).map_err(Refusal::Object)?;
-    for name in PROGRAMS {
-        program(&mut object, name)
-            .and_then(|program| program.load().map_err(|error| refused(name, error)))
-            .map_err(Refusal::Program)?;
+    let (mut programs, mut refused) = (Vec::new(), Vec::new());
+    // Only BPF LSM needs to know the kernel's types.
+    let btf = Btf::from_sys_fs();
+    for program in PROGRAMS {
+        let obstacle = if program.is_lsm() {
+            let untyped = btf.as_ref().err();
+            closure::lsm_obstacle()
+                .or(untyped.map(|error| format!("the kernel does not describe its types: {error}")))
+        } else {
+            None
+        };
+        if let Some(why) = obstacle {
+            refused.push(Refused {
+                program: program.name,
+                why,
+                by_verifier: false,
+            });
+            continue;
+        }
+        match program.load(&mut object, btf.as_ref().ok()) {
+            Ok(()) => programs.push(program),
+            Err(error) if program.closes.is_some() => {
+                let by_verifier = is_by_verifier(&error);
+                let why = format!("{:#}", refusal(program.name, error));
+                refused.push(Refused {
+                    program: program.name,
+                    why,
+                    by_verifier,
+                });
+            }
+            Err(error) => return Err(Refusal::Program(refusal(program.name, error))),
+        }
     }
-    Ok(object)
+    Ok(Loaded {
+        object,
+        programs,
+        refused,
+    })
 }
 
-/// One of [`PROGRAMS`].
-pub(super) fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut CgroupSockAddr> {
-    let program = object
-        .program_mut(name)
-        .with_context(|| format!("the object has no program {name}"))?;
-    program
-        .try_into()
-        .with_context(|| format!("the program {name} is of another type"))
+/// EPERM is a whole kind of program refused, of which the verifier knows nothing.
+fn is_by_verifier(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() != Some(libc::EPERM))
+}
+
+fn refusal(name: &str, error: ProgramError) -> anyhow::Error {
+    match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => last_words(name, &io_error, &verifier_log.to_string()),
+        other => anyhow!(other).context(format!("loading the program {name}")),
+    }
 }
 
 /// The verifier's last words in place of its whole log.
-fn refused(name: &str, error: ProgramError) -> anyhow::Error {
+fn last_words(name: &str, error: &io::Error, log: &str) -> anyhow::Error {
     const LAST_LINES: usize = 5;
-    let ProgramError::LoadError {
-        io_error,
-        verifier_log,
-    } = error
-    else {
-        return anyhow!(error).context(format!("loading the program {name}"));
-    };
-    let log = verifier_log.to_string();
     let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n  ");
     if last.is_empty() {
-        anyhow!("the kernel refused the program {name}: {io_error}")
+        anyhow!("the kernel refused the program {name}: {error}")
     } else {
-        anyhow!("the kernel's verifier refused the program {name} ({io_error}); its last words:\n  {last}")
+        anyhow!("the kernel's verifier refused the program {name} ({error}); its last words:\n  {last}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_ends_with_the_verifiers_last_words() {
+        let log: Vec<_> = (0..100).map(|line| format!("{line}: (b7) r0 = 0")).collect();
+        let log = format!(
+            "{}\nR1 invalid mem access 'scalar'\nprocessed 9 insns\n\n",
+            log.join("\n")
+        );
+        let text = last_words("connect4", &io::Error::from_raw_os_error(libc::EACCES), &log).to_string();
+        assert!(
+            text.starts_with("the kernel's verifier refused the program connect4 (Permission denied"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("R1 invalid mem access 'scalar'\n  processed 9 insns"),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 1 + 5);
+    }
+
+    #[test]
+    fn refusal_without_a_log_is_one_line() {
+        let text = last_words("connect4", &io::Error::from_raw_os_error(libc::EPERM), "").to_string();
+        assert_eq!(
+            text,
+            "the kernel refused the program connect4: Operation not permitted (os error 1)"
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! <bpffs>/enforcer/                  locked by the enforcer that runs
 //!   links/<cgroup id>/<program>      what keeps the programs attached
+//!   links/lsm/<program>-<number>     the same for those of BPF LSM, which know no cgroup
 //!   <layout and capacities>/<map>    what the programs look into
 //! ```
 //!
@@ -25,6 +26,7 @@ use nix::{
 use super::Capacities;
 
 const LINKS: &str = "links";
+const LSM: &str = "lsm";
 
 /// A place in bpffs that belongs to this process.
 #[derive(Debug)]
@@ -80,9 +82,41 @@ impl Pins {
         self.folder.join(LINKS).join(cgroup.0.to_string())
     }
 
-    /// Removes links at cgroups other than `kept`, and maps of other generations.
-    pub(super) fn remove_leftovers(&self, kept: &[CgroupId]) -> Result<()> {
-        let kept: Vec<_> = kept.iter().map(|cgroup| self.links(*cgroup)).collect();
+    /// A place for a link of BPF LSM that nothing is pinned at yet: such links cannot be given another program, so
+    /// that the new one comes beside the old one. A name in bpffs holds no dots (`bpf_lookup`).
+    pub(super) fn new_lsm_link(&self, program: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(LINKS).join(LSM);
+        create(&folder)?;
+        let taken = entries(&folder)?;
+        (0_u32..)
+            .map(|number| folder.join(format!("{program}-{number}")))
+            .find(|path| !taken.contains(path))
+            .context("a folder holds fewer than 2^32 pins")
+    }
+
+    /// Removes links at cgroups other than `kept`, there those of programs other than `programs`, links of BPF LSM
+    /// other than `lsm`, and maps of other generations.
+    pub(super) fn remove_leftovers(
+        &self,
+        kept: &[CgroupId],
+        programs: &[&str],
+        lsm: &[PathBuf],
+    ) -> Result<()> {
+        let mut kept: Vec<_> = kept.iter().map(|cgroup| self.links(*cgroup)).collect();
+        for folder in &kept {
+            for link in entries(folder)? {
+                if !programs.iter().any(|name| link.ends_with(name)) {
+                    remove_file(&link)?;
+                }
+            }
+        }
+        let security = self.folder.join(LINKS).join(LSM);
+        for link in entries(&security)? {
+            if !lsm.contains(&link) {
+                remove_file(&link)?;
+            }
+        }
+        kept.push(security);
         for links in entries(&self.folder.join(LINKS))? {
             if !kept.contains(&links) {
                 remove_folder(&links)?;
@@ -177,11 +211,15 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
+fn remove_file(pin: &Path) -> Result<()> {
+    fs::remove_file(pin).with_context(|| format!("removing {}", pin.display()))
+}
+
 /// Removes a folder of pins and says how many there were.
 pub(super) fn remove_folder(folder: &Path) -> Result<usize> {
     let pins = entries(folder)?;
     for pin in &pins {
-        fs::remove_file(pin).with_context(|| format!("removing {}", pin.display()))?;
+        remove_file(pin)?;
     }
     match fs::remove_dir(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -4,28 +4,43 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    programs::{CgroupAttachMode, ProgramInfo, links::FdLink, loaded_programs},
+    programs::{ProgramInfo, loaded_programs},
 };
 use enforcer_common::CgroupId;
 use nix::fcntl::Flock;
 
 use super::{
-    Cgroup, Pins,
-    object::{PROGRAMS, program},
-    pins, sys,
+    Cgroup, Pins, pins,
+    program::{PROGRAMS, Program},
+    sys,
 };
 
 pub(super) struct Roots {
     programs: Ebpf,
+    loaded: Vec<Program>,
     pins: Option<Pins>,
     attached: BTreeMap<PathBuf, Root>,
+    /// None until the first root is attached.
+    lsm: Option<Security>,
 }
+
+/// The programs of BPF LSM, attached once for all roots.
+#[derive(Default)]
+struct Security {
+    pins: Vec<PathBuf>,
+    /// Without pins the programs run for as long as these live.
+    _links: Vec<OwnedFd>,
+}
+
+/// A program that could be loaded but not attached, and why.
+pub(super) struct Unattached(pub(super) &'static str, pub(super) String);
 
 /// One cgroup at which the programs run.
 struct Root {
@@ -33,15 +48,17 @@ struct Root {
     /// Keeps other enforcers away; the cgroup can be removed all the same.
     _lock: Flock<File>,
     /// Without pins the programs run for as long as these live.
-    _links: Vec<FdLink>,
+    _links: Vec<OwnedFd>,
 }
 
 impl Roots {
-    pub(super) fn new(programs: Ebpf, pins: Option<Pins>) -> Self {
+    pub(super) fn new(programs: Ebpf, loaded: Vec<Program>, pins: Option<Pins>) -> Self {
         Self {
             programs,
+            loaded,
             pins,
             attached: BTreeMap::new(),
+            lsm: None,
         }
     }
 
@@ -60,9 +77,10 @@ impl Roots {
         let lock = pins::lock(&root.folder)?;
         let cgroup = root.open()?;
         let links = match self.pins.as_ref().map(|pins| pins.links(root.id)) {
-            None => PROGRAMS
+            None => self
+                .cgroup_programs()
                 .iter()
-                .map(|name| self.attach_one(name, &cgroup))
+                .map(|program| program.attach(&mut self.programs, &cgroup))
                 .collect::<Result<_>>()
                 .with_context(context)?,
             Some(folder) => {
@@ -89,20 +107,18 @@ impl Roots {
             }
             _ => {}
         }
-        for name in PROGRAMS {
+        for program in self.cgroup_programs() {
+            let name = program.name;
             let path = folder.join(name);
             match sys::open_pin(&path) {
                 Ok(link) => {
-                    let program = program(&mut self.programs, name)?
-                        .fd()
-                        .context("the program is not loaded")?;
+                    let program = program.fd(&mut self.programs)?;
                     sys::update_link(&link, program)
                         .with_context(|| format!("replacing the program {name}"))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    let link = self.attach_one(name, cgroup)?;
-                    link.pin(&path)
-                        .with_context(|| format!("pinning {}", path.display()))?;
+                    let link = program.attach(&mut self.programs, cgroup)?;
+                    sys::pin(&link, &path).with_context(|| format!("pinning {}", path.display()))?;
                 }
                 Err(error) => return Err(error).with_context(|| format!("opening {}", path.display())),
             }
@@ -110,15 +126,54 @@ impl Roots {
         Ok(())
     }
 
-    fn attach_one(&mut self, name: &str, cgroup: &File) -> Result<FdLink> {
-        let program = program(&mut self.programs, name)?;
-        // Links of cgroup programs always stack, and the kernel refuses the flag that would say so.
-        let link = program
-            .attach(cgroup, CgroupAttachMode::Single)
-            .and_then(|id| program.take_link(id))
-            .with_context(|| format!("attaching the program {name}"))?;
-        FdLink::try_from(link)
-            .with_context(|| format!("the kernel has no link for {name} (5.7 or newer has)"))
+    fn cgroup_programs(&self) -> Vec<Program> {
+        let programs = self.loaded.iter().filter(|program| !program.is_lsm());
+        programs.copied().collect()
+    }
+
+    /// Attaches the programs of BPF LSM, beside those of an earlier start, which go with the other leftovers. To be
+    /// called once a root is known to them; does nothing the second time.
+    pub(super) fn attach_lsm(&mut self) -> Vec<Unattached> {
+        if self.lsm.is_some() {
+            return Vec::new();
+        }
+        let (mut lsm, mut unattached) = (Security::default(), Vec::new());
+        let programs: Vec<_> = self
+            .loaded
+            .iter()
+            .filter(|program| program.is_lsm())
+            .copied()
+            .collect();
+        for program in programs {
+            if let Err(error) = self.attach_everywhere(&program, &mut lsm) {
+                unattached.push(Unattached(program.name, format!("{error:#}")));
+            }
+        }
+        self.lsm = Some(lsm);
+        unattached
+    }
+
+    fn attach_everywhere(&mut self, program: &Program, lsm: &mut Security) -> Result<()> {
+        let link = program.attach_everywhere(&mut self.programs)?;
+        match &self.pins {
+            None => lsm._links.push(link),
+            Some(pins) => {
+                let path = pins.new_lsm_link(program.name)?;
+                sys::pin(&link, &path).with_context(|| format!("pinning {}", path.display()))?;
+                lsm.pins.push(path);
+            }
+        }
+        Ok(())
+    }
+
+    /// The cgroup at which the programs run for a root.
+    pub(super) fn id(&self, root: &Path) -> Option<CgroupId> {
+        self.attached.get(root).map(|root| root.id)
+    }
+
+    /// Every cgroup at which the programs run.
+    pub(super) fn ids(&self) -> Vec<CgroupId> {
+        self.attached.values().map(|root| root.id).collect()
     }
 
     pub(super) fn detach(&mut self, root: &Path) -> Result<()> {
@@ -131,10 +186,15 @@ impl Roots {
     }
 
     pub(super) fn remove_leftovers(&self) -> Result<()> {
-        let kept: Vec<_> = self.attached.values().map(|root| root.id).collect();
+        let programs: Vec<_> = self
+            .cgroup_programs()
+            .iter()
+            .map(|program| program.name)
+            .collect();
+        let lsm = self.lsm.as_ref().map_or(&[][..], |lsm| &lsm.pins);
         self.pins
             .as_ref()
-            .map_or(Ok(()), |pins| pins.remove_leftovers(&kept))
+            .map_or(Ok(()), |pins| pins.remove_leftovers(&self.ids(), &programs, lsm))
     }
 }
 
@@ -147,8 +207,9 @@ pub fn is_enforced(cgroup: &Path) -> Result<bool> {
     let attach_type = BPF_CGROUP_INET4_CONNECT;
     let running =
         sys::effective_programs(&folder, attach_type).context("asking for the programs at a cgroup")?;
-    let ours =
-        |program: ProgramInfo| running.contains(&program.id()) && program.name_as_str() == Some(PROGRAMS[0]);
+    let ours = |program: ProgramInfo| {
+        running.contains(&program.id()) && program.name_as_str() == Some(PROGRAMS[0].name)
+    };
     Ok(!running.is_empty() && loaded_programs().filter_map(Result::ok).any(ours))
 }
 

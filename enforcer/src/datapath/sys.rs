@@ -11,19 +11,39 @@ use std::{
     path::Path,
 };
 
+const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_QUERY: libc::c_long = 16;
+const BPF_RAW_TRACEPOINT_OPEN: libc::c_long = 17;
+const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 
 /// `BPF_F_QUERY_EFFECTIVE`: what runs at a cgroup, whether attached there or above it.
 const QUERY_EFFECTIVE: u32 = 1;
 
-/// `union bpf_attr` for `BPF_OBJ_GET`.
+/// `union bpf_attr` for `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
 #[repr(C)]
-struct ObjGet {
+struct Pin {
     pathname: u64,
     bpf_fd: u32,
     file_flags: u32,
+}
+
+/// `union bpf_attr` for `BPF_LINK_CREATE`.
+#[repr(C)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// `union bpf_attr` for `BPF_RAW_TRACEPOINT_OPEN`.
+#[repr(C)]
+struct RawTracepoint {
+    name: u64,
+    prog_fd: u32,
+    pad: u32,
 }
 
 /// `union bpf_attr` for `BPF_LINK_UPDATE`.
@@ -50,25 +70,57 @@ struct ProgQuery {
 /// Opens what is pinned at `path`.
 pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut attributes = ObjGet {
+    let mut attributes = Pin {
         pathname: path.as_ptr() as u64,
         bpf_fd: 0,
         file_flags: 0,
     };
-    let fd = bpf(BPF_OBJ_GET, &mut attributes)?;
+    bpf(BPF_OBJ_GET, &mut attributes).map(owned)
+}
+
+/// Pins an object at `path`, where nothing is yet.
+pub(super) fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attributes = Pin {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: raw(object),
+        file_flags: 0,
+    };
+    bpf(BPF_OBJ_PIN, &mut attributes).map(|_| ())
+}
+
+/// Attaches a program to a cgroup for as long as the link lives, or its pin.
+pub(super) fn create_link(program: impl AsFd, cgroup: impl AsFd, attach_type: u32) -> io::Result<OwnedFd> {
+    let mut attributes = LinkCreate {
+        prog_fd: raw(program),
+        target_fd: raw(cgroup),
+        attach_type,
+        flags: 0,
+    };
+    bpf(BPF_LINK_CREATE, &mut attributes).map(owned)
+}
+
+/// Attaches a program to what it was loaded for, as long as the link lives, or its pin.
+pub(super) fn open_raw_tracepoint(program: impl AsFd) -> io::Result<OwnedFd> {
+    let mut attributes = RawTracepoint {
+        name: 0,
+        prog_fd: raw(program),
+        pad: 0,
+    };
+    bpf(BPF_RAW_TRACEPOINT_OPEN, &mut attributes).map(owned)
+}
+
+fn owned(fd: libc::c_long) -> OwnedFd {
     let fd = i32::try_from(fd).expect("a file descriptor is an int");
     // SAFETY: the kernel has just made this descriptor for us alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// Puts `program` in the place of the one that `link` runs, in one step.
 pub(super) fn update_link(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
-    let raw = |fd: std::os::fd::BorrowedFd<'_>| {
-        u32::try_from(fd.as_raw_fd()).expect("an open descriptor is not negative")
-    };
     let mut attributes = LinkUpdate {
-        link_fd: raw(link.as_fd()),
-        new_prog_fd: raw(program.as_fd()),
+        link_fd: raw(link),
+        new_prog_fd: raw(program),
         flags: 0,
         old_prog_fd: 0,
     };

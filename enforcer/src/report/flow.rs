@@ -21,7 +21,7 @@ pub struct Flow {
     pub pid: u32,
     /// Its user in the initial namespace.
     pub uid: u32,
-    /// `tcp`, `udp` or the number of another protocol.
+    /// `tcp`, `udp`, the number of another protocol, or the socket or option that was refused.
     pub transport: String,
     /// Where it wanted to go.
     pub destination: SocketAddr,
@@ -40,12 +40,18 @@ impl Flow {
     /// From an event, with the words of the registry to be filled in.
     pub fn new(event: &Event, workload: String) -> Self {
         let name = event.comm.split(|byte| *byte == 0).next().unwrap_or_default();
+        let is_of = |hooks: &[Hook]| hooks.iter().any(|hook| *hook as u8 == event.hook);
+        let Event { family, kind, .. } = event;
         let transport = match event.transport {
+            number if is_of(&[Hook::SockCreate, Hook::LsmCreate]) => {
+                format!("socket of family {family}, type {kind}, protocol {number}")
+            }
+            _ if is_of(&[Hook::Setsockopt]) => format!("socket option {kind} of level {family}"),
             6 => "tcp".to_owned(),
             17 => "udp".to_owned(),
             number => format!("protocol {number}"),
         };
-        let is_connect = event.hook == Hook::Connect4 as u8 || event.hook == Hook::Connect6 as u8;
+        let is_connect = is_of(&[Hook::Connect4, Hook::Connect6, Hook::LsmConnect]);
         let port = u16::from_be_bytes(event.port);
         Self {
             verdict: verdict(event.verdict),
@@ -137,10 +143,11 @@ impl fmt::Display for Flow {
             reason,
             ..
         } = self;
-        write!(
-            f,
-            "{word} {workload} {process}[{pid}] -> {transport} {destination}"
-        )?;
+        write!(f, "{word} {workload} {process}[{pid}] -> {transport}")?;
+        // A socket that was not made has no destination.
+        if !destination.ip().is_unspecified() || destination.port() != 0 {
+            write!(f, " {destination}")?;
+        }
         let hosts: Vec<_> = self.hosts.iter().map(Host::as_str).collect();
         if !hosts.is_empty() {
             write!(f, " ({})", hosts.join(", "))?;
@@ -161,13 +168,33 @@ fn verdict(number: u8) -> Verdict {
 }
 
 fn reason(number: u8) -> &'static str {
-    if number == Reason::UnknownWorkload as u8 {
-        "its cgroup belongs to no configured workload"
-    } else if number == Reason::NoPolicy as u8 {
-        "its workload has no policy in the kernel"
-    } else {
-        "no rule allows it"
-    }
+    let words = [
+        (
+            Reason::UnknownWorkload,
+            "its cgroup belongs to no configured workload",
+        ),
+        (Reason::NoPolicy, "its workload has no policy in the kernel"),
+        (
+            Reason::SocketKind,
+            "sockets of this kind send past the registry, and are not admitted (sockets)",
+        ),
+        (
+            Reason::Reroute,
+            "this socket option leads packets elsewhere than their destination says",
+        ),
+        (
+            Reason::Headers,
+            "the packet has IP options or extension headers, which could lead it elsewhere",
+        ),
+        (
+            Reason::Protocol,
+            "packets of this protocol go past the registry, and are not admitted (sockets)",
+        ),
+    ];
+    words
+        .iter()
+        .find(|(reason, _)| *reason as u8 == number)
+        .map_or("no rule allows it", |(_, words)| words)
 }
 
 /// The command line's answer to an error: one line, causes joined.

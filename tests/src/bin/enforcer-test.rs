@@ -1,29 +1,40 @@
-//! The enforcer's command, the tests' probe and the first process of a test kernel in one binary, so that tests have
-//! all of them at hand.
+//! The enforcer's command, the tests' processes and the first process of a test kernel in one binary, so that tests
+//! have all of them at hand.
 
 use std::{path::Path, process::ExitCode};
 
+use tests::{escape, guest, probe, stream};
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments
+    let first = arguments
         .next()
-        .is_none_or(|first| first != tests::probe::ARGUMENT)
-    {
-        // The kernel's first process has no use for a command line.
-        if std::process::id() == 1 {
-            return tests::guest::main();
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let outcome = match first.as_str() {
+        probe::ARGUMENT => cgroup(arguments).and_then(|(cgroup, _)| probe::main(Path::new(&cgroup))),
+        probe::ACCEPT => {
+            cgroup(arguments).and_then(|(cgroup, address)| probe::accept(Path::new(&cgroup), &address))
         }
-        return enforcer::cli::main();
-    }
-    let Some(cgroup) = arguments.next() else {
-        eprintln!("usage: probe CGROUP");
-        return ExitCode::FAILURE;
+        escape::ARGUMENT => escape::main(arguments),
+        stream::ARGUMENT => stream::main(arguments),
+        // The kernel's first process has no use for a command line.
+        _ if std::process::id() == 1 => return guest::main(),
+        _ => return enforcer::cli::main(),
     };
-    match tests::probe::main(Path::new(&cgroup)) {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("probe: {error:#}");
+            eprintln!("{first}: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// A cgroup and what follows it, which may be nothing.
+fn cgroup(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> anyhow::Result<(String, String)> {
+    let mut next = || arguments.next().map(|word| word.to_string_lossy().into_owned());
+    let cgroup = next().ok_or_else(|| anyhow::anyhow!("no cgroup is named"))?;
+    Ok((cgroup, next().unwrap_or_default()))
 }

@@ -69,6 +69,7 @@ const SETTINGS: Settings = Settings {
     depth_min: 1,
     depth_max: 1,
     unknown: Mode::Enforce as u32,
+    sockets: 0,
 };
 
 /// With the capacities that the daemon has by default, and with the programs' log compiled in.

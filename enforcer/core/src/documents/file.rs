@@ -1,11 +1,16 @@
 //! What one file says, document by document.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use crate::{
     istio::{self, Field, Object, ObjectId, Problem, Reading},
-    yaml::{Document, SyntaxError, split},
+    yaml::{Digest, Document, SyntaxError, split},
 };
+
+/// Documents that were good and unsuspicious when they were read before.
+pub(super) type Known<'a> = HashMap<Digest, &'a Object>;
 
 /// One object of a file, or a document that is none.
 #[derive(Debug)]
@@ -16,6 +21,8 @@ pub(super) struct Entry {
     pub(super) outcome: Outcome,
     /// What is suspicious about it.
     pub(super) warnings: Vec<Problem>,
+    /// Stands for the whole document, if it is one object and nothing has to be said of it.
+    pub(super) digest: Option<Digest>,
 }
 
 /// What a document calls itself; empty where it does not.
@@ -40,10 +47,21 @@ pub(super) enum Outcome {
     NotYaml(SyntaxError),
 }
 
-/// Every document of `text`, in order; the items of a list each for itself.
-pub(super) fn read(text: &str) -> Vec<Entry> {
+/// Every document of `text`, in order; the items of a list each for itself. What is known is not read again.
+pub(super) fn read(text: &str, known: &Known<'_>) -> Vec<Entry> {
     let mut entries = Vec::new();
     for document in split(text) {
+        let digest = document.digest();
+        if let Some(object) = known.get(&digest) {
+            entries.push(Entry {
+                line: document.line,
+                subject: Subject::default(),
+                outcome: Outcome::Valid((*object).clone()),
+                warnings: Vec::new(),
+                digest: Some(digest),
+            });
+            continue;
+        }
         match document.parse() {
             Ok(Value::Null) => {}
             Ok(value) => read_document(&document, &value, &mut entries),
@@ -52,6 +70,7 @@ pub(super) fn read(text: &str) -> Vec<Entry> {
                 subject: Subject::default(),
                 outcome: Outcome::NotYaml(error),
                 warnings: Vec::new(),
+                digest: None,
             }),
         }
     }
@@ -85,11 +104,14 @@ fn read_document(document: &Document<'_>, value: &Value, entries: &mut Vec<Entry
             }
         };
         locate(&mut warnings, &mut line_of);
+        let is_plain = way.steps().is_empty() && warnings.is_empty();
+        let digest = (is_plain && matches!(outcome, Outcome::Valid(_))).then(|| document.digest());
         entries.push(Entry {
             line,
             subject: Subject::of(object, &outcome),
             outcome,
             warnings,
+            digest,
         });
     }
 }

@@ -4,6 +4,7 @@ use super::{Question, Why};
 use crate::{
     istio::{Kind, ObjectId, ServicePort},
     model::{Host, Transport},
+    policy::is_reserved,
     registry::{HostState, Offer, UdpPolicy},
     view::{Import, winners},
 };
@@ -133,6 +134,10 @@ impl Question<'_> {
             let udp = self.lookup.facts.settings.udp;
             if transport == Transport::Udp && udp == UdpPolicy::DnsOnly {
                 return (0, Why::UdpNotAllowed { object });
+            }
+            let mut declared = ports.filter(|port| self.is_dialled(port));
+            if declared.all(|port| is_reserved(port.number, port.protocol)) {
+                return (0, Why::Reserved { object, port });
             }
             return (0, Why::OtherAddress { object, host });
         }

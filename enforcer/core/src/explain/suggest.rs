@@ -29,6 +29,7 @@ pub(super) fn line(why: &Why, namespace: &Namespace, host: Option<&Host>, to: De
             format!("add {} to the addresses of {object}", to.address)
         }
         Why::Displaced { by, .. } => format!("declare port {} with protocol {protocol} in {by}", to.port),
+        Why::Reserved { object, port } => format!("declare port {port} with protocol TCP in {object}"),
         Why::UdpNotAllowed { .. } => "set udp: registry in the enforcer's configuration".to_owned(),
         Why::Ignored { object, .. } => format!("bring {object} into the registry's revision and namespaces"),
         _ => {

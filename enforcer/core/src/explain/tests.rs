@@ -184,6 +184,20 @@ fn refused_udp_names_the_configuration() {
 }
 
 #[test]
+fn port_that_the_proxy_keeps_to_itself_is_named() {
+    let object = entry("a/e", "h.example", &[(15021, Protocol::Http)]).addresses(&["192.0.2.1"]);
+    let explanation = explain(Settings::default(), [object.into()], "192.0.2.1:15021");
+    assert_eq!(
+        explanation.to_string(),
+        "denied: ServiceEntry a/e declares port 15021 for HTTP, which Istio's proxy keeps to itself"
+    );
+    assert_eq!(
+        explanation.suggestion.unwrap(),
+        "declare port 15021 with protocol TCP in ServiceEntry a/e"
+    );
+}
+
+#[test]
 fn sidecar_that_does_not_import_it_is_named() {
     let updates = |listeners| {
         [

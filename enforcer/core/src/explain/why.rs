@@ -90,6 +90,13 @@ pub enum Why {
         /// The object that declares the port.
         object: ObjectId,
     },
+    /// The host and the port are known, but Istio's proxy keeps this port of HTTP to itself.
+    Reserved {
+        /// The object.
+        object: ObjectId,
+        /// The port dialled.
+        port: u16,
+    },
     /// The host and the port are known, and the object's addresses are others.
     OtherAddress {
         /// The object.
@@ -164,6 +171,12 @@ impl fmt::Display for Why {
                 write!(
                     f,
                     "{object} declares it, but the configuration refuses UDP (udp: dns-only)"
+                )
+            }
+            Self::Reserved { object, port } => {
+                write!(
+                    f,
+                    "{object} declares port {port} for HTTP, which Istio's proxy keeps to itself"
                 )
             }
             Self::OtherAddress { object, host } => {

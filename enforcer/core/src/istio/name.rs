@@ -104,14 +104,10 @@ fn check_labels(domain: &str) -> Result<(), String> {
             "domain name {domain:?} invalid (top level domain {last:?} cannot be all-numeric)"
         ));
     }
-    let labels = domain.strip_suffix('.').unwrap_or(domain);
-    if labels.is_empty() && domain.len() < 2 {
-        return if domain.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("domain name {domain:?} invalid (label \"\" invalid)"))
-        };
+    if domain.is_empty() {
+        return Ok(());
     }
+    let labels = domain.strip_suffix('.').unwrap_or(domain);
     match labels.split('.').find(|label| !is_label(label)) {
         Some(label) => Err(format!(
             "domain name {domain:?} invalid (label {label:?} invalid)"

@@ -140,7 +140,14 @@ impl<'a> Node<'a> {
 
     /// A text that may be absent.
     pub(super) fn optional_text(&self, found: &mut Findings) -> Option<Item<'a, &'a str>> {
-        self.is_set().then(|| self.item(self.text(found)))
+        match self.value {
+            Value::Null => None,
+            Value::String(text) => Some(self.item(text.as_str())),
+            _ => {
+                self.mistyped(found, "string");
+                None
+            }
+        }
     }
 
     fn item<T>(&self, value: T) -> Item<'a, T> {

@@ -294,7 +294,8 @@ pub enum LabelOperator {
 /// `serviceEntryVisibility`: an upper bound to `exportTo`, by the entry's namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceEntryVisibility {
-    /// The first policy whose selector fits the entry's namespace bounds it.
+    /// The first policy whose selector fits the entry's namespace bounds it. Several `matchingRules` are one
+    /// selector; `defaultVisibility` is a last policy that fits every namespace.
     pub policies: Vec<(LabelSelector, Visibility)>,
     /// Whether sidecars honour it; without, only ambient does.
     pub apply_to_sidecars: bool,
@@ -341,7 +342,7 @@ pub enum ServiceKind {
 pub struct EndpointSlice {
     /// Whose it is; the label `kubernetes.io/service-name` names the Service.
     pub meta: Meta,
-    /// The Service in the same namespace.
+    /// The Service in the same namespace; empty, as no Service is called, if the slice names none.
     pub service: String,
     /// Addresses of endpoints, unready ones included: Istio sends to them where the Service asks for it, and a
     /// connect that reaches nobody harms nobody.

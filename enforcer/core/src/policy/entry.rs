@@ -84,7 +84,8 @@ impl Row<'_> {
     fn declared(&self) -> PortGrants {
         let mut out = PortGrants::default();
         if is_unix(self.entry) {
-            // D17: the upstream is a socket of the file system; nothing goes over the network.
+            // D17: the upstream is a socket of the file system; nothing goes over the network, not even to the
+            // entry's own addresses. One endpoint with an address is enough for the row of its protocol.
             return out;
         }
         out.grants.extend(self.addresses());
@@ -99,10 +100,10 @@ impl Row<'_> {
                 Resolution::None if self.entry.selector.is_some() && !protocol.is_http() => {
                     out.grants.extend(self.selected());
                 }
-                // D1, D5.
+                // D1, D5. D15 is for other protocols: of an HTTP port that is not resolved, the selected workloads are
+                // neither declared nor resolved addresses, and Istio itself warns of such a selector (W4).
                 Resolution::None if protocol.is_http() || protocol.is_tls() => {
                     self.resolve(self.host, &mut out);
-                    out.grants.extend(self.selected());
                 }
                 // D9, D13.
                 Resolution::None => out.grants.push(self.grant(To::Any, Source::AnyAddress)),

@@ -9,6 +9,10 @@ use crate::{
     rule::To,
 };
 
+/// Ports of listeners of the proxy's own: HTTP ports of services get no listener there
+/// (`conflictWithReservedListener`), so that nothing is reached by them in either matching.
+const RESERVED: [u16; 4] = [15001, 15006, 15021, 15090];
+
 /// What rules are made from beside the object itself.
 #[derive(Clone, Copy)]
 pub(crate) struct Facts<'a> {
@@ -58,10 +62,18 @@ pub(crate) fn grants(owner: &Owner, host: &Host, port: Port, facts: &Facts<'_>) 
     if port.protocol.transport() == Transport::Udp && facts.settings.udp != UdpPolicy::Registry {
         return PortGrants::default();
     }
+    if is_reserved(port.number, port.protocol) {
+        return PortGrants::default();
+    }
     match owner {
         Owner::Entry(object) => entry::grants(object, host, port, facts),
         Owner::Service(object) => service::grants(object, port, facts),
     }
+}
+
+/// Whether the proxy keeps the port to itself, so that no service is reached on it.
+pub(crate) fn is_reserved(number: u16, protocol: Protocol) -> bool {
+    protocol.is_http() && RESERVED.contains(&number)
 }
 
 /// What `host` of `owner` has to do with, whatever the port and the matching.

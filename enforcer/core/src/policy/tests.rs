@@ -138,6 +138,21 @@ fn d4_dynamic_dns_follows_the_names_that_are_seen_under_the_wildcard() {
 }
 
 #[test]
+fn http_ports_that_the_proxy_keeps_to_itself_are_reached_by_nobody() {
+    for number in [15001, 15006, 15021, 15090] {
+        for kind in [Matching::Declared, Matching::Istio] {
+            let http = entry("ns/e", "h.example", &[(number, Protocol::Http)]).addresses(&[V4]);
+            assert_eq!(rules_of([http.into()], matching(kind)), set(&[]));
+            let tcp = entry("ns/e", "h.example", &[(number, Protocol::Tcp)]).addresses(&[V4]);
+            assert_eq!(
+                rules_of([tcp.into()], matching(kind)),
+                set(&[&format!("tcp {V4}:{number}")])
+            );
+        }
+    }
+}
+
+#[test]
 fn d5_tls_none_without_address() {
     check(TLS, with(Resolution::None), HOST, ANY);
 }
@@ -207,6 +222,8 @@ fn d15_selector_with_none_is_the_selected_workloads() {
         check(protocols, |e| e.selector("app=db"), SELECTED, SELECTED);
         check(protocols, |e| e.selector("app=none"), &[], &[]);
     }
+    // An HTTP port has no such row: its selector changes nothing.
+    check(HTTP, |e| e.selector("app=db"), HOST, ANY);
 }
 
 #[test]

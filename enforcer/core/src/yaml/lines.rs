@@ -41,11 +41,9 @@ impl Lines {
     pub fn of(&self, field: &Field) -> u32 {
         let (found, rest, embedded) = self.descend(field.steps());
         match embedded {
-            // The field is in a document within a text: a block scalar's content begins on its own line.
-            Some(text) if !rest.is_empty() => {
-                let lines = Document::embedded(text, found).lines();
-                lines.of(&rest.iter().cloned().collect())
-            }
+            // The field is in a document within a text: a block scalar's content begins on its own line. A text
+            // within that text is only a text.
+            Some(text) if !rest.is_empty() => Document::embedded(text, found).lines().descend(rest).0,
             _ => found,
         }
     }

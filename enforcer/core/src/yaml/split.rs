@@ -46,7 +46,7 @@ pub fn split(text: &str) -> Vec<Document<'_>> {
     let mut open = Open::default();
     let mut number = 0;
     let mut offset = 0;
-    for line in text.split_inclusive('\n') {
+    for line in lines(text) {
         number += 1;
         let end = offset + line.len();
         match classify(line, &open) {
@@ -75,6 +75,19 @@ pub fn split(text: &str) -> Vec<Document<'_>> {
     }
     documents.extend(open.close(text, offset));
     documents
+}
+
+/// The lines of `text` with their ends: a line feed, a carriage return, or both.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive('\n').flat_map(|line| {
+        // Almost always nothing: a carriage return that no line feed follows.
+        let body = line.strip_suffix("\r\n").unwrap_or(line);
+        let last = body.rfind('\r').map_or(0, |at| at + 1);
+        let (returned, rest) = line.split_at(last);
+        returned
+            .split_inclusive('\r')
+            .chain(Some(rest).filter(|rest| !rest.is_empty()))
+    })
 }
 
 /// A document whose end has not been seen.

@@ -1,0 +1,146 @@
+//! Which kinds of socket an enforced workload may make.
+//!
+//! Rules speak of TCP and UDP. A socket of any other kind sends past them: it never passes `connect`, or what it
+//! sends is not what was connected to. Each kind that has an opt-in here is unrestricted once it is opted in.
+
+/// Raw IP sockets, which write packets of any protocol, header included.
+pub const RAW: u32 = 1;
+/// ICMP datagram sockets, as `ping` without privileges has them.
+pub const ICMP: u32 = 1 << 1;
+/// SCTP.
+pub const SCTP: u32 = 1 << 2;
+/// UDP-Lite.
+pub const UDPLITE: u32 = 1 << 3;
+/// Packet and XDP sockets, which write frames.
+pub const PACKET: u32 = 1 << 4;
+
+/// `AF_INET`.
+pub const AF_INET: u32 = 2;
+/// `AF_INET6`.
+pub const AF_INET6: u32 = 10;
+/// `SOCK_STREAM`.
+pub const STREAM: u32 = 1;
+/// `SOCK_DGRAM`.
+pub const DATAGRAM: u32 = 2;
+/// `SOCK_RAW`.
+pub const RAW_TYPE: u32 = 3;
+
+const AF_UNSPEC: u32 = 0;
+const AF_UNIX: u32 = 1;
+const AF_NETLINK: u32 = 16;
+const AF_PACKET: u32 = 17;
+const AF_ALG: u32 = 38;
+const AF_XDP: u32 = 44;
+/// The IP protocol numbers, as `socket()` takes them.
+const IPPROTO_ICMP: u32 = 1;
+const IPPROTO_TCP: u32 = 6;
+const IPPROTO_UDP: u32 = 17;
+const IPPROTO_ICMPV6: u32 = 58;
+const IPPROTO_SCTP: u32 = 132;
+const IPPROTO_UDPLITE: u32 = 136;
+const IPPROTO_MPTCP: u32 = 262;
+
+/// Whether an IPv4 or IPv6 socket of this type and protocol may be made, `sockets` being the opt-ins. The protocol
+/// is the one that the kernel has chosen where the caller gave 0.
+#[inline(always)]
+pub const fn admits(sockets: u32, kind: u32, protocol: u32) -> bool {
+    match (kind, protocol) {
+        (STREAM, IPPROTO_TCP | IPPROTO_MPTCP) | (DATAGRAM, IPPROTO_UDP) => true,
+        (RAW_TYPE, _) => sockets & RAW != 0,
+        (DATAGRAM, IPPROTO_ICMP | IPPROTO_ICMPV6) => sockets & ICMP != 0,
+        (_, IPPROTO_SCTP) => sockets & SCTP != 0,
+        (_, IPPROTO_UDPLITE) => sockets & UDPLITE != 0,
+        _ => false,
+    }
+}
+
+/// Whether a socket of this family may be made. Those of IPv4 and IPv6 are [`admits`]' to judge; of the others
+/// only those are let through that reach nothing beyond this machine.
+#[inline(always)]
+pub const fn admits_family(sockets: u32, family: u32) -> bool {
+    match family {
+        AF_UNSPEC | AF_UNIX | AF_INET | AF_INET6 | AF_NETLINK | AF_ALG => true,
+        AF_PACKET | AF_XDP => sockets & PACKET != 0,
+        _ => false,
+    }
+}
+
+const SOL_IP: u32 = 0;
+const IP_OPTIONS: u32 = 4;
+const IP_XFRM_POLICY: u32 = 17;
+const SOL_IPV6: u32 = 41;
+const IPV6_2292PKTOPTIONS: u32 = 6;
+const IPV6_XFRM_POLICY: u32 = 35;
+const IPV6_HOPOPTS: u32 = 54;
+const IPV6_RTHDRDSTOPTS: u32 = 55;
+const IPV6_RTHDR: u32 = 57;
+const IPV6_DSTOPTS: u32 = 59;
+
+/// Whether a socket option sends what the socket sends by another way than its destination says, or gives it
+/// headers that the guard drops: refused at once, a TCP connection would otherwise hang until its timeout. Taking
+/// an option away, which has no value, is not refused.
+#[inline(always)]
+pub const fn reroutes(level: u32, option: u32, length: u32) -> bool {
+    length > 0
+        && matches!(
+            (level, option),
+            (SOL_IP, IP_OPTIONS | IP_XFRM_POLICY)
+                | (
+                    SOL_IPV6,
+                    IPV6_2292PKTOPTIONS
+                        | IPV6_XFRM_POLICY
+                        | IPV6_HOPOPTS
+                        | IPV6_RTHDRDSTOPTS
+                        | IPV6_RTHDR
+                        | IPV6_DSTOPTS
+                )
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tcp_and_udp_need_no_opt_in() {
+        for protocol in 0..300 {
+            for kind in 0..12 {
+                let plain = matches!((kind, protocol), (1, 6 | 262) | (2, 17));
+                assert_eq!(
+                    admits(0, kind, protocol),
+                    plain,
+                    "type {kind} protocol {protocol}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn opt_in_admits_its_kind_and_no_other() {
+        let kinds = [(RAW, 3, 255), (ICMP, 2, 1), (SCTP, 1, 132), (UDPLITE, 2, 136)];
+        for (bit, _, _) in kinds {
+            for (other, kind, protocol) in kinds {
+                assert_eq!(
+                    admits(bit, kind, protocol),
+                    bit == other,
+                    "{bit}: {kind}/{protocol}"
+                );
+            }
+            assert!(!admits_family(bit, AF_PACKET));
+        }
+        assert!(admits_family(PACKET, AF_PACKET) && admits_family(PACKET, AF_XDP));
+    }
+
+    #[test]
+    fn raw_icmp_socket_is_a_raw_socket() {
+        // With IP_HDRINCL it sends any packet.
+        assert!(!admits(ICMP, 3, 1));
+    }
+
+    #[test]
+    fn option_without_value_reroutes_nothing() {
+        assert!(reroutes(SOL_IP, IP_OPTIONS, 4) && reroutes(SOL_IPV6, IPV6_RTHDR, 24));
+        assert!(!reroutes(SOL_IP, IP_OPTIONS, 0));
+        assert!(!reroutes(SOL_IP, 1, 4), "IP_TOS");
+    }
+}

@@ -1,0 +1,166 @@
+//! Laws of the whole way from objects to verdicts, over random worlds.
+//!
+//! ```text
+//! World -> Registry -> Desired -> plan -> maps -> decide --.
+//!      \-> naive -------------------------------------------> the same verdict
+//! ```
+
+mod maps;
+mod naive;
+mod worlds;
+
+use enforcer_core::{
+    model::{CgroupId, Destination, Verdict},
+    plan::{Applied, Plan, diff},
+    registry::{Registry, Settings, Update},
+};
+use maps::Maps;
+use naive::World;
+use proptest::{collection::vec, prelude::*, sample::Index, test_runner::FileFailurePersistence};
+
+fn config(cases: u32, regressions: &'static str) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(regressions))),
+        ..ProptestConfig::default()
+    }
+}
+
+fn world(settings: &Settings, updates: &[Update]) -> World {
+    let mut world = World::new(settings.clone());
+    updates.iter().for_each(|update| world.apply(update.clone()));
+    world
+}
+
+fn registry(settings: &Settings, updates: impl IntoIterator<Item = Update>) -> Registry {
+    let mut registry = Registry::new(settings.clone());
+    updates.into_iter().for_each(|update| registry.apply(update));
+    registry
+}
+
+/// The verdicts of the programs on every destination for every workload are the naive ones.
+fn check_verdicts(maps: &Maps, world: &World, destinations: &[Destination]) -> Result<(), TestCaseError> {
+    for (cgroup, workload) in &world.workloads {
+        for to in destinations {
+            let decided = maps.verdict(*cgroup, to);
+            let expected = naive::verdict(world, workload, to);
+            prop_assert_eq!(decided, Some(expected), "{} to {}", workload, to);
+        }
+    }
+    Ok(())
+}
+
+/// Nothing that neither end allows, all that both allow, for every workload that is there all the time.
+fn check_prefixes(from: &Maps, plan: &Plan, destinations: &[Destination]) -> Result<(), TestCaseError> {
+    let allows = |maps: &Maps| -> Vec<Option<bool>> {
+        let workloads = (1..4).map(CgroupId);
+        let flows = workloads.flat_map(|workload| destinations.iter().map(move |to| (workload, to)));
+        flows
+            .map(|(workload, to)| {
+                let verdict = maps.verdict(workload, to)?;
+                Some(verdict != Verdict::Deny)
+            })
+            .collect()
+    };
+    let (old, new) = (allows(from), allows(&Maps(plan.after.clone())));
+    let mut now = from.clone();
+    for (step, change) in plan.changes.iter().enumerate() {
+        now.carry_out(change);
+        let is = allows(&now);
+        for index in 0..is.len() {
+            match (old[index], is[index], new[index]) {
+                (old, None, new) => prop_assert!(old.is_none() || new.is_none(), "unknown at step {}", step),
+                (Some(false) | None, Some(true), Some(false) | None) => {
+                    prop_assert!(false, "looser than both ends at step {step}: {change:?}");
+                }
+                (Some(true), Some(false), Some(true)) => {
+                    prop_assert!(false, "tighter than both ends at step {step}: {change:?}");
+                }
+                _ => {}
+            }
+        }
+    }
+    prop_assert_eq!(&now.0, &plan.after, "the plan leads where it says");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(config(100_000, "tests/regressions/verdicts.txt"))]
+
+    #[test]
+    fn verdicts_are_those_of_the_naive_reading(
+        settings in worlds::settings(),
+        arrivals in worlds::arrivals(),
+        destinations in vec(worlds::destination(), 12),
+    ) {
+        let world = world(&settings, &arrivals);
+        let desired = registry(&settings, arrivals).desired();
+        let maps = Maps(diff(&Applied::default(), &desired).after);
+        check_verdicts(&maps, &world, &destinations)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(20_000, "tests/regressions/history.txt"))]
+
+    /// Deletions and returns included; answers that are asked for in between change nothing.
+    #[test]
+    fn any_history_comes_to_what_its_end_compiles_to(
+        settings in worlds::settings(),
+        history in vec((worlds::update(), any::<bool>()), 0..25),
+        order in vec(any::<u32>(), 25),
+        destinations in vec(worlds::destination(), 4),
+    ) {
+        let mut stepwise = Registry::new(settings.clone());
+        let mut end = World::new(settings.clone());
+        for (update, is_asked) in history {
+            end.apply(update.clone());
+            stepwise.apply(update);
+            if is_asked {
+                stepwise.desired();
+            }
+        }
+        let mut left: Vec<_> = order.into_iter().zip(end.updates()).collect();
+        left.sort_by_key(|(order, _)| *order);
+        let mut at_once = registry(&settings, left.into_iter().map(|(_, update)| update));
+        let desired = stepwise.desired();
+        prop_assert_eq!(&desired, &at_once.desired());
+        prop_assert_eq!(stepwise.hosts(), at_once.hosts());
+        let maps = Maps(diff(&Applied::default(), &desired).after);
+        check_verdicts(&maps, &end, &destinations)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(20_000, "tests/regressions/prefixes.txt"))]
+
+    #[test]
+    fn no_prefix_of_a_plan_is_looser_or_tighter_than_both_ends(
+        settings in worlds::settings(),
+        arrivals in worlds::arrivals(),
+        batches in vec(vec(worlds::update(), 1..6), 1..4),
+        cut in any::<Index>(),
+        destinations in vec(worlds::destination(), 10),
+    ) {
+        let mut world = world(&settings, &arrivals);
+        let mut registry = registry(&settings, arrivals);
+        let mut maps = Maps(diff(&Applied::default(), &registry.desired()).after);
+        for batch in batches {
+            for update in batch {
+                world.apply(update.clone());
+                registry.apply(update);
+            }
+            let plan = diff(&maps.0, &registry.desired());
+            check_prefixes(&maps, &plan, &destinations)?;
+            maps = Maps(plan.after);
+            check_verdicts(&maps, &world, &destinations[..3])?;
+        }
+        // A plan that was cut short is taken up from where it stands.
+        world.workloads.clear();
+        let plan = diff(&maps.0, &Registry::new(settings.clone()).desired());
+        let steps = cut.index(plan.changes.len() + 1);
+        plan.changes[..steps].iter().for_each(|change| maps.carry_out(change));
+        let plan = diff(&maps.0, &registry.desired());
+        check_prefixes(&maps, &plan, &destinations)?;
+    }
+}

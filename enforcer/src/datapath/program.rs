@@ -1,0 +1,147 @@
+//! Which programs there are, and what each kind needs to be loaded and attached.
+
+use std::{
+    fs::File,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Btf, Ebpf,
+    programs::{
+        CgroupSkb, CgroupSock, CgroupSockAddr, CgroupSockopt, Lsm, Program as Any, ProgramError, ProgramFd,
+    },
+};
+
+use super::sys;
+
+/// A program of the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Program {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// What gets out without it; None where nothing is enforced without it.
+    pub(super) closes: Option<&'static str>,
+}
+
+/// Where a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `connect` and `sendmsg`, of this attach type.
+    SockAddr(u32),
+    Sock,
+    Sockopt,
+    Packet,
+    /// At a hook of the kernel's security modules, for every task of the machine.
+    Lsm(&'static str),
+}
+
+/// Every program. The first is the one that tells whether a cgroup is enforced.
+pub(super) const PROGRAMS: [Program; 10] = [
+    needed("connect4", 10),
+    needed("connect6", 11),
+    needed("sendmsg4", 14),
+    needed("sendmsg6", 15),
+    closure("sock_create", Kind::Sock, "raw, ICMP, SCTP and UDP-Lite sockets"),
+    closure(
+        "setsockopt",
+        Kind::Sockopt,
+        "at once, sockets with IP options or extension headers",
+    ),
+    closure(
+        "egress",
+        Kind::Packet,
+        "packets with IP options, extension headers or other protocols",
+    ),
+    closure(
+        "lsm_create",
+        Kind::Lsm("socket_create"),
+        "packet and XDP sockets, and those of families without hooks",
+    ),
+    closure(
+        "lsm_connect",
+        Kind::Lsm("socket_connect"),
+        "connections of sockets that were made outside",
+    ),
+    closure(
+        "lsm_sendmsg",
+        Kind::Lsm("socket_sendmsg"),
+        "datagrams from sockets that were made outside",
+    ),
+];
+
+const fn needed(name: &'static str, attach_type: u32) -> Program {
+    Program {
+        name,
+        kind: Kind::SockAddr(attach_type),
+        closes: None,
+    }
+}
+
+const fn closure(name: &'static str, kind: Kind, closes: &'static str) -> Program {
+    Program {
+        name,
+        kind,
+        closes: Some(closes),
+    }
+}
+
+impl Program {
+    pub(super) fn is_lsm(&self) -> bool {
+        matches!(self.kind, Kind::Lsm(_))
+    }
+
+    /// Loads it; `btf` describes the running kernel, where that is known.
+    pub(super) fn load(&self, object: &mut Ebpf, btf: Option<&Btf>) -> Result<(), ProgramError> {
+        // The object is part of this binary and has the programs that its source has.
+        let program = object
+            .program_mut(self.name)
+            .expect("the object holds every program of the table");
+        match (self.kind, btf) {
+            (Kind::SockAddr(_), _) => <&mut CgroupSockAddr>::try_from(program)?.load(),
+            (Kind::Sock, _) => <&mut CgroupSock>::try_from(program)?.load(),
+            (Kind::Sockopt, _) => <&mut CgroupSockopt>::try_from(program)?.load(),
+            (Kind::Packet, _) => <&mut CgroupSkb>::try_from(program)?.load(),
+            (Kind::Lsm(hook), Some(btf)) => <&mut Lsm>::try_from(program)?.load(hook, btf),
+            (Kind::Lsm(_), None) => Err(ProgramError::NotLoaded),
+        }
+    }
+
+    /// Attaches it to a cgroup. Links of cgroup programs always stack, and the kernel refuses the flag that would
+    /// say so.
+    pub(super) fn attach(&self, object: &mut Ebpf, cgroup: &File) -> Result<OwnedFd> {
+        let attach_type = self
+            .attach_type()
+            .with_context(|| format!("the program {} is attached to no cgroup", self.name))?;
+        sys::create_link(self.fd(object)?.as_fd(), cgroup, attach_type)
+            .with_context(|| format!("attaching the program {}", self.name))
+    }
+
+    /// Attaches a program of the security modules, which knows no cgroup.
+    pub(super) fn attach_everywhere(&self, object: &mut Ebpf) -> Result<OwnedFd> {
+        sys::open_raw_tracepoint(self.fd(object)?.as_fd())
+            .with_context(|| format!("attaching the program {}", self.name))
+    }
+
+    /// `enum bpf_attach_type`, for what is attached to cgroups.
+    pub(super) fn attach_type(&self) -> Option<u32> {
+        match self.kind {
+            Kind::SockAddr(attach_type) => Some(attach_type),
+            Kind::Packet => Some(1),
+            Kind::Sock => Some(2),
+            Kind::Sockopt => Some(22),
+            Kind::Lsm(_) => None,
+        }
+    }
+
+    /// The loaded program.
+    pub(super) fn fd<'a>(&self, object: &'a mut Ebpf) -> Result<&'a ProgramFd> {
+        self.of(object)?.fd().context("the program is not loaded")
+    }
+
+    fn of<'a>(&self, object: &'a mut Ebpf) -> Result<&'a mut Any> {
+        object
+            .program_mut(self.name)
+            .with_context(|| format!("the object has no program {}", self.name))
+    }
+}

@@ -1,0 +1,160 @@
+//! Every way to get bytes from an enforced cgroup to a refused destination, tried.
+//!
+//! ```text
+//! suite (outside: attaches, starts a process for each way, asks the receiver)
+//!   |-> arena (namespaces, receiver)
+//!   `-> this binary as `escape` (inside: joins the cgroup, tries one way) -> tcp, udp, kinds, packet, reroute, ...
+//! ```
+//!
+//! Each way is first tried without enforcement, which shows that it is one on this machine.
+
+mod arena;
+mod kinds;
+mod lent;
+mod packet;
+mod placement;
+mod reroute;
+mod ring;
+mod stage;
+mod suite;
+mod sys;
+mod tcp;
+mod udp;
+
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+};
+
+use anyhow::{Context as _, Result};
+
+pub use suite::{Manner, Outcome, Report, Row, enforce, run};
+
+use stage::Stage;
+
+/// Argument with which a test binary tries a way.
+pub const ARGUMENT: &str = "escape";
+
+/// A way out.
+struct Way {
+    name: &'static str,
+    /// Which program has to close it.
+    closed_by: ClosedBy,
+    begins: Begins,
+    evidence: Evidence,
+    attempt: fn(&Stage) -> io::Result<()>,
+}
+
+/// What closes a way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClosedBy {
+    /// The rules: `connect` and `sendmsg`.
+    Rules,
+    /// The program of this name refuses the call.
+    Call(&'static str),
+    /// The guard drops the packets, of which the call may know nothing.
+    Guard,
+    /// Nothing of this, and why.
+    Nothing(&'static str),
+    /// It is none: it has to work.
+    Allowed,
+}
+
+/// Where a way's process begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begins {
+    /// In the enforced cgroup.
+    Inside,
+    /// Outside; it joins by itself.
+    Outside,
+    /// In the cgroup before it is enforced; it waits by itself.
+    Before,
+}
+
+/// What shows that a way is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Evidence {
+    /// Something of it is received.
+    Arrival,
+    /// The call succeeds.
+    Success,
+}
+
+const fn way(name: &'static str, closed_by: ClosedBy, attempt: fn(&Stage) -> io::Result<()>) -> Way {
+    Way {
+        name,
+        closed_by,
+        begins: Begins::Inside,
+        evidence: Evidence::Arrival,
+        attempt,
+    }
+}
+
+fn ways() -> Vec<&'static Way> {
+    [
+        tcp::WAYS,
+        udp::WAYS,
+        ring::WAYS,
+        kinds::WAYS,
+        packet::WAYS,
+        reroute::WAYS,
+        lent::WAYS,
+        placement::WAYS,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The process of one attempt: `WAY CGROUP PORT [ROLE]`. It says `ready`, waits for `go`, and says `ok` or the number
+/// of the errno. With a role it only says the last.
+///
+/// # Errors
+/// If the arguments are none, or the cgroup cannot be joined.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> Result<()> {
+    let words: Vec<_> = arguments
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let (name, cgroup, port, role) = match words.as_slice() {
+        [name, cgroup, port] => (name, cgroup, port, ""),
+        [name, cgroup, port, role] => (name, cgroup, port, role.as_str()),
+        _ => anyhow::bail!("usage: escape WAY CGROUP PORT [ROLE]"),
+    };
+    let way = ways()
+        .into_iter()
+        .find(|way| way.name == *name)
+        .context("no such way")?;
+    let stage = Stage {
+        way: name.clone(),
+        cgroup: cgroup.into(),
+        port: port.parse()?,
+        role: role.to_owned(),
+    };
+    if role.is_empty() && way.begins != Begins::Outside {
+        stage.join().with_context(|| format!("joining {cgroup}"))?;
+    }
+    if role.is_empty() && way.begins != Begins::Before {
+        stage.ready()?;
+    }
+    let word = word(&(way.attempt)(&stage));
+    writeln!(io::stdout(), "{word}")?;
+    Ok(())
+}
+
+fn word(result: &io::Result<()>) -> String {
+    match result {
+        Ok(()) => "ok".to_owned(),
+        Err(error) => error
+            .raw_os_error()
+            .map_or_else(|| error.to_string(), |errno| errno.to_string()),
+    }
+}
+
+/// What [`main`] said.
+fn answer(line: &str) -> io::Result<()> {
+    match (line, line.parse()) {
+        ("ok", _) => Ok(()),
+        (_, Ok(errno)) => Err(io::Error::from_raw_os_error(errno)),
+        (other, _) => Err(io::Error::other(other.to_owned())),
+    }
+}

@@ -1,0 +1,92 @@
+//! Packets that go elsewhere than their destination says: sent to an allowed host by way of a refused one.
+
+use super::{
+    ClosedBy, Way,
+    stage::{self, REFUSED4, REFUSED6},
+    sys::{self, Message},
+    tcp, udp, way,
+};
+
+const OPTION: ClosedBy = ClosedBy::Call("setsockopt");
+const LOOSE: u8 = 131;
+const STRICT: u8 = 137;
+
+pub(super) static WAYS: &[Way] = &[
+    way("udp, loose source route", OPTION, |stage| {
+        let socket = udp::udp()?;
+        sys::setsockopt(&socket, libc::SOL_IP, libc::IP_OPTIONS, &source_route(LOOSE))?;
+        udp::send(stage, &socket, &stage::allowed4())
+    }),
+    way("udp, strict source route", OPTION, |stage| {
+        let socket = udp::udp()?;
+        sys::setsockopt(&socket, libc::SOL_IP, libc::IP_OPTIONS, &source_route(STRICT))?;
+        udp::send(stage, &socket, &stage::allowed4())
+    }),
+    way("tcp, loose source route", OPTION, |stage| {
+        let socket = tcp::from_port(stage)?;
+        sys::setsockopt(&socket, libc::SOL_IP, libc::IP_OPTIONS, &source_route(LOOSE))?;
+        nix::fcntl::fcntl(
+            &socket,
+            nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
+        )?;
+        tcp::in_progress(sys::connect(&socket, &stage::allowed4()))
+    }),
+    way(
+        "udp, source route as a control message",
+        ClosedBy::Guard,
+        |stage| {
+            let route = source_route(LOOSE);
+            let control = (libc::SOL_IP, libc::IP_RETOPTS, route.as_slice());
+            Message::new(&stage.token(), &stage::allowed4(), Some(control)).send(&udp::udp()?)
+        },
+    ),
+    way("udp, segment routing header", OPTION, |stage| {
+        let socket = udp::udp6()?;
+        sys::setsockopt(&socket, libc::SOL_IPV6, libc::IPV6_RTHDR, &segments())?;
+        udp::send(stage, &socket, &stage::allowed6())
+    }),
+    way(
+        "udp, segment routing header as a control message",
+        ClosedBy::Guard,
+        |stage| {
+            let route = segments();
+            let control = (libc::SOL_IPV6, libc::IPV6_RTHDR, route.as_slice());
+            Message::new(&stage.token(), &stage::allowed6(), Some(control)).send(&udp::udp6()?)
+        },
+    ),
+    way("udp, routing header of type 2", OPTION, |stage| {
+        let socket = udp::udp6()?;
+        let mut route = vec![0, 2, 2, 1, 0, 0, 0, 0];
+        route.extend(REFUSED6.octets());
+        sys::setsockopt(&socket, libc::SOL_IPV6, libc::IPV6_RTHDR, &route)?;
+        udp::send(stage, &socket, &stage::allowed6())
+    }),
+    way("udp, routing header by IPV6_2292PKTOPTIONS", OPTION, |stage| {
+        const IPV6_2292PKTOPTIONS: i32 = 6;
+        const IPV6_2292RTHDR: i32 = 5;
+        let socket = udp::udp6()?;
+        let route = segments();
+        let mut options = (16 + route.len()).to_ne_bytes().to_vec();
+        options.extend(libc::SOL_IPV6.to_ne_bytes());
+        options.extend(IPV6_2292RTHDR.to_ne_bytes());
+        options.extend(&route);
+        sys::setsockopt(&socket, libc::SOL_IPV6, IPV6_2292PKTOPTIONS, &options)?;
+        udp::send(stage, &socket, &stage::allowed6())
+    }),
+];
+
+/// RFC 791: one hop, then the destination of the socket.
+fn source_route(kind: u8) -> Vec<u8> {
+    let mut bytes = vec![kind, 7, 4];
+    bytes.extend(REFUSED4.octets());
+    bytes.push(0);
+    bytes
+}
+
+/// RFC 8754: one hop, then the destination of the socket, which the kernel writes into the first place.
+fn segments() -> Vec<u8> {
+    let mut bytes = vec![0, 4, 4, 1, 1, 0, 0, 0];
+    bytes.extend([0; 16]);
+    bytes.extend(REFUSED6.octets());
+    bytes
+}

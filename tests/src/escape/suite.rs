@@ -1,0 +1,328 @@
+//! Tries every way, first without enforcement and then with it, and says what became of each.
+
+use std::{
+    fmt, io,
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    thread,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use enforcer::datapath::{Capacities, CgroupMount, Closure, Datapath, Options};
+use enforcer_common::{Mode, Settings};
+use enforcer_core::{
+    documents::Documents,
+    model::{Labels, Namespace, Workload},
+    plan::{Applied, diff},
+    registry::{self, Registry, Update},
+};
+
+use super::{
+    ARGUMENT, Begins, ClosedBy, Evidence, Way, answer,
+    arena::{Arena, FIRST_ATTEMPT},
+    ways,
+};
+use crate::ground::TestCgroup;
+
+/// What became of all ways.
+pub struct Report {
+    /// One for each way.
+    pub rows: Vec<Row>,
+    /// What this kernel has beyond rules.
+    pub closures: Vec<Closure>,
+}
+
+/// What became of one way.
+pub struct Row {
+    /// The way.
+    pub way: &'static str,
+    /// Whether it leads out without enforcement.
+    pub is_way: bool,
+    /// Whether it leads out under enforcement.
+    pub leads_out: bool,
+    /// What is to be said of that.
+    pub outcome: Outcome,
+}
+
+/// What became of a way under enforcement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing arrived, and the call failed at once with this errno.
+    Refused(i32),
+    /// Nothing arrived, although the call did not fail.
+    Dropped,
+    /// It arrived, as it has to.
+    Works,
+    /// It arrived, and this is why that cannot be helped here.
+    Open(String),
+    /// It arrives without enforcement neither, and this is why.
+    Unavailable(String),
+    /// It should have been otherwise.
+    Wrong(String),
+}
+
+/// How a workload is enforced.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// Only reported.
+    pub is_audit: bool,
+    /// Bits of [`enforcer_common::socket`].
+    pub sockets: u32,
+}
+
+/// What one attempt came to.
+struct Attempt {
+    result: io::Result<()>,
+    is_open: bool,
+}
+
+const REGISTRY: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: streams, namespace: shop}
+spec:
+  hosts: [streams.example.com]
+  addresses: [198.18.7.3, 'fd77::3']
+  ports: [{number: 9000, name: tcp, protocol: TCP}]
+  resolution: NONE
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: datagrams, namespace: shop}
+spec:
+  hosts: [datagrams.example.com]
+  addresses: [198.18.7.3, 'fd77::3']
+  ports: [{number: 9000, name: udp, protocol: UDP}]
+  resolution: NONE
+";
+
+/// Tries every way with processes of `program`, the test binary.
+///
+/// # Errors
+/// If the ground cannot be made.
+pub fn run(program: &Path, manner: Manner) -> Result<Report> {
+    let thread = thread::scope(|scope| scope.spawn(|| all(program, manner)).join());
+    thread.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn all(program: &Path, manner: Manner) -> Result<Report> {
+    let mut arena = Arena::new()?;
+    let ways = ways();
+    let first = usize::from(FIRST_ATTEMPT);
+    let port = |phase: usize, at: usize| u16::try_from(first + phase * 1000 + at).context("too many ways");
+
+    let free = TestCgroup::new()?;
+    let cgroup = free.child("workload")?;
+    let mut baseline = Vec::new();
+    for (at, way) in ways.iter().enumerate() {
+        let process = Process::start(program, way, &cgroup, port(0, at)?)?;
+        baseline.push(process.go(way, &mut arena)?);
+    }
+
+    let root = TestCgroup::new()?;
+    let cgroup = root.child("workload")?;
+    let mut early = Vec::new();
+    for (at, way) in ways.iter().enumerate() {
+        early.push(if way.begins == Begins::Before {
+            Some(Process::start(program, way, &cgroup, port(1, at)?)?)
+        } else {
+            None
+        });
+    }
+    let datapath = enforce(&root, manner)?;
+    let mut rows = Vec::new();
+    for (at, (way, early)) in ways.iter().zip(early).enumerate() {
+        let process = match early {
+            Some(process) => process,
+            None => Process::start(program, way, &cgroup, port(1, at)?)?,
+        };
+        let enforced = process.go(way, &mut arena)?;
+        rows.push(Row {
+            way: way.name,
+            is_way: baseline[at].is_open,
+            leads_out: enforced.is_open,
+            outcome: outcome(way, &baseline[at], &enforced, datapath.closures()),
+        });
+    }
+    // What was on its way for longer than its attempt.
+    for (at, row) in rows.iter_mut().enumerate() {
+        let is_closed = matches!(row.outcome, Outcome::Refused(_) | Outcome::Dropped);
+        if is_closed && arena.has_arrived(port(1, at)?)? {
+            row.outcome = Outcome::Wrong("it arrived late".to_owned());
+        }
+    }
+    Ok(Report {
+        rows,
+        closures: datapath.closures().to_vec(),
+    })
+}
+
+/// Enforces a registry with one allowed host for the cgroup `workload` below `root`.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn enforce(root: &TestCgroup, manner: Manner) -> Result<Datapath> {
+    let mount = CgroupMount::find()?;
+    let workload = mount
+        .cgroup(&root.path().join("workload"))?
+        .context("it was just made")?;
+    let mut registry = Registry::new(registry::Settings {
+        audit: manner.is_audit,
+        ..registry::Settings::default()
+    });
+    let mut documents = Documents::default();
+    for update in documents.set("registry", Some(REGISTRY)) {
+        registry.apply(update);
+    }
+    let problems: Vec<_> = documents.problems().iter().map(ToString::to_string).collect();
+    ensure!(
+        problems.is_empty(),
+        "the suite's registry: {}",
+        problems.join("; ")
+    );
+    registry.apply(Update::Workload(
+        workload.id,
+        Workload {
+            namespace: Namespace::new("shop"),
+            name: "workload".to_owned(),
+            labels: Labels::default(),
+        },
+    ));
+    let settings = Settings {
+        errno: libc::EPERM.unsigned_abs(),
+        depth_min: workload.depth,
+        depth_max: workload.depth,
+        unknown: Mode::Enforce as u32,
+        sockets: manner.sockets,
+    };
+    let options = Options {
+        capacities: Capacities::default(),
+        debug: false,
+    };
+    let (mut datapath, _events) = Datapath::load(None, options, settings)?;
+    datapath.carry_out(&diff(&Applied::default(), &registry.desired()).changes)?;
+    datapath.attach(&mount.cgroup(root.path())?.context("it was just made")?)?;
+    Ok(datapath)
+}
+
+/// A process that is ready to try a way, or has said why not.
+struct Process {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    port: u16,
+    failed: Option<String>,
+}
+
+impl Process {
+    fn start(program: &Path, way: &Way, cgroup: &PathBuf, port: u16) -> Result<Self> {
+        let mut child = Command::new(program)
+            .args([ARGUMENT, way.name])
+            .arg(cgroup)
+            .arg(port.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))?;
+        let input = child.stdin.take().context("a pipe was asked for")?;
+        let mut output = BufReader::new(child.stdout.take().context("a pipe was asked for")?);
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        let failed = (line != "ready\n").then(|| line.trim().to_owned());
+        Ok(Self {
+            child,
+            input,
+            output,
+            port,
+            failed,
+        })
+    }
+
+    fn go(mut self, way: &Way, arena: &mut Arena) -> Result<Attempt> {
+        let line = match self.failed {
+            Some(line) => line,
+            None => {
+                self.input.write_all(b"go\n")?;
+                let mut line = String::new();
+                self.output.read_line(&mut line)?;
+                line.trim().to_owned()
+            }
+        };
+        let status = self.child.wait()?;
+        ensure!(
+            status.success(),
+            "the process for {:?} has failed: {status}",
+            way.name
+        );
+        let result = answer(&line);
+        let has_arrived = arena.has_arrived(self.port)?;
+        let is_open = match way.evidence {
+            Evidence::Arrival => has_arrived,
+            Evidence::Success => result.is_ok(),
+        };
+        Ok(Attempt { result, is_open })
+    }
+}
+
+fn outcome(way: &Way, baseline: &Attempt, enforced: &Attempt, closures: &[Closure]) -> Outcome {
+    if !baseline.is_open {
+        let why = match &baseline.result {
+            Ok(()) => "nothing arrives".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        return if enforced.is_open {
+            Outcome::Wrong("it arrives only under enforcement".to_owned())
+        } else {
+            Outcome::Unavailable(why)
+        };
+    }
+    let errno = enforced.result.as_ref().err().and_then(io::Error::raw_os_error);
+    let closer = match way.closed_by {
+        ClosedBy::Allowed if enforced.is_open => return Outcome::Works,
+        ClosedBy::Allowed => return Outcome::Wrong(format!("it has to work: {:?}", enforced.result)),
+        ClosedBy::Nothing(why) if enforced.is_open => return Outcome::Open(why.to_owned()),
+        ClosedBy::Nothing(_) | ClosedBy::Rules => None,
+        ClosedBy::Call(program) => Some(program),
+        ClosedBy::Guard => Some("egress"),
+    };
+    let absent = closures
+        .iter()
+        .find(|closure| Some(closure.program) == closer)
+        .and_then(|closure| closure.absent.as_deref().map(|why| (closure.program, why)));
+    match (enforced.is_open, errno, absent) {
+        (true, _, Some((program, why))) => Outcome::Open(format!("needs {program}: {why}")),
+        (true, _, None) => Outcome::Wrong("it gets out".to_owned()),
+        (false, Some(libc::EPERM), _) => Outcome::Refused(libc::EPERM),
+        (false, None, _) if way.closed_by == ClosedBy::Guard || absent.is_some() => Outcome::Dropped,
+        (false, _, _) => Outcome::Wrong(format!("it fails with {:?}", enforced.result)),
+    }
+}
+
+impl Report {
+    /// How many ways are so.
+    pub fn count(&self, is: impl Fn(&Outcome) -> bool) -> usize {
+        self.rows.iter().filter(|row| is(&row.outcome)).count()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for closure in &self.closures {
+            writeln!(f, "{closure}")?;
+        }
+        for Row { way, outcome, .. } in &self.rows {
+            match outcome {
+                Outcome::Refused(errno) => {
+                    writeln!(f, "refused: {way}: {}", io::Error::from_raw_os_error(*errno))?;
+                }
+                Outcome::Dropped => writeln!(f, "dropped: {way}")?,
+                Outcome::Works => writeln!(f, "works: {way}")?,
+                Outcome::Open(why) => writeln!(f, "OPEN: {way}: {why}")?,
+                Outcome::Unavailable(why) => writeln!(f, "no way here: {way}: {why}")?,
+                Outcome::Wrong(what) => writeln!(f, "WRONG: {way}: {what}")?,
+            }
+        }
+        Ok(())
+    }
+}

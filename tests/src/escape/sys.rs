@@ -1,0 +1,212 @@
+//! The system calls that no safe wrapper offers in every shape that an escape needs: any family, any address, any
+//! control message.
+#![expect(unsafe_code, reason = "addresses and options of every shape go by pointer")]
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd},
+};
+
+use io_uring::{IoUring, opcode, types};
+
+/// A socket of any family, type and protocol.
+pub(super) fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes no pointers.
+    let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) })?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Binds to an address as the kernel lays it out.
+pub(super) fn bind(fd: &impl AsFd, address: &[u8]) -> io::Result<()> {
+    // SAFETY: the address lives through the call and has the length that is passed.
+    check(unsafe { libc::bind(raw(fd), address.as_ptr().cast(), length(address)) }).map(|_| ())
+}
+
+/// Connects to an address as the kernel lays it out.
+pub(super) fn connect(fd: &impl AsFd, address: &[u8]) -> io::Result<()> {
+    // SAFETY: as for `bind`.
+    check(unsafe { libc::connect(raw(fd), address.as_ptr().cast(), length(address)) }).map(|_| ())
+}
+
+/// Sets an option to any value.
+pub(super) fn setsockopt(fd: &impl AsFd, level: i32, option: i32, value: &[u8]) -> io::Result<()> {
+    // SAFETY: as for `bind`.
+    check(unsafe { libc::setsockopt(raw(fd), level, option, value.as_ptr().cast(), length(value)) })
+        .map(|_| ())
+}
+
+/// Sends to an address, or where the socket is connected to.
+pub(super) fn sendto(fd: &impl AsFd, data: &[u8], flags: i32, to: Option<&[u8]>) -> io::Result<()> {
+    let (name, size) = to.map_or((std::ptr::null(), 0), |to| (to.as_ptr(), length(to)));
+    // SAFETY: data and address live through the call and have the lengths that are passed.
+    let sent = unsafe {
+        libc::sendto(
+            raw(fd),
+            data.as_ptr().cast(),
+            data.len(),
+            flags,
+            name.cast(),
+            size,
+        )
+    };
+    check_size(sent)
+}
+
+/// A message with its parts, which must outlive what [`Message::header`] gives.
+pub(super) struct Message {
+    name: Vec<u8>,
+    control: Vec<u64>,
+    control_length: usize,
+    part: libc::iovec,
+    _data: Vec<u8>,
+}
+
+impl Message {
+    /// With one control message `(level, type, value)`, if any.
+    pub(super) fn new(data: &[u8], to: &[u8], control: Option<(i32, i32, &[u8])>) -> Self {
+        let mut data = data.to_vec();
+        let part = libc::iovec {
+            iov_base: data.as_mut_ptr().cast(),
+            iov_len: data.len(),
+        };
+        let mut bytes = Vec::new();
+        if let Some((level, kind, value)) = control {
+            bytes.extend((16 + value.len()).to_ne_bytes());
+            bytes.extend(level.to_ne_bytes());
+            bytes.extend(kind.to_ne_bytes());
+            bytes.extend(value);
+        }
+        let control_length = bytes.len();
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        let control = bytes
+            .chunks_exact(8)
+            .map(|word| u64::from_ne_bytes(word.try_into().expect("chunks of 8")))
+            .collect();
+        Self {
+            name: to.to_vec(),
+            control,
+            control_length,
+            part,
+            _data: data,
+        }
+    }
+
+    fn header(&mut self) -> libc::msghdr {
+        // SAFETY: all zeroes is a `msghdr` without name, data and control messages.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_name = self.name.as_mut_ptr().cast();
+        header.msg_namelen = length(&self.name);
+        header.msg_iov = &raw mut self.part;
+        header.msg_iovlen = 1;
+        if self.control_length > 0 {
+            header.msg_control = self.control.as_mut_ptr().cast();
+            header.msg_controllen = self.control_length;
+        }
+        header
+    }
+
+    /// `sendmsg`.
+    pub(super) fn send(mut self, fd: &impl AsFd) -> io::Result<()> {
+        let header = self.header();
+        // SAFETY: the header points into this message, which lives through the call.
+        check_size(unsafe { libc::sendmsg(raw(fd), &raw const header, 0) })
+    }
+
+    /// `sendmmsg` of several at once: the errno of the first that is refused, even where others were sent.
+    pub(super) fn send_all(mut messages: Vec<Self>, fd: &impl AsFd) -> io::Result<()> {
+        let mut headers: Vec<_> = messages
+            .iter_mut()
+            .map(|message| libc::mmsghdr {
+                msg_hdr: message.header(),
+                msg_len: 0,
+            })
+            .collect();
+        let mut rest = headers.as_mut_slice();
+        while !rest.is_empty() {
+            let count = u32::try_from(rest.len()).expect("a handful");
+            // SAFETY: each header points into its message, and all live through the call.
+            let sent = check(unsafe { libc::sendmmsg(raw(fd), rest.as_mut_ptr(), count, 0) })?;
+            rest = &mut rest[usize::try_from(sent).expect("a count")..];
+        }
+        Ok(())
+    }
+
+    /// `sendmsg` by io_uring.
+    pub(super) fn send_by_ring(mut self, fd: &impl AsFd) -> io::Result<()> {
+        let header = self.header();
+        // SAFETY: header and message live until the ring has answered, for which this waits.
+        unsafe { by_ring(&opcode::SendMsg::new(types::Fd(raw(fd)), &raw const header).build()) }
+    }
+}
+
+/// `connect` by io_uring.
+pub(super) fn connect_by_ring(fd: &impl AsFd, address: &[u8]) -> io::Result<()> {
+    let entry = opcode::Connect::new(types::Fd(raw(fd)), address.as_ptr().cast(), length(address)).build();
+    // SAFETY: the address lives until the ring has answered, for which this waits.
+    unsafe { by_ring(&entry) }
+}
+
+/// `socket` by io_uring.
+pub(super) fn socket_by_ring(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the entry points to nothing.
+    let fd = unsafe { ring(&opcode::Socket::new(family, kind, protocol).build()) }?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// # Safety
+/// What the entry points to must live through the call.
+unsafe fn by_ring(entry: &io_uring::squeue::Entry) -> io::Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe { ring(entry) }.map(|_| ())
+}
+
+/// # Safety
+/// What the entry points to must live through the call.
+unsafe fn ring(entry: &io_uring::squeue::Entry) -> io::Result<i32> {
+    let mut ring = IoUring::new(2)?;
+    // SAFETY: the caller's promise; this waits for the answer.
+    unsafe { ring.submission().push(entry) }.map_err(io::Error::other)?;
+    ring.submit_and_wait(1)?;
+    let answer = ring
+        .completion()
+        .next()
+        .map_or(-libc::EIO, |entry| entry.result());
+    if answer < 0 {
+        Err(io::Error::from_raw_os_error(-answer))
+    } else {
+        Ok(answer)
+    }
+}
+
+fn raw(fd: &impl AsFd) -> i32 {
+    fd.as_fd().as_raw_fd()
+}
+
+fn length(bytes: &[u8]) -> libc::socklen_t {
+    libc::socklen_t::try_from(bytes.len()).expect("an address or an option is short")
+}
+
+fn check(result: i32) -> io::Result<i32> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+fn check_size(result: isize) -> io::Result<()> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Takes a descriptor that was received.
+pub(super) fn own(fd: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel has made it for the message that it came with, and nobody else has taken it from there.
+    let owned = unsafe { OwnedFd::from_raw_fd(check(fd)?) };
+    Ok(owned)
+}

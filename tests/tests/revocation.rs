@@ -1,0 +1,187 @@
+//! Sockets that are open when their destination is no longer allowed.
+#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
+
+use std::{
+    net::{TcpListener, TcpStream, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use enforcer_common::Transport;
+use tests::{
+    daemon::{PATIENCE, Place},
+    ground::{in_own_network, need_root, tied},
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
+
+const CONFIG: &str = "
+registry: {files: [registry/]}
+workloads:
+- {namespace: frontend, name: web, cgroup: $CGROUP/frontend}
+dns: {servers: [192.0.2.53], minTtl: 1s, grace: 1s, timeout: 500ms}
+";
+
+const DB: &str = "192.0.2.10:5432";
+
+fn entry(name: &str, address: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: frontend}}\nspec:\n  \
+         hosts: [{name}.example.com]\n  addresses: [{address}]\n  resolution: NONE\n  \
+         ports: [{{number: 5432, name: tcp, protocol: TCP}}, {{number: 5433, name: udp, protocol: UDP}}]\n"
+    )
+}
+
+fn check(config: &str, claim: impl FnOnce(&mut Place) -> Result<()> + Send) {
+    in_own_network(|| {
+        need_root()?;
+        let mut place = Place::new(BINARY, config)?;
+        place.write("db.yaml", &entry("db", "192.0.2.10"))?;
+        place.write("other.yaml", &entry("other", "192.0.2.20"))?;
+        place.cgroup.child("frontend")?;
+        claim(&mut place)
+    })
+    .unwrap();
+}
+
+/// A server in this thread's network that accepts and says nothing.
+fn serve(address: &str) -> Result<()> {
+    let listener = TcpListener::bind(address)?;
+    std::thread::spawn(move || listener.incoming().collect::<Vec<_>>());
+    Ok(())
+}
+
+/// How long it takes until the kept socket is ended.
+fn ended(place: &mut Place) -> Result<Duration> {
+    let start = Instant::now();
+    let errno = place
+        .probe("frontend")?
+        .held_errno(PATIENCE)?
+        .context("the socket is still open")?;
+    assert_eq!(errno, libc::ECONNABORTED);
+    Ok(start.elapsed())
+}
+
+#[test]
+fn connection_ends_within_a_second_of_its_entry() {
+    check(CONFIG, |place| {
+        serve(DB)?;
+        let mut daemon = place.start(&["--ephemeral"])?;
+        place.probe("frontend")?.hold(Transport::Tcp, DB.parse()?)?;
+        place.remove("other.yaml")?;
+        place.until("frontend", "192.0.2.20:5432", false)?;
+        assert_eq!(
+            place.probe("frontend")?.held_errno(Duration::from_millis(300))?,
+            None,
+            "another entry went"
+        );
+        place.remove("db.yaml")?;
+        let took = ended(place)?;
+        println!("ended after {took:?}");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        daemon.line(&["revoked frontend/web -> tcp 192.0.2.10:5432"])?;
+        Ok(())
+    });
+}
+
+#[test]
+fn connected_datagram_socket_ends_too() {
+    check(CONFIG, |place| {
+        let server = "192.0.2.10:5433";
+        let _server = UdpSocket::bind(server)?;
+        let _daemon = place.start(&["--ephemeral"])?;
+        place.probe("frontend")?.hold(Transport::Udp, server.parse()?)?;
+        place.remove("db.yaml")?;
+        ended(place)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn connection_that_is_older_than_enforcement_ends_if_it_is_not_allowed() {
+    check(CONFIG, |place| {
+        let stranger = "198.51.100.1:80";
+        serve(stranger)?;
+        serve(DB)?;
+        place.probe("frontend")?.hold(Transport::Tcp, stranger.parse()?)?;
+        place.probe("frontend/inner")?.hold(Transport::Tcp, DB.parse()?)?;
+        let _daemon = place.start(&["--ephemeral"])?;
+        ended(place)?;
+        assert_eq!(
+            place
+                .probe("frontend/inner")?
+                .held_errno(Duration::from_millis(300))?,
+            None,
+            "it is allowed"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn connection_that_the_workload_accepted_stays() {
+    check(CONFIG, |place| {
+        // The client is outside every workload; its address is nobody's entry.
+        let server = place.cgroup.child("frontend")?;
+        let mut listening = tied(BINARY)
+            .args(["accept", &server.display().to_string(), DB])
+            .spawn()?;
+        tests::daemon::wait("the server", || Ok(TcpStream::connect(DB).is_ok()))?;
+        let client = TcpStream::connect(DB)?;
+        let mut daemon = place.start(&["--ephemeral"])?;
+        place.remove("db.yaml")?;
+        place.until("frontend", DB, false)?;
+        client.set_read_timeout(Some(Duration::from_millis(300)))?;
+        let error = std::io::Read::read(&mut &client, &mut [0]).unwrap_err();
+        assert_eq!(
+            error.kind(),
+            std::io::ErrorKind::WouldBlock,
+            "the server's side was ended"
+        );
+        assert!(daemon.lines().iter().all(|line| !line.contains("revoked")));
+        listening.kill()?;
+        listening.wait()?;
+        Ok(())
+    });
+}
+
+#[test]
+fn address_that_left_the_dns_answer_ends_nothing() {
+    check(CONFIG, |place| {
+        serve(DB)?;
+        place.resolve("192.0.2.10 named.example.com\n")?;
+        place.remove("db.yaml")?;
+        let named = entry("named", "192.0.2.10")
+            .replace("  addresses: [192.0.2.10]\n", "")
+            .replace("NONE", "DNS");
+        let named = named.replace(", {number: 5433, name: udp, protocol: UDP}", "");
+        place.write("named.yaml", &named)?;
+        let _daemon = place.start(&["--ephemeral"])?;
+        place.probe("frontend")?.hold(Transport::Tcp, DB.parse()?)?;
+        place.resolve("192.0.2.11 named.example.com\n")?;
+        place.until("frontend/second", DB, false)?;
+        assert_eq!(
+            place.probe("frontend")?.held_errno(Duration::from_millis(300))?,
+            None
+        );
+        place.remove("named.yaml")?;
+        ended(place)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn without_revocation_connections_live_on() {
+    check(&format!("{CONFIG}revoke: false\n"), |place| {
+        serve(DB)?;
+        let _daemon = place.start(&["--ephemeral"])?;
+        place.probe("frontend")?.hold(Transport::Tcp, DB.parse()?)?;
+        place.remove("db.yaml")?;
+        place.until("frontend/second", DB, false)?;
+        assert_eq!(
+            place.probe("frontend")?.held_errno(Duration::from_millis(500))?,
+            None
+        );
+        Ok(())
+    });
+}

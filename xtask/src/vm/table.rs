@@ -170,8 +170,7 @@ mod tests {
         ]);
         assert_eq!(
             table.to_string(),
-            "\
-         5.10.0             6.1.0
+            "         5.10.0             6.1.0
 from     bullseye-security  bookworm-security
 load     PASS               PASS
 rows     FAIL               -

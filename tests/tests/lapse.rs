@@ -1,5 +1,4 @@
 //! Enforcement through the death of its daemon, again and again, while sockets are opened all the time.
-#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},

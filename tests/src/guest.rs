@@ -1,6 +1,6 @@
 //! The test binary as the only program of a kernel: `cargo xtask vm-test` boots it as `/init`.
 //!
-//! `mounts -> checks (load, enforce, pin, cost, kernel::run for each case) -> report on /dev/ttyS1 -> power off`
+//! `mounts -> checks (load, closures, errno, pins, cost, kernel for each case) -> report on /dev/ttyS1 -> power off`
 //!
 //! What it prints for people goes to the console; the report has nothing but its lines.
 

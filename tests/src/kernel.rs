@@ -1,18 +1,23 @@
 //! The second executor: real sockets of real processes in real cgroups, against the loaded programs.
+//!
+//! The programs are loaded once, and every case is a change from the one before, as registries change under a daemon.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, ensure};
-use enforcer::datapath::{Capacities, CgroupMount, Datapath, Options};
+use enforcer::datapath::{Capacities, CgroupMount, Datapath, Events, Options};
 use enforcer_common::{Mode, Settings, Verdict};
 use enforcer_core::{
-    plan::{Applied, diff},
+    plan::diff,
     registry::{Matching, Registry, Update},
 };
 
 use crate::{
-    case::{Case, Row, Who},
-    ground::{TestCgroup, in_own_network},
+    case::{Case, Who},
+    ground::TestCgroup,
     probe::{Outcome, Probe},
 };
 
@@ -25,80 +30,114 @@ const SMALL: Capacities = Capacities {
     ports: 1024,
 };
 
-/// Runs a case, and returns how many rows it has.
-///
-/// # Errors
-/// Names every row with another outcome.
-pub fn run(case: &Case, matching: Matching, probe: &Path) -> Result<usize> {
-    let root = TestCgroup::new()?;
-    let mut registry = Registry::new(case.settings(matching));
-    case.updates()?
-        .into_iter()
-        .for_each(|update| registry.apply(update));
-    let mount = CgroupMount::find()?;
-    let mut depths = Vec::new();
-    for name in case.workloads.keys() {
-        root.child(name)?;
-        let cgroup = mount
-            .cgroup(&root.path().join(name))?
-            .context("it was just made")?;
-        depths.push(cgroup.depth);
-        registry.apply(Update::Workload(cgroup.id, case.workload(name)?));
-    }
-    let settings = Settings {
-        errno: libc::EPERM.unsigned_abs(),
-        depth_min: depths.iter().copied().min().unwrap_or(1),
-        depth_max: depths.iter().copied().max().unwrap_or(1),
-        unknown: Mode::Enforce as u32,
-        sockets: 0,
-    };
-    let options = Options {
-        capacities: SMALL,
-        debug: false,
-    };
-    let (mut datapath, _events) = Datapath::load(None, options, settings)?;
-    let plan = diff(&Applied::default(), &registry.desired());
-    datapath.carry_out(&plan.changes)?;
-    ensure!(
-        datapath.read_back()? == plan.after,
-        "{}: the maps do not hold what was written",
-        case.name
-    );
-    datapath.attach(&mount.cgroup(root.path())?.context("it was just made")?)?;
-
-    let rows = case.rows()?;
-    let failures = in_own_network(|| failures(&rows, matching, &root, probe))?;
-    ensure!(failures.is_empty(), "{}:\n  {}", case.name, failures.join("\n  "));
-    Ok(rows.len())
+/// The loaded programs, the cgroups that they decide for, and the processes in those.
+pub struct Executor {
+    // Dropped in this order: processes before the cgroups that they are in.
+    probes: BTreeMap<PathBuf, Probe>,
+    datapath: Datapath,
+    _events: Events,
+    mount: CgroupMount,
+    root: TestCgroup,
+    outside: TestCgroup,
+    program: PathBuf,
 }
 
-fn failures(rows: &[Row], matching: Matching, root: &TestCgroup, program: &Path) -> Result<Vec<String>> {
-    let outside = TestCgroup::new()?;
-    let mut probes = BTreeMap::new();
-    let mut failures = Vec::new();
-    for row in rows {
-        let folder = match &row.who {
-            Who::Workload(name, None) => root.child(name)?,
-            Who::Workload(name, Some(nested)) => root.child(Path::new(name).join(nested))?,
-            Who::Unknown => root.child("nobody")?,
-            Who::Outside => outside.folder().to_owned(),
+impl Executor {
+    /// Loads the programs. `program` is the test binary; its sockets are opened in this thread's network.
+    ///
+    /// # Errors
+    /// If the kernel refuses something.
+    pub fn new(program: &Path) -> Result<Self> {
+        let settings = Settings {
+            errno: libc::EPERM.unsigned_abs(),
+            depth_min: 1,
+            depth_max: 1,
+            unknown: Mode::Enforce as u32,
+            sockets: 0,
         };
-        let probe = match probes.entry(folder) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                let probe = Probe::start(program, entry.key())?;
+        let options = Options {
+            capacities: SMALL,
+            debug: false,
+        };
+        let (root, outside) = (TestCgroup::new()?, TestCgroup::new()?);
+        let mount = CgroupMount::find()?;
+        let (mut datapath, events) = Datapath::load(None, options, settings)?;
+        datapath.attach(&mount.cgroup(root.path())?.context("it was just made")?)?;
+        Ok(Self {
+            probes: BTreeMap::new(),
+            datapath,
+            _events: events,
+            mount,
+            root,
+            outside,
+            program: program.to_owned(),
+        })
+    }
+
+    /// Runs a case, and returns how many rows it has.
+    ///
+    /// # Errors
+    /// Names every row with another outcome.
+    pub fn run(&mut self, case: &Case, matching: Matching) -> Result<usize> {
+        self.apply(case, matching)?;
+        let rows = case.rows()?;
+        let mut failures = Vec::new();
+        for row in &rows {
+            let expected = match row.verdict(matching) {
+                Verdict::Deny => Outcome::Refused(libc::EPERM),
+                Verdict::Allow | Verdict::Audit => Outcome::Through,
+            };
+            match self.probe(&row.who)?.call(row.transport, row.address) {
+                Ok(outcome) if outcome == expected => {}
+                Ok(outcome) => failures.push(format!("{}\n    is {outcome:?} under {matching:?}", row.text)),
+                Err(error) => failures.push(format!("{}\n    {error:#}", row.text)),
+            }
+        }
+        ensure!(failures.is_empty(), "{}:\n  {}", case.name, failures.join("\n  "));
+        Ok(rows.len())
+    }
+
+    /// Makes the maps hold what the case comes to.
+    fn apply(&mut self, case: &Case, matching: Matching) -> Result<()> {
+        let mut registry = Registry::new(case.settings(matching));
+        case.updates()?
+            .into_iter()
+            .for_each(|update| registry.apply(update));
+        let mut depths = Vec::new();
+        for name in case.workloads.keys() {
+            self.root.child(name)?;
+            let cgroup = self.mount.cgroup(&self.root.path().join(name))?;
+            let cgroup = cgroup.context("it was just made")?;
+            depths.push(cgroup.depth);
+            registry.apply(Update::Workload(cgroup.id, case.workload(name)?));
+        }
+        let least = depths.iter().copied().min().unwrap_or(1);
+        let most = depths.iter().copied().max().unwrap_or(1);
+        self.datapath.set_depths(least..=most)?;
+        let plan = diff(&self.datapath.read_back()?, &registry.desired());
+        self.datapath.carry_out(&plan.changes)?;
+        ensure!(
+            self.datapath.read_back()? == plan.after,
+            "{}: the maps do not hold what was written",
+            case.name
+        );
+        Ok(())
+    }
+
+    /// The process that calls for somebody.
+    fn probe(&mut self, who: &Who) -> Result<&mut Probe> {
+        let folder = match who {
+            Who::Workload(name, None) => self.root.child(name)?,
+            Who::Workload(name, Some(nested)) => self.root.child(Path::new(name).join(nested))?,
+            Who::Unknown => self.root.child("nobody")?,
+            Who::Outside => self.outside.folder().to_owned(),
+        };
+        Ok(match self.probes.entry(folder) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let probe = Probe::start(&self.program, entry.key())?;
                 entry.insert(probe)
             }
-        };
-        let expected = match row.verdict(matching) {
-            Verdict::Deny => Outcome::Refused(libc::EPERM),
-            Verdict::Allow | Verdict::Audit => Outcome::Through,
-        };
-        match probe.call(row.transport, row.address) {
-            Ok(outcome) if outcome == expected => {}
-            Ok(outcome) => failures.push(format!("{}\n    is {outcome:?} under {matching:?}", row.text)),
-            Err(error) => failures.push(format!("{}\n    {error:#}", row.text)),
-        }
+        })
     }
-    Ok(failures)
 }

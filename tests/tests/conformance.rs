@@ -6,7 +6,7 @@ use anyhow::Result;
 use enforcer_core::registry::Matching;
 use tests::{case, ground, host, kernel};
 
-fn run(execute: impl Fn(&case::Case, Matching) -> Result<usize>) {
+fn run(mut execute: impl FnMut(&case::Case, Matching) -> Result<usize>) {
     let mut rows = 0;
     let mut failures = Vec::new();
     for (file, case) in case::all().expect("the cases can be read") {
@@ -30,5 +30,10 @@ fn every_row_holds_on_the_host() {
 #[test]
 fn every_row_holds_in_the_kernel() {
     ground::need_root().unwrap();
-    run(|case, matching| kernel::run(case, matching, Path::new(env!("CARGO_BIN_EXE_enforcer-test"))));
+    ground::in_own_network(|| {
+        let mut executor = kernel::Executor::new(Path::new(env!("CARGO_BIN_EXE_enforcer-test")))?;
+        run(|case, matching| executor.run(case, matching));
+        Ok(())
+    })
+    .unwrap();
 }

@@ -14,6 +14,7 @@ use enforcer_core::{
         ServicePort, Sidecar,
     },
     model::{CgroupId, Destination, Host, Labels, Namespace, Protocol, Transport, Workload},
+    plan::{Applied, diff},
     registry::{Registry, Settings, Update},
 };
 
@@ -146,10 +147,11 @@ fn fill(scenario: &Scenario) -> Registry {
     registry
 }
 
-/// Median and longest of several runs of `change`, each with the policies it leads to. The longest says more
+/// Median and longest of several runs of `change`, each with the plan it leads to. The longest says more
 /// of what else the machine does than of the registry.
 fn times(registry: &mut Registry, change: impl Fn(u32) -> Update) -> (Duration, Duration) {
     let mut times = Vec::new();
+    let mut applied = diff(&Applied::default(), &registry.desired()).after;
     for index in 0..50 {
         let before = registry.desired();
         let update = change(index);
@@ -157,7 +159,10 @@ fn times(registry: &mut Registry, change: impl Fn(u32) -> Update) -> (Duration, 
         registry.apply(update);
         let after = registry.desired();
         let names = registry.hosts();
+        let plan = diff(&applied, &after);
         times.push(start.elapsed());
+        assert!(!plan.changes.is_empty(), "the change changes the maps");
+        applied = plan.after;
         assert!(!Arc::ptr_eq(&before, &after), "the change changes the policies");
         drop(names);
     }
@@ -170,7 +175,9 @@ fn measure(scenario: &Scenario) {
     let mut registry = fill(scenario);
     let desired = registry.desired();
     let names = registry.hosts().len();
+    let plan = diff(&Applied::default(), &desired);
     let compile = start.elapsed();
+    assert_eq!(plan.after.policies.len(), desired.policies.len());
     let memory = memory();
     let own: usize = desired.policies.iter().map(|policy| policy.own.len()).sum();
     println!(

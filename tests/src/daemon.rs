@@ -51,7 +51,10 @@ pub struct Daemon {
 pub const RESOLVER: &str = "192.0.2.53";
 
 /// How long anything may take that has to happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether it has.
+const GLANCE: Duration = Duration::from_millis(2);
 
 impl Place {
     /// With the configuration `config`, in which `$CGROUP` stands for the cgroup.
@@ -360,7 +363,7 @@ pub fn wait(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
             Instant::now() < deadline,
             "after {PATIENCE:?} there is still no {what}"
         );
-        thread::yield_now();
+        thread::park_timeout(GLANCE);
     }
     Ok(())
 }

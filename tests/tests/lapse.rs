@@ -35,6 +35,9 @@ spec:
   ports: [{number: 5432, name: tcp, protocol: TCP}]
 ";
 
+/// Between two questions of one process.
+const PAUSE: Duration = Duration::from_micros(300);
+
 const KILLS: u32 = 100;
 const UPGRADES: u32 = 20;
 
@@ -48,6 +51,8 @@ fn ask(mut probe: Probe, to: &str, expected: Outcome, stop: &AtomicBool) -> Resu
         if outcome != expected {
             wrong.push(outcome);
         }
+        // Thousands a second in all, and time left for the daemon to live and die in.
+        thread::park_timeout(PAUSE);
     }
     Ok((asked, wrong))
 }

@@ -19,6 +19,9 @@ static HAS_SET_RETVAL: Global<u8> = Global::new(0);
 /// The largest errno, all bits of which are set (`MAX_ERRNO` of the kernel).
 const MAX_ERRNO: u32 = 4095;
 
+/// What a refused call returns where nothing else is configured, or the kernel takes nothing else.
+const EPERM: i32 = 1;
+
 /// A call that a verdict is made on.
 pub(crate) struct Call {
     pub(crate) hook: Hook,
@@ -108,5 +111,28 @@ pub(crate) fn set_errno() {
         let errno = (settings.errno & MAX_ERRNO) as i32;
         // SAFETY: the helper takes any number; the kernel accepts -4095..=-1 and ignores others.
         unsafe { bpf_set_retval(-errno) };
+    }
+}
+
+/// The configured errno as a program of the security modules returns it, where `connect` and `sendmsg` return it too.
+/// One of a few constants: newer verifiers refuse a number that they cannot bound.
+#[inline(always)]
+pub(crate) fn errno_to_return() -> i32 {
+    const EACCES: i32 = 13;
+    const ENETUNREACH: i32 = 101;
+    const ETIMEDOUT: i32 = 110;
+    const ECONNREFUSED: i32 = 111;
+    const EHOSTUNREACH: i32 = 113;
+    let configured = match maps::settings() {
+        Some(settings) if HAS_SET_RETVAL.load() != 0 => settings.errno as i32,
+        _ => EPERM,
+    };
+    match configured {
+        EACCES => -EACCES,
+        ENETUNREACH => -ENETUNREACH,
+        ETIMEDOUT => -ETIMEDOUT,
+        ECONNREFUSED => -ECONNREFUSED,
+        EHOSTUNREACH => -EHOSTUNREACH,
+        _ => -EPERM,
     }
 }

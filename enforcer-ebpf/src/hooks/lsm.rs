@@ -17,7 +17,7 @@ use crate::{
 };
 
 const PROCEED: i32 = 0;
-/// The one errno: the verifier of newer kernels takes only numbers that it can bound.
+/// What a socket that is refused for its kind returns.
 const EPERM: i32 = -1;
 
 const AF_UNSPEC: u16 = 0;
@@ -94,21 +94,25 @@ fn refuse_kind(hook: Hook, family: u8, kind: u8, protocol: u8) -> i32 {
         };
         emit::event(&call, Caller::current(), outcome);
     }
-    code(outcome.verdict)
+    code(outcome.verdict, EPERM)
 }
 
 /// The socket's type and family.
 #[inline(always)]
 fn kind_and_family(socket: *const Socket) -> (i16, u16) {
-    // SAFETY: the kernel gives a valid `struct socket`; a socket that has no `struct sock` reads as zeroes, since
-    // such loads never fault.
-    unsafe {
-        let sock = read_volatile(&raw const (*socket).sock);
+    // SAFETY: the kernel gives a valid `struct socket`.
+    let (kind, sock) = unsafe {
         (
             read_volatile(&raw const (*socket).kind),
-            read_volatile(&raw const (*sock).family),
+            read_volatile(&raw const (*socket).sock),
         )
+    };
+    // Verifiers from 6.12 on ask for this, although a socket that is called has its `struct sock`.
+    if sock.is_null() {
+        return (kind, AF_UNSPEC);
     }
+    // SAFETY: it is not null and lives with the socket.
+    (kind, unsafe { read_volatile(&raw const (*sock).family) })
 }
 
 /// `connect()`: the socket, the address and its length.
@@ -156,7 +160,10 @@ fn destination(socket: *const Socket, name: *const c_void, hook: Hook) -> i32 {
     }
     // SAFETY: the helper checks the address itself.
     let Ok(name) = (unsafe { bpf_probe_read_kernel(name.cast::<Name>()) }) else {
-        return code(hooks::refusal(&workload, Reason::NoRule).verdict);
+        return code(
+            hooks::refusal(&workload, Reason::NoRule).verdict,
+            emit::errno_to_return(),
+        );
     };
     if name.family == AF_UNSPEC && matches!(hook, Hook::LsmConnect) {
         // Takes a connection apart.
@@ -190,7 +197,7 @@ fn destination(socket: *const Socket, name: *const c_void, hook: Hook) -> i32 {
         emit::count(outcome.verdict);
         emit::event(&call, Caller::current(), outcome);
     }
-    code(outcome.verdict)
+    code(outcome.verdict, emit::errno_to_return())
 }
 
 /// Whether a socket of this type can be of a kind that is opted in. Where the kernel keeps a socket's protocol
@@ -213,9 +220,9 @@ fn is_enforced(workload: &Workload) -> bool {
 }
 
 #[inline(always)]
-fn code(verdict: Verdict) -> i32 {
+fn code(verdict: Verdict, errno: i32) -> i32 {
     match verdict {
         Verdict::Allow | Verdict::Audit => PROCEED,
-        Verdict::Deny => EPERM,
+        Verdict::Deny => errno,
     }
 }

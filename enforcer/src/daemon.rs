@@ -27,7 +27,7 @@ use enforcer_core::{
     documents::Documents,
     names::Pacing,
     plan::Applied,
-    registry::{self, Registry},
+    registry::{self, Registry, Update},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -152,7 +152,10 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         resolvers,
         live_sockets,
     };
-    let registry = Registry::new(registry_settings(&config, &inputs.resolvers.borrow()));
+    let mut registry = Registry::new(registry_settings(&config, &inputs.resolvers.borrow()));
+    for (cgroup, workload) in places.foreseen() {
+        registry.apply(Update::Workload(cgroup, workload.clone()));
+    }
     let lost = datapath
         .counters()?
         .get(&Counter::Lost)

@@ -20,7 +20,11 @@ use enforcer_core::{
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{flows::Flows, places::Places, revocation::Revocation};
+use super::{
+    flows::Flows,
+    places::{Places, present},
+    revocation::Revocation,
+};
 use crate::{
     datapath::{Cgroup, Datapath},
     report::{log::LogFormat, once::Once},
@@ -228,7 +232,7 @@ impl Owner {
             }
             differs
         });
-        let desired = self.registry.desired();
+        let desired = present(&self.registry.desired());
         let plan = plan::diff(&self.applied, &desired);
         if !plan.changes.is_empty() {
             self.set_depths(true)?;

@@ -3,11 +3,38 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use enforcer_core::model::Workload;
+use enforcer_common::CgroupId;
+use enforcer_core::{
+    model::Workload,
+    policy::{Desired, DesiredPolicy},
+};
 
 use crate::config::{CgroupPath, Config, Roots};
+
+/// The bit that marks identifiers of [`Places::foreseen`]: the kernel counts inodes up from 1.
+const FORESEEN: u64 = 1 << 63;
+
+/// What is desired for the cgroups that are there.
+pub(super) fn present(desired: &Desired) -> Desired {
+    let policies = desired.policies.iter().filter_map(|policy| {
+        let is_there = |cgroup: &&CgroupId| cgroup.0 & FORESEEN == 0;
+        let workloads: BTreeSet<_> = policy.workloads.iter().filter(is_there).copied().collect();
+        (!workloads.is_empty()).then(|| DesiredPolicy {
+            workloads,
+            ..policy.clone()
+        })
+    });
+    let policies: Vec<_> = policies.collect();
+    let shared = if policies.is_empty() {
+        Arc::default()
+    } else {
+        Arc::clone(&desired.shared)
+    };
+    Desired { shared, policies }
+}
 
 /// The configured cgroups.
 pub(super) struct Places {
@@ -40,6 +67,14 @@ impl Places {
             Roots::These(roots) => roots.iter().map(path).collect(),
         };
         Self { workloads, roots }
+    }
+
+    /// Each configured workload under an identifier that no cgroup has. The registry knows them from the start, so
+    /// that their names are resolved before their cgroups appear.
+    pub(super) fn foreseen(&self) -> impl Iterator<Item = (CgroupId, &Workload)> {
+        (0..)
+            .zip(self.workloads.values())
+            .map(|(number, workload)| (CgroupId(FORESEEN | number), workload))
     }
 
     /// All paths, each once.

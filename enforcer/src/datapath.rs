@@ -74,6 +74,17 @@ impl Datapath {
             events,
             features,
         } = Object::load(pins.as_ref(), options)?;
+        // The maps may be those that decide at this moment: workloads are to be found where they are.
+        let former = maps.settings()?;
+        let settings = if former.depth_max == 0 {
+            settings
+        } else {
+            Settings {
+                depth_min: former.depth_min.min(settings.depth_min),
+                depth_max: former.depth_max.max(settings.depth_max),
+                ..settings
+            }
+        };
         let mut datapath = Self {
             maps,
             roots: Roots::new(programs, loaded, pins),

@@ -44,6 +44,11 @@ impl Maps {
         })
     }
 
+    /// All zero in a map that was just made.
+    pub(super) fn settings(&self) -> Result<Settings> {
+        self.settings.get(&0, 0).context("reading the settings")
+    }
+
     pub(super) fn set_settings(&mut self, settings: &Settings) -> Result<()> {
         self.settings.set(0, settings, 0).context("writing the settings")
     }

@@ -8,6 +8,7 @@
 //! **Architecture Invariant:** one task owns the registry and the datapath. Any task that ends, for whatever
 //! reason, ends the process with its name.
 
+mod answers;
 mod flows;
 mod owner;
 mod places;
@@ -18,7 +19,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::PathBuf,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -37,6 +38,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    answers::Outcome,
     flows::Flows,
     owner::{Inputs, Owner},
     places::Places,
@@ -44,11 +46,13 @@ use self::{
 };
 use crate::{
     config::{Config, Enforcement, Matching, Sockets, Udp, UnknownWorkloads},
+    control::{self, Control},
     datapath::{self, CgroupMount, Datapath, Options, Pins},
     names,
+    proof::{Canaries, Canary, Proof, Prover},
     report::{log::LogFormat, once::Once},
     revoke,
-    sources::{cgroups, files},
+    sources::{cgroups, files, sink},
 };
 
 /// How the daemon is started, beside its configuration.
@@ -73,6 +77,7 @@ const BACKLOG: usize = 256;
 /// # Errors
 /// What is missing, or the task that has ended and why.
 pub async fn run(config: Config, start: Start) -> Result<()> {
+    let started = Instant::now();
     let missing = datapath::missing_capabilities()?;
     if !missing.is_empty() {
         bail!("missing {}: run as root or grant them", missing.join(", "));
@@ -88,6 +93,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     } else {
         Some(Pins::open(&config.bpffs, &capacities)?)
     };
+    let control = Control::bind(&config.state)?;
     let options = Options {
         capacities,
         debug: start.debug_programs,
@@ -111,6 +117,8 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     let (cgroup_sink, cgroup_changes) = mpsc::channel(BACKLOG);
     let (name_sink, name_updates) = mpsc::channel(BACKLOG);
     let (event_sink, flow_events) = mpsc::channel(BACKLOG);
+    let (proof_sink, proof_questions) = mpsc::channel(BACKLOG);
+    let (standing_sink, standing_questions) = mpsc::channel(BACKLOG);
     let (hosts, wanted) = watch::channel(BTreeSet::new());
     let memory = (!start.ephemeral).then(|| config.state.join("names.json"));
     let name_settings = name_settings(&config, memory);
@@ -125,15 +133,17 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         status,
     };
     tasks.spawn("names", names::run(name_settings, ports, cancel.clone()));
+    let (file_sink, files_heard) = sink(file_sink);
     tasks.spawn(
         "files",
         files::follow(config.registry.clone(), file_sink, cancel.clone()),
     );
     let places = Places::new(&config);
     let paths = places.paths();
+    let (cgroup_sink, cgroups_heard) = sink(cgroup_sink);
     tasks.spawn(
         "cgroups",
-        cgroups::follow(mount, paths, cgroup_sink, cancel.clone()),
+        cgroups::follow(mount.clone(), paths, cgroup_sink, cancel.clone()),
     );
     tasks.spawn("events", events.run(event_sink));
     let (revocation, live_sockets) = if config.revoke {
@@ -151,6 +161,8 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         flow_events,
         resolvers,
         live_sockets,
+        proof_questions,
+        standing_questions,
     };
     let mut registry = Registry::new(registry_settings(&config, &inputs.resolvers.borrow()));
     for (cgroup, workload) in places.foreseen() {
@@ -161,6 +173,29 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         .get(&Counter::Lost)
         .copied()
         .unwrap_or_default();
+    let errno = if datapath.features().set_retval {
+        config.errno.number().cast_signed()
+    } else {
+        libc::EPERM
+    };
+    let (proven, proof) = watch::channel(Proof::default());
+    let prover = Prover {
+        mount,
+        canary: Canary::start().await,
+        errno,
+        owner: proof_sink,
+        proof: proven,
+    };
+    tasks.spawn("proof", prover.run(cancel.clone()));
+    let ports = control::Ports {
+        owner: standing_sink,
+        names: name_status.clone(),
+        proof,
+        files: files_heard,
+        cgroups: cgroups_heard,
+        start: started,
+    };
+    tasks.spawn("control", control.serve(ports, cancel.clone()));
     let owner = Owner {
         registry,
         documents: Documents::default(),
@@ -175,6 +210,8 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         allow_resolvers: config.dns.allow_resolvers,
         lost,
         revocation,
+        canaries: Canaries::default(),
+        outcome: Outcome::new(config.enforcement, capacities),
         problems: Once::default(),
         warnings: Once::default(),
     };

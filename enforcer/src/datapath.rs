@@ -14,6 +14,8 @@ mod cgroup;
 mod closure;
 mod cost;
 mod events;
+mod inspection;
+mod link;
 mod maps;
 mod object;
 mod pins;
@@ -33,10 +35,12 @@ pub use cgroup::{Cgroup, CgroupMount};
 pub use closure::Closure;
 pub use cost::VERIFIER_LIMIT;
 pub use events::Events;
+pub use inspection::{Inspection, Lapse, RootState};
 pub use object::Features;
 pub use pins::{Pins, Removed};
 pub use roots::is_enforced;
 
+use inspection::HeldMaps;
 use maps::Maps;
 use object::Object;
 use roots::{Roots, Unattached};
@@ -57,6 +61,7 @@ pub struct Datapath {
     features: Features,
     closures: Vec<Closure>,
     settings: Settings,
+    held: HeldMaps,
 }
 
 impl Datapath {
@@ -86,6 +91,7 @@ impl Datapath {
             }
         };
         let mut datapath = Self {
+            held: HeldMaps::open(pins.as_ref())?,
             maps,
             roots: Roots::new(programs, loaded, pins),
             features,
@@ -102,6 +108,22 @@ impl Datapath {
     /// If a map cannot be read.
     pub fn read_back(&self) -> Result<Applied> {
         self.maps.read_back()
+    }
+
+    /// Whether the maps hold what was put there last: these contents, and the settings.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn holds(&self, applied: &Applied) -> Result<bool> {
+        Ok(self.maps.settings()? == self.settings && self.maps.read_back()? == *applied)
+    }
+
+    /// Writes the settings anew.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn restore_settings(&mut self) -> Result<()> {
+        self.maps.set_settings(&self.settings)
     }
 
     /// Carries out the changes in their order, up to the first that fails.

@@ -2,3 +2,6 @@
 
 pub mod cgroups;
 pub mod files;
+mod heard;
+
+pub use heard::{Heard, Sink, sink};

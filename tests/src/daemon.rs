@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use enforcer::control::Status;
 use enforcer_common::Transport;
 use nix::{
     sys::signal::{Signal, kill},
@@ -82,7 +83,13 @@ impl Place {
     /// If the file cannot be written.
     pub fn configure(&self, config: &str) -> Result<()> {
         let cgroup = self.cgroup.path().display().to_string();
-        Ok(fs::write(self.config(), config.replace("$CGROUP", &cgroup))?)
+        let mut text = config.replace("$CGROUP", &cgroup);
+        // Enforcers of other tests must not find its state, nor its control socket.
+        if !text.contains("\nstate:") {
+            let state = self.folder.path().join("state");
+            text.push_str(&format!("\nstate: {}\n", state.display()));
+        }
+        Ok(fs::write(self.config(), text)?)
     }
 
     /// The configuration file.
@@ -205,6 +212,31 @@ impl Place {
             );
         }
         Ok(daemon)
+    }
+
+    /// What `enforcer status` says, and its exit code.
+    ///
+    /// # Errors
+    /// If it cannot be run, or says nothing that could be read.
+    pub fn status(&self) -> Result<(Option<i32>, Status)> {
+        let output = self.command(&["status", "-o", "json"]).output()?;
+        let status = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        Ok((output.status.code(), status))
+    }
+
+    /// Waits until `enforcer status` says something.
+    ///
+    /// # Errors
+    /// If it does not come to that.
+    pub fn until_status(&self, what: &str, mut is_so: impl FnMut(&Status) -> bool) -> Result<Status> {
+        let mut last = Status::default();
+        let waited = wait(what, || {
+            last = self.status()?.1;
+            Ok(is_so(&last))
+        });
+        waited.with_context(|| format!("the last status is {last:#?}"))?;
+        Ok(last)
     }
 
     /// What `enforcer run` says where it must not start.

@@ -1,5 +1,6 @@
 //! Cgroups and network namespaces that a test makes, and that go with it.
 
+pub mod bpf;
 mod network;
 
 use std::{

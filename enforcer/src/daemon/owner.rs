@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,16 +18,19 @@ use enforcer_core::{
     plan::{self, Applied, Change},
     registry::{Registry, Update},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    answers::Outcome,
     flows::Flows,
     places::{Places, present},
     revocation::Revocation,
 };
 use crate::{
+    control::Standing,
     datapath::{Cgroup, Datapath},
+    proof::{self, Canaries},
     report::{log::LogFormat, once::Once},
     revoke::{Live, Place},
     sources::{
@@ -60,6 +64,9 @@ pub(super) struct Owner {
     pub(super) lost: u64,
     /// None if sockets that are open stay open.
     pub(super) revocation: Option<Revocation>,
+    pub(super) canaries: Canaries,
+    /// How the last plan ended.
+    pub(super) outcome: Outcome,
     /// What was said of the files, and of the registry as a whole.
     pub(super) problems: Once,
     pub(super) warnings: Once,
@@ -71,6 +78,8 @@ pub(super) struct Inputs {
     pub(super) name_updates: mpsc::Receiver<Update>,
     pub(super) flow_events: mpsc::Receiver<Event>,
     pub(super) resolvers: watch::Receiver<Vec<SocketAddr>>,
+    pub(super) proof_questions: mpsc::Receiver<proof::Question>,
+    pub(super) standing_questions: mpsc::Receiver<oneshot::Sender<Standing>>,
     /// Sockets that a sweep has found; None if none is ever made.
     pub(super) live_sockets: Option<mpsc::Receiver<Vec<Live>>>,
 }
@@ -96,13 +105,24 @@ impl Owner {
                     self.take_resolvers(&servers);
                 }
                 event = inputs.flow_events.recv() => {
-                    self.flows.write(&event.context("no more events")?, &mut self.registry);
+                    let event = event.context("no more events")?;
+                    if !self.canaries.has(event.cgroup) {
+                        self.flows.write(&event, &mut self.registry);
+                    }
                     continue;
                 }
                 live = next(&mut inputs.live_sockets) => {
                     if let Some(revocation) = &self.revocation {
                         revocation.judge(live.context("no more sockets")?, &mut self.registry).await?;
                     }
+                    continue;
+                }
+                question = inputs.proof_questions.recv() => {
+                    self.answer_proof(question.context("nobody proves any more")?);
+                    continue;
+                }
+                question = inputs.standing_questions.recv() => {
+                    self.answer_standing(question.context("nobody answers for the status any more")?);
                     continue;
                 }
                 _ = count.tick() => {
@@ -121,15 +141,7 @@ impl Owner {
             while let Ok(update) = inputs.name_updates.try_recv() {
                 self.take_name(update);
             }
-            retry = match self.reconcile() {
-                Ok(()) => {
-                    !self.unattached.is_empty() || self.revocation.as_ref().is_some_and(Revocation::is_due)
-                }
-                Err(error) => {
-                    tracing::error!("the kernel does not hold what it should, trying again: {error:#}");
-                    true
-                }
-            };
+            retry = self.bring_up_to_date();
         }
     }
 
@@ -232,7 +244,13 @@ impl Owner {
             }
             differs
         });
-        let desired = present(&self.registry.desired());
+        let all = self.registry.desired();
+        let is_news = !Arc::ptr_eq(&all, &self.outcome.desired);
+        self.outcome.desired = Arc::clone(&all);
+        let mut desired = present(&all);
+        desired
+            .policies
+            .extend(proof::policy(self.canaries.now().iter().map(|cgroup| cgroup.id)));
         let plan = plan::diff(&self.applied, &desired);
         if !plan.changes.is_empty() {
             self.set_depths(true)?;
@@ -245,7 +263,9 @@ impl Owner {
         self.applied = plan.after;
         self.set_depths(false)?;
         self.attach();
-        self.sweep(&plan.changes, &wanted)
+        // What comes and goes with the canary takes nothing away from anybody.
+        let changes = if is_news { plan.changes.as_slice() } else { &[] };
+        self.sweep(changes, &wanted)
     }
 
     /// Has sockets looked for that the changes have made unwelcome.
@@ -269,6 +289,11 @@ impl Owner {
     /// Looks for workloads at every depth that one has or, while a plan is carried out, that one had.
     fn set_depths(&mut self, with_former: bool) -> Result<()> {
         let mut depths: BTreeSet<u32> = self.cgroups.values().map(|cgroup| cgroup.depth).collect();
+        let roots = self
+            .cgroups
+            .values()
+            .filter(|cgroup| self.places.is_root(&cgroup.path));
+        depths.extend(roots.map(|root| root.depth + proof::LEVELS));
         if with_former {
             depths.extend([self.datapath.depths().start(), self.datapath.depths().end()].map(|depth| *depth));
         }

@@ -21,7 +21,7 @@ use super::{
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF"));
 
 /// Every map that is kept in bpffs. The rest (constants, the programs' own log) belongs to one load.
-const MAPS: [&str; 9] = [
+pub(super) const MAPS: [&str; 9] = [
     name::WORKLOADS,
     name::POLICIES,
     name::EXACT,

@@ -13,6 +13,7 @@
 use std::{
     fs::{self, File},
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -33,7 +34,7 @@ const LSM: &str = "lsm";
 pub struct Pins {
     folder: PathBuf,
     generation: String,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 /// What [`Pins::remove_all`] took away.
@@ -68,8 +69,30 @@ impl Pins {
         Ok(Self {
             folder,
             generation,
-            _lock: lock,
+            lock,
         })
+    }
+
+    /// Makes the folders again if they have gone, and takes them for this process; says whether it had to.
+    pub(super) fn own_again(&mut self) -> Result<bool> {
+        let owned = self
+            .lock
+            .metadata()
+            .context("looking at the folder of the pins")?;
+        let is_ours = |there: fs::Metadata| (there.dev(), there.ino()) == (owned.dev(), owned.ino());
+        if fs::metadata(&self.folder).is_ok_and(is_ours) {
+            return Ok(false);
+        }
+        is_bpffs(
+            self.folder
+                .parent()
+                .context("the folder of the pins lies in bpffs")?,
+        )?;
+        create(&self.folder)?;
+        self.lock = lock(&self.folder)?;
+        create(&self.folder.join(&self.generation))?;
+        create(&self.folder.join(LINKS))?;
+        Ok(true)
     }
 
     /// Where a map is.
@@ -130,6 +153,15 @@ impl Pins {
         Ok(())
     }
 
+    /// How many links an enforcer, running or not, has pinned below the bpffs at `bpffs`.
+    ///
+    /// # Errors
+    /// If a folder is there and cannot be read.
+    pub fn links_below(bpffs: &Path) -> Result<usize> {
+        let folders = entries(&bpffs.join("enforcer").join(LINKS))?;
+        folders.iter().map(|folder| Ok(entries(folder)?.len())).sum()
+    }
+
     /// Removes everything of ours below the bpffs at `bpffs`, so that nothing is enforced any more.
     ///
     /// # Errors
@@ -164,7 +196,8 @@ fn is_bpffs(path: &Path) -> Result<()> {
     }
 }
 
-fn create(folder: &Path) -> Result<()> {
+/// Makes a folder, unless it is there.
+pub(super) fn create(folder: &Path) -> Result<()> {
     match fs::create_dir(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(error).with_context(|| format!("creating {}", folder.display()))
@@ -190,7 +223,6 @@ pub(super) fn lock(folder: &Path) -> Result<Flock<File>> {
 
 /// The process that holds the lock, as `/proc/locks` knows it.
 fn holder(file: &File) -> Option<u32> {
-    use std::os::unix::fs::MetadataExt as _;
     let inode = format!(":{}", file.metadata().ok()?.ino());
     let locks = fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|line| {

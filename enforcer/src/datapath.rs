@@ -14,6 +14,7 @@ mod cgroup;
 mod closure;
 mod cost;
 mod events;
+mod layout;
 mod maps;
 mod object;
 mod pins;

@@ -37,6 +37,8 @@ pub struct Report {
 pub struct Row {
     /// The way.
     pub way: &'static str,
+    /// The program beyond rules that closes it, if it takes one.
+    pub closed_by: Option<&'static str>,
     /// Whether it leads out without enforcement.
     pub is_way: bool,
     /// Whether it leads out under enforcement.
@@ -140,6 +142,7 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
         let enforced = process.go(way, &mut arena)?;
         rows.push(Row {
             way: way.name,
+            closed_by: closer(way, datapath.closures()),
             is_way: baseline[at].is_open,
             leads_out: enforced.is_open,
             outcome: outcome(way, &baseline[at], &enforced, datapath.closures()),
@@ -278,25 +281,42 @@ fn outcome(way: &Way, baseline: &Attempt, enforced: &Attempt, closures: &[Closur
         };
     }
     let errno = enforced.result.as_ref().err().and_then(io::Error::raw_os_error);
-    let closer = match way.closed_by {
+    match way.closed_by {
         ClosedBy::Allowed if enforced.is_open => return Outcome::Works,
         ClosedBy::Allowed => return Outcome::Wrong(format!("it has to work: {:?}", enforced.result)),
         ClosedBy::Nothing(why) if enforced.is_open => return Outcome::Open(why.to_owned()),
-        ClosedBy::Nothing(_) | ClosedBy::Rules => None,
-        ClosedBy::Call(program) => Some(program),
-        ClosedBy::Guard => Some("egress"),
-    };
-    let absent = closures
-        .iter()
-        .find(|closure| Some(closure.program) == closer)
-        .and_then(|closure| closure.absent.as_deref().map(|why| (closure.program, why)));
+        _ => {}
+    }
+    let closer = closer(way, closures);
+    let absent = closer.and_then(|program| Some((program, absence(program, closures)?)));
     match (enforced.is_open, errno, absent) {
         (true, _, Some((program, why))) => Outcome::Open(format!("needs {program}: {why}")),
         (true, _, None) => Outcome::Wrong("it gets out".to_owned()),
         (false, Some(libc::EPERM), _) => Outcome::Refused(libc::EPERM),
-        (false, None, _) if way.closed_by == ClosedBy::Guard || absent.is_some() => Outcome::Dropped,
+        (false, None, _) if closer == Some(GUARD) || absent.is_some() => Outcome::Dropped,
         (false, _, _) => Outcome::Wrong(format!("it fails with {:?}", enforced.result)),
     }
+}
+
+/// The guard drops what another program would have refused at once.
+const GUARD: &str = "egress";
+
+/// The program beyond rules that has to close a way.
+fn closer(way: &Way, closures: &[Closure]) -> Option<&'static str> {
+    match way.closed_by {
+        ClosedBy::Call("setsockopt") if absence("setsockopt", closures).is_some() => Some(GUARD),
+        ClosedBy::Call(program) => Some(program),
+        ClosedBy::Guard => Some(GUARD),
+        ClosedBy::Rules | ClosedBy::Nothing(_) | ClosedBy::Allowed => None,
+    }
+}
+
+/// Why a program does not run; None if it does.
+fn absence<'a>(program: &str, closures: &'a [Closure]) -> Option<&'a str> {
+    let mut closures = closures.iter();
+    closures
+        .find(|closure| closure.program == program)
+        .and_then(|closure| closure.absent.as_deref())
 }
 
 impl Report {

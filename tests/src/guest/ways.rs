@@ -1,0 +1,75 @@
+//! The suite of ways out, judged by what this kernel is known to have.
+
+use anyhow::{Result, ensure};
+
+use super::{
+    checks::Kernel,
+    report::{Done, Measured},
+};
+use crate::escape::{self, Manner, Outcome, Row};
+
+/// Ways that are none on some kernels, and on which: what is on no other is to be shown to be one and to be closed.
+const NONE_ON: [(&str, fn(&Kernel) -> bool); 0] = [];
+
+/// Every way is closed from 6.1 on. Before, what only BPF LSM closes may be open, and is named.
+pub(super) fn ways(kernel: &Kernel) -> Result<Done> {
+    let report = escape::run(&kernel.program, Manner::default())?;
+    // For the console.
+    println!("{report}");
+    let (mut wrong, mut remarks) = (Vec::new(), Vec::new());
+    for row in &report.rows {
+        let Row { way, outcome, .. } = row;
+        match outcome {
+            Outcome::Refused(_) | Outcome::Dropped | Outcome::Works => {}
+            Outcome::Wrong(what) => wrong.push(format!("{way}: {what}")),
+            Outcome::Open(why) => {
+                if !may_be_open(kernel, row) {
+                    wrong.push(format!("{way} has to be closed on this kernel: {why}"));
+                }
+                remarks.push(format!("OPEN: {way}: {why}"));
+            }
+            Outcome::Unavailable(why) => {
+                if !may_be_none(kernel, way) {
+                    wrong.push(format!("{way} has to be a way on this kernel: {why}"));
+                }
+                remarks.push(format!("no way here: {way}: {why}"));
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let figures = [
+        (
+            "ways-closed",
+            count(&report, |outcome| {
+                matches!(outcome, Outcome::Refused(_) | Outcome::Dropped)
+            }),
+        ),
+        (
+            "ways-open",
+            count(&report, |outcome| matches!(outcome, Outcome::Open(_))),
+        ),
+        (
+            "ways-not-to-be-had",
+            count(&report, |outcome| matches!(outcome, Outcome::Unavailable(_))),
+        ),
+    ];
+    Ok(Done::Measured(Measured {
+        text: format!("{} ways", report.rows.len()),
+        figures: figures.map(|(name, value)| (name.to_owned(), value)).into(),
+        remarks,
+    }))
+}
+
+fn may_be_open(kernel: &Kernel, row: &Row) -> bool {
+    kernel.is_before(6, 1) && row.closed_by.is_some_and(|program| program.starts_with("lsm_"))
+}
+
+fn may_be_none(kernel: &Kernel, way: &str) -> bool {
+    NONE_ON
+        .iter()
+        .any(|(name, is_none_on)| *name == way && is_none_on(kernel))
+}
+
+fn count(report: &escape::Report, is: fn(&Outcome) -> bool) -> u32 {
+    u32::try_from(report.count(is)).unwrap_or(u32::MAX)
+}

@@ -9,8 +9,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use enforcer::datapath::{Capacities, CgroupMount, Closure, Datapath, Options};
-use enforcer_common::{Mode, Settings};
+use enforcer::{
+    datapath::{Capacities, CgroupMount, Closure, Datapath, Options},
+    revoke::{self, Place},
+};
+use enforcer_common::{Mode, Settings, socket};
 use enforcer_core::{
     documents::Documents,
     model::{Labels, Namespace, Workload},
@@ -71,6 +74,8 @@ pub struct Manner {
     pub is_audit: bool,
     /// Bits of [`enforcer_common::socket`].
     pub sockets: u32,
+    /// Which ways are tried, by name; all if None.
+    pub only: Option<fn(&str) -> bool>,
 }
 
 /// What one attempt came to.
@@ -110,7 +115,8 @@ pub fn run(program: &Path, manner: Manner) -> Result<Report> {
 
 fn all(program: &Path, manner: Manner) -> Result<Report> {
     let mut arena = Arena::new()?;
-    let ways = ways();
+    let mut ways = ways();
+    ways.retain(|way| manner.only.is_none_or(|is_wanted| is_wanted(way.name)));
     let first = usize::from(FIRST_ATTEMPT);
     let port = |phase: usize, at: usize| u16::try_from(first + phase * 1000 + at).context("too many ways");
 
@@ -133,6 +139,9 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
         });
     }
     let datapath = enforce(&root, manner)?;
+    if !manner.is_audit {
+        revoke(&root)?;
+    }
     let mut rows = Vec::new();
     for (at, (way, early)) in ways.iter().zip(early).enumerate() {
         let process = match early {
@@ -159,6 +168,17 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
         rows,
         closures: datapath.closures().to_vec(),
     })
+}
+
+/// Ends what was connected before, as the daemon does. The early ways reach for refused destinations alone.
+fn revoke(root: &TestCgroup) -> Result<()> {
+    let cgroup = CgroupMount::find()?.cgroup(&root.path().join("workload"))?;
+    let place = Place {
+        cgroup: cgroup.context("it was just made")?.id,
+        folder: root.folder().join("workload"),
+    };
+    revoke::end(&revoke::sweep(&[place]));
+    Ok(())
 }
 
 /// Enforces a registry with one allowed host for the cgroup `workload` below `root`.
@@ -290,6 +310,12 @@ fn outcome(way: &Way, baseline: &Attempt, enforced: &Attempt, closures: &[Closur
     let closer = closer(way, closures);
     let absent = closer.and_then(|program| Some((program, absence(program, closures)?)));
     match (enforced.is_open, errno, absent) {
+        // A socket that was ended is connected to nobody.
+        (false, Some(errno @ (libc::ECONNABORTED | libc::EDESTADDRREQ)), _)
+            if way.closed_by == ClosedBy::Revocation =>
+        {
+            Outcome::Refused(errno)
+        }
         (true, _, Some((program, why))) => Outcome::Open(format!("needs {program}: {why}")),
         (true, _, None) => Outcome::Wrong("it gets out".to_owned()),
         (false, Some(libc::EPERM), _) => Outcome::Refused(libc::EPERM),
@@ -307,7 +333,7 @@ fn closer(way: &Way, closures: &[Closure]) -> Option<&'static str> {
         ClosedBy::Call("setsockopt") if absence("setsockopt", closures).is_some() => Some(GUARD),
         ClosedBy::Call(program) => Some(program),
         ClosedBy::Guard => Some(GUARD),
-        ClosedBy::Rules | ClosedBy::Nothing(_) | ClosedBy::Allowed => None,
+        ClosedBy::Rules | ClosedBy::Revocation | ClosedBy::Nothing(_) | ClosedBy::Allowed => None,
     }
 }
 
@@ -324,6 +350,49 @@ impl Report {
     pub fn count(&self, is: impl Fn(&Outcome) -> bool) -> usize {
         self.rows.iter().filter(|row| is(&row.outcome)).count()
     }
+}
+
+/// Tries the ways that opt-ins for UDP-Lite and ICMP are about, and those next to them, under each opt-in. Returns
+/// what is otherwise than it should be: what is opted in leads out, and nothing else that is closed without.
+///
+/// # Errors
+/// If the ground cannot be made.
+pub fn opt_in_mistakes(program: &Path) -> Result<Vec<String>> {
+    type IsOptedIn = fn(&str) -> bool;
+    const OPT_INS: [(u32, IsOptedIn); 2] = [
+        (socket::UDPLITE, |way| way.contains("udp-lite")),
+        (socket::ICMP, |way| way.starts_with("icmp datagram")),
+    ];
+    let mut mistakes = Vec::new();
+    for (sockets, is_opted_in) in OPT_INS {
+        let report = run(
+            program,
+            Manner {
+                sockets,
+                only: Some(|way| {
+                    ["udp-lite", "icmp", "raw", "udp socket"]
+                        .iter()
+                        .any(|part| way.contains(part))
+                }),
+                ..Manner::default()
+            },
+        )?;
+        // ICMP from an old raw socket is let out by the guard and refused by BPF LSM, where that is.
+        let rows = report
+            .rows
+            .iter()
+            .filter(|row| row.is_way && row.way != "raw icmp socket from before");
+        for row in rows.filter(|row| !matches!(row.outcome, Outcome::Open(_) | Outcome::Works)) {
+            if row.leads_out != is_opted_in(row.way) {
+                mistakes.push(format!(
+                    "{} {} under the opt-ins {sockets:#x}",
+                    row.way,
+                    if row.leads_out { "leads out" } else { "is closed" }
+                ));
+            }
+        }
+    }
+    Ok(mistakes)
 }
 
 impl fmt::Display for Report {

@@ -17,7 +17,7 @@ fn no_way_leads_out() {
     let report = run(Manner::default());
     println!("{report}");
     let open = report.count(|outcome| matches!(outcome, Outcome::Open(_)));
-    let closed = report.count(|outcome| matches!(outcome, Outcome::Refused(_) | Outcome::Dropped));
+    let closed = report.count(Outcome::is_closed);
     let unavailable = report.count(|outcome| matches!(outcome, Outcome::Unavailable(_)));
     println!("ways: {closed} closed, {open} open, {unavailable} not to be had on this machine");
     // Programs that this kernel could load must not be missing because they are wrong.

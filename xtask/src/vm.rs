@@ -7,6 +7,7 @@
 //! Never a kernel of the machine it runs on, never an accelerator of it, and no network in the machines.
 
 mod archive;
+mod boundary;
 mod cpio;
 mod fetch;
 mod machine;
@@ -77,7 +78,8 @@ fn column(suite: Suite, binary: &Path) -> Result<Column> {
         }
         Ok(kernel) => {
             let initrd = initrd(&kernel, binary)?;
-            let report = machine::run(&kernel.image, initrd.path())?;
+            let mut report = machine::run(&kernel.image, initrd.path())?;
+            boundary::check(&suite, &mut report)?;
             println!(
                 "vm-test: {}: {} in {:.1} s",
                 suite.title(),

@@ -67,6 +67,13 @@ pub enum Outcome {
     Wrong(String),
 }
 
+impl Outcome {
+    /// Whether enforcement keeps it in.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Dropped)
+    }
+}
+
 /// How a workload is enforced.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Manner {
@@ -159,8 +166,7 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
     }
     // What was on its way for longer than its attempt.
     for (at, row) in rows.iter_mut().enumerate() {
-        let is_closed = matches!(row.outcome, Outcome::Refused(_) | Outcome::Dropped);
-        if is_closed && arena.has_arrived(port(1, at)?)? {
+        if row.outcome.is_closed() && arena.has_arrived(port(1, at)?)? {
             row.outcome = Outcome::Wrong("it arrived late".to_owned());
         }
     }

@@ -177,6 +177,9 @@ fn pins(kernel: &Kernel) -> Result<Done> {
     )))
 }
 
+/// Programs without which nothing is enforced.
+const NEEDED: usize = 4;
+
 /// Half of what the verifier takes is kept in reserve: what it counts differs between kernels and compilers.
 fn instructions(kernel: &Kernel) -> Result<Done> {
     const MOST: u32 = VERIFIER_LIMIT / 2;
@@ -188,7 +191,13 @@ fn instructions(kernel: &Kernel) -> Result<Done> {
         };
         let (datapath, _events) = Datapath::load(None, options, SETTINGS)?;
         let counts = datapath.verified_instructions()?;
-        ensure!(!counts.is_empty(), "no program is loaded");
+        let closures = datapath.closures().iter();
+        let present = closures.filter(|closure| closure.absent.is_none()).count();
+        ensure!(
+            counts.len() == NEEDED + present,
+            "{NEEDED} programs and {present} closures are loaded, and {} are counted",
+            counts.len()
+        );
         for (name, count) in counts {
             let Some(count) = count else {
                 ensure!(

@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::termios::tcdrain;
 
-/// What a check that did not fail came to.
+/// What a check came to.
 pub(super) enum Done {
     /// All of it holds; what was seen.
     Passed(String),
@@ -26,6 +26,8 @@ pub(super) enum Done {
     Skipped(String),
     /// All of it holds, and there is more to tell.
     Measured(Measured),
+    /// It does not hold, and there is more to tell.
+    Failed(Measured),
 }
 
 /// What a check tells beside its outcome.
@@ -65,6 +67,7 @@ impl Report {
             Ok(Done::Passed(text)) => ("PASS", of(text)),
             Ok(Done::Skipped(why)) => ("SKIPPED", of(why)),
             Ok(Done::Measured(measured)) => ("PASS", measured),
+            Ok(Done::Failed(measured)) => ("FAIL", measured),
             Err(error) => ("FAIL", of(format!("{error:#}"))),
         };
         let Measured {

@@ -47,6 +47,21 @@ fn places(description: &[u8]) -> Result<Vec<(&'static str, u32)>> {
         .collect()
 }
 
+/// A type as far as it matters here.
+#[derive(Clone, Copy)]
+struct Type {
+    name: usize,
+    kind: u32,
+    /// How many members, values or parameters follow.
+    count: usize,
+    /// Places of members are in 24 bits, beside the sizes of bit fields.
+    has_bit_fields: bool,
+    /// What a type stands for that is another name of one (typedef, const, volatile).
+    refers_to: usize,
+    /// Where what follows begins.
+    body: usize,
+}
+
 /// A member of a structure: its name's place, its type, and where it is in bits.
 #[derive(Clone, Copy)]
 struct Member {
@@ -55,93 +70,60 @@ struct Member {
     bits: u32,
 }
 
-/// A type as far as it matters here.
-struct Type {
-    name: usize,
-    kind: u32,
-    members: Vec<Member>,
-    /// What a type stands for that is another name of one (typedef, const, volatile); else not to be followed.
-    refers_to: usize,
-}
-
+/// The description, with the place of each type in it.
 struct Types<'a> {
-    /// By number; number 0 is `void`.
-    types: Vec<Type>,
+    bytes: &'a [u8],
+    /// By number from 1; number 0 is `void`.
+    places: Vec<usize>,
     strings: &'a [u8],
 }
 
 impl<'a> Types<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self> {
-        let word = |at: usize| -> Result<u32> {
-            let bytes = bytes.get(at..at + 4).context("it ends early")?;
-            Ok(u32::from_ne_bytes(bytes.try_into()?))
-        };
-        let size = |at: usize| -> Result<usize> { Ok(usize::try_from(word(at)?)?) };
+        let word = |at| word(bytes, at).context("it ends early");
         let magic = bytes.get(..2).context("it ends early")?;
         ensure!(u16::from_ne_bytes(magic.try_into()?) == MAGIC, "no BTF");
-        let header = size(4)?;
-        let (mut at, length) = (header + size(8)?, size(12)?);
-        let (strings, strings_length) = (header + size(16)?, size(20)?);
-        let strings = bytes.get(strings..strings + strings_length);
-        let end = at + length;
-        let mut types = vec![Type {
-            name: 0,
-            kind: 0,
-            members: Vec::new(),
-            refers_to: 0,
-        }];
+        let header = word(4)?;
+        let (mut at, strings) = (header + word(8)?, header + word(16)?);
+        let end = at + word(12)?;
+        let mut types = Self {
+            bytes,
+            places: Vec::new(),
+            strings: bytes
+                .get(strings..strings + word(20)?)
+                .context("it has no names")?,
+        };
         while at < end {
-            let (name, info, refers_to) = (size(at)?, word(at + 4)?, size(at + 8)?);
-            let (kind, count, has_bit_fields) = ((info >> 24) & 0x1f, info & 0xffff, info >> 31 != 0);
-            at += 12;
-            let count = usize::try_from(count)?;
-            let mut members = Vec::new();
-            if matches!(kind, STRUCT | UNION) {
-                for member in 0..count {
-                    let at = at + member * 12;
-                    let place = word(at + 8)?;
-                    members.push(Member {
-                        name: size(at)?,
-                        kind: size(at + 4)?,
-                        bits: if has_bit_fields { place & 0xff_ffff } else { place },
-                    });
-                }
-            }
-            types.push(Type {
-                name,
-                kind,
-                members,
-                refers_to,
-            });
-            at += match kind {
-                // Integers, variables and tags of declarations.
-                1 | 14 | 17 => 4,
-                // Arrays.
-                3 => 12,
-                // Structures, unions, sections and enumerations of 64 bits.
-                STRUCT | UNION | 15 | 19 => count * 12,
-                // Enumerations and functions' parameters.
-                6 | 13 => count * 8,
-                // What only refers to another, forward declarations and floating point numbers.
-                2 | 7..=12 | 16 | 18 => 0,
-                other => bail!("it has types of the unknown kind {other}"),
-            };
+            let found = types.record(at).context("it ends early")?;
+            types.places.push(at);
+            at = found.body
+                + match found.kind {
+                    // Integers, variables and tags of declarations.
+                    1 | 14 | 17 => 4,
+                    // Arrays.
+                    3 => 12,
+                    // Structures, unions, sections and enumerations of 64 bits.
+                    STRUCT | UNION | 15 | 19 => found.count * 12,
+                    // Enumerations and functions' parameters.
+                    6 | 13 => found.count * 8,
+                    // What only refers to another, forward declarations and floating point numbers.
+                    2 | 7..=12 | 16 | 18 => 0,
+                    other => bail!("it has types of the unknown kind {other}"),
+                };
         }
-        Ok(Self {
-            types,
-            strings: strings.context("it has no names")?,
-        })
+        ensure!(at == end && end <= bytes.len(), "it ends early");
+        Ok(types)
     }
 
     /// Where the last of the members is in the structure, in bytes.
     fn place(&self, structure: &str, members: &[&str]) -> Option<u32> {
-        let mut found = self
-            .types
-            .iter()
-            .find(|kind| kind.kind == STRUCT && self.is_named(kind.name, structure))?;
+        let records = self.places.iter().filter_map(|at| self.record(*at));
+        let mut found = records
+            .filter(|found| found.kind == STRUCT)
+            .find(|found| self.is_named(found.name, structure))?;
         let mut bits = 0;
         for name in members {
-            let member = self.member(found, name)?;
+            let member = self.member(&found, name)?;
             bits += member.bits;
             found = self.named(member.kind)?;
         }
@@ -150,13 +132,24 @@ impl<'a> Types<'a> {
 
     /// A member by its name, also of structures and unions in it that have none.
     fn member(&self, of: &Type, name: &str) -> Option<Member> {
-        of.members.iter().find_map(|member| {
+        (0..of.count).find_map(|number| {
+            let at = of.body + number * 12;
+            let place = u32::try_from(word(self.bytes, at + 8)?).ok()?;
+            let member = Member {
+                name: word(self.bytes, at)?,
+                kind: word(self.bytes, at + 4)?,
+                bits: if of.has_bit_fields {
+                    place & 0xff_ffff
+                } else {
+                    place
+                },
+            };
             if self.is_named(member.name, name) {
-                return Some(*member);
+                return Some(member);
             }
-            let inner = self.types.get(member.kind)?;
+            let inner = self.numbered(member.kind)?;
             let is_unnamed = member.name == 0 && matches!(inner.kind, STRUCT | UNION);
-            let found = is_unnamed.then(|| self.member(inner, name))??;
+            let found = is_unnamed.then(|| self.member(&inner, name))??;
             Some(Member {
                 bits: member.bits + found.bits,
                 ..found
@@ -165,16 +158,32 @@ impl<'a> Types<'a> {
     }
 
     /// A type behind its other names: `typedef`, `volatile`, `const`, and tags.
-    fn named(&self, number: usize) -> Option<&Type> {
-        let mut kind = self.types.get(number)?;
+    fn named(&self, number: usize) -> Option<Type> {
+        let mut found = self.numbered(number)?;
         // No chain of names is this long.
         for _ in 0..16 {
-            if !matches!(kind.kind, 8..=11 | 18) {
+            if !matches!(found.kind, 8..=11 | 18) {
                 break;
             }
-            kind = self.types.get(kind.refers_to)?;
+            found = self.numbered(found.refers_to)?;
         }
-        Some(kind)
+        Some(found)
+    }
+
+    fn numbered(&self, number: usize) -> Option<Type> {
+        self.record(*self.places.get(number.checked_sub(1)?)?)
+    }
+
+    fn record(&self, at: usize) -> Option<Type> {
+        let info = word(self.bytes, at + 4)?;
+        Some(Type {
+            name: word(self.bytes, at)?,
+            kind: u32::try_from((info >> 24) & 0x1f).ok()?,
+            count: info & 0xffff,
+            has_bit_fields: info >> 31 != 0,
+            refers_to: word(self.bytes, at + 8)?,
+            body: at + 12,
+        })
     }
 
     fn is_named(&self, at: usize, name: &str) -> bool {
@@ -182,6 +191,12 @@ impl<'a> Types<'a> {
             .get(at..at + name.len() + 1)
             .is_some_and(|bytes| bytes.strip_suffix(&[0]) == Some(name.as_bytes()))
     }
+}
+
+/// The description is in the machine's byte order.
+fn word(bytes: &[u8], at: usize) -> Option<usize> {
+    let bytes = bytes.get(at..at.checked_add(4)?)?;
+    usize::try_from(u32::from_ne_bytes(bytes.try_into().ok()?)).ok()
 }
 
 #[cfg(test)]

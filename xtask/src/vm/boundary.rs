@@ -70,14 +70,11 @@ mod tests {
         "| kernel | closed | open | none | what |\n|---|---|---|---|---|\n| 5.10 | 70 | 20 | 6 | x |\n";
 
     fn verdict(figures: &[(&str, u64)]) -> Option<Verdict> {
-        let mut report = Report {
-            release: "5.10.0-46-cloud-amd64".to_owned(),
-            ..Report::default()
-        };
-        report.figures = figures
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), *value))
-            .collect();
+        let mut report = Report::default();
+        report.read("kernel 5.10.0-46-cloud-amd64");
+        for (name, value) in figures {
+            report.read(&format!("figure {name} {value}"));
+        }
         compare(PAGE, &SUITES[0], &report).map(|check| check.verdict)
     }
 

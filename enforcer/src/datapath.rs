@@ -15,6 +15,7 @@ mod closure;
 mod cost;
 mod events;
 mod inspection;
+mod layout;
 mod link;
 mod maps;
 mod object;

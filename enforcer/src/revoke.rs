@@ -92,7 +92,8 @@ pub async fn run(mut requests: mpsc::Receiver<Request>, found: mpsc::Sender<Vec<
     Ok(())
 }
 
-fn sweep(places: &[Place]) -> Vec<Live> {
+/// Lists the sockets with which these workloads reach out. What cannot be looked at is logged.
+pub fn sweep(places: &[Place]) -> Vec<Live> {
     let mut all = Vec::new();
     for place in places {
         match live(place) {
@@ -140,7 +141,8 @@ fn outbound(sockets: Vec<Listed>) -> impl Iterator<Item = Listed> {
     })
 }
 
-fn end(sockets: &[Live]) {
+/// Ends sockets. One that cannot be ended is logged.
+pub fn end(sockets: &[Live]) {
     for socket in sockets {
         let ended = within(&socket.network, || Diag::open()?.destroy(&socket.listed));
         if let Err(error) = ended {

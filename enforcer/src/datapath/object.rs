@@ -13,7 +13,7 @@ use aya_log::EbpfLogger;
 use enforcer_common::maps as name;
 
 use super::{
-    Closure, Events, Options, Pins, closure,
+    Closure, Events, Options, Pins, closure, layout,
     maps::Maps,
     program::{PROGRAMS, Program},
 };
@@ -153,7 +153,11 @@ fn load(
     let set_retval = u8::from(features.set_retval);
     // The number of aya-log's level `Debug`; 0 is below every level, so that the verifier drops the log's code.
     let program_log = if debug { 4_u8 } else { 0 };
+    let layout = layout::read();
     let mut loader = EbpfLoader::new();
+    for (name, place) in layout.iter().flatten() {
+        loader.override_global(name, place, true);
+    }
     loader
         .verifier_log_level(log)
         .override_global("HAS_SET_RETVAL", &set_retval, true)
@@ -175,7 +179,8 @@ fn load(
     let btf = Btf::from_sys_fs();
     for program in PROGRAMS {
         let obstacle = if program.is_lsm() {
-            let untyped = btf.as_ref().err();
+            let untyped = btf.as_ref().err().map(ToString::to_string);
+            let untyped = untyped.or(layout.as_ref().err().map(|error| format!("{error:#}")));
             closure::lsm_obstacle()
                 .or(untyped.map(|error| format!("the kernel does not describe its types: {error}")))
         } else {

@@ -3,12 +3,11 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    net::UdpSocket,
-    os::fd::{AsRawFd as _, OwnedFd},
-    process::Command,
+    net::{IpAddr, Ipv4Addr, UdpSocket},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use nix::{
     sched::{CloneFlags, CpuSet, sched_setaffinity, setns, unshare},
     sys::{
@@ -19,9 +18,10 @@ use nix::{
 };
 
 use super::{
-    stage::{ALLOWED4, ALLOWED6, DEVICE, INNER4, INNER6, LINK6, REFUSED4, REFUSED6},
+    stage::{ALLOWED4, ALLOWED6, DEVICE, INNER_LINK6, INNER4, INNER6, LINK6, REFUSED4, REFUSED6},
     sys,
 };
+use crate::ground::{End, add_address, add_neighbour, add_route, device_up, lay_cable, loopback_up};
 
 /// This thread is in the inner namespace, where the workload lives; what its device sends comes out in the outer one.
 pub(super) struct Arena {
@@ -31,10 +31,14 @@ pub(super) struct Arena {
     arrived: BTreeSet<u16>,
 }
 
-const OUTER_DEVICE: &str = "outer";
-const INNER_MAC: &str = "02:00:00:00:00:01";
-const OUTER_MAC: &str = "02:00:00:00:00:02";
-const OUTER_MAC_BYTES: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const INNER: End = End {
+    device: DEVICE,
+    station: [2, 0, 0, 0, 0, 1],
+};
+const OUTER: End = End {
+    device: "outer",
+    station: [2, 0, 0, 0, 0, 2],
+};
 /// Numbers below are marks, those above are attempts.
 pub(super) const FIRST_ATTEMPT: u16 = 20_000;
 const ETH_P_ALL: u16 = 3;
@@ -61,29 +65,26 @@ impl Arena {
         // Of this namespace alone: who may open ICMP datagram sockets.
         fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")?;
 
-        let cable = ["link", "add", DEVICE, "address", INNER_MAC, "type", "veth"];
-        let peer = ["peer", "name", OUTER_DEVICE, "address", OUTER_MAC];
-        ip(&[&cable[..], &peer[..]].concat())?;
-        let far = format!("/proc/{}/fd/{}", std::process::id(), outer.as_raw_fd());
-        ip(&["link", "set", OUTER_DEVICE, "netns", &far])?;
-        raise(DEVICE, &[&INNER4], &[&INNER6, &"fe80::1"])?;
-        for to in [REFUSED4, ALLOWED4] {
-            neighbour(&to, DEVICE, OUTER_MAC)?;
+        lay_cable(INNER, OUTER, outer.as_fd())?;
+        raise(DEVICE, &[INNER4.into(), INNER6.into(), INNER_LINK6.into()])?;
+        let far: [IpAddr; 5] = [
+            REFUSED4.into(),
+            ALLOWED4.into(),
+            REFUSED6.into(),
+            ALLOWED6.into(),
+            LINK6.into(),
+        ];
+        for to in far {
+            add_neighbour(DEVICE, to, OUTER.station)?;
         }
-        for to in [REFUSED6, ALLOWED6, LINK6] {
-            neighbour(&to, DEVICE, OUTER_MAC)?;
-        }
-        ip(&["route", "add", "224.0.0.0/4", "dev", DEVICE])?;
+        add_route(DEVICE, Ipv4Addr::new(224, 0, 0, 0).into(), 4)?;
         let marks = UdpSocket::bind((INNER4, 0))?;
 
         setns(&outer, CloneFlags::CLONE_NEWNET)?;
-        raise(
-            OUTER_DEVICE,
-            &[&REFUSED4, &ALLOWED4],
-            &[&REFUSED6, &ALLOWED6, &LINK6],
-        )?;
-        neighbour(&INNER4, OUTER_DEVICE, INNER_MAC)?;
-        neighbour(&INNER6, OUTER_DEVICE, INNER_MAC)?;
+        raise(OUTER.device, &far)?;
+        for to in [INNER4.into(), INNER6.into()] {
+            add_neighbour(OUTER.device, to, INNER.station)?;
+        }
         setns(&inner, CloneFlags::CLONE_NEWNET)?;
         Ok(Self {
             capture,
@@ -118,44 +119,23 @@ impl Arena {
 
 fn enter_new_network() -> Result<File> {
     unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace")?;
-    ip(&["link", "set", "lo", "up"])?;
+    loopback_up()?;
     File::open("/proc/thread-self/ns/net").context("opening the network namespace")
 }
 
-type Shown<'a> = &'a dyn std::fmt::Display;
-
-fn raise(device: &str, v4: &[Shown<'_>], v6: &[Shown<'_>]) -> Result<()> {
-    ip(&["link", "set", device, "addrgenmode", "none"])?;
-    for address in v4 {
-        let network = format!("{address}/24");
-        ip(&["address", "add", &network, "broadcast", "+", "dev", device])?;
+fn raise(device: &str, addresses: &[IpAddr]) -> Result<()> {
+    // `IN6_ADDR_GEN_MODE_NONE`: the kernel chooses no address of its own, so that all are known.
+    fs::write(format!("/proc/sys/net/ipv6/conf/{device}/addr_gen_mode"), "1")
+        .with_context(|| format!("keeping addresses from {device}"))?;
+    for address in addresses {
+        add_address(device, *address)?;
     }
-    for address in v6 {
-        let network = format!("{address}/64");
-        ip(&["-6", "address", "add", &network, "dev", device, "nodad"])?;
-    }
-    ip(&["link", "set", device, "up"])
-}
-
-/// Known from the start, so that no packet waits for an answer.
-fn neighbour(to: Shown<'_>, device: &str, mac: &str) -> Result<()> {
-    let to = to.to_string();
-    ip(&[
-        "neighbour",
-        "replace",
-        &to,
-        "lladdr",
-        mac,
-        "dev",
-        device,
-        "nud",
-        "permanent",
-    ])
+    device_up(device)
 }
 
 /// The attempts and marks that a frame belongs to: by what it carries, or by its ports.
 fn attempts(frame: &[u8]) -> Vec<u16> {
-    if frame.get(6..12) == Some(&OUTER_MAC_BYTES) {
+    if frame.get(6..12) == Some(&OUTER.station) {
         return Vec::new();
     }
     let mut found: Vec<_> = tokens(frame).collect();
@@ -203,15 +183,4 @@ fn ports(frame: &[u8]) -> Option<[u16; 2]> {
     }
     let port = |at| Some(u16::from_be_bytes([*packet.get(at)?, *packet.get(at + 1)?]));
     Some([port(at)?, port(at + 2)?])
-}
-
-/// Runs `ip` of iproute2 in this thread's network namespace.
-fn ip(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("ip")
-        .args(arguments)
-        .output()
-        .context("starting ip (iproute2)")?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "ip {}: {error}", arguments.join(" "));
-    Ok(())
 }

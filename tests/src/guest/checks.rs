@@ -10,7 +10,11 @@ use enforcer::datapath::{CgroupMount, Datapath, Options, Pins, VERIFIER_LIMIT, i
 use enforcer_common::{Mode, Settings, Transport};
 use enforcer_core::registry::Matching;
 
-use super::{mounts::BPFFS, report::Done};
+use super::{
+    mounts::BPFFS,
+    report::{Done, Measured},
+    ways::ways,
+};
 use crate::{
     case,
     daemon::wait,
@@ -21,22 +25,23 @@ use crate::{
 
 type Check = fn(&Kernel) -> Result<Done>;
 
-/// Every check, in the order of the table that is printed. The suite of ways out has its place at the end: it tries
-/// what the ones before have shown to be enforced at all.
-pub(super) const CHECKS: [(&str, Check); 6] = [
+/// Every check, in the order of the table that is printed. The suite of ways out is last: it tries what the ones before
+/// have shown to be enforced at all.
+pub(super) const CHECKS: [(&str, Check); 7] = [
     ("load", load),
     ("closures", closures),
     ("errno", errno),
     ("pins", pins),
     ("instructions", instructions),
     ("rows", rows),
+    ("ways", ways),
 ];
 
 /// The kernel that this runs on.
 pub(super) struct Kernel {
     version: (u32, u32),
     /// This binary, which is also the probe.
-    program: PathBuf,
+    pub(super) program: PathBuf,
 }
 
 impl Kernel {
@@ -53,7 +58,7 @@ impl Kernel {
         })
     }
 
-    fn is_before(&self, major: u32, minor: u32) -> bool {
+    pub(super) fn is_before(&self, major: u32, minor: u32) -> bool {
         self.version < (major, minor)
     }
 }
@@ -172,6 +177,9 @@ fn pins(kernel: &Kernel) -> Result<Done> {
     )))
 }
 
+/// Programs without which nothing is enforced.
+const NEEDED: usize = 4;
+
 /// Half of what the verifier takes is kept in reserve: what it counts differs between kernels and compilers.
 fn instructions(kernel: &Kernel) -> Result<Done> {
     const MOST: u32 = VERIFIER_LIMIT / 2;
@@ -183,7 +191,13 @@ fn instructions(kernel: &Kernel) -> Result<Done> {
         };
         let (datapath, _events) = Datapath::load(None, options, SETTINGS)?;
         let counts = datapath.verified_instructions()?;
-        ensure!(!counts.is_empty(), "no program is loaded");
+        let closures = datapath.closures().iter();
+        let present = closures.filter(|closure| closure.absent.is_none()).count();
+        ensure!(
+            counts.len() == NEEDED + present,
+            "{NEEDED} programs and {present} closures are loaded, and {} are counted",
+            counts.len()
+        );
         for (name, count) in counts {
             let Some(count) = count else {
                 ensure!(
@@ -199,7 +213,11 @@ fn instructions(kernel: &Kernel) -> Result<Done> {
     }
     let most = figures.iter().map(|(_, count)| count).max().copied();
     let most = most.unwrap_or_default();
-    Ok(Done::Measured(format!("at most {most}"), figures))
+    Ok(Done::Measured(Measured {
+        text: format!("at most {most}"),
+        figures,
+        remarks: Vec::new(),
+    }))
 }
 
 fn rows(kernel: &Kernel) -> Result<Done> {

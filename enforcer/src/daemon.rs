@@ -12,6 +12,7 @@ mod flows;
 mod owner;
 mod places;
 mod revocation;
+mod room;
 mod startup;
 
 use std::{
@@ -21,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use enforcer_common::{Counter, Mode, Settings, socket};
 use enforcer_core::{
     documents::Documents,
@@ -41,10 +42,11 @@ use self::{
     owner::{Inputs, Owner},
     places::Places,
     revocation::Revocation,
+    room::Room,
 };
 use crate::{
     config::{Config, Enforcement, Matching, Sockets, Udp, UnknownWorkloads},
-    datapath::{self, CgroupMount, Datapath, Options, Pins},
+    datapath::{CgroupMount, Datapath, Options, Pins},
     names,
     report::{log::LogFormat, once::Once},
     revoke,
@@ -73,11 +75,6 @@ const BACKLOG: usize = 256;
 /// # Errors
 /// What is missing, or the task that has ended and why.
 pub async fn run(config: Config, start: Start) -> Result<()> {
-    let missing = datapath::missing_capabilities()?;
-    if !missing.is_empty() {
-        bail!("missing {}: run as root or grant them", missing.join(", "));
-    }
-    datapath::raise_memlock();
     let mount = match &config.cgroup_mount {
         Some(path) => CgroupMount::at(path)?,
         None => CgroupMount::find()?,
@@ -140,7 +137,8 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         let (requests, asked) = mpsc::channel(BACKLOG);
         let (found, live) = mpsc::channel(BACKLOG);
         tasks.spawn("revoke", revoke::run(asked, found));
-        (Some(Revocation::new(requests)), Some(live))
+        let state = (!start.ephemeral).then_some(config.state.as_path());
+        (Some(Revocation::new(requests, state)), Some(live))
     } else {
         (None, None)
     };
@@ -175,8 +173,11 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         allow_resolvers: config.dns.allow_resolvers,
         lost,
         revocation,
+        room: Room::new(capacities),
         problems: Once::default(),
         warnings: Once::default(),
+        failures: Once::default(),
+        refusals: Once::default(),
     };
     tasks.spawn("owner", owner.run(inputs, name_status, cancel.clone()));
 

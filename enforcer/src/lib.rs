@@ -6,6 +6,7 @@ pub mod cli;
 pub mod daemon;
 pub mod datapath;
 pub mod names;
+pub mod privileges;
 pub mod report;
 pub mod revoke;
 pub mod sources;

@@ -5,9 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use enforcer_common::{CgroupId, Event, Reason, Transport};
+use enforcer_common::{CgroupId, Event, Reason, Transport, Verdict};
 use enforcer_core::{model::Destination, registry::Registry};
 
+use super::room::Room;
 use crate::report::{flow::Flow, log::LogFormat, quiet::Quiet};
 
 /// What makes two refusals the same one for a reader.
@@ -37,7 +38,7 @@ impl Flows {
     }
 
     /// Writes of an event, unless the same was written of a moment ago.
-    pub(super) fn write(&mut self, event: &Event, registry: &mut Registry) {
+    pub(super) fn write(&mut self, event: &Event, registry: &mut Registry, room: &Room) {
         let address = IpAddr::from(event.address);
         let port = u16::from_be_bytes(event.port);
         let workload = registry.workload(event.cgroup).map(ToString::to_string);
@@ -64,6 +65,14 @@ impl Flows {
             let explanation = registry.explain(event.cgroup, Destination::new(transport, address, port));
             flow.reason = explanation.why.to_string();
             flow.suggestion = explanation.suggestion;
+            if let Some(advice) = room.advice_for_rules().filter(|_| explanation.verdict == Verdict::Allow) {
+                flow.reason = format!("{}, and the kernel's maps are too small for all rules", flow.reason);
+                flow.suggestion = Some(advice);
+            }
+        }
+        if let Some(advice) = room.advice_for_workload(event.cgroup) {
+            flow.reason = "the kernel's maps are too small for its workload".to_owned();
+            flow.suggestion = Some(advice);
         }
         flow.write(self.format, again);
     }

@@ -14,7 +14,7 @@ use enforcer_common::{CgroupId, Counter, Event};
 use enforcer_core::{
     documents::Documents,
     model::Host,
-    plan::{self, Applied, Change},
+    plan::{Applied, Change, Course, diff_within},
     registry::{Registry, Update},
 };
 use tokio::sync::{mpsc, watch};
@@ -24,9 +24,10 @@ use super::{
     flows::Flows,
     places::{Places, present},
     revocation::Revocation,
+    room::Room,
 };
 use crate::{
-    datapath::{Cgroup, Datapath},
+    datapath::{Attached, Cgroup, Datapath},
     report::{log::LogFormat, once::Once},
     revoke::{Live, Place},
     sources::{
@@ -60,9 +61,13 @@ pub(super) struct Owner {
     pub(super) lost: u64,
     /// None if sockets that are open stay open.
     pub(super) revocation: Option<Revocation>,
-    /// What was said of the files, and of the registry as a whole.
+    /// What the kernel's maps have room for.
+    pub(super) room: Room,
+    /// What was said of the files, of the registry as a whole, and of what the kernel refused.
     pub(super) problems: Once,
     pub(super) warnings: Once,
+    pub(super) failures: Once,
+    pub(super) refusals: Once,
 }
 
 pub(super) struct Inputs {
@@ -96,17 +101,20 @@ impl Owner {
                     self.take_resolvers(&servers);
                 }
                 event = inputs.flow_events.recv() => {
-                    self.flows.write(&event.context("no more events")?, &mut self.registry);
+                    self.flows.write(&event.context("no more events")?, &mut self.registry, &self.room);
                     continue;
                 }
                 live = next(&mut inputs.live_sockets) => {
-                    if let Some(revocation) = &self.revocation {
+                    if let Some(revocation) = &mut self.revocation {
                         revocation.judge(live.context("no more sockets")?, &mut self.registry).await?;
                     }
                     continue;
                 }
                 _ = count.tick() => {
                     self.report_lost();
+                    if let Some(revocation) = &mut self.revocation {
+                        revocation.write();
+                    }
                     continue;
                 }
                 () = tokio::time::sleep(RETRY), if retry => {}
@@ -121,15 +129,14 @@ impl Owner {
             while let Ok(update) = inputs.name_updates.try_recv() {
                 self.take_name(update);
             }
-            retry = match self.reconcile() {
-                Ok(()) => {
-                    !self.unattached.is_empty() || self.revocation.as_ref().is_some_and(Revocation::is_due)
-                }
-                Err(error) => {
-                    tracing::error!("the kernel does not hold what it should, trying again: {error:#}");
-                    true
-                }
-            };
+            let outcome = self.reconcile();
+            let failures: BTreeSet<_> = outcome.err().map(|error| format!("{error:#}")).into_iter().collect();
+            retry = !failures.is_empty()
+                || !self.unattached.is_empty()
+                || self.revocation.as_ref().is_some_and(Revocation::is_due);
+            for failure in self.failures.news(failures) {
+                tracing::error!("the kernel does not hold what it should, trying again: {failure}");
+            }
         }
     }
 
@@ -233,16 +240,26 @@ impl Owner {
             differs
         });
         let desired = present(&self.registry.desired());
-        let plan = plan::diff(&self.applied, &desired);
+        let desired = self.room.fit(desired, &mut self.registry);
+        let (plan, course) = diff_within(&self.applied, &desired, self.room.capacities());
+        self.room.note_course(course);
+        let leaves_out = self.room.leaves_workloads_out();
         if !plan.changes.is_empty() {
             self.set_depths(true)?;
+            self.datapath
+                .refuse_unknown(leaves_out || matches!(course, Course::RemovalsFirst(_)))?;
+            if let Some(revocation) = &mut self.revocation {
+                revocation.foresee(&plan.changes);
+            }
             if let Err(error) = self.datapath.carry_out(&plan.changes) {
                 self.applied = self.datapath.read_back()?;
                 return Err(error);
             }
-            tracing::debug!(changes = plan.changes.len(), "the kernel's maps are up to date");
+            let (changes, fullness) = (plan.changes.len(), self.room.fullness());
+            tracing::debug!(changes, tables = ?fullness.tables, "the kernel's maps are up to date");
         }
         self.applied = plan.after;
+        self.datapath.refuse_unknown(leaves_out)?;
         self.set_depths(false)?;
         self.attach();
         self.sweep(&plan.changes, &wanted)
@@ -279,20 +296,24 @@ impl Owner {
     }
 
     fn attach(&mut self) {
+        let mut refusals = BTreeSet::new();
         for (id, root) in std::mem::take(&mut self.unattached) {
             match self.datapath.attach(&root) {
-                Ok(()) => {
+                Ok(attached) => {
                     tracing::info!("enforcing at {}", root.path.display());
-                    if let Some(revocation) = &mut self.revocation {
+                    if let (Some(revocation), Attached::Anew) = (&mut self.revocation, attached) {
                         revocation.note_attached();
                     }
                 }
                 // It may be gone already, of which the next change tells.
                 Err(error) => {
-                    tracing::error!("not enforcing at {}: {error:#}", root.path.display());
+                    refusals.insert(format!("not enforcing at {}: {error:#}", root.path.display()));
                     self.unattached.insert(id, root);
                 }
             }
+        }
+        for refusal in self.refusals.news(refusals) {
+            tracing::error!("{refusal}");
         }
     }
 }

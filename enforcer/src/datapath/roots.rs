@@ -42,6 +42,15 @@ struct Security {
 /// A program that could be loaded but not attached, and why.
 pub(super) struct Unattached(pub(super) &'static str, pub(super) String);
 
+/// Since when the programs decide at a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// From now on: processes there may have sockets that nobody has judged.
+    Anew,
+    /// From an earlier start on, whose programs were replaced.
+    TakenOver,
+}
+
 /// One cgroup at which the programs run.
 struct Root {
     id: CgroupId,
@@ -66,26 +75,29 @@ impl Roots {
         &self.programs
     }
 
-    pub(super) fn attach(&mut self, root: &Cgroup) -> Result<()> {
+    pub(super) fn attach(&mut self, root: &Cgroup) -> Result<Attached> {
         let context = || format!("attaching to {}", root.path.display());
         if let Some(attached) = self.attached.get(&root.path) {
             if attached.id == root.id {
-                return Ok(());
+                return Ok(Attached::TakenOver);
             }
             self.detach(&root.path)?;
         }
         let lock = pins::lock(&root.folder)?;
         let cgroup = root.open()?;
-        let links = match self.pins.as_ref().map(|pins| pins.links(root.id)) {
-            None => self
-                .cgroup_programs()
-                .iter()
-                .map(|program| program.attach(&mut self.programs, &cgroup))
-                .collect::<Result<_>>()
-                .with_context(context)?,
+        let (links, attached) = match self.pins.as_ref().map(|pins| pins.links(root.id)) {
+            None => {
+                let links = self
+                    .cgroup_programs()
+                    .iter()
+                    .map(|program| program.attach(&mut self.programs, &cgroup))
+                    .collect::<Result<_>>()
+                    .with_context(context)?;
+                (links, Attached::Anew)
+            }
             Some(folder) => {
-                self.attach_pinned(&folder, &cgroup).with_context(context)?;
-                Vec::new()
+                let attached = self.attach_pinned(&folder, &cgroup).with_context(context)?;
+                (Vec::new(), attached)
             }
         };
         self.attached.insert(
@@ -96,11 +108,12 @@ impl Roots {
                 _links: links,
             },
         );
-        Ok(())
+        Ok(attached)
     }
 
     /// Puts each program in the place of the one that an earlier start left, or attaches it where there is none.
-    fn attach_pinned(&mut self, folder: &Path, cgroup: &File) -> Result<()> {
+    fn attach_pinned(&mut self, folder: &Path, cgroup: &File) -> Result<Attached> {
+        let mut attached = Attached::TakenOver;
         match std::fs::create_dir(folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(error).with_context(|| format!("creating {}", folder.display()));
@@ -119,11 +132,15 @@ impl Roots {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     let link = program.attach(&mut self.programs, cgroup)?;
                     sys::pin(&link, &path).with_context(|| format!("pinning {}", path.display()))?;
+                    // A closure may come with a newer kernel or enforcer; verdicts were made before.
+                    if program.closes.is_none() {
+                        attached = Attached::Anew;
+                    }
                 }
                 Err(error) => return Err(error).with_context(|| format!("opening {}", path.display())),
             }
         }
-        Ok(())
+        Ok(attached)
     }
 
     fn cgroup_programs(&self) -> Vec<Program> {
@@ -180,7 +197,7 @@ impl Roots {
         if let Some(Root { id, .. }) = self.attached.remove(root)
             && let Some(pins) = &self.pins
         {
-            pins::remove_folder(&pins.links(id))?;
+            pins::remove(&pins.links(id))?;
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ mod object;
 mod pins;
 mod program;
 mod roots;
+mod shape;
 mod sys;
 
 use std::{collections::BTreeMap, path::Path};

@@ -66,12 +66,12 @@ impl Flows {
             flow.reason = explanation.why.to_string();
             flow.suggestion = explanation.suggestion;
             if let Some(advice) = room.advice_for_rules().filter(|_| explanation.verdict == Verdict::Allow) {
-                flow.reason = format!("{}, and the kernel's maps are too small for all rules", flow.reason);
+                flow.reason = format!("the kernel's maps have no room for its rule ({})", explanation.why);
                 flow.suggestion = Some(advice);
             }
         }
         if let Some(advice) = room.advice_for_workload(event.cgroup) {
-            flow.reason = "the kernel's maps are too small for its workload".to_owned();
+            flow.reason = "the kernel's maps have no room for its workload".to_owned();
             flow.suggestion = Some(advice);
         }
         flow.write(self.format, again);

@@ -224,7 +224,7 @@ fn rows(kernel: &Kernel) -> Result<Done> {
 
 fn attach(datapath: &mut Datapath, root: &TestCgroup) -> Result<()> {
     let cgroup = CgroupMount::find()?.cgroup(root.path())?;
-    datapath.attach(&cgroup.context("it was just made")?)
+    datapath.attach(&cgroup.context("it was just made")?).map(|_| ())
 }
 
 /// A TCP connect from a cgroup below `root`.

@@ -30,7 +30,11 @@ enum Needed {
 }
 
 const PRIVILEGES: [Privilege; 6] = [
-    needed(Capability::CAP_BPF, "to create maps and load programs", Needed::Always),
+    needed(
+        Capability::CAP_BPF,
+        "to create maps and load programs",
+        Needed::Always,
+    ),
     needed(
         Capability::CAP_PERFMON,
         "to load programs without the limits of unprivileged ones",
@@ -81,12 +85,21 @@ impl fmt::Display for Privilege {
 pub fn settle(config: &mut Config) -> Result<()> {
     let held = caps::read(None, CapSet::Permitted).context("reading the process's capabilities")?;
     let is_missing = |privilege: &&Privilege| !held.contains(&privilege.capability);
-    let missing = |needed| listed(PRIVILEGES.iter().filter(is_missing).filter(move |it| it.needed == needed));
+    let missing = |needed| {
+        listed(
+            PRIVILEGES
+                .iter()
+                .filter(is_missing)
+                .filter(move |it| it.needed == needed),
+        )
+    };
     if let Some(missing) = missing(Needed::Always) {
         bail!("missing {missing}: run as root or grant them");
     }
     if let Some(missing) = missing(Needed::ToRevoke).filter(|_| config.revoke) {
-        tracing::warn!("missing {missing}: sockets that are no longer allowed stay open, as with revoke: false");
+        tracing::warn!(
+            "missing {missing}: sockets that are no longer allowed stay open, as with revoke: false"
+        );
         config.revoke = false;
     }
     if let Some(missing) = missing(Needed::AtTimes) {
@@ -95,7 +108,10 @@ pub fn settle(config: &mut Config) -> Result<()> {
     // Takes CAP_SYS_RESOURCE, which is not kept.
     datapath::raise_memlock();
     let is_kept = |privilege: &&Privilege| privilege.needed != Needed::ToRevoke || config.revoke;
-    let kept = PRIVILEGES.iter().filter(is_kept).map(|privilege| privilege.capability);
+    let kept = PRIVILEGES
+        .iter()
+        .filter(is_kept)
+        .map(|privilege| privilege.capability);
     keep(&kept.filter(|capability| held.contains(capability)).collect())
 }
 
@@ -133,7 +149,9 @@ mod tests {
     #[test]
     fn missing_capabilities_are_named_with_their_purpose() {
         let missing = |needed| listed(PRIVILEGES.iter().filter(move |it| it.needed == needed)).unwrap();
-        assert!(missing(Needed::Always).starts_with("CAP_BPF (to create maps and load programs), CAP_PERFMON ("));
+        assert!(
+            missing(Needed::Always).starts_with("CAP_BPF (to create maps and load programs), CAP_PERFMON (")
+        );
         assert_eq!(
             missing(Needed::AtTimes),
             "CAP_DAC_OVERRIDE (to use files and cgroups that belong to other users)"

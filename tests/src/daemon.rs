@@ -166,9 +166,17 @@ impl Place {
 
     /// `enforcer` with these arguments, and its configuration after them.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut words = self.under.iter().map(OsString::from).chain([self.binary.clone().into()]);
+        let mut words = self
+            .under
+            .iter()
+            .map(OsString::from)
+            .chain([self.binary.clone().into()]);
         let mut command = tied(words.next().unwrap_or_default());
-        command.args(words).args(arguments).arg("--config").arg(self.config());
+        command
+            .args(words)
+            .args(arguments)
+            .arg("--config")
+            .arg(self.config());
         command
     }
 

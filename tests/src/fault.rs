@@ -14,6 +14,8 @@ pub const ARGUMENT: &str = "faulty";
 pub const MAP_CREATE: u32 = 0;
 /// `BPF_MAP_UPDATE_ELEM`.
 pub const MAP_UPDATE: u32 = 2;
+/// `BPF_MAP_DELETE_ELEM`.
+pub const MAP_DELETE: u32 = 3;
 /// `BPF_OBJ_PIN`.
 pub const PIN: u32 = 6;
 /// Every command.
@@ -21,7 +23,13 @@ pub const ALL: u32 = u32::MAX;
 
 /// What an enforcer is to be started by so that `bpf(2)` fails.
 pub fn failing(binary: &str, command: u32, errno: i32) -> Vec<String> {
-    [binary.to_owned(), ARGUMENT.to_owned(), command.to_string(), errno.to_string()].into()
+    [
+        binary.to_owned(),
+        ARGUMENT.to_owned(),
+        command.to_string(),
+        errno.to_string(),
+    ]
+    .into()
 }
 
 /// Becomes the program under the filter.
@@ -66,6 +74,16 @@ fn filter(command: u32, errno: u32) -> io::Result<()> {
         filter: filter.as_mut_ptr(),
     };
     // SAFETY: the kernel copies the filter, which lives through the call.
-    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
-    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let set = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    };
+    if set == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

@@ -61,7 +61,10 @@ fn check(claim: impl FnOnce(&mut Place) -> Result<()> + Send) {
         let mut place = Place::new(BINARY, CONFIG)?;
         mount_bpffs(&bpffs(&place))?;
         let bpffs = bpffs(&place);
-        place.configure(&format!("{CONFIG}bpffs: {0}\nstate: {0}-state\n", bpffs.display()))?;
+        place.configure(&format!(
+            "{CONFIG}bpffs: {0}\nstate: {0}-state\n",
+            bpffs.display()
+        ))?;
         place.write("db.yaml", ENTRY)?;
         place.cgroup.child("frontend")?;
         claim(&mut place)
@@ -112,7 +115,11 @@ fn check_start(place: &mut Place) -> Result<()> {
 fn bpffs_that_is_not_mounted_is_named_with_the_command_that_mounts_it() {
     check(|place| {
         umount2(&bpffs(place), MntFlags::empty())?;
-        check_refusal(place, &[], &["no bpffs is mounted at", "mount -t bpf", "--ephemeral"])?;
+        check_refusal(
+            place,
+            &[],
+            &["no bpffs is mounted at", "mount -t bpf", "--ephemeral"],
+        )?;
         let _daemon = place.start(&["--ephemeral"])?;
         check_verdicts(place)
     });
@@ -129,7 +136,13 @@ fn bpffs_that_is_read_only_is_named_with_the_command_that_changes_it() {
         assert!(!detach.status.success());
         assert!(String::from_utf8(detach.stderr)?.contains("is read-only"));
         check_verdicts(place)?;
-        mount(None::<&str>, &bpffs(place), None::<&str>, MsFlags::MS_REMOUNT, None::<&str>)?;
+        mount(
+            None::<&str>,
+            &bpffs(place),
+            None::<&str>,
+            MsFlags::MS_REMOUNT,
+            None::<&str>,
+        )?;
         check_start(place)
     });
 }
@@ -157,7 +170,15 @@ fn kernel_without_memory_for_maps_is_a_clear_error_and_changes_no_verdict() {
         let config = fs::read_to_string(place.config())?;
         place.configure(&format!("{config}capacities: {{exact: 16777216}}\n"))?;
         place.under = fault::failing(BINARY, fault::MAP_CREATE, libc::ENOMEM);
-        check_refusal(place, &[], &["does not make the map", "Cannot allocate memory", "lower `capacities`"])?;
+        check_refusal(
+            place,
+            &[],
+            &[
+                "does not make the map",
+                "Cannot allocate memory",
+                "lower `capacities`",
+            ],
+        )?;
         check_verdicts(place)?;
         place.configure(&config)?;
         check_start(place)
@@ -165,12 +186,46 @@ fn kernel_without_memory_for_maps_is_a_clear_error_and_changes_no_verdict() {
 }
 
 #[test]
-fn kernel_that_takes_no_change_is_reported_once_and_verdicts_stay() {
+fn kernel_that_takes_no_change_is_a_clear_error_and_changes_no_verdict() {
     check_pinned(|place| {
         place.under = fault::failing(BINARY, fault::MAP_UPDATE, libc::ENOMEM);
         check_refusal(place, &[], &["Cannot allocate memory"])?;
         check_verdicts(place)?;
         check_start(place)
+    });
+}
+
+#[test]
+fn change_that_fails_again_and_again_is_reported_once_and_harms_no_other() {
+    check(|place| {
+        place.write(
+            "other.yaml",
+            &ENTRY
+                .replace("name: db", "name: other")
+                .replace("192.0.2.10, ", "192.0.2.20, "),
+        )?;
+        place.under = fault::failing(BINARY, fault::MAP_DELETE, libc::ENOMEM);
+        let mut daemon = place.start(&[])?;
+        place.remove("other.yaml")?;
+        daemon.line(&["ERROR", "does not hold what it should", "Cannot allocate memory"])?;
+        // Longer than the pause after which it is tried again, twice.
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(5) {
+            check_verdicts(place)?;
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        // What comes meanwhile is in force: additions are first in every plan.
+        place.write(
+            "more.yaml",
+            &ENTRY
+                .replace("name: db", "name: more")
+                .replace("192.0.2.10, ", "192.0.2.30, "),
+        )?;
+        place.until("frontend", "192.0.2.30:5432", true)?;
+        daemon.lines();
+        let errors = daemon.seen.iter().filter(|line| line.contains("ERROR")).count();
+        assert_eq!(errors, 1, "{:#?}", daemon.seen);
+        Ok(())
     });
 }
 
@@ -245,7 +300,10 @@ fn ten_thousand_cgroups_within_a_minute_cost_nothing_and_are_refused_from_their_
         println!("{took:?}; files {files} -> {files_after}; memory {memory} -> {memory_after}");
         assert!(took < Duration::from_secs(60), "{took:?}");
         assert_eq!(files, files_after, "open files");
-        assert!(memory_after < memory + (8 << 20), "{memory} -> {memory_after} bytes");
+        assert!(
+            memory_after < memory + (8 << 20),
+            "{memory} -> {memory_after} bytes"
+        );
         Ok(())
     });
 }
@@ -266,7 +324,10 @@ fn workload_that_comes_and_goes_a_thousand_times_leaves_nothing_behind() {
         let (files_after, memory_after) = held(&daemon)?;
         println!("files {files} -> {files_after}; memory {memory} -> {memory_after}");
         assert_eq!(files, files_after, "open files");
-        assert!(memory_after < memory + (8 << 20), "{memory} -> {memory_after} bytes");
+        assert!(
+            memory_after < memory + (8 << 20),
+            "{memory} -> {memory_after} bytes"
+        );
         let errors: Vec<_> = daemon.seen.iter().filter(|line| line.contains("ERROR")).collect();
         assert!(errors.is_empty(), "{errors:#?}");
         Ok(())
@@ -320,7 +381,16 @@ fn maps(place: &Place) -> Result<PathBuf> {
 #[test]
 fn pins_that_a_crash_left_half_written_are_made_whole() {
     check_pinned(|place| {
-        for map in ["EXACT", "PREFIXES", "WORKLOADS", "POLICIES", "SETTINGS", "EVENTS", "COUNTERS", "ROOTS"] {
+        for map in [
+            "EXACT",
+            "PREFIXES",
+            "WORKLOADS",
+            "POLICIES",
+            "SETTINGS",
+            "EVENTS",
+            "COUNTERS",
+            "ROOTS",
+        ] {
             // The programs go on with the map that they have.
             fs::remove_file(maps(place)?.join(map))?;
             check_verdicts(place)?;
@@ -335,9 +405,14 @@ fn pins_that_a_crash_left_half_written_are_made_whole() {
 #[test]
 fn links_that_a_crash_left_half_written_are_made_whole() {
     check_pinned(|place| {
-        let links = fs::read_dir(pins(place).join("links"))?.next().context("a root's links")??.path();
+        let links = fs::read_dir(pins(place).join("links"))?
+            .next()
+            .context("a root's links")??
+            .path();
         let names = || -> Result<Vec<_>> {
-            let mut names: Vec<_> = fs::read_dir(&links)?.map(|it| Ok(it?.file_name())).collect::<Result<_>>()?;
+            let mut names: Vec<_> = fs::read_dir(&links)?
+                .map(|it| Ok(it?.file_name()))
+                .collect::<Result<_>>()?;
             names.sort();
             Ok(names)
         };
@@ -370,7 +445,10 @@ fn pins_of_another_layout_are_replaced_without_a_gap_and_removed() {
         fs::create_dir(newer.join("more"))?;
         fs::rename(newer.join("COUNTERS"), newer.join("more/COUNTERS"))?;
         fs::rename(newer.join("EVENTS"), pins(place).join("EVENTS"))?;
-        let links = fs::read_dir(pins(place).join("links"))?.next().context("a root's links")??.path();
+        let links = fs::read_dir(pins(place).join("links"))?
+            .next()
+            .context("a root's links")??
+            .path();
         fs::rename(links.join("sendmsg6"), links.join("sendmsg_newer"))?;
         check_verdicts(place)?;
         check_start(place)?;
@@ -415,8 +493,12 @@ fn of_enforcers_that_start_at_once_one_runs_and_the_others_name_it() {
             place.until("frontend", STRANGER, false)?;
             place.until("frontend", DB, true)?;
             check_verdicts(place)?;
-            let (running, ended): (Vec<_>, Vec<_>) =
-                children.into_iter().partition(|child| Path::new("/proc").join(child.id().to_string()).join("exe").exists());
+            let (running, ended): (Vec<_>, Vec<_>) = children.into_iter().partition(|child| {
+                Path::new("/proc")
+                    .join(child.id().to_string())
+                    .join("exe")
+                    .exists()
+            });
             let mut running = running;
             let first = running.first_mut().context("one runs")?;
             for child in ended {

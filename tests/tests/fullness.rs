@@ -53,8 +53,14 @@ fn complaints(daemon: &mut Daemon) -> Vec<String> {
 #[test]
 fn rules_that_do_not_fit_are_refused_and_reported_until_the_registry_shrinks() {
     check("capacities: {exact: 4}", |place| {
-        place.write("one.yaml", &entry("one", &["192.0.2.1", "192.0.2.2", "192.0.2.3"]))?;
-        place.write("two.yaml", &entry("two", &["198.51.100.1", "198.51.100.2", "198.51.100.3"]))?;
+        place.write(
+            "one.yaml",
+            &entry("one", &["192.0.2.1", "192.0.2.2", "192.0.2.3"]),
+        )?;
+        place.write(
+            "two.yaml",
+            &entry("two", &["198.51.100.1", "198.51.100.2", "198.51.100.3"]),
+        )?;
         let mut daemon = place.start(&["--ephemeral"])?;
         let line = daemon.line(&["ERROR", "capacities.exact"])?;
         for part in [
@@ -76,7 +82,10 @@ fn rules_that_do_not_fit_are_refused_and_reported_until_the_registry_shrinks() {
             assert_eq!(place.reaches(path, to)?, reaches, "{path} -> {to}");
         }
         let denied = daemon.line(&["denied two/second", "198.51.100.2:80"])?;
-        assert!(denied.contains("maps have no room") && denied.contains("raise capacities.exact to 6"), "{denied}");
+        assert!(
+            denied.contains("maps have no room") && denied.contains("raise capacities.exact to 6"),
+            "{denied}"
+        );
 
         place.write("one.yaml", &entry("one", &["192.0.2.9"]))?;
         place.until("two", "198.51.100.3:80", true)?;
@@ -92,13 +101,24 @@ fn rules_that_do_not_fit_are_refused_and_reported_until_the_registry_shrinks() {
 #[test]
 fn each_kind_of_rule_has_its_own_room() {
     check("capacities: {prefixes: 1, ports: 1}\nmatching: istio", |place| {
-        place.write("one.yaml", &entry("one", &["192.0.2.0/28", "192.0.2.32/28", "198.51.100.7"]))?;
+        place.write(
+            "one.yaml",
+            &entry("one", &["192.0.2.0/28", "192.0.2.32/28", "198.51.100.7"]),
+        )?;
         let any = |namespace| entry(namespace, &["0.0.0.0/0"]).replace("  addresses: [0.0.0.0/0]\n", "");
         place.write("two.yaml", &any("two"))?;
         place.write("three.yaml", &any("three").replace("number: 80", "number: 81"))?;
         let mut daemon = place.start(&["--ephemeral"])?;
-        daemon.line(&["capacities.prefixes", "2 are needed, 1 fit", "192.0.2.32/28:80, for one/first"])?;
-        daemon.line(&["capacities.ports", "2 are needed, 1 fit", "tcp *:81, for three/third"])?;
+        daemon.line(&[
+            "capacities.prefixes",
+            "2 are needed, 1 fit",
+            "192.0.2.32/28:80, for one/first",
+        ])?;
+        daemon.line(&[
+            "capacities.ports",
+            "2 are needed, 1 fit",
+            "tcp *:81, for three/third",
+        ])?;
         for (path, to, reaches) in [
             ("one", "192.0.2.1:80", true),
             ("one", "192.0.2.33:80", false),
@@ -120,7 +140,11 @@ fn workloads_that_do_not_fit_are_refused_everything_even_where_unknown_ones_are_
             place.write(&format!("{name}.yaml"), &entry(name, &["192.0.2.1"]))?;
         }
         let mut daemon = place.start(&["--ephemeral"])?;
-        daemon.line(&["ERROR", "capacities.workloads", "1 workloads are refused everything (three/third)"])?;
+        daemon.line(&[
+            "ERROR",
+            "capacities.workloads",
+            "1 workloads are refused everything (three/third)",
+        ])?;
         for (path, to, reaches) in [
             ("one", "192.0.2.1:80", true),
             ("one", "192.0.2.2:80", false),
@@ -130,7 +154,11 @@ fn workloads_that_do_not_fit_are_refused_everything_even_where_unknown_ones_are_
         ] {
             assert_eq!(place.reaches(path, to)?, reaches, "{path} -> {to}");
         }
-        daemon.line(&["denied three/third", "no room for its workload", "raise capacities.workloads to 3"])?;
+        daemon.line(&[
+            "denied three/third",
+            "no room for its workload",
+            "raise capacities.workloads to 3",
+        ])?;
         place.remove_cgroup("one")?;
         place.until("three", "192.0.2.1:80", true)?;
         assert!(!place.reaches("three", "192.0.2.2:80")?);
@@ -144,13 +172,21 @@ fn workloads_that_do_not_fit_are_refused_everything_even_where_unknown_ones_are_
 fn policies_that_do_not_fit_leave_their_workloads_refused() {
     check("capacities: {policies: 2}", |place| {
         for name in ["one", "two", "three"] {
-            place.write(&format!("{name}.yaml"), &entry(name, &["192.0.2.1", &format!("192.0.2.{}", 10 + name.len())]))?;
+            place.write(
+                &format!("{name}.yaml"),
+                &entry(name, &["192.0.2.1", &format!("192.0.2.{}", 10 + name.len())]),
+            )?;
         }
         // The same rules are one policy.
         let mut daemon = place.start(&["--ephemeral"])?;
         assert!(place.reaches("three", "192.0.2.15:80")?, "{}", daemon.announced);
         place.write("two.yaml", &entry("two", &["192.0.2.2"]))?;
-        daemon.line(&["ERROR", "capacities.policies", "3 are needed, 2 fit", "three/third"])?;
+        daemon.line(&[
+            "ERROR",
+            "capacities.policies",
+            "3 are needed, 2 fit",
+            "three/third",
+        ])?;
         for (path, to, reaches) in [
             ("one", "192.0.2.1:80", true),
             ("two", "192.0.2.2:80", true),
@@ -165,9 +201,8 @@ fn policies_that_do_not_fit_leave_their_workloads_refused() {
 #[test]
 fn full_map_takes_changes_without_refusing_what_stays() {
     check("capacities: {exact: 64}", |place| {
-        let addresses = |range: std::ops::Range<u32>| -> Vec<String> {
-            range.map(|n| format!("192.0.2.{n}")).collect()
-        };
+        let addresses =
+            |range: std::ops::Range<u32>| -> Vec<String> { range.map(|n| format!("192.0.2.{n}")).collect() };
         let write = |place: &Place, range| {
             let addresses = addresses(range);
             let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
@@ -200,8 +235,18 @@ fn registry_that_does_not_fit_is_no_reason_to_try_again_and_again() {
             assert!(place.reaches("one", "192.0.2.1:80")? && !place.reaches("one", "192.0.2.2:80")?);
             std::thread::park_timeout(Duration::from_millis(50));
         }
-        assert_eq!(complaints(&mut daemon).iter().filter(|line| line.contains("ERROR")).count(), 1);
-        let plans = daemon.seen.iter().filter(|line| line.contains("maps are up to date")).count();
+        assert_eq!(
+            complaints(&mut daemon)
+                .iter()
+                .filter(|line| line.contains("ERROR"))
+                .count(),
+            1
+        );
+        let plans = daemon
+            .seen
+            .iter()
+            .filter(|line| line.contains("maps are up to date"))
+            .count();
         assert!(plans <= 1, "{plans} plans for one registry");
         Ok(())
     });

@@ -46,7 +46,10 @@ fn check(claim: impl FnOnce(&mut Place) -> Result<()> + Send) {
         let mut place = Place::new(BINARY, CONFIG)?;
         let bpffs = place.folder.path().join("bpffs");
         mount_bpffs(&bpffs)?;
-        place.configure(&format!("{CONFIG}bpffs: {0}\nstate: {0}-state\n", bpffs.display()))?;
+        place.configure(&format!(
+            "{CONFIG}bpffs: {0}\nstate: {0}-state\n",
+            bpffs.display()
+        ))?;
         place.write("db.yaml", &entry("db", "192.0.2.10"))?;
         place.cgroup.child("frontend")?;
         let listener = TcpListener::bind(DB)?;
@@ -125,7 +128,11 @@ fn work_is_done_with_exactly_the_capabilities_that_are_asked_for() {
             check_work(place, &mut daemon)?;
             check_threads(&daemon, &all(), &all())?;
             daemon.lines();
-            let complaints: Vec<_> = daemon.seen.iter().filter(|line| line.contains("missing")).collect();
+            let complaints: Vec<_> = daemon
+                .seen
+                .iter()
+                .filter(|line| line.contains("missing"))
+                .collect();
             assert!(complaints.is_empty(), "{complaints:#?}");
             daemon.end(signal)?;
         }
@@ -162,8 +169,15 @@ fn missing_capability_without_which_nothing_is_enforced_is_named() {
             place.under = only(&rest);
             let refusal = place.refusal(&["--ephemeral"])?;
             let name = format!("missing CAP_{} (to ", missing.0.to_uppercase());
-            assert!(refusal.contains(&name) && refusal.contains("run as root or grant"), "{refusal}");
-            assert_eq!(refusal.lines().filter(|line| line.contains("error:")).count(), 1, "{refusal}");
+            assert!(
+                refusal.contains(&name) && refusal.contains("run as root or grant"),
+                "{refusal}"
+            );
+            assert_eq!(
+                refusal.lines().filter(|line| line.contains("error:")).count(),
+                1,
+                "{refusal}"
+            );
         }
         Ok(())
     });

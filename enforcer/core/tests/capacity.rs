@@ -127,7 +127,10 @@ fn check_way(from: &Maps, plan: &Plan, course: Course, capacities: &Capacities) 
         for workload in (1..=WORKLOADS).map(CgroupId) {
             for destination in destinations() {
                 let is = allows(&now, workload, &destination);
-                let (old, new) = (allows(from, workload, &destination), allows(&to, workload, &destination));
+                let (old, new) = (
+                    allows(from, workload, &destination),
+                    allows(&to, workload, &destination),
+                );
                 let subject = || format!("{workload:?} {destination} at {}", context());
                 assert!(!is || old || new, "looser than both ends: {}", subject());
                 if !matches!(course, Course::RemovalsFirst(_)) {
@@ -253,7 +256,10 @@ fn full_map_whose_policy_is_to_be_another_is_emptied_first() {
     let before = installed(&desired);
     desired.policies[0].mode = Mode::Audit;
     let (plan, course) = diff_within(&before.0, &desired, &capacities);
-    assert!(matches!(course, Course::RemovalsFirst(needed) if needed.of(Table::Exact) == 20), "{course:?}");
+    assert!(
+        matches!(course, Course::RemovalsFirst(needed) if needed.of(Table::Exact) == 20),
+        "{course:?}"
+    );
     assert_eq!(plan.changes.len(), 1, "no rule of it changes: {plan:?}");
 }
 

@@ -65,8 +65,14 @@ impl Flows {
             let explanation = registry.explain(event.cgroup, Destination::new(transport, address, port));
             flow.reason = explanation.why.to_string();
             flow.suggestion = explanation.suggestion;
-            if let Some(advice) = room.advice_for_rules().filter(|_| explanation.verdict == Verdict::Allow) {
-                flow.reason = format!("the kernel's maps have no room for its rule ({})", explanation.why);
+            if let Some(advice) = room
+                .advice_for_rules()
+                .filter(|_| explanation.verdict == Verdict::Allow)
+            {
+                flow.reason = format!(
+                    "the kernel's maps have no room for its rule ({})",
+                    explanation.why
+                );
                 flow.suggestion = Some(advice);
             }
         }

@@ -130,7 +130,11 @@ impl Owner {
                 self.take_name(update);
             }
             let outcome = self.reconcile();
-            let failures: BTreeSet<_> = outcome.err().map(|error| format!("{error:#}")).into_iter().collect();
+            let failures: BTreeSet<_> = outcome
+                .err()
+                .map(|error| format!("{error:#}"))
+                .into_iter()
+                .collect();
             retry = !failures.is_empty()
                 || !self.unattached.is_empty()
                 || self.revocation.as_ref().is_some_and(Revocation::is_due);

@@ -121,7 +121,9 @@ impl Revocation {
             let folder = mark.parent().map_or(Ok(()), fs::create_dir_all);
             match folder.and_then(|()| fs::write(mark, "")) {
                 Ok(()) => self.is_marked = true,
-                Err(error) => tracing::warn!(file = %mark.display(), %error, "a crash now would leave sockets open"),
+                Err(error) => {
+                    tracing::warn!(file = %mark.display(), %error, "a crash now would leave sockets open")
+                }
             }
         }
     }
@@ -150,7 +152,10 @@ impl Revocation {
         self.former.retain(|host, _| wanted.contains(host));
         self.held = self.former.values().map(BTreeSet::len).sum();
         match self.requests.try_send(Request::Sweep(places.collect())) {
-            Ok(()) => self.due = false,
+            Ok(()) => {
+                tracing::debug!("looking for sockets that are no longer allowed");
+                self.due = false;
+            }
             Err(TrySendError::Full(_)) => {}
             Err(TrySendError::Closed(_)) => anyhow::bail!("nobody revokes any more"),
         }
@@ -205,4 +210,61 @@ fn takes_away(changes: &[Change]) -> bool {
     changes
         .iter()
         .any(|change| !matches!(change, Change::AddRule(..) | Change::Unbind(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use enforcer_common::{CgroupId, PolicyId};
+
+    use super::*;
+
+    fn revocation(state: &Path) -> (Revocation, mpsc::Receiver<Request>) {
+        let (requests, asked) = mpsc::channel(4);
+        (Revocation::new(requests, Some(state)), asked)
+    }
+
+    fn resolved(host: &str, addresses: impl IntoIterator<Item = [u8; 4]>) -> Update {
+        Update::Resolved {
+            host: Host::new(host),
+            addresses: addresses.into_iter().map(IpAddr::from).collect(),
+        }
+    }
+
+    #[test]
+    fn sweep_that_a_crash_cut_off_is_due_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let (mut first, _asked) = revocation(&state);
+        first.foresee(&[Change::Unbind(CgroupId(1))]);
+        assert!(!revocation(&state).0.is_due(), "nothing is taken away");
+        first.foresee(&[Change::RemovePolicy(PolicyId(1))]);
+        drop(first);
+        let (mut second, mut asked) = revocation(&state);
+        assert!(second.is_due());
+        second.sweep(&BTreeSet::new(), std::iter::empty()).unwrap();
+        assert!(matches!(asked.try_recv(), Ok(Request::Sweep(_))));
+        assert!(revocation(&state).0.is_due(), "it is under way");
+        second.clear_mark();
+        assert!(!revocation(&state).0.is_due(), "it is over");
+    }
+
+    #[test]
+    fn what_is_remembered_has_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut revocation, _asked) = revocation(folder.path());
+        let many = |host: u8| (0..=255_u8).flat_map(move |a| (0..32_u8).map(move |b| [10, host, a, b]));
+        for host in 0..20 {
+            revocation.note_update(&resolved(&format!("h{host}.example.com"), many(host)));
+        }
+        assert!(
+            revocation
+                .former
+                .values()
+                .all(|addresses| addresses.len() <= MOST)
+        );
+        let all: usize = revocation.former.values().map(BTreeSet::len).sum();
+        assert_eq!((all, revocation.held), (MOST_OF_ALL, MOST_OF_ALL));
+        revocation.note_update(&resolved("h0.example.com", many(0)));
+        assert_eq!(revocation.held, MOST_OF_ALL, "what is known is not counted twice");
+    }
 }

@@ -125,7 +125,9 @@ impl Room {
             Some(workloads) => workloads.iter().take(NAMED).map(name).collect(),
             None => {
                 let left = self.fullness.rules.iter();
-                let left = left.filter(|left| Table::of_rule(&left.rule) == table).take(NAMED);
+                let left = left
+                    .filter(|left| Table::of_rule(&left.rule) == table)
+                    .take(NAMED);
                 let of = |of: Option<CgroupId>| of.map_or_else(|| "everybody".to_owned(), |it| name(&it));
                 let left: Vec<_> = left.map(|left| (left.rule, of(left.of))).collect();
                 left.into_iter()
@@ -136,12 +138,19 @@ impl Room {
         let what = match self.fullness.workloads.get(&table) {
             Some(workloads) => format!("{} workloads are refused everything", workloads.len()),
             None if left.is_empty() => "what is left out belongs to workloads that are left out".to_owned(),
-            None => format!("{} rules are left out and what they allow is refused", needed - used),
+            None => format!(
+                "{} rules are left out and what they allow is refused",
+                needed - used
+            ),
         };
         let names = if left.is_empty() {
             String::new()
         } else {
-            format!(" ({}{})", left.join("; "), if needed - used > left.len() { "; ..." } else { "" })
+            format!(
+                " ({}{})",
+                left.join("; "),
+                if needed - used > left.len() { "; ..." } else { "" }
+            )
         };
         format!(
             "capacities.{table} is too small: {needed} are needed, {capacity} fit; {what}{names}; {}",
@@ -155,7 +164,11 @@ fn with_hosts(rule: &Rule, registry: &mut Registry) -> String {
     let To::Address(address) = rule.to else {
         return rule.to_string();
     };
-    let hosts: Vec<_> = registry.names_of(address).iter().map(ToString::to_string).collect();
+    let hosts: Vec<_> = registry
+        .names_of(address)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     if hosts.is_empty() {
         rule.to_string()
     } else {

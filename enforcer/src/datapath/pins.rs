@@ -136,12 +136,13 @@ impl Pins {
     /// Removes everything of ours below the bpffs at `bpffs`, so that nothing is enforced any more.
     ///
     /// # Errors
-    /// If an enforcer runs, or a pin cannot be removed.
+    /// If an enforcer runs, or the bpffs is read-only, or a pin cannot be removed.
     pub fn remove_all(bpffs: &Path) -> Result<Removed> {
         let folder = bpffs.join("enforcer");
         if !folder.exists() {
             return Ok(Removed::default());
         }
+        is_bpffs(bpffs)?;
         let _lock = lock(&folder)?;
         let mut removed = Removed::default();
         for links in entries(&folder.join(LINKS))? {

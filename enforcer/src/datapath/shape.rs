@@ -18,8 +18,18 @@ struct Shape(&'static str, MapType, usize, usize);
 const PREFIX_LENGTH: usize = size_of::<u32>();
 
 const SHAPES: [Shape; 9] = [
-    Shape(name::WORKLOADS, MapType::Hash, size_of::<CgroupId>(), size_of::<PolicyId>()),
-    Shape(name::POLICIES, MapType::Hash, size_of::<PolicyId>(), size_of::<Policy>()),
+    Shape(
+        name::WORKLOADS,
+        MapType::Hash,
+        size_of::<CgroupId>(),
+        size_of::<PolicyId>(),
+    ),
+    Shape(
+        name::POLICIES,
+        MapType::Hash,
+        size_of::<PolicyId>(),
+        size_of::<Policy>(),
+    ),
     Shape(name::EXACT, MapType::Hash, size_of::<RuleKey>(), size_of::<u32>()),
     Shape(
         name::PREFIXES,
@@ -28,9 +38,24 @@ const SHAPES: [Shape; 9] = [
         size_of::<u32>(),
     ),
     Shape(name::PORTS, MapType::Hash, size_of::<PortKey>(), size_of::<u32>()),
-    Shape(name::ROOTS, MapType::Hash, size_of::<CgroupId>(), size_of::<u32>()),
-    Shape(name::SETTINGS, MapType::Array, size_of::<u32>(), size_of::<Settings>()),
-    Shape(name::COUNTERS, MapType::PerCpuArray, size_of::<u32>(), size_of::<u64>()),
+    Shape(
+        name::ROOTS,
+        MapType::Hash,
+        size_of::<CgroupId>(),
+        size_of::<u32>(),
+    ),
+    Shape(
+        name::SETTINGS,
+        MapType::Array,
+        size_of::<u32>(),
+        size_of::<Settings>(),
+    ),
+    Shape(
+        name::COUNTERS,
+        MapType::PerCpuArray,
+        size_of::<u32>(),
+        size_of::<u64>(),
+    ),
     Shape(name::EVENTS, MapType::RingBuf, 0, 0),
 ];
 

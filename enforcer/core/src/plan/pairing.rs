@@ -35,11 +35,9 @@ pub(super) fn keep_all(applied: &Applied, desired: &Desired) -> Vec<PolicyId> {
     let kept = kept(applied, desired);
     let mut unused = unused(applied);
     let mut id = |index| {
-        kept.get(&index).copied().unwrap_or_else(|| {
-            unused
-                .next()
-                .expect("there are more identifiers than policies")
-        })
+        kept.get(&index)
+            .copied()
+            .unwrap_or_else(|| unused.next().expect("there are more identifiers than policies"))
     };
     (0..desired.policies.len()).map(&mut id).collect()
 }

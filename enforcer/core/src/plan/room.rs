@@ -156,10 +156,7 @@ fn may_keep(policy: &DesiredPolicy, shared: &Rules, rule: &Rule) -> bool {
 
 /// Whether one of `rules` may allow something that `rule` allows: surely not, or perhaps.
 fn overlaps(rules: &Rules, rule: &Rule) -> bool {
-    let any = Rule {
-        to: To::Any,
-        ..*rule
-    };
+    let any = Rule { to: To::Any, ..*rule };
     let same_port = rules
         .range(any..)
         .take_while(|other| other.transport == rule.transport && other.port == rule.port);
@@ -189,7 +186,11 @@ fn removals_first(applied: &Applied, desired: &Desired) -> Plan {
             changes.push(Change::Unbind(*workload));
         }
     }
-    for id in applied.policies.keys().filter(|id| !after.policies.contains_key(id)) {
+    for id in applied
+        .policies
+        .keys()
+        .filter(|id| !after.policies.contains_key(id))
+    {
         changes.push(Change::RemovePolicy(*id));
     }
     // Whose policy is not there is refused everything until it is.

@@ -25,7 +25,7 @@ fn universe() -> Vec<Rule> {
         to,
     };
     let address = |n| To::Address(Ipv4Addr::new(192, 0, 2, n).into());
-    let network = |text: &str| To::Network(text.parse().unwrap());
+    let network = |text: &str| To::Network(text.parse().expect("a network"));
     let mut rules: Vec<_> = (0..4).map(|n| tcp(80, address(n))).collect();
     rules.extend([
         tcp(80, network("192.0.2.0/31")),

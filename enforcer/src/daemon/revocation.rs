@@ -122,7 +122,7 @@ impl Revocation {
             match folder.and_then(|()| fs::write(mark, "")) {
                 Ok(()) => self.is_marked = true,
                 Err(error) => {
-                    tracing::warn!(file = %mark.display(), %error, "a crash now would leave sockets open")
+                    tracing::warn!(file = %mark.display(), %error, "a crash now would leave sockets open");
                 }
             }
         }

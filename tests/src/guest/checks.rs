@@ -10,7 +10,7 @@ use enforcer::datapath::{CgroupMount, Datapath, Options, Pins, VERIFIER_LIMIT, i
 use enforcer_common::{Mode, Settings, Transport};
 use enforcer_core::registry::Matching;
 
-use super::{mounts::BPFFS, report::Done};
+use super::{lent::is_told, mounts::BPFFS, report::Done};
 use crate::{
     case,
     daemon::wait,
@@ -23,9 +23,10 @@ type Check = fn(&Kernel) -> Result<Done>;
 
 /// Every check, in the order of the table that is printed. The suite of ways out has its place at the end: it tries
 /// what the ones before have shown to be enforced at all.
-pub(super) const CHECKS: [(&str, Check); 6] = [
+pub(super) const CHECKS: [(&str, Check); 7] = [
     ("load", load),
     ("closures", closures),
+    ("lent", lent),
     ("errno", errno),
     ("pins", pins),
     ("instructions", instructions),
@@ -114,6 +115,28 @@ fn closures(kernel: &Kernel) -> Result<Done> {
     } else {
         Done::Skipped(lines.join("\n"))
     })
+}
+
+/// A socket from outside is told of where it is let through on trial.
+fn lent(kernel: &Kernel) -> Result<Done> {
+    let root = TestCgroup::new()?;
+    let settings = Settings {
+        unknown: Mode::Audit as u32,
+        ..SETTINGS
+    };
+    let (mut datapath, events) = Datapath::load(None, Options::default(), settings)?;
+    attach(&mut datapath, &root)?;
+    let mut closures = datapath.closures().iter();
+    if let Some(closure) =
+        closures.find(|closure| closure.program == "lsm_connect" && closure.absent.is_some())
+    {
+        ensure!(kernel.is_before(6, 1), "{closure}");
+        return Ok(Done::Skipped(closure.to_string()));
+    }
+    is_told(&datapath, events, &root)?;
+    Ok(Done::Passed(
+        "a socket from outside is told of in audit mode".into(),
+    ))
 }
 
 fn errno(kernel: &Kernel) -> Result<Done> {

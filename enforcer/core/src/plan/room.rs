@@ -41,8 +41,7 @@ pub enum Course {
 /// The plan from `applied` to `desired`, which both fit `capacities`, by the first course that fits all the way.
 pub fn diff_within(applied: &Applied, desired: &Desired, capacities: &Capacities) -> (Plan, Course) {
     let direct = diff(applied, desired);
-    let now = applied.counted();
-    if has_room(now, &direct.changes, capacities) || peak(applied, &direct.changes).fit(capacities) {
+    if has_room(applied, &direct.changes, capacities) || peak(applied, &direct.changes).fit(capacities) {
         return (direct, Course::Direct);
     }
     let (mut changes, trimmed) = trim(applied, desired);
@@ -59,11 +58,18 @@ pub fn diff_within(applied: &Applied, desired: &Desired, capacities: &Capacities
     (removals_first(applied, desired), Course::RemovalsFirst(needed))
 }
 
-/// Whether all changes would fit if each of them added something: most plans are small beside what is free.
-fn has_room(now: Counts, changes: &[Change], capacities: &Capacities) -> bool {
-    Table::ALL
-        .iter()
-        .all(|table| now.of(*table) + changes.len() <= capacities.of(*table))
+/// Whether everything would fit if each change added something, and all rules were of one kind: most plans are small
+/// beside what is free, and rules need not be counted by kind for them.
+fn has_room(now: &Applied, changes: &[Change], capacities: &Capacities) -> bool {
+    let rules: usize = now.scopes.values().map(|rules| rules.len()).sum();
+    Table::ALL.iter().all(|table| {
+        let held = match table {
+            Table::Workloads => now.workloads.len(),
+            Table::Policies => now.policies.len(),
+            Table::Exact | Table::Prefixes | Table::Ports => rules,
+        };
+        held + changes.len() <= capacities.of(*table)
+    })
 }
 
 /// The most that each map holds at any time on the way.

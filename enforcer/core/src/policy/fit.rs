@@ -54,7 +54,11 @@ pub fn fit(desired: Desired, capacities: &Capacities) -> (Desired, Fullness) {
             .collect();
         Desired { shared, policies }
     };
-    let used = counted(&fitted);
+    let used = if needed.fit(capacities) {
+        needed
+    } else {
+        counted(&fitted)
+    };
     fullness.tables = Table::ALL
         .into_iter()
         .map(|table| {

@@ -14,7 +14,7 @@ use crate::{
     config::{Config, WorkloadConfig},
     daemon::{self, Start},
     datapath::Pins,
-    proof,
+    privileges, proof,
     report::log::{self, LogFormat},
 };
 
@@ -222,7 +222,8 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: &Run) -> Result<()> {
     log::init(arguments.log_format, &arguments.log_level)?;
-    let config = Config::load(&arguments.config)?;
+    let mut config = Config::load(&arguments.config)?;
+    privileges::settle(&mut config)?;
     let start = Start {
         ephemeral: arguments.ephemeral,
         debug_programs: arguments.debug_programs,

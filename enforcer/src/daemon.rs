@@ -13,6 +13,7 @@ mod flows;
 mod owner;
 mod places;
 mod revocation;
+mod room;
 mod startup;
 
 use std::{
@@ -22,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use enforcer_common::{Counter, Mode, Settings, socket};
 use enforcer_core::{
     documents::Documents,
@@ -43,13 +44,14 @@ use self::{
     owner::{Inputs, Owner},
     places::Places,
     revocation::Revocation,
+    room::Room,
 };
 use crate::{
     config::{Config, Enforcement, Matching, Sockets, Udp, UnknownWorkloads},
     control::{self, Control},
-    datapath::{self, CgroupMount, Datapath, Options, Pins},
+    datapath::{CgroupMount, Datapath, Options, Pins},
     names,
-    proof::{Canaries, Canary, Proof, Prover},
+    proof::{self, Canaries, Canary, Proof, Prover},
     report::{log::LogFormat, once::Once},
     revoke,
     sources::{cgroups, files, sink},
@@ -78,16 +80,11 @@ const BACKLOG: usize = 256;
 /// What is missing, or the task that has ended and why.
 pub async fn run(config: Config, start: Start) -> Result<()> {
     let started = Instant::now();
-    let missing = datapath::missing_capabilities()?;
-    if !missing.is_empty() {
-        bail!("missing {}: run as root or grant them", missing.join(", "));
-    }
-    datapath::raise_memlock();
     let mount = match &config.cgroup_mount {
         Some(path) => CgroupMount::at(path)?,
         None => CgroupMount::find()?,
     };
-    let capacities = config.capacities;
+    let capacities = proof::room_beside(&config.capacities);
     let pins = if start.ephemeral {
         None
     } else {
@@ -150,7 +147,8 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         let (requests, asked) = mpsc::channel(BACKLOG);
         let (found, live) = mpsc::channel(BACKLOG);
         tasks.spawn("revoke", revoke::run(asked, found));
-        (Some(Revocation::new(requests)), Some(live))
+        let state = (!start.ephemeral).then_some(config.state.as_path());
+        (Some(Revocation::new(requests, state)), Some(live))
     } else {
         (None, None)
     };
@@ -211,9 +209,12 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         lost,
         revocation,
         canaries: Canaries::default(),
-        outcome: Outcome::new(config.enforcement, capacities),
+        outcome: Outcome::new(config.enforcement),
+        room: Room::new(config.capacities),
         problems: Once::default(),
         warnings: Once::default(),
+        failures: Once::default(),
+        refusals: Once::default(),
     };
     tasks.spawn("owner", owner.run(inputs, name_status, cancel.clone()));
 

@@ -7,6 +7,7 @@ pub mod control;
 pub mod daemon;
 pub mod datapath;
 pub mod names;
+pub mod privileges;
 pub mod proof;
 pub mod report;
 pub mod revoke;

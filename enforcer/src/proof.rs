@@ -28,10 +28,21 @@ use enforcer_common::CgroupId;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Capacities;
 use crate::datapath::{Cgroup, CgroupMount, Inspection, Lapse, RootState};
 
 pub use canary::{COMMAND, Canary, join, serve};
 pub use trial::policy;
+
+/// What the canary takes in the maps beside everything else.
+pub fn room_beside(capacities: &Capacities) -> Capacities {
+    Capacities {
+        workloads: capacities.workloads.saturating_add(ROUND as u32),
+        policies: capacities.policies.saturating_add(1),
+        exact: capacities.exact.saturating_add(trial::RULES),
+        ..*capacities
+    }
+}
 
 /// The canary's cgroup below each root. It is there only while the canary is.
 pub const CGROUP: &str = "enforcer-canary";

@@ -67,7 +67,7 @@ impl Live {
     }
 }
 
-/// Does as it is asked until nobody asks any more.
+/// Does as it is asked until nobody asks any more. Each sweep is answered, also if it found nothing.
 ///
 /// # Errors
 /// If a thread cannot be had.
@@ -78,7 +78,7 @@ pub async fn run(mut requests: mpsc::Receiver<Request>, found: mpsc::Sender<Vec<
                 let live = tokio::task::spawn_blocking(move || sweep(&places))
                     .await
                     .context("listing sockets")?;
-                if !live.is_empty() && found.send(live).await.is_err() {
+                if found.send(live).await.is_err() {
                     return Ok(());
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
@@ -32,6 +33,8 @@ pub struct Place {
     probes: BTreeMap<PathBuf, Probe>,
     dns: Option<Child>,
     binary: PathBuf,
+    /// A command with its arguments that enforcers are started by: what follows them is the enforcer's.
+    pub under: Vec<String>,
     /// The workloads' parent.
     pub cgroup: TestCgroup,
     /// Configuration, registry, logs.
@@ -70,6 +73,7 @@ impl Place {
             folder,
             cgroup,
             binary: binary.into(),
+            under: Vec::new(),
             dns: None,
             probes: BTreeMap::new(),
         };
@@ -169,8 +173,17 @@ impl Place {
 
     /// `enforcer` with these arguments, and its configuration after them.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = tied(&self.binary);
-        command.args(arguments).arg("--config").arg(self.config());
+        let mut words = self
+            .under
+            .iter()
+            .map(OsString::from)
+            .chain([self.binary.clone().into()]);
+        let mut command = tied(words.next().unwrap_or_default());
+        command
+            .args(words)
+            .args(arguments)
+            .arg("--config")
+            .arg(self.config());
         command
     }
 

@@ -1,10 +1,11 @@
 //! The test binary as the only program of a kernel: `cargo xtask vm-test` boots it as `/init`.
 //!
-//! `mounts, modules -> checks (load, closures, errno, pins, cost, kernel for each case, escape) -> report on /dev/ttyS1 -> power off`
+//! `mounts, modules -> checks (load, closures, lent, errno, pins, cost, kernel for each case, escape) -> report on /dev/ttyS1 -> power off`
 //!
 //! What it prints for people goes to the console; the report has nothing but its lines.
 
 mod checks;
+mod lent;
 mod modules;
 mod mounts;
 mod report;

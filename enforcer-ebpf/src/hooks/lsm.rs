@@ -2,7 +2,8 @@
 //! cgroup than the task's.
 //!
 //! These programs run for every task of the machine. They let go on whatever a task does that is not below an
-//! enforced root, and only ever refuse: what they let go on is told by the cgroup programs, if they see it.
+//! enforced root, and only ever refuse: what they let go on is told and counted by the cgroup programs, if they see
+//! it. What is only refused on trial is told by both.
 
 use core::{ffi::c_void, ptr::read_volatile};
 
@@ -277,12 +278,15 @@ impl Seen {
     }
 }
 
-/// Decides again. Only refusals are told: what is let go on is told by the cgroup programs, if they see it.
+/// Decides again. What is let through on trial is told here too: nobody else sees a socket from outside. Of all others
+/// the cgroup programs tell, and count; the daemon takes the two for one.
 #[inline(always)]
 fn judge(transport: Transport, call: &Call) -> i32 {
     let outcome = address::judge(Some(transport), call);
     if matches!(outcome.verdict, Verdict::Deny) {
         emit::count(outcome.verdict);
+    }
+    if !matches!(outcome.verdict, Verdict::Allow) {
         emit::event(call, Caller::current(), outcome);
     }
     code(outcome.verdict, emit::errno_to_return())

@@ -18,14 +18,18 @@
 //! 6. rules are taken from own scopes, and policies without workloads go;
 //! 7. workloads that are new are bound.
 //!
-//! What this order alone cannot keep, a policy of a new identifier does: see [`pairing`].
+//! What this order alone cannot keep, a policy of a new identifier does: see [`pairing`]. Where the maps have no room
+//! for old and new at once, see [`room`].
 
 mod pairing;
 mod phases;
+mod room;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use enforcer_common::{CgroupId, Policy, PolicyId, Scope};
+
+pub use room::{Course, diff_within};
 
 use crate::{
     policy::{Desired, DesiredPolicy},

@@ -92,7 +92,9 @@ pub struct Usage {
     /// Entries in it.
     pub used: usize,
     /// Entries that fit.
-    pub capacity: u32,
+    pub capacity: usize,
+    /// Entries that there would have to be; more than fit are left out, and refused.
+    pub needed: usize,
 }
 
 /// Where something comes from.

@@ -102,7 +102,11 @@ impl fmt::Display for Closure {
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:12} {} of {}", self.name, self.used, self.capacity)
+        write!(f, "{:12} {} of {}", self.name, self.used, self.capacity)?;
+        match self.needed {
+            needed if needed > self.used => write!(f, ", {needed} needed"),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Instant};
 
 use anyhow::Result;
-use enforcer_core::{plan::Applied, policy::Desired, rule::To};
+use enforcer_core::policy::Desired;
 use tokio::sync::oneshot;
 
 use super::owner::Owner;
 use crate::{
-    config::{Capacities, Enforcement},
+    config::Enforcement,
     control::{Standing, StandingRoot, Usage},
     datapath::Lapse,
     proof::Question,
@@ -25,21 +25,19 @@ pub(super) struct Outcome {
     /// When the maps are to be compared again.
     compare: Instant,
     mode: Enforcement,
-    capacities: Capacities,
 }
 
 /// How much of the time may go into comparing the maps with what was put there, as its inverse.
 const SHARE: u32 = 200;
 
 impl Outcome {
-    pub(super) fn new(mode: Enforcement, capacities: Capacities) -> Self {
+    pub(super) fn new(mode: Enforcement) -> Self {
         Self {
             desired: Arc::default(),
             failed: None,
             lapses: Once::default(),
             compare: Instant::now(),
             mode,
-            capacities,
         }
     }
 }
@@ -47,17 +45,15 @@ impl Outcome {
 impl Owner {
     /// Brings the kernel to what the registry says; says whether that is to be tried again.
     pub(super) fn bring_up_to_date(&mut self) -> bool {
-        let outcome = self.reconcile();
-        self.outcome.failed = outcome.as_ref().err().map(|error| format!("{error:#}"));
-        match outcome {
-            Ok(()) => {
-                !self.unattached.is_empty() || self.revocation.as_ref().is_some_and(super::Revocation::is_due)
-            }
-            Err(error) => {
-                tracing::error!("the kernel does not hold what it should, trying again: {error:#}");
-                true
-            }
+        let failed = self.reconcile().err().map(|error| format!("{error:#}"));
+        let retry = failed.is_some()
+            || !self.unattached.is_empty()
+            || self.revocation.as_ref().is_some_and(super::Revocation::is_due);
+        for failure in self.failures.news(failed.iter().cloned().collect()) {
+            tracing::error!("the kernel does not hold what it should, trying again: {failure}");
         }
+        self.outcome.failed = failed;
+        retry
     }
 
     pub(super) fn answer_proof(&mut self, question: Question) {
@@ -126,6 +122,16 @@ impl Owner {
                 .values()
                 .map(|root| format!("not enforcing at {}", root.path.display())),
         );
+        let short = self
+            .room
+            .fullness()
+            .tables
+            .iter()
+            .filter(|(_, usage)| usage.is_exceeded());
+        problems.extend(short.map(|(table, usage)| {
+            let (needed, capacity) = (usage.needed, usage.capacity);
+            format!("capacities.{table} is too small: {needed} are needed, {capacity} fit; what does not is refused")
+        }));
         let lost = match self.datapath.counters() {
             Ok(counters) => counters.get(&enforcer_common::Counter::Lost).copied(),
             Err(error) => {
@@ -156,51 +162,13 @@ impl Owner {
 
     /// What is in each map, the canary's left out.
     fn usage(&self) -> Vec<Usage> {
-        let Applied {
-            workloads,
-            policies,
-            scopes,
-        } = &self.applied;
-        let canary = self
-            .canaries
-            .now()
-            .first()
-            .and_then(|cgroup| workloads.get(&cgroup.id));
-        let scope = canary.and_then(|id| policies.get(id)).map(|policy| policy.own);
-        let count = |is_of: fn(&To) -> bool| -> usize {
-            let others = scopes.iter().filter(|(of, _)| Some(**of) != scope);
-            let rules = others.flat_map(|(_, rules)| rules.iter());
-            rules.filter(|rule| is_of(&rule.to)).count()
-        };
-        let capacities = self.outcome.capacities;
-        [
-            (
-                "workloads",
-                workloads.values().filter(|id| Some(*id) != canary).count(),
-                capacities.workloads,
-            ),
-            (
-                "policies",
-                policies.keys().filter(|id| Some(*id) != canary).count(),
-                capacities.policies,
-            ),
-            (
-                "exact",
-                count(|to| matches!(to, To::Address(_))),
-                capacities.exact,
-            ),
-            (
-                "prefixes",
-                count(|to| matches!(to, To::Network(_))),
-                capacities.prefixes,
-            ),
-            ("ports", count(|to| matches!(to, To::Any)), capacities.ports),
-        ]
-        .map(|(name, used, capacity)| Usage {
-            name: name.to_owned(),
-            used,
-            capacity,
-        })
-        .into()
+        let tables = self.room.fullness().tables.iter();
+        let usage = tables.map(|(table, usage)| Usage {
+            name: table.to_string(),
+            used: usage.used,
+            capacity: usage.capacity,
+            needed: usage.needed,
+        });
+        usage.collect()
     }
 }

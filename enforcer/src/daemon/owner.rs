@@ -15,7 +15,7 @@ use enforcer_common::{CgroupId, Counter, Event};
 use enforcer_core::{
     documents::Documents,
     model::Host,
-    plan::{self, Applied, Change},
+    plan::{Applied, Change, Course, diff_within},
     registry::{Registry, Update},
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -26,10 +26,11 @@ use super::{
     flows::Flows,
     places::{Places, present},
     revocation::Revocation,
+    room::Room,
 };
 use crate::{
     control::Standing,
-    datapath::{Cgroup, Datapath},
+    datapath::{Attached, Cgroup, Datapath},
     proof::{self, Canaries},
     report::{log::LogFormat, once::Once},
     revoke::{Live, Place},
@@ -67,9 +68,13 @@ pub(super) struct Owner {
     pub(super) canaries: Canaries,
     /// How the last plan ended.
     pub(super) outcome: Outcome,
-    /// What was said of the files, and of the registry as a whole.
+    /// What the kernel's maps have room for.
+    pub(super) room: Room,
+    /// What was said of the files, of the registry as a whole, and of what the kernel refused.
     pub(super) problems: Once,
     pub(super) warnings: Once,
+    pub(super) failures: Once,
+    pub(super) refusals: Once,
 }
 
 pub(super) struct Inputs {
@@ -107,12 +112,12 @@ impl Owner {
                 event = inputs.flow_events.recv() => {
                     let event = event.context("no more events")?;
                     if !self.canaries.has(event.cgroup) {
-                        self.flows.write(&event, &mut self.registry);
+                        self.flows.write(&event, &mut self.registry, &self.room);
                     }
                     continue;
                 }
                 live = next(&mut inputs.live_sockets) => {
-                    if let Some(revocation) = &self.revocation {
+                    if let Some(revocation) = &mut self.revocation {
                         revocation.judge(live.context("no more sockets")?, &mut self.registry).await?;
                     }
                     continue;
@@ -127,6 +132,9 @@ impl Owner {
                 }
                 _ = count.tick() => {
                     self.report_lost();
+                    if let Some(revocation) = &mut self.revocation {
+                        revocation.write();
+                    }
                     continue;
                 }
                 () = tokio::time::sleep(RETRY), if retry => {}
@@ -247,20 +255,32 @@ impl Owner {
         let all = self.registry.desired();
         let is_news = !Arc::ptr_eq(&all, &self.outcome.desired);
         self.outcome.desired = Arc::clone(&all);
-        let mut desired = present(&all);
-        desired
-            .policies
-            .extend(proof::policy(self.canaries.now().iter().map(|cgroup| cgroup.id)));
-        let plan = plan::diff(&self.applied, &desired);
+        let mut desired = self.room.fit(present(&all), &mut self.registry);
+        let canary = proof::policy(self.canaries.now().iter().map(|cgroup| cgroup.id));
+        desired.policies.extend(canary);
+        let (plan, course) = diff_within(
+            &self.applied,
+            &desired,
+            &proof::room_beside(self.room.capacities()),
+        );
+        self.room.note_course(course);
+        let leaves_out = self.room.leaves_workloads_out();
         if !plan.changes.is_empty() {
             self.set_depths(true)?;
+            self.datapath
+                .refuse_unknown(leaves_out || matches!(course, Course::RemovalsFirst(_)))?;
+            if let Some(revocation) = &mut self.revocation {
+                revocation.foresee(&plan.changes);
+            }
             if let Err(error) = self.datapath.carry_out(&plan.changes) {
                 self.applied = self.datapath.read_back()?;
                 return Err(error);
             }
-            tracing::debug!(changes = plan.changes.len(), "the kernel's maps are up to date");
+            let (changes, fullness) = (plan.changes.len(), self.room.fullness());
+            tracing::debug!(changes, tables = ?fullness.tables, "the kernel's maps are up to date");
         }
         self.applied = plan.after;
+        self.datapath.refuse_unknown(leaves_out)?;
         self.set_depths(false)?;
         self.attach();
         // What comes and goes with the canary takes nothing away from anybody.
@@ -304,20 +324,24 @@ impl Owner {
     }
 
     fn attach(&mut self) {
+        let mut refusals = BTreeSet::new();
         for (id, root) in std::mem::take(&mut self.unattached) {
             match self.datapath.attach(&root) {
-                Ok(()) => {
+                Ok(attached) => {
                     tracing::info!("enforcing at {}", root.path.display());
-                    if let Some(revocation) = &mut self.revocation {
+                    if let (Some(revocation), Attached::Anew) = (&mut self.revocation, attached) {
                         revocation.note_attached();
                     }
                 }
                 // It may be gone already, of which the next change tells.
                 Err(error) => {
-                    tracing::error!("not enforcing at {}: {error:#}", root.path.display());
+                    refusals.insert(format!("not enforcing at {}: {error:#}", root.path.display()));
                     self.unattached.insert(id, root);
                 }
             }
+        }
+        for refusal in self.refusals.news(refusals) {
+            tracing::error!("{refusal}");
         }
     }
 }

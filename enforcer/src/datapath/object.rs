@@ -5,7 +5,7 @@ use std::io;
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
-    maps::RingBuf,
+    maps::{MapError, RingBuf},
     programs::{ProgramError, ProgramType},
     sys::{BpfHelper, is_helper_supported, is_program_supported},
 };
@@ -16,6 +16,7 @@ use super::{
     Closure, Events, Options, Pins, closure, layout,
     maps::Maps,
     program::{PROGRAMS, Program},
+    shape,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF"));
@@ -54,6 +55,7 @@ pub(super) struct Object {
 impl Object {
     pub(super) fn load(pins: Option<&Pins>, options: Options) -> Result<Self> {
         let features = Features::probe()?;
+        pins.map_or(Ok(()), shape::check)?;
         // A log is asked for only once a program was refused: too small a buffer for it fails on 5.10.
         let loaded = match load(pins, options, features, VerifierLogLevel::DISABLE) {
             Err(Refusal::Program(_)) => load(pins, options, features, VerifierLogLevel::default()),
@@ -137,6 +139,14 @@ enum Refusal {
 impl Refusal {
     fn into_error(self) -> anyhow::Error {
         match self {
+            Self::Object(EbpfError::MapError(MapError::CreateError { name, io_error })) => {
+                let advice = match io_error.raw_os_error() {
+                    Some(libc::ENOMEM) => ": lower `capacities`, or give it more memory",
+                    Some(libc::EPERM) => ": it may be locked down, or bpf(2) not permitted",
+                    _ => "",
+                };
+                anyhow!("the kernel does not make the map {name} ({io_error}){advice}")
+            }
             Self::Object(error) => anyhow!(error).context("creating the maps"),
             Self::Program(error) => error,
         }

@@ -35,6 +35,15 @@ pub(super) struct Roots {
 /// A program that could be loaded but not attached, and why.
 pub(super) struct Unattached(pub(super) &'static str, pub(super) String);
 
+/// Since when the programs decide at a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// From now on: processes there may have sockets that nobody has judged.
+    Anew,
+    /// From an earlier start on, whose programs were replaced.
+    TakenOver,
+}
+
 /// One cgroup at which the programs run.
 pub(super) struct Root {
     pub(super) cgroup: Cgroup,
@@ -58,10 +67,10 @@ impl Roots {
         &self.programs
     }
 
-    pub(super) fn attach(&mut self, root: &Cgroup) -> Result<()> {
+    pub(super) fn attach(&mut self, root: &Cgroup) -> Result<Attached> {
         if let Some(attached) = self.attached.get(&root.path) {
             if attached.cgroup.id == root.id {
-                return Ok(());
+                return Ok(Attached::TakenOver);
             }
             self.detach(&root.path)?;
         }
@@ -70,41 +79,50 @@ impl Roots {
         if let Some(folder) = &folder {
             pins::create(folder)?;
         }
-        let mut links = Vec::new();
+        let (mut links, mut attached) = (Vec::new(), Attached::TakenOver);
         for program in self.cgroup_programs() {
             let pin = folder.as_ref().map(|folder| folder.join(program.name));
-            let link = self
+            let (link, since) = self
                 .attach_one(program, &lock, pin)
                 .with_context(|| format!("attaching to {}", root.path.display()))?;
+            // A closure may come with a newer kernel or enforcer; verdicts were made before.
+            if since == Attached::Anew && program.closes.is_none() {
+                attached = since;
+            }
             links.push(link);
         }
         let cgroup = root.clone();
         self.attached
             .insert(root.path.clone(), Root { cgroup, lock, links });
-        Ok(())
+        Ok(attached)
     }
 
     /// Puts a program in the place of the one that an earlier start has left at `pin`, or attaches it where there is
     /// none.
-    fn attach_one(&mut self, program: Program, cgroup: &File, pin: Option<PathBuf>) -> Result<Link> {
+    fn attach_one(
+        &mut self,
+        program: Program,
+        cgroup: &File,
+        pin: Option<PathBuf>,
+    ) -> Result<(Link, Attached)> {
         let Some(path) = &pin else {
             let fd = program.attach(&mut self.programs, cgroup)?;
-            return Ok(Link { program, fd, pin });
+            return Ok((Link { program, fd, pin }, Attached::Anew));
         };
-        let fd = match sys::open_pin(path) {
+        let (fd, since) = match sys::open_pin(path) {
             Ok(fd) => {
                 sys::update_link(&fd, program.fd(&mut self.programs)?)
                     .with_context(|| format!("replacing the program {}", program.name))?;
-                fd
+                (fd, Attached::TakenOver)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let fd = program.attach(&mut self.programs, cgroup)?;
                 sys::pin(&fd, path).with_context(|| format!("pinning {}", path.display()))?;
-                fd
+                (fd, Attached::Anew)
             }
             Err(error) => return Err(error).with_context(|| format!("opening {}", path.display())),
         };
-        Ok(Link { program, fd, pin })
+        Ok((Link { program, fd, pin }, since))
     }
 
     fn cgroup_programs(&self) -> Vec<Program> {
@@ -162,7 +180,7 @@ impl Roots {
         if let Some(Root { cgroup, .. }) = self.attached.remove(root)
             && let Some(pins) = &self.pins
         {
-            pins::remove_folder(&pins.links(cgroup.id))?;
+            pins::remove(&pins.links(cgroup.id))?;
         }
         Ok(())
     }

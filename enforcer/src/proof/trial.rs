@@ -31,6 +31,9 @@ const fn v6(last: u16) -> IpAddr {
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last))
 }
 
+/// Rules of the canary's policy: each allowed address over TCP and UDP.
+pub(super) const RULES: u32 = 2 * ALLOWED.len() as u32;
+
 /// Every address that is tried.
 pub(super) fn addresses() -> impl Iterator<Item = IpAddr> {
     REFUSED.into_iter().chain(ALLOWED)

@@ -11,6 +11,7 @@ use enforcer_common::{Mode, Settings, Transport};
 use enforcer_core::registry::Matching;
 
 use super::{
+    lent::is_told,
     mounts::BPFFS,
     report::{Done, Measured},
     ways::ways,
@@ -27,9 +28,10 @@ type Check = fn(&Kernel) -> Result<Done>;
 
 /// Every check, in the order of the table that is printed. The suite of ways out is last: it tries what the ones before
 /// have shown to be enforced at all.
-pub(super) const CHECKS: [(&str, Check); 7] = [
+pub(super) const CHECKS: [(&str, Check); 8] = [
     ("load", load),
     ("closures", closures),
+    ("lent", lent),
     ("errno", errno),
     ("pins", pins),
     ("instructions", instructions),
@@ -119,6 +121,28 @@ fn closures(kernel: &Kernel) -> Result<Done> {
     } else {
         Done::Skipped(lines.join("\n"))
     })
+}
+
+/// A socket from outside is told of where it is let through on trial.
+fn lent(kernel: &Kernel) -> Result<Done> {
+    let root = TestCgroup::new()?;
+    let settings = Settings {
+        unknown: Mode::Audit as u32,
+        ..SETTINGS
+    };
+    let (mut datapath, events) = Datapath::load(None, Options::default(), settings)?;
+    attach(&mut datapath, &root)?;
+    let mut closures = datapath.closures().iter();
+    if let Some(closure) =
+        closures.find(|closure| closure.program == "lsm_connect" && closure.absent.is_some())
+    {
+        ensure!(kernel.is_before(6, 1), "{closure}");
+        return Ok(Done::Skipped(closure.to_string()));
+    }
+    is_told(&datapath, events, &root)?;
+    Ok(Done::Passed(
+        "a socket from outside is told of in audit mode".into(),
+    ))
 }
 
 fn errno(kernel: &Kernel) -> Result<Done> {
@@ -242,7 +266,7 @@ fn rows(kernel: &Kernel) -> Result<Done> {
 
 fn attach(datapath: &mut Datapath, root: &TestCgroup) -> Result<()> {
     let cgroup = CgroupMount::find()?.cgroup(root.path())?;
-    datapath.attach(&cgroup.context("it was just made")?)
+    datapath.attach(&cgroup.context("it was just made")?).map(|_| ())
 }
 
 /// A TCP connect from a cgroup below `root`.

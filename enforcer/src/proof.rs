@@ -37,7 +37,7 @@ pub use trial::policy;
 /// What the canary takes in the maps beside everything else.
 pub fn room_beside(capacities: &Capacities) -> Capacities {
     Capacities {
-        workloads: capacities.workloads.saturating_add(ROUND as u32),
+        workloads: capacities.workloads.saturating_add(ROUND.into()),
         policies: capacities.policies.saturating_add(1),
         exact: capacities.exact.saturating_add(trial::RULES),
         ..*capacities
@@ -54,7 +54,7 @@ pub const LEVELS: u32 = 1;
 pub const PACE: Duration = Duration::from_secs(3);
 
 /// Roots at which the canary tries in one round. With more, they take turns.
-const ROUND: usize = 16;
+const ROUND: u8 = 16;
 
 /// Lapses that are remembered.
 const REMEMBERED: usize = 32;
@@ -199,7 +199,7 @@ impl Proof {
 fn due(proof: &Proof) -> Vec<PathBuf> {
     let mut roots: Vec<_> = proof.roots.iter().map(|root| root.path.clone()).collect();
     roots.sort_by_key(|path| proof.canary.get(path).map(|verdict| verdict.at));
-    roots.truncate(ROUND);
+    roots.truncate(ROUND.into());
     roots
 }
 

@@ -11,8 +11,9 @@
 //! The order that keeps it:
 //!
 //! 1. rules are added to policies' own scopes;
-//! 2. policies that leave the shared scope do so, and workloads whose new policy does not share are bound;
-//! 3. rules are added to the shared scope, then taken from it;
+//! 2. policies that leave the shared scope do so, workloads that are gone and shared are forgotten, and workloads
+//!    whose new policy does not share are bound;
+//! 3. rules are added to the shared scope, then taken from it; the other workloads that are gone are forgotten;
 //! 4. policies that join the shared scope do so, and modes change;
 //! 5. the other workloads that change their policy are bound;
 //! 6. rules are taken from own scopes, and policies without workloads go;

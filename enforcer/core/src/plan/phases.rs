@@ -18,6 +18,7 @@ pub(super) fn order(applied: &Applied, after: &Applied) -> Vec<Change> {
     phases.leave_shared();
     phases.bind_first();
     phases.change_shared();
+    phases.unbind_last();
     phases.set_policies();
     phases.bind_moved();
     phases.take_own(&bridges);
@@ -108,12 +109,22 @@ impl Phases<'_> {
 
     /// Phase 2. Whoever shares nothing afterwards must not see what the shared scope gains.
     fn bind_first(&mut self) {
-        for workload in self.applied.workloads.keys() {
-            if !self.after.workloads.contains_key(workload) {
+        self.unbind(|policy| policy.is_none_or(|policy| policy.shared != Scope::NONE));
+        self.bind(|policy| policy.shared == Scope::NONE);
+    }
+
+    /// Phase 3. Those that see nothing of what is shared, so that nothing that is added waits for them.
+    fn unbind_last(&mut self) {
+        self.unbind(|policy| policy.is_some_and(|policy| policy.shared == Scope::NONE));
+    }
+
+    /// Forgets workloads that are gone, if their policy is one of these.
+    fn unbind(&mut self, is_due: impl Fn(Option<&Policy>) -> bool) {
+        for (workload, id) in &self.applied.workloads {
+            if !self.after.workloads.contains_key(workload) && is_due(self.applied.policies.get(id)) {
                 self.changes.push(Change::Unbind(*workload));
             }
         }
-        self.bind(|policy| policy.shared == Scope::NONE);
     }
 
     /// Phase 3.

@@ -97,6 +97,7 @@ pub(crate) struct Written {
 pub(crate) fn write(arch: Arch, output: Option<&Path>) -> Result<Written> {
     setup::run(&setup::Arguments {
         image: Some(arch),
+        to_build: true,
         ..Default::default()
     })?;
     let binary = binary::build(arch)?;

@@ -33,6 +33,9 @@ pub(crate) struct Arguments {
     /// Also install what `image` needs: the target for static binaries, and a C compiler for it
     #[arg(long, value_enum, value_name = "ARCH")]
     pub(crate) image: Option<Arch>,
+    /// Leave out what only the demo and the tests run.
+    #[arg(skip)]
+    pub(crate) to_build: bool,
 }
 
 /// Something that this machine does not have.
@@ -118,8 +121,9 @@ fn look(arguments: &Arguments) -> Result<Vec<Need>> {
         Err(Missing::Linker) => vec![Need::Linker],
         Err(error @ Missing::Object(_)) => return Err(error.into()),
     };
+    let programs = if arguments.to_build { &[][..] } else { &PROGRAMS };
     needs.extend(
-        PROGRAMS
+        programs
             .iter()
             .chain(arguments.vm.then_some(&QEMU))
             .filter(|program| !program.is_there())

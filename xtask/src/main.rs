@@ -7,6 +7,7 @@ mod bpf;
 mod demo;
 mod fuzz;
 mod image;
+mod kind;
 mod lint;
 mod plan;
 mod process;
@@ -42,6 +43,8 @@ enum Command {
     VmTest(vm::Arguments),
     /// Write the container image as an archive that ctr, docker, kind and podman load; needs none of them
     Image(image::Arguments),
+    /// Show the enforcer on a cluster in containers; needs Docker, kind and kubectl
+    Kind(kind::Arguments),
     /// Check formatting, clippy's lints, licences and dependencies, as CI does
     Lint,
     /// Run a test binary, with root's rights if its package needs them (cargo's runner for `test`)
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::VmTest(arguments) => vm::run(&arguments),
         Command::Image(arguments) => image::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Kind(arguments) => kind::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Demo => demo::run(),
         Command::DemoGround { enforcer } => demo::run_ground(&enforcer),
         Command::DemoStage(stage) => demo::run_stage(&stage).map(|()| ExitCode::SUCCESS),

@@ -37,51 +37,59 @@ impl<'n> Pods<'n> {
     /// # Errors
     /// If the API or the kubelet refuses one.
     pub fn have(&mut self, pods: &BTreeMap<String, Labels>) -> Result<()> {
-        let mut items = Vec::new();
-        for (pod, labels) in pods.iter().filter(|(pod, _)| !self.labels.contains_key(*pod)) {
-            let (namespace, name) = parts(pod)?;
-            // One that is there stays as it is.
-            items.push(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } }));
-            items.push(sleeping(namespace, name, labels));
-        }
-        if !items.is_empty() {
-            let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
-            self.node.kubectl_with(&list.to_string(), &["apply", "-f", "-"])?;
-        }
+        let mut missing = Vec::new();
         for (pod, labels) in pods {
-            let (namespace, name) = parts(pod)?;
-            if let Some(before) = self.labels.insert(pod.clone(), labels.clone()) {
-                self.relabel(pod, &before, labels)?;
-            } else {
-                let pod = format!("pod/{name}");
-                let ready = [
-                    "wait",
-                    "--for=condition=Ready",
-                    "--timeout=120s",
-                    "-n",
-                    namespace,
-                    &pod,
-                ];
-                self.node.kubectl(&ready)?;
+            match self.labels.get(pod) {
+                Some(before) => self.relabel(pod, before, labels)?,
+                None => missing.push(sleeping(pod, labels, json!({}))?),
             }
         }
+        self.make(missing)?;
+        self.labels.extend(pods.clone());
         Ok(())
     }
 
-    fn relabel(&self, pod: &str, before: &Labels, after: &Labels) -> Result<()> {
-        let (namespace, name) = parts(pod)?;
-        let gone = before
-            .keys()
-            .filter(|key| !after.contains_key(*key))
-            .map(|key| format!("{key}-"));
-        let set = after.iter().map(|(key, value)| format!("{key}={value}"));
-        let changes: Vec<_> = gone.chain(set).collect();
-        if before != after {
-            let mut arguments = vec!["label", "--overwrite", "-n", namespace, "pod", name];
-            arguments.extend(changes.iter().map(String::as_str));
-            self.node.kubectl(&arguments)?;
-        }
+    /// Makes one pod with a specification that differs from the others', and waits until it runs.
+    ///
+    /// # Errors
+    /// If the API or the kubelet refuses it.
+    pub fn have_special(&mut self, pod: &str, special: Value) -> Result<()> {
+        self.make(vec![sleeping(pod, &Labels::new(), special)?])?;
+        self.labels.insert(pod.to_owned(), Labels::new());
         Ok(())
+    }
+
+    fn make(&self, pods: Vec<Value>) -> Result<()> {
+        if pods.is_empty() {
+            return Ok(());
+        }
+        let mut items: Vec<_> = pods
+            .iter()
+            .map(|pod| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": pod["metadata"]["namespace"] } }))
+            .collect();
+        items.extend(pods.iter().cloned());
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string();
+        // A namespace that is there stays as it is.
+        self.node.kubectl_with(&list, &["apply", "-f", "-"])?;
+        // All of them at once: the kubelet starts them beside each other.
+        let pods = json!({ "apiVersion": "v1", "kind": "List", "items": pods }).to_string();
+        let ready = ["wait", "--for=condition=Ready", "--timeout=120s", "-f", "-"];
+        self.node.kubectl_with(&pods, &ready).map(drop)
+    }
+
+    fn relabel(&self, pod: &str, before: &Labels, after: &Labels) -> Result<()> {
+        if before == after {
+            return Ok(());
+        }
+        let (namespace, name) = parts(pod)?;
+        let gone = before.keys().filter(|key| !after.contains_key(*key));
+        let changes: Vec<_> = gone
+            .map(|key| format!("{key}-"))
+            .chain(after.iter().map(|(key, value)| format!("{key}={value}")))
+            .collect();
+        let mut arguments = vec!["label", "--overwrite", "-n", namespace, "pod", name];
+        arguments.extend(changes.iter().map(String::as_str));
+        self.node.kubectl(&arguments).map(drop)
     }
 
     /// Whether a socket from this pod is refused by its policy.
@@ -89,12 +97,27 @@ impl<'n> Pods<'n> {
     /// # Errors
     /// If the pod's probe cannot be started, or the kinds of datagram differ.
     pub fn is_refused(&mut self, pod: &str, transport: Transport, to: SocketAddr) -> Result<bool> {
+        self.probe(pod)?.is_refused(transport, to)
+    }
+
+    /// The same over TCP, to an address as it is written.
+    ///
+    /// # Errors
+    /// If the pod's probe cannot be started, or the address is none.
+    pub fn is_cut_off(&mut self, pod: &str, to: &str) -> Result<bool> {
+        self.is_refused(
+            pod,
+            Transport::Tcp,
+            to.parse().with_context(|| format!("address {to}"))?,
+        )
+    }
+
+    fn probe(&mut self, pod: &str) -> Result<&mut Probe> {
         if !self.probes.contains_key(pod) {
             let probe = self.start(pod)?;
             self.probes.insert(pod.to_owned(), probe);
         }
-        let probe = self.probes.get_mut(pod).context("it was just started")?;
-        probe.is_refused(transport, to)
+        self.probes.get_mut(pod).context("it was just started")
     }
 
     fn start(&self, pod: &str) -> Result<Probe> {
@@ -113,8 +136,10 @@ fn parts(pod: &str) -> Result<(&str, &str)> {
     pod.split_once('/').context("a pod is written namespace/name")
 }
 
-fn sleeping(namespace: &str, name: &str, labels: &Labels) -> Value {
-    json!({
+/// A pod that does nothing; the keys of `special` are added to its specification.
+fn sleeping(pod: &str, labels: &Labels, special: Value) -> Result<Value> {
+    let (namespace, name) = parts(pod)?;
+    let mut pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": { "namespace": namespace, "name": name, "labels": labels },
@@ -130,5 +155,9 @@ fn sleeping(namespace: &str, name: &str, labels: &Labels) -> Value {
                 "volumeMounts": [{ "name": "machine", "mountPath": MACHINE, "readOnly": true }],
             }],
         },
-    })
+    });
+    let special = special.as_object().context("a specification has keys")?.clone();
+    let spec = pod["spec"].as_object_mut().context("it was just written")?;
+    spec.extend(special);
+    Ok(pod)
 }

@@ -7,8 +7,9 @@ mod status;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
+use nix::sys::signal::{SigSet, Signal};
 
 use crate::{
     config::{Config, WorkloadConfig},
@@ -192,6 +193,9 @@ struct Detach {
     /// Where bpffs is mounted
     #[arg(long, default_value = "/sys/fs/bpf", value_name = "FOLDER")]
     bpffs: PathBuf,
+    /// Then wait for SIGTERM: for a DaemonSet, whose pods must not end
+    #[arg(long)]
+    hold: bool,
 }
 
 /// Runs the command; an error becomes one line and exit code 1 (2 for `check`).
@@ -237,6 +241,12 @@ fn run(arguments: &Run) -> Result<()> {
 }
 
 fn detach(arguments: &Detach) -> Result<()> {
+    // Blocked, so that one that comes before it is waited for is not lost; a container's first process would not
+    // even be ended by it.
+    let ending = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    if arguments.hold {
+        ending.thread_block().context("holding signals back")?;
+    }
     let bpffs = match &arguments.config {
         Some(file) => Config::load(file)?.bpffs,
         None => arguments.bpffs.clone(),
@@ -251,6 +261,9 @@ fn detach(arguments: &Detach) -> Result<()> {
             removed.maps,
             bpffs.display()
         );
+    }
+    if arguments.hold {
+        ending.wait().context("waiting for SIGTERM")?;
     }
     Ok(())
 }

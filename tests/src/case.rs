@@ -57,6 +57,17 @@ enum Udp {
     DnsOnly,
 }
 
+/// A case as a cluster can have it.
+#[derive(Clone, Debug)]
+pub struct InCluster {
+    /// The registry, as `kubectl apply` takes it.
+    pub documents: String,
+    /// What names resolve to.
+    pub resolved: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// Resolvers that only other settings would allow.
+    pub resolvers: BTreeSet<IpAddr>,
+}
+
 /// One line of the table.
 #[derive(Clone, Debug)]
 pub struct Row {
@@ -122,6 +133,42 @@ impl Case {
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
             .map(|line| Row::parse(line).with_context(|| format!("{}: {line}", self.name)))
             .collect()
+    }
+
+    /// The case as a cluster can have it, where the registry comes through the API and names from a DNS server: with
+    /// the documents, and without the rows that other settings allow. `mark` tells its names from those of others,
+    /// whose addresses are remembered for a while.
+    ///
+    /// # Errors
+    /// Why no cluster can have it.
+    pub fn in_cluster(&self, mark: &str) -> Result<InCluster, &'static str> {
+        if self.audit || !self.revision.is_empty() || !matches!(self.udp, Udp::Registry) {
+            return Err("the settings are another installation's");
+        }
+        // An API server chooses a Service's address itself, and its controllers write the endpoints.
+        let kinds = self
+            .registry
+            .lines()
+            .filter_map(|line| line.strip_prefix("kind: "));
+        for kind in kinds {
+            match kind {
+                "ServiceEntry" | "WorkloadEntry" | "Sidecar" | "ConfigMap" => {}
+                _ => return Err("objects whose content an API server decides"),
+            }
+        }
+        if self.registry.contains("\"*.") && !self.resolved.is_empty() {
+            return Err("names below a wildcard, which nobody asks for");
+        }
+        let marked = |text: &str| text.replace("example.com", &format!("{mark}.example.com"));
+        Ok(InCluster {
+            documents: marked(&self.registry),
+            resolved: self
+                .resolved
+                .iter()
+                .map(|(host, addresses)| (marked(host), addresses.clone()))
+                .collect(),
+            resolvers: self.resolvers.clone(),
+        })
     }
 
     /// The settings under a matching.

@@ -5,6 +5,8 @@
 //!                    `--> kernel  (loaded programs, real sockets in real cgroups) -> ground, probe
 //! guest (the test as the only program of a kernel) -> kernel
 //!
+//! node (a real Kubernetes node) -> the enforcer as it is installed, pods that call
+//!
 //! escape -> the loaded programs, against every way out
 //! fault  -> a kernel that refuses what the daemon asks of it
 //! ```
@@ -17,5 +19,6 @@ pub mod ground;
 pub mod guest;
 pub mod host;
 pub mod kernel;
+pub mod node;
 pub mod probe;
 pub mod stream;

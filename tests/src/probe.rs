@@ -19,6 +19,9 @@ use enforcer_common::Transport;
 /// Argument with which a test binary becomes a probe.
 pub const ARGUMENT: &str = "probe";
 
+/// In place of a cgroup: the one that it is started in.
+pub const HERE: &str = "-";
+
 /// Argument with which a test binary becomes a server that accepts and says nothing.
 pub const ACCEPT: &str = "accept";
 
@@ -44,13 +47,19 @@ impl Probe {
     /// # Errors
     /// If it cannot be started, or cannot join.
     pub fn start(program: &Path, cgroup: &Path) -> Result<Self> {
-        let mut child = Command::new(program)
-            .arg(ARGUMENT)
-            .arg(cgroup)
+        Self::behind(Command::new(program).arg(ARGUMENT).arg(cgroup))
+    }
+
+    /// Starts one by a command that puts it where it belongs, with [`HERE`] for its cgroup.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn behind(command: &mut Command) -> Result<Self> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
+            .with_context(|| format!("starting {}", command.get_program().display()))?;
         let requests = child.stdin.take().context("a pipe was asked for")?;
         let answers = BufReader::new(child.stdout.take().context("a pipe was asked for")?);
         let mut probe = Self {
@@ -113,6 +122,24 @@ impl Probe {
         }
     }
 
+    /// Whether a socket is refused with EPERM, whatever else becomes of it: no packet needs to find its way. A
+    /// datagram is sent twice, as by [`Probe::call`].
+    ///
+    /// # Errors
+    /// If the probe has ended, or one of the two datagrams is refused and the other is not.
+    pub fn is_refused(&mut self, transport: Transport, address: SocketAddr) -> Result<bool> {
+        let word = if transport == Transport::Tcp { "tcp" } else { "udp" };
+        writeln!(self.requests, "{word} {address}").context("the probe has ended")?;
+        let answer = self.answer()?;
+        let refusal = libc::EPERM.to_string();
+        let refused = answer.split(' ').filter(|word| **word == refusal).count();
+        match (refused, answer.split(' ').count()) {
+            (0, _) => Ok(false),
+            (refused, all) if refused == all => Ok(true),
+            _ => bail!("{word} {address}: the same destination comes to {answer}"),
+        }
+    }
+
     fn answer(&mut self) -> Result<String> {
         let mut line = String::new();
         self.answers.read_line(&mut line).context("the probe has ended")?;
@@ -146,7 +173,10 @@ fn outcome(word: &str) -> Result<Outcome> {
 /// # Errors
 /// If the cgroup cannot be joined or the pipes break.
 pub fn main(cgroup: &Path) -> Result<()> {
-    fs::write(cgroup.join("cgroup.procs"), "0").with_context(|| format!("joining {}", cgroup.display()))?;
+    if cgroup != Path::new(HERE) {
+        fs::write(cgroup.join("cgroup.procs"), "0")
+            .with_context(|| format!("joining {}", cgroup.display()))?;
+    }
     let mut out = io::stdout();
     writeln!(out, "ready")?;
     let mut held = None;

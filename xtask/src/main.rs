@@ -1,11 +1,13 @@
 //! Developer commands: `cargo xtask --help` lists them.
 //!
-//! `setup <- {demo, test, vm-test, fuzz, lint}`, and all of them through `process`.
+//! `setup <- {demo, test, vm-test, fuzz, image, lint}`, and all of them through `process`.
 
 mod apt;
 mod bpf;
 mod demo;
 mod fuzz;
+mod image;
+mod kind;
 mod lint;
 mod plan;
 mod process;
@@ -39,6 +41,10 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Run the kernel tests in virtual machines with Debian's kernels, and print a table of what holds in which
     VmTest(vm::Arguments),
+    /// Write the container image as an archive that ctr, docker, kind and podman load; needs none of them
+    Image(image::Arguments),
+    /// Show the enforcer on a cluster in containers; needs Docker, kind and kubectl
+    Kind(kind::Arguments),
     /// Check formatting, clippy's lints, licences and dependencies, as CI does
     Lint,
     /// Run a test binary, with root's rights if its package needs them (cargo's runner for `test`)
@@ -60,6 +66,8 @@ fn main() -> ExitCode {
         Command::Setup(arguments) => setup::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Test(arguments) => test::run(&arguments),
         Command::VmTest(arguments) => vm::run(&arguments),
+        Command::Image(arguments) => image::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Kind(arguments) => kind::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Demo => demo::run(),
         Command::DemoGround { enforcer } => demo::run_ground(&enforcer),
         Command::DemoStage(stage) => demo::run_stage(&stage).map(|()| ExitCode::SUCCESS),

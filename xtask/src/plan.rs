@@ -33,6 +33,8 @@ pub(crate) enum Step {
     Deny,
     /// cargo-fuzz, compiled.
     Fuzz,
+    /// The standard library for a target, by rustup.
+    Target(&'static str),
 }
 
 /// What can be done with what this machine knows now.
@@ -76,6 +78,7 @@ impl Draft {
                 Need::Linker => draft.add_linker(),
                 Need::Deny => draft.then.push(Step::Deny),
                 Need::Fuzz => draft.then.push(Step::Fuzz),
+                Need::Target(arch) => draft.add_target(arch.target()),
                 Need::Program(program) => match apt::candidate(program.package) {
                     Some(_) => draft.packages.push(program.package.to_owned()),
                     None => draft.by_hand.push(format!("{} ({})", program.name, program.why)),
@@ -100,6 +103,14 @@ impl Draft {
         }
     }
 
+    fn add_target(&mut self, target: &'static str) {
+        if process::find("rustup").is_some() {
+            self.then.push(Step::Target(target));
+        } else {
+            self.by_hand.push(format!("Rust's standard library for {target}"));
+        }
+    }
+
     fn add_linker(&mut self) {
         match bpf::linker_packages() {
             Some(packages) => self.packages.extend(packages),
@@ -118,6 +129,7 @@ impl Step {
             Self::Nightly => "the nightly toolchain with rust-src, by rustup".to_owned(),
             Self::Linker => "bpf-linker, compiled into the toolchain folder (a minute or two)".to_owned(),
             Self::Deny => format!("{DENY}, compiled into the toolchain folder (some minutes)"),
+            Self::Target(target) => format!("the target {target}, by rustup"),
             Self::Fuzz => format!("{FUZZ}, compiled into the toolchain folder (a minute or two)"),
         }
     }
@@ -135,6 +147,12 @@ impl Step {
             ])),
             Self::Linker => bpf::install_linker(),
             Self::Deny => process::run(&mut bpf::install_into_toolchain(DENY)?),
+            // In the workspace, rustup adds it to the toolchain that is pinned there.
+            Self::Target(target) => process::run(
+                Command::new("rustup")
+                    .args(["target", "add", target])
+                    .current_dir(process::workspace()),
+            ),
             Self::Fuzz => process::run(&mut bpf::install_into_toolchain(FUZZ)?),
         }
     }

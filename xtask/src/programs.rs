@@ -67,6 +67,22 @@ pub(crate) static QEMU: Program = Program {
     is_there: in_path,
 };
 
+/// What compiles the dependencies' C code for an image of this machine's architecture.
+pub(crate) static NATIVE: Program = Program {
+    name: "musl-gcc",
+    package: "musl-tools",
+    why: "compiles the dependencies' C code for the image",
+    is_there: in_path,
+};
+
+/// What compiles it for another: the dependencies build without that architecture's headers by clang alone.
+pub(crate) static CROSS: Program = Program {
+    name: "clang",
+    package: "clang",
+    why: "compiles the dependencies' C code for the image of another architecture",
+    is_there: in_path,
+};
+
 /// The package that brings PostgreSQL's server.
 pub(crate) const POSTGRESQL: &str = "postgresql";
 

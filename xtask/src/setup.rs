@@ -2,15 +2,20 @@
 //!
 //! `look -> Plan -> say -> install -> look again`
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
 
 use anyhow::{Result, ensure};
 use enforcer_bpf_build::{Missing, Toolchain, find_linker, toolchain_root};
 
 use crate::{
+    image::Arch,
     plan::Plan,
-    process::{find, is_program},
-    programs::{FUZZING, PROGRAMS, Program, QEMU},
+    process::{answer, find, is_program, workspace},
+    programs::{CROSS, FUZZING, NATIVE, PROGRAMS, Program, QEMU},
 };
 
 /// What `setup` is asked for.
@@ -25,6 +30,12 @@ pub(crate) struct Arguments {
     /// Also install what `vm-test` needs: QEMU
     #[arg(long)]
     pub(crate) vm: bool,
+    /// Also install what `image` needs: the target for static binaries, and a C compiler for it
+    #[arg(long, value_enum, value_name = "ARCH")]
+    pub(crate) image: Option<Arch>,
+    /// Leave out what only the demo and the tests run.
+    #[arg(skip)]
+    pub(crate) to_build: bool,
 }
 
 /// Something that this machine does not have.
@@ -38,6 +49,8 @@ pub(crate) enum Need {
     Deny,
     /// cargo-fuzz.
     Fuzz,
+    /// The standard library for static binaries.
+    Target(Arch),
     /// A program of the distribution.
     Program(&'static Program),
 }
@@ -92,6 +105,14 @@ fn installed(program: &str) -> Option<PathBuf> {
         .or_else(|| find(program))
 }
 
+/// Whether the compiler that builds this workspace has a standard library for `target`.
+fn has_target(target: &str) -> bool {
+    let mut rustc = Command::new("rustc");
+    rustc.current_dir(workspace());
+    let folder = answer(rustc.args(["--print", "target-libdir", "--target", target]));
+    folder.is_some_and(|folder| Path::new(folder.trim()).is_dir())
+}
+
 fn look(arguments: &Arguments) -> Result<Vec<Need>> {
     let mut needs = match Toolchain::detect() {
         Ok(_) => vec![],
@@ -100,13 +121,23 @@ fn look(arguments: &Arguments) -> Result<Vec<Need>> {
         Err(Missing::Linker) => vec![Need::Linker],
         Err(error @ Missing::Object(_)) => return Err(error.into()),
     };
+    let programs = if arguments.to_build { &[][..] } else { &PROGRAMS };
     needs.extend(
-        PROGRAMS
+        programs
             .iter()
             .chain(arguments.vm.then_some(&QEMU))
             .filter(|program| !program.is_there())
             .map(Need::Program),
     );
+    if let Some(arch) = arguments.image {
+        let compiler = if arch == Arch::own() { &NATIVE } else { &CROSS };
+        if !compiler.is_there() {
+            needs.push(Need::Program(compiler));
+        }
+        if !has_target(arch.target()) {
+            needs.push(Need::Target(arch));
+        }
+    }
     if arguments.lint && deny().is_none() {
         needs.push(Need::Deny);
     }
@@ -127,6 +158,7 @@ impl Need {
             Self::Linker => "bpf-linker",
             Self::Deny => "cargo-deny",
             Self::Fuzz => "cargo-fuzz",
+            Self::Target(arch) => arch.target(),
             Self::Program(program) => program.name,
         }
     }
@@ -138,6 +170,7 @@ impl Need {
             Self::Linker => "links the programs that run in the kernel",
             Self::Deny => "checks licences and sources of the dependencies",
             Self::Fuzz => "runs the fuzz targets",
+            Self::Target(_) => "the target of the image's static binary",
             Self::Program(program) => program.why,
         }
     }

@@ -1,0 +1,204 @@
+//! What operators apply: the manifests and the unit in `deploy/`.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::{Value, json};
+
+const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
+
+/// Everything that `kubectl apply -k` is given.
+const FOLDERS: [&str; 5] = [
+    "crds",
+    "overlays/audit",
+    "overlays/enforce",
+    "overlays/kind",
+    "overlays/uninstall",
+];
+
+fn read(file: &str) -> String {
+    fs::read_to_string(Path::new(DEPLOY).join(file)).expect("the file is there")
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    serde_yaml::from_multiple(text).expect("it is YAML")
+}
+
+fn document(file: &str) -> Value {
+    serde_yaml::from_str(&read(file)).expect("it is one document")
+}
+
+/// The machine's kubectl, and those beside the API servers that tests run: each has a kustomize of its own.
+fn kubectls() -> Vec<PathBuf> {
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+    let folders = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from).into_iter();
+    let folders = folders.chain(cache.map(|cache| cache.join("real-kubernetes/bin")));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut found: Vec<_> = env::split_paths(&path)
+        .map(|folder| folder.join("kubectl"))
+        .collect();
+    found.retain(|file| file.is_file());
+    found.truncate(1);
+    found.extend(
+        folders
+            .map(|folder| folder.join("kubectl"))
+            .filter(|file| file.is_file()),
+    );
+    found
+}
+
+fn said(output: &Output) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}{}", text(&output.stdout), text(&output.stderr))
+}
+
+/// What a folder renders to, by kind and name, whatever the order. The digest in a ConfigMap's name, which versions
+/// of kustomize compute differently, is left out.
+fn rendered(kubectl: &Path, folder: &str) -> BTreeMap<String, Value> {
+    let output = Command::new(kubectl)
+        .arg("kustomize")
+        .arg(Path::new(DEPLOY).join(folder))
+        .output()
+        .expect("it can be started");
+    assert!(
+        output.status.success(),
+        "{folder} by {}: {}",
+        kubectl.display(),
+        said(&output)
+    );
+    let text = String::from_utf8(output.stdout).expect("YAML is UTF-8");
+    let maps = documents(&text)
+        .into_iter()
+        .filter(|document| document["kind"] == "ConfigMap");
+    let text = maps.fold(text.clone(), |text, map| {
+        let name = map["metadata"]["name"].as_str().expect("it has a name");
+        let (plain, _digest) = name.rsplit_once('-').expect("its name ends with a digest");
+        text.replace(name, plain)
+    });
+    documents(&text)
+        .into_iter()
+        .map(|document| {
+            (
+                format!("{} {}", document["kind"], document["metadata"]["name"]),
+                document,
+            )
+        })
+        .collect()
+}
+
+fn daemon_set(objects: &BTreeMap<String, Value>) -> &Value {
+    &objects[r#""DaemonSet" "enforcer""#]
+}
+
+#[test]
+fn every_kustomize_renders_the_same() {
+    let kubectls = kubectls();
+    let Some((first, others)) = kubectls.split_first() else {
+        println!("SKIPPED: no kubectl");
+        return;
+    };
+    for folder in FOLDERS {
+        let expected = rendered(first, folder);
+        assert!(!expected.is_empty());
+        for other in others {
+            assert_eq!(
+                rendered(other, folder),
+                expected,
+                "{folder} by {}",
+                other.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn uninstaller_is_what_it_replaces_without_any_capability() {
+    let Some(kubectl) = kubectls().into_iter().next() else {
+        println!("SKIPPED: no kubectl");
+        return;
+    };
+    let installed = rendered(&kubectl, "overlays/enforce");
+    let uninstaller = rendered(&kubectl, "overlays/uninstall");
+    // Deleting the uninstaller deletes all but the configuration, which is deleted by its own overlay.
+    let kept = installed.keys().filter(|name| !uninstaller.contains_key(*name));
+    assert!(kept.clone().count() == 1 && kept.clone().all(|name| name.starts_with("\"ConfigMap\"")));
+    let (installed, uninstaller) = (daemon_set(&installed), daemon_set(&uninstaller));
+    assert_eq!(installed["spec"]["selector"], uninstaller["spec"]["selector"]);
+    let pod = &uninstaller["spec"]["template"]["spec"];
+    for container in [&pod["initContainers"][0], &pod["containers"][0]] {
+        assert_eq!(
+            container["image"],
+            installed["spec"]["template"]["spec"]["containers"][0]["image"]
+        );
+        assert_eq!(container["args"][0], "detach");
+        assert_eq!(
+            container["securityContext"]["capabilities"],
+            json!({ "drop": ["ALL"] })
+        );
+    }
+    assert_eq!(pod["containers"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn audit_and_enforce_differ_in_the_mode_alone() {
+    let mut audit = document("overlays/audit/enforcer.yaml");
+    let mut enforce = document("overlays/enforce/enforcer.yaml");
+    assert_eq!(audit["mode"].take(), "audit");
+    assert_eq!(enforce["mode"].take(), "enforce");
+    assert_eq!(audit, enforce);
+    let kustomization = |overlay: &str| document(&format!("overlays/{overlay}/kustomization.yaml"));
+    assert_eq!(kustomization("audit"), kustomization("enforce"));
+}
+
+#[test]
+fn overlays_name_the_version_that_image_writes() {
+    for overlay in ["audit", "enforce", "uninstall"] {
+        let kustomization = document(&format!("overlays/{overlay}/kustomization.yaml"));
+        let image = json!([{ "name": "enforcer", "newTag": env!("CARGO_PKG_VERSION") }]);
+        assert_eq!(kustomization["images"], image, "{overlay}");
+    }
+}
+
+#[test]
+fn rights_are_to_read_and_to_write_events() {
+    let roles: Vec<_> = documents(&read("base/rbac.yaml"))
+        .into_iter()
+        .filter(|document| document["kind"] == "ClusterRole")
+        .collect();
+    assert_eq!(roles.len(), 1);
+    let rules = roles[0]["rules"].as_array().expect("a role has rules");
+    for rule in rules {
+        if rule["resources"] == json!(["events"]) {
+            assert_eq!(rule["verbs"], json!(["create", "patch"]));
+        } else {
+            assert_eq!(rule["verbs"], json!(["get", "list", "watch"]), "{rule}");
+        }
+        // Secrets may lie in ConfigMaps as well.
+        if rule["resources"] == json!(["configmaps"]) {
+            assert_eq!(rule["resourceNames"], json!(["istio"]));
+        }
+    }
+}
+
+#[test]
+fn systemd_takes_the_unit() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let unit = folder.path().join("enforcer.service");
+    // It looks for the binary too, which is not installed here.
+    let text = read("systemd/enforcer.service").replace("/usr/local/sbin/enforcer", "/bin/true");
+    fs::write(&unit, text).expect("there is room");
+    match Command::new("systemd-analyze").arg("verify").arg(&unit).output() {
+        Err(error) => println!("SKIPPED: no systemd-analyze: {error}"),
+        // Lines and keys that it does not know are warnings.
+        Ok(output) => assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{}",
+            said(&output)
+        ),
+    }
+}

@@ -1,0 +1,285 @@
+//! The enforcer as it is installed, on a real Kubernetes node: image, manifests, rights, cgroups, enforcement.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use enforcer_common::Transport;
+use serde_json::json;
+use tests::{
+    case,
+    daemon::wait,
+    ground::need_root,
+    node::{Node, Pods, Table, World},
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
+
+const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
+
+/// An address that no entry has.
+const UNREGISTERED: &str = "203.0.113.99:80";
+
+/// What [`ENTRY`] registers.
+const REGISTERED: &str = "203.0.113.7:80";
+
+/// An entry for everybody.
+const ENTRY: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: registered, namespace: default}
+spec:
+  hosts: [registered.example.com]
+  addresses: [203.0.113.7]
+  ports: [{number: 80, name: tcp, protocol: TCP}]
+";
+
+#[test]
+fn enforcer_as_installed_enforces_a_real_node() {
+    need_root().unwrap();
+    let Some(node) = Node::start().unwrap() else {
+        return;
+    };
+    if let Err(error) = everything(&node) {
+        let log = node.kubectl(&["-n", "enforcer-system", "logs", "--tail=60", "daemonset/enforcer"]);
+        let pods = node.kubectl(&["get", "pods", "-A", "-o", "wide"]);
+        panic!("{error:#}\n{}\n{}", said(pods), said(log));
+    }
+}
+
+fn said(answer: Result<String>) -> String {
+    answer.unwrap_or_else(|error| format!("{error:#}"))
+}
+
+/// One node for all: each step finds what the one before it has left.
+fn everything(node: &Node) -> Result<()> {
+    let world = World::begin(node)?;
+    let mut pods = Pods::new(node, BINARY);
+    nothing_is_refused_before(&mut pods)?;
+    install(node).context("installing it")?;
+    every_row_holds_in_pods(node, &world, &mut pods)?;
+    node.kubectl_with(ENTRY, &["apply", "--validate=false", "-f", "-"])?;
+    wait("way to what is registered", || {
+        Ok(!pods.is_cut_off("default/control", REGISTERED)?)
+    })?;
+    namespaces_of_the_system_are_off(&mut pods)?;
+    label_of_a_namespace_is_followed(node, &mut pods)?;
+    pod_in_the_nodes_network_is_enforced(&mut pods)?;
+    pod_is_enforced_from_its_first_instruction(node, &mut pods)?;
+    verdicts_outlive_the_daemon(node, &mut pods)?;
+    uninstalling_leaves_nothing(node, &mut pods)
+}
+
+/// The control: what is refused later, is refused by the enforcer.
+fn nothing_is_refused_before(pods: &mut Pods<'_>) -> Result<()> {
+    let pod = "default/control";
+    pods.have(&BTreeMap::from([(pod.to_owned(), BTreeMap::new())]))?;
+    for transport in [Transport::Tcp, Transport::Udp] {
+        for address in [UNREGISTERED, "[2001:db8::1]:80"] {
+            let is_refused = pods.is_refused(pod, transport, address.parse()?)?;
+            ensure!(
+                !is_refused,
+                "{address} is refused over {transport:?} before anything is installed"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn overlay(name: &str) -> String {
+    format!("{DEPLOY}/overlays/{name}")
+}
+
+/// As deploy/README.md says it.
+fn install(node: &Node) -> Result<()> {
+    node.import_image()?;
+    // Servers of this age do not know every field of the definitions.
+    node.kubectl(&["apply", "--validate=false", "-k", &format!("{DEPLOY}/crds")])?;
+    node.kubectl(&["apply", "-k", &overlay("enforce")])?;
+    rolled_out(node)?;
+    enforcer(node, &["status"])
+        .context("what is ready is proven")
+        .map(drop)
+}
+
+fn rolled_out(node: &Node) -> Result<()> {
+    let status = [
+        "-n",
+        "enforcer-system",
+        "rollout",
+        "status",
+        "daemonset/enforcer",
+        "--timeout=120s",
+    ];
+    node.kubectl(&status).map(drop)
+}
+
+/// A command of the enforcer in its pod.
+fn enforcer(node: &Node, arguments: &[&str]) -> Result<String> {
+    let mut command = vec![
+        "-n",
+        "enforcer-system",
+        "exec",
+        "daemonset/enforcer",
+        "--",
+        "/enforcer",
+    ];
+    command.extend(arguments);
+    node.kubectl(&command)
+}
+
+fn every_row_holds_in_pods<'n>(node: &'n Node, world: &World, pods: &mut Pods<'n>) -> Result<()> {
+    let tally = Table { node, world, pods }.run(&case::all()?)?;
+    println!(
+        "{} rows hold in pods; cases left out: {:?}",
+        tally.rows, tally.left_out
+    );
+    ensure!(tally.rows >= 300, "the table has lost its rows: {}", tally.rows);
+    Ok(())
+}
+
+fn namespaces_of_the_system_are_off(pods: &mut Pods<'_>) -> Result<()> {
+    for pod in ["kube-system/control", "enforcer-system/control"] {
+        pods.have(&BTreeMap::from([(pod.to_owned(), BTreeMap::new())]))?;
+        ensure!(!pods.is_cut_off(pod, UNREGISTERED)?, "{pod} is enforced");
+    }
+    Ok(())
+}
+
+/// Of a namespace with a pod that runs: audit lets it through, off too, and enforce refuses again.
+fn label_of_a_namespace_is_followed(node: &Node, pods: &mut Pods<'_>) -> Result<()> {
+    let pod = "labelled/control";
+    pods.have(&BTreeMap::from([(pod.to_owned(), BTreeMap::new())]))?;
+    for (mode, is_refused) in [
+        ("enforce", true),
+        ("audit", false),
+        ("enforce", true),
+        ("off", false),
+    ] {
+        let label = format!("enforcer.dev/mode={mode}");
+        node.kubectl(&["label", "--overwrite", "namespace", "labelled", &label])?;
+        wait(&format!("{pod} under {mode}"), || {
+            Ok(pods.is_cut_off(pod, UNREGISTERED)? == is_refused)
+        })?;
+    }
+    Ok(())
+}
+
+fn pod_in_the_nodes_network_is_enforced(pods: &mut Pods<'_>) -> Result<()> {
+    let pod = "default/in-the-nodes-network";
+    pods.have_special(pod, json!({ "hostNetwork": true }))?;
+    ensure!(
+        pods.is_cut_off(pod, UNREGISTERED)?,
+        "it reaches what is not registered"
+    );
+    ensure!(
+        !pods.is_cut_off(pod, REGISTERED)?,
+        "it does not reach what is registered"
+    );
+    Ok(())
+}
+
+/// Its first container asks at once, and once only.
+fn pod_is_enforced_from_its_first_instruction(node: &Node, pods: &mut Pods<'_>) -> Result<()> {
+    let first = json!([{
+        "name": "first",
+        "image": "busybox:local",
+        "command": ["sh", "-c", "nc -w 5 203.0.113.99 80 </dev/null 2>&1; true"],
+    }]);
+    for number in 0..5 {
+        let name = format!("first-{number}");
+        pods.have_special(&format!("default/{name}"), json!({ "initContainers": first }))?;
+        let log = node.kubectl(&["-n", "default", "logs", &name, "-c", "first"])?;
+        ensure!(log.contains("Operation not permitted"), "{name} was told: {log}");
+    }
+    Ok(())
+}
+
+/// A pod asks without pause while the daemon is killed and comes back, and while its pod is replaced.
+fn verdicts_outlive_the_daemon(node: &Node, pods: &mut Pods<'_>) -> Result<()> {
+    let is_over = AtomicBool::new(false);
+    let asked = thread::scope(|scope| {
+        let asking = scope.spawn(|| -> Result<usize> {
+            let mut asked = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                ensure!(
+                    pods.is_cut_off("default/control", UNREGISTERED)?,
+                    "{UNREGISTERED} is reached"
+                );
+                ensure!(
+                    !pods.is_cut_off("default/control", REGISTERED)?,
+                    "{REGISTERED} is refused"
+                );
+                asked += 2;
+            }
+            Ok(asked)
+        });
+        let disturbed = disturb(node);
+        is_over.store(true, Ordering::Relaxed);
+        let asked = asking.join().expect("it returns its errors");
+        disturbed.and(asked)
+    })?;
+    println!("{asked} verdicts while the daemon was killed and replaced, all of them right");
+    ensure!(asked >= 100, "the pod asked only {asked} times");
+    Ok(())
+}
+
+fn disturb(node: &Node) -> Result<()> {
+    let restarts = || {
+        let path = "-o=jsonpath={.items[0].status.containerStatuses[0].restartCount}";
+        node.kubectl(&[
+            "-n",
+            "enforcer-system",
+            "get",
+            "pods",
+            "-l",
+            "app.kubernetes.io/name=enforcer",
+            path,
+        ])
+    };
+    let before = restarts()?;
+    node.exec(&["pkill", "-KILL", "-x", "enforcer", "--oldest"])?;
+    wait("restart of the daemon", || Ok(restarts()? != before))?;
+    rolled_out(node)?;
+    let replace = [
+        "-n",
+        "enforcer-system",
+        "rollout",
+        "restart",
+        "daemonset/enforcer",
+    ];
+    node.kubectl(&replace)?;
+    rolled_out(node)
+}
+
+/// As deploy/README.md says it.
+fn uninstalling_leaves_nothing(node: &Node, pods: &mut Pods<'_>) -> Result<()> {
+    let uninstall = overlay("uninstall");
+    ensure!(
+        pods.is_cut_off("default/control", UNREGISTERED)?,
+        "nothing is enforced before"
+    );
+    node.kubectl(&["apply", "-k", &uninstall])?;
+    rolled_out(node)?;
+    ensure!(
+        !pods.is_cut_off("default/control", UNREGISTERED)?,
+        "the programs are still there"
+    );
+    node.kubectl(&["delete", "-k", &uninstall, "--timeout=60s"])?;
+    node.kubectl(&["delete", "-k", &format!("{DEPLOY}/crds"), "--timeout=60s"])?;
+    let left = node.exec(&["find", "/sys/fs/bpf", "/run/enforcer", "-mindepth", "1"])?;
+    ensure!(left.is_empty(), "files are left: {left}");
+    let cgroups = node.exec(&["find", "/sys/fs/cgroup", "-name", "*enforcer*"])?;
+    ensure!(cgroups.is_empty(), "cgroups are left: {cgroups}");
+    let kinds = "clusterroles,clusterrolebindings,namespaces,customresourcedefinitions";
+    let objects = node.kubectl(&["get", kinds, "-o", "name"])?;
+    let ours = |name: &&str| name.contains("enforcer") || name.contains("istio.io");
+    ensure!(
+        objects.lines().find(ours).is_none(),
+        "objects are left: {objects}"
+    );
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! Writes the container image: `FROM scratch` with one static binary, as `deploy/Dockerfile` builds it, without Docker.
+//!
+//! ```text
+//! setup -> binary (cargo, musl) -> archive (layer, configuration, manifest, index)
+//! ```
+//!
+//! Nothing in an image depends on when, where or by whom it was written: the same binary has the same digest.
+
+mod archive;
+mod binary;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::{process::target_folder, setup};
+
+/// What the manifests in `deploy/` call it.
+const NAME: &str = "enforcer";
+
+/// What `image` is asked for.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The architecture it runs on; this machine's own if none is given
+    #[arg(long, value_enum, default_value_t = Arch::own())]
+    arch: Arch,
+    /// The archive's file; enforcer-VERSION-ARCH.tar in cargo's target folder if none is given
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// An architecture, by the name that images have for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Arch {
+    /// x86-64.
+    Amd64,
+    /// 64-bit Arm.
+    Arm64,
+}
+
+impl Arch {
+    /// This machine's.
+    pub(crate) fn own() -> Self {
+        if cfg!(target_arch = "aarch64") {
+            Self::Arm64
+        } else {
+            Self::Amd64
+        }
+    }
+
+    /// As in an image's configuration.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    /// The target whose binaries need no library.
+    pub(crate) fn target(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x86_64-unknown-linux-musl",
+            Self::Arm64 => "aarch64-unknown-linux-musl",
+        }
+    }
+}
+
+/// Builds the binary and writes the archive.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let written = write(arguments.arch, arguments.output.as_deref())?;
+    println!(
+        "image: {} for {}, {:.1} MB, {}",
+        written.reference,
+        arguments.arch.name(),
+        written.megabytes,
+        written.digest
+    );
+    println!("image: {}", written.file.display());
+    Ok(())
+}
+
+/// An archive that is there.
+pub(crate) struct Written {
+    /// Where.
+    pub(crate) file: PathBuf,
+    /// As manifests name the image.
+    pub(crate) reference: String,
+    digest: String,
+    megabytes: f64,
+}
+
+/// Builds the binary for `arch` and writes the archive to `output`.
+pub(crate) fn write(arch: Arch, output: Option<&Path>) -> Result<Written> {
+    setup::run(&setup::Arguments {
+        image: Some(arch),
+        to_build: true,
+        ..Default::default()
+    })?;
+    let binary = binary::build(arch)?;
+    let binary = fs::read(&binary).with_context(|| format!("reading {}", binary.display()))?;
+    let image = archive::Image {
+        name: NAME,
+        // The workspace has one version, and one licence.
+        version: env!("CARGO_PKG_VERSION"),
+        licence: env!("CARGO_PKG_LICENSE"),
+        arch: arch.name(),
+        description: "Enforces Istio's REGISTRY_ONLY outside the pod.",
+        binary: &binary,
+    };
+    let archive = image.archive()?;
+    let file = match output {
+        Some(file) => file.to_owned(),
+        None => target_folder().join(format!("{NAME}-{}-{}.tar", image.version, image.arch)),
+    };
+    fs::write(&file, &archive.bytes).with_context(|| format!("writing {}", file.display()))?;
+    Ok(Written {
+        file,
+        reference: image.reference(),
+        digest: archive.digest,
+        megabytes: image.binary.len() as f64 / 1e6,
+    })
+}

@@ -1,0 +1,48 @@
+//! The daemon as one static binary.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+
+use super::Arch;
+use crate::{
+    process::{cargo, run, target_folder},
+    programs::CROSS,
+};
+
+/// Builds it. rust-lld, which every toolchain has, links with the C library that comes with the target, so that no
+/// linker or system root of another architecture is needed.
+pub(super) fn build(arch: Arch) -> Result<PathBuf> {
+    let target = arch.target();
+    let variable = target.replace('-', "_");
+    let mut build = cargo();
+    build
+        .args(["build", "--release", "--locked", "--package", "enforcer"])
+        .args(["--bin", "enforcer", "--target", target])
+        .env(
+            format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()),
+            "rust-lld",
+        )
+        .env("RUSTFLAGS", flags());
+    if arch != Arch::own() {
+        // The dependencies' C code calls nothing of a C library, so that no headers of that architecture are needed.
+        build.env(format!("CC_{variable}"), CROSS.name);
+    }
+    run(build.env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
+    Ok(target_folder().join(target).join("release/enforcer"))
+}
+
+/// No symbols where there is no debugger, and not the folder of this machine's user, which would make the same source
+/// another image on every machine.
+fn flags() -> String {
+    let mut flags = env::var("RUSTFLAGS").unwrap_or_default();
+    flags.push_str(" -Ctarget-feature=+crt-static -Cstrip=symbols");
+    let own = env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
+    if let Some(packages) = env::var_os("CARGO_HOME").map(PathBuf::from).or(own) {
+        flags.push_str(&format!(" --remap-path-prefix={}=/cargo", packages.display()));
+    }
+    flags
+}

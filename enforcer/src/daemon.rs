@@ -1,16 +1,19 @@
 //! The composition root: which tasks there are, and what connects them.
 //!
 //! ```text
-//! files, cgroups, names -> owner (registry, plan, datapath) <- events
-//!                           `-> hosts wanted -> names
+//! files, kubernetes, cgroups, names -> owner (registry, plan, datapath) <- events
+//!                                       |-> hosts wanted -> names
+//!                                       `-> notices -> kubernetes
 //! ```
 //!
 //! **Architecture Invariant:** one task owns the registry and the datapath. Any task that ends, for whatever
 //! reason, ends the process with its name.
 
+mod cluster;
 mod flows;
 mod owner;
 mod places;
+mod precedence;
 mod revocation;
 mod startup;
 
@@ -37,9 +40,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    cluster::Cluster,
     flows::Flows,
     owner::{Inputs, Owner},
     places::Places,
+    precedence::Precedence,
     revocation::Revocation,
 };
 use crate::{
@@ -48,7 +53,7 @@ use crate::{
     names,
     report::{log::LogFormat, once::Once},
     revoke,
-    sources::{cgroups, files},
+    sources::{cgroups, files, kube},
 };
 
 /// How the daemon is started, beside its configuration.
@@ -136,6 +141,13 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         cgroups::follow(mount, paths, cgroup_sink, cancel.clone()),
     );
     tasks.spawn("events", events.run(event_sink));
+    let cluster = config.kubernetes.clone().map(|access| {
+        let (cluster, task) = Cluster::new(kube::Settings::new(access, config.revision.clone()));
+        tasks.spawn("kubernetes", task.run(cancel.clone()));
+        cluster
+    });
+    let notify = cluster.as_ref().map(|cluster| cluster.notify.clone());
+    let kube_status = cluster.as_ref().map(|cluster| cluster.status.clone());
     let (revocation, live_sockets) = if config.revoke {
         let (requests, asked) = mpsc::channel(BACKLOG);
         let (found, live) = mpsc::channel(BACKLOG);
@@ -146,6 +158,8 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     };
     let inputs = Inputs {
         file_changes,
+        kube_changes: cluster.map(|cluster| cluster.changes),
+        kube_status,
         cgroup_changes,
         name_updates,
         flow_events,
@@ -170,13 +184,14 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         cgroups: BTreeMap::new(),
         unattached: BTreeMap::new(),
         hosts,
-        flows: Flows::new(start.format),
+        flows: Flows::new(start.format, notify),
         format: start.format,
         allow_resolvers: config.dns.allow_resolvers,
         lost,
         revocation,
         problems: Once::default(),
         warnings: Once::default(),
+        precedence: Precedence::new(config.kubernetes.is_some() && !config.registry.is_empty()),
     };
     tasks.spawn("owner", owner.run(inputs, name_status, cancel.clone()));
 

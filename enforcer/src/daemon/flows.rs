@@ -6,9 +6,13 @@ use std::{
 };
 
 use enforcer_common::{CgroupId, Event, Reason, Transport};
-use enforcer_core::{model::Destination, registry::Registry};
+use enforcer_core::{
+    model::{Destination, Workload},
+    registry::Registry,
+};
+use tokio::sync::mpsc;
 
-use crate::report::{flow::Flow, log::LogFormat, quiet::Quiet};
+use crate::report::{flow::Flow, log::LogFormat, notice::Notice, quiet::Quiet};
 
 /// What makes two refusals the same one for a reader.
 type Subject = (CgroupId, IpAddr, u16, u8, u8);
@@ -24,15 +28,18 @@ pub(super) struct Flows {
     start: Instant,
     calls: Quiet<Subject>,
     probes: Quiet<Subject>,
+    /// Where what users of Kubernetes should know goes; None if there is no Kubernetes.
+    notices: Option<mpsc::Sender<Notice>>,
 }
 
 impl Flows {
-    pub(super) fn new(format: LogFormat) -> Self {
+    pub(super) fn new(format: LogFormat, notices: Option<mpsc::Sender<Notice>>) -> Self {
         Self {
             format,
             start: Instant::now(),
             calls: Quiet::new(PAUSE),
             probes: Quiet::new(PROBE_PAUSE),
+            notices,
         }
     }
 
@@ -66,5 +73,18 @@ impl Flows {
             flow.suggestion = explanation.suggestion;
         }
         flow.write(self.format, again);
+        self.notify(&flow, registry.workload(event.cgroup));
+    }
+
+    /// Tells users of Kubernetes. What does not fit is only in the log.
+    fn notify(&self, flow: &Flow, workload: Option<&Workload>) {
+        let (Some(notices), Some(workload)) = (&self.notices, workload) else {
+            return;
+        };
+        if let Some(notice) = Notice::refused(flow, workload)
+            && notices.try_send(notice).is_err()
+        {
+            tracing::debug!("too many Kubernetes Events wait: one is not written");
+        }
     }
 }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     flows::Flows,
     places::{Places, present},
+    precedence::Precedence,
     revocation::Revocation,
 };
 use crate::{
@@ -32,6 +33,7 @@ use crate::{
     sources::{
         cgroups::CgroupChange,
         files::{Content, FileChange},
+        kube::{KubeChange, KubeStatus},
     },
 };
 
@@ -63,10 +65,16 @@ pub(super) struct Owner {
     /// What was said of the files, and of the registry as a whole.
     pub(super) problems: Once,
     pub(super) warnings: Once,
+    /// Who is believed where both files and the API server have an object.
+    pub(super) precedence: Precedence,
 }
 
 pub(super) struct Inputs {
     pub(super) file_changes: mpsc::Receiver<Vec<FileChange>>,
+    /// None if no API server is followed.
+    pub(super) kube_changes: Option<mpsc::Receiver<Vec<KubeChange>>>,
+    /// What is known of each source of the API server.
+    pub(super) kube_status: Option<watch::Receiver<KubeStatus>>,
     pub(super) cgroup_changes: mpsc::Receiver<Vec<CgroupChange>>,
     pub(super) name_updates: mpsc::Receiver<Update>,
     pub(super) flow_events: mpsc::Receiver<Event>,
@@ -88,8 +96,11 @@ impl Owner {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
                 changes = inputs.file_changes.recv() => self.take_files(changes.context("no more files")?),
+                changes = next(&mut inputs.kube_changes) => {
+                    self.take_kube(changes.context("no more of the API server's objects")?);
+                }
                 changes = inputs.cgroup_changes.recv() => self.take_cgroups(changes.context("no more cgroups")?),
-                update = inputs.name_updates.recv() => self.take_name(update.context("no more names")?),
+                update = inputs.name_updates.recv() => self.apply(update.context("no more names")?),
                 changed = inputs.resolvers.changed() => {
                     changed.context("no more resolvers")?;
                     let servers = inputs.resolvers.borrow_and_update().clone();
@@ -115,11 +126,14 @@ impl Owner {
             while let Ok(changes) = inputs.file_changes.try_recv() {
                 self.take_files(changes);
             }
+            while let Some(Ok(changes)) = inputs.kube_changes.as_mut().map(mpsc::Receiver::try_recv) {
+                self.take_kube(changes);
+            }
             while let Ok(changes) = inputs.cgroup_changes.try_recv() {
                 self.take_cgroups(changes);
             }
             while let Ok(update) = inputs.name_updates.try_recv() {
-                self.take_name(update);
+                self.apply(update);
             }
             retry = match self.reconcile() {
                 Ok(()) => {
@@ -163,7 +177,11 @@ impl Owner {
                     Vec::new()
                 }
             };
-            updates.into_iter().for_each(|update| self.registry.apply(update));
+            for update in updates {
+                if let Some(update) = self.precedence.of_file(update) {
+                    self.apply(update);
+                }
+            }
         }
         let problems = self
             .documents
@@ -174,10 +192,23 @@ impl Owner {
         for problem in self.problems.news(problems) {
             tracing::error!("{problem}");
         }
+        self.say_warnings();
+    }
+
+    /// Says what is suspicious about the registry as a whole, if it was not said already.
+    pub(super) fn say_warnings(&mut self) {
         let warnings = self.registry.warnings().iter().map(ToString::to_string).collect();
         for warning in self.warnings.news(warnings) {
             tracing::warn!("{warning}");
         }
+    }
+
+    /// Takes one change in. Every update of the registry comes through here, wherever it is from.
+    pub(super) fn apply(&mut self, update: Update) {
+        if let Some(revocation) = &mut self.revocation {
+            revocation.note_update(&update);
+        }
+        self.registry.apply(update);
     }
 
     pub(super) fn take_cgroups(&mut self, changes: Vec<CgroupChange>) {
@@ -186,7 +217,8 @@ impl Owner {
                 CgroupChange::Appeared(cgroup) => {
                     if let Some(workload) = self.places.workload(&cgroup.path) {
                         tracing::info!("workload {workload} is at {}", cgroup.path.display());
-                        self.registry.apply(Update::Workload(cgroup.id, workload.clone()));
+                        let workload = workload.clone();
+                        self.apply(Update::Workload(cgroup.id, workload));
                     }
                     if self.places.is_root(&cgroup.path) {
                         self.unattached.insert(cgroup.id, cgroup.clone());
@@ -196,7 +228,7 @@ impl Owner {
                 CgroupChange::Gone(cgroup) => {
                     if let Some(workload) = self.places.workload(&cgroup.path) {
                         tracing::info!("workload {workload} is gone from {}", cgroup.path.display());
-                        self.registry.apply(Update::WorkloadGone(cgroup.id));
+                        self.apply(Update::WorkloadGone(cgroup.id));
                     }
                     self.unattached.remove(&cgroup.id);
                     self.cgroups.remove(&cgroup.id);
@@ -206,13 +238,6 @@ impl Owner {
                 }
             }
         }
-    }
-
-    pub(super) fn take_name(&mut self, update: Update) {
-        if let Some(revocation) = &mut self.revocation {
-            revocation.note_update(&update);
-        }
-        self.registry.apply(update);
     }
 
     fn take_resolvers(&mut self, servers: &[SocketAddr]) {
@@ -298,7 +323,7 @@ impl Owner {
 }
 
 /// The next message; never, if there is no channel.
-async fn next<T>(channel: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
+pub(super) async fn next<T>(channel: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
     match channel {
         Some(channel) => channel.recv().await,
         None => std::future::pending().await,

@@ -5,6 +5,8 @@
 //!                    `--> kernel  (loaded programs, real sockets in real cgroups) -> ground, probe
 //! guest (the test as the only program of a kernel) -> kernel
 //!
+//! kube (a real API server, or one that does as it is told) -> daemon
+//!
 //! escape -> the loaded programs, against every way out
 //! ```
 
@@ -15,5 +17,6 @@ pub mod ground;
 pub mod guest;
 pub mod host;
 pub mod kernel;
+pub mod kube;
 pub mod probe;
 pub mod stream;

@@ -10,6 +10,9 @@ pub(super) enum Failure {
     /// 404: the kind is not served, or not yet by a server that is starting.
     #[error("not served: {0}")]
     Absent(String),
+    /// 401: a token that has expired or was revoked, or a server that does not know its keys yet.
+    #[error("{0}")]
+    Unauthorized(String),
     /// 403: by RBAC, or by a server that does not know its roles yet.
     #[error("{0}")]
     Forbidden(String),
@@ -30,6 +33,7 @@ impl Failure {
             status.message.clone()
         };
         match status.code {
+            401 => Self::Unauthorized(message),
             403 => Self::Forbidden(message),
             404 => Self::Absent(message),
             410 => Self::Expired(message),
@@ -80,7 +84,7 @@ mod tests {
         assert_eq!(failure(404, "a"), Failure::Absent("a".into()));
         assert_eq!(failure(403, "b"), Failure::Forbidden("b".into()));
         assert_eq!(failure(410, "c"), Failure::Expired("c".into()));
-        assert_eq!(failure(401, "d"), Failure::Away("d (401)".into()));
+        assert_eq!(failure(401, "d"), Failure::Unauthorized("d".into()));
         let future = "Too large resource version: 9, current: 3";
         assert_eq!(failure(504, future), Failure::Expired(future.into()));
         assert_eq!(failure(500, ""), Failure::Away("500 Reason (500)".into()));

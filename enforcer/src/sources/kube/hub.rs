@@ -322,6 +322,11 @@ impl Slot {
             SourceState::Away => {
                 tracing::warn!("{name}: the API server is away, what is in force stays: {reason}");
             }
+            SourceState::Unauthorized => {
+                tracing::error!(
+                    "{name}: the API server does not accept our credentials, what is in force stays: {reason}"
+                );
+            }
             SourceState::Absent => {
                 tracing::warn!("{name}: not served, done without until it is: {reason}");
             }

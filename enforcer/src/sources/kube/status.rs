@@ -42,6 +42,8 @@ pub enum SourceState {
     Following,
     /// It was heard of, and is not now: what was known stays in force.
     Away,
+    /// The server does not accept our credentials: what was known stays in force.
+    Unauthorized,
     /// The server does not serve it.
     Absent,
     /// The server does not show it to us; what was known stays in force.
@@ -55,6 +57,7 @@ impl SourceState {
             Self::Starting => "starting",
             Self::Following => "following",
             Self::Away => "away",
+            Self::Unauthorized => "unauthorized",
             Self::Absent => "absent",
             Self::Forbidden => "forbidden",
         }

@@ -231,6 +231,7 @@ impl Follower {
         let state = match &failure {
             Failure::Absent(_) => SourceState::Absent,
             Failure::Forbidden(_) => SourceState::Forbidden,
+            Failure::Unauthorized(_) => SourceState::Unauthorized,
             Failure::Expired(_) | Failure::Away(_) => SourceState::Away,
         };
         let is_believed = failure.is_denial() && self.is_believed().await;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use futures_util::AsyncReadExt as _;
 use kube::{
     Client, Config,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -10,7 +11,7 @@ use kube::{
     core::Request,
 };
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, task::JoinSet};
 
 use crate::daemon::wait;
 
@@ -19,6 +20,9 @@ pub struct Api {
     runtime: Runtime,
     client: Client,
 }
+
+/// Requests that are made at once where there are many.
+const AT_ONCE: usize = 16;
 
 /// What the tests write, with where it is served.
 const KINDS: [(&str, &str); 14] = [
@@ -116,6 +120,46 @@ impl Api {
             self.send(request)?;
         }
         Ok(())
+    }
+
+    /// Creates many objects, several at a time.
+    ///
+    /// # Errors
+    /// If the server refuses one.
+    pub fn create_all(&self, objects: Vec<Value>) -> Result<()> {
+        self.runtime.block_on(async {
+            let mut tasks = JoinSet::new();
+            for object in objects {
+                while tasks.len() >= AT_ONCE {
+                    tasks.join_next().await.transpose()?.transpose()?;
+                }
+                let (path, _) = place(&object)?;
+                let body = object.to_string().into_bytes();
+                let request = Request::new(path).create(&PostParams::default(), body)?;
+                let client = self.client.clone();
+                tasks.spawn(async move { client.request_text(request).await });
+            }
+            while let Some(created) = tasks.join_next().await {
+                created??;
+            }
+            Ok(())
+        })
+    }
+
+    /// How many bytes are at a path, in one of the forms in which it is served.
+    ///
+    /// # Errors
+    /// If the server does not answer or refuses.
+    pub fn bytes(&self, path: &str, accept: &str) -> Result<usize> {
+        let request = http::Request::get(path)
+            .header("Accept", accept)
+            .body(Vec::new())?;
+        self.runtime.block_on(async {
+            let mut body = Box::pin(self.client.request_stream(request).await?);
+            let mut bytes = Vec::new();
+            body.read_to_end(&mut bytes).await?;
+            Ok(bytes.len())
+        })
     }
 
     /// Deletes every object of a text.

@@ -264,6 +264,40 @@ fn server_that_is_killed_and_forgets_shrinks_nothing() {
 }
 
 #[test]
+fn server_that_hangs_shrinks_nothing() {
+    check_running(|server, admin, place, _| {
+        server.hold(true)?;
+        let verdicts = (place.reaches("frontend", DB)?, place.reaches("default", DB)?);
+        server.hold(false)?;
+        assert_eq!(verdicts, (true, false));
+        admin.apply(&entry("more", "192.0.2.20"))?;
+        place.until("frontend", "192.0.2.20:5432", true)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn files_and_api_server_are_one_registry_in_which_the_server_goes_first() {
+    check(|_, admin, place| {
+        let config = std::fs::read_to_string(place.config())?;
+        place.configure(&config.replace("registry: {", "registry: {files: [registry/], "))?;
+        place.write("db.yaml", &entry("db", "192.0.2.30"))?;
+        place.write("own.yaml", &entry("own", "192.0.2.40"))?;
+        let mut daemon = place.start(&["--ephemeral"])?;
+        daemon.line(&["ServiceEntry frontend/db", "the API server's is in force"])?;
+        assert!(place.reaches("frontend", DB)? && place.reaches("frontend", "192.0.2.40:5432")?);
+        assert!(!place.reaches("frontend", "192.0.2.30:5432")?);
+        admin.delete(&entry("db", "192.0.2.10"))?;
+        place.until("frontend", "192.0.2.30:5432", true)?;
+        assert!(!place.reaches("frontend", DB)?);
+        admin.apply(&entry("db", "192.0.2.10"))?;
+        place.until("frontend", DB, true)?;
+        assert!(!place.reaches("frontend", "192.0.2.30:5432")?);
+        Ok(())
+    });
+}
+
+#[test]
 fn entry_that_was_deleted_while_nobody_looked_is_refused_after_the_next_list() {
     check(|server, admin, place| {
         let mut daemon = place.start(&[])?;

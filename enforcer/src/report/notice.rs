@@ -91,11 +91,7 @@ impl Notice {
 
 fn shortened(mut text: String) -> String {
     if text.len() > MESSAGE_LIMIT {
-        let mut end = MESSAGE_LIMIT - "...".len();
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
+        text.truncate(text.floor_char_boundary(MESSAGE_LIMIT - "...".len()));
         text.push_str("...");
     }
     text

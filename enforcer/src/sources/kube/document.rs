@@ -32,14 +32,14 @@ impl Head {
     }
 }
 
-/// A page of a list.
+/// A page of a list, whose objects are decoded one at a time: all of them at once are many times its size.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct Page<'a> {
     /// From where on a watch tells what has changed since.
     pub(super) version: String,
     /// What the next page is asked for with; None: there is none.
     pub(super) next: Option<String>,
-    pub(super) documents: Vec<Document>,
+    items: Vec<&'a RawValue>,
 }
 
 /// What a watch says.
@@ -89,19 +89,20 @@ struct WithHead {
 /// Annotations that repeat the whole object.
 const COPIES: [&str; 1] = ["kubectl.kubernetes.io/last-applied-configuration"];
 
-impl Page {
+impl<'a> Page<'a> {
     /// Takes an answer apart.
-    pub(super) fn read(text: &str) -> serde_json::Result<Self> {
+    pub(super) fn read(text: &'a str) -> serde_json::Result<Self> {
         let RawPage { metadata, items } = serde_json::from_str(text)?;
         Ok(Self {
             version: metadata.resource_version,
             next: metadata.next.filter(|next| !next.is_empty()),
-            documents: items
-                .unwrap_or_default()
-                .into_iter()
-                .map(Document::read)
-                .collect(),
+            items: items.unwrap_or_default(),
         })
+    }
+
+    /// Its objects, in their order.
+    pub(super) fn documents(&self) -> impl Iterator<Item = Document> {
+        self.items.iter().map(|item| Document::read(item))
     }
 }
 
@@ -176,9 +177,9 @@ mod tests {
             {{"metadata":{{"name":"c"}},"spec":1e999}},{{"metadata":{{"name":1}}}},"x"]}}"#
         );
         let page = Page::read(&text).unwrap();
-        assert_eq!((page.version.as_str(), page.next), ("7", None));
-        let decoded: Vec<_> = page
-            .documents
+        assert_eq!((page.version.as_str(), &page.next), ("7", &None));
+        let documents: Vec<_> = page.documents().collect();
+        let decoded: Vec<_> = documents
             .iter()
             .map(|it| (it.head.name.as_str(), it.body.is_ok()))
             .collect();

@@ -241,8 +241,8 @@ fn event_name(about: &Reference, subject: &str) -> String {
     let mut hasher = DefaultHasher::new();
     (&about.uid, &about.kind, subject).hash(&mut hasher);
     // With the rest, at most the 253 bytes of a name.
-    let mut base = &about.name[..about.name.len().min(236)];
-    base = base.trim_end_matches(['.', '-']);
+    let base = &about.name[..about.name.floor_char_boundary(236)];
+    let base = base.trim_end_matches(['.', '-']);
     format!("{base}.{:016x}", hasher.finish())
 }
 

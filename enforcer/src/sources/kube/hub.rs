@@ -50,6 +50,8 @@ pub(super) struct Hub {
     pending: BTreeMap<ObjectId, Update>,
     listed: Listed,
     problems: BTreeMap<ObjectId, String>,
+    /// Whether the problems are others than those that were said.
+    has_new_problems: bool,
     said: Once,
 }
 
@@ -84,6 +86,7 @@ impl Hub {
             pending: BTreeMap::new(),
             listed: Listed::No,
             problems: BTreeMap::new(),
+            has_new_problems: false,
             said: Once::default(),
         }
     }
@@ -176,7 +179,7 @@ impl Hub {
         match change {
             Change::Set(object, uid) => {
                 let id = object.id();
-                self.problems.remove(&id);
+                self.has_new_problems |= self.problems.remove(&id).is_some();
                 match &object {
                     Object::Pod(_) => self.pod_is_there(source, &id, uid),
                     Object::ServiceEntry(entry) if entry.selector.is_some() => {
@@ -188,7 +191,7 @@ impl Hub {
                 self.pending.insert(id, Update::Apply(object));
             }
             Change::Gone(id) => {
-                self.problems.remove(&id);
+                self.has_new_problems |= self.problems.remove(&id).is_some();
                 self.selectors.remove(&id);
                 if id.kind != Kind::Pod || self.pod_is_gone(source, &id) {
                     self.pending.insert(id.clone(), Update::Delete(id));
@@ -207,6 +210,7 @@ impl Hub {
                 } else {
                     ""
                 };
+                self.has_new_problems = true;
                 self.problems.insert(id.clone(), format!("{id}: {message}{kept}"));
                 let notice = Notice::rejected(id, (api_version, uid), &message, keeps_older);
                 if notify.try_send(notice).is_err() {
@@ -274,6 +278,9 @@ impl Hub {
     }
 
     fn say_problems(&mut self) {
+        if !std::mem::take(&mut self.has_new_problems) {
+            return;
+        }
         for problem in self.said.news(self.problems.values().cloned().collect()) {
             tracing::error!("{problem}");
         }

@@ -9,7 +9,7 @@ use kube::{
     core::Request,
 };
 
-use super::{document::Page, failure::Failure, pace::spread, source::Source};
+use super::{failure::Failure, pace::spread, source::Source};
 
 /// A watch is asked for for this long, and up to as long again: those of many nodes do not end at once, and none is
 /// older than what kube's client admits.
@@ -24,7 +24,7 @@ pub(super) async fn page(
     source: &Source,
     version: usize,
     (size, next, patience): (u32, Option<&str>, Duration),
-) -> Result<Page, Failure> {
+) -> Result<String, Failure> {
     let parameters = ListParams {
         field_selector: source.fields.clone(),
         limit: Some(size),
@@ -33,8 +33,7 @@ pub(super) async fn page(
     };
     let request = Request::new(source.path(version)).list(&parameters);
     let request = request.map_err(kube::Error::BuildRequest)?;
-    let text = within(patience, client.request_text(request)).await??;
-    Ok(Page::read(&text)?)
+    Ok(within(patience, client.request_text(request)).await??)
 }
 
 /// What happens to a source after `from`: a line for each event.

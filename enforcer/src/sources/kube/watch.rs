@@ -19,7 +19,7 @@ use tokio::{sync::mpsc, time::sleep};
 use super::{
     Settings,
     access::Access,
-    document::Event,
+    document::{Event, Page},
     failure::Failure,
     known::{Change, Known},
     pace::{Pace, spread},
@@ -133,8 +133,8 @@ impl Follower {
         loop {
             let (client, source) = (self.access.client(), self.known.source());
             let bounds = (self.settings.page, next.as_deref(), self.settings.patience);
-            let page = match request::page(&client, source, self.known.served, bounds).await {
-                Ok(page) => page,
+            let text = match request::page(&client, source, self.known.served, bounds).await {
+                Ok(text) => text,
                 // Another version may be served.
                 Err(Failure::Absent(_)) if next.is_none() && self.known.served + 1 < source.versions() => {
                     self.known.served += 1;
@@ -145,8 +145,11 @@ impl Follower {
                     return Ok(Err(failure));
                 }
             };
-            let documents = page.documents.into_iter();
-            let changes: Vec<_> = documents.filter_map(|it| self.known.set(it)).collect();
+            let page = match Page::read(&text) {
+                Ok(page) => page,
+                Err(error) => return Ok(Err(error.into())),
+            };
+            let changes: Vec<_> = page.documents().filter_map(|it| self.known.set(it)).collect();
             self.tell_changes(changes).await?;
             next = page.next;
             if next.is_none() {

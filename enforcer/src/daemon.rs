@@ -1,17 +1,20 @@
 //! The composition root: which tasks there are, and what connects them.
 //!
 //! ```text
-//! files, cgroups, names -> owner (registry, plan, datapath) <- events
-//!                           `-> hosts wanted -> names
+//! files, kubernetes, cgroups, names -> owner (registry, plan, datapath) <- events
+//!                                       |-> hosts wanted -> names
+//!                                       `-> notices -> kubernetes
 //! ```
 //!
 //! **Architecture Invariant:** one task owns the registry and the datapath. Any task that ends, for whatever
 //! reason, ends the process with its name.
 
 mod answers;
+mod cluster;
 mod flows;
 mod owner;
 mod places;
+mod precedence;
 mod revocation;
 mod room;
 mod startup;
@@ -40,9 +43,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     answers::Outcome,
+    cluster::Cluster,
     flows::Flows,
     owner::{Inputs, Owner},
     places::Places,
+    precedence::Precedence,
     revocation::Revocation,
     room::Room,
 };
@@ -54,7 +59,7 @@ use crate::{
     proof::{self, Canaries, Canary, Proof, Prover},
     report::{log::LogFormat, once::Once},
     revoke,
-    sources::{cgroups, files, sink},
+    sources::{cgroups, files, kube, sink},
 };
 
 /// How the daemon is started, beside its configuration.
@@ -143,6 +148,13 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         cgroups::follow(mount.clone(), paths, cgroup_sink, cancel.clone()),
     );
     tasks.spawn("events", events.run(event_sink));
+    let cluster = config.kubernetes.clone().map(|access| {
+        let (cluster, task) = Cluster::new(kube::Settings::new(access, config.revision.clone()));
+        tasks.spawn("kubernetes", task.run(cancel.clone()));
+        cluster
+    });
+    let notify = cluster.as_ref().map(|cluster| cluster.notify.clone());
+    let kube_status = cluster.as_ref().map(|cluster| cluster.status.clone());
     let (revocation, live_sockets) = if config.revoke {
         let (requests, asked) = mpsc::channel(BACKLOG);
         let (found, live) = mpsc::channel(BACKLOG);
@@ -154,6 +166,8 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     };
     let inputs = Inputs {
         file_changes,
+        kube_changes: cluster.map(|cluster| cluster.changes),
+        kube_status: kube_status.clone(),
         cgroup_changes,
         name_updates,
         flow_events,
@@ -189,6 +203,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         owner: standing_sink,
         names: name_status.clone(),
         proof,
+        kubernetes: kube_status,
         files: files_heard,
         cgroups: cgroups_heard,
         start: started,
@@ -203,11 +218,12 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         cgroups: BTreeMap::new(),
         unattached: BTreeMap::new(),
         hosts,
-        flows: Flows::new(start.format),
+        flows: Flows::new(start.format, notify),
         format: start.format,
         allow_resolvers: config.dns.allow_resolvers,
         lost,
         revocation,
+        is_started: false,
         canaries: Canaries::default(),
         outcome: Outcome::new(config.enforcement),
         room: Room::new(config.capacities),
@@ -215,6 +231,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         warnings: Once::default(),
         failures: Once::default(),
         refusals: Once::default(),
+        precedence: Precedence::new(config.kubernetes.is_some() && !config.registry.is_empty()),
     };
     tasks.spawn("owner", owner.run(inputs, name_status, cancel.clone()));
 

@@ -135,6 +135,9 @@ impl Prover {
 
     /// Has the canary try below each of these roots.
     async fn try_at(&mut self, roots: &[PathBuf]) -> Result<Vec<(PathBuf, Verdict)>> {
+        if roots.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut made = Vec::new();
         let mut verdicts = Vec::new();
         let mut say = |root: &Path, failures| {

@@ -2,5 +2,6 @@
 
 pub mod flow;
 pub mod log;
+pub mod notice;
 pub mod once;
 pub mod quiet;

@@ -3,5 +3,6 @@
 pub mod cgroups;
 pub mod files;
 mod heard;
+pub mod kube;
 
 pub use heard::{Heard, Sink, sink};

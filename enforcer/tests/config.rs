@@ -63,6 +63,7 @@ fn smallest_configuration_has_the_documented_defaults() {
     assert_eq!(config.bpffs, Path::new("/sys/fs/bpf"));
     assert_eq!(config.state, Path::new("/run/enforcer"));
     assert_eq!((config.cgroup_mount, config.revision), (None, None));
+    assert_eq!(config.kubernetes, None);
     assert!(config.registry.is_empty() && config.workloads.is_empty() && config.dns.servers.is_empty());
     assert_eq!(config.dns.grace, Duration::from_secs(60));
     assert!(config.dns.allow_resolvers);
@@ -88,9 +89,23 @@ fn section_without_keys_means_its_defaults() {
 }
 
 #[test]
+fn kubernetes_is_followed_if_its_key_is_there_and_says_nothing_more() {
+    for text in [
+        "registry: {kubernetes: {}}",
+        "registry:\n  kubernetes:\n    #node: n1\n",
+    ] {
+        let kubernetes = parse(text).kubernetes.expect(text);
+        assert_eq!((kubernetes.kubeconfig, kubernetes.context), (None, None));
+        assert_eq!(kubernetes.mesh_namespace.as_str(), "istio-system");
+    }
+}
+
+#[test]
 fn every_setting_is_taken() {
     let config = parse(
-        "registry: {files: [registry/, /srv/more.yaml]}
+        "registry:
+  files: [registry/, /srv/more.yaml]
+  kubernetes: {kubeconfig: admin.conf, context: production, node: node-1, meshNamespace: mesh}
 outboundTrafficPolicy: {mode: ALLOW_ANY}
 mode: audit
 workloads:
@@ -116,6 +131,14 @@ revision: canary
         config.registry,
         [Path::new("/etc/enforcer/registry/"), Path::new("/srv/more.yaml")]
     );
+    let kubernetes = config.kubernetes.expect("the section is there");
+    assert_eq!(
+        kubernetes.kubeconfig.as_deref(),
+        Some(Path::new("/etc/enforcer/admin.conf"))
+    );
+    assert_eq!(kubernetes.context.as_deref(), Some("production"));
+    assert_eq!(kubernetes.node.as_deref(), Some("node-1"));
+    assert_eq!(kubernetes.mesh_namespace.as_str(), "mesh");
     assert_eq!(config.outbound, OutboundMode::AllowAny);
     assert_eq!(config.enforcement, Enforcement::Audit);
     let workloads: Vec<_> = config
@@ -195,7 +218,7 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         ),
         (
             "registry:\n  paths: []",
-            "enforcer.yaml:2: unknown key \"paths\", the keys here are files",
+            "enforcer.yaml:2: unknown key \"paths\", the keys here are files, kubernetes",
         ),
         (
             "workloads:\n  - namespace: a\n    cgroup: /a\n    namespce: b",
@@ -501,6 +524,8 @@ fn example_shows_the_defaults_of_what_it_leaves_commented_out() {
     assert!(matches!(whole.roots, Roots::These(_)));
     whole.roots = Roots::EachWorkload;
     assert!(whole.cgroup_mount.take().is_some());
+    let kubernetes = whole.kubernetes.take().expect("the section is there");
+    assert_eq!(kubernetes.mesh_namespace.as_str(), "istio-system");
     assert!(whole.revision.take().is_some());
     assert_eq!(whole, example);
 }

@@ -45,6 +45,7 @@ pub struct Place {
 pub struct Daemon {
     child: Child,
     log: mpsc::Receiver<String>,
+    announcement: mpsc::Receiver<String>,
     /// Every line of the log that was looked at.
     pub seen: Vec<String>,
     /// The line that says that enforcement is in force.
@@ -192,6 +193,16 @@ impl Place {
     /// # Errors
     /// If it ends before.
     pub fn start(&self, arguments: &[&str]) -> Result<Daemon> {
+        let mut daemon = self.launch(arguments)?;
+        daemon.await_announcement()?;
+        Ok(daemon)
+    }
+
+    /// Starts an enforcer, and waits for nothing.
+    ///
+    /// # Errors
+    /// If there is no such program.
+    pub fn launch(&self, arguments: &[&str]) -> Result<Daemon> {
         let mut words = vec!["run"];
         words.extend(arguments);
         let mut child = self
@@ -208,23 +219,21 @@ impl Place {
                 }
             }
         });
-        let mut announced = String::new();
         let output = child.stdout.take().context("standard output is piped")?;
-        BufReader::new(output).read_line(&mut announced)?;
-        let mut daemon = Daemon {
+        let (sink, announcement) = mpsc::channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            let read = BufReader::new(output).read_line(&mut line);
+            // Nobody waits for it any more if this fails.
+            drop(read.map(|_| sink.send(line)));
+        });
+        Ok(Daemon {
             child,
             log,
+            announcement,
             seen: Vec::new(),
-            announced,
-        };
-        if !daemon.announced.contains("enforcement is in force") {
-            let status = daemon.child.wait()?;
-            bail!(
-                "the enforcer has ended ({status}): {}",
-                daemon.log.iter().collect::<Vec<_>>().join("\n")
-            );
-        }
-        Ok(daemon)
+            announced: String::new(),
+        })
     }
 
     /// What `enforcer status` says, and its exit code.
@@ -329,6 +338,28 @@ impl Daemon {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits until enforcement is in force.
+    ///
+    /// # Errors
+    /// If it ends before.
+    pub fn await_announcement(&mut self) -> Result<()> {
+        self.announced = self.announcement.recv().unwrap_or_default();
+        if !self.announced.contains("enforcement is in force") {
+            let status = self.child.wait()?;
+            bail!(
+                "the enforcer has ended ({status}): {}",
+                self.log.iter().collect::<Vec<_>>().join("\n")
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether it has said already that enforcement is in force.
+    pub fn has_announced(&mut self) -> bool {
+        self.announced.extend(self.announcement.try_recv());
+        !self.announced.is_empty()
     }
 
     /// Sends a signal, and waits for the end.

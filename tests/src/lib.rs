@@ -5,6 +5,7 @@
 //!                    `--> kernel  (loaded programs, real sockets in real cgroups) -> ground, probe
 //! guest (the test as the only program of a kernel) -> kernel
 //!
+//! kube (a real API server, or one that does as it is told) -> daemon
 //! node (a real Kubernetes node) -> the enforcer as it is installed, pods that call
 //!
 //! escape -> the loaded programs, against every way out
@@ -19,6 +20,7 @@ pub mod ground;
 pub mod guest;
 pub mod host;
 pub mod kernel;
+pub mod kube;
 pub mod node;
 pub mod probe;
 pub mod stream;

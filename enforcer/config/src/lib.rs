@@ -16,7 +16,10 @@ use std::{
     time::Duration,
 };
 
-use enforcer_core::{istio::OutboundMode, model::Workload};
+use enforcer_core::{
+    istio::OutboundMode,
+    model::{Namespace, Workload},
+};
 
 mod cgroup;
 mod mistake;
@@ -42,6 +45,8 @@ pub const SIZE_LIMIT: u64 = 16 << 20;
 pub struct Config {
     /// Files and folders of Istio YAML, already joined with the folder of the configuration file.
     pub registry: Vec<PathBuf>,
+    /// The API server that the registry comes from, beside those files; None: from files alone.
+    pub kubernetes: Option<Kubernetes>,
     /// `outboundTrafficPolicy`: what holds for workloads that no Sidecar says otherwise of.
     pub outbound: OutboundMode,
     /// Whether what is refused is refused, or only reported.
@@ -74,6 +79,19 @@ pub struct Config {
     pub capacities: Capacities,
     /// `istio.io/rev`: objects of other revisions are ignored; None takes all.
     pub revision: Option<String>,
+}
+
+/// How the API server of a cluster is reached, and what of it is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// A file as kubectl has it; None: the pod's own account, else the file that KUBECONFIG names.
+    pub kubeconfig: Option<PathBuf>,
+    /// The context in that file; None: its current one.
+    pub context: Option<String>,
+    /// The node whose pods are followed; None: `NODE_NAME` in the environment, else the machine's host name.
+    pub node: Option<String>,
+    /// Where the mesh's ConfigMap is.
+    pub mesh_namespace: Namespace,
 }
 
 /// A workload and where it lives.

@@ -7,17 +7,18 @@ use std::{
 };
 
 use enforcer_common::maps;
-use enforcer_core::istio::OutboundMode;
+use enforcer_core::{istio::OutboundMode, model::Namespace};
 
 use super::{
-    Capacities, Config, Dns, Sockets,
+    Capacities, Config, Dns, Kubernetes, Sockets,
     mistake::{Mistake, What},
-    raw::{At, Raw, RawCapacities, RawDns, RawMode, RawSockets},
+    raw::{At, Raw, RawCapacities, RawDns, RawKubernetes, RawMode, RawSockets},
     units, workloads,
 };
 
 const BPFFS: &str = "/sys/fs/bpf";
 const STATE: &str = "/run/enforcer";
+const MESH_NAMESPACE: &str = "istio-system";
 const DNS_PORT: u16 = 53;
 const MIN_TTL: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(60);
@@ -29,7 +30,11 @@ const CAPACITY_LIMIT: u32 = 1 << 24;
 /// The configuration whose file lies in `folder`.
 pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<Mistake>> {
     let mut findings = Findings::default();
-    let files = raw.registry.unwrap_or_default().files.unwrap_or_default();
+    let sources = raw.registry.unwrap_or_default();
+    let files = sources.files.unwrap_or_default();
+    let kubernetes = sources
+        .kubernetes
+        .map(|raw| kubernetes(&raw, folder, &mut findings));
     let registry = files
         .iter()
         .filter_map(|file| findings.read("registry.files", file, |file| beside(folder, file)))
@@ -52,6 +57,7 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<Mistake>> {
     let cgroup_mount = path("cgroupMount", raw.cgroup_mount);
     let config = Config {
         registry,
+        kubernetes,
         outbound,
         enforcement: raw.mode.unwrap_or_default(),
         workloads: found.into_iter().map(|(_, workload)| workload).collect(),
@@ -111,6 +117,33 @@ impl Findings {
         read: impl FnOnce(&T) -> Result<U, String>,
     ) -> Option<U> {
         self.keep(key, raw.line, read(&raw.value))
+    }
+}
+
+fn kubernetes(raw: &RawKubernetes, folder: &Path, findings: &mut Findings) -> Kubernetes {
+    let kubeconfig = raw.kubeconfig.as_ref();
+    let kubeconfig = kubeconfig.and_then(|file| {
+        findings.read("registry.kubernetes.kubeconfig", file, |file| {
+            beside(folder, file)
+        })
+    });
+    let mut name = |key, raw: &Option<At<String>>| {
+        let raw = raw.as_ref();
+        raw.and_then(|raw| findings.read(key, raw, |name| filled(name)))
+    };
+    let context = name("registry.kubernetes.context", &raw.context);
+    let node = name("registry.kubernetes.node", &raw.node);
+    let mesh_namespace = raw.mesh_namespace.as_ref();
+    let mesh_namespace = mesh_namespace.and_then(|raw| {
+        findings.read("registry.kubernetes.meshNamespace", raw, |name| {
+            workloads::namespace(name)
+        })
+    });
+    Kubernetes {
+        kubeconfig,
+        context,
+        node,
+        mesh_namespace: mesh_namespace.unwrap_or_else(|| Namespace::new(MESH_NAMESPACE)),
     }
 }
 

@@ -62,6 +62,33 @@ pub(super) struct RawRegistry {
     /// Files and folders of Istio YAML, relative to the configuration file. Folders are read with all that is
     /// below them.
     pub(super) files: Option<Vec<At<String>>>,
+    /// The API server of a cluster, also together with files. `{}` takes the settings of the pod that the enforcer
+    /// runs in, else those of KUBECONFIG.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) kubernetes: Option<RawKubernetes>,
+}
+
+/// The API server of a cluster.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Kubernetes")]
+pub(super) struct RawKubernetes {
+    /// How to reach it, as kubectl has it; relative to the configuration file. Absent: the pod's own account, else
+    /// the file that KUBECONFIG names.
+    pub(super) kubeconfig: Option<At<String>>,
+    /// The context in that file. Absent: its current one.
+    pub(super) context: Option<At<String>>,
+    /// The node whose pods are followed. Absent: NODE_NAME in the environment, else the machine's host name.
+    pub(super) node: Option<At<String>>,
+    /// The namespace of the mesh's ConfigMap `istio` (or `istio-<revision>`). Default: istio-system.
+    pub(super) mesh_namespace: Option<At<String>>,
+}
+
+/// A section that is there although all of its keys are commented out: the key itself says something.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Ok(Some(Option::deserialize(deserializer)?.unwrap_or_default()))
 }
 
 /// Istio's `outboundTrafficPolicy`.

@@ -97,7 +97,7 @@ pub(super) fn roots(
 }
 
 /// A namespace is a DNS label (RFC 1123), as Kubernetes has it.
-fn namespace(name: &str) -> Result<Namespace, String> {
+pub(super) fn namespace(name: &str) -> Result<Namespace, String> {
     let is_inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     let is_label = (1..=63).contains(&name.len())
         && name.bytes().all(is_inner)

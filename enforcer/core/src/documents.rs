@@ -116,6 +116,11 @@ impl Documents {
         }];
     }
 
+    /// The version of an object that is in force.
+    pub fn object(&self, id: &ObjectId) -> Option<&Object> {
+        self.claims.get(id)?.values().next()
+    }
+
     /// The number of objects in force.
     pub fn len(&self) -> usize {
         self.claims.len()

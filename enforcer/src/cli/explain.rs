@@ -121,6 +121,9 @@ fn target(text: &str) -> Result<(Target, u16)> {
 fn registry(config: &Config, servers: &[SocketAddr]) -> Registry {
     let mut registry = Registry::new(registry_settings(config, servers));
     let mut documents = Documents::default();
+    if config.kubernetes.is_some() {
+        eprintln!("warning: only the registry's files are looked at, not the API server");
+    }
     for change in config.registry.iter().flat_map(|path| read_all(path)) {
         let file = change.path.display().to_string();
         match change.content {

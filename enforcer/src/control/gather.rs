@@ -13,7 +13,15 @@ use super::{
     Question,
     status::{Canary, Closure, FailingName, Lapse, Names, Program, Root, Source, Status, Usage},
 };
-use crate::{datapath, names::AskStatus, proof::Proof, sources::Heard};
+use crate::{
+    datapath,
+    names::AskStatus,
+    proof::Proof,
+    sources::{
+        Heard,
+        kube::{KubeStatus, SourceState, SourceStatus},
+    },
+};
 
 /// What the owner knows.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +64,8 @@ pub struct Ports {
     pub names: AskStatus,
     /// What was proven last.
     pub proof: watch::Receiver<Proof>,
+    /// What is known of the API server's kinds; None if none is followed.
+    pub kubernetes: Option<watch::Receiver<KubeStatus>>,
     /// When the files were last looked at.
     pub files: Heard,
     /// When the cgroups were.
@@ -98,10 +108,34 @@ impl Ports {
             events_lost: standing.lost,
             lapses: proof.lapses.iter().map(lapse).collect(),
             problems: standing.problems,
+            backlog: 0,
             proven: false,
         };
+        if let Some(kubernetes) = &self.kubernetes {
+            let known = kubernetes.borrow();
+            status.sources.extend(known.sources.iter().map(kind));
+            status.backlog = known.backlog;
+        }
         status.judge();
         Ok(status)
+    }
+}
+
+fn kind(source: &SourceStatus) -> Source {
+    let is_followed = matches!(source.state, SourceState::Following);
+    let mut problems: Vec<_> = (!is_followed)
+        .then(|| source.state.to_string())
+        .into_iter()
+        .collect();
+    problems.extend(source.error.clone());
+    if source.rejected > 0 {
+        problems.push(format!("{} rejected", source.rejected));
+    }
+    Source {
+        name: source.name.clone(),
+        objects: source.objects,
+        age_seconds: source.contact.map(|at| age(at.into())),
+        problem: (!problems.is_empty()).then(|| problems.join(": ")),
     }
 }
 

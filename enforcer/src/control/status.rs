@@ -28,6 +28,8 @@ pub struct Status {
     pub usage: Vec<Usage>,
     /// Where the registry and the workloads come from.
     pub sources: Vec<Source>,
+    /// Objects of the API server that have changed and are not applied yet.
+    pub backlog: usize,
     /// Documents that are wrong now.
     pub rejected: Vec<String>,
     /// Hosts that are resolved.

@@ -36,6 +36,9 @@ impl fmt::Display for Status {
         section(f, "closures", &self.closures)?;
         section(f, "maps", &self.usage)?;
         section(f, "sources", &self.sources)?;
+        if self.backlog > 0 {
+            writeln!(f, "  {} changes wait", self.backlog)?;
+        }
         writeln!(
             f,
             "names: {} resolved, {} failing",

@@ -10,7 +10,7 @@ use super::owner::Owner;
 use crate::{
     config::Enforcement,
     control::{Standing, StandingRoot, Usage},
-    datapath::Lapse,
+    datapath::{Inspection, Lapse},
     proof::Question,
     report::once::Once,
 };
@@ -59,6 +59,11 @@ impl Owner {
     pub(super) fn answer_proof(&mut self, question: Question) {
         // Who does not wait for the answer any more is about to end.
         let heard = match question {
+            // The maps are those of an earlier start, which this one must not change yet.
+            Question::Inspect(reply) if !self.is_started => reply.send(Inspection::default()).is_ok(),
+            Question::Bind(_, reply) if !self.is_started => {
+                reply.send(Err(anyhow::anyhow!("the start is not over"))).is_ok()
+            }
             Question::Inspect(reply) => {
                 let mut inspection = self.datapath.inspect();
                 inspection.lapses.extend(self.compare());
@@ -117,6 +122,9 @@ impl Owner {
             is_there: self.cgroups.values().any(|cgroup| cgroup.path == path),
         });
         let mut problems: Vec<_> = self.outcome.failed.iter().cloned().collect();
+        if !self.is_started {
+            problems.push("the first lists of all sources are not applied yet".to_owned());
+        }
         problems.extend(
             self.unattached
                 .values()

@@ -7,10 +7,14 @@ use std::{
 };
 
 use enforcer_common::{CgroupId, Event, Hook, Reason, Transport, Verdict};
-use enforcer_core::{model::Destination, registry::Registry};
+use enforcer_core::{
+    model::{Destination, Workload},
+    registry::Registry,
+};
+use tokio::sync::mpsc;
 
 use super::room::Room;
-use crate::report::{flow::Flow, log::LogFormat, quiet::Quiet};
+use crate::report::{flow::Flow, log::LogFormat, notice::Notice, quiet::Quiet};
 
 /// What makes two refusals the same one for a reader.
 type Subject = (CgroupId, IpAddr, u16, u8, u8);
@@ -27,6 +31,8 @@ pub(super) struct Flows {
     calls: Quiet<Subject>,
     probes: Quiet<Subject>,
     twins: Twins,
+    /// Where what users of Kubernetes should know goes; None if there is no Kubernetes.
+    notices: Option<mpsc::Sender<Notice>>,
 }
 
 /// Calls on trial of which BPF LSM has told, by process: the cgroup programs tell of them a moment later, unless the
@@ -59,13 +65,14 @@ impl Twins {
 }
 
 impl Flows {
-    pub(super) fn new(format: LogFormat) -> Self {
+    pub(super) fn new(format: LogFormat, notices: Option<mpsc::Sender<Notice>>) -> Self {
         Self {
             format,
             start: Instant::now(),
             calls: Quiet::new(PAUSE),
             probes: Quiet::new(PROBE_PAUSE),
             twins: Twins::default(),
+            notices,
         }
     }
 
@@ -116,6 +123,19 @@ impl Flows {
             flow.suggestion = Some(advice);
         }
         flow.write(self.format, again);
+        self.notify(&flow, registry.workload(event.cgroup));
+    }
+
+    /// Tells users of Kubernetes. What does not fit is only in the log.
+    fn notify(&self, flow: &Flow, workload: Option<&Workload>) {
+        let (Some(notices), Some(workload)) = (&self.notices, workload) else {
+            return;
+        };
+        if let Some(notice) = Notice::refused(flow, workload)
+            && notices.try_send(notice).is_err()
+        {
+            tracing::debug!("too many Kubernetes Events wait: one is not written");
+        }
     }
 }
 

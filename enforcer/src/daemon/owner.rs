@@ -25,6 +25,7 @@ use super::{
     answers::Outcome,
     flows::Flows,
     places::{Places, present},
+    precedence::Precedence,
     revocation::Revocation,
     room::Room,
 };
@@ -37,6 +38,7 @@ use crate::{
     sources::{
         cgroups::CgroupChange,
         files::{Content, FileChange},
+        kube::{KubeChange, KubeStatus},
     },
 };
 
@@ -65,6 +67,8 @@ pub(super) struct Owner {
     pub(super) lost: u64,
     /// None if sockets that are open stay open.
     pub(super) revocation: Option<Revocation>,
+    /// Whether the kernel holds what the first lists said.
+    pub(super) is_started: bool,
     pub(super) canaries: Canaries,
     /// How the last plan ended.
     pub(super) outcome: Outcome,
@@ -75,10 +79,16 @@ pub(super) struct Owner {
     pub(super) warnings: Once,
     pub(super) failures: Once,
     pub(super) refusals: Once,
+    /// Who is believed where both files and the API server have an object.
+    pub(super) precedence: Precedence,
 }
 
 pub(super) struct Inputs {
     pub(super) file_changes: mpsc::Receiver<Vec<FileChange>>,
+    /// None if no API server is followed.
+    pub(super) kube_changes: Option<mpsc::Receiver<Vec<KubeChange>>>,
+    /// What is known of each source of the API server.
+    pub(super) kube_status: Option<watch::Receiver<KubeStatus>>,
     pub(super) cgroup_changes: mpsc::Receiver<Vec<CgroupChange>>,
     pub(super) name_updates: mpsc::Receiver<Update>,
     pub(super) flow_events: mpsc::Receiver<Event>,
@@ -102,8 +112,11 @@ impl Owner {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
                 changes = inputs.file_changes.recv() => self.take_files(changes.context("no more files")?),
+                changes = next(&mut inputs.kube_changes) => {
+                    self.take_kube(changes.context("no more of the API server's objects")?);
+                }
                 changes = inputs.cgroup_changes.recv() => self.take_cgroups(changes.context("no more cgroups")?),
-                update = inputs.name_updates.recv() => self.take_name(update.context("no more names")?),
+                update = inputs.name_updates.recv() => self.apply(update.context("no more names")?),
                 changed = inputs.resolvers.changed() => {
                     changed.context("no more resolvers")?;
                     let servers = inputs.resolvers.borrow_and_update().clone();
@@ -143,11 +156,14 @@ impl Owner {
             while let Ok(changes) = inputs.file_changes.try_recv() {
                 self.take_files(changes);
             }
+            while let Some(Ok(changes)) = inputs.kube_changes.as_mut().map(mpsc::Receiver::try_recv) {
+                self.take_kube(changes);
+            }
             while let Ok(changes) = inputs.cgroup_changes.try_recv() {
                 self.take_cgroups(changes);
             }
             while let Ok(update) = inputs.name_updates.try_recv() {
-                self.take_name(update);
+                self.apply(update);
             }
             retry = self.bring_up_to_date();
         }
@@ -183,7 +199,11 @@ impl Owner {
                     Vec::new()
                 }
             };
-            updates.into_iter().for_each(|update| self.registry.apply(update));
+            for update in updates {
+                if let Some(update) = self.precedence.of_file(update) {
+                    self.apply(update);
+                }
+            }
         }
         let problems = self
             .documents
@@ -194,10 +214,23 @@ impl Owner {
         for problem in self.problems.news(problems) {
             tracing::error!("{problem}");
         }
+        self.say_warnings();
+    }
+
+    /// Says what is suspicious about the registry as a whole, if it was not said already.
+    pub(super) fn say_warnings(&mut self) {
         let warnings = self.registry.warnings().iter().map(ToString::to_string).collect();
         for warning in self.warnings.news(warnings) {
             tracing::warn!("{warning}");
         }
+    }
+
+    /// Takes one change in. Every update of the registry comes through here, wherever it is from.
+    pub(super) fn apply(&mut self, update: Update) {
+        if let Some(revocation) = &mut self.revocation {
+            revocation.note_update(&update);
+        }
+        self.registry.apply(update);
     }
 
     pub(super) fn take_cgroups(&mut self, changes: Vec<CgroupChange>) {
@@ -206,7 +239,8 @@ impl Owner {
                 CgroupChange::Appeared(cgroup) => {
                     if let Some(workload) = self.places.workload(&cgroup.path) {
                         tracing::info!("workload {workload} is at {}", cgroup.path.display());
-                        self.registry.apply(Update::Workload(cgroup.id, workload.clone()));
+                        let workload = workload.clone();
+                        self.apply(Update::Workload(cgroup.id, workload));
                     }
                     if self.places.is_root(&cgroup.path) {
                         self.unattached.insert(cgroup.id, cgroup.clone());
@@ -216,7 +250,7 @@ impl Owner {
                 CgroupChange::Gone(cgroup) => {
                     if let Some(workload) = self.places.workload(&cgroup.path) {
                         tracing::info!("workload {workload} is gone from {}", cgroup.path.display());
-                        self.registry.apply(Update::WorkloadGone(cgroup.id));
+                        self.apply(Update::WorkloadGone(cgroup.id));
                     }
                     self.unattached.remove(&cgroup.id);
                     self.cgroups.remove(&cgroup.id);
@@ -226,13 +260,6 @@ impl Owner {
                 }
             }
         }
-    }
-
-    pub(super) fn take_name(&mut self, update: Update) {
-        if let Some(revocation) = &mut self.revocation {
-            revocation.note_update(&update);
-        }
-        self.registry.apply(update);
     }
 
     fn take_resolvers(&mut self, servers: &[SocketAddr]) {
@@ -269,7 +296,8 @@ impl Owner {
             self.set_depths(true)?;
             self.datapath
                 .refuse_unknown(leaves_out || matches!(course, Course::RemovalsFirst(_)))?;
-            if let Some(revocation) = &mut self.revocation {
+            // What comes and goes with the canary takes nothing away from anybody.
+            if let (true, Some(revocation)) = (is_news, &mut self.revocation) {
                 revocation.foresee(&plan.changes);
             }
             if let Err(error) = self.datapath.carry_out(&plan.changes) {
@@ -283,7 +311,6 @@ impl Owner {
         self.datapath.refuse_unknown(leaves_out)?;
         self.set_depths(false)?;
         self.attach();
-        // What comes and goes with the canary takes nothing away from anybody.
         let changes = if is_news { plan.changes.as_slice() } else { &[] };
         self.sweep(changes, &wanted)
     }
@@ -347,7 +374,7 @@ impl Owner {
 }
 
 /// The next message; never, if there is no channel.
-async fn next<T>(channel: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
+pub(super) async fn next<T>(channel: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
     match channel {
         Some(channel) => channel.recv().await,
         None => std::future::pending().await,

@@ -39,6 +39,7 @@ impl Owner {
     async fn start(&mut self, inputs: &mut Inputs, names: &AskStatus) -> Result<()> {
         self.take_files(inputs.file_changes.recv().await.context("no files")?);
         self.take_cgroups(inputs.cgroup_changes.recv().await.context("no cgroups")?);
+        self.take_lists(inputs).await?;
         let hosts = self.registry.hosts();
         self.hosts.send_replace((*hosts).clone());
         self.settle(inputs, names, &hosts).await?;
@@ -47,6 +48,7 @@ impl Owner {
         if let Some(root) = self.unattached.values().next() {
             bail!("enforcement is not in force at {}", root.path.display());
         }
+        self.is_started = true;
         self.datapath.remove_leftovers()?;
         for closure in self.datapath.closures() {
             if closure.absent.is_some() {
@@ -63,7 +65,11 @@ impl Owner {
         tokio::pin!(settled);
         loop {
             tokio::select! {
-                update = inputs.name_updates.recv() => self.take_name(update.context("no names")?),
+                update = inputs.name_updates.recv() => self.apply(update.context("no names")?),
+                question = inputs.proof_questions.recv() => self.answer_proof(question.context("nobody proves")?),
+                question = inputs.standing_questions.recv() => {
+                    self.answer_standing(question.context("nobody answers for the status")?);
+                }
                 in_time = &mut settled => {
                     if in_time.is_err() {
                         tracing::warn!("not every host has resolved after {PATIENCE:?}; the others follow as they do");
@@ -73,7 +79,7 @@ impl Owner {
             }
         }
         while let Ok(update) = inputs.name_updates.try_recv() {
-            self.take_name(update);
+            self.apply(update);
         }
         Ok(())
     }

@@ -1,0 +1,117 @@
+//! Who is believed where both a file and the API server have an object: the API server.
+//!
+//! In a cluster its objects are what everybody sees and what Istio goes by; files are for what it does not have. What
+//! a file says comes into force when the API server's object goes.
+
+use std::collections::BTreeSet;
+
+use enforcer_core::{documents::Documents, istio::ObjectId, registry::Update};
+
+/// The objects that the API server has.
+#[derive(Debug, Default)]
+pub(super) struct Precedence {
+    cluster: BTreeSet<ObjectId>,
+    /// Whether there are both files and an API server.
+    is_needed: bool,
+}
+
+impl Precedence {
+    pub(super) fn new(is_needed: bool) -> Self {
+        Self {
+            cluster: BTreeSet::new(),
+            is_needed,
+        }
+    }
+
+    /// What a file's update comes to; None if the API server has the object.
+    pub(super) fn of_file(&self, update: Update) -> Option<Update> {
+        let id = match &update {
+            Update::Apply(object) => object.id(),
+            Update::Delete(id) => id.clone(),
+            _ => return Some(update),
+        };
+        if !self.cluster.contains(&id) {
+            return Some(update);
+        }
+        if matches!(update, Update::Apply(_)) {
+            say(&id);
+        }
+        None
+    }
+
+    /// What an update from the API server comes to.
+    pub(super) fn of_cluster(&mut self, update: Update, files: &Documents) -> Update {
+        if !self.is_needed {
+            return update;
+        }
+        match update {
+            Update::Apply(object) => {
+                let id = object.id();
+                let is_in_file = files.object(&id).is_some();
+                if is_in_file && !self.cluster.contains(&id) {
+                    say(&id);
+                }
+                self.cluster.insert(id);
+                Update::Apply(object)
+            }
+            Update::Delete(id) => {
+                self.cluster.remove(&id);
+                match files.object(&id) {
+                    Some(object) => Update::Apply(object.clone()),
+                    None => Update::Delete(id),
+                }
+            }
+            other => other,
+        }
+    }
+}
+
+fn say(id: &ObjectId) {
+    tracing::warn!("{id}: a file defines it too; the API server's is in force");
+}
+
+#[cfg(test)]
+mod tests {
+    use enforcer_core::istio::Object;
+
+    use super::*;
+
+    fn text(host: &str) -> String {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: db}}\nspec:\n  hosts: [{host}]\n"
+        )
+    }
+
+    fn object(host: &str) -> Object {
+        let updates = Documents::default().set("a.yaml", Some(&text(host)));
+        let [Update::Apply(object)] = updates.as_slice() else {
+            panic!("{updates:?}")
+        };
+        object.clone()
+    }
+
+    #[test]
+    fn api_server_goes_before_files_whichever_comes_first() {
+        let mut files = Documents::default();
+        let mut precedence = Precedence::new(true);
+        let from_file = files.set("a.yaml", Some(&text("file.example.com"))).remove(0);
+        assert_eq!(precedence.of_file(from_file.clone()), Some(from_file.clone()));
+        let from_cluster = Update::Apply(object("cluster.example.com"));
+        assert_eq!(precedence.of_cluster(from_cluster.clone(), &files), from_cluster);
+        assert_eq!(precedence.of_file(from_file.clone()), None);
+        let id = object("a").id();
+        assert_eq!(precedence.of_file(Update::Delete(id.clone())), None);
+        assert_eq!(precedence.of_cluster(Update::Delete(id), &files), from_file);
+    }
+
+    #[test]
+    fn object_that_only_the_api_server_had_is_gone_with_it() {
+        let mut precedence = Precedence::new(true);
+        let files = Documents::default();
+        let id = object("a").id();
+        precedence.of_cluster(Update::Apply(object("a")), &files);
+        let gone = Update::Delete(id);
+        assert_eq!(precedence.of_cluster(gone.clone(), &files), gone);
+        assert_eq!(precedence.of_file(gone.clone()), Some(gone));
+    }
+}

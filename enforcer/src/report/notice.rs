@@ -1,0 +1,157 @@
+//! What is told to users of Kubernetes, on the object that it is about. It says what; `sources::kube` writes it.
+
+use enforcer_common::Verdict;
+use enforcer_core::{
+    istio::ObjectId,
+    model::{Host, Workload},
+};
+
+use super::flow::Flow;
+
+/// One thing to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Where it appears.
+    pub about: About,
+    /// One word for it, in Kubernetes' manner.
+    pub reason: &'static str,
+    /// A sentence, at most [`MESSAGE_LIMIT`] bytes.
+    pub message: String,
+    /// What makes two notices about the same object the same one for a reader.
+    pub subject: String,
+}
+
+/// The object that a notice is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum About {
+    /// A pod of this node, by namespace and name; nothing is told if there is none.
+    Pod(String, String),
+    /// An object of the registry, with its `apiVersion` and uid.
+    Object(ObjectId, String, String),
+}
+
+/// Bytes of a message at most: what Kubernetes admits for an Event's note.
+pub const MESSAGE_LIMIT: usize = 1024;
+
+impl Notice {
+    /// Of a refusal, or of what would be one; None if nothing was refused.
+    pub fn refused(flow: &Flow, workload: &Workload) -> Option<Self> {
+        let (reason, verb) = match flow.verdict {
+            Verdict::Allow => return None,
+            Verdict::Deny => ("EgressRefused", "was refused"),
+            Verdict::Audit => ("EgressUnregistered", "would be refused"),
+        };
+        let hosts: Vec<_> = flow.hosts.iter().map(Host::as_str).collect();
+        let named = if hosts.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", hosts.join(", "))
+        };
+        let Flow {
+            transport,
+            destination,
+            ..
+        } = flow;
+        let mut message = format!("{transport} {destination}{named} {verb}: {}", flow.reason);
+        if let Some(suggestion) = &flow.suggestion {
+            message = format!("{message}; {suggestion}");
+        }
+        Some(Self {
+            about: About::Pod(workload.namespace.to_string(), workload.name.clone()),
+            reason,
+            message: shortened(message),
+            // A host's addresses change while it remains the same news.
+            subject: match flow.hosts.first() {
+                Some(host) => format!("{reason} {transport} {host}:{}", destination.port()),
+                None => format!("{reason} {transport} {destination}"),
+            },
+        })
+    }
+
+    /// Of an object that is not taken.
+    pub fn rejected(
+        id: ObjectId,
+        (api_version, uid): (String, String),
+        message: &str,
+        keeps_older: bool,
+    ) -> Self {
+        let kept = if keeps_older {
+            "the last good version stays in force"
+        } else {
+            "it has no effect"
+        };
+        Self {
+            message: shortened(format!("not taken, {kept}: {message}")),
+            about: About::Object(id, api_version, uid),
+            reason: "Rejected",
+            subject: message.to_owned(),
+        }
+    }
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > MESSAGE_LIMIT {
+        text.truncate(text.floor_char_boundary(MESSAGE_LIMIT - "...".len()));
+        text.push_str("...");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use enforcer_core::model::{Labels, Namespace};
+
+    use super::*;
+
+    fn flow(verdict: Verdict, hosts: &[&str]) -> Flow {
+        Flow {
+            verdict,
+            workload: "frontend/web".to_owned(),
+            process: "curl".to_owned(),
+            pid: 1,
+            uid: 0,
+            transport: "tcp".to_owned(),
+            destination: "192.0.2.10:5432".parse().unwrap(),
+            hosts: hosts.iter().map(|host| Host::new(host)).collect(),
+            reason: "no ServiceEntry has it".to_owned(),
+            suggestion: Some("add one".to_owned()),
+            is_datagram_connect: false,
+        }
+    }
+
+    fn workload() -> Workload {
+        Workload {
+            namespace: Namespace::new("frontend"),
+            name: "web".to_owned(),
+            labels: Labels::new(),
+        }
+    }
+
+    #[test]
+    fn refusal_names_host_port_reason_and_remedy() {
+        let notice = Notice::refused(&flow(Verdict::Deny, &["db.example.com"]), &workload()).unwrap();
+        assert_eq!(notice.about, About::Pod("frontend".into(), "web".into()));
+        assert_eq!(
+            notice.message,
+            "tcp 192.0.2.10:5432 (db.example.com) was refused: no ServiceEntry has it; add one"
+        );
+        assert_eq!(notice.subject, "EgressRefused tcp db.example.com:5432");
+    }
+
+    #[test]
+    fn what_was_let_through_for_good_is_no_news() {
+        assert_eq!(Notice::refused(&flow(Verdict::Allow, &[]), &workload()), None);
+        let audited = Notice::refused(&flow(Verdict::Audit, &[]), &workload()).unwrap();
+        assert!(
+            audited.message.contains("would be refused"),
+            "{}",
+            audited.message
+        );
+    }
+
+    #[test]
+    fn message_fits_an_event() {
+        let long = "ä".repeat(MESSAGE_LIMIT);
+        assert!(shortened(long).len() <= MESSAGE_LIMIT);
+    }
+}

@@ -1,0 +1,96 @@
+//! How the API server is reached, and with which credentials.
+//!
+//! Credentials expire and files with them are replaced: after a failure the client is made anew from the same
+//! configuration. A configuration that has become unreadable leaves the old client in use.
+
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
+use crate::config::Kubernetes;
+
+/// How often a client is made at most; credential plugins are programs.
+const RENEWAL: Duration = Duration::from_secs(5);
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(10);
+
+pub(super) struct Access {
+    settings: Kubernetes,
+    current: Mutex<(Client, Instant)>,
+}
+
+impl Access {
+    /// Reads the configuration; nothing is asked yet.
+    pub(super) async fn open(settings: &Kubernetes) -> Result<Self> {
+        let client = client(settings).await?;
+        Ok(Self {
+            settings: settings.clone(),
+            current: Mutex::new((client, Instant::now())),
+        })
+    }
+
+    /// The client of the moment.
+    pub(super) fn client(&self) -> Client {
+        self.current().0.clone()
+    }
+
+    /// Makes another client, unless that was done a moment ago.
+    pub(super) async fn renew(&self) {
+        {
+            let mut current = self.current();
+            if current.1.elapsed() < RENEWAL {
+                return;
+            }
+            current.1 = Instant::now();
+        }
+        match client(&self.settings).await {
+            Ok(client) => self.current().0 = client,
+            Err(error) => tracing::warn!("the API server's configuration is no longer readable: {error:#}"),
+        }
+    }
+
+    fn current(&self) -> std::sync::MutexGuard<'_, (Client, Instant)> {
+        self.current
+            .lock()
+            .expect("nothing panics while it holds this lock")
+    }
+}
+
+async fn client(settings: &Kubernetes) -> Result<Client> {
+    let mut config = config(settings).await?;
+    config.connect_timeout = Some(CONNECT);
+    // Watches are silent for long; they and requests have deadlines of their own, and pauses too.
+    config.read_timeout = None;
+    config.default_retry = false;
+    Client::try_from(config).context("making a client")
+}
+
+async fn config(settings: &Kubernetes) -> Result<Config> {
+    let options = KubeConfigOptions {
+        context: settings.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    if let Some(file) = &settings.kubeconfig {
+        let kubeconfig =
+            Kubeconfig::read_from(file).with_context(|| format!("reading {}", file.display()))?;
+        return Config::from_custom_kubeconfig(kubeconfig, &options)
+            .await
+            .with_context(|| format!("reading {}", file.display()));
+    }
+    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+        return Config::incluster().context("reading the pod's own account");
+    }
+    if std::env::var_os("KUBECONFIG").is_some() {
+        return Config::from_kubeconfig(&options)
+            .await
+            .context("reading the file of KUBECONFIG");
+    }
+    bail!("this is no pod and KUBECONFIG is not set: name a file in registry.kubernetes.kubeconfig")
+}

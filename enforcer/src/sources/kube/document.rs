@@ -1,0 +1,212 @@
+//! What the API server sends, decoded object by object.
+//!
+//! A page or an event is taken apart without being understood; each object is then decoded for itself, so that one
+//! that cannot be harms no other. What managers of fields have noted is dropped: it is most of an object's size.
+
+use kube::core::Status;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+/// An object, as it was sent.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub(super) head: Head,
+    /// Or why it cannot be decoded.
+    pub(super) body: Result<Value, String>,
+}
+
+/// What tells an object from others and from itself at other times.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Head {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) uid: String,
+    resource_version: String,
+}
+
+impl Head {
+    /// The version; those of one collection grow. None if it is not a number.
+    pub(super) fn version(&self) -> Option<u64> {
+        self.resource_version.parse().ok()
+    }
+}
+
+/// A page of a list, whose objects are decoded one at a time: all of them at once are many times its size.
+#[derive(Debug)]
+pub(super) struct Page<'a> {
+    /// From where on a watch tells what has changed since.
+    pub(super) version: String,
+    /// What the next page is asked for with; None: there is none.
+    pub(super) next: Option<String>,
+    items: Vec<&'a RawValue>,
+}
+
+/// What a watch says.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// An object is there, or has changed.
+    Set(Document),
+    /// An object is gone.
+    Gone(Head),
+    /// Nothing has happened up to this version.
+    Bookmark(String),
+    /// The watch cannot go on.
+    Failed(Status),
+    /// Something that later servers may say.
+    Unknown,
+}
+
+#[derive(Deserialize)]
+struct RawPage<'a> {
+    metadata: PageMeta,
+    // Go's empty list is `null`.
+    #[serde(borrow)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PageMeta {
+    resource_version: String,
+    #[serde(rename = "continue")]
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawEvent<'a> {
+    #[serde(rename = "type")]
+    what: String,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct WithHead {
+    metadata: Head,
+}
+
+/// Annotations that repeat the whole object.
+const COPIES: [&str; 1] = ["kubectl.kubernetes.io/last-applied-configuration"];
+
+impl<'a> Page<'a> {
+    /// Takes an answer apart.
+    pub(super) fn read(text: &'a str) -> serde_json::Result<Self> {
+        let RawPage { metadata, items } = serde_json::from_str(text)?;
+        Ok(Self {
+            version: metadata.resource_version,
+            next: metadata.next.filter(|next| !next.is_empty()),
+            items: items.unwrap_or_default(),
+        })
+    }
+
+    /// Its objects, in their order.
+    pub(super) fn documents(&self) -> impl Iterator<Item = Document> {
+        self.items.iter().map(|item| Document::read(item))
+    }
+}
+
+impl Event {
+    /// Takes a line of a watch apart.
+    pub(super) fn read(line: &[u8]) -> serde_json::Result<Self> {
+        let RawEvent { what, object } = serde_json::from_slice(line)?;
+        Ok(match what.as_str() {
+            "ADDED" | "MODIFIED" => Self::Set(Document::read(object)),
+            "DELETED" => Self::Gone(serde_json::from_str::<WithHead>(object.get())?.metadata),
+            "BOOKMARK" => {
+                let head = serde_json::from_str::<WithHead>(object.get())?.metadata;
+                Self::Bookmark(head.resource_version)
+            }
+            "ERROR" => Self::Failed(serde_json::from_str(object.get())?),
+            _ => Self::Unknown,
+        })
+    }
+}
+
+impl Document {
+    fn read(raw: &RawValue) -> Self {
+        let head = serde_json::from_str::<WithHead>(raw.get());
+        let body = serde_json::from_str::<Value>(raw.get()).map_err(|error| error.to_string());
+        Self {
+            head: head.map(|object| object.metadata).unwrap_or_default(),
+            body: body.map(lean),
+        }
+    }
+
+    /// The version, as watches are asked for it.
+    pub(super) fn version(&self) -> &str {
+        &self.head.resource_version
+    }
+}
+
+impl Event {
+    /// The version after it; None if it has none.
+    pub(super) fn version(&self) -> Option<&str> {
+        let version = match self {
+            Self::Set(document) => document.version(),
+            Self::Gone(head) => &head.resource_version,
+            Self::Bookmark(version) => version,
+            Self::Failed(_) | Self::Unknown => "",
+        };
+        Some(version).filter(|version| !version.is_empty())
+    }
+}
+
+fn lean(mut object: Value) -> Value {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            for copy in COPIES {
+                annotations.remove(copy);
+            }
+        }
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn object_that_cannot_be_decoded_harms_no_other() {
+        let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+        let text = format!(
+            r#"{{"metadata":{{"resourceVersion":"7","continue":""}},"items":[
+            {{"metadata":{{"name":"a"}}}},{{"metadata":{{"name":"b","namespace":"n"}},"spec":{deep}}},
+            {{"metadata":{{"name":"c"}},"spec":1e999}},{{"metadata":{{"name":1}}}},"x"]}}"#
+        );
+        let page = Page::read(&text).unwrap();
+        assert_eq!((page.version.as_str(), &page.next), ("7", &None));
+        let documents: Vec<_> = page.documents().collect();
+        let decoded: Vec<_> = documents
+            .iter()
+            .map(|it| (it.head.name.as_str(), it.body.is_ok()))
+            .collect();
+        assert_eq!(
+            decoded,
+            [("a", true), ("b", false), ("c", false), ("", true), ("", true)]
+        );
+    }
+
+    #[test]
+    fn half_an_event_is_no_event() {
+        let line = br#"{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"9"}}}"#;
+        let event = Event::read(line).unwrap();
+        assert_eq!(event.version(), Some("9"));
+        for length in 0..line.len() {
+            assert!(Event::read(&line[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn copies_of_the_object_are_dropped() {
+        let text = r#"{"type":"MODIFIED","object":{"metadata":{"name":"a","managedFields":[1],
+            "annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{}","kept":"x"}}}}"#;
+        let Event::Set(document) = Event::read(text.as_bytes()).unwrap() else {
+            panic!("it is there")
+        };
+        let expected = serde_json::json!({"metadata": {"name": "a", "annotations": {"kept": "x"}}});
+        assert_eq!(document.body, Ok(expected));
+    }
+}

@@ -1,0 +1,329 @@
+//! Writes Kubernetes Events, few of them.
+//!
+//! The same news about the same object is one Event with a count. Its name follows from what it says, so that a
+//! restart, and the other nodes that see the same object, write no second one.
+//!
+//! Events are written to `v1`, which every version of Kubernetes serves; `events.k8s.io` shows the same objects.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use enforcer_core::istio::ObjectId;
+use k8s_openapi::jiff::{Timestamp, Unit};
+use kube::{
+    api::{Patch, PatchParams, PostParams},
+    core::Request,
+};
+use serde_json::{Value, json};
+use tokio::{sync::mpsc, time::sleep_until};
+
+use super::{access::Access, failure::Failure, pace::spread};
+use crate::report::{
+    notice::{About, Notice},
+    quiet::Quiet,
+};
+
+/// How long the same news is not written again.
+const PAUSE: Duration = Duration::from_secs(300);
+/// Events that may be written in a row, and how often one more: 5,000 nodes write 833 a second at the very worst.
+const BURST: u32 = 20;
+const REFILL: Duration = Duration::from_secs(6);
+/// Every node sees an invalid object. They tell of it within this time, and all but the first find that it was told.
+const SHARED: Duration = Duration::from_secs(5);
+/// Events whose counts are remembered.
+const MOST: usize = 1000;
+const PATIENCE: Duration = Duration::from_secs(10);
+const COMPONENT: &str = "enforcer";
+
+/// The pods of this node by namespace and name, with their uids.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pods(Arc<Mutex<HashMap<(String, String), String>>>);
+
+impl Pods {
+    pub(super) fn insert(&self, id: &ObjectId, uid: String) {
+        self.lock()
+            .insert((id.namespace.to_string(), id.name.clone()), uid);
+    }
+
+    pub(super) fn remove(&self, id: &ObjectId) {
+        self.lock().remove(&(id.namespace.to_string(), id.name.clone()));
+    }
+
+    fn uid(&self, namespace: &str, name: &str) -> Option<String> {
+        self.lock().get(&(namespace.to_owned(), name.to_owned())).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), String>> {
+        self.0.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+/// The object that an Event is about, as the API names it.
+struct Reference {
+    api_version: String,
+    kind: String,
+    namespace: String,
+    name: String,
+    uid: String,
+}
+
+pub(super) struct Writer {
+    access: Arc<Access>,
+    pods: Pods,
+    node: String,
+    quiet: Quiet<(About, String)>,
+    start: Instant,
+    budget: Budget,
+    /// Counts of what was written, by the Events' names.
+    counts: HashMap<String, u64>,
+    /// What waits for its time.
+    later: BTreeMap<Instant, Notice>,
+    /// Whether it was said that Events cannot be written.
+    is_failing: bool,
+}
+
+impl Writer {
+    pub(super) fn new(access: Arc<Access>, pods: Pods, node: String) -> Self {
+        Self {
+            access,
+            pods,
+            node,
+            quiet: Quiet::new(PAUSE),
+            start: Instant::now(),
+            budget: Budget::new(Instant::now()),
+            counts: HashMap::new(),
+            later: BTreeMap::new(),
+            is_failing: false,
+        }
+    }
+
+    /// Writes until nobody has anything to tell.
+    pub(super) async fn run(mut self, mut notices: mpsc::Receiver<Notice>) {
+        loop {
+            let due = self.later.keys().next().copied();
+            tokio::select! {
+                notice = notices.recv() => match notice {
+                    None => return,
+                    Some(notice) if matches!(notice.about, About::Object(..)) => {
+                        self.later.insert(Instant::now() + spread(SHARED), notice);
+                    }
+                    Some(notice) => self.tell(notice).await,
+                },
+                () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
+                    if let Some((_, notice)) = self.later.pop_first() {
+                        self.tell(notice).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn tell(&mut self, notice: Notice) {
+        let Some(reference) = self.reference(&notice.about) else {
+            return;
+        };
+        let subject = (notice.about.clone(), notice.subject.clone());
+        let Some(again) = self.quiet.ask(subject, self.start.elapsed()) else {
+            return;
+        };
+        if !self.budget.takes(Instant::now()) {
+            tracing::debug!("too many Kubernetes Events: not written: {}", notice.message);
+            return;
+        }
+        match self.write(&reference, &notice, again).await {
+            Ok(()) => self.is_failing = false,
+            Err(failure) if self.is_failing => tracing::debug!("no Kubernetes Event: {failure}"),
+            Err(failure) => {
+                self.is_failing = true;
+                tracing::warn!("Kubernetes Events cannot be written now: {failure}");
+            }
+        }
+    }
+
+    fn reference(&self, about: &About) -> Option<Reference> {
+        match about {
+            About::Pod(namespace, name) => Some(Reference {
+                api_version: "v1".to_owned(),
+                kind: "Pod".to_owned(),
+                uid: self.pods.uid(namespace, name)?,
+                namespace: namespace.clone(),
+                name: name.clone(),
+            }),
+            About::Object(id, api_version, uid) => Some(Reference {
+                api_version: api_version.clone(),
+                kind: format!("{:?}", id.kind),
+                namespace: id.namespace.to_string(),
+                name: id.name.clone(),
+                uid: uid.clone(),
+            }),
+        }
+    }
+
+    async fn write(&mut self, about: &Reference, notice: &Notice, again: u64) -> Result<(), Failure> {
+        let name = event_name(about, &notice.subject);
+        if self.counts.len() >= MOST {
+            self.counts.clear();
+        }
+        let count = self.counts.entry(name.clone()).or_default();
+        let is_first = *count == 0;
+        *count += 1 + again;
+        let count = *count;
+        let namespace = if about.namespace.is_empty() {
+            "default"
+        } else {
+            &about.namespace
+        };
+        let events = Request::new(format!("/api/v1/namespaces/{namespace}/events"));
+        let client = self.access.client();
+        let send = async |request: http::Request<Vec<u8>>| {
+            let answer = tokio::time::timeout(PATIENCE, client.request_text(request)).await;
+            answer.map_err(|_| Failure::Away("no answer".to_owned()))
+        };
+        let now = now();
+        let change = json!({ "count": count, "lastTimestamp": now, "message": notice.message });
+        let patch = events
+            .patch(&name, &PatchParams::default(), &Patch::Merge(change))
+            .map_err(kube::Error::BuildRequest)?;
+        if !is_first {
+            match send(patch.clone()).await? {
+                // It has lived its hour.
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                answer => return Ok(answer.map(drop)?),
+            }
+        }
+        let event = self.event(about, notice, (namespace, &name, &now));
+        let create = events
+            .create(&PostParams::default(), event.to_string().into_bytes())
+            .map_err(kube::Error::BuildRequest)?;
+        match send(create).await? {
+            // This node's own, of before a restart; or another's, who has told the same of an object that all see.
+            Err(kube::Error::Api(status)) if status.code == 409 => match notice.about {
+                About::Pod(..) => Ok(send(patch).await?.map(drop)?),
+                About::Object(..) => Ok(()),
+            },
+            // Its namespace is going.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            answer => Ok(answer.map(drop)?),
+        }
+    }
+
+    fn event(&self, about: &Reference, notice: &Notice, (namespace, name, now): (&str, &str, &str)) -> Value {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": { "namespace": namespace, "name": name },
+            "involvedObject": {
+                "apiVersion": about.api_version,
+                "kind": about.kind,
+                "namespace": about.namespace,
+                "name": about.name,
+                "uid": about.uid,
+            },
+            "type": "Warning",
+            "reason": notice.reason,
+            "message": notice.message,
+            "count": 1,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "source": { "component": COMPONENT, "host": self.node },
+            "reportingComponent": COMPONENT,
+            "reportingInstance": self.node,
+        })
+    }
+}
+
+/// The same for the same news about the same object, on every node.
+fn event_name(about: &Reference, subject: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    (&about.uid, &about.kind, subject).hash(&mut hasher);
+    // With the rest, at most the 253 bytes of a name.
+    let base = &about.name[..about.name.floor_char_boundary(236)];
+    let base = base.trim_end_matches(['.', '-']);
+    format!("{base}.{:016x}", hasher.finish())
+}
+
+fn now() -> String {
+    let now = Timestamp::now();
+    now.round(Unit::Second).unwrap_or(now).to_string()
+}
+
+/// How many Events may be written.
+#[derive(Debug)]
+struct Budget {
+    left: u32,
+    since: Instant,
+}
+
+impl Budget {
+    fn new(now: Instant) -> Self {
+        Self {
+            left: BURST,
+            since: now,
+        }
+    }
+
+    /// Takes one, if there is one.
+    fn takes(&mut self, now: Instant) -> bool {
+        while self.left < BURST && now.duration_since(self.since) >= REFILL {
+            self.left += 1;
+            self.since += REFILL;
+        }
+        if self.left == BURST {
+            self.since = now;
+        }
+        let has = self.left > 0;
+        self.left -= u32::from(has);
+        has
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reference(name: &str) -> Reference {
+        Reference {
+            api_version: "v1".to_owned(),
+            kind: "Pod".to_owned(),
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+            uid: "u".to_owned(),
+        }
+    }
+
+    #[test]
+    fn same_news_has_the_same_name_everywhere() {
+        let name = event_name(&reference("web"), "a");
+        // Nodes of two versions share it too, for as long as the standard library's hash stays the same.
+        assert!(name.starts_with("web.") && name.len() == "web.".len() + 16);
+        assert_eq!(name, event_name(&reference("web"), "a"));
+        assert_ne!(name, event_name(&reference("web"), "b"));
+        assert!(event_name(&reference(&"x".repeat(253)), "a").len() <= 253);
+    }
+
+    #[test]
+    fn burst_is_followed_by_one_at_a_time() {
+        let start = Instant::now();
+        let mut budget = Budget::new(start);
+        let taken = (0..100).filter(|_| budget.takes(start)).count();
+        assert_eq!(taken, BURST as usize);
+        assert!(!budget.takes(start + REFILL / 2));
+        assert!(budget.takes(start + REFILL));
+        assert!(!budget.takes(start + REFILL));
+        assert!(budget.takes(start + 10 * REFILL), "what was not used is kept");
+    }
+
+    #[test]
+    fn times_are_whole_seconds_as_the_api_wants_them() {
+        let text = now();
+        assert_eq!(
+            (text.len(), &text[19..]),
+            ("2026-01-01T00:00:00Z".len(), "Z"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,354 @@
+//! Brings the sources together: what is told to the owner, what is known of each source, and which are needed.
+//!
+//! It must never wait for the owner: what the owner does not take waits here, and only the last change of each object
+//! does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Instant,
+};
+
+use anyhow::{Result, bail};
+use enforcer_core::{
+    istio::{Kind, Object, ObjectId},
+    model::Namespace,
+    registry::Update,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
+};
+
+use super::{
+    KubeChange, KubeStatus, Ports, Settings, SourceState, SourceStatus,
+    access::Access,
+    events::{Pods, Writer},
+    known::{Change, Rejection},
+    source::Source,
+    watch::{Follower, News, Report},
+};
+use crate::report::{notice::Notice, once::Once};
+
+/// Reports that wait between the sources and the hub.
+const BACKLOG: usize = 64;
+
+pub(super) struct Hub {
+    settings: Arc<Settings>,
+    access: Arc<Access>,
+    node: String,
+    tasks: JoinSet<&'static str>,
+    slots: BTreeMap<usize, Slot>,
+    /// The source that follows the pods of a namespace.
+    selectable: BTreeMap<Namespace, usize>,
+    /// ServiceEntries that select pods.
+    selectors: BTreeSet<ObjectId>,
+    /// Which sources have a pod: one that is bound to a node moves from one to the other.
+    pods: HashMap<ObjectId, BTreeSet<usize>>,
+    /// The pods of this node, for events.
+    references: Pods,
+    pending: BTreeMap<ObjectId, Update>,
+    listed: Listed,
+    problems: BTreeMap<ObjectId, String>,
+    /// Whether the problems are others than those that were said.
+    has_new_problems: bool,
+    said: Once,
+}
+
+struct Slot {
+    source: Source,
+    has_answered: bool,
+    abort: AbortHandle,
+    status: SourceStatus,
+}
+
+/// Whether it was said that everything has been listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listed {
+    No,
+    Due,
+    Said,
+}
+
+impl Hub {
+    pub(super) fn new(settings: Settings, access: Arc<Access>) -> Self {
+        let node = settings.access.node.clone().unwrap_or_else(this_node);
+        Self {
+            settings: Arc::new(settings),
+            access,
+            node,
+            tasks: JoinSet::new(),
+            slots: BTreeMap::new(),
+            selectable: BTreeMap::new(),
+            selectors: BTreeSet::new(),
+            pods: HashMap::new(),
+            references: Pods::default(),
+            pending: BTreeMap::new(),
+            listed: Listed::No,
+            problems: BTreeMap::new(),
+            has_new_problems: false,
+            said: Once::default(),
+        }
+    }
+
+    /// Runs until nobody takes changes any more.
+    pub(super) async fn run(mut self, ports: Ports) -> Result<()> {
+        let Ports {
+            changes,
+            status,
+            notices: (notify, notices),
+        } = ports;
+        let (out, mut reports) = mpsc::channel(BACKLOG);
+        for source in Source::all(&self.settings, &self.node) {
+            self.start(source, &out);
+        }
+        let writer = Writer::new(self.access.clone(), self.references.clone(), self.node.clone());
+        self.tasks.spawn(async move {
+            writer.run(notices).await;
+            "events"
+        });
+        loop {
+            tokio::select! {
+                Some(report) = reports.recv() => self.take(report, &out, &notify),
+                permit = changes.reserve(), if self.has_news() => match permit {
+                    Ok(permit) => permit.send(self.news()),
+                    Err(_) => bail!("nobody takes the API server's objects any more"),
+                },
+                Some(ended) = self.tasks.join_next() => match ended {
+                    Err(error) if error.is_cancelled() => {}
+                    Err(error) => return Err(error.into()),
+                    Ok(name) => bail!("{name} has ended"),
+                },
+            }
+            while let Ok(report) = reports.try_recv() {
+                self.take(report, &out, &notify);
+            }
+            self.publish(&status);
+        }
+    }
+
+    fn start(&mut self, source: Source, out: &mpsc::Sender<Report>) -> usize {
+        let number = self.slots.last_key_value().map_or(0, |(last, _)| last + 1);
+        let status = SourceStatus::new(source.name.clone());
+        let numbered = (source.clone(), number);
+        let follower = Follower::new(self.access.clone(), self.settings.clone(), numbered, out.clone());
+        let abort = self.tasks.spawn(async move {
+            follower.run().await;
+            "the source of objects"
+        });
+        let slot = Slot {
+            source,
+            has_answered: false,
+            abort,
+            status,
+        };
+        self.slots.insert(number, slot);
+        number
+    }
+
+    fn take(&mut self, report: Report, out: &mpsc::Sender<Report>, notify: &mpsc::Sender<Notice>) {
+        // The last reports of a source that is not needed any more.
+        let Some(slot) = self.slots.get_mut(&report.source) else {
+            return;
+        };
+        match report.news {
+            News::Contact => slot.status.contact = Some(Instant::now()),
+            News::Answered => slot.has_answered = true,
+            News::State(state, error) => {
+                slot.set_state(state, error);
+                if state == SourceState::Following {
+                    slot.status.contact = Some(Instant::now());
+                }
+            }
+            News::Changes(changes, (objects, rejected)) => {
+                slot.status.contact = Some(Instant::now());
+                (slot.status.objects, slot.status.rejected) = (objects, rejected);
+                for change in changes {
+                    self.change(report.source, change, notify);
+                }
+                self.say_problems();
+                self.follow_selectors(out);
+            }
+        }
+        if self.listed == Listed::No && self.slots.values().all(|slot| slot.has_answered) {
+            self.listed = Listed::Due;
+        }
+    }
+
+    fn change(&mut self, source: usize, change: Change, notify: &mpsc::Sender<Notice>) {
+        match change {
+            Change::Set(object, uid) => {
+                let id = object.id();
+                self.has_new_problems |= self.problems.remove(&id).is_some();
+                match &object {
+                    Object::Pod(_) => self.pod_is_there(source, &id, uid),
+                    Object::ServiceEntry(entry) if entry.selector.is_some() => {
+                        self.selectors.insert(id.clone());
+                    }
+                    Object::ServiceEntry(_) => drop(self.selectors.remove(&id)),
+                    _ => {}
+                }
+                self.pending.insert(id, Update::Apply(object));
+            }
+            Change::Gone(id) => {
+                self.has_new_problems |= self.problems.remove(&id).is_some();
+                self.selectors.remove(&id);
+                if id.kind != Kind::Pod || self.pod_is_gone(source, &id) {
+                    self.pending.insert(id.clone(), Update::Delete(id));
+                }
+            }
+            Change::Rejected(rejection) => {
+                let Rejection {
+                    id,
+                    uid,
+                    api_version,
+                    message,
+                    keeps_older,
+                } = rejection;
+                let kept = if keeps_older {
+                    " (the last good version stays in force)"
+                } else {
+                    ""
+                };
+                self.has_new_problems = true;
+                self.problems.insert(id.clone(), format!("{id}: {message}{kept}"));
+                let notice = Notice::rejected(id, (api_version, uid), &message, keeps_older);
+                if notify.try_send(notice).is_err() {
+                    tracing::debug!("too many Kubernetes Events wait: one is not written");
+                }
+            }
+        }
+    }
+
+    fn pod_is_there(&mut self, source: usize, id: &ObjectId, uid: String) {
+        self.pods.entry(id.clone()).or_default().insert(source);
+        if !self.selectable.values().any(|number| *number == source) {
+            self.references.insert(id, uid);
+        }
+    }
+
+    /// Whether no other source has the pod.
+    fn pod_is_gone(&mut self, source: usize, id: &ObjectId) -> bool {
+        if !self.selectable.values().any(|number| *number == source) {
+            self.references.remove(id);
+        }
+        let Some(sources) = self.pods.get_mut(id) else {
+            return true;
+        };
+        sources.remove(&source);
+        let is_gone = sources.is_empty();
+        if is_gone {
+            self.pods.remove(id);
+        }
+        is_gone
+    }
+
+    /// Follows the pods of the namespaces in which entries select, and of no others.
+    fn follow_selectors(&mut self, out: &mpsc::Sender<Report>) {
+        let wanted: BTreeSet<Namespace> = self.selectors.iter().map(|id| id.namespace.clone()).collect();
+        let unwanted: Vec<_> = self
+            .selectable
+            .keys()
+            .filter(|it| !wanted.contains(*it))
+            .cloned()
+            .collect();
+        for namespace in unwanted {
+            let Some(number) = self.selectable.remove(&namespace) else {
+                continue;
+            };
+            if let Some(slot) = self.slots.remove(&number) {
+                slot.abort.abort();
+            }
+            let left = self.pods.iter().filter(|(_, sources)| sources.contains(&number));
+            for id in left.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+                let sources = self.pods.entry(id.clone()).or_default();
+                sources.remove(&number);
+                if sources.is_empty() {
+                    self.pods.remove(&id);
+                    self.pending.insert(id.clone(), Update::Delete(id));
+                }
+            }
+        }
+        for namespace in wanted {
+            if !self.selectable.contains_key(&namespace) {
+                let number = self.start(Source::selectable(&namespace, &self.node), out);
+                self.selectable.insert(namespace, number);
+            }
+        }
+    }
+
+    fn say_problems(&mut self) {
+        if !std::mem::take(&mut self.has_new_problems) {
+            return;
+        }
+        for problem in self.said.news(self.problems.values().cloned().collect()) {
+            tracing::error!("{problem}");
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        !self.pending.is_empty() || self.listed == Listed::Due
+    }
+
+    /// All that waits.
+    fn news(&mut self) -> Vec<KubeChange> {
+        let pending = std::mem::take(&mut self.pending);
+        let mut news: Vec<_> = pending.into_values().map(KubeChange::Update).collect();
+        if self.listed == Listed::Due {
+            self.listed = Listed::Said;
+            news.push(KubeChange::Listed);
+        }
+        news
+    }
+
+    fn publish(&self, status: &watch::Sender<KubeStatus>) {
+        status.send_replace(KubeStatus {
+            sources: self.slots.values().map(|slot| slot.status.clone()).collect(),
+            backlog: self.pending.len(),
+            is_complete: self.listed != Listed::No,
+        });
+    }
+}
+
+impl Slot {
+    /// Takes a state, and says so where it is a new one.
+    fn set_state(&mut self, state: SourceState, error: Option<String>) {
+        let before = std::mem::replace(&mut self.status.state, state);
+        self.status.error = error;
+        if before == state {
+            return;
+        }
+        let name = &self.source.name;
+        let reason = self.status.error.as_deref().unwrap_or_default();
+        match state {
+            SourceState::Following if before == SourceState::Starting => {
+                tracing::debug!("{name}: following");
+            }
+            SourceState::Following => tracing::info!("{name}: following again"),
+            SourceState::Starting => {}
+            SourceState::Away => {
+                tracing::warn!("{name}: the API server is away, what is in force stays: {reason}");
+            }
+            SourceState::Unauthorized => {
+                tracing::error!(
+                    "{name}: the API server does not accept our credentials, what is in force stays: {reason}"
+                );
+            }
+            SourceState::Absent => {
+                tracing::warn!("{name}: not served, done without until it is: {reason}");
+            }
+            SourceState::Forbidden => {
+                tracing::error!("{name}: not shown to us, done without what is not known already: {reason}");
+            }
+        }
+    }
+}
+
+/// The node's name: what the pod's manifest hands over, else the machine's.
+fn this_node() -> String {
+    let handed_over = std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty());
+    handed_over.unwrap_or_else(|| {
+        let name = nix::unistd::gethostname().unwrap_or_default();
+        name.to_string_lossy().to_lowercase()
+    })
+}

@@ -1,0 +1,72 @@
+//! The requests that are made, in their bounds of time.
+
+use std::time::Duration;
+
+use futures_util::AsyncBufRead;
+use kube::{
+    Client,
+    api::{ListParams, WatchParams},
+    core::Request,
+};
+
+use super::{failure::Failure, pace::spread, source::Source};
+
+/// A watch is asked for for this long, and up to as long again: those of many nodes do not end at once, and none is
+/// older than what kube's client admits.
+const WATCH: Duration = Duration::from_secs(145);
+
+/// How long the server may take to say whether it is ready.
+const READY: Duration = Duration::from_secs(5);
+
+/// One page of a source in one of its versions; the first, if there is no `next`.
+pub(super) async fn page(
+    client: &Client,
+    source: &Source,
+    version: usize,
+    (size, next, patience): (u32, Option<&str>, Duration),
+) -> Result<String, Failure> {
+    let parameters = ListParams {
+        field_selector: source.fields.clone(),
+        limit: Some(size),
+        continue_token: next.map(str::to_owned),
+        ..ListParams::default()
+    };
+    let request = Request::new(source.path(version)).list(&parameters);
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    Ok(within(patience, client.request_text(request)).await??)
+}
+
+/// What happens to a source after `from`: a line for each event.
+pub(super) async fn changes(
+    client: &Client,
+    source: &Source,
+    version: usize,
+    (from, patience): (&str, Duration),
+) -> Result<impl AsyncBufRead + Unpin + use<>, Failure> {
+    let seconds = (WATCH + spread(WATCH)).as_secs();
+    let parameters = WatchParams {
+        field_selector: source.fields.clone(),
+        timeout: Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
+        bookmarks: true,
+        ..WatchParams::default()
+    };
+    let request = Request::new(source.path(version)).watch(&parameters, from);
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    let stream = within(patience, client.request_stream(request)).await??;
+    Ok(Box::pin(stream))
+}
+
+/// Whether the server says that it has all that it needs to answer. One that is starting answers too, as if there
+/// were no definitions and no roles.
+pub(super) async fn is_ready(client: &Client) -> bool {
+    let Ok(request) = http::Request::get("/readyz").body(Vec::new()) else {
+        return false;
+    };
+    let answer = tokio::time::timeout(READY, client.request_text(request)).await;
+    matches!(answer, Ok(Ok(_)))
+}
+
+async fn within<T>(patience: Duration, request: impl Future<Output = T>) -> Result<T, Failure> {
+    let timely = tokio::time::timeout(patience, request).await;
+    timely.map_err(|_| Failure::Away(format!("no answer within {patience:?}")))
+}

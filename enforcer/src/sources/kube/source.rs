@@ -1,0 +1,137 @@
+//! The collections that are followed.
+
+use enforcer_core::{
+    istio::{Kind, ObjectId},
+    model::Namespace,
+};
+
+use super::Settings;
+
+/// One collection, or the part of one that a selector leaves.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Source {
+    /// As users know it.
+    pub(super) name: String,
+    /// Of its objects.
+    pub(super) kind: Kind,
+    group: &'static str,
+    /// The newest first; each has the same meaning.
+    versions: &'static [&'static str],
+    plural: &'static str,
+    /// None: of the whole cluster.
+    namespace: Option<Namespace>,
+    /// What the server is to leave out.
+    pub(super) fields: Option<String>,
+}
+
+const ISTIO: &str = "networking.istio.io";
+const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+
+impl Source {
+    /// Those that are followed in any case.
+    pub(super) fn all(settings: &Settings, node: &str) -> Vec<Self> {
+        let mut sources = vec![
+            Self::istio(Kind::ServiceEntry, "serviceentries"),
+            Self::istio(Kind::WorkloadEntry, "workloadentries"),
+            Self::istio(Kind::Sidecar, "sidecars"),
+            Self::core(Kind::Service, "services"),
+            Self {
+                group: "discovery.k8s.io",
+                versions: &["v1", "v1beta1"],
+                ..Self::core(Kind::EndpointSlice, "endpointslices")
+            },
+            Self::core(Kind::Namespace, "namespaces"),
+            Self {
+                name: "Pod (this node)".to_owned(),
+                fields: Some(format!("spec.nodeName={node}")),
+                ..Self::core(Kind::Pod, "pods")
+            },
+        ];
+        let revision = settings
+            .revision
+            .iter()
+            .map(|revision| format!("istio-{revision}"));
+        for name in std::iter::once("istio".to_owned()).chain(revision) {
+            let namespace = &settings.access.mesh_namespace;
+            sources.push(Self {
+                name: format!("ConfigMap {namespace}/{name}"),
+                namespace: Some(namespace.clone()),
+                fields: Some(format!("metadata.name={name}")),
+                ..Self::core(Kind::MeshConfig, "configmaps")
+            });
+        }
+        sources
+    }
+
+    /// The pods of a namespace that other nodes have, or none yet: what workload selectors select.
+    pub(super) fn selectable(namespace: &Namespace, node: &str) -> Self {
+        Self {
+            name: format!("Pod (selectable in {namespace})"),
+            namespace: Some(namespace.clone()),
+            fields: Some(format!("spec.nodeName!={node}")),
+            ..Self::core(Kind::Pod, "pods")
+        }
+    }
+
+    fn core(kind: Kind, plural: &'static str) -> Self {
+        Self {
+            name: format!("{kind:?}"),
+            kind,
+            group: "",
+            versions: &["v1"],
+            plural,
+            namespace: None,
+            fields: None,
+        }
+    }
+
+    fn istio(kind: Kind, plural: &'static str) -> Self {
+        Self {
+            group: ISTIO,
+            versions: ISTIO_VERSIONS,
+            ..Self::core(kind, plural)
+        }
+    }
+
+    /// How many versions it may be served in.
+    pub(super) fn versions(&self) -> usize {
+        self.versions.len()
+    }
+
+    /// `apiVersion` of its objects in one of these.
+    pub(super) fn api_version(&self, version: usize) -> String {
+        let version = self.versions[version % self.versions.len()];
+        if self.group.is_empty() {
+            version.to_owned()
+        } else {
+            format!("{}/{version}", self.group)
+        }
+    }
+
+    /// `kind` of its objects.
+    pub(super) fn object_kind(&self) -> String {
+        match self.kind {
+            Kind::MeshConfig => "ConfigMap".to_owned(),
+            kind => format!("{kind:?}"),
+        }
+    }
+
+    /// Where it is served in one of its versions.
+    pub(super) fn path(&self, version: usize) -> String {
+        let root = if self.group.is_empty() { "/api" } else { "/apis" };
+        let base = format!("{root}/{}", self.api_version(version));
+        match &self.namespace {
+            Some(namespace) => format!("{base}/namespaces/{namespace}/{}", self.plural),
+            None => format!("{base}/{}", self.plural),
+        }
+    }
+
+    /// What an object of it is called.
+    pub(super) fn id(&self, namespace: &str, name: &str) -> ObjectId {
+        ObjectId {
+            kind: self.kind,
+            namespace: Namespace::new(namespace),
+            name: name.to_owned(),
+        }
+    }
+}

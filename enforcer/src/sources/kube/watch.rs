@@ -1,0 +1,295 @@
+//! Follows one source for ever: lists it, then watches what changes, and lists again when the server has forgotten.
+//!
+//! ```text
+//! list -> watch -> watch ... (from the last version seen, whatever ended the one before)
+//!   ^------ 410 -----'
+//! ```
+//!
+//! It must never end, and never take an error for news: what is known stays known until a list or an event says
+//! otherwise.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{AsyncBufRead, AsyncBufReadExt as _};
+use tokio::{sync::mpsc, time::sleep};
+
+use super::{
+    Settings,
+    access::Access,
+    document::{Event, Page},
+    failure::Failure,
+    known::{Change, Known},
+    pace::{Pace, spread},
+    request,
+    source::Source,
+    status::SourceState,
+};
+
+/// What the hub is told of a source.
+#[derive(Debug)]
+pub(super) struct Report {
+    /// Which source, by its number.
+    pub(super) source: usize,
+    pub(super) news: News,
+}
+
+#[derive(Debug)]
+pub(super) enum News {
+    /// The server was heard.
+    Contact,
+    /// Objects have changed; with how many are in force and how many are rejected.
+    Changes(Vec<Change>, (usize, usize)),
+    /// All that is there was said, or that nothing can be.
+    Answered,
+    /// Whether it is followed, and why not.
+    State(SourceState, Option<String>),
+}
+
+/// A denial is believed after this long even of a server that does not say that it is ready.
+const LASTING: Duration = Duration::from_secs(10);
+/// A watch that ends sooner than this without a word is a failure like others.
+const BRIEF: Duration = Duration::from_secs(1);
+/// Lists that thousands of nodes have to make at once are spread over this time.
+const RELIST: Duration = Duration::from_secs(1);
+
+pub(super) struct Follower {
+    access: Arc<Access>,
+    settings: Arc<Settings>,
+    known: Known,
+    number: usize,
+    out: mpsc::Sender<Report>,
+    pace: Pace,
+    /// Since when the server denies the source, and whether it has said since that it is ready.
+    doubt: Option<(Instant, bool)>,
+}
+
+/// Why a watch is over.
+enum End {
+    /// Another may go on where it ended.
+    Over,
+    /// Everything has to be listed again.
+    List,
+}
+
+/// Nobody takes reports any more.
+pub(super) struct Closed;
+
+impl Follower {
+    pub(super) fn new(
+        access: Arc<Access>,
+        settings: Arc<Settings>,
+        (source, number): (Source, usize),
+        out: mpsc::Sender<Report>,
+    ) -> Self {
+        Self {
+            pace: Pace::new(settings.pause),
+            known: Known::new(source),
+            access,
+            settings,
+            number,
+            out,
+            doubt: None,
+        }
+    }
+
+    /// Runs until nobody takes reports.
+    pub(super) async fn run(mut self) -> Closed {
+        loop {
+            let Err(closed) = self.round().await else { continue };
+            return closed;
+        }
+    }
+
+    /// One list, and the watches after it.
+    async fn round(&mut self) -> Result<(), Closed> {
+        let mut version = match self.list().await? {
+            Ok(version) => version,
+            Err(failure) => return self.failed(failure).await,
+        };
+        self.doubt = None;
+        loop {
+            match self.watch(&mut version).await? {
+                Ok(End::Over) => self.pace.reset(),
+                Ok(End::List) => break,
+                Err(Failure::Expired(reason)) => {
+                    tracing::debug!("{} is listed again: {reason}", self.known.source().name);
+                    break;
+                }
+                Err(failure) if failure.is_denial() => break,
+                Err(failure) => self.failed(failure).await?,
+            }
+        }
+        sleep(spread(RELIST)).await;
+        Ok(())
+    }
+
+    /// Takes everything in, page by page, and returns from which version on changes are to be watched.
+    async fn list(&mut self) -> Result<Result<String, Failure>, Closed> {
+        self.known.begin();
+        let mut next = None;
+        loop {
+            let (client, source) = (self.access.client(), self.known.source());
+            let bounds = (self.settings.page, next.as_deref(), self.settings.patience);
+            let text = match request::page(&client, source, self.known.served, bounds).await {
+                Ok(text) => text,
+                // Another version may be served.
+                Err(Failure::Absent(_)) if next.is_none() && self.known.served + 1 < source.versions() => {
+                    self.known.served += 1;
+                    continue;
+                }
+                Err(failure) => {
+                    self.known.served = if failure.is_denial() { 0 } else { self.known.served };
+                    return Ok(Err(failure));
+                }
+            };
+            let page = match Page::read(&text) {
+                Ok(page) => page,
+                Err(error) => return Ok(Err(error.into())),
+            };
+            let changes: Vec<_> = page.documents().filter_map(|it| self.known.set(it)).collect();
+            self.tell_changes(changes).await?;
+            next = page.next;
+            if next.is_none() {
+                let gone = self.known.end();
+                self.tell_changes(gone).await?;
+                self.tell(News::Answered).await?;
+                return Ok(Ok(page.version));
+            }
+        }
+    }
+
+    /// Takes in what changes from `version` on, and moves it along.
+    async fn watch(&mut self, version: &mut String) -> Result<Result<End, Failure>, Closed> {
+        let bounds = (version.as_str(), self.settings.patience);
+        let client = self.access.client();
+        let lines = match request::changes(&client, self.known.source(), self.known.served, bounds).await {
+            Ok(lines) => lines,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        self.tell(News::State(SourceState::Following, None)).await?;
+        self.read(lines, version).await
+    }
+
+    async fn read(
+        &mut self,
+        mut lines: impl AsyncBufRead + Unpin,
+        version: &mut String,
+    ) -> Result<Result<End, Failure>, Closed> {
+        let began = Instant::now();
+        let mut line = Vec::new();
+        let mut is_mute = true;
+        loop {
+            line.clear();
+            let silence = self.settings.silence;
+            match tokio::time::timeout(silence, lines.read_until(b'\n', &mut line)).await {
+                Err(_) => return Ok(Err(Failure::Away(format!("not a word for {silence:?}")))),
+                Ok(Err(error)) => return Ok(Err(Failure::Away(format!("the watch broke off: {error}")))),
+                // A line without its end is half an event, of which the next watch tells again.
+                Ok(Ok(_)) if line.last() != Some(&b'\n') => {
+                    let is_failure = is_mute && began.elapsed() < BRIEF;
+                    return Ok(if is_failure {
+                        Err(Failure::Away("the watch was ended at once".to_owned()))
+                    } else {
+                        Ok(End::Over)
+                    });
+                }
+                Ok(Ok(_)) => is_mute = false,
+            }
+            let event = match Event::read(&line) {
+                Ok(event) => event,
+                Err(error) => {
+                    // The next watch would tell it again; a list takes objects one by one.
+                    let failure = Failure::Away(format!("an event is not understood: {error}"));
+                    self.failed(failure).await?;
+                    return Ok(Ok(End::List));
+                }
+            };
+            if let Some(seen) = event.version() {
+                if is_back(seen, version) && matches!(event, Event::Bookmark(_)) {
+                    return Ok(Err(Failure::Expired("the server was set back".to_owned())));
+                }
+                if !is_back(seen, version) {
+                    seen.clone_into(version);
+                }
+            }
+            let change = match event {
+                Event::Set(document) => self.known.set(document),
+                Event::Gone(head) => self.known.gone(&head),
+                Event::Failed(status) => return Ok(Err(Failure::of_status(&status))),
+                Event::Bookmark(_) | Event::Unknown => None,
+            };
+            match change {
+                Some(change) => self.tell_changes(vec![change]).await?,
+                None => self.tell(News::Contact).await?,
+            }
+            self.pace.reset();
+        }
+    }
+
+    /// Reports a failure, and waits before the next attempt.
+    async fn failed(&mut self, failure: Failure) -> Result<(), Closed> {
+        let state = match &failure {
+            Failure::Absent(_) => SourceState::Absent,
+            Failure::Forbidden(_) => SourceState::Forbidden,
+            Failure::Unauthorized(_) => SourceState::Unauthorized,
+            Failure::Expired(_) | Failure::Away(_) => SourceState::Away,
+        };
+        let is_believed = failure.is_denial() && self.is_believed().await;
+        if failure.is_denial() && !is_believed {
+            sleep(self.pace.pause()).await;
+            return Ok(());
+        }
+        if !failure.is_denial() {
+            self.doubt = None;
+        }
+        if is_believed {
+            // The objects of a kind that is not served have gone with it; those that are hidden have not.
+            if state == SourceState::Absent {
+                self.known.begin();
+                let gone = self.known.end();
+                self.tell_changes(gone).await?;
+            }
+            self.tell(News::Answered).await?;
+        }
+        self.tell(News::State(state, Some(failure.to_string()))).await?;
+        self.access.renew().await;
+        sleep(self.pace.pause()).await;
+        Ok(())
+    }
+
+    /// Whether a denial is one: a server that is starting denies what it does not know yet. It is believed if the
+    /// server had said that it is ready before it denied again, or if that has lasted.
+    async fn is_believed(&mut self) -> bool {
+        let (since, was_ready) = *self.doubt.get_or_insert((Instant::now(), false));
+        if was_ready || since.elapsed() >= LASTING {
+            return true;
+        }
+        let is_ready = request::is_ready(&self.access.client()).await;
+        self.doubt = Some((since, is_ready));
+        false
+    }
+
+    async fn tell_changes(&self, changes: Vec<Change>) -> Result<(), Closed> {
+        let counts = self.known.counts();
+        self.tell(News::Changes(changes, counts)).await
+    }
+
+    async fn tell(&self, news: News) -> Result<(), Closed> {
+        let report = Report {
+            source: self.number,
+            news,
+        };
+        self.out.send(report).await.map_err(|_| Closed)
+    }
+}
+
+/// Whether one version is before another.
+fn is_back(version: &str, other: &str) -> bool {
+    let number = |version: &str| version.parse::<u64>().ok();
+    number(version)
+        .zip(number(other))
+        .is_some_and(|(one, other)| one < other)
+}

@@ -30,11 +30,7 @@ pub(super) fn workloads(raw: Vec<At<RawWorkload>>, findings: &mut Findings) -> V
         else {
             continue;
         };
-        let workload = Workload {
-            namespace,
-            name,
-            labels,
-        };
+        let workload = Workload::new(namespace, &name, labels);
         let title = workload.to_string();
         let line = line.unwrap_or_default();
         if let Some(other) = cgroups.insert(cgroup.clone(), format!("{title} (line {line})")) {
@@ -97,7 +93,7 @@ pub(super) fn roots(
 }
 
 /// A namespace is a DNS label (RFC 1123), as Kubernetes has it.
-fn namespace(name: &str) -> Result<Namespace, String> {
+pub(super) fn namespace(name: &str) -> Result<Namespace, String> {
     let is_inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     let is_label = (1..=63).contains(&name.len())
         && name.bytes().all(is_inner)

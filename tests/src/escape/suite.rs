@@ -183,11 +183,7 @@ pub fn enforce(root: &TestCgroup, manner: Manner) -> Result<Datapath> {
     );
     registry.apply(Update::Workload(
         workload.id,
-        Workload {
-            namespace: Namespace::new("shop"),
-            name: "workload".to_owned(),
-            labels: Labels::default(),
-        },
+        Workload::new(Namespace::new("shop"), "workload", Labels::default()),
     ));
     let settings = Settings {
         errno: libc::EPERM.unsigned_abs(),

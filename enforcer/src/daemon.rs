@@ -11,6 +11,7 @@
 mod flows;
 mod owner;
 mod places;
+pub(crate) mod pods;
 mod revocation;
 mod startup;
 
@@ -25,6 +26,7 @@ use anyhow::{Context as _, Result, bail};
 use enforcer_common::{Counter, Mode, Settings, socket};
 use enforcer_core::{
     documents::Documents,
+    model,
     names::Pacing,
     plan::Applied,
     registry::{self, Registry, Update},
@@ -40,15 +42,16 @@ use self::{
     flows::Flows,
     owner::{Inputs, Owner},
     places::Places,
+    pods::NodePods,
     revocation::Revocation,
 };
 use crate::{
-    config::{Config, Enforcement, Matching, Sockets, Udp, UnknownWorkloads},
+    config::{self, Config, Enforcement, Matching, Sockets, Udp, UnknownWorkloads},
     datapath::{self, CgroupMount, Datapath, Options, Pins},
     names,
     report::{log::LogFormat, once::Once},
     revoke,
-    sources::{cgroups, files},
+    sources::{self, cgroups, files},
 };
 
 /// How the daemon is started, beside its configuration.
@@ -131,6 +134,15 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     );
     let places = Places::new(&config);
     let paths = places.paths();
+    let (node, pod_changes) = match &config.pods {
+        Some(config) => {
+            let (sink, changes) = mpsc::channel(BACKLOG);
+            let task = sources::pods::follow(mount.clone(), pods::wanted(config), sink, cancel.clone());
+            tasks.spawn("pods", task);
+            (Some(NodePods::new(pods::settings(config)?)), Some(changes))
+        }
+        None => (None, None),
+    };
     tasks.spawn(
         "cgroups",
         cgroups::follow(mount, paths, cgroup_sink, cancel.clone()),
@@ -147,6 +159,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     let inputs = Inputs {
         file_changes,
         cgroup_changes,
+        pod_changes,
         name_updates,
         flow_events,
         resolvers,
@@ -167,6 +180,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         datapath,
         applied: Applied::default(),
         places,
+        pods: node,
         cgroups: BTreeMap::new(),
         unattached: BTreeMap::new(),
         hosts,
@@ -220,9 +234,12 @@ impl Tasks {
 }
 
 fn settings(config: &Config) -> Settings {
+    // Where pods are on trial, or off unless they are labelled, one that is not known yet is not refused either.
+    let is_trial = |pods: &config::Pods| pods.scope.default != model::Enforcement::Enforce;
+    let is_audit = config.enforcement == Enforcement::Audit || config.pods.as_ref().is_some_and(is_trial);
     let unknown = match config.unknown_workloads {
         UnknownWorkloads::Allow => Mode::Observe,
-        UnknownWorkloads::Deny if config.enforcement == Enforcement::Audit => Mode::Audit,
+        UnknownWorkloads::Deny if is_audit => Mode::Audit,
         UnknownWorkloads::Deny => Mode::Enforce,
     };
     Settings {
@@ -288,6 +305,11 @@ pub(crate) fn registry_settings(config: &Config, servers: &[SocketAddr]) -> regi
             Udp::DnsOnly => registry::UdpPolicy::DnsOnly,
         },
         resolvers,
+        allowances: config
+            .pods
+            .as_ref()
+            .map(|pods| pods.built_in.allowances.clone())
+            .unwrap_or_default(),
         revision: config.revision.clone().unwrap_or_default(),
         ..registry::Settings::default()
     }

@@ -31,6 +31,8 @@ pub struct Place {
     probes: BTreeMap<PathBuf, Probe>,
     dns: Option<Child>,
     binary: PathBuf,
+    /// Variables of the enforcer's environment, beside its parent's.
+    pub environment: BTreeMap<String, String>,
     /// The workloads' parent.
     pub cgroup: TestCgroup,
     /// Configuration, registry, logs.
@@ -69,6 +71,7 @@ impl Place {
             folder,
             cgroup,
             binary: binary.into(),
+            environment: BTreeMap::new(),
             dns: None,
             probes: BTreeMap::new(),
         };
@@ -164,6 +167,7 @@ impl Place {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = tied(&self.binary);
         command.args(arguments).arg("--config").arg(self.config());
+        command.envs(&self.environment);
         command
     }
 
@@ -261,13 +265,13 @@ impl Place {
         Ok(start.elapsed())
     }
 
-    /// Ends the process in a cgroup below the place's, and removes that.
+    /// Ends the processes at and below a cgroup below the place's, and removes that.
     ///
     /// # Errors
     /// If it cannot be removed.
     pub fn remove_cgroup(&mut self, path: &str) -> Result<()> {
         let folder = self.cgroup.folder().join(path);
-        self.probes.remove(&folder);
+        self.probes.retain(|of, _| !of.starts_with(&folder));
         crate::ground::remove(&folder).with_context(|| format!("removing {}", folder.display()))
     }
 }

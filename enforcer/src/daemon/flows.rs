@@ -1,12 +1,13 @@
 //! From the kernel's events to lines in the log.
 
 use std::{
+    fs,
     net::IpAddr,
     time::{Duration, Instant},
 };
 
 use enforcer_common::{CgroupId, Event, Reason, Transport};
-use enforcer_core::{model::Destination, registry::Registry};
+use enforcer_core::{model::Destination, pods::PodUid, registry::Registry};
 
 use crate::report::{flow::Flow, log::LogFormat, quiet::Quiet};
 
@@ -41,7 +42,7 @@ impl Flows {
         let address = IpAddr::from(event.address);
         let port = u16::from_be_bytes(event.port);
         let workload = registry.workload(event.cgroup).map(ToString::to_string);
-        let workload = workload.unwrap_or_else(|| format!("cgroup {}", event.cgroup.0));
+        let workload = workload.unwrap_or_else(|| stranger(event));
         let mut flow = Flow::new(event, workload);
         let quiet = if flow.is_datagram_connect {
             &mut self.probes
@@ -66,5 +67,16 @@ impl Flows {
             flow.suggestion = explanation.suggestion;
         }
         flow.write(self.format, again);
+    }
+}
+
+/// What can be said of a process that belongs to no known workload: its pod, as the path of its cgroup names it, or
+/// the number of its cgroup.
+fn stranger(event: &Event) -> String {
+    let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", event.pid)).unwrap_or_default();
+    let unified = cgroups.lines().find_map(|line| line.strip_prefix("0::"));
+    match unified.and_then(PodUid::of_path) {
+        Some(pod) => format!("unknown pod {pod}"),
+        None => format!("cgroup {}", event.cgroup.0),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use enforcer_common::{CgroupId, Counter, Event};
+use enforcer_common::{Binding, CgroupId, Counter, Event, Mode};
 use enforcer_core::{
     documents::Documents,
     model::Host,
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     flows::Flows,
     places::{Places, present},
+    pods::NodePods,
     revocation::Revocation,
 };
 use crate::{
@@ -32,6 +33,7 @@ use crate::{
     sources::{
         cgroups::CgroupChange,
         files::{Content, FileChange},
+        pods::PodChange,
     },
 };
 
@@ -47,7 +49,9 @@ pub(super) struct Owner {
     pub(super) datapath: Datapath,
     pub(super) applied: Applied,
     pub(super) places: Places,
-    /// The configured cgroups that are there.
+    /// None if pods are left alone.
+    pub(super) pods: Option<NodePods>,
+    /// The configured cgroups, and those of pods, that are there.
     pub(super) cgroups: BTreeMap<CgroupId, Cgroup>,
     /// Roots that are there and at which the programs do not run yet.
     pub(super) unattached: BTreeMap<CgroupId, Cgroup>,
@@ -68,6 +72,8 @@ pub(super) struct Owner {
 pub(super) struct Inputs {
     pub(super) file_changes: mpsc::Receiver<Vec<FileChange>>,
     pub(super) cgroup_changes: mpsc::Receiver<Vec<CgroupChange>>,
+    /// None if pods are left alone.
+    pub(super) pod_changes: Option<mpsc::Receiver<Vec<PodChange>>>,
     pub(super) name_updates: mpsc::Receiver<Update>,
     pub(super) flow_events: mpsc::Receiver<Event>,
     pub(super) resolvers: watch::Receiver<Vec<SocketAddr>>,
@@ -89,6 +95,7 @@ impl Owner {
                 () = cancel.cancelled() => return Ok(()),
                 changes = inputs.file_changes.recv() => self.take_files(changes.context("no more files")?),
                 changes = inputs.cgroup_changes.recv() => self.take_cgroups(changes.context("no more cgroups")?),
+                changes = next(&mut inputs.pod_changes) => self.take_pods(changes.context("no more cgroups of pods")?),
                 update = inputs.name_updates.recv() => self.take_name(update.context("no more names")?),
                 changed = inputs.resolvers.changed() => {
                     changed.context("no more resolvers")?;
@@ -117,6 +124,11 @@ impl Owner {
             }
             while let Ok(changes) = inputs.cgroup_changes.try_recv() {
                 self.take_cgroups(changes);
+            }
+            if let Some(changes) = &mut inputs.pod_changes {
+                while let Ok(changes) = changes.try_recv() {
+                    self.take_pods(changes);
+                }
             }
             while let Ok(update) = inputs.name_updates.try_recv() {
                 self.take_name(update);
@@ -163,7 +175,7 @@ impl Owner {
                     Vec::new()
                 }
             };
-            updates.into_iter().for_each(|update| self.registry.apply(update));
+            updates.into_iter().for_each(|update| self.apply(update));
         }
         let problems = self
             .documents
@@ -212,7 +224,14 @@ impl Owner {
         if let Some(revocation) = &mut self.revocation {
             revocation.note_update(&update);
         }
+        self.apply(update);
+    }
+
+    /// Takes in one change of the world, wherever it comes from.
+    pub(super) fn apply(&mut self, update: Update) {
+        let of_pods = self.pods.as_mut().map(|pods| pods.note(&update));
         self.registry.apply(update);
+        self.set_workloads(of_pods.unwrap_or_default());
     }
 
     fn take_resolvers(&mut self, servers: &[SocketAddr]) {
@@ -224,6 +243,9 @@ impl Owner {
 
     /// Brings the kernel to what the registry says, then attaches where programs are missing.
     pub(super) fn reconcile(&mut self) -> Result<()> {
+        if let Some(pods) = &mut self.pods {
+            pods.report(&self.registry, &self.cgroups);
+        }
         let wanted = self.registry.hosts();
         self.hosts.send_if_modified(|hosts| {
             let differs = *hosts != *wanted;
@@ -254,21 +276,29 @@ impl Owner {
             return Ok(());
         };
         revocation.note_changes(changes);
-        let bound = self
-            .applied
-            .workloads
-            .keys()
-            .filter_map(|id| self.cgroups.get(id));
-        let places = bound.map(|cgroup| Place {
-            cgroup: cgroup.id,
-            folder: cgroup.folder.clone(),
-        });
-        revocation.sweep(wanted, places)
+        let Applied {
+            workloads, policies, ..
+        } = &self.applied;
+        let is_looked_at = |binding: &Binding| {
+            let policy = policies.get(&binding.policy);
+            policy.is_none_or(|policy| policy.mode != Mode::Off as u32)
+        };
+        let bound = workloads.iter().filter(|(_, binding)| is_looked_at(binding));
+        let places = bound
+            .filter_map(|(id, _)| self.cgroups.get(id))
+            .map(|cgroup| Place {
+                cgroup: cgroup.id,
+                folder: cgroup.folder.clone(),
+            });
+        revocation.sweep(wanted, places, workloads.keys())
     }
 
     /// Looks for workloads at every depth that one has or, while a plan is carried out, that one had.
-    fn set_depths(&mut self, with_former: bool) -> Result<()> {
-        let mut depths: BTreeSet<u32> = self.cgroups.values().map(|cgroup| cgroup.depth).collect();
+    pub(super) fn set_depths(&mut self, with_former: bool) -> Result<()> {
+        let depths = self.cgroups.values().map(Cgroup::depths);
+        let mut depths: BTreeSet<u32> = depths
+            .flat_map(|depths| [*depths.start(), *depths.end()])
+            .collect();
         if with_former {
             depths.extend([self.datapath.depths().start(), self.datapath.depths().end()].map(|depth| *depth));
         }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use enforcer_common::Verdict;
+use enforcer_common::{CgroupId, Verdict};
 use enforcer_core::{
     model::{Destination, Host},
     plan::Change,
@@ -22,12 +22,20 @@ use crate::revoke::{Live, Place, Request};
 /// Addresses that are remembered for one host at most.
 const MOST: usize = 4096;
 
+/// Whose sockets are to be looked at.
+enum Due {
+    Nothing,
+    /// Of workloads that were bound, and nothing else has changed: pods that come do not have all others looked at.
+    Of(BTreeSet<CgroupId>),
+    Everything,
+}
+
 pub(super) struct Revocation {
     requests: mpsc::Sender<Request>,
     /// Every address that a wanted host has had since the start.
     former: BTreeMap<Host, BTreeSet<IpAddr>>,
-    /// A sweep is to be asked for.
-    due: bool,
+    /// The sweep that is to be asked for.
+    due: Due,
 }
 
 impl Revocation {
@@ -35,7 +43,7 @@ impl Revocation {
         Self {
             requests,
             former: BTreeMap::new(),
-            due: false,
+            due: Due::Nothing,
         }
     }
 
@@ -50,28 +58,42 @@ impl Revocation {
 
     /// Notes what has been carried out; a sweep is due after anything that can take something away.
     pub(super) fn note_changes(&mut self, changes: &[Change]) {
-        self.due |= changes
-            .iter()
-            .any(|change| !matches!(change, Change::AddRule(..) | Change::Unbind(_)));
+        for change in changes {
+            match (change, &mut self.due) {
+                (Change::AddRule(..) | Change::Unbind(_), _) | (_, Due::Everything) => {}
+                (Change::Bind(workload, _), Due::Of(workloads)) => drop(workloads.insert(*workload)),
+                (Change::Bind(workload, _), due @ Due::Nothing) => *due = Due::Of([*workload].into()),
+                (_, due) => *due = Due::Everything,
+            }
+        }
     }
 
     /// Notes that programs were attached over processes that may be running.
     pub(super) fn note_attached(&mut self) {
-        self.due = true;
+        self.due = Due::Everything;
     }
 
-    /// Asks for a sweep if one is due; while many wait already, later.
-    pub(super) fn sweep(
+    /// Asks for a sweep of these places, as far as one is due; while many wait already, later. What lies below a place
+    /// and is one of `workloads` is no part of it.
+    pub(super) fn sweep<'a>(
         &mut self,
         wanted: &BTreeSet<Host>,
         places: impl Iterator<Item = Place>,
+        workloads: impl Iterator<Item = &'a CgroupId>,
     ) -> Result<()> {
-        if !self.due {
+        let places: Vec<_> = match &self.due {
+            Due::Nothing => return Ok(()),
+            Due::Of(due) => places.filter(|place| due.contains(&place.cgroup)).collect(),
+            Due::Everything => places.collect(),
+        };
+        self.former.retain(|host, _| wanted.contains(host));
+        if places.is_empty() {
+            self.due = Due::Nothing;
             return Ok(());
         }
-        self.former.retain(|host, _| wanted.contains(host));
-        match self.requests.try_send(Request::Sweep(places.collect())) {
-            Ok(()) => self.due = false,
+        let workloads = workloads.copied().collect();
+        match self.requests.try_send(Request::Sweep { places, workloads }) {
+            Ok(()) => self.due = Due::Nothing,
             Err(TrySendError::Full(_)) => {}
             Err(TrySendError::Closed(_)) => anyhow::bail!("nobody revokes any more"),
         }
@@ -80,7 +102,7 @@ impl Revocation {
 
     /// Whether a sweep waits for a better moment.
     pub(super) fn is_due(&self) -> bool {
-        self.due
+        !matches!(self.due, Due::Nothing)
     }
 
     /// Has those sockets ended that are not allowed now, and tells of each.

@@ -12,6 +12,7 @@
 
 mod emit;
 mod hooks;
+mod layout;
 mod maps;
 mod workload;
 

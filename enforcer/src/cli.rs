@@ -3,6 +3,7 @@
 mod check;
 mod exec;
 mod explain;
+mod status;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -13,6 +14,7 @@ use crate::{
     config::{Config, WorkloadConfig},
     daemon::{self, Start},
     datapath::Pins,
+    privileges, proof,
     report::log::{self, LogFormat},
 };
 
@@ -32,12 +34,17 @@ enum Command {
     Check(Check),
     /// Say whether a workload may reach a destination, and which object decides; exit code 0: it may, 1: it may not
     Explain(Explain),
+    /// Say whether enforcement is proven, and what says so; exit code 0: it is, 1: it is not, 2: nobody answers
+    Status(StatusArguments),
     /// Run a command inside a workload's cgroup
     Exec(Exec),
     /// Remove every program, link, map and pin of an enforcer that has ended
     Detach(Detach),
     /// Print the JSON schema of the configuration
     Schema,
+    /// What tries connections for the self-proof; started by `run`
+    #[command(hide = true)]
+    Canary(Canary),
 }
 
 #[derive(Debug, clap::Args)]
@@ -71,10 +78,10 @@ pub(crate) struct Check {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// One line for each document, and one for each error and warning
+    /// For a person
     #[default]
     Text,
-    /// One JSON object a line for each document
+    /// For a script
     Json,
 }
 
@@ -151,6 +158,29 @@ impl Chosen {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct StatusArguments {
+    /// How it is printed
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+    /// Print nothing; exit code 0 if an enforcer answers at all
+    #[arg(long)]
+    alive: bool,
+    /// The configuration file, for its `state`
+    #[arg(long, value_name = "FILE", conflicts_with = "state")]
+    config: Option<PathBuf>,
+    /// The folder of the enforcer's state
+    #[arg(long, default_value = "/run/enforcer", value_name = "FOLDER")]
+    state: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct Canary {
+    /// Try in this cgroup, and end
+    #[arg(long, value_name = "FOLDER")]
+    join: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Exec {
     #[command(flatten)]
     workload: Chosen,
@@ -175,8 +205,15 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => return check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
         Command::Detach(arguments) => detach(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Canary(arguments) => {
+            let outcome = arguments
+                .join
+                .map_or_else(proof::serve, |folder| proof::join(&folder));
+            outcome.map(|()| ExitCode::SUCCESS)
+        }
         Command::Schema => {
             print!("{}", crate::config::json_schema());
             Ok(ExitCode::SUCCESS)
@@ -190,7 +227,8 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: &Run) -> Result<()> {
     log::init(arguments.log_format, &arguments.log_level)?;
-    let config = Config::load(&arguments.config)?;
+    let mut config = Config::load(&arguments.config)?;
+    privileges::settle(&mut config)?;
     let start = Start {
         ephemeral: arguments.ephemeral,
         debug_programs: arguments.debug_programs,

@@ -8,21 +8,23 @@
 //! **Architecture Invariant:** one task owns the registry and the datapath. Any task that ends, for whatever
 //! reason, ends the process with its name.
 
+mod answers;
 mod flows;
 mod owner;
 mod places;
 pub(crate) mod pods;
 mod revocation;
+mod room;
 mod startup;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::PathBuf,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use enforcer_common::{Counter, Mode, Settings, socket};
 use enforcer_core::{
     documents::Documents,
@@ -39,19 +41,23 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    answers::Outcome,
     flows::Flows,
     owner::{Inputs, Owner},
     places::Places,
     pods::NodePods,
     revocation::Revocation,
+    room::Room,
 };
 use crate::{
     config::{self, Config, Enforcement, Matching, Sockets, Udp, UnknownWorkloads},
-    datapath::{self, CgroupMount, Datapath, Options, Pins},
+    control::{self, Control},
+    datapath::{CgroupMount, Datapath, Options, Pins},
     names,
+    proof::{self, Canaries, Canary, Proof, Prover},
     report::{log::LogFormat, once::Once},
     revoke,
-    sources::{self, cgroups, files},
+    sources::{self, cgroups, files, sink},
 };
 
 /// How the daemon is started, beside its configuration.
@@ -76,21 +82,18 @@ const BACKLOG: usize = 256;
 /// # Errors
 /// What is missing, or the task that has ended and why.
 pub async fn run(config: Config, start: Start) -> Result<()> {
-    let missing = datapath::missing_capabilities()?;
-    if !missing.is_empty() {
-        bail!("missing {}: run as root or grant them", missing.join(", "));
-    }
-    datapath::raise_memlock();
+    let started = Instant::now();
     let mount = match &config.cgroup_mount {
         Some(path) => CgroupMount::at(path)?,
         None => CgroupMount::find()?,
     };
-    let capacities = config.capacities;
+    let capacities = proof::room_beside(&config.capacities);
     let pins = if start.ephemeral {
         None
     } else {
         Some(Pins::open(&config.bpffs, &capacities)?)
     };
+    let control = Control::bind(&config.state)?;
     let options = Options {
         capacities,
         debug: start.debug_programs,
@@ -114,6 +117,8 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     let (cgroup_sink, cgroup_changes) = mpsc::channel(BACKLOG);
     let (name_sink, name_updates) = mpsc::channel(BACKLOG);
     let (event_sink, flow_events) = mpsc::channel(BACKLOG);
+    let (proof_sink, proof_questions) = mpsc::channel(BACKLOG);
+    let (standing_sink, standing_questions) = mpsc::channel(BACKLOG);
     let (hosts, wanted) = watch::channel(BTreeSet::new());
     let memory = (!start.ephemeral).then(|| config.state.join("names.json"));
     let name_settings = name_settings(&config, memory);
@@ -128,6 +133,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         status,
     };
     tasks.spawn("names", names::run(name_settings, ports, cancel.clone()));
+    let (file_sink, files_heard) = sink(file_sink);
     tasks.spawn(
         "files",
         files::follow(config.registry.clone(), file_sink, cancel.clone()),
@@ -143,16 +149,18 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         }
         None => (None, None),
     };
+    let (cgroup_sink, cgroups_heard) = sink(cgroup_sink);
     tasks.spawn(
         "cgroups",
-        cgroups::follow(mount, paths, cgroup_sink, cancel.clone()),
+        cgroups::follow(mount.clone(), paths, cgroup_sink, cancel.clone()),
     );
     tasks.spawn("events", events.run(event_sink));
     let (revocation, live_sockets) = if config.revoke {
         let (requests, asked) = mpsc::channel(BACKLOG);
         let (found, live) = mpsc::channel(BACKLOG);
         tasks.spawn("revoke", revoke::run(asked, found));
-        (Some(Revocation::new(requests)), Some(live))
+        let state = (!start.ephemeral).then_some(config.state.as_path());
+        (Some(Revocation::new(requests, state)), Some(live))
     } else {
         (None, None)
     };
@@ -164,6 +172,8 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         flow_events,
         resolvers,
         live_sockets,
+        proof_questions,
+        standing_questions,
     };
     let mut registry = Registry::new(registry_settings(&config, &inputs.resolvers.borrow()));
     for (cgroup, workload) in places.foreseen() {
@@ -174,6 +184,29 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         .get(&Counter::Lost)
         .copied()
         .unwrap_or_default();
+    let errno = if datapath.features().set_retval {
+        config.errno.number().cast_signed()
+    } else {
+        libc::EPERM
+    };
+    let (proven, proof) = watch::channel(Proof::default());
+    let prover = Prover {
+        mount,
+        canary: Canary::start().await,
+        errno,
+        owner: proof_sink,
+        proof: proven,
+    };
+    tasks.spawn("proof", prover.run(cancel.clone()));
+    let ports = control::Ports {
+        owner: standing_sink,
+        names: name_status.clone(),
+        proof,
+        files: files_heard,
+        cgroups: cgroups_heard,
+        start: started,
+    };
+    tasks.spawn("control", control.serve(ports, cancel.clone()));
     let owner = Owner {
         registry,
         documents: Documents::default(),
@@ -189,8 +222,13 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         allow_resolvers: config.dns.allow_resolvers,
         lost,
         revocation,
+        canaries: Canaries::default(),
+        outcome: Outcome::new(config.enforcement),
+        room: Room::new(config.capacities),
         problems: Once::default(),
         warnings: Once::default(),
+        failures: Once::default(),
+        refusals: Once::default(),
     };
     tasks.spawn("owner", owner.run(inputs, name_status, cancel.clone()));
 

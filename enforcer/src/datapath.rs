@@ -9,34 +9,40 @@
 //! **Architecture Invariant:** the only home of aya and of `unsafe` in this crate. Nothing here decides what is
 //! allowed; it carries out the changes of a plan one by one and in order.
 
-mod capability;
 mod cgroup;
 mod closure;
 mod cost;
 mod events;
+mod inspection;
+mod layout;
+mod link;
 mod maps;
+mod memlock;
 mod object;
 mod pins;
 mod program;
 mod roots;
+mod shape;
 mod sys;
 
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, Result};
-use enforcer_common::{Counter, Settings};
+use enforcer_common::{Counter, Mode, Settings};
 use enforcer_core::plan::{Applied, Change};
 
 pub use crate::config::Capacities;
-pub use capability::{missing_capabilities, raise_memlock};
 pub use cgroup::{Cgroup, CgroupMount};
 pub use closure::Closure;
 pub use cost::VERIFIER_LIMIT;
 pub use events::Events;
+pub use inspection::{Inspection, Lapse, RootState};
+pub use memlock::raise_memlock;
 pub use object::Features;
 pub use pins::{Pins, Removed};
-pub use roots::is_enforced;
+pub use roots::{Attached, is_enforced};
 
+use inspection::HeldMaps;
 use maps::Maps;
 use object::Object;
 use roots::{Roots, Unattached};
@@ -57,6 +63,9 @@ pub struct Datapath {
     features: Features,
     closures: Vec<Closure>,
     settings: Settings,
+    held: HeldMaps,
+    /// What is configured to become of unknown workloads.
+    unknown: u32,
 }
 
 impl Datapath {
@@ -76,21 +85,26 @@ impl Datapath {
         } = Object::load(pins.as_ref(), options)?;
         // The maps may be those that decide at this moment: workloads are to be found where they are.
         let former = maps.settings()?;
+        let unknown = settings.unknown;
         let settings = if former.depth_max == 0 {
             settings
         } else {
             Settings {
                 depth_min: former.depth_min.min(settings.depth_min),
                 depth_max: former.depth_max.max(settings.depth_max),
+                // Until everybody who is known is bound.
+                unknown: former.unknown,
                 ..settings
             }
         };
         let mut datapath = Self {
+            held: HeldMaps::open(pins.as_ref())?,
             maps,
             roots: Roots::new(programs, loaded, pins),
             features,
             closures,
             settings,
+            unknown,
         };
         datapath.maps.set_settings(&settings)?;
         Ok((datapath, events))
@@ -102,6 +116,22 @@ impl Datapath {
     /// If a map cannot be read.
     pub fn read_back(&self) -> Result<Applied> {
         self.maps.read_back()
+    }
+
+    /// Whether the maps hold what was put there last: these contents, and the settings.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn holds(&self, applied: &Applied) -> Result<bool> {
+        Ok(self.maps.settings()? == self.settings && self.maps.read_back()? == *applied)
+    }
+
+    /// Writes the settings anew.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn restore_settings(&mut self) -> Result<()> {
+        self.maps.set_settings(&self.settings)
     }
 
     /// Carries out the changes in their order, up to the first that fails.
@@ -126,11 +156,31 @@ impl Datapath {
     /// # Errors
     /// If the map cannot be written.
     pub fn set_depths(&mut self, depths: std::ops::RangeInclusive<u32>) -> Result<()> {
-        let settings = Settings {
+        self.set(Settings {
             depth_min: *depths.start(),
             depth_max: *depths.end(),
             ..self.settings
-        };
+        })
+    }
+
+    /// Has unknown workloads refused, or treated as it is configured. They are to be refused while there are
+    /// workloads that are known and not bound. Where everything is only audited, they are audited.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn refuse_unknown(&mut self, refuse: bool) -> Result<()> {
+        let is_looser = self.unknown != Mode::Enforce as u32 && self.unknown != Mode::Audit as u32;
+        self.set(Settings {
+            unknown: if refuse && is_looser {
+                Mode::Enforce as u32
+            } else {
+                self.unknown
+            },
+            ..self.settings
+        })
+    }
+
+    fn set(&mut self, settings: Settings) -> Result<()> {
         if settings != self.settings {
             self.maps.set_settings(&settings)?;
             self.settings = settings;
@@ -139,13 +189,13 @@ impl Datapath {
     }
 
     /// Attaches the programs at `root`, or puts these programs in the place of an earlier start's, and keeps
-    /// other enforcers from it.
+    /// other enforcers from it. Says whether enforcement begins there only now.
     ///
     /// # Errors
     /// If another enforcer has it, or the kernel refuses.
-    pub fn attach(&mut self, root: &Cgroup) -> Result<()> {
+    pub fn attach(&mut self, root: &Cgroup) -> Result<Attached> {
         let former = self.roots.id(&root.path);
-        self.roots.attach(root)?;
+        let attached = self.roots.attach(root)?;
         if let Some(former) = former.filter(|former| *former != root.id) {
             self.maps.remove_root(former)?;
         }
@@ -156,7 +206,7 @@ impl Datapath {
                 closure.absent = Some(why);
             }
         }
-        Ok(())
+        Ok(attached)
     }
 
     /// Takes the programs away from a root that is gone or is no longer one.

@@ -3,9 +3,12 @@
 //! `config, sources, names -> daemon (registry, plan) -> datapath`, `datapath -> events -> report`.
 
 pub mod cli;
+pub mod control;
 pub mod daemon;
 pub mod datapath;
 pub mod names;
+pub mod privileges;
+pub mod proof;
 pub mod report;
 pub mod revoke;
 pub mod sources;

@@ -9,7 +9,7 @@
 //! [`enforcer_core::names`]'s business; this module asks, keeps the time and speaks to the log.
 
 mod lookup;
-mod memory;
+pub(crate) mod memory;
 mod records;
 mod settings;
 mod settle;

@@ -72,7 +72,7 @@ impl Live {
     }
 }
 
-/// Does as it is asked until nobody asks any more.
+/// Does as it is asked until nobody asks any more. Each sweep is answered, also if it found nothing.
 ///
 /// # Errors
 /// If a thread cannot be had.
@@ -83,7 +83,7 @@ pub async fn run(mut requests: mpsc::Receiver<Request>, found: mpsc::Sender<Vec<
                 let live = tokio::task::spawn_blocking(move || sweep(&places, &workloads))
                     .await
                     .context("listing sockets")?;
-                if !live.is_empty() && found.send(live).await.is_err() {
+                if found.send(live).await.is_err() {
                     return Ok(());
                 }
             }
@@ -97,7 +97,8 @@ pub async fn run(mut requests: mpsc::Receiver<Request>, found: mpsc::Sender<Vec<
     Ok(())
 }
 
-fn sweep(places: &[Place], workloads: &BTreeSet<CgroupId>) -> Vec<Live> {
+/// Lists the sockets with which these workloads reach out. What cannot be looked at is logged.
+pub fn sweep(places: &[Place], workloads: &BTreeSet<CgroupId>) -> Vec<Live> {
     let mut all = Vec::new();
     for place in places {
         match live(place, workloads) {
@@ -145,7 +146,8 @@ fn outbound(sockets: Vec<Listed>) -> impl Iterator<Item = Listed> {
     })
 }
 
-fn end(sockets: &[Live]) {
+/// Ends sockets. One that cannot be ended is logged.
+pub fn end(sockets: &[Live]) {
     for socket in sockets {
         let ended = within(&socket.network, || Diag::open()?.destroy(&socket.listed));
         if let Err(error) = ended {

@@ -2,4 +2,7 @@
 
 pub mod cgroups;
 pub mod files;
+mod heard;
 pub mod pods;
+
+pub use heard::{Heard, Sink, sink};

@@ -16,7 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use enforcer::sources::files::{Content, FileChange, SIZE_LIMIT, follow};
+use enforcer::sources::{
+    self,
+    files::{Content, FileChange, SIZE_LIMIT, follow},
+};
 use nix::{
     sys::stat::Mode,
     unistd::{Uid, geteuid, mkfifo, setfsuid},
@@ -54,7 +57,7 @@ impl Follower {
                 setfsuid(user);
             }
             let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(follow(paths, sink, token))
+            runtime.block_on(follow(paths, sources::sink(sink).0, token))
         });
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()

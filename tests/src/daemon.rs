@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
@@ -13,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use enforcer::control::Status;
 use enforcer_common::Transport;
 use nix::{
     sys::signal::{Signal, kill},
@@ -33,6 +35,8 @@ pub struct Place {
     binary: PathBuf,
     /// Variables of the enforcer's environment, beside its parent's.
     pub environment: BTreeMap<String, String>,
+    /// A command with its arguments that enforcers are started by: what follows them is the enforcer's.
+    pub under: Vec<String>,
     /// The workloads' parent.
     pub cgroup: TestCgroup,
     /// Configuration, registry, logs.
@@ -72,6 +76,7 @@ impl Place {
             cgroup,
             binary: binary.into(),
             environment: BTreeMap::new(),
+            under: Vec::new(),
             dns: None,
             probes: BTreeMap::new(),
         };
@@ -85,7 +90,13 @@ impl Place {
     /// If the file cannot be written.
     pub fn configure(&self, config: &str) -> Result<()> {
         let cgroup = self.cgroup.path().display().to_string();
-        Ok(fs::write(self.config(), config.replace("$CGROUP", &cgroup))?)
+        let mut text = config.replace("$CGROUP", &cgroup);
+        // Enforcers of other tests must not find its state, nor its control socket.
+        if !text.contains("\nstate:") {
+            let state = self.folder.path().join("state");
+            text.push_str(&format!("\nstate: {}\n", state.display()));
+        }
+        Ok(fs::write(self.config(), text)?)
     }
 
     /// The configuration file.
@@ -165,8 +176,17 @@ impl Place {
 
     /// `enforcer` with these arguments, and its configuration after them.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = tied(&self.binary);
-        command.args(arguments).arg("--config").arg(self.config());
+        let mut words = self
+            .under
+            .iter()
+            .map(OsString::from)
+            .chain([self.binary.clone().into()]);
+        let mut command = tied(words.next().unwrap_or_default());
+        command
+            .args(words)
+            .args(arguments)
+            .arg("--config")
+            .arg(self.config());
         command.envs(&self.environment);
         command
     }
@@ -209,6 +229,31 @@ impl Place {
             );
         }
         Ok(daemon)
+    }
+
+    /// What `enforcer status` says, and its exit code.
+    ///
+    /// # Errors
+    /// If it cannot be run, or says nothing that could be read.
+    pub fn status(&self) -> Result<(Option<i32>, Status)> {
+        let output = self.command(&["status", "-o", "json"]).output()?;
+        let status = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        Ok((output.status.code(), status))
+    }
+
+    /// Waits until `enforcer status` says something.
+    ///
+    /// # Errors
+    /// If it does not come to that.
+    pub fn until_status(&self, what: &str, mut is_so: impl FnMut(&Status) -> bool) -> Result<Status> {
+        let mut last = Status::default();
+        let waited = wait(what, || {
+            last = self.status()?.1;
+            Ok(is_so(&last))
+        });
+        waited.with_context(|| format!("the last status is {last:#?}"))?;
+        Ok(last)
     }
 
     /// What `enforcer run` says where it must not start.

@@ -28,7 +28,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-pub use suite::{Manner, Outcome, Report, Row, enforce, run};
+pub use suite::{Manner, Outcome, Report, Row, enforce, opt_in_mistakes, run};
 
 use stage::Stage;
 
@@ -54,6 +54,8 @@ enum ClosedBy {
     Call(&'static str),
     /// The guard drops the packets, of which the call may know nothing.
     Guard,
+    /// The socket is ended when enforcement begins.
+    Revocation,
     /// Nothing of this, and why.
     Nothing(&'static str),
     /// It is none: it has to work.

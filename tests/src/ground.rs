@@ -1,5 +1,6 @@
 //! Cgroups and network namespaces that a test makes, and that go with it.
 
+pub mod bpf;
 mod network;
 
 use std::{
@@ -18,7 +19,9 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-pub use network::{all_addresses_local, loopback_up};
+pub use network::{
+    End, add_address, add_neighbour, add_route, all_addresses_local, device_up, lay_cable, loopback_up,
+};
 
 /// A cgroup below the root, removed with everything below it.
 pub struct TestCgroup {

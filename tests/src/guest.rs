@@ -1,12 +1,15 @@
 //! The test binary as the only program of a kernel: `cargo xtask vm-test` boots it as `/init`.
 //!
-//! `mounts -> checks (load, closures, errno, pins, cost, kernel for each case) -> report on /dev/ttyS1 -> power off`
+//! `mounts, modules -> checks (load, closures, lent, errno, pins, cost, kernel for each case, escape) -> report on /dev/ttyS1 -> power off`
 //!
 //! What it prints for people goes to the console; the report has nothing but its lines.
 
 mod checks;
+mod lent;
+mod modules;
 mod mounts;
 mod report;
+mod ways;
 
 use std::process::ExitCode;
 
@@ -29,6 +32,7 @@ pub fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     mounts::make()?;
+    modules::load()?;
     ground::loopback_up()?;
     // Kernels before 5.11 charge maps and programs to this limit.
     enforcer::datapath::raise_memlock();

@@ -6,11 +6,13 @@
 //! guest (the test as the only program of a kernel) -> kernel
 //!
 //! escape -> the loaded programs, against every way out
+//! fault  -> a kernel that refuses what the daemon asks of it
 //! ```
 
 pub mod case;
 pub mod daemon;
 pub mod escape;
+pub mod fault;
 pub mod ground;
 pub mod guest;
 pub mod host;

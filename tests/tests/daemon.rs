@@ -243,6 +243,23 @@ fn enforced_root_covers_its_children_from_their_first_call() {
 }
 
 #[test]
+fn unknown_workload_that_is_let_through_is_told() {
+    check(|place| {
+        let config = std::fs::read_to_string(place.config())?;
+        place.configure(&format!("{config}roots: [$CGROUP]\nunknownWorkloads: allow\n"))?;
+        let mut daemon = place.start(&["--ephemeral"])?;
+        assert!(place.reaches("stranger", DB)?, "it is configured so");
+        assert!(!place.reaches("default", DB)?, "it is known");
+        daemon.line(&[
+            "unregistered cgroup",
+            "192.0.2.10:5432",
+            "belongs to no configured workload",
+        ])?;
+        Ok(())
+    });
+}
+
+#[test]
 fn sigterm_leaves_enforcement_in_force_and_the_next_start_takes_it_up() {
     check(|place| {
         for signal in [Signal::SIGTERM, Signal::SIGKILL, Signal::SIGINT] {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use enforcer_common::Transport;
 use tests::{
     daemon::{PATIENCE, Place},
-    ground::{in_own_network, need_root, tied},
+    ground::{in_own_network, mount_bpffs, need_root, tied},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -183,5 +183,101 @@ fn without_revocation_connections_live_on() {
             None
         );
         Ok(())
+    });
+}
+
+/// A place whose enforcers leave what is in force to the next one.
+fn check_pinned(claim: impl FnOnce(&mut Place) -> Result<()> + Send) {
+    check(CONFIG, |place| {
+        let bpffs = place.folder.path().join("bpffs");
+        mount_bpffs(&bpffs)?;
+        place.configure(&format!(
+            "{CONFIG}bpffs: {0}\nstate: {0}-state\n",
+            bpffs.display()
+        ))?;
+        claim(place)
+    });
+}
+
+#[test]
+fn address_that_left_the_dns_answer_before_a_restart_ends_nothing() {
+    check_pinned(|place| {
+        serve(DB)?;
+        serve("192.0.2.20:5432")?;
+        place.resolve("192.0.2.10 named.example.com\n")?;
+        place.remove("db.yaml")?;
+        let named = entry("named", "192.0.2.10")
+            .replace("  addresses: [192.0.2.10]\n", "")
+            .replace("NONE", "DNS");
+        place.write(
+            "named.yaml",
+            &named.replace(", {number: 5433, name: udp, protocol: UDP}", ""),
+        )?;
+        let mut daemon = place.start(&[])?;
+        place.probe("frontend")?.hold(Transport::Tcp, DB.parse()?)?;
+        place
+            .probe("frontend/other")?
+            .hold(Transport::Tcp, "192.0.2.20:5432".parse()?)?;
+        place.resolve("192.0.2.11 named.example.com\n")?;
+        place.until("frontend/second", DB, false)?;
+        let former = place.folder.path().join("bpffs-state/former.json");
+        tests::daemon::wait("memory of former addresses", || {
+            Ok(std::fs::read_to_string(&former).is_ok_and(|text| text.contains("192.0.2.10")))
+        })?;
+        daemon.end(nix::sys::signal::Signal::SIGKILL)?;
+        // A rule goes while no daemon runs: the next start has to look for sockets.
+        place.remove("other.yaml")?;
+        let _daemon = place.start(&[])?;
+        let other = place.probe("frontend/other")?.held_errno(PATIENCE)?;
+        assert_eq!(other, Some(libc::ECONNABORTED), "its entry went");
+        assert_eq!(
+            place.probe("frontend")?.held_errno(Duration::from_millis(300))?,
+            None,
+            "its host is still allowed"
+        );
+        place.remove("named.yaml")?;
+        ended(place)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn taking_over_what_is_in_force_looks_for_no_sockets_but_a_cut_off_sweep_is_made_up_for() {
+    check_pinned(|place| {
+        serve(DB)?;
+        let looks = "looking for sockets that are no longer allowed";
+        let mut daemon = place.start(&["--log-level", "debug"])?;
+        daemon.line(&[looks])?;
+        place.probe("frontend")?.hold(Transport::Tcp, DB.parse()?)?;
+        let mark = place.folder.path().join("bpffs-state/sweep");
+        tests::daemon::wait("the end of the sweep", || Ok(!mark.exists()))?;
+        daemon.end(nix::sys::signal::Signal::SIGKILL)?;
+
+        let mut daemon = place.start(&["--log-level", "debug"])?;
+        place.write("more.yaml", &entry("more", "192.0.2.30"))?;
+        place.until("frontend/second", "192.0.2.30:5432", true)?;
+        daemon.lines();
+        assert!(
+            daemon.seen.iter().all(|line| !line.contains(looks)),
+            "{:#?}",
+            daemon.seen
+        );
+        // The entry goes, and the enforcer is killed before it looks.
+        daemon.end(nix::sys::signal::Signal::SIGKILL)?;
+        let config = std::fs::read_to_string(place.config())?;
+        place.configure(&format!("{config}revoke: false\n"))?;
+        place.remove("db.yaml")?;
+        let mut daemon = place.start(&[])?;
+        assert!(!place.reaches("frontend/second", DB)?);
+        daemon.end(nix::sys::signal::Signal::SIGKILL)?;
+        assert_eq!(
+            place.probe("frontend")?.held_errno(Duration::from_millis(300))?,
+            None
+        );
+        std::fs::write(&mark, "")?;
+        place.configure(&config)?;
+        let _daemon = place.start(&[])?;
+        ended(place)?;
+        tests::daemon::wait("the end of the sweep", || Ok(!mark.exists()))
     });
 }

@@ -1,31 +1,36 @@
 //! The kernel matrix: boots Debian's kernels, one after the other, into the test binary.
 //!
 //! ```text
-//! suite -> fetch (archive) -> machine (cpio, QEMU) -> report -> table
+//! suite -> fetch (archive, modules) -> machine (cpio, QEMU) -> report -> table
 //! ```
 //!
 //! Never a kernel of the machine it runs on, never an accelerator of it, and no network in the machines.
 
 mod archive;
+mod boundary;
 mod cpio;
 mod fetch;
 mod machine;
+mod modules;
 mod report;
 mod suite;
 mod table;
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::{Context, Result, ensure};
+use tempfile::NamedTempFile;
 
 use crate::{
     process::{cargo, run as run_visibly, target_folder},
     setup,
 };
+use fetch::Kernel;
 use suite::Suite;
 use table::{Column, Table};
 
@@ -54,12 +59,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         vm: true,
         ..Default::default()
     })?;
-    let folder = tempfile::Builder::new().prefix("enforcer-initrd-").tempdir()?;
-    let initrd = folder.path().join("initrd.cpio");
     let binary = build()?;
-    let binary = fs::read(&binary).with_context(|| format!("reading {}", binary.display()))?;
-    fs::write(&initrd, cpio::archive("init", &binary)?).context("writing the initial file system")?;
-    let columns = suites.into_iter().map(|suite| column(suite, &initrd));
+    let columns = suites.into_iter().map(|suite| column(suite, &binary));
     let table = Table(columns.collect::<Result<_>>()?);
     print!("\n{table}");
     if table.has_failed() {
@@ -69,14 +70,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn column(suite: Suite, initrd: &Path) -> Result<Column> {
+fn column(suite: Suite, binary: &Path) -> Result<Column> {
     let outcome = match fetch::kernel(&suite) {
         Err(why) => {
             println!("SKIPPED: kernel {}: {why:#}", suite.title());
             Err(why)
         }
         Ok(kernel) => {
-            let report = machine::run(&kernel, initrd)?;
+            let initrd = initrd(&kernel, binary)?;
+            let mut report = machine::run(&kernel.image, initrd.path())?;
+            boundary::check(&suite, &mut report)?;
             println!(
                 "vm-test: {}: {} in {:.1} s",
                 suite.title(),
@@ -87,6 +90,21 @@ fn column(suite: Suite, initrd: &Path) -> Result<Column> {
         }
     };
     Ok(Column { suite, outcome })
+}
+
+/// The kernel's first file system: the test binary as its first program, and the modules in their order.
+fn initrd(kernel: &Kernel, binary: &Path) -> Result<NamedTempFile> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
+    let mut files = vec![("init".to_owned(), read(binary)?)];
+    for module in &kernel.modules {
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        files.push((name.into_owned(), read(module)?));
+    }
+    let mut initrd = tempfile::Builder::new().prefix("enforcer-initrd-").tempfile()?;
+    initrd
+        .write_all(&cpio::archive(&files)?)
+        .context("writing the initial file system")?;
+    Ok(initrd)
 }
 
 /// The test binary, without any library that would have to be there.

@@ -2,16 +2,21 @@
 //! cgroup than the task's.
 //!
 //! These programs run for every task of the machine. They let go on whatever a task does that is not below an
-//! enforced root, and only ever refuse: what they let go on is told by the cgroup programs, if they see it.
+//! enforced root, and only ever refuse: what they let go on is told and counted by the cgroup programs, if they see
+//! it. What is only refused on trial is told by both.
 
 use core::{ffi::c_void, ptr::read_volatile};
 
-use aya_ebpf::{helpers::bpf_probe_read_kernel, programs::LsmContext};
+use aya_ebpf::{
+    helpers::{bpf_get_current_cgroup_id, bpf_probe_read_kernel},
+    programs::LsmContext,
+};
 use enforcer_common::{Address, Hook, Reason, Transport, Verdict, socket};
 
 use crate::{
     emit::{self, Call, Caller},
     hooks::{self, address},
+    layout::SockAddress,
     maps,
     workload::{self, Workload},
 };
@@ -97,63 +102,142 @@ fn refuse_kind(hook: Hook, family: u8, kind: u8, protocol: u8) -> i32 {
     code(outcome.verdict, EPERM)
 }
 
-/// The socket's type and family.
-#[inline(always)]
-fn kind_and_family(socket: *const Socket) -> (i16, u16) {
-    // SAFETY: the kernel gives a valid `struct socket`.
-    let (kind, sock) = unsafe {
-        (
-            read_volatile(&raw const (*socket).kind),
-            read_volatile(&raw const (*socket).sock),
-        )
-    };
-    // Verifiers from 6.12 on ask for this, although a socket that is called has its `struct sock`.
-    if sock.is_null() {
-        return (kind, AF_UNSPEC);
+/// What the kernel keeps of a socket.
+#[derive(Clone, Copy)]
+struct Seen {
+    kind: u32,
+    family: u16,
+    protocol: u32,
+    sock: SockAddress,
+}
+
+impl Seen {
+    #[inline(always)]
+    fn of(socket: *const Socket) -> Self {
+        // SAFETY: the kernel gives a valid `struct socket`.
+        let (kind, sock) = unsafe {
+            (
+                read_volatile(&raw const (*socket).kind),
+                read_volatile(&raw const (*socket).sock),
+            )
+        };
+        let mut seen = Self {
+            kind: kind as u32,
+            family: AF_UNSPEC,
+            protocol: 0,
+            sock: SockAddress(0),
+        };
+        // Verifiers from 6.12 on ask for this, although a socket that is called has its `struct sock`.
+        if !sock.is_null() {
+            // SAFETY: it is not null and lives with the socket.
+            seen.family = unsafe { read_volatile(&raw const (*sock).family) };
+            seen.sock = SockAddress(sock as u64);
+        }
+        if seen.is_inet() {
+            seen.protocol = seen.sock.protocol();
+        }
+        seen
     }
-    // SAFETY: it is not null and lives with the socket.
-    (kind, unsafe { read_volatile(&raw const (*sock).family) })
+
+    #[inline(always)]
+    fn is_inet(&self) -> bool {
+        self.family == INET || self.family == INET6
+    }
+
+    /// Whether an enforced workload may use a socket of this kind at all.
+    #[inline(always)]
+    fn is_admitted(&self) -> bool {
+        if self.is_inet() {
+            socket::admits(maps::sockets(), self.kind, self.protocol)
+        } else {
+            socket::admits_family(maps::sockets(), u32::from(self.family))
+        }
+    }
+
+    /// What rules can speak of.
+    #[inline(always)]
+    fn transport(&self) -> Option<Transport> {
+        if self.is_inet() {
+            socket::transport(self.kind, self.protocol)
+        } else {
+            None
+        }
+    }
+
+    #[inline(always)]
+    fn refuse(&self, hook: Hook) -> i32 {
+        refuse_kind(hook, self.family as u8, self.kind as u8, self.protocol as u8)
+    }
 }
 
 /// `connect()`: the socket, the address and its length.
 #[inline(always)]
 pub(crate) fn connect(ctx: &LsmContext) -> i32 {
-    destination(ctx.arg(0), ctx.arg(1), Hook::LsmConnect)
+    let (socket, name): (*const Socket, *const c_void) = (ctx.arg(0), ctx.arg(1));
+    let seen = Seen::of(socket);
+    if !seen.is_admitted() {
+        return seen.refuse(Hook::LsmConnect);
+    }
+    match seen.transport() {
+        Some(transport) => destination(&seen, transport, name, Hook::LsmConnect),
+        None => PROCEED,
+    }
 }
 
-/// `sendmsg()`: the socket and the message. Without a name it goes where the socket is connected to, which was
-/// decided then. Sockets that need no connection, lent or older than enforcement, are refused each time.
+/// `sendmsg()`: the socket and the message. Sockets that are not admitted, lent or older than enforcement, are
+/// refused each time.
 #[inline(always)]
 pub(crate) fn sendmsg(ctx: &LsmContext) -> i32 {
     let (socket, message): (*const Socket, *const Message) = (ctx.arg(0), ctx.arg(1));
+    let seen = Seen::of(socket);
+    if !seen.is_admitted() {
+        return seen.refuse(Hook::LsmSendmsg);
+    }
+    let Some(transport) = seen.transport() else {
+        return PROCEED;
+    };
     // SAFETY: the kernel gives a valid `struct msghdr`.
     let name = unsafe { read_volatile(&raw const (*message).name) };
-    let (kind, family) = kind_and_family(socket);
-    let is_inet = family == INET || family == INET6;
-    let is_raw = kind as u32 == socket::RAW_TYPE;
-    let admitted = if is_inet && is_raw {
-        maps::sockets() & socket::RAW != 0
-    } else {
-        socket::admits_family(maps::sockets(), family as u32)
-    };
-    if !admitted {
-        return refuse_kind(Hook::LsmSendmsg, family as u8, kind as u8, 0);
+    if !name.is_null() {
+        return destination(&seen, transport, name, Hook::LsmSendmsg);
     }
-    if !is_inet || is_raw || name.is_null() {
-        return PROCEED;
+    match transport {
+        // Whoever connected was judged then. Whether a socket that was lent was connected or accepted, which is
+        // nothing to judge, cannot be told.
+        Transport::Tcp => PROCEED,
+        Transport::Udp => peer(&seen),
     }
-    destination(socket, name, Hook::LsmSendmsg)
 }
 
+/// A datagram to whom the socket is connected to. That was judged when it was connected, if it was from here: in the
+/// cgroup of the socket, which is asked first and costs the least.
 #[inline(always)]
-fn destination(socket: *const Socket, name: *const c_void, hook: Hook) -> i32 {
-    let (kind, family) = kind_and_family(socket);
-    if family != INET && family != INET6 {
+fn peer(seen: &Seen) -> i32 {
+    // SAFETY: the helper has no precondition.
+    if seen.sock.birthplace().0 == unsafe { bpf_get_current_cgroup_id() } {
         return PROCEED;
     }
-    if is_opted_in(kind as u32) {
+    let port = seen.sock.peer_port();
+    if port[0] == 0 && port[1] == 0 {
+        // Connected to nobody: the kernel itself refuses.
         return PROCEED;
     }
+    let address = if seen.family == INET {
+        seen.sock.peer4()
+    } else {
+        seen.sock.peer6()
+    };
+    let workload = workload::current();
+    if !is_enforced(&workload) {
+        return PROCEED;
+    }
+    let call = seen.call(Transport::Udp, Hook::LsmSendmsg, (address, port), workload);
+    judge(Transport::Udp, &call)
+}
+
+/// A call with an address.
+#[inline(always)]
+fn destination(seen: &Seen, transport: Transport, name: *const c_void, hook: Hook) -> i32 {
     let workload = workload::current();
     if !is_enforced(&workload) {
         return PROCEED;
@@ -170,47 +254,42 @@ fn destination(socket: *const Socket, name: *const c_void, hook: Hook) -> i32 {
         return PROCEED;
     }
     // A datagram from an IPv4 socket needs no family (`udp_sendmsg`).
-    let address = if family == INET || name.family == INET {
+    let address = if seen.family == INET || name.family == INET {
         Address::from_v4(name.v4)
     } else {
         Address::from_v6(name.v6)
     };
-    let transport = match kind as u32 {
-        socket::STREAM => Some(Transport::Tcp),
-        socket::DATAGRAM => Some(Transport::Udp),
-        _ => None,
-    };
-    let call = Call {
-        hook,
-        protocol: match transport {
-            Some(transport) => transport as u8,
-            None => 0,
-        },
-        family: family as u8,
-        kind: kind as u8,
-        address,
-        port: name.port,
-        workload,
-    };
-    let outcome = address::judge(transport, &call);
-    if matches!(outcome.verdict, Verdict::Deny) {
-        emit::count(outcome.verdict);
-        emit::event(&call, Caller::current(), outcome);
-    }
-    code(outcome.verdict, emit::errno_to_return())
+    let call = seen.call(transport, hook, (address, name.port), workload);
+    judge(transport, &call)
 }
 
-/// Whether a socket of this type can be of a kind that is opted in. Where the kernel keeps a socket's protocol
-/// differs between versions, so that its type has to tell: an opt-in opens this program to all of its type.
+impl Seen {
+    #[inline(always)]
+    fn call(&self, transport: Transport, hook: Hook, to: (Address, [u8; 2]), workload: Workload) -> Call {
+        Call {
+            hook,
+            protocol: transport as u8,
+            family: self.family as u8,
+            kind: self.kind as u8,
+            address: to.0,
+            port: to.1,
+            workload,
+        }
+    }
+}
+
+/// Decides again. What is let through on trial is told here too: nobody else sees a socket from outside. Of all others
+/// the cgroup programs tell, and count; the daemon takes the two for one.
 #[inline(always)]
-fn is_opted_in(kind: u32) -> bool {
-    let bits = match kind {
-        socket::STREAM => socket::SCTP,
-        socket::DATAGRAM => socket::ICMP | socket::UDPLITE,
-        socket::RAW_TYPE => socket::RAW,
-        _ => socket::SCTP,
-    };
-    maps::sockets() & bits != 0
+fn judge(transport: Transport, call: &Call) -> i32 {
+    let outcome = address::judge(Some(transport), call);
+    if matches!(outcome.verdict, Verdict::Deny) {
+        emit::count(outcome.verdict);
+    }
+    if !matches!(outcome.verdict, Verdict::Allow) {
+        emit::event(call, Caller::current(), outcome);
+    }
+    code(outcome.verdict, emit::errno_to_return())
 }
 
 /// Whether the task is a workload's, or an unknown one below an enforced root.

@@ -30,6 +30,7 @@ mod workloads;
 mod yaml;
 
 pub use cgroup::CgroupPath;
+pub use enforcer_core::capacity::Capacities;
 pub use mistake::{Mistake, Mistakes, What};
 pub use pods::{BuiltIn, Pods};
 pub use schema::json_schema;
@@ -126,34 +127,6 @@ pub struct Sockets {
     pub udplite: bool,
     /// Packet and XDP sockets.
     pub packet: bool,
-}
-
-/// How many entries fit each map; none of them nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacities {
-    /// Workloads.
-    pub workloads: u32,
-    /// Policies.
-    pub policies: u32,
-    /// Rules with one address.
-    pub exact: u32,
-    /// Rules with a network.
-    pub prefixes: u32,
-    /// Rules with any address.
-    pub ports: u32,
-}
-
-impl Default for Capacities {
-    fn default() -> Self {
-        use enforcer_common::maps as default;
-        Self {
-            workloads: default::WORKLOADS_CAPACITY,
-            policies: default::POLICIES_CAPACITY,
-            exact: default::EXACT_CAPACITY,
-            prefixes: default::PREFIXES_CAPACITY,
-            ports: default::PORTS_CAPACITY,
-        }
-    }
 }
 
 impl Config {

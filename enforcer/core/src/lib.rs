@@ -8,6 +8,7 @@
 //! **Architecture Invariant:** no async, clock, randomness, file, socket, aya or kube client in this crate. Time
 //! comes in as an argument. The same input gives the same output, whatever the order it came in.
 
+pub mod capacity;
 pub mod documents;
 pub mod explain;
 pub mod istio;

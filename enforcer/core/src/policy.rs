@@ -1,10 +1,11 @@
 //! What the kernel is to hold, and the rules it is made of.
 //!
-//! `entry, service -> grants (rules with what they stem from) -> the registry's views -> Desired`
+//! `entry, service -> grants (rules with what they stem from) -> the registry's views -> Desired -> fit`
 //!
 //! It must never decide who sees what: that is `view`.
 
 mod entry;
+mod fit;
 mod grant;
 mod grants;
 mod service;
@@ -19,6 +20,7 @@ use std::{
 use enforcer_common::CgroupId;
 
 pub(crate) use entry::is_port_only;
+pub use fit::fit;
 pub(crate) use grant::Grant;
 pub use grant::Source;
 pub(crate) use grants::{Facts, Port, PortGrants, Related, grants, is_reserved, related};

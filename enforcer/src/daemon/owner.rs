@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,20 +15,24 @@ use enforcer_common::{Binding, CgroupId, Counter, Event, Mode};
 use enforcer_core::{
     documents::Documents,
     model::Host,
-    plan::{self, Applied, Change},
+    plan::{Applied, Change, Course, diff_within},
     registry::{Registry, Update},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    answers::Outcome,
     flows::Flows,
     places::{Places, present},
     pods::NodePods,
     revocation::Revocation,
+    room::Room,
 };
 use crate::{
-    datapath::{Cgroup, Datapath},
+    control::Standing,
+    datapath::{Attached, Cgroup, Datapath},
+    proof::{self, Canaries},
     report::{log::LogFormat, once::Once},
     revoke::{Live, Place},
     sources::{
@@ -64,9 +69,16 @@ pub(super) struct Owner {
     pub(super) lost: u64,
     /// None if sockets that are open stay open.
     pub(super) revocation: Option<Revocation>,
-    /// What was said of the files, and of the registry as a whole.
+    pub(super) canaries: Canaries,
+    /// How the last plan ended.
+    pub(super) outcome: Outcome,
+    /// What the kernel's maps have room for.
+    pub(super) room: Room,
+    /// What was said of the files, of the registry as a whole, and of what the kernel refused.
     pub(super) problems: Once,
     pub(super) warnings: Once,
+    pub(super) failures: Once,
+    pub(super) refusals: Once,
 }
 
 pub(super) struct Inputs {
@@ -77,6 +89,8 @@ pub(super) struct Inputs {
     pub(super) name_updates: mpsc::Receiver<Update>,
     pub(super) flow_events: mpsc::Receiver<Event>,
     pub(super) resolvers: watch::Receiver<Vec<SocketAddr>>,
+    pub(super) proof_questions: mpsc::Receiver<proof::Question>,
+    pub(super) standing_questions: mpsc::Receiver<oneshot::Sender<Standing>>,
     /// Sockets that a sweep has found; None if none is ever made.
     pub(super) live_sockets: Option<mpsc::Receiver<Vec<Live>>>,
 }
@@ -103,17 +117,31 @@ impl Owner {
                     self.take_resolvers(&servers);
                 }
                 event = inputs.flow_events.recv() => {
-                    self.flows.write(&event.context("no more events")?, &mut self.registry);
+                    let event = event.context("no more events")?;
+                    if !self.canaries.has(event.cgroup) {
+                        self.flows.write(&event, &mut self.registry, &self.room);
+                    }
                     continue;
                 }
                 live = next(&mut inputs.live_sockets) => {
-                    if let Some(revocation) = &self.revocation {
+                    if let Some(revocation) = &mut self.revocation {
                         revocation.judge(live.context("no more sockets")?, &mut self.registry).await?;
                     }
                     continue;
                 }
+                question = inputs.proof_questions.recv() => {
+                    self.answer_proof(question.context("nobody proves any more")?);
+                    continue;
+                }
+                question = inputs.standing_questions.recv() => {
+                    self.answer_standing(question.context("nobody answers for the status any more")?);
+                    continue;
+                }
                 _ = count.tick() => {
                     self.report_lost();
+                    if let Some(revocation) = &mut self.revocation {
+                        revocation.write();
+                    }
                     continue;
                 }
                 () = tokio::time::sleep(RETRY), if retry => {}
@@ -133,15 +161,7 @@ impl Owner {
             while let Ok(update) = inputs.name_updates.try_recv() {
                 self.take_name(update);
             }
-            retry = match self.reconcile() {
-                Ok(()) => {
-                    !self.unattached.is_empty() || self.revocation.as_ref().is_some_and(Revocation::is_due)
-                }
-                Err(error) => {
-                    tracing::error!("the kernel does not hold what it should, trying again: {error:#}");
-                    true
-                }
-            };
+            retry = self.bring_up_to_date();
         }
     }
 
@@ -254,20 +274,40 @@ impl Owner {
             }
             differs
         });
-        let desired = present(&self.registry.desired());
-        let plan = plan::diff(&self.applied, &desired);
+        let all = self.registry.desired();
+        let is_news = !Arc::ptr_eq(&all, &self.outcome.desired);
+        self.outcome.desired = Arc::clone(&all);
+        let mut desired = self.room.fit(present(&all), &mut self.registry);
+        let canary = proof::policy(self.canaries.now().iter().map(|cgroup| cgroup.id));
+        desired.policies.extend(canary);
+        let (plan, course) = diff_within(
+            &self.applied,
+            &desired,
+            &proof::room_beside(self.room.capacities()),
+        );
+        self.room.note_course(course);
+        let leaves_out = self.room.leaves_workloads_out();
         if !plan.changes.is_empty() {
             self.set_depths(true)?;
+            self.datapath
+                .refuse_unknown(leaves_out || matches!(course, Course::RemovalsFirst(_)))?;
+            if let Some(revocation) = &mut self.revocation {
+                revocation.foresee(&plan.changes);
+            }
             if let Err(error) = self.datapath.carry_out(&plan.changes) {
                 self.applied = self.datapath.read_back()?;
                 return Err(error);
             }
-            tracing::debug!(changes = plan.changes.len(), "the kernel's maps are up to date");
+            let (changes, fullness) = (plan.changes.len(), self.room.fullness());
+            tracing::debug!(changes, tables = ?fullness.tables, "the kernel's maps are up to date");
         }
         self.applied = plan.after;
+        self.datapath.refuse_unknown(leaves_out)?;
         self.set_depths(false)?;
         self.attach();
-        self.sweep(&plan.changes, &wanted)
+        // What comes and goes with the canary takes nothing away from anybody.
+        let changes = if is_news { plan.changes.as_slice() } else { &[] };
+        self.sweep(changes, &wanted)
     }
 
     /// Has sockets looked for that the changes have made unwelcome.
@@ -293,12 +333,24 @@ impl Owner {
         revocation.sweep(wanted, places, workloads.keys())
     }
 
+    /// Whether everything below a cgroup is enforced.
+    fn is_root(&self, cgroup: &Cgroup) -> bool {
+        let of_pods = self.pods.as_ref().is_some_and(|pods| pods.is_root(cgroup.id));
+        of_pods || self.places.is_root(&cgroup.path)
+    }
+
     /// Looks for workloads at every depth that one has or, while a plan is carried out, that one had.
     pub(super) fn set_depths(&mut self, with_former: bool) -> Result<()> {
         let depths = self.cgroups.values().map(Cgroup::depths);
         let mut depths: BTreeSet<u32> = depths
             .flat_map(|depths| [*depths.start(), *depths.end()])
             .collect();
+        let roots = self.cgroups.values().filter(|cgroup| self.is_root(cgroup));
+        depths.extend(roots.flat_map(|root| {
+            let depths = root.depths();
+            let canary = depths.start() + proof::LEVELS;
+            [canary, canary.max(*depths.end())]
+        }));
         if with_former {
             depths.extend([self.datapath.depths().start(), self.datapath.depths().end()].map(|depth| *depth));
         }
@@ -309,20 +361,24 @@ impl Owner {
     }
 
     fn attach(&mut self) {
+        let mut refusals = BTreeSet::new();
         for (id, root) in std::mem::take(&mut self.unattached) {
             match self.datapath.attach(&root) {
-                Ok(()) => {
+                Ok(attached) => {
                     tracing::info!("enforcing at {}", root.path.display());
-                    if let Some(revocation) = &mut self.revocation {
+                    if let (Some(revocation), Attached::Anew) = (&mut self.revocation, attached) {
                         revocation.note_attached();
                     }
                 }
                 // It may be gone already, of which the next change tells.
                 Err(error) => {
-                    tracing::error!("not enforcing at {}: {error:#}", root.path.display());
+                    refusals.insert(format!("not enforcing at {}: {error:#}", root.path.display()));
                     self.unattached.insert(id, root);
                 }
             }
+        }
+        for refusal in self.refusals.news(refusals) {
+            tracing::error!("{refusal}");
         }
     }
 }

@@ -94,6 +94,10 @@ impl Places {
         self.workloads.keys().chain(&self.roots).cloned().collect()
     }
 
+    pub(super) fn roots(&self) -> impl Iterator<Item = &Path> {
+        self.roots.iter().map(PathBuf::as_path)
+    }
+
     pub(super) fn is_root(&self, path: &Path) -> bool {
         self.roots.contains(path)
     }

@@ -109,6 +109,11 @@ impl NodePods {
         self.pods.note(update)
     }
 
+    /// Whether all pods are below this cgroup.
+    pub(super) fn is_root(&self, cgroup: CgroupId) -> bool {
+        self.roots.contains(&cgroup)
+    }
+
     /// Says which pods are where, once all that belongs together was taken in, and what objects say in vain.
     pub(super) fn report(&mut self, registry: &Registry, cgroups: &BTreeMap<CgroupId, Cgroup>) {
         for cgroup in std::mem::take(&mut self.news) {

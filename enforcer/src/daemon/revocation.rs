@@ -1,11 +1,17 @@
 //! Which live sockets are to end: those that the registry no longer allows.
 //!
 //! An address that has merely left a host's DNS answer is no reason: new connections go elsewhere, and those that are
-//! open stay, as they do in Envoy and as Kubernetes' network policies by name have it.
+//! open stay, as they do in Envoy and as Kubernetes' network policies by name have it. Such addresses are remembered
+//! from one start to the next.
+//!
+//! A sweep that is due is noted in the state folder before anything is taken away, so that a start after a crash in
+//! between makes up for it. Taking over what an earlier start left is no reason for one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs, io,
     net::IpAddr,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
@@ -17,10 +23,15 @@ use enforcer_core::{
 };
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use crate::revoke::{Live, Place, Request};
+use crate::{
+    names::memory::Memory,
+    revoke::{Live, Place, Request},
+};
 
-/// Addresses that are remembered for one host at most.
+/// Addresses that are remembered for one host at most...
 const MOST: usize = 4096;
+/// ...and for all of them, which is a file of some megabytes. What comes later is not remembered.
+const MOST_OF_ALL: usize = 65_536;
 
 /// Whose sockets are to be looked at.
 enum Due {
@@ -32,27 +43,73 @@ enum Due {
 
 pub(super) struct Revocation {
     requests: mpsc::Sender<Request>,
-    /// Every address that a wanted host has had since the start.
+    /// Every address that a wanted host has had.
     former: BTreeMap<Host, BTreeSet<IpAddr>>,
+    /// How many they are.
+    held: usize,
     /// The sweep that is to be asked for.
     due: Due,
+    /// None if nothing outlives this process.
+    memory: Option<Memory>,
+    /// A file that is there while a sweep is due or under way.
+    mark: Option<PathBuf>,
+    is_marked: bool,
 }
 
 impl Revocation {
-    pub(super) fn new(requests: mpsc::Sender<Request>) -> Self {
-        Self {
+    /// With what an earlier start has left in the folder `state`.
+    pub(super) fn new(requests: mpsc::Sender<Request>, state: Option<&Path>) -> Self {
+        let memory = state.map(|folder| Memory::new(folder.join("former.json")));
+        let mark = state.map(|folder| folder.join("sweep"));
+        let was_due = mark.as_ref().is_some_and(|mark| mark.exists());
+        let mut revocation = Self {
             requests,
             former: BTreeMap::new(),
-            due: Due::Nothing,
+            held: 0,
+            due: if was_due { Due::Everything } else { Due::Nothing },
+            memory: None,
+            mark,
+            is_marked: was_due,
+        };
+        for (host, addresses) in memory.as_ref().map(Memory::read).unwrap_or_default() {
+            revocation.remember(&host, &addresses);
         }
+        revocation.memory = memory;
+        revocation
     }
 
     /// Remembers the addresses of hosts.
     pub(super) fn note_update(&mut self, update: &Update) {
         if let Update::Resolved { host, addresses } = update {
-            let former = self.former.entry(host.clone()).or_default();
-            let room = MOST.saturating_sub(former.len());
-            former.extend(addresses.iter().take(room));
+            self.remember(host, addresses);
+        }
+    }
+
+    fn remember(&mut self, host: &Host, addresses: &BTreeSet<IpAddr>) {
+        let former = self.former.entry(host.clone()).or_default();
+        let before = former.len();
+        let room = (MOST.saturating_sub(before)).min(MOST_OF_ALL.saturating_sub(self.held));
+        let news: Vec<_> = addresses.difference(former).take(room).copied().collect();
+        former.extend(news);
+        let more = former.len() - before;
+        self.held += more;
+        if let Some(memory) = self.memory.as_mut().filter(|_| more > 0) {
+            memory.touch();
+        }
+    }
+
+    /// Writes what is remembered, if that has changed a moment ago.
+    pub(super) fn write(&mut self) {
+        let former = &self.former;
+        if let Some(memory) = &mut self.memory {
+            memory.write(|| former.clone());
+        }
+    }
+
+    /// Notes what is about to be carried out.
+    pub(super) fn foresee(&mut self, changes: &[Change]) {
+        if takes_away(changes) {
+            self.set_mark();
         }
     }
 
@@ -70,7 +127,32 @@ impl Revocation {
 
     /// Notes that programs were attached over processes that may be running.
     pub(super) fn note_attached(&mut self) {
+        self.set_mark();
         self.due = Due::Everything;
+    }
+
+    fn set_mark(&mut self) {
+        if let Some(mark) = self.mark.as_ref().filter(|_| !self.is_marked) {
+            let folder = mark.parent().map_or(Ok(()), fs::create_dir_all);
+            match folder.and_then(|()| fs::write(mark, "")) {
+                Ok(()) => self.is_marked = true,
+                Err(error) => {
+                    tracing::warn!(file = %mark.display(), %error, "a crash now would leave sockets open");
+                }
+            }
+        }
+    }
+
+    /// Once a sweep is over, unless another is due.
+    fn clear_mark(&mut self) {
+        if let Some(mark) = self.mark.as_ref().filter(|_| self.is_marked && !self.is_due()) {
+            match fs::remove_file(mark) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(file = %mark.display(), %error, "the next start looks for sockets to end");
+                }
+                _ => self.is_marked = false,
+            }
+        }
     }
 
     /// Asks for a sweep of these places, as far as one is due; while many wait already, later. What lies below a place
@@ -89,11 +171,16 @@ impl Revocation {
         self.former.retain(|host, _| wanted.contains(host));
         if places.is_empty() {
             self.due = Due::Nothing;
+            self.clear_mark();
             return Ok(());
         }
+        self.held = self.former.values().map(BTreeSet::len).sum();
         let workloads = workloads.copied().collect();
         match self.requests.try_send(Request::Sweep { places, workloads }) {
-            Ok(()) => self.due = Due::Nothing,
+            Ok(()) => {
+                tracing::debug!("looking for sockets that are no longer allowed");
+                self.due = Due::Nothing;
+            }
             Err(TrySendError::Full(_)) => {}
             Err(TrySendError::Closed(_)) => anyhow::bail!("nobody revokes any more"),
         }
@@ -106,7 +193,7 @@ impl Revocation {
     }
 
     /// Has those sockets ended that are not allowed now, and tells of each.
-    pub(super) async fn judge(&self, live: Vec<Live>, registry: &mut Registry) -> Result<()> {
+    pub(super) async fn judge(&mut self, live: Vec<Live>, registry: &mut Registry) -> Result<()> {
         let mut doomed = Vec::new();
         for socket in live {
             let destination =
@@ -120,13 +207,12 @@ impl Revocation {
             }
             doomed.push(socket);
         }
-        if doomed.is_empty() {
-            return Ok(());
+        if !doomed.is_empty() {
+            let asked = self.requests.send(Request::End(doomed)).await;
+            asked.context("nobody revokes any more")?;
         }
-        self.requests
-            .send(Request::End(doomed))
-            .await
-            .context("nobody revokes any more")
+        self.clear_mark();
+        Ok(())
     }
 
     /// Whether the address was that of a host which the workload may still reach on this port.
@@ -141,5 +227,74 @@ impl Revocation {
                 registry.explain(socket.workload, now).verdict != Verdict::Deny
             })
         })
+    }
+}
+
+/// Whether something that was allowed may not be after one of these.
+fn takes_away(changes: &[Change]) -> bool {
+    changes
+        .iter()
+        .any(|change| !matches!(change, Change::AddRule(..) | Change::Unbind(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use enforcer_common::{CgroupId, PolicyId};
+
+    use super::*;
+
+    fn revocation(state: &Path) -> (Revocation, mpsc::Receiver<Request>) {
+        let (requests, asked) = mpsc::channel(4);
+        (Revocation::new(requests, Some(state)), asked)
+    }
+
+    fn resolved(host: &str, addresses: impl IntoIterator<Item = [u8; 4]>) -> Update {
+        Update::Resolved {
+            host: Host::new(host),
+            addresses: addresses.into_iter().map(IpAddr::from).collect(),
+        }
+    }
+
+    #[test]
+    fn sweep_that_a_crash_cut_off_is_due_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let (mut first, _asked) = revocation(&state);
+        first.foresee(&[Change::Unbind(CgroupId(1))]);
+        assert!(!revocation(&state).0.is_due(), "nothing is taken away");
+        first.foresee(&[Change::RemovePolicy(PolicyId(1))]);
+        drop(first);
+        let (mut second, mut asked) = revocation(&state);
+        assert!(second.is_due());
+        let place = Place {
+            cgroup: CgroupId(1),
+            folder: "/sys/fs/cgroup/workload".into(),
+        };
+        let (places, workloads) = (std::iter::once(place), std::iter::empty());
+        second.sweep(&BTreeSet::new(), places, workloads).unwrap();
+        assert!(matches!(asked.try_recv(), Ok(Request::Sweep { .. })));
+        assert!(revocation(&state).0.is_due(), "it is under way");
+        second.clear_mark();
+        assert!(!revocation(&state).0.is_due(), "it is over");
+    }
+
+    #[test]
+    fn what_is_remembered_has_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut revocation, _asked) = revocation(folder.path());
+        let many = |host: u8| (0..=255_u8).flat_map(move |a| (0..32_u8).map(move |b| [10, host, a, b]));
+        for host in 0..20 {
+            revocation.note_update(&resolved(&format!("h{host}.example.com"), many(host)));
+        }
+        assert!(
+            revocation
+                .former
+                .values()
+                .all(|addresses| addresses.len() <= MOST)
+        );
+        let all: usize = revocation.former.values().map(BTreeSet::len).sum();
+        assert_eq!((all, revocation.held), (MOST_OF_ALL, MOST_OF_ALL));
+        revocation.note_update(&resolved("h0.example.com", many(0)));
+        assert_eq!(revocation.held, MOST_OF_ALL, "what is known is not counted twice");
     }
 }

@@ -149,6 +149,11 @@ impl Cgroup {
         self.depth..=most
     }
 
+    /// Whether it is still there, and not another one in its place.
+    pub fn is_there(&self) -> bool {
+        fs::metadata(&self.folder).is_ok_and(|there| there.ino() == self.id.0)
+    }
+
     /// Opens its folder.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::io;
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
-    maps::RingBuf,
+    maps::{MapError, RingBuf},
     programs::{ProgramError, ProgramType},
     sys::{BpfHelper, is_helper_supported, is_program_supported},
 };
@@ -13,15 +13,16 @@ use aya_log::EbpfLogger;
 use enforcer_common::maps as name;
 
 use super::{
-    Closure, Events, Options, Pins, closure,
+    Closure, Events, Options, Pins, closure, layout,
     maps::Maps,
     program::{PROGRAMS, Program},
+    shape,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF"));
 
 /// Every map that is kept in bpffs. The rest (constants, the programs' own log) belongs to one load.
-const MAPS: [&str; 9] = [
+pub(super) const MAPS: [&str; 9] = [
     name::WORKLOADS,
     name::POLICIES,
     name::EXACT,
@@ -54,6 +55,7 @@ pub(super) struct Object {
 impl Object {
     pub(super) fn load(pins: Option<&Pins>, options: Options) -> Result<Self> {
         let features = Features::probe()?;
+        pins.map_or(Ok(()), shape::check)?;
         // A log is asked for only once a program was refused: too small a buffer for it fails on 5.10.
         let loaded = match load(pins, options, features, VerifierLogLevel::DISABLE) {
             Err(Refusal::Program(_)) => load(pins, options, features, VerifierLogLevel::default()),
@@ -137,6 +139,14 @@ enum Refusal {
 impl Refusal {
     fn into_error(self) -> anyhow::Error {
         match self {
+            Self::Object(EbpfError::MapError(MapError::CreateError { name, io_error })) => {
+                let advice = match io_error.raw_os_error() {
+                    Some(libc::ENOMEM) => ": lower `capacities`, or give it more memory",
+                    Some(libc::EPERM) => ": it may be locked down, or bpf(2) not permitted",
+                    _ => "",
+                };
+                anyhow!("the kernel does not make the map {name} ({io_error}){advice}")
+            }
             Self::Object(error) => anyhow!(error).context("creating the maps"),
             Self::Program(error) => error,
         }
@@ -153,7 +163,11 @@ fn load(
     let set_retval = u8::from(features.set_retval);
     // The number of aya-log's level `Debug`; 0 is below every level, so that the verifier drops the log's code.
     let program_log = if debug { 4_u8 } else { 0 };
+    let layout = layout::read();
     let mut loader = EbpfLoader::new();
+    for (name, place) in layout.iter().flatten() {
+        loader.override_global(name, place, true);
+    }
     loader
         .verifier_log_level(log)
         .override_global("HAS_SET_RETVAL", &set_retval, true)
@@ -175,7 +189,8 @@ fn load(
     let btf = Btf::from_sys_fs();
     for program in PROGRAMS {
         let obstacle = if program.is_lsm() {
-            let untyped = btf.as_ref().err();
+            let untyped = btf.as_ref().err().map(ToString::to_string);
+            let untyped = untyped.or(layout.as_ref().err().map(|error| format!("{error:#}")));
             closure::lsm_obstacle()
                 .or(untyped.map(|error| format!("the kernel does not describe its types: {error}")))
         } else {

@@ -13,6 +13,7 @@
 use std::{
     fs::{self, File},
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -20,7 +21,10 @@ use anyhow::{Context as _, Result, bail};
 use enforcer_common::{CgroupId, maps::LAYOUT};
 use nix::{
     fcntl::{Flock, FlockArg},
-    sys::statfs::{BPF_FS_MAGIC, statfs},
+    sys::{
+        statfs::{BPF_FS_MAGIC, statfs},
+        statvfs::FsFlags,
+    },
 };
 
 use super::Capacities;
@@ -33,7 +37,7 @@ const LSM: &str = "lsm";
 pub struct Pins {
     folder: PathBuf,
     generation: String,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 /// What [`Pins::remove_all`] took away.
@@ -49,7 +53,7 @@ impl Pins {
     /// Takes the folder below the bpffs at `bpffs`.
     ///
     /// # Errors
-    /// If it is not a bpffs, or another enforcer has it.
+    /// If it is not a bpffs that can be written, or another enforcer has it.
     pub fn open(bpffs: &Path, capacities: &Capacities) -> Result<Self> {
         is_bpffs(bpffs)?;
         let folder = bpffs.join("enforcer");
@@ -68,8 +72,30 @@ impl Pins {
         Ok(Self {
             folder,
             generation,
-            _lock: lock,
+            lock,
         })
+    }
+
+    /// Makes the folders again if they have gone, and takes them for this process; says whether it had to.
+    pub(super) fn own_again(&mut self) -> Result<bool> {
+        let owned = self
+            .lock
+            .metadata()
+            .context("looking at the folder of the pins")?;
+        let is_ours = |there: fs::Metadata| (there.dev(), there.ino()) == (owned.dev(), owned.ino());
+        if fs::metadata(&self.folder).is_ok_and(is_ours) {
+            return Ok(false);
+        }
+        is_bpffs(
+            self.folder
+                .parent()
+                .context("the folder of the pins lies in bpffs")?,
+        )?;
+        create(&self.folder)?;
+        self.lock = lock(&self.folder)?;
+        create(&self.folder.join(&self.generation))?;
+        create(&self.folder.join(LINKS))?;
+        Ok(true)
     }
 
     /// Where a map is.
@@ -106,46 +132,56 @@ impl Pins {
         for folder in &kept {
             for link in entries(folder)? {
                 if !programs.iter().any(|name| link.ends_with(name)) {
-                    remove_file(&link)?;
+                    remove(&link)?;
                 }
             }
         }
         let security = self.folder.join(LINKS).join(LSM);
         for link in entries(&security)? {
             if !lsm.contains(&link) {
-                remove_file(&link)?;
+                remove(&link)?;
             }
         }
         kept.push(security);
         for links in entries(&self.folder.join(LINKS))? {
             if !kept.contains(&links) {
-                remove_folder(&links)?;
+                remove(&links)?;
             }
         }
-        for folder in entries(&self.folder)? {
-            if !folder.ends_with(LINKS) && !folder.ends_with(&self.generation) {
-                remove_folder(&folder)?;
+        for other in entries(&self.folder)? {
+            if !other.ends_with(LINKS) && !other.ends_with(&self.generation) {
+                remove(&other)?;
             }
         }
         Ok(())
     }
 
+    /// How many links an enforcer, running or not, has pinned below the bpffs at `bpffs`.
+    ///
+    /// # Errors
+    /// If a folder is there and cannot be read.
+    pub fn links_below(bpffs: &Path) -> Result<usize> {
+        let folders = entries(&bpffs.join("enforcer").join(LINKS))?;
+        folders.iter().map(|folder| Ok(entries(folder)?.len())).sum()
+    }
+
     /// Removes everything of ours below the bpffs at `bpffs`, so that nothing is enforced any more.
     ///
     /// # Errors
-    /// If an enforcer runs, or a pin cannot be removed.
+    /// If an enforcer runs, or the bpffs is read-only, or a pin cannot be removed.
     pub fn remove_all(bpffs: &Path) -> Result<Removed> {
         let folder = bpffs.join("enforcer");
         if !folder.exists() {
             return Ok(Removed::default());
         }
+        is_bpffs(bpffs)?;
         let _lock = lock(&folder)?;
         let mut removed = Removed::default();
         for links in entries(&folder.join(LINKS))? {
-            removed.links += remove_folder(&links)?;
+            removed.links += remove(&links)?;
         }
         for sub in entries(&folder)? {
-            removed.maps += remove_folder(&sub)?;
+            removed.maps += remove(&sub)?;
         }
         fs::remove_dir(&folder).with_context(|| format!("removing {}", folder.display()))?;
         Ok(removed)
@@ -153,9 +189,16 @@ impl Pins {
 }
 
 fn is_bpffs(path: &Path) -> Result<()> {
-    let kind = statfs(path).map(|stat| stat.filesystem_type());
-    match kind {
-        Ok(BPF_FS_MAGIC) => Ok(()),
+    match statfs(path) {
+        Ok(stat) if stat.filesystem_type() == BPF_FS_MAGIC => {
+            if stat.flags().contains(FsFlags::ST_RDONLY) {
+                bail!(
+                    "the bpffs at {0} is read-only: `mount -o remount,rw {0}` changes it, or run with --ephemeral",
+                    path.display()
+                );
+            }
+            Ok(())
+        }
         Ok(_) => bail!(
             "no bpffs is mounted at {0}: `mount -t bpf bpf {0}` adds it, or run with --ephemeral",
             path.display()
@@ -164,7 +207,8 @@ fn is_bpffs(path: &Path) -> Result<()> {
     }
 }
 
-fn create(folder: &Path) -> Result<()> {
+/// Makes a folder, unless it is there.
+pub(super) fn create(folder: &Path) -> Result<()> {
     match fs::create_dir(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(error).with_context(|| format!("creating {}", folder.display()))
@@ -190,7 +234,6 @@ pub(super) fn lock(folder: &Path) -> Result<Flock<File>> {
 
 /// The process that holds the lock, as `/proc/locks` knows it.
 fn holder(file: &File) -> Option<u32> {
-    use std::os::unix::fs::MetadataExt as _;
     let inode = format!(":{}", file.metadata().ok()?.ino());
     let locks = fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
@@ -211,20 +254,23 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-fn remove_file(pin: &Path) -> Result<()> {
-    fs::remove_file(pin).with_context(|| format!("removing {}", pin.display()))
-}
-
-/// Removes a folder of pins and says how many there were.
-pub(super) fn remove_folder(folder: &Path) -> Result<usize> {
-    let pins = entries(folder)?;
-    for pin in &pins {
-        remove_file(pin)?;
+/// Removes a pin, or a folder with all that is in it, and says how many pins there were. Other versions may have
+/// laid out their pins in other ways.
+pub(super) fn remove(path: &Path) -> Result<usize> {
+    let context = || format!("removing {}", path.display());
+    let is_folder = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.is_dir(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error).with_context(context),
+    };
+    if !is_folder {
+        fs::remove_file(path).with_context(context)?;
+        return Ok(1);
     }
-    match fs::remove_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", folder.display()))
-        }
-        _ => Ok(pins.len()),
+    let mut pins = 0;
+    for entry in entries(path)? {
+        pins += remove(&entry)?;
     }
+    fs::remove_dir(path).with_context(context)?;
+    Ok(pins)
 }

@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
@@ -17,38 +16,40 @@ use enforcer_common::CgroupId;
 use nix::fcntl::Flock;
 
 use super::{
-    Cgroup, Pins, pins,
+    Cgroup, Pins,
+    link::Link,
+    pins,
     program::{PROGRAMS, Program},
     sys,
 };
 
 pub(super) struct Roots {
-    programs: Ebpf,
+    pub(super) programs: Ebpf,
     loaded: Vec<Program>,
-    pins: Option<Pins>,
-    attached: BTreeMap<PathBuf, Root>,
-    /// None until the first root is attached.
-    lsm: Option<Security>,
-}
-
-/// The programs of BPF LSM, attached once for all roots.
-#[derive(Default)]
-struct Security {
-    pins: Vec<PathBuf>,
-    /// Without pins the programs run for as long as these live.
-    _links: Vec<OwnedFd>,
+    pub(super) pins: Option<Pins>,
+    pub(super) attached: BTreeMap<PathBuf, Root>,
+    /// The programs of BPF LSM, attached once for all roots; None until the first root is attached.
+    pub(super) lsm: Option<Vec<Link>>,
 }
 
 /// A program that could be loaded but not attached, and why.
 pub(super) struct Unattached(pub(super) &'static str, pub(super) String);
 
+/// Since when the programs decide at a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// From now on: processes there may have sockets that nobody has judged.
+    Anew,
+    /// From an earlier start on, whose programs were replaced.
+    TakenOver,
+}
+
 /// One cgroup at which the programs run.
-struct Root {
-    id: CgroupId,
-    /// Keeps other enforcers away; the cgroup can be removed all the same.
-    _lock: Flock<File>,
-    /// Without pins the programs run for as long as these live.
-    _links: Vec<OwnedFd>,
+pub(super) struct Root {
+    pub(super) cgroup: Cgroup,
+    /// Its folder. Keeps other enforcers away; the cgroup can be removed all the same.
+    pub(super) lock: Flock<File>,
+    pub(super) links: Vec<Link>,
 }
 
 impl Roots {
@@ -66,64 +67,62 @@ impl Roots {
         &self.programs
     }
 
-    pub(super) fn attach(&mut self, root: &Cgroup) -> Result<()> {
-        let context = || format!("attaching to {}", root.path.display());
+    pub(super) fn attach(&mut self, root: &Cgroup) -> Result<Attached> {
         if let Some(attached) = self.attached.get(&root.path) {
-            if attached.id == root.id {
-                return Ok(());
+            if attached.cgroup.id == root.id {
+                return Ok(Attached::TakenOver);
             }
             self.detach(&root.path)?;
         }
         let lock = pins::lock(&root.folder)?;
-        let cgroup = root.open()?;
-        let links = match self.pins.as_ref().map(|pins| pins.links(root.id)) {
-            None => self
-                .cgroup_programs()
-                .iter()
-                .map(|program| program.attach(&mut self.programs, &cgroup))
-                .collect::<Result<_>>()
-                .with_context(context)?,
-            Some(folder) => {
-                self.attach_pinned(&folder, &cgroup).with_context(context)?;
-                Vec::new()
+        let folder = self.pins.as_ref().map(|pins| pins.links(root.id));
+        if let Some(folder) = &folder {
+            pins::create(folder)?;
+        }
+        let (mut links, mut attached) = (Vec::new(), Attached::TakenOver);
+        for program in self.cgroup_programs() {
+            let pin = folder.as_ref().map(|folder| folder.join(program.name));
+            let (link, since) = self
+                .attach_one(program, &lock, pin)
+                .with_context(|| format!("attaching to {}", root.path.display()))?;
+            // A closure may come with a newer kernel or enforcer; verdicts were made before.
+            if since == Attached::Anew && program.closes.is_none() {
+                attached = since;
             }
-        };
-        self.attached.insert(
-            root.path.clone(),
-            Root {
-                id: root.id,
-                _lock: lock,
-                _links: links,
-            },
-        );
-        Ok(())
+            links.push(link);
+        }
+        let cgroup = root.clone();
+        self.attached
+            .insert(root.path.clone(), Root { cgroup, lock, links });
+        Ok(attached)
     }
 
-    /// Puts each program in the place of the one that an earlier start left, or attaches it where there is none.
-    fn attach_pinned(&mut self, folder: &Path, cgroup: &File) -> Result<()> {
-        match std::fs::create_dir(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(error).with_context(|| format!("creating {}", folder.display()));
+    /// Puts a program in the place of the one that an earlier start has left at `pin`, or attaches it where there is
+    /// none.
+    fn attach_one(
+        &mut self,
+        program: Program,
+        cgroup: &File,
+        pin: Option<PathBuf>,
+    ) -> Result<(Link, Attached)> {
+        let Some(path) = &pin else {
+            let fd = program.attach(&mut self.programs, cgroup)?;
+            return Ok((Link { program, fd, pin }, Attached::Anew));
+        };
+        let (fd, since) = match sys::open_pin(path) {
+            Ok(fd) => {
+                sys::update_link(&fd, program.fd(&mut self.programs)?)
+                    .with_context(|| format!("replacing the program {}", program.name))?;
+                (fd, Attached::TakenOver)
             }
-            _ => {}
-        }
-        for program in self.cgroup_programs() {
-            let name = program.name;
-            let path = folder.join(name);
-            match sys::open_pin(&path) {
-                Ok(link) => {
-                    let program = program.fd(&mut self.programs)?;
-                    sys::update_link(&link, program)
-                        .with_context(|| format!("replacing the program {name}"))?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    let link = program.attach(&mut self.programs, cgroup)?;
-                    sys::pin(&link, &path).with_context(|| format!("pinning {}", path.display()))?;
-                }
-                Err(error) => return Err(error).with_context(|| format!("opening {}", path.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let fd = program.attach(&mut self.programs, cgroup)?;
+                sys::pin(&fd, path).with_context(|| format!("pinning {}", path.display()))?;
+                (fd, Attached::Anew)
             }
-        }
-        Ok(())
+            Err(error) => return Err(error).with_context(|| format!("opening {}", path.display())),
+        };
+        Ok((Link { program, fd, pin }, since))
     }
 
     fn cgroup_programs(&self) -> Vec<Program> {
@@ -137,7 +136,7 @@ impl Roots {
         if self.lsm.is_some() {
             return Vec::new();
         }
-        let (mut lsm, mut unattached) = (Security::default(), Vec::new());
+        let (mut lsm, mut unattached) = (Vec::new(), Vec::new());
         let programs: Vec<_> = self
             .loaded
             .iter()
@@ -145,42 +144,43 @@ impl Roots {
             .copied()
             .collect();
         for program in programs {
-            if let Err(error) = self.attach_everywhere(&program, &mut lsm) {
-                unattached.push(Unattached(program.name, format!("{error:#}")));
+            match self.attach_everywhere(program) {
+                Ok(link) => lsm.push(link),
+                Err(error) => unattached.push(Unattached(program.name, format!("{error:#}"))),
             }
         }
         self.lsm = Some(lsm);
         unattached
     }
 
-    fn attach_everywhere(&mut self, program: &Program, lsm: &mut Security) -> Result<()> {
-        let link = program.attach_everywhere(&mut self.programs)?;
-        match &self.pins {
-            None => lsm._links.push(link),
+    fn attach_everywhere(&mut self, program: Program) -> Result<Link> {
+        let fd = program.attach_everywhere(&mut self.programs)?;
+        let pin = match &self.pins {
+            None => None,
             Some(pins) => {
                 let path = pins.new_lsm_link(program.name)?;
-                sys::pin(&link, &path).with_context(|| format!("pinning {}", path.display()))?;
-                lsm.pins.push(path);
+                sys::pin(&fd, &path).with_context(|| format!("pinning {}", path.display()))?;
+                Some(path)
             }
-        }
-        Ok(())
+        };
+        Ok(Link { program, fd, pin })
     }
 
     /// The cgroup at which the programs run for a root.
     pub(super) fn id(&self, root: &Path) -> Option<CgroupId> {
-        self.attached.get(root).map(|root| root.id)
+        self.attached.get(root).map(|root| root.cgroup.id)
     }
 
     /// Every cgroup at which the programs run.
     pub(super) fn ids(&self) -> Vec<CgroupId> {
-        self.attached.values().map(|root| root.id).collect()
+        self.attached.values().map(|root| root.cgroup.id).collect()
     }
 
     pub(super) fn detach(&mut self, root: &Path) -> Result<()> {
-        if let Some(Root { id, .. }) = self.attached.remove(root)
+        if let Some(Root { cgroup, .. }) = self.attached.remove(root)
             && let Some(pins) = &self.pins
         {
-            pins::remove_folder(&pins.links(id))?;
+            pins::remove(&pins.links(cgroup.id))?;
         }
         Ok(())
     }
@@ -191,10 +191,15 @@ impl Roots {
             .iter()
             .map(|program| program.name)
             .collect();
-        let lsm = self.lsm.as_ref().map_or(&[][..], |lsm| &lsm.pins);
+        let lsm: Vec<_> = self
+            .lsm
+            .iter()
+            .flatten()
+            .filter_map(|link| link.pin.clone())
+            .collect();
         self.pins
             .as_ref()
-            .map_or(Ok(()), |pins| pins.remove_leftovers(&self.ids(), &programs, lsm))
+            .map_or(Ok(()), |pins| pins.remove_leftovers(&self.ids(), &programs, &lsm))
     }
 }
 

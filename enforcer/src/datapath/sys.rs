@@ -13,6 +13,7 @@ use std::{
 
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_RAW_TRACEPOINT_OPEN: libc::c_long = 17;
 const BPF_LINK_CREATE: libc::c_long = 28;
@@ -65,6 +66,36 @@ struct ProgQuery {
     prog_ids: u64,
     prog_count: u32,
     pad: u32,
+}
+
+/// `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct Info {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// The beginning of `struct bpf_link_info` for a link at a cgroup.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    prog_id: u32,
+    pad: u32,
+    cgroup_id: u64,
+    attach_type: u32,
+    pad_end: u32,
+}
+
+/// What a link at a cgroup does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attachment {
+    /// The program that it runs.
+    pub(super) program: u32,
+    /// Where; 0 once it was detached.
+    pub(super) cgroup: u64,
 }
 
 /// Opens what is pinned at `path`.
@@ -144,6 +175,34 @@ pub(super) fn effective_programs(cgroup: impl AsFd, attach_type: u32) -> io::Res
     // The kernel has written the number of programs into the argument; unused places stay 0, which is no id.
     ids.retain(|id| *id != 0);
     Ok(ids)
+}
+
+/// The identifier of a program, map or link among those of its kind.
+pub(super) fn id(object: impl AsFd) -> io::Result<u32> {
+    // Each kind's description begins with its type and its identifier.
+    let mut start = [0_u32; 2];
+    describe(object, &mut start)?;
+    Ok(start[1])
+}
+
+/// What a link at a cgroup does now.
+pub(super) fn attachment(link: impl AsFd) -> io::Result<Attachment> {
+    let mut info = LinkInfo::default();
+    describe(link, &mut info)?;
+    Ok(Attachment {
+        program: info.prog_id,
+        cgroup: info.cgroup_id,
+    })
+}
+
+/// Writes the beginning of the kernel's description of an object, which is plain integers, to `info`.
+fn describe<T>(object: impl AsFd, info: &mut T) -> io::Result<()> {
+    let mut attributes = Info {
+        bpf_fd: raw(object),
+        info_len: u32::try_from(size_of::<T>()).expect("a description is small"),
+        info: (&raw mut *info) as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes).map(|_| ())
 }
 
 fn raw(fd: impl AsFd) -> u32 {

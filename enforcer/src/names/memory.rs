@@ -1,4 +1,4 @@
-//! What is known of the hosts, in a file, for the next start.
+//! Addresses of hosts, in a file, for the next start: what is known of them, and what was known.
 //!
 //! It is written soon after a change and read once. Who lost it starts with what resolvers say.
 
@@ -17,18 +17,18 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// The file, and when it is to be written.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     file: PathBuf,
     due: Option<Instant>,
 }
 
 impl Memory {
-    pub(super) fn new(file: PathBuf) -> Self {
+    pub(crate) fn new(file: PathBuf) -> Self {
         Self { file, due: None }
     }
 
     /// What an earlier run has written; nothing if there was none, or if it cannot be read.
-    pub(super) fn read(&self) -> Listed {
+    pub(crate) fn read(&self) -> Listed {
         let read =
             fs::read_to_string(&self.file).and_then(|text| Ok(serde_json::from_str::<Written>(&text)?));
         match read {
@@ -45,17 +45,17 @@ impl Memory {
     }
 
     /// Notes that something has changed.
-    pub(super) fn touch(&mut self) {
+    pub(crate) fn touch(&mut self) {
         self.due.get_or_insert_with(|| Instant::now() + PAUSE);
     }
 
     /// When [`Memory::write`] has something to do.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         self.due
     }
 
     /// Writes, if it is time to.
-    pub(super) fn write(&mut self, known: impl FnOnce() -> Listed) {
+    pub(crate) fn write(&mut self, known: impl FnOnce() -> Listed) {
         if self.due.is_none_or(|due| due > Instant::now()) {
             return;
         }

@@ -14,6 +14,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _, event::
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::Sink;
 use crate::datapath::{Cgroup, CgroupMount};
 
 /// A cgroup has come or gone. One that was removed and made again has gone and come.
@@ -35,7 +36,7 @@ const RESCAN: Duration = Duration::from_secs(2);
 pub async fn follow(
     mount: CgroupMount,
     paths: BTreeSet<PathBuf>,
-    sink: mpsc::Sender<Vec<CgroupChange>>,
+    sink: Sink<Vec<CgroupChange>>,
     cancel: CancellationToken,
 ) -> Result<()> {
     // One waiting notice is enough: it makes all be looked at.
@@ -58,7 +59,8 @@ pub async fn follow(
     let mut is_first = true;
     loop {
         let changes = scan.changes();
-        if (is_first || !changes.is_empty()) && sink.send(changes).await.is_err() {
+        sink.beat();
+        if (is_first || !changes.is_empty()) && !sink.send(changes).await {
             return Ok(());
         }
         is_first = false;

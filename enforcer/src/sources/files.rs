@@ -22,7 +22,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::Notify,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,7 @@ mod scan;
 mod walk;
 mod watch;
 
+use super::Sink;
 use scan::Scanner;
 
 /// Bytes of a file at most. A registry of 50,000 entries in one file is about as large.
@@ -76,7 +77,7 @@ pub enum Content {
 /// If nobody receives any more. Nothing that happens to the files is an error.
 pub async fn follow(
     paths: Vec<PathBuf>,
-    sink: mpsc::Sender<Vec<FileChange>>,
+    sink: Sink<Vec<FileChange>>,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
     cancel
@@ -104,7 +105,7 @@ fn content(path: &Path, found: walk::Found) -> Content {
     }
 }
 
-async fn follow_forever(paths: Vec<PathBuf>, sink: mpsc::Sender<Vec<FileChange>>) -> anyhow::Result<()> {
+async fn follow_forever(paths: Vec<PathBuf>, sink: Sink<Vec<FileChange>>) -> anyhow::Result<()> {
     let mut scanner = Scanner::new(paths);
     let wake = scanner.wake();
     let mut is_first = true;
@@ -116,8 +117,9 @@ async fn follow_forever(paths: Vec<PathBuf>, sink: mpsc::Sender<Vec<FileChange>>
         });
         let scan;
         (scanner, scan) = scanning.await.context("looking at the registry's files")?;
+        sink.beat();
         let cost = began.elapsed();
-        if (is_first || !scan.changes.is_empty()) && sink.send(scan.changes).await.is_err() {
+        if (is_first || !scan.changes.is_empty()) && !sink.send(scan.changes).await {
             bail!("nobody takes the registry's files any more");
         }
         is_first = false;

@@ -3,7 +3,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use tests::{escape, guest, probe, stream};
+use tests::{escape, fault, guest, probe, stream};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         probe::ACCEPT => {
             cgroup(arguments).and_then(|(cgroup, address)| probe::accept(Path::new(&cgroup), &address))
         }
+        fault::ARGUMENT => fault::main(arguments),
         escape::ARGUMENT => escape::main(arguments),
         stream::ARGUMENT => stream::main(arguments),
         // The kernel's first process has no use for a command line.

@@ -3,13 +3,13 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    net::UdpSocket,
-    os::fd::{AsRawFd as _, OwnedFd},
-    process::Command,
+    net::{IpAddr, Ipv4Addr, UdpSocket},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail};
 use nix::{
+    errno::Errno,
     sched::{CloneFlags, CpuSet, sched_setaffinity, setns, unshare},
     sys::{
         socket::{MsgFlags, recv, setsockopt, sockopt},
@@ -19,9 +19,10 @@ use nix::{
 };
 
 use super::{
-    stage::{ALLOWED4, ALLOWED6, DEVICE, INNER4, INNER6, LINK6, REFUSED4, REFUSED6},
+    stage::{ALLOWED4, ALLOWED6, DEVICE, INNER_LINK6, INNER4, INNER6, LINK6, REFUSED4, REFUSED6},
     sys,
 };
+use crate::ground::{End, add_address, add_neighbour, add_route, device_up, lay_cable, loopback_up};
 
 /// This thread is in the inner namespace, where the workload lives; what its device sends comes out in the outer one.
 pub(super) struct Arena {
@@ -31,15 +32,21 @@ pub(super) struct Arena {
     arrived: BTreeSet<u16>,
 }
 
-const OUTER_DEVICE: &str = "outer";
-const INNER_MAC: &str = "02:00:00:00:00:01";
-const OUTER_MAC: &str = "02:00:00:00:00:02";
-const OUTER_MAC_BYTES: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const INNER: End = End {
+    device: DEVICE,
+    station: [2, 0, 0, 0, 0, 1],
+};
+const OUTER: End = End {
+    device: "outer",
+    station: [2, 0, 0, 0, 0, 2],
+};
 /// Numbers below are marks, those above are attempts.
 pub(super) const FIRST_ATTEMPT: u16 = 20_000;
 const ETH_P_ALL: u16 = 3;
-/// How long a mark may take that has to come.
-const PATIENCE_SECONDS: i64 = 20;
+/// How long a mark may take before it is sent again: a processor that is flooded by others drops frames.
+const MARK_SECONDS: i64 = 1;
+/// How often a mark is sent that has to come.
+const MARKS: usize = 30;
 
 impl Arena {
     /// Takes this thread to the inner namespace.
@@ -51,39 +58,32 @@ impl Arena {
 
         let outer = enter_new_network()?;
         let capture = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, i32::from(ETH_P_ALL.to_be()))?;
-        setsockopt(
-            &capture,
-            sockopt::ReceiveTimeout,
-            &TimeVal::new(PATIENCE_SECONDS, 0),
-        )?;
+        setsockopt(&capture, sockopt::ReceiveTimeout, &TimeVal::new(MARK_SECONDS, 0))?;
         setsockopt(&capture, sockopt::RcvBufForce, &(8 << 20))?;
         let inner = enter_new_network()?;
         // Of this namespace alone: who may open ICMP datagram sockets.
         fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")?;
 
-        let cable = ["link", "add", DEVICE, "address", INNER_MAC, "type", "veth"];
-        let peer = ["peer", "name", OUTER_DEVICE, "address", OUTER_MAC];
-        ip(&[&cable[..], &peer[..]].concat())?;
-        let far = format!("/proc/{}/fd/{}", std::process::id(), outer.as_raw_fd());
-        ip(&["link", "set", OUTER_DEVICE, "netns", &far])?;
-        raise(DEVICE, &[&INNER4], &[&INNER6, &"fe80::1"])?;
-        for to in [REFUSED4, ALLOWED4] {
-            neighbour(&to, DEVICE, OUTER_MAC)?;
+        lay_cable(INNER, OUTER, outer.as_fd())?;
+        raise(DEVICE, &[INNER4.into(), INNER6.into(), INNER_LINK6.into()])?;
+        let far: [IpAddr; 5] = [
+            REFUSED4.into(),
+            ALLOWED4.into(),
+            REFUSED6.into(),
+            ALLOWED6.into(),
+            LINK6.into(),
+        ];
+        for to in far {
+            add_neighbour(DEVICE, to, OUTER.station)?;
         }
-        for to in [REFUSED6, ALLOWED6, LINK6] {
-            neighbour(&to, DEVICE, OUTER_MAC)?;
-        }
-        ip(&["route", "add", "224.0.0.0/4", "dev", DEVICE])?;
+        add_route(DEVICE, Ipv4Addr::new(224, 0, 0, 0).into(), 4)?;
         let marks = UdpSocket::bind((INNER4, 0))?;
 
         setns(&outer, CloneFlags::CLONE_NEWNET)?;
-        raise(
-            OUTER_DEVICE,
-            &[&REFUSED4, &ALLOWED4],
-            &[&REFUSED6, &ALLOWED6, &LINK6],
-        )?;
-        neighbour(&INNER4, OUTER_DEVICE, INNER_MAC)?;
-        neighbour(&INNER6, OUTER_DEVICE, INNER_MAC)?;
+        raise(OUTER.device, &far)?;
+        for to in [INNER4.into(), INNER6.into()] {
+            add_neighbour(OUTER.device, to, INNER.station)?;
+        }
         setns(&inner, CloneFlags::CLONE_NEWNET)?;
         Ok(Self {
             capture,
@@ -103,59 +103,50 @@ impl Arena {
     fn settle(&mut self) -> Result<()> {
         let mark = self.next_mark;
         self.next_mark += 1;
-        self.marks
-            .send_to(format!("escape-{mark}.").as_bytes(), (REFUSED4, 9))
-            .context("sending a mark")?;
+        for _ in 0..MARKS {
+            self.marks
+                .send_to(format!("escape-{mark}.").as_bytes(), (REFUSED4, 9))
+                .context("sending a mark")?;
+            if self.receive_up_to(mark)? {
+                return Ok(());
+            }
+        }
+        bail!("nothing that is sent arrives any more")
+    }
+
+    /// Takes in what arrives until the mark does. Says whether it has.
+    fn receive_up_to(&mut self, mark: u16) -> Result<bool> {
         let mut frame = vec![0; 65536];
         while !self.arrived.contains(&mark) {
-            let size = recv(self.capture.as_raw_fd(), &mut frame, MsgFlags::empty())
-                .context("waiting for the mark to arrive")?;
-            self.arrived.extend(attempts(&frame[..size]));
+            match recv(self.capture.as_raw_fd(), &mut frame, MsgFlags::empty()) {
+                Ok(size) => self.arrived.extend(attempts(&frame[..size])),
+                Err(Errno::EAGAIN) => return Ok(false),
+                Err(error) => return Err(error).context("waiting for the mark to arrive"),
+            }
         }
-        Ok(())
+        Ok(true)
     }
 }
 
 fn enter_new_network() -> Result<File> {
     unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace")?;
-    ip(&["link", "set", "lo", "up"])?;
+    loopback_up()?;
     File::open("/proc/thread-self/ns/net").context("opening the network namespace")
 }
 
-type Shown<'a> = &'a dyn std::fmt::Display;
-
-fn raise(device: &str, v4: &[Shown<'_>], v6: &[Shown<'_>]) -> Result<()> {
-    ip(&["link", "set", device, "addrgenmode", "none"])?;
-    for address in v4 {
-        let network = format!("{address}/24");
-        ip(&["address", "add", &network, "broadcast", "+", "dev", device])?;
+fn raise(device: &str, addresses: &[IpAddr]) -> Result<()> {
+    // `IN6_ADDR_GEN_MODE_NONE`: the kernel chooses no address of its own, so that all are known.
+    fs::write(format!("/proc/sys/net/ipv6/conf/{device}/addr_gen_mode"), "1")
+        .with_context(|| format!("keeping addresses from {device}"))?;
+    for address in addresses {
+        add_address(device, *address)?;
     }
-    for address in v6 {
-        let network = format!("{address}/64");
-        ip(&["-6", "address", "add", &network, "dev", device, "nodad"])?;
-    }
-    ip(&["link", "set", device, "up"])
-}
-
-/// Known from the start, so that no packet waits for an answer.
-fn neighbour(to: Shown<'_>, device: &str, mac: &str) -> Result<()> {
-    let to = to.to_string();
-    ip(&[
-        "neighbour",
-        "replace",
-        &to,
-        "lladdr",
-        mac,
-        "dev",
-        device,
-        "nud",
-        "permanent",
-    ])
+    device_up(device)
 }
 
 /// The attempts and marks that a frame belongs to: by what it carries, or by its ports.
 fn attempts(frame: &[u8]) -> Vec<u16> {
-    if frame.get(6..12) == Some(&OUTER_MAC_BYTES) {
+    if frame.get(6..12) == Some(&OUTER.station) {
         return Vec::new();
     }
     let mut found: Vec<_> = tokens(frame).collect();
@@ -203,15 +194,4 @@ fn ports(frame: &[u8]) -> Option<[u16; 2]> {
     }
     let port = |at| Some(u16::from_be_bytes([*packet.get(at)?, *packet.get(at + 1)?]));
     Some([port(at)?, port(at + 2)?])
-}
-
-/// Runs `ip` of iproute2 in this thread's network namespace.
-fn ip(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("ip")
-        .args(arguments)
-        .output()
-        .context("starting ip (iproute2)")?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "ip {}: {error}", arguments.join(" "));
-    Ok(())
 }

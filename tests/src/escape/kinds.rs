@@ -9,7 +9,7 @@ use super::{
 };
 
 const CREATE: ClosedBy = ClosedBy::Call("sock_create");
-const IPPROTO_UDPLITE: i32 = 136;
+pub(super) const IPPROTO_UDPLITE: i32 = 136;
 
 pub(super) static WAYS: &[Way] = &[
     way("udp-lite sendto", CREATE, |stage| {

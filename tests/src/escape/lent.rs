@@ -80,12 +80,40 @@ pub(super) static WAYS: &[Way] = &[
         stage.join()?;
         packet::send_frame(stage, &socket)
     }),
+    outside("udp socket that was connected outside", SENDMSG, |stage| {
+        let socket = udp::udp()?;
+        sys::connect(&socket, &stage.refused4())?;
+        stage.join()?;
+        sys::sendto(&socket, &stage.token(), 0, None)
+    }),
+    outside("udp socket that was connected outside, ipv6", SENDMSG, |stage| {
+        let socket = udp::udp6()?;
+        sys::connect(&socket, &stage.refused6())?;
+        stage.join()?;
+        sys::sendto(&socket, &stage.token(), 0, None)
+    }),
     outside(
-        "udp socket that was connected outside",
-        ClosedBy::Nothing("who connected it was allowed to"),
+        "udp socket that was connected outside, written to",
+        SENDMSG,
         |stage| {
             let socket = udp::udp()?;
             sys::connect(&socket, &stage.refused4())?;
+            stage.join()?;
+            nix::unistd::write(&socket, &stage.token())?;
+            Ok(())
+        },
+    ),
+    outside("udp-lite socket of a task that is moved in", SENDMSG, |stage| {
+        let socket = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, kinds::IPPROTO_UDPLITE)?;
+        stage.join()?;
+        udp::send(stage, &socket, &stage.refused4())
+    }),
+    outside(
+        "udp socket that was connected outside to an allowed one",
+        ClosedBy::Allowed,
+        |stage| {
+            let socket = udp::udp()?;
+            sys::connect(&socket, &stage::allowed4())?;
             stage.join()?;
             sys::sendto(&socket, &stage.token(), 0, None)
         },

@@ -109,16 +109,12 @@ pub(super) static WAYS: &[Way] = &[
             udp::send(stage, &socket, &super::stage::allowed4())
         },
     ),
-    before(
-        "udp socket connected before",
-        ClosedBy::Nothing("it is revoked where that is configured"),
-        |stage| {
-            let socket = udp::udp()?;
-            sys::connect(&socket, &stage.refused4())?;
-            stage.ready()?;
-            sys::sendto(&socket, &stage.token(), 0, None)
-        },
-    ),
+    before("udp socket connected before", ClosedBy::Revocation, |stage| {
+        let socket = udp::udp()?;
+        sys::connect(&socket, &stage.refused4())?;
+        stage.ready()?;
+        sys::sendto(&socket, &stage.token(), 0, None)
+    }),
 ];
 
 const fn before(name: &'static str, closed_by: ClosedBy, attempt: fn(&Stage) -> io::Result<()>) -> Way {

@@ -1,5 +1,7 @@
 //! Packets that go elsewhere than their destination says: sent to an allowed host by way of a refused one.
 
+use std::io;
+
 use super::{
     ClosedBy, Way,
     stage::{self, REFUSED4, REFUSED6},
@@ -49,31 +51,40 @@ pub(super) static WAYS: &[Way] = &[
         "udp, segment routing header as a control message",
         ClosedBy::Guard,
         |stage| {
-            let route = segments();
-            let control = (libc::SOL_IPV6, libc::IPV6_RTHDR, route.as_slice());
-            Message::new(&stage.token(), &stage::allowed6(), Some(control)).send(&udp::udp6()?)
+            either_header(|route| {
+                let control = (libc::SOL_IPV6, libc::IPV6_RTHDR, route);
+                Message::new(&stage.token(), &stage::allowed6(), Some(control)).send(&udp::udp6()?)
+            })
         },
     ),
     way("udp, routing header of type 2", OPTION, |stage| {
         let socket = udp::udp6()?;
-        let mut route = vec![0, 2, 2, 1, 0, 0, 0, 0];
-        route.extend(REFUSED6.octets());
-        sys::setsockopt(&socket, libc::SOL_IPV6, libc::IPV6_RTHDR, &route)?;
+        sys::setsockopt(&socket, libc::SOL_IPV6, libc::IPV6_RTHDR, &mobile())?;
         udp::send(stage, &socket, &stage::allowed6())
     }),
     way("udp, routing header by IPV6_2292PKTOPTIONS", OPTION, |stage| {
         const IPV6_2292PKTOPTIONS: i32 = 6;
         const IPV6_2292RTHDR: i32 = 5;
         let socket = udp::udp6()?;
-        let route = segments();
-        let mut options = (16 + route.len()).to_ne_bytes().to_vec();
-        options.extend(libc::SOL_IPV6.to_ne_bytes());
-        options.extend(IPV6_2292RTHDR.to_ne_bytes());
-        options.extend(&route);
-        sys::setsockopt(&socket, libc::SOL_IPV6, IPV6_2292PKTOPTIONS, &options)?;
+        either_header(|route| {
+            let mut options = (16 + route.len()).to_ne_bytes().to_vec();
+            options.extend(libc::SOL_IPV6.to_ne_bytes());
+            options.extend(IPV6_2292RTHDR.to_ne_bytes());
+            options.extend(route);
+            sys::setsockopt(&socket, libc::SOL_IPV6, IPV6_2292PKTOPTIONS, &options)
+        })?;
         udp::send(stage, &socket, &stage::allowed6())
     }),
 ];
+
+/// Tries one kind of routing header, and the other where the kernel does not know the first: which of them a control
+/// message may have depends on its version and configuration.
+fn either_header(attempt: impl Fn(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    match attempt(&segments()) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => attempt(&mobile()),
+        other => other,
+    }
+}
 
 /// RFC 791: one hop, then the destination of the socket.
 fn source_route(kind: u8) -> Vec<u8> {
@@ -87,6 +98,13 @@ fn source_route(kind: u8) -> Vec<u8> {
 fn segments() -> Vec<u8> {
     let mut bytes = vec![0, 4, 4, 1, 1, 0, 0, 0];
     bytes.extend([0; 16]);
+    bytes.extend(REFUSED6.octets());
+    bytes
+}
+
+/// RFC 6275: by way of a refused address, which is the mobile node's own.
+fn mobile() -> Vec<u8> {
+    let mut bytes = vec![0, 2, 2, 1, 0, 0, 0, 0];
     bytes.extend(REFUSED6.octets());
     bytes
 }

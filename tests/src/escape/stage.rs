@@ -14,6 +14,8 @@ use super::ARGUMENT;
 /// The workload's own addresses.
 pub(super) const INNER4: Ipv4Addr = Ipv4Addr::new(198, 18, 7, 1);
 pub(super) const INNER6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
+/// Its address on the link.
+pub(super) const INNER_LINK6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// The receiver's address that no rule allows.
 pub(super) const REFUSED4: Ipv4Addr = Ipv4Addr::new(198, 18, 7, 2);
 pub(super) const REFUSED6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
@@ -21,7 +23,7 @@ pub(super) const REFUSED6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2)
 pub(super) const ALLOWED4: Ipv4Addr = Ipv4Addr::new(198, 18, 7, 3);
 pub(super) const ALLOWED6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 3);
 pub(super) const ALLOWED_PORT: u16 = 9000;
-/// Its address on the link.
+/// The receiver's address on the link.
 pub(super) const LINK6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
 /// The workload's device.
 pub(super) const DEVICE: &str = "inner";

@@ -9,8 +9,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use enforcer::datapath::{Capacities, CgroupMount, Closure, Datapath, Options};
-use enforcer_common::{Mode, Settings};
+use enforcer::{
+    datapath::{Capacities, CgroupMount, Closure, Datapath, Options},
+    revoke::{self, Place},
+};
+use enforcer_common::{Mode, Settings, socket};
 use enforcer_core::{
     documents::Documents,
     model::{Labels, Namespace, Workload},
@@ -37,6 +40,8 @@ pub struct Report {
 pub struct Row {
     /// The way.
     pub way: &'static str,
+    /// The program beyond rules that closes it, if it takes one.
+    pub closed_by: Option<&'static str>,
     /// Whether it leads out without enforcement.
     pub is_way: bool,
     /// Whether it leads out under enforcement.
@@ -62,6 +67,13 @@ pub enum Outcome {
     Wrong(String),
 }
 
+impl Outcome {
+    /// Whether enforcement keeps it in.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Dropped)
+    }
+}
+
 /// How a workload is enforced.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Manner {
@@ -69,6 +81,8 @@ pub struct Manner {
     pub is_audit: bool,
     /// Bits of [`enforcer_common::socket`].
     pub sockets: u32,
+    /// Which ways are tried, by name; all if None.
+    pub only: Option<fn(&str) -> bool>,
 }
 
 /// What one attempt came to.
@@ -108,7 +122,8 @@ pub fn run(program: &Path, manner: Manner) -> Result<Report> {
 
 fn all(program: &Path, manner: Manner) -> Result<Report> {
     let mut arena = Arena::new()?;
-    let ways = ways();
+    let mut ways = ways();
+    ways.retain(|way| manner.only.is_none_or(|is_wanted| is_wanted(way.name)));
     let first = usize::from(FIRST_ATTEMPT);
     let port = |phase: usize, at: usize| u16::try_from(first + phase * 1000 + at).context("too many ways");
 
@@ -131,6 +146,9 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
         });
     }
     let datapath = enforce(&root, manner)?;
+    if !manner.is_audit {
+        revoke(&root)?;
+    }
     let mut rows = Vec::new();
     for (at, (way, early)) in ways.iter().zip(early).enumerate() {
         let process = match early {
@@ -140,6 +158,7 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
         let enforced = process.go(way, &mut arena)?;
         rows.push(Row {
             way: way.name,
+            closed_by: closer(way, datapath.closures()),
             is_way: baseline[at].is_open,
             leads_out: enforced.is_open,
             outcome: outcome(way, &baseline[at], &enforced, datapath.closures()),
@@ -147,8 +166,7 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
     }
     // What was on its way for longer than its attempt.
     for (at, row) in rows.iter_mut().enumerate() {
-        let is_closed = matches!(row.outcome, Outcome::Refused(_) | Outcome::Dropped);
-        if is_closed && arena.has_arrived(port(1, at)?)? {
+        if row.outcome.is_closed() && arena.has_arrived(port(1, at)?)? {
             row.outcome = Outcome::Wrong("it arrived late".to_owned());
         }
     }
@@ -156,6 +174,17 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
         rows,
         closures: datapath.closures().to_vec(),
     })
+}
+
+/// Ends what was connected before, as the daemon does. The early ways reach for refused destinations alone.
+fn revoke(root: &TestCgroup) -> Result<()> {
+    let cgroup = CgroupMount::find()?.cgroup(&root.path().join("workload"))?;
+    let place = Place {
+        cgroup: cgroup.context("it was just made")?.id,
+        folder: root.folder().join("workload"),
+    };
+    revoke::end(&revoke::sweep(&[place]));
+    Ok(())
 }
 
 /// Enforces a registry with one allowed host for the cgroup `workload` below `root`.
@@ -274,25 +303,48 @@ fn outcome(way: &Way, baseline: &Attempt, enforced: &Attempt, closures: &[Closur
         };
     }
     let errno = enforced.result.as_ref().err().and_then(io::Error::raw_os_error);
-    let closer = match way.closed_by {
+    match way.closed_by {
         ClosedBy::Allowed if enforced.is_open => return Outcome::Works,
         ClosedBy::Allowed => return Outcome::Wrong(format!("it has to work: {:?}", enforced.result)),
         ClosedBy::Nothing(why) if enforced.is_open => return Outcome::Open(why.to_owned()),
-        ClosedBy::Nothing(_) | ClosedBy::Rules => None,
-        ClosedBy::Call(program) => Some(program),
-        ClosedBy::Guard => Some("egress"),
-    };
-    let absent = closures
-        .iter()
-        .find(|closure| Some(closure.program) == closer)
-        .and_then(|closure| closure.absent.as_deref().map(|why| (closure.program, why)));
+        _ => {}
+    }
+    let closer = closer(way, closures);
+    let absent = closer.and_then(|program| Some((program, absence(program, closures)?)));
     match (enforced.is_open, errno, absent) {
+        // A socket that was ended is connected to nobody.
+        (false, Some(errno @ (libc::ECONNABORTED | libc::EDESTADDRREQ)), _)
+            if way.closed_by == ClosedBy::Revocation =>
+        {
+            Outcome::Refused(errno)
+        }
         (true, _, Some((program, why))) => Outcome::Open(format!("needs {program}: {why}")),
         (true, _, None) => Outcome::Wrong("it gets out".to_owned()),
         (false, Some(libc::EPERM), _) => Outcome::Refused(libc::EPERM),
-        (false, None, _) if way.closed_by == ClosedBy::Guard || absent.is_some() => Outcome::Dropped,
+        (false, None, _) if closer == Some(GUARD) || absent.is_some() => Outcome::Dropped,
         (false, _, _) => Outcome::Wrong(format!("it fails with {:?}", enforced.result)),
     }
+}
+
+/// The guard drops what another program would have refused at once.
+const GUARD: &str = "egress";
+
+/// The program beyond rules that has to close a way.
+fn closer(way: &Way, closures: &[Closure]) -> Option<&'static str> {
+    match way.closed_by {
+        ClosedBy::Call("setsockopt") if absence("setsockopt", closures).is_some() => Some(GUARD),
+        ClosedBy::Call(program) => Some(program),
+        ClosedBy::Guard => Some(GUARD),
+        ClosedBy::Rules | ClosedBy::Revocation | ClosedBy::Nothing(_) | ClosedBy::Allowed => None,
+    }
+}
+
+/// Why a program does not run; None if it does.
+fn absence<'a>(program: &str, closures: &'a [Closure]) -> Option<&'a str> {
+    let mut closures = closures.iter();
+    closures
+        .find(|closure| closure.program == program)
+        .and_then(|closure| closure.absent.as_deref())
 }
 
 impl Report {
@@ -300,6 +352,49 @@ impl Report {
     pub fn count(&self, is: impl Fn(&Outcome) -> bool) -> usize {
         self.rows.iter().filter(|row| is(&row.outcome)).count()
     }
+}
+
+/// Tries the ways that opt-ins for UDP-Lite and ICMP are about, and those next to them, under each opt-in. Returns
+/// what is otherwise than it should be: what is opted in leads out, and nothing else that is closed without.
+///
+/// # Errors
+/// If the ground cannot be made.
+pub fn opt_in_mistakes(program: &Path) -> Result<Vec<String>> {
+    type IsOptedIn = fn(&str) -> bool;
+    const OPT_INS: [(u32, IsOptedIn); 2] = [
+        (socket::UDPLITE, |way| way.contains("udp-lite")),
+        (socket::ICMP, |way| way.starts_with("icmp datagram")),
+    ];
+    let mut mistakes = Vec::new();
+    for (sockets, is_opted_in) in OPT_INS {
+        let report = run(
+            program,
+            Manner {
+                sockets,
+                only: Some(|way| {
+                    ["udp-lite", "icmp", "raw", "udp socket"]
+                        .iter()
+                        .any(|part| way.contains(part))
+                }),
+                ..Manner::default()
+            },
+        )?;
+        // ICMP from an old raw socket is let out by the guard and refused by BPF LSM, where that is.
+        let rows = report
+            .rows
+            .iter()
+            .filter(|row| row.is_way && row.way != "raw icmp socket from before");
+        for row in rows.filter(|row| !matches!(row.outcome, Outcome::Open(_) | Outcome::Works)) {
+            if row.leads_out != is_opted_in(row.way) {
+                mistakes.push(format!(
+                    "{} {} under the opt-ins {sockets:#x}",
+                    row.way,
+                    if row.leads_out { "leads out" } else { "is closed" }
+                ));
+            }
+        }
+    }
+    Ok(mistakes)
 }
 
 impl fmt::Display for Report {

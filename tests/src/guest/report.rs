@@ -5,6 +5,7 @@
 //! check <name> <PASS, FAIL or SKIPPED> <text>
 //! more <next line of that text>
 //! figure <name> <number>
+//! remark <what is to be said whatever the outcome>
 //! end
 //! ```
 
@@ -17,14 +18,27 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::termios::tcdrain;
 
-/// What a check that did not fail came to.
+/// What a check came to.
 pub(super) enum Done {
     /// All of it holds; what was seen.
     Passed(String),
     /// This kernel cannot show it, and why.
     Skipped(String),
-    /// All of it holds, and these are its figures.
-    Measured(String, Vec<(String, u32)>),
+    /// All of it holds, and there is more to tell.
+    Measured(Measured),
+    /// It does not hold, and there is more to tell.
+    Failed(Measured),
+}
+
+/// What a check tells beside its outcome.
+#[derive(Default)]
+pub(super) struct Measured {
+    /// What was seen.
+    pub(super) text: String,
+    /// Names, of one word, and values.
+    pub(super) figures: Vec<(String, u32)>,
+    /// Lines to be said.
+    pub(super) remarks: Vec<String>,
 }
 
 /// The serial line.
@@ -45,16 +59,29 @@ impl Report {
     pub(super) fn check(&mut self, name: &str, check: impl FnOnce() -> Result<Done>) -> Result<bool> {
         let done = catch_unwind(AssertUnwindSafe(check))
             .unwrap_or_else(|_| Err(anyhow!("it panicked; the console says where")));
-        let (word, text, figures) = match done {
-            Ok(Done::Passed(text)) => ("PASS", text, Vec::new()),
-            Ok(Done::Skipped(why)) => ("SKIPPED", why, Vec::new()),
-            Ok(Done::Measured(text, figures)) => ("PASS", text, figures),
-            Err(error) => ("FAIL", format!("{error:#}"), Vec::new()),
+        let of = |text| Measured {
+            text,
+            ..Measured::default()
         };
+        let (word, done) = match done {
+            Ok(Done::Passed(text)) => ("PASS", of(text)),
+            Ok(Done::Skipped(why)) => ("SKIPPED", of(why)),
+            Ok(Done::Measured(measured)) => ("PASS", measured),
+            Ok(Done::Failed(measured)) => ("FAIL", measured),
+            Err(error) => ("FAIL", of(format!("{error:#}"))),
+        };
+        let Measured {
+            text,
+            figures,
+            remarks,
+        } = done;
         self.say(&format!("check {name} {word} {}", text.replace('\n', "\nmore ")))?;
         figures
             .iter()
             .try_for_each(|(name, value)| self.say(&format!("figure {name} {value}")))?;
+        remarks
+            .iter()
+            .try_for_each(|remark| self.say(&format!("remark {}", remark.replace('\n', " "))))?;
         Ok(word != "FAIL")
     }
 

@@ -24,7 +24,7 @@ pub(super) fn service_entry(namespace: &str) -> String {
     )
 }
 
-pub(super) fn play(scene: &Scene) -> Result<()> {
+pub(super) fn play(scene: &mut Scene) -> Result<()> {
     let entry = scene.registry.join("default.yaml");
     heading("1. The registry knows the database, for namespace frontend alone");
     print!("{}", indented(&service_entry("frontend")));
@@ -50,6 +50,16 @@ pub(super) fn play(scene: &Scene) -> Result<()> {
     println!("$ # {HOST} moves from {} to {}", DATABASE[0], DATABASE[1]);
     scene.dns.change(DATABASE[1])?;
     scene.moved("frontend")?;
+
+    heading("7. Enforcement is proven while it runs");
+    scene.proven()?;
+
+    heading("8. kill -9: nothing changes");
+    println!("$ kill -9 {}", scene.daemon.id());
+    scene.daemon.kill().context("killing the enforcer")?;
+    scene.daemon.wait().context("waiting for the enforcer's end")?;
+    scene.works("frontend")?;
+    scene.fails("default")?;
     println!("\ndemo: all of it held; now everything is taken away");
     Ok(())
 }
@@ -82,6 +92,31 @@ impl Scene {
         );
         println!("  (after {} ms)", took.as_millis());
         Ok(())
+    }
+
+    /// Waits for the first proof, and shows the beginning of the status.
+    fn proven(&self) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let output = Command::new(&self.enforcer)
+                .args(["status", "--config"])
+                .arg(&self.config)
+                .output()
+                .context("asking for the status")?;
+            if output.status.success() {
+                let text = String::from_utf8_lossy(&output.stdout);
+                let head = text.lines().take_while(|line| !line.starts_with("closures"));
+                println!("$ enforcer status");
+                println!("{}  ...", indented(&head.collect::<Vec<_>>().join("\n")));
+                return Ok(());
+            }
+            ensure!(
+                start.elapsed() < Duration::from_secs(10),
+                "enforcement is not proven: {}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
     }
 
     /// Shows the enforcer's line on a refused flow.

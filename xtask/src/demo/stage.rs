@@ -34,7 +34,7 @@ pub(super) struct Scene {
     pub(super) dns: Dns,
     /// Lines of the enforcer's log.
     pub(super) log: mpsc::Receiver<String>,
-    _daemon: Child,
+    pub(super) daemon: Child,
     _database: Child,
 }
 
@@ -59,18 +59,30 @@ pub(crate) fn run(stage: &Stage) -> Result<()> {
         fs::create_dir(&cgroup).with_context(|| format!("creating {}", cgroup.display()))?;
     }
     let config = stage.folder.join("enforcer.yaml");
+    // Seen in this mount namespace alone, so that the pins go with it.
+    let bpffs = stage.folder.join("bpffs");
+    fs::create_dir(&bpffs)?;
+    let none = None::<&str>;
+    nix::mount::mount(
+        Some("bpf"),
+        &bpffs,
+        Some("bpf"),
+        nix::mount::MsFlags::empty(),
+        none,
+    )
+    .context("mounting a bpffs")?;
     fs::write(&config, configuration(stage))?;
     let (daemon, log) = start_daemon(&stage.enforcer, &config)?;
-    let scene = Scene {
+    let mut scene = Scene {
         enforcer: stage.enforcer.clone(),
         config,
         registry,
         dns,
         log,
-        _daemon: daemon,
+        daemon,
         _database: database,
     };
-    script::play(&scene)
+    script::play(&mut scene)
 }
 
 /// Loopback alone, with the addresses of the example's servers.
@@ -121,7 +133,7 @@ fn name_service(folder: &Path) -> Result<()> {
 
 fn configuration(stage: &Stage) -> String {
     let Stage { cgroup, mount, .. } = stage;
-    let cgroup = cgroup.display();
+    let (cgroup, folder) = (cgroup.display(), stage.folder.display());
     format!(
         "registry:\n  files: [registry/]\n\
          outboundTrafficPolicy:\n  mode: REGISTRY_ONLY\n\
@@ -129,6 +141,7 @@ fn configuration(stage: &Stage) -> String {
          workloads:\n\
          - namespace: frontend\n  labels: {{app: web}}\n  cgroup: {cgroup}/frontend\n\
          - namespace: default\n  labels: {{app: shop}}\n  cgroup: {cgroup}/default\n\
+         bpffs: {folder}/bpffs\nstate: {folder}/state\n\
          dns:\n  minTtl: 1s\n",
         mount.display()
     )
@@ -136,9 +149,9 @@ fn configuration(stage: &Stage) -> String {
 
 /// Starts the enforcer, and waits for the line that says that enforcement is in force.
 fn start_daemon(enforcer: &Path, config: &Path) -> Result<(Child, mpsc::Receiver<String>)> {
-    println!("$ enforcer run --ephemeral --config enforcer.yaml &");
+    println!("$ enforcer run --config enforcer.yaml &");
     let mut daemon = Command::new(enforcer)
-        .args(["run", "--ephemeral", "--config"])
+        .args(["run", "--config"])
         .arg(config)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

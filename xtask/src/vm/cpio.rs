@@ -9,13 +9,15 @@ const TRAILER: &str = "TRAILER!!!";
 /// `S_IFREG` with the rights to read and run.
 const EXECUTABLE: u32 = 0o100_755;
 
-/// An archive with one file, which can be run.
+/// An archive with these files, by name, in its root; all can be run.
 ///
 /// # Errors
-/// If the file has 4 GiB or more, which the format cannot say.
-pub(crate) fn archive(name: &str, content: &[u8]) -> Result<Vec<u8>> {
-    let mut archive = Vec::with_capacity(content.len() + 512);
-    entry(&mut archive, name, EXECUTABLE, content)?;
+/// If a file has 4 GiB or more, which the format cannot say.
+pub(crate) fn archive(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
+    let mut archive = Vec::new();
+    for (name, content) in files {
+        entry(&mut archive, name, EXECUTABLE, content)?;
+    }
     entry(&mut archive, TRAILER, 0, &[])?;
     Ok(archive)
 }
@@ -66,11 +68,19 @@ mod tests {
     }
 
     #[test]
-    fn archive_holds_the_file_and_its_end() {
+    fn archive_holds_its_files_and_its_end() {
         for content in [&b""[..], b"1", b"1234", b"12345"] {
-            let archive = archive("init", content).unwrap();
-            let (name, mode, read_content, rest) = read(&archive);
-            assert_eq!((name.as_str(), mode, read_content), ("init", EXECUTABLE, content));
+            let files = [
+                ("init".to_owned(), content.to_vec()),
+                ("a.ko".to_owned(), vec![7]),
+            ];
+            let archive = archive(&files).unwrap();
+            let mut rest = archive.as_slice();
+            for (name, content) in &files {
+                let (read_name, mode, read_content, next) = read(rest);
+                assert_eq!((&read_name, mode, read_content), (name, EXECUTABLE, &content[..]));
+                rest = next;
+            }
             let (name, _, _, rest) = read(rest);
             assert_eq!((name.as_str(), rest), (TRAILER, &[][..]));
         }

@@ -14,29 +14,41 @@ use anyhow::{Context, Result, ensure};
 use enforcer_bpf_build::toolchain_root;
 use tempfile::TempDir;
 
-use super::{archive::Source, suite::Suite};
+use super::{archive::Source, modules, suite::Suite};
 
 /// How long a kernel is used before the archive is asked for a newer one.
 const FRESH: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Names below a kernel's folder.
+const IMAGE: &str = "vmlinuz";
+const MODULES: &str = "modules";
+
 /// Seconds after which an archive that does not answer is not there.
 const PATIENCE: &str = "300";
+
+/// A kernel on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kernel {
+    /// What is booted.
+    pub(crate) image: PathBuf,
+    /// Its modules that the tests need, in the order in which they can be loaded.
+    pub(crate) modules: Vec<PathBuf>,
+}
 
 /// The suite's kernel: from the cache while it is fresh, else from the archive.
 ///
 /// # Errors
 /// Says why it cannot be had.
-pub(crate) fn kernel(suite: &Suite) -> Result<PathBuf> {
+pub(crate) fn kernel(suite: &Suite) -> Result<Kernel> {
     let folder = toolchain_root()
         .context("neither HOME nor ENFORCER_CACHE is set: no place to keep kernels")?
         .join("kernels")
         .join(suite.title().replace(['(', ')'], "").replace(' ', "-"));
     let cached = cached(&folder)?;
-    if let Some((kernel, age)) = &cached
-        && *age < FRESH
-    {
-        return Ok(kernel.clone());
-    }
+    let cached = match cached {
+        Some((kernel, age)) if age < FRESH => return Ok(kernel),
+        stale => stale,
+    };
     match (fetch(suite, &folder), cached) {
         (Ok(kernel), _) => Ok(kernel),
         // An archive that is away for a day takes no kernel out of the matrix.
@@ -52,17 +64,26 @@ pub(crate) fn kernel(suite: &Suite) -> Result<PathBuf> {
     }
 }
 
-fn cached(folder: &Path) -> Result<Option<(PathBuf, Duration)>> {
-    let kernel = folder.join("vmlinuz");
-    if !kernel.is_file() {
+fn cached(folder: &Path) -> Result<Option<(Kernel, Duration)>> {
+    let image = folder.join(IMAGE);
+    let modules = folder.join(MODULES);
+    if !image.is_file() || !modules.is_dir() {
         return Ok(None);
     }
-    let written = kernel.metadata()?.modified()?;
+    let written = image.metadata()?.modified()?;
+    let mut files: Vec<_> = fs::read_dir(&modules)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.sort();
+    let kernel = Kernel {
+        image,
+        modules: files,
+    };
     // A clock that was set back makes it new.
     Ok(Some((kernel, written.elapsed().unwrap_or_default())))
 }
 
-fn fetch(suite: &Suite, folder: &Path) -> Result<PathBuf> {
+fn fetch(suite: &Suite, folder: &Path) -> Result<Kernel> {
     let apt = Apt::new(&Source::find(suite.archive)?.line(suite.name))?;
     println!("vm-test: {}: asking the archive", suite.title());
     apt.run("apt-get", &["--quiet", "--error-on=any", "update"])?;
@@ -71,24 +92,30 @@ fn fetch(suite: &Suite, folder: &Path) -> Result<PathBuf> {
     let image = suite
         .newest(names)
         .with_context(|| format!("the suite has no kernel {}", suite.series.unwrap_or_default()))?;
-    // Newer packages have the kernel itself in one that they depend on.
+    // Newer packages have the kernel itself, and its modules, in others that they depend on.
     let depends = apt.run(
         "apt-cache",
         &["depends", "--recurse", "--important", "--no-suggests", image],
     )?;
-    let packages = depends
-        .lines()
-        .filter(|line| *line == image || line.starts_with("linux-binary-"));
+    let is_part = |line: &&str| line.starts_with("linux-binary-") || line.starts_with("linux-modules-");
+    let packages = depends.lines().filter(|line| *line == image || is_part(line));
     let mut download = vec!["--quiet", "download"];
     download.extend(packages);
     println!("vm-test: {}: fetching {image}", suite.title());
     apt.run("apt-get", &download)?;
-    let kernel = apt.unpacked_kernel()?;
-    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    let (new, cached) = (folder.join("vmlinuz.new"), folder.join("vmlinuz"));
-    fs::copy(&kernel, &new).with_context(|| format!("writing {}", new.display()))?;
-    fs::rename(&new, &cached).with_context(|| format!("writing {}", cached.display()))?;
-    Ok(cached)
+    let unpacked = apt.unpack()?;
+    let image = find_kernel(&unpacked)?.context("the packages hold no vmlinuz")?;
+    // The image comes last: it is what makes the cache fresh.
+    let modules = folder.join(MODULES);
+    if modules.exists() {
+        fs::remove_dir_all(&modules).with_context(|| format!("removing {}", modules.display()))?;
+    }
+    modules::collect(&unpacked, &modules)?;
+    let (new, kept) = (folder.join("vmlinuz.new"), folder.join(IMAGE));
+    fs::copy(&image, &new).with_context(|| format!("writing {}", new.display()))?;
+    fs::rename(&new, &kept).with_context(|| format!("writing {}", kept.display()))?;
+    let (kernel, _) = cached(folder)?.context("the cache does not keep what is written to it")?;
+    Ok(kernel)
 }
 
 /// apt with one source, and nothing installed.
@@ -137,8 +164,8 @@ impl Apt {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Unpacks what was downloaded, and finds the kernel in it.
-    fn unpacked_kernel(&self) -> Result<PathBuf> {
+    /// Unpacks what was downloaded.
+    fn unpack(&self) -> Result<PathBuf> {
         let unpacked = self.folder.path().join("unpacked");
         for package in fs::read_dir(self.folder.path().join("packages"))? {
             let package = package?.path();
@@ -149,7 +176,7 @@ impl Apt {
                 .context("starting dpkg-deb")?;
             ensure!(status.success(), "dpkg-deb cannot unpack {}", package.display());
         }
-        find_kernel(&unpacked)?.context("the packages hold no vmlinuz")
+        Ok(unpacked)
     }
 }
 

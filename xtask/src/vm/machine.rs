@@ -18,7 +18,7 @@ use super::report::Report;
 use crate::programs::QEMU;
 
 /// How long a machine may take; on an idle one it is a tenth of that.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(420);
 
 /// Lines of the console that are shown when something failed.
 const CONSOLE_LINES: usize = 40;

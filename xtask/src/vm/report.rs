@@ -11,6 +11,8 @@ pub(crate) struct Report {
     pub(crate) checks: Vec<Check>,
     /// Names and values, in the order in which they came.
     pub(crate) figures: Vec<(String, u64)>,
+    /// What is to be said whatever the outcome.
+    pub(crate) remarks: Vec<String>,
     /// Why there are no more checks than these.
     pub(crate) cut: Option<String>,
     /// The console's last lines, if something failed.
@@ -73,6 +75,10 @@ impl Report {
             ("check", rest) => self.read_check(rest).is_some(),
             ("more", rest) => self.read_more(rest).is_some(),
             ("figure", rest) => self.read_figure(rest).is_some(),
+            ("remark", rest) => {
+                self.remarks.push(rest.to_owned());
+                true
+            }
             ("end", "") => {
                 self.ended = true;
                 true
@@ -141,7 +147,7 @@ mod tests {
     fn whole_report_is_read() {
         let report = read(
             "SeaBIOS\r\nkernel 6.1.0\r\ncheck load PASS all of it\r\ncheck rows FAIL one\r\nmore   two words\r\n\
-             check lsm SKIPPED too old\r\nfigure connect4 1200\r\nend\r\n",
+             check lsm SKIPPED too old\r\nfigure connect4 1200\r\nremark OPEN: a way\r\nend\r\n",
         );
         assert_eq!(report.release, "6.1.0");
         let checks: Vec<_> = report
@@ -158,6 +164,7 @@ mod tests {
             ]
         );
         assert_eq!(report.figures, [("connect4".to_owned(), 1200)]);
+        assert_eq!(report.remarks, ["OPEN: a way"]);
         assert_eq!(report.cut, None);
         assert!(report.has_failed());
     }

@@ -81,6 +81,9 @@ impl Column {
                 Verdict::Fail => writeln!(f, "FAIL: kernel {title}: {}: {text}", check.name)?,
             }
         }
+        for remark in &report.remarks {
+            writeln!(f, "kernel {title}: {remark}")?;
+        }
         if let Some(why) = &report.cut {
             writeln!(f, "FAIL: kernel {title}: {why}")?;
         }
@@ -161,7 +164,7 @@ mod tests {
             ),
             column(
                 SUITES[1],
-                "kernel 6.1.0\ncheck load PASS fine\ncheck cost SKIPPED old\nfigure a 12\nend",
+                "kernel 6.1.0\ncheck load PASS fine\ncheck cost SKIPPED old\nfigure a 12\nremark OPEN: b\nend",
             ),
             Column {
                 suite: SUITES[2],
@@ -180,6 +183,7 @@ seconds  0.0                0.0
 FAIL: kernel 5.10 (bullseye-security): rows: bad
     worse
 SKIPPED: kernel 6.1 (bookworm-security): cost: old
+kernel 6.1 (bookworm-security): OPEN: b
 SKIPPED: kernel 6.12 (trixie-security): gone
 "
         );

@@ -30,6 +30,18 @@ pub(super) fn pair(applied: &Applied, desired: &Desired) -> Vec<PolicyId> {
         .collect()
 }
 
+/// The same, with every policy changed in place that has an installed one: for a plan that takes away first.
+pub(super) fn keep_all(applied: &Applied, desired: &Desired) -> Vec<PolicyId> {
+    let kept = kept(applied, desired);
+    let mut unused = unused(applied);
+    let mut id = |index| {
+        kept.get(&index)
+            .copied()
+            .unwrap_or_else(|| unused.next().expect("there are more identifiers than policies"))
+    };
+    (0..desired.policies.len()).map(&mut id).collect()
+}
+
 /// By index of the desired policy, the installed one that most of its workloads are bound to. No two share one.
 fn kept(applied: &Applied, desired: &Desired) -> BTreeMap<usize, PolicyId> {
     let mut votes = BTreeMap::<(usize, PolicyId), usize>::new();

@@ -1,0 +1,153 @@
+//! What of the desired policies fits the kernel's maps.
+//!
+//! What does not fit is left out, and so refused: fewer rules than desired, never others. The order in which maps
+//! are filled:
+//!
+//! 1. workloads by the number of their cgroup, which is the order in which cgroups are made: who came last is
+//!    left out;
+//! 2. policies by their first workload; with a policy go its workloads;
+//! 3. rules: those that policies share, then each policy's own in the order of policies; within a set those of port
+//!    53 first, without which no name is found, then by transport, port and address.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use enforcer_common::CgroupId;
+
+use super::{Desired, DesiredPolicy};
+use crate::{
+    capacity::{Capacities, Counts, Fullness, LeftRule, Table, Usage},
+    rule::{Rule, Rules},
+};
+
+/// Rules that are named of those that did not fit one map.
+const NAMED: usize = 20;
+
+/// The port on which names are asked for.
+const DNS: u16 = 53;
+
+/// What fits of `desired`, and how full the maps are with it. All of it, with the same sets of rules, if all fits.
+///
+/// Two policies of what is returned may be alike in all but their workloads.
+pub fn fit(desired: Desired, capacities: &Capacities) -> (Desired, Fullness) {
+    let needed = counted(&desired);
+    let mut fullness = Fullness::default();
+    let fitted = if needed.fit(capacities) {
+        desired
+    } else {
+        let mut cut = Cut {
+            capacities,
+            used: Counts::default(),
+            fullness: &mut fullness,
+        };
+        let policies = cut.policies(desired.policies);
+        let shared = if policies.iter().any(|policy| policy.shares) {
+            cut.rules(&desired.shared, None)
+        } else {
+            Arc::default()
+        };
+        let policies = policies
+            .into_iter()
+            .map(|policy| DesiredPolicy {
+                own: cut.rules(&policy.own, policy.workloads.first().copied()),
+                ..policy
+            })
+            .collect();
+        let own = desired.own;
+        Desired {
+            shared,
+            policies,
+            own,
+        }
+    };
+    let used = if needed.fit(capacities) {
+        needed
+    } else {
+        counted(&fitted)
+    };
+    fullness.tables = Table::ALL
+        .into_iter()
+        .map(|table| {
+            let usage = Usage {
+                capacity: capacities.of(table),
+                needed: needed.of(table),
+                used: used.of(table),
+            };
+            (table, usage)
+        })
+        .collect();
+    (fitted, fullness)
+}
+
+fn counted(desired: &Desired) -> Counts {
+    let mut counts = Counts::default();
+    counts.add(Table::Policies, desired.policies.len());
+    for policy in &desired.policies {
+        counts.add(Table::Workloads, policy.workloads.len());
+    }
+    let own = desired.policies.iter().map(|policy| &policy.own);
+    counts.add_rules(own.chain([&desired.shared]));
+    counts
+}
+
+struct Cut<'a> {
+    capacities: &'a Capacities,
+    used: Counts,
+    fullness: &'a mut Fullness,
+}
+
+impl Cut<'_> {
+    fn policies(&mut self, policies: Vec<DesiredPolicy>) -> Vec<DesiredPolicy> {
+        let mut workloads: BTreeSet<CgroupId> = policies
+            .iter()
+            .flat_map(|policy| policy.workloads.iter().copied())
+            .collect();
+        let first_left = workloads
+            .iter()
+            .nth(self.capacities.of(Table::Workloads))
+            .copied();
+        if let Some(first_left) = first_left {
+            let left = workloads.split_off(&first_left);
+            self.fullness.workloads.insert(Table::Workloads, left);
+        }
+        let mut kept: Vec<_> = policies
+            .into_iter()
+            .filter_map(|policy| {
+                let workloads: BTreeSet<_> = policy.workloads.intersection(&workloads).copied().collect();
+                (!workloads.is_empty()).then_some(DesiredPolicy { workloads, ..policy })
+            })
+            .collect();
+        kept.sort_by_key(|policy| policy.workloads.first().copied());
+        let most = self.capacities.of(Table::Policies).min(kept.len());
+        let left: BTreeSet<_> = kept
+            .split_off(most)
+            .into_iter()
+            .flat_map(|policy| policy.workloads)
+            .collect();
+        if !left.is_empty() {
+            self.fullness.workloads.insert(Table::Policies, left);
+        }
+        kept
+    }
+
+    /// As many of `rules` as fit; the same set if that is all of them.
+    fn rules(&mut self, rules: &Arc<Rules>, of: Option<CgroupId>) -> Arc<Rules> {
+        let mut left = BTreeSet::new();
+        let (names, others): (Vec<&Rule>, Vec<&Rule>) = rules.iter().partition(|rule| rule.port == DNS);
+        for rule in names.into_iter().chain(others) {
+            let table = Table::of_rule(rule);
+            if self.used.of(table) < self.capacities.of(table) {
+                self.used.add(table, 1);
+                continue;
+            }
+            let is_of_table = |left: &&LeftRule| Table::of_rule(&left.rule) == table;
+            if self.fullness.rules.iter().filter(is_of_table).count() < NAMED {
+                self.fullness.rules.push(LeftRule { of, rule: *rule });
+            }
+            left.insert(*rule);
+        }
+        if left.is_empty() {
+            return Arc::clone(rules);
+        }
+        Arc::new(rules.difference(&left).copied().collect())
+    }
+}

@@ -1,0 +1,168 @@
+//! Puts together what each task knows.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use enforcer_core::names::HostStatus;
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    Question,
+    status::{Canary, Closure, FailingName, Lapse, Names, Program, Root, Source, Status, Usage},
+};
+use crate::{datapath, names::AskStatus, proof::Proof, sources::Heard};
+
+/// What the owner knows.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// `enforce` or `audit`.
+    pub mode: &'static str,
+    /// Every root of the configuration.
+    pub roots: Vec<StandingRoot>,
+    /// What is closed beyond rules.
+    pub closures: Vec<datapath::Closure>,
+    /// What is in each map.
+    pub usage: Vec<Usage>,
+    /// Documents that are wrong now.
+    pub rejected: Vec<String>,
+    /// Objects that files define.
+    pub file_objects: usize,
+    /// Workloads' cgroups that are there.
+    pub workloads: usize,
+    /// Events that did not fit the ring buffer.
+    pub lost: u64,
+    /// What keeps the kernel from holding what it should.
+    pub problems: Vec<String>,
+}
+
+/// A root of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct StandingRoot {
+    /// From the cgroup mount on.
+    pub path: PathBuf,
+    /// Whether the cgroup is there.
+    pub is_there: bool,
+}
+
+/// Whom the task asks.
+#[derive(Debug)]
+pub struct Ports {
+    /// The owner.
+    pub owner: Question,
+    /// The hosts' task.
+    pub names: AskStatus,
+    /// What was proven last.
+    pub proof: watch::Receiver<Proof>,
+    /// When the files were last looked at.
+    pub files: Heard,
+    /// When the cgroups were.
+    pub cgroups: Heard,
+    /// When the enforcer was started.
+    pub start: Instant,
+}
+
+impl Ports {
+    /// Asks all of them.
+    pub(super) async fn gather(&self) -> Result<Status> {
+        let (reply, standing) = oneshot::channel();
+        self.owner.send(reply).await.context("the owner is gone")?;
+        let standing = standing.await.context("the owner does not answer")?;
+        let (reply, names) = oneshot::channel();
+        self.names.send(reply).await.context("nobody resolves names")?;
+        let names = names.await.context("nobody answers for names")?;
+        let proof = self.proof.borrow().clone();
+        let source = |name: &str, objects, age: Option<Duration>| Source {
+            name: name.to_owned(),
+            objects,
+            age_seconds: age.map(|age| age.as_secs_f64()),
+            problem: None,
+        };
+        let mut status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.start.elapsed().as_secs_f64(),
+            mode: standing.mode.to_owned(),
+            proof_age_seconds: proof.at.map(age),
+            roots: standing.roots.iter().map(|place| root(place, &proof)).collect(),
+            closures: standing.closures.iter().map(closure).collect(),
+            usage: standing.usage,
+            sources: vec![
+                source("files", standing.file_objects, self.files.age()),
+                source("cgroups", standing.workloads, self.cgroups.age()),
+            ],
+            rejected: standing.rejected,
+            names: named(&names),
+            events_lost: standing.lost,
+            lapses: proof.lapses.iter().map(lapse).collect(),
+            problems: standing.problems,
+            proven: false,
+        };
+        status.judge();
+        Ok(status)
+    }
+}
+
+fn age(at: Instant) -> f64 {
+    at.elapsed().as_secs_f64()
+}
+
+fn root(place: &StandingRoot, proof: &Proof) -> Root {
+    let state = proof.roots.iter().find(|state| state.path == place.path);
+    Root {
+        path: place.path.display().to_string(),
+        is_there: place.is_there,
+        programs: state
+            .into_iter()
+            .flat_map(|state| &state.programs)
+            .map(|(name, id)| Program {
+                name: (*name).to_owned(),
+                id: *id,
+            })
+            .collect(),
+        absent: state
+            .into_iter()
+            .flat_map(|state| &state.absent)
+            .map(|name| (*name).to_owned())
+            .collect(),
+        canary: proof.canary.get(&place.path).map(|verdict| Canary {
+            age_seconds: age(verdict.at),
+            failures: verdict.failures.clone(),
+        }),
+    }
+}
+
+fn closure(closure: &datapath::Closure) -> Closure {
+    Closure {
+        program: closure.program.to_owned(),
+        closes: closure.closes.to_owned(),
+        absent: closure.absent.clone(),
+    }
+}
+
+fn lapse((at, lapse): &(Instant, datapath::Lapse)) -> Lapse {
+    Lapse {
+        what: lapse.what.clone(),
+        age_seconds: age(*at),
+        stays: lapse.stays.clone(),
+    }
+}
+
+fn named(hosts: &[HostStatus]) -> Names {
+    let failing = hosts.iter().filter_map(|status| {
+        let failing = status.failing.as_ref()?;
+        Some(FailingName {
+            host: status.host.to_string(),
+            error: failing.error.clone(),
+            seconds: failing.duration.as_secs_f64(),
+            kept: status.addresses.len(),
+            age_seconds: status.age.map(|age| age.as_secs_f64()),
+        })
+    });
+    Names {
+        hosts: hosts.len(),
+        failing: failing.collect(),
+    }
+}

@@ -1,0 +1,278 @@
+//! How everything stands, as it is told. Scripts rely on the names of the fields.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that an operator asks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Whether enforcement is proven: nothing is in [`Status::problems`].
+    pub proven: bool,
+    /// Why it is not, one sentence each, without its end.
+    pub problems: Vec<String>,
+    /// The enforcer's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since it was started.
+    pub uptime_seconds: f64,
+    /// `enforce` or `audit`.
+    pub mode: String,
+    /// Seconds since the last round of the self-proof; None before the first.
+    pub proof_age_seconds: Option<f64>,
+    /// The cgroups below which everything is enforced.
+    pub roots: Vec<Root>,
+    /// What is closed beyond rules.
+    pub closures: Vec<Closure>,
+    /// What is in each map, of how much.
+    pub usage: Vec<Usage>,
+    /// Where the registry and the workloads come from.
+    pub sources: Vec<Source>,
+    /// Documents that are wrong now.
+    pub rejected: Vec<String>,
+    /// Hosts that are resolved.
+    pub names: Names,
+    /// Flows that were decided and not logged, since the maps were made.
+    pub events_lost: u64,
+    /// What had lapsed since the start; the newest last.
+    pub lapses: Vec<Lapse>,
+}
+
+/// A cgroup below which everything is enforced.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Root {
+    /// From the cgroup mount on.
+    pub path: String,
+    /// Whether the cgroup is there.
+    pub is_there: bool,
+    /// The programs that the kernel runs there.
+    pub programs: Vec<Program>,
+    /// Those that it does not run although it should.
+    pub absent: Vec<String>,
+    /// What the canary found; None before it has tried.
+    pub canary: Option<Canary>,
+}
+
+/// A program that runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Program {
+    /// Its name.
+    pub name: String,
+    /// The kernel's identifier, as `bpftool prog` has it.
+    pub id: u32,
+}
+
+/// What the canary found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Canary {
+    /// Seconds since it tried.
+    pub age_seconds: f64,
+    /// What was not as it should be; empty if a reserved address was refused and an allowed one was not.
+    pub failures: Vec<String>,
+}
+
+/// What is closed beyond rules.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Closure {
+    /// The program.
+    pub program: String,
+    /// What gets out without it.
+    pub closes: String,
+    /// Why it does not run; None if it does.
+    pub absent: Option<String>,
+}
+
+/// What is in a map.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// As the configuration's `capacities` calls it.
+    pub name: String,
+    /// Entries in it.
+    pub used: usize,
+    /// Entries that fit.
+    pub capacity: usize,
+    /// Entries that there would have to be; more than fit are left out, and refused.
+    pub needed: usize,
+}
+
+/// Where something comes from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// `files`, `cgroups`, `names`, or a kind of the API server.
+    pub name: String,
+    /// How many things it knows of.
+    pub objects: usize,
+    /// Seconds since it was last looked at; None if it never was.
+    pub age_seconds: Option<f64>,
+    /// What is wrong with it.
+    pub problem: Option<String>,
+}
+
+/// Hosts that are resolved.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Names {
+    /// How many are wanted.
+    pub hosts: usize,
+    /// Those that fail now.
+    pub failing: Vec<FailingName>,
+}
+
+/// A host that does not resolve.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailingName {
+    /// Its name.
+    pub host: String,
+    /// The last error.
+    pub error: String,
+    /// For how long.
+    pub seconds: f64,
+    /// Addresses that stay allowed from the last good answer.
+    pub kept: usize,
+    /// How old that is; None if there never was one.
+    pub age_seconds: Option<f64>,
+}
+
+/// Something in the kernel that was not as it was put there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lapse {
+    /// What was wrong.
+    pub what: String,
+    /// Seconds since it was noticed.
+    pub age_seconds: f64,
+    /// Why it could not be made good; None if it was.
+    pub stays: Option<String>,
+}
+
+/// A proof that is older than this many seconds is none: rounds come every few seconds.
+const STALE: f64 = 30.0;
+
+impl Status {
+    /// Judges: fills in [`Status::proven`], and puts what follows from the rest before the problems that are there.
+    pub fn judge(&mut self) {
+        let mut problems = Vec::new();
+        match self.proof_age_seconds {
+            None => problems.push("nothing was proven yet".to_owned()),
+            Some(age) if age > STALE => problems.push(format!("the last self-proof is {age:.0} s old")),
+            Some(_) => {}
+        }
+        if !self.roots.iter().any(|root| root.is_there) {
+            problems.push("none of the cgroups that are to be enforced is there".to_owned());
+        }
+        for root in self.roots.iter().filter(|root| root.is_there) {
+            problems.extend(root.problems());
+        }
+        problems.append(&mut self.problems);
+        self.proven = problems.is_empty();
+        self.problems = problems;
+    }
+}
+
+impl Root {
+    fn problems(&self) -> Vec<String> {
+        let path = &self.path;
+        if self.programs.is_empty() {
+            return vec![format!("no program is known to run at {path}")];
+        }
+        let absent = self
+            .absent
+            .iter()
+            .map(|name| format!("{name} does not run at {path}"));
+        let canary = match &self.canary {
+            None => vec![format!("the canary has not tried at {path} yet")],
+            Some(canary) => {
+                let failures = canary.failures.iter();
+                failures
+                    .map(|failure| format!("canary at {path}: {failure}"))
+                    .collect()
+            }
+        };
+        absent.chain(canary).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proven() -> Status {
+        let root = Root {
+            path: "/a.slice".to_owned(),
+            is_there: true,
+            programs: vec![Program::default()],
+            canary: Some(Canary::default()),
+            ..Root::default()
+        };
+        Status {
+            roots: vec![root],
+            proof_age_seconds: Some(1.0),
+            ..Status::default()
+        }
+    }
+
+    fn check(change: impl FnOnce(&mut Status), problem: Option<&str>) {
+        let mut status = proven();
+        change(&mut status);
+        status.judge();
+        assert_eq!(status.proven, problem.is_none(), "{:?}", status.problems);
+        assert_eq!(status.problems.first().map(String::as_str), problem);
+    }
+
+    #[test]
+    fn only_what_was_shown_a_moment_ago_is_proven() {
+        check(|_| {}, None);
+        check(
+            |status| status.proof_age_seconds = None,
+            Some("nothing was proven yet"),
+        );
+        check(
+            |status| status.proof_age_seconds = Some(31.0),
+            Some("the last self-proof is 31 s old"),
+        );
+        check(
+            |status| status.roots[0].absent.push("connect4".to_owned()),
+            Some("connect4 does not run at /a.slice"),
+        );
+        check(
+            |status| status.roots[0].programs.clear(),
+            Some("no program is known to run at /a.slice"),
+        );
+        check(
+            |status| status.roots[0].canary = None,
+            Some("the canary has not tried at /a.slice yet"),
+        );
+        check(
+            |status| {
+                status.roots[0]
+                    .canary
+                    .as_mut()
+                    .unwrap()
+                    .failures
+                    .push("it got through".to_owned());
+            },
+            Some("canary at /a.slice: it got through"),
+        );
+        check(
+            |status| status.problems.push("a map is full".to_owned()),
+            Some("a map is full"),
+        );
+    }
+
+    #[test]
+    fn root_that_is_not_there_lets_nothing_out_but_one_must_be() {
+        check(
+            |status| {
+                status.roots.push(Root::default());
+            },
+            None,
+        );
+        check(
+            |status| status.roots[0].is_there = false,
+            Some("none of the cgroups that are to be enforced is there"),
+        );
+    }
+}

@@ -1,0 +1,149 @@
+//! The status for a person.
+
+use std::fmt;
+
+use super::status::{Canary, Closure, FailingName, Lapse, Root, Source, Status, Usage};
+
+/// Whole seconds, or the minutes and hours that they make.
+struct Age(f64);
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            seconds if seconds < 10.0 => write!(f, "{seconds:.1} s"),
+            seconds if seconds < 180.0 => write!(f, "{seconds:.0} s"),
+            seconds if seconds < 3.0 * 3600.0 => write!(f, "{:.0} min", seconds / 60.0),
+            seconds => write!(f, "{:.0} h", seconds / 3600.0),
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            version, pid, mode, ..
+        } = self;
+        let verdict = if self.proven { "proven" } else { "NOT PROVEN" };
+        let uptime = Age(self.uptime_seconds);
+        writeln!(
+            f,
+            "enforcement: {verdict}  (mode {mode}, enforcer {version}, pid {pid}, up {uptime})"
+        )?;
+        for problem in &self.problems {
+            writeln!(f, "  ! {problem}")?;
+        }
+        section(f, "roots", &self.roots)?;
+        section(f, "closures", &self.closures)?;
+        section(f, "maps", &self.usage)?;
+        section(f, "sources", &self.sources)?;
+        writeln!(
+            f,
+            "names: {} resolved, {} failing",
+            self.names.hosts,
+            self.names.failing.len()
+        )?;
+        for name in &self.names.failing {
+            writeln!(f, "  {name}")?;
+        }
+        section(f, "rejected", &self.rejected)?;
+        writeln!(f, "events lost: {}", self.events_lost)?;
+        section(f, "lapses", &self.lapses)
+    }
+}
+
+/// A heading and a line for each; nothing if there is none.
+fn section<T: fmt::Display>(f: &mut fmt::Formatter<'_>, heading: &str, lines: &[T]) -> fmt::Result {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "{heading}:")?;
+    lines.iter().try_for_each(|line| writeln!(f, "  {line}"))
+}
+
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path)?;
+        if !self.is_there {
+            return f.write_str("  not there yet");
+        }
+        write!(f, "  programs {}", self.programs.len())?;
+        if !self.absent.is_empty() {
+            write!(f, ", absent: {}", self.absent.join(", "))?;
+        }
+        match &self.canary {
+            None => f.write_str("  canary: not yet"),
+            Some(Canary {
+                age_seconds,
+                failures,
+            }) => {
+                let verdict = if failures.is_empty() {
+                    "refused and let through as it should be"
+                } else {
+                    "FAILED"
+                };
+                write!(f, "  canary: {verdict}, {} ago", Age(*age_seconds))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Closure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.absent {
+            None => write!(f, "{:12} present: refuses {}", self.program, self.closes),
+            Some(why) => write!(
+                f,
+                "{:12} absent ({why}): does not refuse {}",
+                self.program, self.closes
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:12} {} of {}", self.name, self.used, self.capacity)?;
+        match self.needed {
+            needed if needed > self.used => write!(f, ", {needed} needed"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:12} {}", self.name, self.objects)?;
+        match self.age_seconds {
+            Some(age) => write!(f, ", looked at {} ago", Age(age))?,
+            None => f.write_str(", never looked at")?,
+        }
+        self.problem
+            .as_ref()
+            .map_or(Ok(()), |problem| write!(f, ": {problem}"))
+    }
+}
+
+impl fmt::Display for FailingName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} for {}", self.host, self.error, Age(self.seconds))?;
+        match (self.kept, self.age_seconds) {
+            (0, _) => f.write_str("; no address is known"),
+            (kept, None) => write!(f, "; {kept} addresses stay allowed"),
+            (kept, Some(age)) => write!(f, "; {kept} addresses of {} ago stay allowed", Age(age)),
+        }
+    }
+}
+
+impl fmt::Display for Lapse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let age = Age(self.age_seconds);
+        match &self.stays {
+            None => write!(f, "{age} ago: {}: made good", self.what),
+            Some(why) => write!(
+                f,
+                "{age} ago: {}, and this could not be made good: {why}",
+                self.what
+            ),
+        }
+    }
+}

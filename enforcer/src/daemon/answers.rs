@@ -1,0 +1,180 @@
+//! What the owner says to those who ask: the self-proof and the control socket.
+
+use std::{sync::Arc, time::Instant};
+
+use anyhow::Result;
+use enforcer_core::policy::Desired;
+use tokio::sync::oneshot;
+
+use super::owner::Owner;
+use crate::{
+    config::Enforcement,
+    control::{Standing, StandingRoot, Usage},
+    datapath::{Cgroup, Lapse},
+    proof::Question,
+    report::once::Once,
+};
+
+/// What became of the last plan, and what was said of it.
+pub(super) struct Outcome {
+    pub(super) desired: Arc<Desired>,
+    /// Why the kernel does not hold what it should.
+    failed: Option<String>,
+    /// Lapses that stay are said once.
+    lapses: Once,
+    /// When the maps are to be compared again.
+    compare: Instant,
+    mode: Enforcement,
+}
+
+/// How much of the time may go into comparing the maps with what was put there, as its inverse.
+const SHARE: u32 = 200;
+
+impl Outcome {
+    pub(super) fn new(mode: Enforcement) -> Self {
+        Self {
+            desired: Arc::default(),
+            failed: None,
+            lapses: Once::default(),
+            compare: Instant::now(),
+            mode,
+        }
+    }
+}
+
+impl Owner {
+    /// Brings the kernel to what the registry says; says whether that is to be tried again.
+    pub(super) fn bring_up_to_date(&mut self) -> bool {
+        let failed = self.reconcile().err().map(|error| format!("{error:#}"));
+        let retry = failed.is_some()
+            || !self.unattached.is_empty()
+            || self.revocation.as_ref().is_some_and(super::Revocation::is_due);
+        for failure in self.failures.news(failed.iter().cloned().collect()) {
+            tracing::error!("the kernel does not hold what it should, trying again: {failure}");
+        }
+        self.outcome.failed = failed;
+        retry
+    }
+
+    pub(super) fn answer_proof(&mut self, question: Question) {
+        // Who does not wait for the answer any more is about to end.
+        let heard = match question {
+            Question::Inspect(reply) => {
+                let mut inspection = self.datapath.inspect();
+                inspection.lapses.extend(self.compare());
+                let (stays, mended): (Vec<_>, Vec<_>) =
+                    inspection.lapses.iter().partition(|lapse| lapse.stays.is_some());
+                let stays = stays.into_iter().map(ToString::to_string).collect();
+                let mended = mended.into_iter().map(ToString::to_string);
+                for lapse in self.outcome.lapses.news(stays).into_iter().chain(mended) {
+                    tracing::error!("alarm: {lapse}");
+                }
+                reply.send(inspection).is_ok()
+            }
+            Question::Bind(cgroups, reply) => {
+                self.canaries.set(cgroups);
+                reply.send(self.reconcile()).is_ok()
+            }
+        };
+        if !heard {
+            tracing::debug!("the self-proof did not wait for its answer");
+        }
+    }
+
+    /// Compares the maps with what was put there, as often as it costs little; puts it there again if they differ.
+    fn compare(&mut self) -> Option<Lapse> {
+        let start = Instant::now();
+        if start < self.outcome.compare {
+            return None;
+        }
+        let holds = self.datapath.holds(&self.applied);
+        self.outcome.compare = Instant::now() + start.elapsed() * SHARE;
+        if matches!(holds, Ok(true)) {
+            return None;
+        }
+        let restored = self.restore();
+        Some(Lapse {
+            what: "the maps held something else than was put there".to_owned(),
+            stays: restored.err().map(|error| format!("{error:#}")),
+        })
+    }
+
+    fn restore(&mut self) -> Result<()> {
+        self.datapath.restore_settings()?;
+        self.applied = self.datapath.read_back()?;
+        self.reconcile()
+    }
+
+    pub(super) fn answer_standing(&mut self, reply: oneshot::Sender<Standing>) {
+        if reply.send(self.standing()).is_err() {
+            tracing::debug!("nobody waits for the status any more");
+        }
+    }
+
+    fn standing(&mut self) -> Standing {
+        let roots = self.places.roots().map(|path| StandingRoot {
+            path: path.to_owned(),
+            is_there: self.cgroups.values().any(|cgroup| cgroup.path == path),
+        });
+        let is_of_pods = |cgroup: &&Cgroup| self.pods.as_ref().is_some_and(|pods| pods.is_root(cgroup.id));
+        let of_pods = self.cgroups.values().filter(is_of_pods);
+        let roots = roots.chain(of_pods.map(|cgroup| StandingRoot {
+            path: cgroup.path.clone(),
+            is_there: true,
+        }));
+        let mut problems: Vec<_> = self.outcome.failed.iter().cloned().collect();
+        problems.extend(
+            self.unattached
+                .values()
+                .map(|root| format!("not enforcing at {}", root.path.display())),
+        );
+        let short = self
+            .room
+            .fullness()
+            .tables
+            .iter()
+            .filter(|(_, usage)| usage.is_exceeded());
+        problems.extend(short.map(|(table, usage)| {
+            let (needed, capacity) = (usage.needed, usage.capacity);
+            format!("capacities.{table} is too small: {needed} are needed, {capacity} fit; what does not is refused")
+        }));
+        let lost = match self.datapath.counters() {
+            Ok(counters) => counters.get(&enforcer_common::Counter::Lost).copied(),
+            Err(error) => {
+                problems.push(format!("{error:#}"));
+                None
+            }
+        };
+        Standing {
+            mode: match self.outcome.mode {
+                Enforcement::Enforce => "enforce",
+                Enforcement::Audit => "audit",
+            },
+            roots: roots.collect(),
+            closures: self.datapath.closures().to_vec(),
+            usage: self.usage(),
+            rejected: self
+                .documents
+                .problems()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            file_objects: self.documents.len(),
+            workloads: self.cgroups.len(),
+            lost: lost.unwrap_or_default(),
+            problems,
+        }
+    }
+
+    /// What is in each map, the canary's left out.
+    fn usage(&self) -> Vec<Usage> {
+        let tables = self.room.fullness().tables.iter();
+        let usage = tables.map(|(table, usage)| Usage {
+            name: table.to_string(),
+            used: usage.used,
+            capacity: usage.capacity,
+            needed: usage.needed,
+        });
+        usage.collect()
+    }
+}

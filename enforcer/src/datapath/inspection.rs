@@ -1,0 +1,159 @@
+//! Whether everything in the kernel is as it was put there, and its repair where it is not.
+//!
+//! Programs can be detached, replaced or unpinned by whoever is root. Links and maps are held open meanwhile, so that
+//! removing their pins alone takes nothing out of force.
+
+use std::{fmt, os::fd::OwnedFd, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    Datapath, Pins,
+    link::{At, Link, pin_again},
+    object::MAPS,
+    roots::{Root, Roots},
+    sys,
+};
+
+/// What was found, and made good where that was possible.
+#[derive(Clone, Debug, Default)]
+pub struct Inspection {
+    /// Every root at which programs were attached.
+    pub roots: Vec<RootState>,
+    /// What was not as it should be, before it was made good.
+    pub lapses: Vec<Lapse>,
+}
+
+/// One root as it is now.
+#[derive(Clone, Debug)]
+pub struct RootState {
+    /// Below the cgroup mount.
+    pub path: PathBuf,
+    /// The programs that the kernel says run there, with their identifiers.
+    pub programs: Vec<(&'static str, u32)>,
+    /// Those that do not although they should.
+    pub absent: Vec<&'static str>,
+}
+
+/// Something that was not as it was put there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lapse {
+    /// What was wrong, as a sentence without its end.
+    pub what: String,
+    /// Why it could not be made good; None if it was.
+    pub stays: Option<String>,
+}
+
+/// `connect4 did not run at /a.slice: made good`
+impl fmt::Display for Lapse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.stays {
+            None => write!(f, "{}: made good", self.what),
+            Some(why) => write!(f, "{}, and this could not be made good: {why}", self.what),
+        }
+    }
+}
+
+/// Pinned maps, held open.
+pub(super) struct HeldMaps(Vec<(PathBuf, OwnedFd)>);
+
+impl HeldMaps {
+    /// Those that lie where `pins` has them; none without pins.
+    pub(super) fn open(pins: Option<&Pins>) -> Result<Self> {
+        let open = |pins: &Pins, name: &str| {
+            let path = pins.map(name);
+            let fd = sys::open_pin(&path).with_context(|| format!("opening {}", path.display()))?;
+            Ok((path, fd))
+        };
+        let held = pins.map_or(Ok(Vec::new()), |pins| {
+            MAPS.iter().map(|name| open(pins, name)).collect::<Result<_>>()
+        });
+        held.map(Self)
+    }
+}
+
+impl Datapath {
+    /// Looks whether all programs run and all pins are there, and makes good what is not.
+    pub fn inspect(&mut self) -> Inspection {
+        let mut lapses = Lapses::default();
+        if let Some(pins) = &mut self.roots.pins {
+            lapses.note(pins.own_again(), || "the folder of the pins was gone".to_owned());
+        }
+        for (path, map) in &self.held.0 {
+            lapses.note(pin_again(map, path), || {
+                format!("the pin {} was gone", path.display())
+            });
+        }
+        let roots = self.roots.inspect(&mut lapses);
+        Inspection {
+            roots,
+            lapses: lapses.0,
+        }
+    }
+}
+
+impl Roots {
+    fn inspect(&mut self, lapses: &mut Lapses) -> Vec<RootState> {
+        for link in self.lsm.iter().flatten() {
+            lapses.note_pin(link);
+        }
+        let Self {
+            attached, programs, ..
+        } = self;
+        let mut states = Vec::new();
+        for (path, Root { cgroup, lock, links }) in attached {
+            // Of a cgroup that is gone, its source tells.
+            if !cgroup.is_there() {
+                continue;
+            }
+            let at = At {
+                id: cgroup.id,
+                folder: lock,
+            };
+            let mut state = RootState {
+                path: path.clone(),
+                programs: Vec::new(),
+                absent: Vec::new(),
+            };
+            for link in links {
+                let name = link.program.name;
+                if !matches!(link.running(programs, &at), Ok(Some(_))) {
+                    let resumed = link.resume(programs, &at).map(|()| true);
+                    lapses.note(resumed, || format!("{name} did not run at {}", path.display()));
+                }
+                lapses.note_pin(link);
+                match link.running(programs, &at) {
+                    Ok(Some(id)) => state.programs.push((name, id)),
+                    Ok(None) | Err(_) => state.absent.push(name),
+                }
+            }
+            states.push(state);
+        }
+        states
+    }
+}
+
+#[derive(Default)]
+struct Lapses(Vec<Lapse>);
+
+impl Lapses {
+    /// Takes in whether something had to be made good.
+    fn note(&mut self, outcome: Result<bool>, what: impl FnOnce() -> String) {
+        let stays = match outcome {
+            Ok(false) => return,
+            Ok(true) => None,
+            Err(error) => Some(format!("{error:#}")),
+        };
+        self.0.push(Lapse { what: what(), stays });
+    }
+
+    fn note_pin(&mut self, link: &Link) {
+        let path = || {
+            link.pin
+                .as_ref()
+                .map(|pin| pin.display().to_string())
+                .unwrap_or_default()
+        };
+        self.note(link.pin_again(), || format!("the pin {} was gone", path()));
+    }
+}

@@ -1,0 +1,86 @@
+//! Whether what is pinned under a map's name is such a map.
+//!
+//! The loader takes up whatever it finds there, and programs would look into it with keys of another size. The
+//! version in the folder's name is the first guard; this is the second, against a folder that was tampered with.
+
+use std::{fs, io};
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{MapInfo, MapType};
+use enforcer_common::{Binding, CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings, maps as name};
+
+use super::Pins;
+
+/// What the kernel says of a map: its kind, and the bytes of a key and a value.
+struct Shape(&'static str, MapType, usize, usize);
+
+/// Bytes of the prefix length before the key of a trie (`struct bpf_lpm_trie_key`).
+const PREFIX_LENGTH: usize = size_of::<u32>();
+
+const SHAPES: [Shape; 9] = [
+    Shape(
+        name::WORKLOADS,
+        MapType::Hash,
+        size_of::<CgroupId>(),
+        size_of::<Binding>(),
+    ),
+    Shape(
+        name::POLICIES,
+        MapType::Hash,
+        size_of::<PolicyId>(),
+        size_of::<Policy>(),
+    ),
+    Shape(name::EXACT, MapType::Hash, size_of::<RuleKey>(), size_of::<u32>()),
+    Shape(
+        name::PREFIXES,
+        MapType::LpmTrie,
+        PREFIX_LENGTH + size_of::<RuleKey>(),
+        size_of::<u32>(),
+    ),
+    Shape(name::PORTS, MapType::Hash, size_of::<PortKey>(), size_of::<u32>()),
+    Shape(
+        name::ROOTS,
+        MapType::Hash,
+        size_of::<CgroupId>(),
+        size_of::<u32>(),
+    ),
+    Shape(
+        name::SETTINGS,
+        MapType::Array,
+        size_of::<u32>(),
+        size_of::<Settings>(),
+    ),
+    Shape(
+        name::COUNTERS,
+        MapType::PerCpuArray,
+        size_of::<u32>(),
+        size_of::<u64>(),
+    ),
+    Shape(name::EVENTS, MapType::RingBuf, 0, 0),
+];
+
+/// Looks at every map that is pinned already.
+///
+/// # Errors
+/// Names the first that is another than its name says.
+pub(super) fn check(pins: &Pins) -> Result<()> {
+    for Shape(name, kind, key, value) in SHAPES {
+        let path = pins.map(name);
+        match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            found => found.with_context(|| format!("looking at {}", path.display()))?,
+        };
+        let is_such = MapInfo::from_pin(&path).is_ok_and(|info| {
+            info.map_type().is_ok_and(|its| its == kind)
+                && usize::try_from(info.key_size()).is_ok_and(|its| its == key)
+                && usize::try_from(info.value_size()).is_ok_and(|its| its == value)
+        });
+        if !is_such {
+            bail!(
+                "{} is not a map of this enforcer: it has another layout; `enforcer detach` removes it",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! Whether enforcement is really in force: shown, every few seconds, and not believed.
+//!
+//! ```text
+//! every 3 s -> owner: do our programs run, are the pins there? (mended if not)
+//!           -> a cgroup below each root -> owner: bind it -> canary tries its connections there -> Proof
+//! ```
+//!
+//! The canary is a process in a network namespace of its own, in which the reserved addresses of documentation are
+//! local. Its policy allows one of them and not the other, whatever the registry says, and nothing that it sends can
+//! leave that namespace.
+//!
+//! **Architecture Invariant:** nothing here is taken for proven because it was asked for. What a socket returns, and
+//! what the kernel says of its programs, is all that counts.
+
+mod canary;
+mod ground;
+mod trial;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use enforcer_common::CgroupId;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Capacities;
+use crate::datapath::{Cgroup, CgroupMount, Inspection, Lapse, RootState};
+
+pub use canary::{COMMAND, Canary, join, serve};
+pub use trial::policy;
+
+/// What the canary takes in the maps beside everything else.
+pub fn room_beside(capacities: &Capacities) -> Capacities {
+    Capacities {
+        workloads: capacities.workloads.saturating_add(ROUND as u32),
+        policies: capacities.policies.saturating_add(1),
+        exact: capacities.exact.saturating_add(trial::RULES),
+        ..*capacities
+    }
+}
+
+/// The canary's cgroup below each root. It is there only while the canary is.
+pub const CGROUP: &str = "enforcer-canary";
+
+/// How many levels below its root that is.
+pub const LEVELS: u32 = 1;
+
+/// How often enforcement is proven: what was detached has to be back within 10 s.
+pub const PACE: Duration = Duration::from_secs(3);
+
+/// Roots at which the canary tries in one round. With more, they take turns.
+const ROUND: usize = 16;
+
+/// Lapses that are remembered.
+const REMEMBERED: usize = 32;
+
+/// What the task asks of the owner.
+#[derive(Debug)]
+pub enum Question {
+    /// Look whether everything in the kernel is as it was put there, and make good what is not.
+    Inspect(oneshot::Sender<Inspection>),
+    /// Bind these cgroups, and no others, to the canary's policy.
+    Bind(Vec<Cgroup>, oneshot::Sender<Result<()>>),
+}
+
+/// What was shown last.
+#[derive(Clone, Debug, Default)]
+pub struct Proof {
+    /// When the last round ended; None before the first.
+    pub at: Option<Instant>,
+    /// Each root as it was then.
+    pub roots: Vec<RootState>,
+    /// What the canary found at each root, and when.
+    pub canary: BTreeMap<PathBuf, Verdict>,
+    /// What had lapsed, and when it was noticed; the newest last.
+    pub lapses: Vec<(Instant, Lapse)>,
+}
+
+/// What the canary found at a root.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// When it tried.
+    pub at: Instant,
+    /// What was not as it should be, in sentences without their ends; none if all was.
+    pub failures: Vec<String>,
+}
+
+/// What proves.
+#[derive(Debug)]
+pub struct Prover {
+    /// Where cgroup v2 is mounted.
+    pub mount: CgroupMount,
+    /// What tries.
+    pub canary: Canary,
+    /// What a refused call returns.
+    pub errno: i32,
+    /// The owner.
+    pub owner: mpsc::Sender<Question>,
+    /// Who wants to know.
+    pub proof: watch::Sender<Proof>,
+}
+
+impl Prover {
+    /// Proves, again and again, until `cancel`.
+    ///
+    /// # Errors
+    /// If the owner is gone.
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<()> {
+        let mut pace = tokio::time::interval(PACE);
+        pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut proof = Proof::default();
+        loop {
+            tokio::select! {
+                _ = pace.tick() => {}
+                () = cancel.cancelled() => return Ok(()),
+            }
+            proof.take(self.inspect().await?);
+            let due = due(&proof);
+            proof.canary.extend(self.try_at(&due).await?);
+            proof.at = Some(Instant::now());
+            self.proof.send_replace(proof.clone());
+        }
+    }
+
+    async fn inspect(&self) -> Result<Inspection> {
+        let (reply, inspection) = oneshot::channel();
+        self.ask(Question::Inspect(reply)).await?;
+        inspection.await.context("the owner does not answer")
+    }
+
+    /// Has the canary try below each of these roots.
+    async fn try_at(&mut self, roots: &[PathBuf]) -> Result<Vec<(PathBuf, Verdict)>> {
+        let mut made = Vec::new();
+        let mut verdicts = Vec::new();
+        let mut say = |root: &Path, failures| {
+            let at = Instant::now();
+            verdicts.push((root.to_owned(), Verdict { at, failures }));
+        };
+        for root in roots {
+            match make(&self.mount, root) {
+                Ok(cgroup) => made.push((root, cgroup)),
+                Err(error) => say(root, vec![format!("the canary has no cgroup: {error:#}")]),
+            }
+        }
+        let bound = self
+            .bind(made.iter().map(|(_, cgroup)| cgroup.clone()).collect())
+            .await?;
+        for (root, cgroup) in &made {
+            let failures = match &bound {
+                Ok(()) => self.canary.tries(&cgroup.folder, self.errno).await,
+                Err(error) => vec![format!("the canary's policy is not in force: {error:#}")],
+            };
+            say(root, failures);
+        }
+        for (root, cgroup) in made {
+            if let Err(error) = remove(&cgroup.folder) {
+                tracing::warn!(
+                    "the canary's cgroup below {} stays for now: {error}",
+                    root.display()
+                );
+            }
+        }
+        if let Err(error) = self.bind(Vec::new()).await? {
+            tracing::warn!("the canary's policy stays for now: {error:#}");
+        }
+        Ok(verdicts)
+    }
+
+    async fn bind(&self, cgroups: Vec<Cgroup>) -> Result<Result<()>> {
+        let (reply, bound) = oneshot::channel();
+        self.ask(Question::Bind(cgroups, reply)).await?;
+        bound.await.context("the owner does not answer")
+    }
+
+    async fn ask(&self, question: Question) -> Result<()> {
+        self.owner.send(question).await.context("the owner is gone")
+    }
+}
+
+impl Proof {
+    fn take(&mut self, inspection: Inspection) {
+        let now = Instant::now();
+        self.lapses
+            .extend(inspection.lapses.into_iter().map(|lapse| (now, lapse)));
+        let surplus = self.lapses.len().saturating_sub(REMEMBERED);
+        self.lapses.drain(..surplus);
+        self.roots = inspection.roots;
+        self.canary
+            .retain(|path, _| self.roots.iter().any(|root| root.path == *path));
+    }
+}
+
+/// The roots whose proof is the oldest.
+fn due(proof: &Proof) -> Vec<PathBuf> {
+    let mut roots: Vec<_> = proof.roots.iter().map(|root| root.path.clone()).collect();
+    roots.sort_by_key(|path| proof.canary.get(path).map(|verdict| verdict.at));
+    roots.truncate(ROUND);
+    roots
+}
+
+fn make(mount: &CgroupMount, root: &Path) -> Result<Cgroup> {
+    let path = root.join(CGROUP);
+    let folder = mount.folder(&path);
+    match fs::create_dir(&folder) {
+        // One that a killed enforcer has left serves as well.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(error).with_context(|| format!("creating {}", folder.display()));
+        }
+        _ => {}
+    }
+    mount.cgroup(&path)?.context("it went away at once")
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a cgroup is one that the canary was in, now or a moment ago.
+#[derive(Debug, Default)]
+pub struct Canaries {
+    now: Vec<Cgroup>,
+    before: Vec<CgroupId>,
+}
+
+impl Canaries {
+    /// Takes others.
+    pub fn set(&mut self, cgroups: Vec<Cgroup>) {
+        if !self.now.is_empty() {
+            self.before = self.now.iter().map(|cgroup| cgroup.id).collect();
+        }
+        self.now = cgroups;
+    }
+
+    /// Those of now.
+    pub fn now(&self) -> &[Cgroup] {
+        &self.now
+    }
+
+    /// Whether an event of this cgroup is the canary's.
+    pub fn has(&self, cgroup: CgroupId) -> bool {
+        self.before.contains(&cgroup) || self.now.iter().any(|canary| canary.id == cgroup)
+    }
+}

@@ -1,0 +1,105 @@
+//! The suite of ways out, judged by what this kernel is known to have.
+
+use anyhow::Result;
+
+use super::{
+    checks::Kernel,
+    report::{Done, Measured},
+};
+use crate::escape::{self, Manner, Outcome, Row};
+
+/// Whether a way is none on a kernel.
+type IsNoneOn = fn(&Kernel) -> bool;
+
+/// Ways that are none on some kernels, and on which: what is on no other is to be shown to be one and to be closed.
+const NONE_ON: [(&str, IsNoneOn); 11] = [
+    // There is no other program than the test.
+    ("another program", |_| true),
+    // Debian's kernels for virtual machines have no such module.
+    ("smc connect", |_| true),
+    // It is the loopback address, from which nothing arrives elsewhere.
+    ("tcp connect to the unspecified address", |_| true),
+    // Debian's 5.10 is built without it.
+    ("mptcp connect", |kernel| kernel.is_before(5, 16)),
+    ("mptcp connect, ipv6", |kernel| kernel.is_before(5, 16)),
+    // `IORING_OP_SOCKET`.
+    ("io_uring raw socket", |kernel| kernel.is_before(5, 19)),
+    // Removed from the kernel.
+    ("dccp connect", |kernel| !kernel.is_before(6, 16)),
+    ("udp-lite sendto", |kernel| !kernel.is_before(7, 1)),
+    ("udp-lite connect and send, ipv6", |kernel| {
+        !kernel.is_before(7, 1)
+    }),
+    ("udp-lite socket of a task that is moved in", |kernel| {
+        !kernel.is_before(7, 1)
+    }),
+    ("udp-lite socket from before", |kernel| !kernel.is_before(7, 1)),
+];
+
+/// Every way is closed from 6.1 on. Before, what only BPF LSM closes may be open, and is named.
+pub(super) fn ways(kernel: &Kernel) -> Result<Done> {
+    let report = escape::run(&kernel.program, Manner::default())?;
+    // For the console.
+    println!("{report}");
+    let (mut wrong, mut remarks) = (Vec::new(), Vec::new());
+    for row in &report.rows {
+        let Row { way, outcome, .. } = row;
+        match outcome {
+            Outcome::Refused(_) | Outcome::Dropped | Outcome::Works => {}
+            Outcome::Wrong(what) => wrong.push(format!("{way}: {what}")),
+            Outcome::Open(why) => {
+                if !may_be_open(kernel, row) {
+                    wrong.push(format!("{way} has to be closed on this kernel: {why}"));
+                }
+                remarks.push(format!("OPEN: {way}: {why}"));
+            }
+            Outcome::Unavailable(why) => {
+                if !may_be_none(kernel, way) {
+                    wrong.push(format!("{way} has to be a way on this kernel: {why}"));
+                }
+                remarks.push(format!("no way here: {way}: {why}"));
+            }
+        }
+    }
+    wrong.extend(escape::opt_in_mistakes(&kernel.program)?);
+    let figures = [
+        ("ways-closed", count(&report, Outcome::is_closed)),
+        (
+            "ways-open",
+            count(&report, |outcome| matches!(outcome, Outcome::Open(_))),
+        ),
+        (
+            "ways-not-to-be-had",
+            count(&report, |outcome| matches!(outcome, Outcome::Unavailable(_))),
+        ),
+    ];
+    let text = if wrong.is_empty() {
+        format!("{} ways", report.rows.len())
+    } else {
+        wrong.join("\n")
+    };
+    let measured = Measured {
+        text,
+        figures: figures.map(|(name, value)| (name.to_owned(), value)).into(),
+        remarks,
+    };
+    Ok(if wrong.is_empty() {
+        Done::Measured(measured)
+    } else {
+        Done::Failed(measured)
+    })
+}
+
+fn may_be_open(kernel: &Kernel, row: &Row) -> bool {
+    kernel.is_before(6, 1) && row.closed_by.is_some_and(|program| program.starts_with("lsm_"))
+}
+
+fn may_be_none(kernel: &Kernel, way: &str) -> bool {
+    NONE_ON
+        .iter()
+        .any(|(name, is_none_on)| *name == way && is_none_on(kernel))
+}
+
+fn count(report: &escape::Report, is: fn(&Outcome) -> bool) -> u32 {
+    u32::try_from(report.count(is)).unwrap_or(u32::MAX)
+}

@@ -1,6 +1,7 @@
 //! Tries every way, first without enforcement and then with it, and says what became of each.
 
 use std::{
+    collections::BTreeSet,
     fmt, io,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
@@ -183,7 +184,7 @@ fn revoke(root: &TestCgroup) -> Result<()> {
         cgroup: cgroup.context("it was just made")?.id,
         folder: root.folder().join("workload"),
     };
-    revoke::end(&revoke::sweep(&[place]));
+    revoke::end(&revoke::sweep(&[place], &BTreeSet::new()));
     Ok(())
 }
 

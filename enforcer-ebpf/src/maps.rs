@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key},
 };
 use enforcer_common::{
-    CgroupId, Counter, Mode, Policy, PolicyId, PortKey, RuleKey, Rules, Settings,
+    Address, Binding, CgroupId, Counter, Mode, Policy, PolicyId, PortKey, RuleKey, Rules, Settings,
     maps::{
         EVENTS_BYTES, EXACT_CAPACITY, POLICIES_CAPACITY, PORTS_CAPACITY, PREFIXES_CAPACITY, ROOTS_CAPACITY,
         WORKLOADS_CAPACITY,
@@ -14,7 +14,7 @@ use enforcer_common::{
 };
 
 #[map]
-static WORKLOADS: HashMap<CgroupId, PolicyId> =
+static WORKLOADS: HashMap<CgroupId, Binding> =
     HashMap::with_max_entries(WORKLOADS_CAPACITY, BPF_F_NO_PREALLOC);
 #[map]
 static POLICIES: HashMap<PolicyId, Policy> = HashMap::with_max_entries(POLICIES_CAPACITY, BPF_F_NO_PREALLOC);
@@ -33,8 +33,11 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 
-/// The rules in the kernel.
-pub(crate) struct Kernel;
+/// The rules in the kernel, and what is a workload's own.
+pub(crate) struct Kernel {
+    /// The workload.
+    pub(crate) cgroup: CgroupId,
+}
 
 impl Rules for Kernel {
     #[inline(always)]
@@ -52,6 +55,14 @@ impl Rules for Kernel {
     #[inline(always)]
     fn port(&self, key: &PortKey) -> bool {
         PORTS.get_ptr(key).is_some()
+    }
+
+    #[inline(always)]
+    fn own(&self, address: &Address) -> bool {
+        match binding(self.cgroup) {
+            Some(binding) => binding.owns(address),
+            None => false,
+        }
     }
 }
 
@@ -85,18 +96,18 @@ pub(crate) fn is_root(cgroup: CgroupId) -> bool {
     ROOTS.get_ptr(cgroup).is_some()
 }
 
-/// The policy that a workload is bound to.
+/// What a workload is bound to.
 #[inline(always)]
-pub(crate) fn binding(cgroup: CgroupId) -> Option<PolicyId> {
-    // SAFETY: the value is one aligned word, which the daemon replaces as a whole.
-    unsafe { WORKLOADS.get(cgroup) }.copied()
+pub(crate) fn binding(cgroup: CgroupId) -> Option<&'static Binding> {
+    // SAFETY: the map is not preallocated, so that an update makes a new value and the old one stays as it is
+    // until the program has ended (RCU).
+    unsafe { WORKLOADS.get(cgroup) }
 }
 
 /// A policy by its identifier.
 #[inline(always)]
 pub(crate) fn policy(id: PolicyId) -> Option<&'static Policy> {
-    // SAFETY: the map is not preallocated, so that an update makes a new value and the old one stays as it is
-    // until the program has ended (RCU).
+    // SAFETY: as above.
     unsafe { POLICIES.get(id) }
 }
 

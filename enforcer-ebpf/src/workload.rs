@@ -80,9 +80,12 @@ fn innermost(ancestor: impl Fn(i32) -> u64) -> Workload {
         for _ in 0..=Settings::DEPTH_LIMIT {
             let cgroup = CgroupId(ancestor(depth as i32));
             if cgroup.0 != 0
-                && let Some(policy_id) = maps::binding(cgroup)
+                && let Some(binding) = maps::binding(cgroup)
             {
-                return Workload { cgroup, policy_id };
+                return Workload {
+                    cgroup,
+                    policy_id: binding.policy,
+                };
             }
             if depth <= settings.depth_min {
                 break;

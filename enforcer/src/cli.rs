@@ -101,7 +101,7 @@ pub(crate) struct Explain {
     destination: String,
 }
 
-/// A workload of the configuration.
+/// A workload of the configuration, or, where pods are enforced, one of the registry's Pods.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Chosen {
     /// The configuration file
@@ -110,7 +110,7 @@ pub(crate) struct Chosen {
     /// The workload's namespace
     #[arg(long, value_name = "NS")]
     namespace: String,
-    /// The workload's name, if the namespace has several
+    /// The workload's or pod's name, if the namespace has several
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 }
@@ -119,6 +119,12 @@ impl Chosen {
     /// The configuration, and the workload in it.
     fn find(&self) -> Result<(Config, WorkloadConfig)> {
         let config = Config::load(&self.config)?;
+        let entry = self.find_in(&config)?;
+        Ok((config, entry))
+    }
+
+    /// The workload in the configuration.
+    fn find_in(&self, config: &Config) -> Result<WorkloadConfig> {
         let namespace = &self.namespace;
         let in_namespace = || {
             config
@@ -135,7 +141,7 @@ impl Chosen {
                 .collect::<Vec<_>>()
                 .join(", ")
         };
-        let entry = match (found.as_slice(), &self.name) {
+        Ok(match (found.as_slice(), &self.name) {
             ([entry], _) => (*entry).clone(),
             ([], _) if in_namespace().next().is_none() => {
                 bail!("no workload is configured in namespace {namespace}")
@@ -148,8 +154,7 @@ impl Chosen {
                 "namespace {namespace} has several workloads: choose one by --name: {}",
                 names()
             ),
-        };
-        Ok((config, entry))
+        })
     }
 }
 

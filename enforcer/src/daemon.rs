@@ -14,6 +14,7 @@ mod cluster;
 mod flows;
 mod owner;
 mod places;
+pub(crate) mod pods;
 mod precedence;
 mod revocation;
 mod room;
@@ -30,6 +31,7 @@ use anyhow::{Context as _, Result};
 use enforcer_common::{Counter, Mode, Settings, socket};
 use enforcer_core::{
     documents::Documents,
+    model,
     names::Pacing,
     plan::Applied,
     registry::{self, Registry, Update},
@@ -47,19 +49,20 @@ use self::{
     flows::Flows,
     owner::{Inputs, Owner},
     places::Places,
+    pods::NodePods,
     precedence::Precedence,
     revocation::Revocation,
     room::Room,
 };
 use crate::{
-    config::{Config, Enforcement, Matching, Sockets, Udp, UnknownWorkloads},
+    config::{self, Config, Enforcement, Matching, Sockets, Udp, UnknownWorkloads},
     control::{self, Control},
     datapath::{CgroupMount, Datapath, Options, Pins},
     names,
     proof::{self, Canaries, Canary, Proof, Prover},
     report::{log::LogFormat, once::Once},
     revoke,
-    sources::{cgroups, files, kube, sink},
+    sources::{self, cgroups, files, kube, sink},
 };
 
 /// How the daemon is started, beside its configuration.
@@ -142,6 +145,15 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     );
     let places = Places::new(&config);
     let paths = places.paths();
+    let (node, pod_changes) = match &config.pods {
+        Some(config) => {
+            let (sink, changes) = mpsc::channel(BACKLOG);
+            let task = sources::pods::follow(mount.clone(), pods::wanted(config), sink, cancel.clone());
+            tasks.spawn("pods", task);
+            (Some(NodePods::new(pods::settings(config)?)), Some(changes))
+        }
+        None => (None, None),
+    };
     let (cgroup_sink, cgroups_heard) = sink(cgroup_sink);
     tasks.spawn(
         "cgroups",
@@ -169,6 +181,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         kube_changes: cluster.map(|cluster| cluster.changes),
         kube_status: kube_status.clone(),
         cgroup_changes,
+        pod_changes,
         name_updates,
         flow_events,
         resolvers,
@@ -215,6 +228,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         datapath,
         applied: Applied::default(),
         places,
+        pods: node,
         cgroups: BTreeMap::new(),
         unattached: BTreeMap::new(),
         hosts,
@@ -275,9 +289,12 @@ impl Tasks {
 }
 
 fn settings(config: &Config) -> Settings {
+    // Where pods are on trial, or off unless they are labelled, one that is not known yet is not refused either.
+    let is_trial = |pods: &config::Pods| pods.scope.default != model::Enforcement::Enforce;
+    let is_audit = config.enforcement == Enforcement::Audit || config.pods.as_ref().is_some_and(is_trial);
     let unknown = match config.unknown_workloads {
         UnknownWorkloads::Allow => Mode::Observe,
-        UnknownWorkloads::Deny if config.enforcement == Enforcement::Audit => Mode::Audit,
+        UnknownWorkloads::Deny if is_audit => Mode::Audit,
         UnknownWorkloads::Deny => Mode::Enforce,
     };
     Settings {
@@ -343,6 +360,11 @@ pub(crate) fn registry_settings(config: &Config, servers: &[SocketAddr]) -> regi
             Udp::DnsOnly => registry::UdpPolicy::DnsOnly,
         },
         resolvers,
+        allowances: config
+            .pods
+            .as_ref()
+            .map(|pods| pods.built_in.allowances.clone())
+            .unwrap_or_default(),
         revision: config.revision.clone().unwrap_or_default(),
         ..registry::Settings::default()
     }

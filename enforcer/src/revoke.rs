@@ -40,8 +40,13 @@ pub struct Place {
 /// What the owner asks for.
 #[derive(Debug)]
 pub enum Request {
-    /// List the sockets of these workloads.
-    Sweep(Vec<Place>),
+    /// List the sockets of these workloads, each without those of others that lie below it.
+    Sweep {
+        /// Where they are.
+        places: Vec<Place>,
+        /// All workloads.
+        workloads: BTreeSet<CgroupId>,
+    },
     /// End these.
     End(Vec<Live>),
 }
@@ -74,8 +79,8 @@ impl Live {
 pub async fn run(mut requests: mpsc::Receiver<Request>, found: mpsc::Sender<Vec<Live>>) -> Result<()> {
     while let Some(request) = requests.recv().await {
         match request {
-            Request::Sweep(places) => {
-                let live = tokio::task::spawn_blocking(move || sweep(&places))
+            Request::Sweep { places, workloads } => {
+                let live = tokio::task::spawn_blocking(move || sweep(&places, &workloads))
                     .await
                     .context("listing sockets")?;
                 if found.send(live).await.is_err() {
@@ -93,10 +98,10 @@ pub async fn run(mut requests: mpsc::Receiver<Request>, found: mpsc::Sender<Vec<
 }
 
 /// Lists the sockets with which these workloads reach out. What cannot be looked at is logged.
-pub fn sweep(places: &[Place]) -> Vec<Live> {
+pub fn sweep(places: &[Place], workloads: &BTreeSet<CgroupId>) -> Vec<Live> {
     let mut all = Vec::new();
     for place in places {
-        match live(place) {
+        match live(place, workloads) {
             Ok(live) => all.extend(live),
             Err(error) => tracing::error!(
                 "the sockets of {} are not looked at: {error:#}",
@@ -107,8 +112,8 @@ pub fn sweep(places: &[Place]) -> Vec<Live> {
     all
 }
 
-fn live(place: &Place) -> Result<Vec<Live>> {
-    let Subtree { cgroups, networks } = Subtree::of(&place.folder)?;
+fn live(place: &Place, workloads: &BTreeSet<CgroupId>) -> Result<Vec<Live>> {
+    let Subtree { cgroups, networks } = Subtree::of(&place.folder, workloads)?;
     let mut all = Vec::new();
     for network in networks.into_values() {
         let sockets = within(&network, || Diag::open()?.list())?;

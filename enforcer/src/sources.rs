@@ -4,5 +4,6 @@ pub mod cgroups;
 pub mod files;
 mod heard;
 pub mod kube;
+pub mod pods;
 
 pub use heard::{Heard, Sink, sink};

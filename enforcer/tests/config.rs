@@ -64,6 +64,10 @@ fn smallest_configuration_has_the_documented_defaults() {
     assert_eq!(config.state, Path::new("/run/enforcer"));
     assert_eq!((config.cgroup_mount, config.revision), (None, None));
     assert_eq!(config.kubernetes, None);
+    assert_eq!(
+        config.pods, None,
+        "pods are enforced only where somebody has said so"
+    );
     assert!(config.registry.is_empty() && config.workloads.is_empty() && config.dns.servers.is_empty());
     assert_eq!(config.dns.grace, Duration::from_secs(60));
     assert!(config.dns.allow_resolvers);
@@ -98,6 +102,75 @@ fn kubernetes_is_followed_if_its_key_is_there_and_says_nothing_more() {
         assert_eq!((kubernetes.kubeconfig, kubernetes.context), (None, None));
         assert_eq!(kubernetes.mesh_namespace.as_str(), "istio-system");
     }
+}
+
+#[test]
+fn pods_are_enforced_by_the_safe_defaults() {
+    use enforcer_core::{
+        model::{Enforcement, Namespace},
+        pods::PodLabels,
+    };
+    let pods = |text: &str| parse(text).pods.unwrap();
+    let safe = pods("pods: {}");
+    assert_eq!((safe.node, safe.roots.len(), safe.exempt.len()), (None, 0, 0));
+    assert_eq!(safe.scope.default, Enforcement::Enforce);
+    assert_eq!(safe.scope.pod_labels, PodLabels::Tighten);
+    assert!(!safe.scope.honours_capture);
+    assert_eq!(
+        safe.scope
+            .excluded
+            .iter()
+            .map(Namespace::as_str)
+            .collect::<Vec<_>>(),
+        ["istio-system", "kube-node-lease", "kube-public", "kube-system"]
+    );
+    assert!(safe.built_in.own_addresses);
+    let names: Vec<_> = safe.built_in.allowances.iter().map(|it| it.name).collect();
+    assert_eq!(names, ["cluster DNS", "kubernetes.default"]);
+    // On trial as a whole, pods are too, unless they are not.
+    assert_eq!(pods("mode: audit\npods: {}").scope.default, Enforcement::Audit);
+    let text = "mode: audit\npods: {mode: enforce}";
+    assert_eq!(pods(text).scope.default, Enforcement::Enforce);
+}
+
+#[test]
+fn every_setting_of_pods_is_taken() {
+    use enforcer_core::{
+        istio::{LabelExpression, LabelOperator},
+        model::{Enforcement, Namespace},
+        pods::PodLabels,
+    };
+    let pods = parse(
+        "pods:
+  node: node-1.example
+  cgroupRoots: [/kubelet/kubepods, /kubelet.slice/kubelet-kubepods.slice]
+  mode: off
+  namespaceSelector: {matchLabels: {team: a}, matchExpressions: [{key: env, operator: NotIn, values: [dev]}]}
+  excludedNamespaces: [infra]
+  podLabels: honour
+  honourCaptureAnnotations: true
+  exemptContainers: [istio-proxy]
+  builtIn: {clusterDns: true, clusterDnsAddresses: [169.254.20.10], kubernetesApi: false, ownAddresses: false}
+",
+    );
+    let pods = pods.pods.unwrap();
+    assert_eq!(pods.node.as_deref(), Some("node-1.example"));
+    assert_eq!(pods.roots[1].as_str(), "/kubelet.slice/kubelet-kubepods.slice");
+    assert_eq!(pods.scope.default, Enforcement::Off);
+    assert_eq!(pods.scope.selector.labels["team"], "a");
+    let not_dev = LabelExpression {
+        key: "env".to_owned(),
+        operator: LabelOperator::NotIn(vec!["dev".to_owned()]),
+    };
+    assert_eq!(pods.scope.selector.expressions, [not_dev]);
+    assert_eq!(pods.scope.excluded.first().map(Namespace::as_str), Some("infra"));
+    assert_eq!(pods.scope.pod_labels, PodLabels::Honour);
+    assert!(pods.scope.honours_capture && pods.exempt.contains("istio-proxy"));
+    assert!(!pods.built_in.own_addresses);
+    let [dns] = pods.built_in.allowances.as_slice() else {
+        panic!("{:?}", pods.built_in)
+    };
+    assert_eq!(dns.addresses, ["169.254.20.10".parse().unwrap()].into());
 }
 
 #[test]
@@ -211,6 +284,36 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         (
             "workloads: []\n\noutboundTrafficPolcy:\n  mode: ALLOW_ANY",
             "enforcer.yaml:3: unknown key \"outboundTrafficPolcy\", did you mean \"outboundTrafficPolicy\"?",
+        ),
+        (
+            "pods: {cgroupRoots: [/frontend.slice]}",
+            "enforcer.yaml:1: pods.cgroupRoots: \"/frontend.slice\" is no kubelet's cgroup of pods: these are called \
+             \"kubepods\", \"kubepods.slice\" or \"…-kubepods.slice\"",
+        ),
+        (
+            "pods: {cgroupRoots: []}",
+            "enforcer.yaml:1: pods.cgroupRoots: an empty list would enforce no pod; leave the key out to have them found",
+        ),
+        (
+            "pods: {cgroupRoots: [/kubepods, /kubepods]}",
+            "enforcer.yaml:1: pods.cgroupRoots: /kubepods and /kubepods overlap; a kubelet's pods lie below one cgroup",
+        ),
+        (
+            "pods:\n  node: Node_1",
+            "enforcer.yaml:2: pods.node: \"Node_1\" is no node: lower-case letters, digits, hyphens and dots, at most 253",
+        ),
+        (
+            "pods:\n  exemptContainers: [istio/proxy]",
+            "enforcer.yaml:2: pods.exemptContainers: \"istio/proxy\" is no container: lower-case letters, digits and \
+             inner hyphens, at most 63",
+        ),
+        (
+            "pods:\n  namespaceSelector: {matchExpressions: [{key: a, operator: In}]}",
+            "enforcer.yaml:2: pods.namespaceSelector.matchExpressions: \"a\" needs `values`",
+        ),
+        (
+            "pods:\n  builtIn: {clusterDnsAddresses: [dns]}",
+            "enforcer.yaml:2: pods.builtIn.clusterDnsAddresses: \"dns\" is not the address of one resolver",
         ),
         (
             "dns:\n  minTTL: 5s",
@@ -523,6 +626,10 @@ fn example_shows_the_defaults_of_what_it_leaves_commented_out() {
         .clone_from(&example.workloads[0].workload.name);
     assert!(matches!(whole.roots, Roots::These(_)));
     whole.roots = Roots::EachWorkload;
+    let mut pods = whole.pods.take().unwrap();
+    assert_eq!(pods.node.take().as_deref(), Some("node-1"));
+    assert_eq!(std::mem::take(&mut pods.roots).len(), 1);
+    assert_eq!(Some(pods), parse("pods: {}").pods);
     assert!(whole.cgroup_mount.take().is_some());
     let kubernetes = whole.kubernetes.take().expect("the section is there");
     assert_eq!(kubernetes.mesh_namespace.as_str(), "istio-system");

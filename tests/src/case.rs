@@ -14,8 +14,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use enforcer_common::{Transport, Verdict};
 use enforcer_core::{
     documents::Documents,
-    model::{Host, Labels, Namespace, Workload},
-    registry::{Matching, Settings, UdpPolicy, Update},
+    model::{Enforcement, Host, Labels, Namespace, Workload},
+    registry::{Allowance, Matching, Settings, UdpPolicy, Update},
 };
 use serde::Deserialize;
 
@@ -27,6 +27,15 @@ pub struct Case {
     pub name: String,
     /// Namespace and name of each workload, with its labels.
     pub workloads: BTreeMap<String, Labels>,
+    /// How far workloads are enforced, where the case's own mode does not hold.
+    #[serde(default)]
+    modes: BTreeMap<String, Mode>,
+    /// Addresses of workloads themselves.
+    #[serde(default)]
+    own: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// Where the cluster's resolver is, if the cluster's own services are built in.
+    #[serde(default)]
+    cluster_dns: Option<BTreeSet<IpAddr>>,
     /// What names resolve to.
     #[serde(default)]
     pub resolved: BTreeMap<String, BTreeSet<IpAddr>>,
@@ -46,6 +55,14 @@ pub struct Case {
     registry: String,
     /// The rows.
     rows: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Mode {
+    Off,
+    Audit,
+    Enforce,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -178,7 +195,12 @@ impl Case {
             Udp::Allow => UdpPolicy::Allow,
             Udp::DnsOnly => UdpPolicy::DnsOnly,
         };
+        let cluster = self
+            .cluster_dns
+            .iter()
+            .flat_map(|addresses| [Allowance::cluster_dns(addresses.clone()), Allowance::api_server()]);
         Settings {
+            allowances: cluster.collect(),
             matching,
             udp,
             resolvers: self.resolvers.clone(),
@@ -216,10 +238,16 @@ impl Case {
         let (namespace, name) = name
             .split_once('/')
             .context("a workload is written namespace/name")?;
+        let workload = Workload::new(Namespace::new(namespace), name, labels.clone());
+        let key = format!("{namespace}/{name}");
         Ok(Workload {
-            namespace: Namespace::new(namespace),
-            name: name.to_owned(),
-            labels: labels.clone(),
+            enforcement: self.modes.get(&key).map(|mode| match mode {
+                Mode::Off => Enforcement::Off,
+                Mode::Audit => Enforcement::Audit,
+                Mode::Enforce => Enforcement::Enforce,
+            }),
+            own: self.own.get(&key).into_iter().flatten().copied().collect(),
+            ..workload
         })
     }
 }

@@ -33,6 +33,8 @@ pub struct Place {
     probes: BTreeMap<PathBuf, Probe>,
     dns: Option<Child>,
     binary: PathBuf,
+    /// Variables of the enforcer's environment, beside its parent's.
+    pub environment: BTreeMap<String, String>,
     /// A command with its arguments that enforcers are started by: what follows them is the enforcer's.
     pub under: Vec<String>,
     /// The workloads' parent.
@@ -74,6 +76,7 @@ impl Place {
             folder,
             cgroup,
             binary: binary.into(),
+            environment: BTreeMap::new(),
             under: Vec::new(),
             dns: None,
             probes: BTreeMap::new(),
@@ -185,6 +188,7 @@ impl Place {
             .args(arguments)
             .arg("--config")
             .arg(self.config());
+        command.envs(&self.environment);
         command
     }
 
@@ -315,13 +319,13 @@ impl Place {
         Ok(start.elapsed())
     }
 
-    /// Ends the process in a cgroup below the place's, and removes that.
+    /// Ends the processes at and below a cgroup below the place's, and removes that.
     ///
     /// # Errors
     /// If it cannot be removed.
     pub fn remove_cgroup(&mut self, path: &str) -> Result<()> {
         let folder = self.cgroup.folder().join(path);
-        self.probes.remove(&folder);
+        self.probes.retain(|of, _| !of.starts_with(&folder));
         crate::ground::remove(&folder).with_context(|| format!("removing {}", folder.display()))
     }
 }

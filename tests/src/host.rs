@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::{Result, ensure};
 use enforcer_common::{
-    CgroupId, Flow, Mode, PortKey, Reason, RuleKey, Rules, Verdict, decide, is_loopback, refuse,
+    Address, Binding, CgroupId, Flow, Mode, PortKey, Reason, RuleKey, Rules, Verdict, decide, is_loopback,
+    refuse,
 };
 use enforcer_core::{
     model::Destination,
@@ -18,15 +19,18 @@ use crate::case::{Case, Row, Who};
 /// The kernel's maps, as the plan leaves them.
 struct Maps(Applied);
 
-impl Rules for Maps {
+/// The maps as the programs of one workload look into them.
+struct Bound<'a>(&'a Maps, &'a Binding);
+
+impl Rules for Bound<'_> {
     fn exact(&self, key: &RuleKey) -> bool {
-        Rule::from_slot(&Slot::Exact(*key)).is_some_and(|(scope, rule)| self.0.rules(scope).contains(&rule))
+        Rule::from_slot(&Slot::Exact(*key)).is_some_and(|(scope, rule)| self.0.0.rules(scope).contains(&rule))
     }
 
     fn prefix(&self, key: &RuleKey) -> bool {
         let address = IpAddr::from(key.address);
         let port = u16::from_be_bytes(key.port.port);
-        self.0.rules(key.port.scope).iter().any(|rule| {
+        self.0.0.rules(key.port.scope).iter().any(|rule| {
             rule.transport as u8 == key.port.transport
                 && rule.port == port
                 && matches!(rule.to, To::Network(network) if network.contains(&address))
@@ -34,7 +38,11 @@ impl Rules for Maps {
     }
 
     fn port(&self, key: &PortKey) -> bool {
-        Rule::from_slot(&Slot::Port(*key)).is_some_and(|(scope, rule)| self.0.rules(scope).contains(&rule))
+        Rule::from_slot(&Slot::Port(*key)).is_some_and(|(scope, rule)| self.0.0.rules(scope).contains(&rule))
+    }
+
+    fn own(&self, address: &Address) -> bool {
+        self.1.owns(address)
     }
 }
 
@@ -83,13 +91,11 @@ fn verdict(maps: &Maps, cgroups: &BTreeMap<String, CgroupId>, row: &Row) -> Verd
         Who::Unknown => return refuse(Mode::Enforce as u32, Reason::UnknownWorkload).verdict,
         Who::Workload(name, _) => name,
     };
-    let policy = cgroups
-        .get(name)
-        .and_then(|cgroup| maps.0.workloads.get(cgroup))
-        .map(|id| maps.0.policies[id]);
-    let Some(policy) = policy else {
+    let binding = cgroups.get(name).and_then(|cgroup| maps.0.workloads.get(cgroup));
+    let Some(binding) = binding else {
         return Verdict::Deny;
     };
+    let policy = maps.0.policies[&binding.policy];
     let port = row.address.port().to_be_bytes();
     decide(
         &policy,
@@ -98,7 +104,7 @@ fn verdict(maps: &Maps, cgroups: &BTreeMap<String, CgroupId>, row: &Row) -> Verd
             port,
             address: row.address.ip().into(),
         },
-        maps,
+        &Bound(maps, binding),
     )
     .verdict
 }

@@ -78,7 +78,10 @@ pub(crate) fn judge(transport: Option<Transport>, call: &Call) -> Outcome {
         port: call.port,
         address: call.address,
     };
-    decide(policy, &flow, &maps::Kernel)
+    let rules = maps::Kernel {
+        cgroup: call.workload.cgroup,
+    };
+    decide(policy, &flow, &rules)
 }
 
 /// What the hook says of the socket and its destination.

@@ -10,6 +10,9 @@ impl Address {
     /// Bits of the `::ffff:0:0/96` prefix that every IPv4 address carries.
     pub const V4_PREFIX_BITS: u32 = 96;
 
+    /// `::`, which stands for the loopback address and is used where there is none.
+    pub const UNSPECIFIED: Self = Self([0; 16]);
+
     /// From an IPv4 address in network byte order.
     #[inline(always)]
     pub const fn from_v4(octets: [u8; 4]) -> Self {
@@ -21,6 +24,12 @@ impl Address {
     #[inline(always)]
     pub const fn from_v6(octets: [u8; 16]) -> Self {
         Self(octets)
+    }
+
+    /// Whether it is `other`. As two words: a comparison of bytes would be a call, which programs cannot make.
+    #[inline(always)]
+    pub const fn is(&self, other: &Self) -> bool {
+        u128::from_ne_bytes(self.0) == u128::from_ne_bytes(other.0)
     }
 
     /// The IPv4 address in network byte order, if it is one.

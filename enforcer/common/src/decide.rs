@@ -56,6 +56,8 @@ pub enum Reason {
     Headers = 12,
     /// A packet is of a protocol that rules do not speak of, and is not opted in.
     Protocol = 13,
+    /// The destination is one of the workload's own addresses.
+    Own = 14,
 }
 
 /// A verdict with its reason.
@@ -75,6 +77,9 @@ pub trait Rules {
     fn prefix(&self, key: &RuleKey) -> bool;
     /// Whether a rule names this port with any address.
     fn port(&self, key: &PortKey) -> bool;
+    /// Whether this address is one of the workload's own. It is asked last, so that what rules allow costs nothing
+    /// more.
+    fn own(&self, address: &Address) -> bool;
 }
 
 impl Outcome {
@@ -140,6 +145,12 @@ pub fn decide(policy: &Policy, flow: &Flow, rules: &impl Rules) -> Outcome {
         return Outcome {
             verdict: Verdict::Allow,
             reason,
+        };
+    }
+    if rules.own(&flow.address) {
+        return Outcome {
+            verdict: Verdict::Allow,
+            reason: Reason::Own,
         };
     }
     refuse(policy.mode, Reason::NoRule)

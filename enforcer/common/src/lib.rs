@@ -25,4 +25,4 @@ pub use address::Address;
 pub use decide::{Flow, Outcome, Reason, Rules, Verdict, decide, is_loopback, refuse};
 pub use event::{COMM_LENGTH, Counter, Event, Hook};
 pub use key::{CgroupId, PolicyId, PortKey, RuleKey, Scope, Transport};
-pub use policy::{Mode, Policy, Settings};
+pub use policy::{Binding, Mode, Policy, Settings};

@@ -2,7 +2,7 @@
 //!
 //! | map | key | value |
 //! |---|---|---|
-//! | `WORKLOADS` | [`crate::CgroupId`] | [`crate::PolicyId`] |
+//! | `WORKLOADS` | [`crate::CgroupId`] | [`crate::Binding`] |
 //! | `POLICIES` | [`crate::PolicyId`] | [`crate::Policy`] |
 //! | `EXACT` | [`crate::RuleKey`] | `u32`, unused |
 //! | `PREFIXES` | trie of [`crate::RuleKey`] | `u32`, unused |
@@ -13,9 +13,9 @@
 //! | `EVENTS` | ring buffer | [`crate::Event`] |
 
 /// Changes whenever a key, a value or the meaning of a map changes; part of the path of the pins.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
-/// Workload's cgroup to policy.
+/// Workload's cgroup to policy and own addresses.
 pub const WORKLOADS: &str = "WORKLOADS";
 /// Policy by its identifier.
 pub const POLICIES: &str = "POLICIES";

@@ -1,6 +1,6 @@
 //! Lets aya copy the shared types to and from the kernel.
 
-use crate::{CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings};
+use crate::{Binding, CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings};
 
 macro_rules! pod {
     ($($type:ty),*) => {
@@ -13,4 +13,4 @@ macro_rules! pod {
     };
 }
 
-pod!(CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings);
+pod!(Binding, CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings);

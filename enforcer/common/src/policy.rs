@@ -1,6 +1,6 @@
 //! Values of the maps.
 
-use crate::Scope;
+use crate::{Address, PolicyId, Scope};
 
 /// What becomes of a destination that no rule allows. Its values are those of [`Policy::mode`]; zero is none
 /// of them, so that a zeroed value in the kernel is never taken for a policy.
@@ -34,6 +34,39 @@ pub struct Policy {
 impl Policy {
     /// UDP to any destination is allowed.
     pub const FLAG_ALLOW_UDP: u32 = 1;
+}
+
+/// Value of the map of workloads.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Binding {
+    /// The policy that decides; workloads that may reach the same share one.
+    pub policy: PolicyId,
+    /// Always zero.
+    pub pad: u32,
+    /// The workload's own addresses, an IPv4 and an IPv6 one, which it reaches on every port. One that is not there
+    /// is unspecified, which stands for loopback and is never refused.
+    pub own: [Address; 2],
+}
+
+const _: () = assert!(size_of::<Binding>() == 40);
+
+impl Binding {
+    /// To a policy, without addresses.
+    pub const fn new(policy: PolicyId) -> Self {
+        Self {
+            policy,
+            pad: 0,
+            own: [Address::UNSPECIFIED; 2],
+        }
+    }
+
+    /// Whether `address` is one of the workload's own.
+    #[inline(always)]
+    pub const fn owns(&self, address: &Address) -> bool {
+        let [v4, v6] = &self.own;
+        v4.is(address) || v6.is(address)
+    }
 }
 
 /// What holds for all programs; the only entry of the settings map.

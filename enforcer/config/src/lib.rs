@@ -24,6 +24,7 @@ use enforcer_core::{
 mod cgroup;
 mod mistake;
 mod parse;
+mod pods;
 mod raw;
 mod schema;
 mod units;
@@ -34,8 +35,9 @@ mod yaml;
 pub use cgroup::CgroupPath;
 pub use enforcer_core::capacity::Capacities;
 pub use mistake::{Mistake, Mistakes, What};
+pub use pods::{BuiltIn, Pods};
 pub use schema::json_schema;
-pub use words::{Enforcement, Errno, Matching, Udp, UnknownWorkloads};
+pub use words::{Enforcement, Errno, Matching, PodLabels, PodMode, Udp, UnknownWorkloads};
 
 /// Bytes of a configuration file at most.
 pub const SIZE_LIMIT: u64 = 16 << 20;
@@ -53,8 +55,10 @@ pub struct Config {
     pub enforcement: Enforcement,
     /// The workloads; no two have the same cgroup or the same namespace and name.
     pub workloads: Vec<WorkloadConfig>,
-    /// Where the programs are attached.
+    /// Where the programs are attached for these.
     pub roots: Roots,
+    /// The pods of this node; None: they are none of the enforcer's business.
+    pub pods: Option<Pods>,
     /// What becomes of a process below a root that belongs to no known workload.
     pub unknown_workloads: UnknownWorkloads,
     /// How names are resolved.

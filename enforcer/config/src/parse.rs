@@ -12,6 +12,7 @@ use enforcer_core::{istio::OutboundMode, model::Namespace};
 use super::{
     Capacities, Config, Dns, Kubernetes, Sockets,
     mistake::{Mistake, What},
+    pods,
     raw::{At, Raw, RawCapacities, RawDns, RawKubernetes, RawMode, RawSockets},
     units, workloads,
 };
@@ -55,13 +56,15 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<Mistake>> {
     let bpffs = path("bpffs", raw.bpffs).unwrap_or_else(|| BPFFS.into());
     let state = path("state", raw.state).unwrap_or_else(|| STATE.into());
     let cgroup_mount = path("cgroupMount", raw.cgroup_mount);
+    let raw_mode = raw.mode.unwrap_or_default();
     let config = Config {
         registry,
         kubernetes,
         outbound,
-        enforcement: raw.mode.unwrap_or_default(),
+        enforcement: raw_mode,
         workloads: found.into_iter().map(|(_, workload)| workload).collect(),
         roots,
+        pods: raw.pods.map(|raw| pods::pods(raw, raw_mode, &mut findings)),
         unknown_workloads: raw.unknown_workloads.unwrap_or_default(),
         dns: dns(raw.dns.unwrap_or_default(), &mut findings),
         errno: raw.deny.unwrap_or_default().errno.unwrap_or_default(),

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 use serde_yaml::Spanned;
 
-use super::words::{Enforcement, Errno, Matching, Udp, UnknownWorkloads};
+use super::words::{Enforcement, Errno, Matching, PodLabels, PodMode, Udp, UnknownWorkloads};
 
 /// Configuration of the enforcer.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -26,6 +26,8 @@ pub(super) struct Raw {
     pub(super) workloads: Option<Vec<At<RawWorkload>>>,
     /// Cgroups below which everything is enforced. Absent: each workload's own cgroup.
     pub(super) roots: Option<At<Vec<At<String>>>>,
+    /// The pods of this node. Absent: they are left alone; `{}` enforces them.
+    pub(super) pods: Option<RawPods>,
     /// What becomes of processes below a root that belong to no workload: `deny` (the default) or `allow`.
     pub(super) unknown_workloads: Option<UnknownWorkloads>,
     /// How host names are resolved.
@@ -126,6 +128,89 @@ pub(super) struct RawWorkload {
     pub(super) labels: Option<BTreeMap<String, String>>,
     /// Path of its cgroup below the cgroup v2 mount, such as `/frontend.slice`. It need not exist yet.
     pub(super) cgroup: At<String>,
+}
+
+/// The pods of this node.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Pods")]
+pub(super) struct RawPods {
+    /// The node's name. Default: the environment variable NODE_NAME, else the name of the host.
+    pub(super) node: Option<At<String>>,
+    /// The kubelet's cgroups of all pods, such as `/kubepods.slice`. Default: found where kubelets have them.
+    pub(super) cgroup_roots: Option<At<Vec<At<String>>>>,
+    /// How far pods are enforced whose namespace says nothing. Default: `mode` of the whole configuration. With audit
+    /// or off, pods that are not known yet are reported and not refused.
+    pub(super) mode: Option<PodMode>,
+    /// Which namespaces are enforced that have no label `enforcer.dev/mode`. Default: all.
+    pub(super) namespace_selector: Option<RawLabelSelector>,
+    /// Namespaces that are off unless they have the label. Default: kube-system, kube-node-lease, kube-public,
+    /// istio-system. The enforcer's own is always among them.
+    pub(super) excluded_namespaces: Option<Vec<At<String>>>,
+    /// What the label `enforcer.dev/mode` of a pod may do: nothing (`ignore`), make enforcement stricter than the
+    /// namespace has it (`tighten`, the default), or anything (`honour`).
+    pub(super) pod_labels: Option<PodLabels>,
+    /// Whether pods are off that keep all of their traffic from Istio's proxy, by `sidecar.istio.io/inject: "false"`
+    /// for instance. Pod authors can write that. Default: false.
+    pub(super) honour_capture_annotations: Option<bool>,
+    /// Names of containers that are off, such as `istio-proxy`: by their own cgroups, never by user. Pod authors choose
+    /// the names of their containers. Default: none.
+    pub(super) exempt_containers: Option<Vec<At<String>>>,
+    /// What every pod may reach whatever its registry view.
+    pub(super) built_in: Option<RawBuiltIn>,
+}
+
+/// What every pod may reach whatever its registry view.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "BuiltIn")]
+pub(super) struct RawBuiltIn {
+    /// Port 53 of the Service kube-system/kube-dns, and of `clusterDnsAddresses`. Default: true.
+    pub(super) cluster_dns: Option<bool>,
+    /// Other addresses of the cluster's resolver, such as a cache on the node: 169.254.20.10.
+    pub(super) cluster_dns_addresses: Option<Vec<At<String>>>,
+    /// Port 443 of the Service default/kubernetes. Default: true.
+    pub(super) kubernetes_api: Option<bool>,
+    /// A pod's own addresses, on every port, unless they are the node's. Default: true.
+    pub(super) own_addresses: Option<bool>,
+}
+
+/// A label selector as Kubernetes has it: all of it must hold.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "LabelSelector")]
+pub(super) struct RawLabelSelector {
+    /// Labels with their values.
+    pub(super) match_labels: Option<BTreeMap<String, String>>,
+    /// More that must hold of labels.
+    pub(super) match_expressions: Option<Vec<At<RawLabelExpression>>>,
+}
+
+/// What must hold of one label.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "LabelExpression")]
+pub(super) struct RawLabelExpression {
+    /// The label.
+    pub(super) key: String,
+    /// How it is held against the values.
+    pub(super) operator: RawLabelOperator,
+    /// The values; none with Exists and DoesNotExist.
+    pub(super) values: Option<Vec<String>>,
+}
+
+/// How a label is held against values.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "LabelOperator")]
+pub(super) enum RawLabelOperator {
+    /// It is one of them.
+    In,
+    /// It is none of them, or absent.
+    NotIn,
+    /// It is there.
+    Exists,
+    /// It is absent.
+    DoesNotExist,
 }
 
 /// How host names are resolved.

@@ -14,6 +14,31 @@ pub enum Enforcement {
     Audit,
 }
 
+/// How far pods are enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PodMode {
+    /// What is not registered is refused and reported.
+    Enforce,
+    /// What is not registered is let through and reported.
+    Audit,
+    /// Nothing is looked at.
+    Off,
+}
+
+/// What the mode label of a pod may do, which the pod's author writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PodLabels {
+    /// Nothing.
+    Ignore,
+    /// Make enforcement stricter than the namespace has it.
+    #[default]
+    Tighten,
+    /// Anything.
+    Honour,
+}
+
 /// What becomes of a process below a root that belongs to no known workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

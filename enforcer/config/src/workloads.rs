@@ -30,11 +30,7 @@ pub(super) fn workloads(raw: Vec<At<RawWorkload>>, findings: &mut Findings) -> V
         else {
             continue;
         };
-        let workload = Workload {
-            namespace,
-            name,
-            labels,
-        };
+        let workload = Workload::new(namespace, &name, labels);
         let title = workload.to_string();
         let line = line.unwrap_or_default();
         if let Some(other) = cgroups.insert(cgroup.clone(), format!("{title} (line {line})")) {

@@ -137,11 +137,11 @@ fn fill(scenario: &Scenario) -> Registry {
     for index in 0..WORKLOADS {
         registry.apply(Update::Workload(
             CgroupId(u64::from(index)),
-            Workload {
-                namespace: Namespace::new(&format!("ns-{}", index % NAMESPACES)),
-                name: format!("workload-{index}"),
-                labels: Labels::new(),
-            },
+            Workload::new(
+                Namespace::new(&format!("ns-{}", index % NAMESPACES)),
+                &format!("workload-{index}"),
+                Labels::new(),
+            ),
         ));
     }
     registry

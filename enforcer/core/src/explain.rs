@@ -24,7 +24,7 @@ pub use why::{Matched, Why};
 use crate::{
     model::{CgroupId, Destination, Host, Mode, Reason, Transport, Verdict, Workload},
     policy::Grant,
-    registry::{HostState, Lookup, Registry, UdpPolicy},
+    registry::{HostState, Lookup, Registry, UdpPolicy, allowing},
     rule::To,
     view::{Import, View},
 };
@@ -101,12 +101,15 @@ impl Registry {
         let address = address.to_canonical();
         let always = if is_loopback(&Address::from(address)) {
             Some(Why::Loopback)
+        } else if view.mode == Mode::Off {
+            Some(Why::Off)
         } else if transport == Transport::Udp && settings.udp == UdpPolicy::Allow {
             Some(Why::AllUdp)
         } else if port == 53 && settings.resolvers.iter().any(|it| it.to_canonical() == address) {
             Some(Why::Resolver)
         } else {
-            None
+            let objects = lookup.facts.objects;
+            allowing(settings, objects, &Destination::new(transport, address, port)).map(Why::BuiltIn)
         };
         if let Some(why) = always {
             return Explanation::allowed(view.mode, why, Vec::new());
@@ -120,6 +123,9 @@ impl Registry {
         let hosts = question.hosts();
         match question.matches(&hosts) {
             (Some(why), matched) => Explanation::allowed(view.mode, why, matched),
+            (None, _) if workload.own.contains(address) => {
+                Explanation::allowed(view.mode, Why::Own, Vec::new())
+            }
             (None, _) => {
                 let why = question.nearest_miss(&hosts);
                 let name = question.name();

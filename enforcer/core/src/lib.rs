@@ -15,6 +15,7 @@ pub mod istio;
 pub mod model;
 pub mod names;
 pub mod plan;
+pub mod pods;
 pub mod policy;
 pub mod registry;
 pub mod rule;

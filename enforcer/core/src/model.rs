@@ -2,7 +2,15 @@
 //!
 //! `Namespace, Labels -> Workload`, `Host, Port, Protocol -> what a service offers`, `Destination -> Verdict`.
 
-use std::{borrow::Borrow, collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+use std::{
+    borrow::Borrow,
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
+
+use enforcer_common::Address;
 
 pub use enforcer_common::{CgroupId, Mode, Reason, Transport, Verdict};
 
@@ -160,6 +168,107 @@ pub struct Workload {
     pub name: String,
     /// What Sidecars and entries select it by.
     pub labels: Labels,
+    /// How far it is enforced; None: as the settings say.
+    pub enforcement: Option<Enforcement>,
+    /// Where it is reached itself.
+    pub own: OwnAddresses,
+}
+
+impl Workload {
+    /// A workload that is enforced as the settings say, and has no address of its own.
+    pub fn new(namespace: Namespace, name: &str, labels: Labels) -> Self {
+        Self {
+            namespace,
+            name: name.to_owned(),
+            labels,
+            enforcement: None,
+            own: OwnAddresses::default(),
+        }
+    }
+}
+
+/// What REGISTRY_ONLY comes to for a workload, from the loosest to the strictest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Enforcement {
+    /// Nothing is looked at.
+    Off,
+    /// What is not registered is let through and reported.
+    Audit,
+    /// What is not registered is refused.
+    Enforce,
+}
+
+impl Enforcement {
+    /// The label of namespaces and pods that says it.
+    pub const LABEL: &str = "enforcer.dev/mode";
+
+    /// What a value of the label says; None if it is none.
+    pub fn parse(value: &str) -> Option<Self> {
+        match value {
+            "off" => Some(Self::Off),
+            "audit" => Some(Self::Audit),
+            "enforce" => Some(Self::Enforce),
+            _ => None,
+        }
+    }
+}
+
+/// `off`, `audit` or `enforce`, as labels say it.
+impl fmt::Display for Enforcement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Audit => "audit",
+            Self::Enforce => "enforce",
+        })
+    }
+}
+
+/// The addresses that are a workload's own, one of each family at most: a pod has no more. It reaches them on every
+/// port, because Istio captures nothing that a pod sends to itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnAddresses {
+    /// Its IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// Its IPv6 address.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl OwnAddresses {
+    /// Whether `address`, not IPv4-mapped, is one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(v4) => self.v4 == Some(v4),
+            IpAddr::V6(v6) => self.v6 == Some(v6),
+        }
+    }
+}
+
+/// The first of each family. Addresses that reach many or none are nobody's own.
+impl FromIterator<IpAddr> for OwnAddresses {
+    fn from_iter<I: IntoIterator<Item = IpAddr>>(addresses: I) -> Self {
+        let mut own = Self::default();
+        for address in addresses {
+            match address.to_canonical() {
+                it if it.is_unspecified() || it.is_multicast() => {}
+                IpAddr::V4(v4) => {
+                    own.v4.get_or_insert(v4);
+                }
+                IpAddr::V6(v6) => {
+                    own.v6.get_or_insert(v6);
+                }
+            }
+        }
+        own
+    }
+}
+
+/// As a binding in the kernel has them.
+impl From<OwnAddresses> for [Address; 2] {
+    fn from(own: OwnAddresses) -> Self {
+        let address = |one: Option<IpAddr>| one.map_or(Address::UNSPECIFIED, Address::from);
+        [address(own.v4.map(IpAddr::V4)), address(own.v6.map(IpAddr::V6))]
+    }
 }
 
 impl fmt::Display for Workload {

@@ -19,6 +19,9 @@
 //! 6. rules are taken from own scopes, and policies without workloads go;
 //! 7. workloads that are new are bound.
 //!
+//! A workload that keeps its policy and has other addresses of its own is bound anew within 1, 3 or 5, where the rules
+//! that can take the place of an address, or give it up, are all there.
+//!
 //! What this order alone cannot keep, a policy of a new identifier does: see [`pairing`]. Where the maps have no room
 //! for old and new at once, see [`room`].
 
@@ -28,7 +31,7 @@ mod room;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use enforcer_common::{CgroupId, Policy, PolicyId, Scope};
+use enforcer_common::{Binding, CgroupId, Mode, Policy, PolicyId, Scope};
 
 pub use room::{Course, diff_within};
 
@@ -40,8 +43,8 @@ use crate::{
 /// What the kernel's maps hold, read back from them or left by the last plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Which policy each workload is bound to.
-    pub workloads: BTreeMap<CgroupId, PolicyId>,
+    /// Which policy each workload is bound to, and its own addresses.
+    pub workloads: BTreeMap<CgroupId, Binding>,
     /// The installed policies.
     pub policies: BTreeMap<PolicyId, Policy>,
     /// The rules of each scope; no scope is empty.
@@ -59,8 +62,8 @@ pub enum Change {
     SetPolicy(PolicyId, Policy),
     /// A policy to which no workload is bound is taken away.
     RemovePolicy(PolicyId),
-    /// A workload is bound to an installed policy.
-    Bind(CgroupId, PolicyId),
+    /// A workload is bound to an installed policy, in one step with its own addresses.
+    Bind(CgroupId, Binding),
     /// A workload is forgotten.
     Unbind(CgroupId),
 }
@@ -80,6 +83,29 @@ pub fn diff(applied: &Applied, desired: &Desired) -> Plan {
     let after = settled(desired, &ids);
     let changes = phases::order(applied, &after);
     Plan { changes, after }
+}
+
+/// Changes that let one workload through, whatever else is in force: to a policy that is off, a new one if there is
+/// none.
+pub fn admit(applied: &Applied, workload: CgroupId) -> Vec<Change> {
+    let is_off = |policy: &&Policy| policy.mode == Mode::Off as u32;
+    let mut policies = applied.policies.iter();
+    let off = policies.find(|(_, policy)| is_off(policy)).map(|(id, _)| *id);
+    let id = off.unwrap_or_else(|| {
+        pairing::unused(applied)
+            .next()
+            .expect("there are more identifiers than policies")
+    });
+    let policy = Policy {
+        mode: Mode::Off as u32,
+        own: own_scope(id),
+        shared: Scope::NONE,
+        flags: 0,
+    };
+    let set = off.is_none().then_some(Change::SetPolicy(id, policy));
+    set.into_iter()
+        .chain([Change::Bind(workload, Binding::new(id))])
+        .collect()
 }
 
 /// The scope of a policy's own rules.
@@ -114,9 +140,15 @@ fn settled(desired: &Desired, ids: &[PolicyId]) -> Applied {
     }
     for (id, policy) in ids.iter().zip(&desired.policies) {
         after.policies.insert(*id, value(*id, policy));
-        after
-            .workloads
-            .extend(policy.workloads.iter().map(|workload| (*workload, *id)));
+        let bindings = policy.workloads.iter().map(|workload| {
+            let own = desired.own.get(workload).copied().unwrap_or_default();
+            let binding = Binding {
+                own: own.into(),
+                ..Binding::new(*id)
+            };
+            (*workload, binding)
+        });
+        after.workloads.extend(bindings);
     }
     after
 }

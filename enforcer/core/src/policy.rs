@@ -12,7 +12,10 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use enforcer_common::CgroupId;
 
@@ -22,7 +25,10 @@ pub(crate) use grant::Grant;
 pub use grant::Source;
 pub(crate) use grants::{Facts, Port, PortGrants, Related, grants, is_reserved, related};
 
-use crate::{model::Mode, rule::Rules};
+use crate::{
+    model::{Mode, OwnAddresses},
+    rule::Rules,
+};
 
 /// Everything that the kernel's maps are to hold.
 ///
@@ -40,6 +46,9 @@ pub struct Desired {
     pub shared: Arc<Rules>,
     /// In a stable order, by their first workload; no two are alike in all but their workloads.
     pub policies: Vec<DesiredPolicy>,
+    /// What workloads reach beside their policy, so that those that differ in nothing else share one. Only of
+    /// workloads that have addresses of their own.
+    pub own: BTreeMap<CgroupId, OwnAddresses>,
 }
 
 /// One compiled view with its mode.

@@ -11,6 +11,7 @@
 //! **Architecture Invariant:** every answer is a function of the objects, the resolved addresses and the
 //! workloads that are there, whatever the order in which they came.
 
+mod allowance;
 mod candidates;
 mod changes;
 mod compiled;
@@ -33,6 +34,8 @@ use std::{
 
 use enforcer_common::CgroupId;
 
+pub use allowance::Allowance;
+pub(crate) use allowance::allowing;
 pub(crate) use known::Known;
 pub(crate) use objects::{Key, Objects, Selected, in_namespace, is_of_revision};
 pub(crate) use offer::{HostState, Offer, Owner};
@@ -47,9 +50,9 @@ use self::{
 };
 use crate::{
     istio::{Object, ObjectId},
-    model::{Host, Transport, Workload},
+    model::{Enforcement, Host, OwnAddresses, Workload},
     policy::{Desired, Facts},
-    rule::{Rule, To},
+    rule::To,
     view::View,
 };
 
@@ -101,7 +104,7 @@ impl Registry {
     /// A registry of nothing: what it compiles to is what everybody is allowed.
     pub fn new(settings: Settings) -> Self {
         Self {
-            compiled: Compiled::new(everybody(&settings)),
+            compiled: Compiled::new(everybody(&settings, &Objects::default())),
             settings,
             objects: Objects::default(),
             owners: Owners::default(),
@@ -118,7 +121,15 @@ impl Registry {
     pub fn set_resolvers(&mut self, resolvers: BTreeSet<IpAddr>) {
         if self.settings.resolvers != resolvers {
             self.settings.resolvers = resolvers;
-            self.compiled = Compiled::new(everybody(&self.settings));
+            self.everybody_changed();
+        }
+    }
+
+    /// Starts over if what everybody is allowed is not what it was.
+    fn everybody_changed(&mut self) {
+        let now = everybody(&self.settings, &self.objects);
+        if *self.compiled.everybody() != now {
+            self.compiled = Compiled::new(now);
             self.stale.everything = true;
         }
     }
@@ -212,11 +223,16 @@ impl Registry {
         }
         if stale.everything || stale.assignments {
             let mut assigned: BTreeMap<ViewKey, (View, BTreeSet<CgroupId>)> = BTreeMap::new();
+            let mut unwatched = BTreeSet::new();
             for (cgroup, workload) in &self.workloads {
+                if workload.enforcement == Some(Enforcement::Off) {
+                    unwatched.insert(*cgroup);
+                    continue;
+                }
                 let view = View::new(workload, &self.objects, &self.settings);
                 let sidecar = view.sidecar.as_ref();
                 let sidecar = sidecar.map(|it| Key::new(&it.meta.namespace, &it.meta.name));
-                let entry = assigned.entry((workload.namespace.clone(), sidecar));
+                let entry = assigned.entry((workload.namespace.clone(), sidecar, view.mode));
                 entry.or_insert_with(|| (view, BTreeSet::new())).1.insert(*cgroup);
             }
             let known = KnownHosts {
@@ -225,6 +241,12 @@ impl Registry {
                 facts,
             };
             self.compiled.assign(assigned, &known);
+            let own = self
+                .workloads
+                .iter()
+                .map(|(cgroup, workload)| (*cgroup, workload.own));
+            let own = own.filter(|(_, own)| *own != OwnAddresses::default());
+            self.compiled.set_aside(unwatched, own.collect());
         }
     }
 
@@ -256,23 +278,9 @@ impl Registry {
 }
 
 /// What every workload is allowed.
-fn everybody(settings: &Settings) -> Everybody {
+fn everybody(settings: &Settings, objects: &Objects) -> Everybody {
     Everybody {
-        rules: resolver_rules(settings),
+        rules: allowance::rules(settings, objects),
         allows_udp: settings.udp == UdpPolicy::Allow,
     }
-}
-
-fn resolver_rules(settings: &Settings) -> Vec<Rule> {
-    let mut rules = BTreeSet::new();
-    for address in &settings.resolvers {
-        for transport in [Transport::Tcp, Transport::Udp] {
-            rules.insert(Rule {
-                transport,
-                port: 53,
-                to: To::Address(address.to_canonical()),
-            });
-        }
-    }
-    rules.into_iter().collect()
 }

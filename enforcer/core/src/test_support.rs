@@ -168,7 +168,11 @@ pub(crate) fn pod(id: &str, addresses: &[&str], of: &str) -> Pod {
             ..meta(id)
         },
         addresses: addresses.iter().map(|address| ip(address)).collect(),
+        uid: String::new(),
+        node: String::new(),
         host_network: false,
+        has_ended: false,
+        containers: Vec::new(),
     }
 }
 
@@ -295,11 +299,7 @@ pub(crate) fn resolved(host: &str, addresses: &[&str]) -> Update {
 }
 
 pub(crate) fn workload(cgroup: u64, namespace: &str, of: &str) -> Update {
-    let workload = Workload {
-        namespace: Namespace::new(namespace),
-        name: format!("w{cgroup}"),
-        labels: labels(of),
-    };
+    let workload = Workload::new(Namespace::new(namespace), &format!("w{cgroup}"), labels(of));
     Update::Workload(CgroupId(cgroup), workload)
 }
 

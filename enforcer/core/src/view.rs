@@ -22,7 +22,7 @@ pub(crate) use sidecar::{choose, trims};
 
 use crate::{
     istio::{OutboundMode, Sidecar},
-    model::{Mode, Namespace, Protocol, Workload},
+    model::{Enforcement, Mode, Namespace, Protocol, Workload},
     registry::{HostState, Objects, Offer, Settings},
 };
 
@@ -50,10 +50,16 @@ impl View {
         let sidecar = choose(workload, objects, settings);
         let mesh = objects.mesh(&settings.revision);
         let outbound = sidecar.as_ref().and_then(|sidecar| sidecar.mode).or(mesh.mode);
-        let mode = match outbound.unwrap_or(settings.mode) {
-            OutboundMode::AllowAny => Mode::Observe,
-            OutboundMode::RegistryOnly if settings.audit => Mode::Audit,
-            OutboundMode::RegistryOnly => Mode::Enforce,
+        let enforcement = workload.enforcement.unwrap_or(if settings.audit {
+            Enforcement::Audit
+        } else {
+            Enforcement::Enforce
+        });
+        let mode = match (enforcement, outbound.unwrap_or(settings.mode)) {
+            (Enforcement::Off, _) => Mode::Off,
+            (_, OutboundMode::AllowAny) => Mode::Observe,
+            (Enforcement::Audit, OutboundMode::RegistryOnly) => Mode::Audit,
+            (Enforcement::Enforce, OutboundMode::RegistryOnly) => Mode::Enforce,
         };
         Self {
             namespace: workload.namespace.clone(),

@@ -3,7 +3,11 @@
 #[path = "laws/maps.rs"]
 mod maps;
 
-use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    sync::Arc,
+};
 
 use enforcer_common::{CgroupId, Mode, Transport, Verdict};
 use enforcer_core::{
@@ -89,7 +93,11 @@ fn desired() -> impl Strategy<Value = Desired> {
         } else {
             Arc::default()
         };
-        Desired { shared, policies }
+        Desired {
+            shared,
+            policies,
+            own: BTreeMap::new(),
+        }
     })
 }
 
@@ -221,6 +229,7 @@ fn one_policy(rules: impl IntoIterator<Item = u8>) -> Desired {
         to: To::Address(Ipv4Addr::new(192, 0, 2, n).into()),
     });
     Desired {
+        own: BTreeMap::new(),
         shared: Arc::default(),
         policies: vec![DesiredPolicy {
             mode: Mode::Enforce,

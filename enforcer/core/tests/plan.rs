@@ -3,12 +3,16 @@
 #[path = "laws/maps.rs"]
 mod maps;
 
-use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use enforcer_common::{CgroupId, Mode, Policy, PolicyId, Scope, Transport, Verdict};
 use enforcer_core::{
-    model::Destination,
-    plan::{Applied, Change, Plan, diff},
+    model::{Destination, OwnAddresses},
+    plan::{Applied, Change, Plan, admit, diff},
     policy::{Desired, DesiredPolicy},
     rule::{Rule, Rules, To},
 };
@@ -46,7 +50,13 @@ fn desired() -> impl Strategy<Value = Desired> {
     let mode = prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Audit), 1 => Just(Mode::Off)];
     let policy = (mode, prop::bool::weighted(0.1), any::<bool>(), rules());
     let who = prop::collection::vec(prop::option::weighted(0.85, 0..4_usize), 5);
-    (rules(), prop::collection::vec(policy, 4), who).prop_map(|(shared, policies, who)| {
+    let own = prop::collection::vec(prop::option::weighted(0.5, 0..4_u8), 5);
+    (rules(), prop::collection::vec(policy, 4), who, own).prop_map(|(shared, policies, who, own)| {
+        // Of the universe, so that rules and own addresses take each other's place.
+        let own = (1_u64..).zip(own).filter_map(|(workload, last)| {
+            let address = IpAddr::from([192, 0, 2, last?]);
+            Some((CgroupId(workload), OwnAddresses::from_iter([address])))
+        });
         let shared = Arc::new(shared);
         let policies =
             policies
@@ -75,6 +85,7 @@ fn desired() -> impl Strategy<Value = Desired> {
         Desired {
             policies: policies.collect(),
             shared,
+            own: own.collect(),
         }
     })
 }
@@ -143,6 +154,30 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn workload_that_is_let_through_changes_nothing_for_others(before in desired(), after in desired()) {
+        const OWN: CgroupId = CgroupId(99);
+        let from = Maps(diff(&Applied::default(), &before).after);
+        let mut maps = from.clone();
+        for change in admit(&maps.0, OWN) {
+            maps.carry_out(&change);
+            for workload in (1..=5).map(CgroupId) {
+                for rule in universe() {
+                    prop_assert_eq!(allows(&from, workload, &rule), allows(&maps, workload, &rule));
+                }
+            }
+        }
+        for rule in universe() {
+            prop_assert_eq!(allows(&maps, OWN, &rule), Some(true));
+        }
+        prop_assert_eq!(admit(&maps.0, OWN).len(), 1, "a second time it needs no policy");
+        // A plan goes on from there.
+        let plan = diff(&maps.0, &after);
+        check_prefixes(&maps, &plan);
+    }
+}
+
 #[test]
 fn one_changed_rule_is_one_change() {
     let policy = |own: Vec<Rule>| DesiredPolicy {
@@ -157,10 +192,12 @@ fn one_changed_rule_is_one_change() {
     let before = Desired {
         shared: Arc::clone(&shared),
         policies: vec![policy(vec![rule[1]])],
+        own: BTreeMap::new(),
     };
     let after = Desired {
         shared,
         policies: vec![policy(vec![rule[1], rule[2]])],
+        own: BTreeMap::new(),
     };
     let applied = diff(&Applied::default(), &before).after;
     assert_eq!(

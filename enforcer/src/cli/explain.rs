@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,16 +13,18 @@ use enforcer_common::{CgroupId, Transport, Verdict};
 use enforcer_core::{
     documents::Documents,
     explain::service_entry,
-    model::{Destination, Host},
+    istio::Object,
+    model::{Destination, Host, Mode, Workload},
+    pods::Pods,
     registry::{Registry, Update},
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::Explain;
+use super::{Chosen, Explain};
 use crate::{
     config::{Config, Matching},
-    daemon::{name_settings, registry_settings},
+    daemon::{name_settings, pods, registry_settings},
     names,
     sources::files::{Content, read_all},
 };
@@ -36,11 +39,13 @@ enum Target {
 }
 
 pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
-    let (config, entry) = arguments.workload.find()?;
+    let config = Config::load(&arguments.workload.config)?;
     let (target, port) = target(&arguments.destination)?;
     let settings = name_settings(&config, None);
     let servers = names::resolvers(&settings)?;
-    let mut registry = registry(&config, &servers);
+    let (mut registry, pods) = registry(&config, &servers)?;
+    let workload = chosen(&arguments.workload, &config, pods)?;
+    registry.apply(Update::Workload(CgroupId(u64::MAX), workload.clone()));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -67,10 +72,12 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
         Transport::Tcp
     };
     let mut is_allowed = true;
+    let mut mode = None;
     for address in addresses {
         let destination = Destination::new(transport, address, port);
-        let explanation = registry.explain_for(&entry.workload, destination);
-        println!("{} -> {destination}: {explanation}", entry.workload);
+        let explanation = registry.explain_for(&workload, destination);
+        println!("{workload} -> {destination}: {explanation}");
+        mode = explanation.mode;
         if let Some(suggestion) = &explanation.suggestion {
             println!("  to allow it: {suggestion}");
         }
@@ -83,7 +90,7 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
                 };
                 println!(
                     "---\n{}",
-                    service_entry(&entry.workload.namespace, host.as_ref(), destination).trim_end()
+                    service_entry(&workload.namespace, host.as_ref(), destination).trim_end()
                 );
             }
         }
@@ -93,12 +100,41 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
     } else {
         "declared"
     };
+    if let Some(mode) = mode {
+        println!("mode: {}", word(mode));
+    }
     println!("matching: {matching}");
     Ok(if is_allowed {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "enforce",
+        Mode::Audit => "audit",
+        Mode::Observe => "ALLOW_ANY",
+        Mode::Off => "off",
+    }
+}
+
+/// The one of the registry's pods that is meant, else the one of the configuration's workloads.
+fn chosen(chosen: &Chosen, config: &Config, mut pods: Vec<Workload>) -> Result<Workload> {
+    pods.retain(|pod| {
+        let is_named = chosen.name.as_ref().is_none_or(|name| pod.name == *name);
+        pod.namespace.as_str() == chosen.namespace && is_named
+    });
+    match pods.as_slice() {
+        [] => Ok(chosen.find_in(config)?.workload),
+        [pod] => Ok(pod.clone()),
+        _ => {
+            let names: Vec<_> = pods.iter().map(|pod| pod.name.as_str()).collect();
+            let (namespace, names) = (&chosen.namespace, names.join(", "));
+            bail!("namespace {namespace} has several pods: choose one by --name: {names}")
+        }
+    }
 }
 
 fn target(text: &str) -> Result<(Target, u16)> {
@@ -117,9 +153,12 @@ fn target(text: &str) -> Result<(Target, u16)> {
     Ok((Target::Host(Host::new(host)), port))
 }
 
-/// The registry of the files, with every configured workload present.
-fn registry(config: &Config, servers: &[SocketAddr]) -> Registry {
+/// The registry of the files, with every configured workload present, and what its pods are on this node.
+fn registry(config: &Config, servers: &[SocketAddr]) -> Result<(Registry, Vec<Workload>)> {
     let mut registry = Registry::new(registry_settings(config, servers));
+    let settings = config.pods.as_ref().map(pods::settings).transpose()?;
+    let mut node = settings.map(Pods::new);
+    let mut objects = Vec::new();
     let mut documents = Documents::default();
     if config.kubernetes.is_some() {
         eprintln!("warning: only the registry's files are looked at, not the API server");
@@ -128,10 +167,15 @@ fn registry(config: &Config, servers: &[SocketAddr]) -> Registry {
         let file = change.path.display().to_string();
         match change.content {
             Content::Text(text) => {
-                documents
-                    .set(&file, Some(&text))
-                    .into_iter()
-                    .for_each(|update| registry.apply(update));
+                for update in documents.set(&file, Some(&text)) {
+                    if let Some(node) = &mut node {
+                        node.note(&update);
+                    }
+                    if let Update::Apply(Object::Pod(pod)) = &update {
+                        objects.push(Arc::clone(pod));
+                    }
+                    registry.apply(update);
+                }
             }
             Content::Gone => {}
             Content::Unreadable(reason) => documents.set_unreadable(&file, &reason),
@@ -143,7 +187,10 @@ fn registry(config: &Config, servers: &[SocketAddr]) -> Registry {
     for (number, entry) in (1..).zip(&config.workloads) {
         registry.apply(Update::Workload(CgroupId(number), entry.workload.clone()));
     }
-    registry
+    let pods = node
+        .iter()
+        .flat_map(|node| objects.iter().map(|pod| node.workload(pod)));
+    Ok((registry, pods.collect()))
 }
 
 /// What the names stand for; those that do not answer in time are left out.

@@ -10,7 +10,7 @@ use super::owner::Owner;
 use crate::{
     config::Enforcement,
     control::{Standing, StandingRoot, Usage},
-    datapath::{Inspection, Lapse},
+    datapath::{Cgroup, Inspection, Lapse},
     proof::Question,
     report::once::Once,
 };
@@ -121,6 +121,12 @@ impl Owner {
             path: path.to_owned(),
             is_there: self.cgroups.values().any(|cgroup| cgroup.path == path),
         });
+        let is_of_pods = |cgroup: &&Cgroup| self.pods.as_ref().is_some_and(|pods| pods.is_root(cgroup.id));
+        let of_pods = self.cgroups.values().filter(is_of_pods);
+        let roots = roots.chain(of_pods.map(|cgroup| StandingRoot {
+            path: cgroup.path.clone(),
+            is_there: true,
+        }));
         let mut problems: Vec<_> = self.outcome.failed.iter().cloned().collect();
         if !self.is_started {
             problems.push("the first lists of all sources are not applied yet".to_owned());

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fs,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -9,6 +10,7 @@ use std::{
 use enforcer_common::{CgroupId, Event, Hook, Reason, Transport, Verdict};
 use enforcer_core::{
     model::{Destination, Workload},
+    pods::PodUid,
     registry::Registry,
 };
 use tokio::sync::mpsc;
@@ -81,7 +83,7 @@ impl Flows {
         let address = IpAddr::from(event.address);
         let port = u16::from_be_bytes(event.port);
         let workload = registry.workload(event.cgroup).map(ToString::to_string);
-        let workload = workload.unwrap_or_else(|| format!("cgroup {}", event.cgroup.0));
+        let workload = workload.unwrap_or_else(|| stranger(event));
         let mut flow = Flow::new(event, workload);
         let quiet = if flow.is_datagram_connect {
             &mut self.probes
@@ -136,6 +138,17 @@ impl Flows {
         {
             tracing::debug!("too many Kubernetes Events wait: one is not written");
         }
+    }
+}
+
+/// What can be said of a process that belongs to no known workload: its pod, as the path of its cgroup names it, or
+/// the number of its cgroup.
+fn stranger(event: &Event) -> String {
+    let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", event.pid)).unwrap_or_default();
+    let unified = cgroups.lines().find_map(|line| line.strip_prefix("0::"));
+    match unified.and_then(PodUid::of_path) {
+        Some(pod) => format!("unknown pod {pod}"),
+        None => format!("cgroup {}", event.cgroup.0),
     }
 }
 

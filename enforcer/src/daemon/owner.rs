@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use enforcer_common::{CgroupId, Counter, Event};
+use enforcer_common::{Binding, CgroupId, Counter, Event, Mode};
 use enforcer_core::{
     documents::Documents,
     model::Host,
@@ -25,6 +25,7 @@ use super::{
     answers::Outcome,
     flows::Flows,
     places::{Places, present},
+    pods::NodePods,
     precedence::Precedence,
     revocation::Revocation,
     room::Room,
@@ -39,6 +40,7 @@ use crate::{
         cgroups::CgroupChange,
         files::{Content, FileChange},
         kube::{KubeChange, KubeStatus},
+        pods::PodChange,
     },
 };
 
@@ -54,7 +56,9 @@ pub(super) struct Owner {
     pub(super) datapath: Datapath,
     pub(super) applied: Applied,
     pub(super) places: Places,
-    /// The configured cgroups that are there.
+    /// None if pods are left alone.
+    pub(super) pods: Option<NodePods>,
+    /// The configured cgroups, and those of pods, that are there.
     pub(super) cgroups: BTreeMap<CgroupId, Cgroup>,
     /// Roots that are there and at which the programs do not run yet.
     pub(super) unattached: BTreeMap<CgroupId, Cgroup>,
@@ -90,6 +94,8 @@ pub(super) struct Inputs {
     /// What is known of each source of the API server.
     pub(super) kube_status: Option<watch::Receiver<KubeStatus>>,
     pub(super) cgroup_changes: mpsc::Receiver<Vec<CgroupChange>>,
+    /// None if pods are left alone.
+    pub(super) pod_changes: Option<mpsc::Receiver<Vec<PodChange>>>,
     pub(super) name_updates: mpsc::Receiver<Update>,
     pub(super) flow_events: mpsc::Receiver<Event>,
     pub(super) resolvers: watch::Receiver<Vec<SocketAddr>>,
@@ -116,6 +122,7 @@ impl Owner {
                     self.take_kube(changes.context("no more of the API server's objects")?);
                 }
                 changes = inputs.cgroup_changes.recv() => self.take_cgroups(changes.context("no more cgroups")?),
+                changes = next(&mut inputs.pod_changes) => self.take_pods(changes.context("no more cgroups of pods")?),
                 update = inputs.name_updates.recv() => self.apply(update.context("no more names")?),
                 changed = inputs.resolvers.changed() => {
                     changed.context("no more resolvers")?;
@@ -161,6 +168,11 @@ impl Owner {
             }
             while let Ok(changes) = inputs.cgroup_changes.try_recv() {
                 self.take_cgroups(changes);
+            }
+            if let Some(changes) = &mut inputs.pod_changes {
+                while let Ok(changes) = changes.try_recv() {
+                    self.take_pods(changes);
+                }
             }
             while let Ok(update) = inputs.name_updates.try_recv() {
                 self.apply(update);
@@ -230,7 +242,9 @@ impl Owner {
         if let Some(revocation) = &mut self.revocation {
             revocation.note_update(&update);
         }
+        let of_pods = self.pods.as_mut().map(|pods| pods.note(&update));
         self.registry.apply(update);
+        self.set_workloads(of_pods.unwrap_or_default());
     }
 
     pub(super) fn take_cgroups(&mut self, changes: Vec<CgroupChange>) {
@@ -271,6 +285,9 @@ impl Owner {
 
     /// Brings the kernel to what the registry says, then attaches where programs are missing.
     pub(super) fn reconcile(&mut self) -> Result<()> {
+        if let Some(pods) = &mut self.pods {
+            pods.report(&self.registry, &self.cgroups);
+        }
         let wanted = self.registry.hosts();
         self.hosts.send_if_modified(|hosts| {
             let differs = *hosts != *wanted;
@@ -321,26 +338,41 @@ impl Owner {
             return Ok(());
         };
         revocation.note_changes(changes);
-        let bound = self
-            .applied
-            .workloads
-            .keys()
-            .filter_map(|id| self.cgroups.get(id));
-        let places = bound.map(|cgroup| Place {
-            cgroup: cgroup.id,
-            folder: cgroup.folder.clone(),
-        });
-        revocation.sweep(wanted, places)
+        let Applied {
+            workloads, policies, ..
+        } = &self.applied;
+        let is_looked_at = |binding: &Binding| {
+            let policy = policies.get(&binding.policy);
+            policy.is_none_or(|policy| policy.mode != Mode::Off as u32)
+        };
+        let bound = workloads.iter().filter(|(_, binding)| is_looked_at(binding));
+        let places = bound
+            .filter_map(|(id, _)| self.cgroups.get(id))
+            .map(|cgroup| Place {
+                cgroup: cgroup.id,
+                folder: cgroup.folder.clone(),
+            });
+        revocation.sweep(wanted, places, workloads.keys())
+    }
+
+    /// Whether everything below a cgroup is enforced.
+    fn is_root(&self, cgroup: &Cgroup) -> bool {
+        let of_pods = self.pods.as_ref().is_some_and(|pods| pods.is_root(cgroup.id));
+        of_pods || self.places.is_root(&cgroup.path)
     }
 
     /// Looks for workloads at every depth that one has or, while a plan is carried out, that one had.
-    fn set_depths(&mut self, with_former: bool) -> Result<()> {
-        let mut depths: BTreeSet<u32> = self.cgroups.values().map(|cgroup| cgroup.depth).collect();
-        let roots = self
-            .cgroups
-            .values()
-            .filter(|cgroup| self.places.is_root(&cgroup.path));
-        depths.extend(roots.map(|root| root.depth + proof::LEVELS));
+    pub(super) fn set_depths(&mut self, with_former: bool) -> Result<()> {
+        let depths = self.cgroups.values().map(Cgroup::depths);
+        let mut depths: BTreeSet<u32> = depths
+            .flat_map(|depths| [*depths.start(), *depths.end()])
+            .collect();
+        let roots = self.cgroups.values().filter(|cgroup| self.is_root(cgroup));
+        depths.extend(roots.flat_map(|root| {
+            let depths = root.depths();
+            let canary = depths.start() + proof::LEVELS;
+            [canary, canary.max(*depths.end())]
+        }));
         if with_former {
             depths.extend([self.datapath.depths().start(), self.datapath.depths().end()].map(|depth| *depth));
         }

@@ -9,19 +9,25 @@ use std::{
 use enforcer_common::CgroupId;
 use enforcer_core::{
     model::Workload,
+    pods::FORESEEN,
     policy::{Desired, DesiredPolicy},
 };
 
 use crate::config::{CgroupPath, Config, Roots};
 
-/// The bit that marks identifiers of [`Places::foreseen`]: the kernel counts inodes up from 1.
-const FORESEEN: u64 = 1 << 63;
+fn is_there(cgroup: &CgroupId) -> bool {
+    cgroup.0 & FORESEEN == 0
+}
 
 /// What is desired for the cgroups that are there.
 pub(super) fn present(desired: &Desired) -> Desired {
     let policies = desired.policies.iter().filter_map(|policy| {
-        let is_there = |cgroup: &&CgroupId| cgroup.0 & FORESEEN == 0;
-        let workloads: BTreeSet<_> = policy.workloads.iter().filter(is_there).copied().collect();
+        let workloads: BTreeSet<_> = policy
+            .workloads
+            .iter()
+            .filter(|cgroup| is_there(cgroup))
+            .copied()
+            .collect();
         (!workloads.is_empty()).then(|| DesiredPolicy {
             workloads,
             ..policy.clone()
@@ -33,7 +39,13 @@ pub(super) fn present(desired: &Desired) -> Desired {
     } else {
         Arc::clone(&desired.shared)
     };
-    Desired { shared, policies }
+    let own = desired.own.iter().filter(|(cgroup, _)| is_there(cgroup));
+    let own = own.map(|(cgroup, own)| (*cgroup, *own)).collect();
+    Desired {
+        shared,
+        policies,
+        own,
+    }
 }
 
 /// The configured cgroups.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use enforcer_common::Verdict;
+use enforcer_common::{CgroupId, Verdict};
 use enforcer_core::{
     model::{Destination, Host},
     plan::Change,
@@ -33,14 +33,22 @@ const MOST: usize = 4096;
 /// ...and for all of them, which is a file of some megabytes. What comes later is not remembered.
 const MOST_OF_ALL: usize = 65_536;
 
+/// Whose sockets are to be looked at.
+enum Due {
+    Nothing,
+    /// Of workloads that were bound, and nothing else has changed: pods that come do not have all others looked at.
+    Of(BTreeSet<CgroupId>),
+    Everything,
+}
+
 pub(super) struct Revocation {
     requests: mpsc::Sender<Request>,
     /// Every address that a wanted host has had.
     former: BTreeMap<Host, BTreeSet<IpAddr>>,
     /// How many they are.
     held: usize,
-    /// A sweep is to be asked for.
-    due: bool,
+    /// The sweep that is to be asked for.
+    due: Due,
     /// None if nothing outlives this process.
     memory: Option<Memory>,
     /// A file that is there while a sweep is due or under way.
@@ -58,7 +66,7 @@ impl Revocation {
             requests,
             former: BTreeMap::new(),
             held: 0,
-            due: was_due,
+            due: if was_due { Due::Everything } else { Due::Nothing },
             memory: None,
             mark,
             is_marked: was_due,
@@ -107,13 +115,20 @@ impl Revocation {
 
     /// Notes what has been carried out; a sweep is due after anything that can take something away.
     pub(super) fn note_changes(&mut self, changes: &[Change]) {
-        self.due |= takes_away(changes);
+        for change in changes {
+            match (change, &mut self.due) {
+                (Change::AddRule(..) | Change::Unbind(_), _) | (_, Due::Everything) => {}
+                (Change::Bind(workload, _), Due::Of(workloads)) => drop(workloads.insert(*workload)),
+                (Change::Bind(workload, _), due @ Due::Nothing) => *due = Due::Of([*workload].into()),
+                (_, due) => *due = Due::Everything,
+            }
+        }
     }
 
     /// Notes that programs were attached over processes that may be running.
     pub(super) fn note_attached(&mut self) {
         self.set_mark();
-        self.due = true;
+        self.due = Due::Everything;
     }
 
     fn set_mark(&mut self) {
@@ -130,7 +145,7 @@ impl Revocation {
 
     /// Once a sweep is over, unless another is due.
     fn clear_mark(&mut self) {
-        if let Some(mark) = self.mark.as_ref().filter(|_| self.is_marked && !self.due) {
+        if let Some(mark) = self.mark.as_ref().filter(|_| self.is_marked && !self.is_due()) {
             match fs::remove_file(mark) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(file = %mark.display(), %error, "the next start looks for sockets to end");
@@ -140,21 +155,31 @@ impl Revocation {
         }
     }
 
-    /// Asks for a sweep if one is due; while many wait already, later.
-    pub(super) fn sweep(
+    /// Asks for a sweep of these places, as far as one is due; while many wait already, later. What lies below a place
+    /// and is one of `workloads` is no part of it.
+    pub(super) fn sweep<'a>(
         &mut self,
         wanted: &BTreeSet<Host>,
         places: impl Iterator<Item = Place>,
+        workloads: impl Iterator<Item = &'a CgroupId>,
     ) -> Result<()> {
-        if !self.due {
+        let places: Vec<_> = match &self.due {
+            Due::Nothing => return Ok(()),
+            Due::Of(due) => places.filter(|place| due.contains(&place.cgroup)).collect(),
+            Due::Everything => places.collect(),
+        };
+        self.former.retain(|host, _| wanted.contains(host));
+        if places.is_empty() {
+            self.due = Due::Nothing;
+            self.clear_mark();
             return Ok(());
         }
-        self.former.retain(|host, _| wanted.contains(host));
         self.held = self.former.values().map(BTreeSet::len).sum();
-        match self.requests.try_send(Request::Sweep(places.collect())) {
+        let workloads = workloads.copied().collect();
+        match self.requests.try_send(Request::Sweep { places, workloads }) {
             Ok(()) => {
                 tracing::debug!("looking for sockets that are no longer allowed");
-                self.due = false;
+                self.due = Due::Nothing;
             }
             Err(TrySendError::Full(_)) => {}
             Err(TrySendError::Closed(_)) => anyhow::bail!("nobody revokes any more"),
@@ -164,7 +189,7 @@ impl Revocation {
 
     /// Whether a sweep waits for a better moment.
     pub(super) fn is_due(&self) -> bool {
-        self.due
+        !matches!(self.due, Due::Nothing)
     }
 
     /// Has those sockets ended that are not allowed now, and tells of each.
@@ -241,8 +266,13 @@ mod tests {
         drop(first);
         let (mut second, mut asked) = revocation(&state);
         assert!(second.is_due());
-        second.sweep(&BTreeSet::new(), std::iter::empty()).unwrap();
-        assert!(matches!(asked.try_recv(), Ok(Request::Sweep(_))));
+        let place = Place {
+            cgroup: CgroupId(1),
+            folder: "/sys/fs/cgroup/workload".into(),
+        };
+        let (places, workloads) = (std::iter::once(place), std::iter::empty());
+        second.sweep(&BTreeSet::new(), places, workloads).unwrap();
+        assert!(matches!(asked.try_recv(), Ok(Request::Sweep { .. })));
         assert!(revocation(&state).0.is_due(), "it is under way");
         second.clear_mark();
         assert!(!revocation(&state).0.is_due(), "it is over");

@@ -37,6 +37,11 @@ impl Owner {
     }
 
     async fn start(&mut self, inputs: &mut Inputs, names: &AskStatus) -> Result<()> {
+        if let Some(changes) = &mut inputs.pod_changes {
+            let changes = changes.recv().await.context("no cgroups of pods")?;
+            self.take_pods(changes);
+            self.admit_own_pod()?;
+        }
         self.take_files(inputs.file_changes.recv().await.context("no files")?);
         self.take_cgroups(inputs.cgroup_changes.recv().await.context("no cgroups")?);
         self.take_lists(inputs).await?;

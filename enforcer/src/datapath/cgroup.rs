@@ -8,13 +8,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use enforcer_common::CgroupId;
+use enforcer_common::{CgroupId, Settings};
 
 /// Where cgroup v2 is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CgroupMount {
     path: PathBuf,
     hybrid: bool,
+    /// Whether it shows the hierarchy from its root on. That of a cgroup namespace begins somewhere below.
+    whole: bool,
 }
 
 /// A cgroup that is there.
@@ -26,8 +28,10 @@ pub struct Cgroup {
     pub folder: PathBuf,
     /// Tells it from another that had the same path.
     pub id: CgroupId,
-    /// How many cgroups lie above it.
+    /// How many cgroups lie above it below the mount.
     pub depth: u32,
+    /// Whether more lie above the mount, how many the kernel does not say.
+    pub deeper: bool,
 }
 
 impl CgroupMount {
@@ -52,6 +56,7 @@ impl CgroupMount {
         Ok(Self {
             path: path.to_owned(),
             hybrid: false,
+            whole: is_whole(path),
         })
     }
 
@@ -59,10 +64,11 @@ impl CgroupMount {
         let fields = || mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let path = fields()
             .find(|fields| fields.get(2) == Some(&"cgroup2"))
-            .map(|fields| fields[1].replace("\\040", " "))?;
+            .map(|fields| PathBuf::from(fields[1].replace("\\040", " ")))?;
         let hybrid = fields().any(|fields| fields.get(2) == Some(&"cgroup"));
         Some(Self {
-            path: path.into(),
+            whole: is_whole(&path),
+            path,
             hybrid,
         })
     }
@@ -111,11 +117,38 @@ impl CgroupMount {
             folder,
             id,
             depth,
+            deeper: !self.whole,
         }))
+    }
+
+    /// The cgroup `name` below `parent`, which was listed there under the number `id`.
+    pub fn child(&self, parent: &Cgroup, name: &str, id: CgroupId) -> Cgroup {
+        Cgroup {
+            path: parent.path.join(name),
+            folder: parent.folder.join(name),
+            id,
+            depth: parent.depth + 1,
+            deeper: !self.whole,
+        }
     }
 }
 
+/// Only the root of the hierarchy has no events (`CFTYPE_NOT_ON_ROOT`).
+fn is_whole(mount: &Path) -> bool {
+    !mount.join("cgroup.events").exists()
+}
+
 impl Cgroup {
+    /// Depths below the root of the hierarchy at which it can be.
+    pub fn depths(&self) -> std::ops::RangeInclusive<u32> {
+        let most = if self.deeper {
+            Settings::DEPTH_LIMIT
+        } else {
+            self.depth
+        };
+        self.depth..=most
+    }
+
     /// Whether it is still there, and not another one in its place.
     pub fn is_there(&self) -> bool {
         fs::metadata(&self.folder).is_ok_and(|there| there.ino() == self.id.0)
@@ -133,6 +166,19 @@ impl Cgroup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn depth_below_a_mount_that_shows_a_part_is_a_least_one() {
+        let cgroup = |deeper| Cgroup {
+            path: "/kubepods/pod1".into(),
+            folder: "/sys/fs/cgroup/kubepods/pod1".into(),
+            id: CgroupId(1),
+            depth: 2,
+            deeper,
+        };
+        assert_eq!(cgroup(false).depths(), 2..=2);
+        assert_eq!(cgroup(true).depths(), 2..=Settings::DEPTH_LIMIT);
+    }
 
     #[test]
     fn mount_is_found_pure_and_hybrid() {

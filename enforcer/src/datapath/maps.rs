@@ -10,14 +10,16 @@ use aya::{
         lpm_trie::{Key, LpmTrie},
     },
 };
-use enforcer_common::{CgroupId, Counter, Policy, PolicyId, PortKey, RuleKey, Scope, Settings, maps as name};
+use enforcer_common::{
+    Binding, CgroupId, Counter, Policy, PolicyId, PortKey, RuleKey, Scope, Settings, maps as name,
+};
 use enforcer_core::{
     plan::{Applied, Change},
     rule::{Rule, Rules, Slot},
 };
 
 pub(super) struct Maps {
-    workloads: HashMap<MapData, CgroupId, PolicyId>,
+    workloads: HashMap<MapData, CgroupId, Binding>,
     policies: HashMap<MapData, PolicyId, Policy>,
     exact: HashMap<MapData, RuleKey, u32>,
     prefixes: LpmTrie<MapData, RuleKey, u32>,
@@ -90,7 +92,7 @@ impl Maps {
             }),
             Change::SetPolicy(id, policy) => self.policies.insert(id, policy, 0),
             Change::RemovePolicy(id) => gone(self.policies.remove(&id)),
-            Change::Bind(workload, id) => self.workloads.insert(workload, id, 0),
+            Change::Bind(workload, binding) => self.workloads.insert(workload, binding, 0),
             Change::Unbind(workload) => gone(self.workloads.remove(&workload)),
         }
     }

@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{MapInfo, MapType};
-use enforcer_common::{CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings, maps as name};
+use enforcer_common::{Binding, CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings, maps as name};
 
 use super::Pins;
 
@@ -22,7 +22,7 @@ const SHAPES: [Shape; 9] = [
         name::WORKLOADS,
         MapType::Hash,
         size_of::<CgroupId>(),
-        size_of::<PolicyId>(),
+        size_of::<Binding>(),
     ),
     Shape(
         name::POLICIES,

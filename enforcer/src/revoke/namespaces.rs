@@ -1,7 +1,7 @@
 //! The network namespaces in which a cgroup's processes are.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
     os::unix::fs::MetadataExt as _,
@@ -21,18 +21,23 @@ pub(super) struct Subtree {
 }
 
 impl Subtree {
-    /// Looks at a cgroup's folder. What goes away meanwhile is left out.
-    pub(super) fn of(folder: &Path) -> io::Result<Self> {
+    /// Looks at a cgroup's folder. What goes away meanwhile is left out, and so is what lies at or below one of `others`
+    /// within it.
+    pub(super) fn of(folder: &Path, others: &BTreeSet<CgroupId>) -> io::Result<Self> {
         let mut subtree = Self::default();
-        subtree.visit(folder)?;
+        subtree.visit(folder, others)?;
         Ok(subtree)
     }
 
-    fn visit(&mut self, folder: &Path) -> io::Result<()> {
+    fn visit(&mut self, folder: &Path, others: &BTreeSet<CgroupId>) -> io::Result<()> {
         let Some(metadata) = there(fs::metadata(folder))? else {
             return Ok(());
         };
-        self.cgroups.push(CgroupId(metadata.ino()));
+        let cgroup = CgroupId(metadata.ino());
+        if !self.cgroups.is_empty() && others.contains(&cgroup) {
+            return Ok(());
+        }
+        self.cgroups.push(cgroup);
         for pid in there(fs::read_to_string(folder.join("cgroup.procs")))?
             .unwrap_or_default()
             .lines()
@@ -45,7 +50,7 @@ impl Subtree {
         for entry in there(fs::read_dir(folder))?.into_iter().flatten() {
             let entry = entry?;
             if there(entry.file_type())?.is_some_and(|kind| kind.is_dir()) {
-                self.visit(&entry.path())?;
+                self.visit(&entry.path(), others)?;
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Tries every way, first without enforcement and then with it, and says what became of each.
 
 use std::{
+    collections::BTreeSet,
     fmt, io,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
@@ -183,7 +184,7 @@ fn revoke(root: &TestCgroup) -> Result<()> {
         cgroup: cgroup.context("it was just made")?.id,
         folder: root.folder().join("workload"),
     };
-    revoke::end(&revoke::sweep(&[place]));
+    revoke::end(&revoke::sweep(&[place], &BTreeSet::new()));
     Ok(())
 }
 
@@ -212,11 +213,7 @@ pub fn enforce(root: &TestCgroup, manner: Manner) -> Result<Datapath> {
     );
     registry.apply(Update::Workload(
         workload.id,
-        Workload {
-            namespace: Namespace::new("shop"),
-            name: "workload".to_owned(),
-            labels: Labels::default(),
-        },
+        Workload::new(Namespace::new("shop"), "workload", Labels::default()),
     ));
     let settings = Settings {
         errno: libc::EPERM.unsigned_abs(),

@@ -342,11 +342,11 @@ fn cgroup_of_no_workload_is_denied() {
 #[test]
 fn workload_that_is_not_there_can_be_asked_for() {
     let mut registry = world(Settings::default(), [db("frontend/db").into(), answer()]);
-    let workload = Workload {
-        namespace: Namespace::new("frontend"),
-        name: "planned".to_owned(),
-        labels: crate::test_support::labels(""),
-    };
+    let workload = Workload::new(
+        Namespace::new("frontend"),
+        "planned",
+        crate::test_support::labels(""),
+    );
     let destination = Destination::new(Transport::Tcp, ip("192.0.2.1"), 5432);
     assert_eq!(
         registry.explain_for(&workload, destination).verdict,

@@ -18,6 +18,12 @@ pub enum Why {
     AllUdp,
     /// It is a trusted resolver.
     Resolver,
+    /// The workload is not enforced.
+    Off,
+    /// It is built in, under this name.
+    BuiltIn(&'static str),
+    /// It is an address of the workload itself.
+    Own,
     /// A port of an object allows it.
     Allowed {
         /// The object.
@@ -111,7 +117,13 @@ impl Why {
     pub fn is_permission(&self) -> bool {
         matches!(
             self,
-            Self::Loopback | Self::AllUdp | Self::Resolver | Self::Allowed { .. }
+            Self::Loopback
+                | Self::AllUdp
+                | Self::Resolver
+                | Self::Off
+                | Self::BuiltIn(_)
+                | Self::Own
+                | Self::Allowed { .. }
         )
     }
 }
@@ -123,6 +135,9 @@ impl fmt::Display for Why {
             Self::Loopback => f.write_str("the workload's own network namespace (loopback)"),
             Self::AllUdp => f.write_str("the configuration (udp: allow)"),
             Self::Resolver => f.write_str("the configuration (trusted resolver)"),
+            Self::Off => f.write_str("its mode (off: it is not enforced)"),
+            Self::BuiltIn(name) => write!(f, "the configuration (built in: {name})"),
+            Self::Own => f.write_str("the workload's own address"),
             Self::Allowed { object, port, source } => write!(f, "{object} port {port} ({source})"),
             Self::UnknownWorkload => f.write_str("the cgroup belongs to no known workload"),
             Self::Unregistered => f.write_str("no ServiceEntry or Service has this address"),

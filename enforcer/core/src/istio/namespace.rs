@@ -1,9 +1,45 @@
-//! Namespace: nothing but its labels matters.
+//! Namespace: nothing but its labels matters, of which one says how far its pods are enforced.
 
 use std::sync::Arc;
 
-use super::object::{Meta, NamespaceObject, Object};
+use super::{
+    node::{Findings, Node},
+    object::{Meta, NamespaceObject, Object},
+};
+use crate::model::Enforcement;
 
-pub(super) fn read(meta: Meta) -> Object {
+pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Object {
+    check_mode(document, &meta, found);
     Object::Namespace(Arc::new(NamespaceObject { meta }))
+}
+
+/// Warns of a mode that is none, which counts as absent.
+pub(super) fn check_mode(document: &Node<'_>, meta: &Meta, found: &mut Findings) {
+    if let Some(value) = meta.labels.get(Enforcement::LABEL)
+        && Enforcement::parse(value).is_none()
+    {
+        let labels = document.get("metadata").get("labels");
+        let message = format!("{value:?} is no mode and counts as absent: it can be enforce, audit or off");
+        found.warning(&labels.get(Enforcement::LABEL), message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::object;
+
+    #[test]
+    fn mode_that_is_none_is_warned_of() {
+        for (kind, value, warnings) in [
+            ("Namespace", "audit", 0),
+            ("Namespace", "auditing", 1),
+            ("Pod", "enforce", 0),
+            ("Pod", "Off", 1),
+        ] {
+            let (_, found) = object(&format!(
+                "apiVersion: v1\nkind: {kind}\nmetadata: {{name: x, labels: {{enforcer.dev/mode: {value:?}}}}}\n"
+            ));
+            assert_eq!(found.len(), warnings, "{kind} {value}: {found:?}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use crate::model::{Host, Labels, Namespace, Protocol};
+use crate::model::{Host, Labels, Namespace, Protocol, selects};
 
 /// Any object that the registry is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -291,6 +291,26 @@ pub enum LabelOperator {
     DoesNotExist,
 }
 
+impl LabelSelector {
+    /// Whether `labels` are what it asks for; an empty one asks for nothing.
+    pub fn fits(&self, labels: &Labels) -> bool {
+        let mut expressions = self.expressions.iter();
+        selects(&self.labels, labels) && expressions.all(|expression| expression.holds(labels))
+    }
+}
+
+impl LabelExpression {
+    fn holds(&self, labels: &Labels) -> bool {
+        let value = labels.get(&self.key);
+        match &self.operator {
+            LabelOperator::In(values) => value.is_some_and(|value| values.contains(value)),
+            LabelOperator::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
+            LabelOperator::Exists => value.is_some(),
+            LabelOperator::DoesNotExist => value.is_none(),
+        }
+    }
+}
+
 /// `serviceEntryVisibility`: an upper bound to `exportTo`, by the entry's namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceEntryVisibility {
@@ -354,10 +374,27 @@ pub struct EndpointSlice {
 pub struct Pod {
     /// Whose it is.
     pub meta: Meta,
-    /// `status.podIPs`.
+    /// `metadata.uid`; empty if a document has none.
+    pub uid: String,
+    /// `spec.nodeName`; empty until it is scheduled.
+    pub node: String,
+    /// `status.podIPs`; none once it has ended.
     pub addresses: Vec<IpAddr>,
     /// `spec.hostNetwork`.
     pub host_network: bool,
+    /// Whether all its containers have ended for good (`status.phase`).
+    pub has_ended: bool,
+    /// The containers that a runtime has made: init, ephemeral and ordinary ones.
+    pub containers: Vec<Container>,
+}
+
+/// A container of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its name in the pod.
+    pub name: String,
+    /// The runtime's identifier, without the runtime's name.
+    pub id: String,
 }
 
 /// A Kubernetes Namespace.

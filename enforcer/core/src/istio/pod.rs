@@ -1,13 +1,15 @@
-//! Pod: what selectors select, and at which addresses it is.
+//! Pod: what selectors select, at which addresses it is, and which containers it has on which node.
 
 use std::{net::IpAddr, sync::Arc};
 
 use super::{
+    namespace::check_mode,
     node::{Findings, Node},
-    object::{Meta, Object, Pod},
+    object::{Container, Meta, Object, Pod},
 };
 
 pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Option<Object> {
+    check_mode(document, &meta, found);
     let spec = document.get("spec");
     spec.is_mapping(found);
     let host_network = spec.get("hostNetwork").flag(found);
@@ -21,9 +23,34 @@ pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Opt
     };
     Some(Object::Pod(Arc::new(Pod {
         meta,
+        uid: document.get("metadata").get("uid").text(found).to_owned(),
+        node: spec.get("nodeName").text(found).to_owned(),
         addresses,
         host_network,
+        has_ended,
+        containers: read_containers(&status, found),
     })))
+}
+
+/// `containerID` is `<runtime>://<id>`, and empty until the runtime has made the container.
+fn read_containers(status: &Node<'_>, found: &mut Findings) -> Vec<Container> {
+    const LISTS: [&str; 3] = [
+        "initContainerStatuses",
+        "containerStatuses",
+        "ephemeralContainerStatuses",
+    ];
+    let mut containers = Vec::new();
+    for list in LISTS {
+        for element in status.get(list).list(found) {
+            let name = element.get("name").text(found).to_owned();
+            let id = element.get("containerID").text(found);
+            if let Some((_, id)) = id.split_once("://").filter(|(_, id)| !id.is_empty()) {
+                let id = id.to_owned();
+                containers.push(Container { name, id });
+            }
+        }
+    }
+    containers
 }
 
 fn read_addresses(status: &Node<'_>, found: &mut Findings) -> Vec<IpAddr> {
@@ -70,6 +97,28 @@ mod tests {
             ["10.0.0.1", "fd00::1"]
         );
         assert_eq!(addresses("status: {phase: Succeeded, podIP: 10.0.0.1}"), [""; 0]);
+    }
+
+    #[test]
+    fn pod_has_the_containers_that_a_runtime_has_made() {
+        let text = "spec: {nodeName: node-1}\nstatus:\n  phase: Running\n  \
+                    initContainerStatuses: [{name: init, containerID: 'containerd://1'}]\n  \
+                    containerStatuses: [{name: a, containerID: 'cri-o://2'}, {name: b, containerID: ''}, {name: c}]\n  \
+                    ephemeralContainerStatuses: [{name: debug, containerID: 'containerd://3'}]";
+        let document = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: p, uid: u-1}}\n{text}\n");
+        let Object::Pod(pod) = object(&document).0 else {
+            panic!("not a Pod")
+        };
+        let containers: Vec<_> = pod
+            .containers
+            .iter()
+            .map(|it| (it.name.as_str(), it.id.as_str()))
+            .collect();
+        assert_eq!(containers, [("init", "1"), ("a", "2"), ("debug", "3")]);
+        assert_eq!(
+            (pod.uid.as_str(), pod.node.as_str(), pod.has_ended),
+            ("u-1", "node-1", false)
+        );
     }
 
     #[test]

@@ -50,6 +50,7 @@ fn kept(applied: &Applied, desired: &Desired) -> BTreeMap<usize, PolicyId> {
             .workloads
             .iter()
             .filter_map(|workload| applied.workloads.get(workload))
+            .map(|binding| &binding.policy)
         {
             if applied
                 .policies
@@ -73,8 +74,8 @@ fn kept(applied: &Applied, desired: &Desired) -> BTreeMap<usize, PolicyId> {
 }
 
 /// Identifiers that neither a policy, nor a rule left by a plan that was cut short, has.
-fn unused(applied: &Applied) -> impl Iterator<Item = PolicyId> + '_ {
-    let bound: BTreeSet<PolicyId> = applied.workloads.values().copied().collect();
+pub(super) fn unused(applied: &Applied) -> impl Iterator<Item = PolicyId> + '_ {
+    let bound: BTreeSet<PolicyId> = applied.workloads.values().map(|binding| binding.policy).collect();
     (1..u32::MAX).map(PolicyId).filter(move |id| {
         !applied.policies.contains_key(id)
             && !bound.contains(id)
@@ -87,15 +88,15 @@ fn unused(applied: &Applied) -> impl Iterator<Item = PolicyId> + '_ {
 }
 
 fn can_change_in_place(applied: &Applied, desired: &Desired, policy: &DesiredPolicy, id: PolicyId) -> bool {
-    let bound_to = |workload: &CgroupId| applied.workloads.get(workload);
+    let bound_to = |workload: &CgroupId| applied.workloads.get(workload).map(|binding| binding.policy);
     let come = policy
         .workloads
         .iter()
-        .any(|workload| bound_to(workload).is_some_and(|bound| *bound != id));
+        .any(|workload| bound_to(workload).is_some_and(|bound| bound != id));
     let leave = applied
         .workloads
         .iter()
-        .any(|(workload, bound)| *bound == id && !policy.workloads.contains(workload));
+        .any(|(workload, bound)| bound.policy == id && !policy.workloads.contains(workload));
     let (old, new) = (&applied.policies[&id], value(id, policy));
     let unchanged_own = applied
         .scopes

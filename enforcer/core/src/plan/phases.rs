@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use enforcer_common::{CgroupId, Policy, PolicyId, Scope};
+use enforcer_common::{Binding, CgroupId, Policy, PolicyId, Scope};
 
 use super::{Applied, Change};
 use crate::rule::Rule;
@@ -15,12 +15,14 @@ pub(super) fn order(applied: &Applied, after: &Applied) -> Vec<Change> {
     };
     let bridges = phases.bridges();
     phases.add_own(&bridges);
+    phases.readdress(|_, after| after.shared == Scope::NONE);
     phases.leave_shared();
     phases.bind_first();
     phases.change_shared();
     phases.unbind_last();
     phases.set_policies();
     phases.bind_moved();
+    phases.readdress(|before, after| before.shared == Scope::NONE && after.shared != Scope::NONE);
     phases.take_own(&bridges);
     phases.bind_new();
     phases.changes
@@ -47,8 +49,13 @@ impl Phases<'_> {
         let shares = |policy: &&Policy| policy.shared == Scope::SHARED;
         let scopes: BTreeSet<_> = self
             .moved()
-            .filter(|(_, _, to)| self.after.policies.get(to).is_some_and(|policy| shares(&policy)))
-            .filter_map(|(_, from, _)| self.applied.policies.get(&from).filter(shares))
+            .filter(|(_, _, to)| {
+                self.after
+                    .policies
+                    .get(&to.policy)
+                    .is_some_and(|policy| shares(&policy))
+            })
+            .filter_map(|(_, from, _)| self.applied.policies.get(&from.policy).filter(shares))
             .map(|policy| policy.own)
             .collect();
         scopes
@@ -57,12 +64,34 @@ impl Phases<'_> {
             .collect()
     }
 
+    /// Workloads that stay with a policy and have other addresses of their own: workload, before, after.
+    fn readdressed(&self) -> impl Iterator<Item = (CgroupId, Binding, Binding)> {
+        self.rebound().filter(|(_, from, to)| from.policy == to.policy)
+    }
+
     /// Workloads that are bound to one policy before and to another after: workload, before, after.
-    fn moved(&self) -> impl Iterator<Item = (CgroupId, PolicyId, PolicyId)> {
-        self.after.workloads.iter().filter_map(|(workload, to)| {
+    fn moved(&self) -> impl Iterator<Item = (CgroupId, Binding, Binding)> {
+        self.rebound().filter(|(_, from, to)| from.policy != to.policy)
+    }
+
+    fn rebound(&self) -> impl Iterator<Item = (CgroupId, Binding, Binding)> {
+        let both = self.after.workloads.iter().filter_map(|(workload, to)| {
             let from = self.applied.workloads.get(workload)?;
-            (from != to).then_some((*workload, *from, *to))
-        })
+            Some((*workload, *from, *to))
+        });
+        both.filter(|(_, from, to)| from != to)
+    }
+
+    /// Phases 1, 3 and 5. An address that ceases to be a workload's own may be allowed by a rule from now on, and the
+    /// other way round: the binding changes when the rules of both are there.
+    fn readdress(&mut self, now: impl Fn(&Policy, &Policy) -> bool) {
+        let policies = |id: &PolicyId| Some((self.applied.policies.get(id)?, self.after.policies.get(id)?));
+        let binds: Vec<_> = self
+            .readdressed()
+            .filter(|(_, _, to)| policies(&to.policy).is_some_and(|(before, after)| now(before, after)))
+            .map(|(workload, _, to)| Change::Bind(workload, to))
+            .collect();
+        self.changes.extend(binds);
     }
 
     /// Phase 1. What a policy loses with the shared scope and keeps on its own is among it.
@@ -120,8 +149,9 @@ impl Phases<'_> {
 
     /// Forgets workloads that are gone, if their policy is one of these.
     fn unbind(&mut self, is_due: impl Fn(Option<&Policy>) -> bool) {
-        for (workload, id) in &self.applied.workloads {
-            if !self.after.workloads.contains_key(workload) && is_due(self.applied.policies.get(id)) {
+        for (workload, binding) in &self.applied.workloads {
+            let policy = self.applied.policies.get(&binding.policy);
+            if !self.after.workloads.contains_key(workload) && is_due(policy) {
                 self.changes.push(Change::Unbind(*workload));
             }
         }
@@ -134,6 +164,7 @@ impl Phases<'_> {
             .missing_in(applied, Scope::SHARED)
             .map(|rule| Change::AddRule(Scope::SHARED, *rule));
         self.changes.extend(more);
+        self.readdress(|before, after| before.shared != Scope::NONE && after.shared != Scope::NONE);
         let less = applied
             .missing_in(after, Scope::SHARED)
             .map(|rule| Change::RemoveRule(Scope::SHARED, *rule));
@@ -168,7 +199,7 @@ impl Phases<'_> {
     fn bind(&mut self, now: impl Fn(&Policy) -> bool) {
         let binds: Vec<_> = self
             .moved()
-            .filter(|(_, _, to)| now(&self.after.policies[to]))
+            .filter(|(_, _, to)| now(&self.after.policies[&to.policy]))
             .map(|(workload, _, to)| Change::Bind(workload, to))
             .collect();
         self.changes.extend(binds);
@@ -200,9 +231,9 @@ impl Phases<'_> {
 
     /// Phase 7. Until now they were unknown; they see no rule that is about to go.
     fn bind_new(&mut self) {
-        for (workload, id) in &self.after.workloads {
+        for (workload, binding) in &self.after.workloads {
             if !self.applied.workloads.contains_key(workload) {
-                self.changes.push(Change::Bind(*workload, *id));
+                self.changes.push(Change::Bind(*workload, *binding));
             }
         }
     }

@@ -17,11 +17,12 @@ use std::{
     sync::Arc,
 };
 
-use enforcer_common::{CgroupId, Mode, Policy, PolicyId, Scope, Transport};
+use enforcer_common::{Binding, CgroupId, Mode, Policy, PolicyId, Scope, Transport};
 
 use super::{Applied, Change, Plan, diff, pairing, settled};
 use crate::{
     capacity::{Capacities, Counts, Table},
+    model::OwnAddresses,
     policy::{Desired, DesiredPolicy},
     rule::{Rule, Rules, To},
 };
@@ -116,9 +117,9 @@ fn trim(applied: &Applied, desired: &Desired) -> (Vec<Change>, Applied) {
     });
     // By scope, the views after the plan of those who look into it.
     let mut keepers = BTreeMap::<Scope, BTreeMap<*const DesiredPolicy, &DesiredPolicy>>::new();
-    let bound: BTreeSet<PolicyId> = left.workloads.values().copied().collect();
-    for (workload, id) in &left.workloads {
-        if let Some(policy) = applied.policies.get(id) {
+    let bound: BTreeSet<PolicyId> = left.workloads.values().map(|binding| binding.policy).collect();
+    for (workload, binding) in &left.workloads {
+        if let Some(policy) = applied.policies.get(&binding.policy) {
             let view = views[workload];
             for scope in [policy.own, policy.shared] {
                 keepers.entry(scope).or_default().insert(view, view);
@@ -135,7 +136,9 @@ fn trim(applied: &Applied, desired: &Desired) -> (Vec<Change>, Applied) {
     for (scope, rules) in &applied.scopes {
         let keepers = keepers.get(scope);
         let is_kept = |rule: &Rule| {
-            keepers.is_some_and(|views| views.values().any(|view| may_keep(view, &desired.shared, rule)))
+            let becomes_own = || desired.own.values().any(|own| may_be(own, &rule.to));
+            let may_keep = |view: &&DesiredPolicy| may_keep(view, &desired.shared, rule);
+            keepers.is_some_and(|views| views.values().any(may_keep) || becomes_own())
         };
         let gone: Vec<_> = rules.iter().filter(|rule| !is_kept(rule)).copied().collect();
         if gone.is_empty() {
@@ -150,6 +153,14 @@ fn trim(applied: &Applied, desired: &Desired) -> (Vec<Change>, Applied) {
         }
     }
     (changes, left)
+}
+
+/// Whether some address of `to` may be a workload's own.
+fn may_be(own: &OwnAddresses, to: &To) -> bool {
+    match to {
+        To::Address(address) => own.contains(*address),
+        To::Any | To::Network(_) => true,
+    }
 }
 
 /// Whether `policy` may allow something that `rule` allows.
@@ -187,8 +198,8 @@ fn removals_first(applied: &Applied, desired: &Desired) -> Plan {
         let gone = applied.missing_in(&after, *scope);
         changes.extend(gone.map(|rule| Change::RemoveRule(*scope, *rule)));
     }
-    for (workload, id) in &applied.workloads {
-        if after.workloads.get(workload) != Some(id) {
+    for (workload, binding) in &applied.workloads {
+        if after.workloads.get(workload) != Some(binding) {
             changes.push(Change::Unbind(*workload));
         }
     }
@@ -204,16 +215,17 @@ fn removals_first(applied: &Applied, desired: &Desired) -> Plan {
     for (id, policy) in after.policies.iter().filter(differs) {
         changes.push(Change::SetPolicy(*id, *policy));
     }
-    let bind = |(workload, id): (&CgroupId, &PolicyId)| Change::Bind(*workload, *id);
-    let is_moved = |(workload, id): &(&CgroupId, &PolicyId)| {
-        applied.workloads.get(workload).is_some_and(|bound| bound != *id)
+    let bind = |(workload, binding): (&CgroupId, &Binding)| Change::Bind(*workload, *binding);
+    let is_moved = |(workload, binding): &(&CgroupId, &Binding)| {
+        let bound = applied.workloads.get(workload);
+        bound.is_some_and(|bound| bound != *binding)
     };
     changes.extend(after.workloads.iter().filter(is_moved).map(bind));
     for scope in after.scopes.keys() {
         let more = after.missing_in(applied, *scope);
         changes.extend(more.map(|rule| Change::AddRule(*scope, *rule)));
     }
-    let is_new = |(workload, _): &(&CgroupId, &PolicyId)| !applied.workloads.contains_key(workload);
+    let is_new = |(workload, _): &(&CgroupId, &Binding)| !applied.workloads.contains_key(workload);
     changes.extend(after.workloads.iter().filter(is_new).map(bind));
     Plan { changes, after }
 }

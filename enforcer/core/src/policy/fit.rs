@@ -52,7 +52,12 @@ pub fn fit(desired: Desired, capacities: &Capacities) -> (Desired, Fullness) {
                 ..policy
             })
             .collect();
-        Desired { shared, policies }
+        let own = desired.own;
+        Desired {
+            shared,
+            policies,
+            own,
+        }
     };
     let used = if needed.fit(capacities) {
         needed

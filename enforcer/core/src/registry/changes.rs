@@ -121,6 +121,14 @@ impl Registry {
             self.owners.remove(&host, &owner);
         }
         self.stale.hosts.insert(host);
+        if self
+            .settings
+            .allowances
+            .iter()
+            .any(|allowance| allowance.key() == *key)
+        {
+            self.everybody_changed();
+        }
     }
 
     fn slice(&mut self, key: &Key, new: Option<Arc<crate::istio::EndpointSlice>>) {
@@ -149,6 +157,12 @@ impl Registry {
             None => self.objects.pods.remove(key),
         };
         if old == new {
+            return;
+        }
+        // Most changes are of what nobody selects: a container that has started, say.
+        if let (Some(old), Some(new)) = (&old, &new)
+            && (&old.meta.labels, &old.addresses) == (&new.meta.labels, &new.addresses)
+        {
             return;
         }
         for pod in [old, new].into_iter().flatten() {

@@ -23,14 +23,14 @@ use super::{
     tally::{Contribution, Flips, Tally},
 };
 use crate::{
-    model::{Host, Namespace},
+    model::{Host, Mode, Namespace, OwnAddresses},
     policy::{Desired, DesiredPolicy, Facts},
     rule::{Rule, Rules},
     view::{Import, View, common},
 };
 
-/// What tells views apart: the client's namespace and its Sidecar.
-pub(crate) type ViewKey = (Namespace, Option<Key>);
+/// What tells views apart: the client's namespace, its Sidecar, and what becomes of what they do not have.
+pub(crate) type ViewKey = (Namespace, Option<Key>, Mode);
 
 /// Every view of a present workload, and what they share.
 #[derive(Debug)]
@@ -39,6 +39,11 @@ pub(crate) struct Compiled {
     shared_tally: Tally,
     shared: RuleSet,
     pub(crate) views: BTreeMap<ViewKey, CompiledView>,
+    /// Workloads that are off: known, and without a view.
+    unwatched: BTreeSet<CgroupId>,
+    own: BTreeMap<CgroupId, OwnAddresses>,
+    /// The rules of a policy that has none.
+    nothing: Arc<Rules>,
     desired: Arc<Desired>,
     /// The sets that `desired` holds, by their sums.
     handed_out: BTreeMap<u64, Vec<Arc<Rules>>>,
@@ -48,7 +53,7 @@ pub(crate) struct Compiled {
 }
 
 /// What every policy allows, whatever the registry says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Everybody {
     pub(crate) rules: Vec<Rule>,
     pub(crate) allows_udp: bool,
@@ -120,12 +125,19 @@ impl Compiled {
             shared: RuleSet::new(everybody.rules.iter().copied()),
             everybody,
             views: BTreeMap::new(),
+            unwatched: BTreeSet::new(),
+            own: BTreeMap::new(),
+            nothing: Arc::default(),
             desired: Arc::default(),
             handed_out: BTreeMap::new(),
             names: Arc::default(),
             is_stale: false,
             are_names_stale: false,
         }
+    }
+
+    pub(crate) fn everybody(&self) -> &Everybody {
+        &self.everybody
     }
 
     /// Takes in what is known now of some hosts; a host that is gone has an empty state.
@@ -186,7 +198,7 @@ impl Compiled {
             let old = before.remove(&key).filter(|old| old.view.sees_as(&view));
             let compiled = match old {
                 Some(mut old) => {
-                    self.is_stale |= old.workloads != workloads || old.view.mode != view.mode;
+                    self.is_stale |= old.workloads != workloads;
                     old.workloads = workloads;
                     old.view = view;
                     old
@@ -201,6 +213,13 @@ impl Compiled {
         }
         self.is_stale |= !before.is_empty();
         self.are_names_stale |= !before.is_empty();
+    }
+
+    /// Says which workloads are off, and which addresses are whose own.
+    pub(crate) fn set_aside(&mut self, unwatched: BTreeSet<CgroupId>, own: BTreeMap<CgroupId, OwnAddresses>) {
+        self.is_stale |= self.unwatched != unwatched || self.own != own;
+        self.unwatched = unwatched;
+        self.own = own;
     }
 
     fn compile(&self, view: View, workloads: BTreeSet<CgroupId>, known: &KnownHosts<'_>) -> CompiledView {
@@ -284,6 +303,16 @@ impl Compiled {
                 None => policies.push(policy),
             }
         }
+        if !self.unwatched.is_empty() {
+            // Alone in its mode, so that no other is like it.
+            policies.push(DesiredPolicy {
+                mode: Mode::Off,
+                allows_udp: false,
+                shares: false,
+                own: Arc::clone(&self.nothing),
+                workloads: self.unwatched.clone(),
+            });
+        }
         policies.sort_by(|a, b| a.workloads.first().cmp(&b.workloads.first()));
         let shared = if self.has_shares() {
             self.shared.rules.clone()
@@ -298,6 +327,7 @@ impl Compiled {
                 shared
             },
             policies,
+            own: self.own.clone(),
         }
     }
 }

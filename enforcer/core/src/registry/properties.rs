@@ -14,7 +14,7 @@ use crate::{
         EgressListener, LabelSelector, MeshConfig, OutboundMode, Resolution, ServiceEntry,
         ServiceEntryVisibility, ServiceKind, Sidecar, Visibility,
     },
-    model::{Destination, Protocol},
+    model::{Destination, Protocol, Transport},
     rule::{Rules, Slot},
     test_support::{
         cluster_ip, egress, entry, export, ip, labels, namespace, pod, resolved, rules, service, sidecar,
@@ -229,7 +229,7 @@ fn end_state(history: &[Update]) -> Vec<Update> {
 
 /// What a view allows, host by host, with nothing shared, counted or kept.
 fn plain_rules(registry: &mut Registry, workload: &Workload) -> Rules {
-    let resolvers = super::resolver_rules(&registry.settings);
+    let resolvers = super::allowance::rules(&registry.settings, &registry.objects);
     let lookup = registry.lookup();
     let view = View::new(workload, lookup.facts.objects, lookup.facts.settings);
     let imports = lookup.states.values().flat_map(|state| view.imports(state));
@@ -241,7 +241,7 @@ fn plain_rules(registry: &mut Registry, workload: &Workload) -> Rules {
 }
 
 /// The rules as the kernel looks them up.
-struct Kernel(BTreeSet<Slot>);
+struct Kernel(BTreeSet<Slot>, OwnAddresses);
 
 impl enforcer_common::Rules for Kernel {
     fn exact(&self, key: &RuleKey) -> bool {
@@ -263,6 +263,10 @@ impl enforcer_common::Rules for Kernel {
     fn port(&self, key: &PortKey) -> bool {
         self.0.contains(&Slot::Port(*key))
     }
+
+    fn own(&self, address: &Address) -> bool {
+        self.1.contains((*address).into())
+    }
 }
 
 fn bits(key: &RuleKey) -> Vec<bool> {
@@ -283,6 +287,7 @@ fn decided(registry: &mut Registry, cgroup: CgroupId, destination: Destination) 
         .iter()
         .find(|policy| policy.workloads.contains(&cgroup));
     let policy = policy.unwrap();
+    let addresses = desired.own.get(&cgroup).copied().unwrap_or_default();
     let own = policy.own.iter().map(|rule| rule.slot(OWN));
     let shared = desired.shared.iter().map(|rule| rule.slot(Scope::SHARED));
     let value = Policy {
@@ -300,7 +305,7 @@ fn decided(registry: &mut Registry, cgroup: CgroupId, destination: Destination) 
         port: destination.port.to_be_bytes(),
         address: Address::from(destination.address),
     };
-    enforcer_common::decide(&value, &flow, &Kernel(own.chain(shared).collect()))
+    enforcer_common::decide(&value, &flow, &Kernel(own.chain(shared).collect(), addresses))
 }
 
 proptest! {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use super::Allowance;
 use crate::istio::OutboundMode;
 
 /// How the registry is turned into rules. `Default` is what an empty configuration means.
@@ -9,7 +10,8 @@ use crate::istio::OutboundMode;
 pub struct Settings {
     /// The mode where no MeshConfig and no Sidecar names one.
     pub mode: OutboundMode,
-    /// Whether REGISTRY_ONLY is on trial: what it would refuse is let through and reported.
+    /// Whether REGISTRY_ONLY is on trial where a workload does not say otherwise: what it would refuse is let through
+    /// and reported.
     pub audit: bool,
     /// Which of Istio's meanings the rules follow.
     pub matching: Matching,
@@ -17,6 +19,8 @@ pub struct Settings {
     pub udp: UdpPolicy,
     /// Resolvers that everybody reaches on port 53, over UDP and TCP; empty if that is configured away.
     pub resolvers: BTreeSet<IpAddr>,
+    /// What else everybody reaches.
+    pub allowances: Vec<Allowance>,
     /// The revision whose objects count (`istio.io/rev`); empty takes the objects of every revision.
     pub revision: String,
     /// The suffix of the host names of Services.
@@ -53,6 +57,7 @@ impl Default for Settings {
             matching: Matching::default(),
             udp: UdpPolicy::default(),
             resolvers: BTreeSet::new(),
+            allowances: Vec::new(),
             revision: String::new(),
             cluster_domain: "cluster.local".to_owned(),
         }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, fmt};
 
 use crate::{
-    istio::{ExportTo, LabelExpression, LabelOperator, LabelSelector, MeshConfig, Meta, Visibility},
-    model::{Labels, Namespace},
+    istio::{ExportTo, MeshConfig, Meta, Visibility},
+    model::Namespace,
     registry::{Objects, Owner, is_of_revision},
 };
 
@@ -90,7 +90,7 @@ fn bound(namespace: &Namespace, mesh: &MeshConfig, objects: &Objects) -> Visibil
     let labels = objects.namespace_labels(namespace);
     let mut policies = visibility.policies.iter();
     policies
-        .find(|(selector, _)| fits(selector, &labels))
+        .find(|(selector, _)| selector.fits(&labels))
         .map_or(Visibility::Public, |(_, visibility)| *visibility)
 }
 
@@ -126,24 +126,5 @@ pub(crate) fn ignored_namespace(
     }
     let labels = objects.namespace_labels(namespace);
     let mut selectors = mesh.discovery_selectors.iter();
-    (!selectors.any(|selector| fits(selector, &labels))).then_some(Ignored::Namespace)
-}
-
-/// Whether `labels` are what a Kubernetes label selector asks for.
-fn fits(selector: &LabelSelector, labels: &Labels) -> bool {
-    crate::model::selects(&selector.labels, labels)
-        && selector
-            .expressions
-            .iter()
-            .all(|expression| holds(expression, labels))
-}
-
-fn holds(LabelExpression { key, operator }: &LabelExpression, labels: &Labels) -> bool {
-    let value = labels.get(key);
-    match operator {
-        LabelOperator::In(values) => value.is_some_and(|value| values.contains(value)),
-        LabelOperator::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
-        LabelOperator::Exists => value.is_some(),
-        LabelOperator::DoesNotExist => value.is_none(),
-    }
+    (!selectors.any(|selector| selector.fits(&labels))).then_some(Ignored::Namespace)
 }

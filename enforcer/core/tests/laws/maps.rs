@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use enforcer_common::{Flow, PortKey, RuleKey, Rules as Lookup, Verdict, decide};
+use enforcer_common::{Address, Binding, Flow, PortKey, RuleKey, Rules as Lookup, Verdict, decide};
 use enforcer_core::{
     model::{CgroupId, Destination},
     plan::{Applied, Change},
@@ -43,17 +43,17 @@ impl Maps {
             }
             Change::RemovePolicy(id) => {
                 assert!(
-                    !workloads.values().any(|bound| *bound == id),
+                    !workloads.values().any(|bound| bound.policy == id),
                     "a workload is left without policy: {change:?}"
                 );
                 assert!(policies.remove(&id).is_some());
             }
-            Change::Bind(workload, id) => {
+            Change::Bind(workload, binding) => {
                 assert!(
-                    policies.contains_key(&id),
+                    policies.contains_key(&binding.policy),
                     "bound to a policy that is not there: {change:?}"
                 );
-                workloads.insert(workload, id);
+                workloads.insert(workload, binding);
             }
             Change::Unbind(workload) => {
                 assert!(workloads.remove(&workload).is_some());
@@ -63,26 +63,34 @@ impl Maps {
 
     /// None if the workload is unknown.
     pub(crate) fn verdict(&self, workload: CgroupId, to: &Destination) -> Option<Verdict> {
-        let policy = &self.0.policies[self.0.workloads.get(&workload)?];
+        let binding = self.0.workloads.get(&workload)?;
+        let policy = &self.0.policies[&binding.policy];
         let flow = Flow {
             transport: to.transport,
             port: to.port.to_be_bytes(),
             address: to.address.into(),
         };
-        Some(decide(policy, &flow, self).verdict)
+        Some(decide(policy, &flow, &Bound { maps: self, binding }).verdict)
     }
 }
 
-impl Lookup for Maps {
+/// The maps as a workload's programs see them.
+struct Bound<'a> {
+    maps: &'a Maps,
+    binding: &'a Binding,
+}
+
+impl Lookup for Bound<'_> {
     fn exact(&self, key: &RuleKey) -> bool {
         let (scope, rule) = Rule::from_slot(&Slot::Exact(*key)).expect("made by the test");
-        self.0.rules(scope).contains(&rule)
+        self.maps.0.rules(scope).contains(&rule)
     }
 
     /// The trie holds the longest match, of which only the existence counts.
     fn prefix(&self, key: &RuleKey) -> bool {
         let asked = bits(key);
-        self.0
+        self.maps
+            .0
             .rules(key.port.scope)
             .iter()
             .any(|rule| match rule.slot(key.port.scope) {
@@ -96,7 +104,11 @@ impl Lookup for Maps {
 
     fn port(&self, key: &PortKey) -> bool {
         let (scope, rule) = Rule::from_slot(&Slot::Port(*key)).expect("made by the test");
-        self.0.rules(scope).contains(&rule)
+        self.maps.0.rules(scope).contains(&rule)
+    }
+
+    fn own(&self, address: &Address) -> bool {
+        self.binding.owns(address)
     }
 }
 

@@ -14,7 +14,9 @@ use enforcer_core::{
         LabelOperator, LabelSelector, MeshConfig, Meta, Object, ObjectId, OutboundMode, Resolution, Service,
         ServiceEntry, ServiceKind, ServicePort, Sidecar, Visibility,
     },
-    model::{CgroupId, Destination, Host, Labels, Namespace, Protocol, Transport, Verdict, Workload},
+    model::{
+        CgroupId, Destination, Enforcement, Host, Labels, Namespace, Protocol, Transport, Verdict, Workload,
+    },
     registry::{Matching, Settings, UdpPolicy, Update},
 };
 use ipnet::IpNet;
@@ -64,13 +66,21 @@ impl World {
 
 /// The verdict on `to` for `workload`.
 pub(crate) fn verdict(world: &World, workload: &Workload, to: &Destination) -> Verdict {
-    if is_own_network(to.address) || is_allowed_to_everybody(world, to) || is_registered(world, workload, to)
+    if is_own_network(to.address)
+        || workload.own.contains(to.address)
+        || is_allowed_to_everybody(world, to)
+        || is_registered(world, workload, to)
     {
         return Verdict::Allow;
     }
+    let audit = match workload.enforcement {
+        Some(Enforcement::Off) => return Verdict::Allow,
+        Some(enforcement) => enforcement == Enforcement::Audit,
+        None => world.settings.audit,
+    };
     match mode(world, workload) {
         OutboundMode::AllowAny => Verdict::Allow,
-        OutboundMode::RegistryOnly if world.settings.audit => Verdict::Audit,
+        OutboundMode::RegistryOnly if audit => Verdict::Audit,
         OutboundMode::RegistryOnly => Verdict::Deny,
     }
 }
@@ -83,7 +93,25 @@ fn is_own_network(address: IpAddr) -> bool {
 /// Section 5 and the configuration: trusted resolvers, and UDP where all of it is allowed.
 fn is_allowed_to_everybody(world: &World, to: &Destination) -> bool {
     let is_resolver = to.port == 53 && world.settings.resolvers.contains(&to.address);
-    is_resolver || (to.transport == Transport::Udp && world.settings.udp == UdpPolicy::Allow)
+    is_resolver
+        || is_built_in(world, to)
+        || (to.transport == Transport::Udp && world.settings.udp == UdpPolicy::Allow)
+}
+
+/// At the cluster addresses of the Service, and at those that are given.
+fn is_built_in(world: &World, to: &Destination) -> bool {
+    world.settings.allowances.iter().any(|allowance| {
+        let (namespace, name) = &allowance.service;
+        let of_service = world.objects.values().any(|object| match object {
+            Object::Service(service) => {
+                (&service.meta.namespace, &service.meta.name) == (namespace, name)
+                    && matches!(&service.kind, ServiceKind::ClusterIp(cluster) if cluster.contains(&to.address))
+            }
+            _ => false,
+        });
+        let is_there = of_service || allowance.addresses.contains(&to.address);
+        is_there && allowance.ports.contains(&(to.transport, to.port))
+    })
 }
 
 /// Section 3, mode: a Sidecar's policy replaces the mesh's in both directions.

@@ -13,8 +13,8 @@ use enforcer_core::{
         OutboundMode, Pod, Resolution, Service, ServiceEntry, ServiceEntryVisibility, ServiceKind,
         ServicePort, Sidecar, Visibility, WorkloadEntry,
     },
-    model::{CgroupId, Destination, Host, Labels, Namespace, Protocol, Transport, Workload},
-    registry::{Matching, Settings, UdpPolicy, Update},
+    model::{CgroupId, Destination, Enforcement, Host, Labels, Namespace, Protocol, Transport, Workload},
+    registry::{Allowance, Matching, Settings, UdpPolicy, Update},
 };
 use proptest::{collection::vec, option::weighted, prelude::*, sample::select, sample::subsequence};
 
@@ -414,7 +414,11 @@ fn pod() -> impl Strategy<Value = Pod> {
         Pod {
             meta,
             addresses: addresses.into_iter().collect(),
+            uid: String::new(),
+            node: String::new(),
             host_network: false,
+            has_ended: false,
+            containers: Vec::new(),
         }
     })
 }
@@ -461,14 +465,23 @@ fn object() -> impl Strategy<Value = Object> {
 }
 
 fn workload() -> impl Strategy<Value = Update> {
-    (1..4_u64, namespace(), labels()).prop_map(|(cgroup, namespace, labels)| {
-        let workload = Workload {
-            namespace,
-            name: format!("w{cgroup}"),
-            labels,
-        };
-        Update::Workload(CgroupId(cgroup), workload)
-    })
+    let enforcement = prop_oneof![
+        8 => Just(None),
+        1 => Just(Some(Enforcement::Off)),
+        1 => Just(Some(Enforcement::Audit)),
+        1 => Just(Some(Enforcement::Enforce)),
+    ];
+    let own = weighted(0.2, address());
+    (1..4_u64, namespace(), labels(), enforcement, own).prop_map(
+        |(cgroup, namespace, labels, enforcement, own)| {
+            let workload = Workload {
+                enforcement,
+                own: own.into_iter().collect(),
+                ..Workload::new(namespace, &format!("w{cgroup}"), labels)
+            };
+            Update::Workload(CgroupId(cgroup), workload)
+        },
+    )
 }
 
 /// Any change: things come, change, go and come again.
@@ -507,6 +520,16 @@ pub(crate) fn settings() -> impl Strategy<Value = Settings> {
     let resolvers = prop_oneof![2 => Just(BTreeSet::new()), 1 => address().prop_map(|one| [one].into())];
     let mode = prop_oneof![6 => Just(OutboundMode::RegistryOnly), 1 => Just(OutboundMode::AllowAny)];
     let revision = prop_oneof![2 => Just(""), 1 => Just("r1")];
+    let allowances = weighted(0.2, (namespace(), address(), select(PORTS))).prop_map(|built_in| {
+        let built_in = built_in.into_iter();
+        let allowance = |(namespace, address, port)| Allowance {
+            name: "built in",
+            service: (namespace, "s".to_owned()),
+            addresses: [address].into(),
+            ports: vec![(Transport::Tcp, port), (Transport::Udp, 53)],
+        };
+        built_in.map(allowance).collect()
+    });
     (
         matching,
         udp,
@@ -514,14 +537,18 @@ pub(crate) fn settings() -> impl Strategy<Value = Settings> {
         mode,
         revision,
         prop::bool::weighted(0.1),
+        allowances,
     )
-        .prop_map(|(matching, udp, resolvers, mode, revision, audit)| Settings {
-            mode,
-            audit,
-            matching,
-            udp,
-            resolvers,
-            revision: revision.to_owned(),
-            ..Settings::default()
-        })
+        .prop_map(
+            |(matching, udp, resolvers, mode, revision, audit, allowances)| Settings {
+                allowances,
+                mode,
+                audit,
+                matching,
+                udp,
+                resolvers,
+                revision: revision.to_owned(),
+                ..Settings::default()
+            },
+        )
 }

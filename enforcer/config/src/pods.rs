@@ -1,0 +1,206 @@
+//! The pods of the node, and how far they are enforced.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use enforcer_core::{
+    istio::{LabelExpression, LabelOperator, LabelSelector},
+    model::{self, Namespace},
+    pods::{self, Scope, Tree},
+    registry::Allowance,
+};
+
+use super::{
+    CgroupPath, Enforcement, PodLabels, PodMode,
+    parse::Findings,
+    raw::{At, RawBuiltIn, RawLabelExpression, RawLabelOperator, RawLabelSelector, RawPods},
+    workloads::namespace,
+};
+
+/// What Istio never captures, and what it cannot do without.
+const EXCLUDED: [&str; 4] = ["kube-system", "kube-node-lease", "kube-public", "istio-system"];
+
+/// The pods of the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pods {
+    /// The node's name; None: the environment says it.
+    pub node: Option<String>,
+    /// The kubelet's cgroups of all pods; empty: wherever kubelets have them.
+    pub roots: Vec<CgroupPath>,
+    /// How far each is enforced.
+    pub scope: Scope,
+    /// Names of containers that are off, by their own cgroups.
+    pub exempt: BTreeSet<String>,
+    /// What every pod may reach.
+    pub built_in: BuiltIn,
+}
+
+/// What every pod may reach whatever its registry view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltIn {
+    /// Services of the cluster.
+    pub allowances: Vec<Allowance>,
+    /// Its own addresses.
+    pub own_addresses: bool,
+}
+
+pub(super) fn pods(raw: RawPods, mode: Enforcement, findings: &mut Findings) -> Pods {
+    let node = raw
+        .node
+        .and_then(|node| findings.read("pods.node", &node, |name| node_name(name)));
+    let roots = raw
+        .cgroup_roots
+        .map(|raw| roots(&raw, findings))
+        .unwrap_or_default();
+    let excluded = match raw.excluded_namespaces {
+        None => EXCLUDED.into_iter().map(Namespace::new).collect(),
+        Some(names) => names
+            .iter()
+            .filter_map(|name| findings.read("pods.excludedNamespaces", name, |name| namespace(name)))
+            .collect(),
+    };
+    let exempt = raw.exempt_containers.unwrap_or_default();
+    let exempt = exempt
+        .iter()
+        .filter_map(|name| findings.read("pods.exemptContainers", name, |name| container_name(name)))
+        .collect();
+    let scope = Scope {
+        default: match (raw.mode, mode) {
+            (Some(PodMode::Enforce), _) | (None, Enforcement::Enforce) => model::Enforcement::Enforce,
+            (Some(PodMode::Audit), _) | (None, Enforcement::Audit) => model::Enforcement::Audit,
+            (Some(PodMode::Off), _) => model::Enforcement::Off,
+        },
+        selector: selector(raw.namespace_selector.unwrap_or_default(), findings),
+        excluded,
+        pod_labels: match raw.pod_labels.unwrap_or_default() {
+            PodLabels::Ignore => pods::PodLabels::Ignore,
+            PodLabels::Tighten => pods::PodLabels::Tighten,
+            PodLabels::Honour => pods::PodLabels::Honour,
+        },
+        honours_capture: raw.honour_capture_annotations.unwrap_or_default(),
+    };
+    Pods {
+        node,
+        roots,
+        scope,
+        exempt,
+        built_in: built_in(raw.built_in.unwrap_or_default(), findings),
+    }
+}
+
+/// No two overlap, and each has the name of a kubepods cgroup, by which those below it are read.
+fn roots(raw: &At<Vec<At<String>>>, findings: &mut Findings) -> Vec<CgroupPath> {
+    if raw.value.is_empty() {
+        let problem = "an empty list would enforce no pod; leave the key out to have them found";
+        findings.value("pods.cgroupRoots", raw.line, problem.to_owned());
+    }
+    let mut roots: Vec<CgroupPath> = Vec::new();
+    for path in &raw.value {
+        let Some(root) = findings.read("pods.cgroupRoots", path, |path| root(path)) else {
+            continue;
+        };
+        let overlaps = |other: &&CgroupPath| root.is_within(other) || other.is_within(&root);
+        match roots.iter().find(overlaps) {
+            Some(other) => {
+                let problem = format!("{root} and {other} overlap; a kubelet's pods lie below one cgroup");
+                findings.value("pods.cgroupRoots", path.line, problem);
+            }
+            None => roots.push(root),
+        }
+    }
+    roots
+}
+
+fn root(path: &str) -> Result<CgroupPath, String> {
+    let root = CgroupPath::parse(path)?;
+    let name = root.as_str().rsplit('/').next().unwrap_or_default();
+    if Tree::of(name).is_none() {
+        return Err(format!(
+            "{path:?} is no kubelet's cgroup of pods: these are called \"kubepods\", \"kubepods.slice\" or \
+             \"…-kubepods.slice\""
+        ));
+    }
+    let levels = enforcer_common::Settings::DEPTH_LIMIT - pods::LEVELS;
+    if root.depth() > levels as usize {
+        return Err(format!("{path:?} is too deep; at most {levels} levels"));
+    }
+    Ok(root)
+}
+
+fn selector(raw: RawLabelSelector, findings: &mut Findings) -> LabelSelector {
+    let expressions = raw.match_expressions.unwrap_or_default();
+    let expressions = expressions
+        .iter()
+        .filter_map(|raw| findings.read("pods.namespaceSelector.matchExpressions", raw, expression));
+    LabelSelector {
+        expressions: expressions.collect(),
+        labels: raw.match_labels.unwrap_or_default(),
+    }
+}
+
+fn expression(raw: &RawLabelExpression) -> Result<LabelExpression, String> {
+    let values = raw.values.clone().unwrap_or_default();
+    let operator = match (raw.operator, values.is_empty()) {
+        (RawLabelOperator::In, false) => LabelOperator::In(values),
+        (RawLabelOperator::NotIn, false) => LabelOperator::NotIn(values),
+        (RawLabelOperator::Exists, true) => LabelOperator::Exists,
+        (RawLabelOperator::DoesNotExist, true) => LabelOperator::DoesNotExist,
+        (RawLabelOperator::In | RawLabelOperator::NotIn, true) => {
+            return Err(format!("{:?} needs `values`", raw.key));
+        }
+        (RawLabelOperator::Exists | RawLabelOperator::DoesNotExist, false) => {
+            return Err(format!(
+                "{:?} is asked for whatever its value; leave `values` out",
+                raw.key
+            ));
+        }
+    };
+    Ok(LabelExpression {
+        key: raw.key.clone(),
+        operator,
+    })
+}
+
+fn built_in(raw: RawBuiltIn, findings: &mut Findings) -> BuiltIn {
+    let addresses = raw.cluster_dns_addresses.unwrap_or_default();
+    let addresses: BTreeSet<_> = addresses
+        .iter()
+        .filter_map(|text| findings.read("pods.builtIn.clusterDnsAddresses", text, |text| address(text)))
+        .collect();
+    let mut allowances = Vec::new();
+    if raw.cluster_dns.unwrap_or(true) {
+        allowances.push(Allowance::cluster_dns(addresses));
+    }
+    if raw.kubernetes_api.unwrap_or(true) {
+        allowances.push(Allowance::api_server());
+    }
+    BuiltIn {
+        allowances,
+        own_addresses: raw.own_addresses.unwrap_or(true),
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    match text.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(address) if !address.is_unspecified() && !address.is_multicast() => Ok(address),
+        _ => Err(format!("{text:?} is not the address of one resolver")),
+    }
+}
+
+/// A node's name is a DNS subdomain (RFC 1123).
+fn node_name(name: &str) -> Result<String, String> {
+    let is_inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-.".contains(&c);
+    if (1..=253).contains(&name.len()) && name.bytes().all(is_inner) {
+        Ok(name.to_owned())
+    } else {
+        Err(format!(
+            "{name:?} is no node: lower-case letters, digits, hyphens and dots, at most 253"
+        ))
+    }
+}
+
+fn container_name(name: &str) -> Result<String, String> {
+    // A container's name is a DNS label, as a namespace's is.
+    namespace(name).map(|name| name.as_str().to_owned()).map_err(|_| {
+        format!("{name:?} is no container: lower-case letters, digits and inner hyphens, at most 63")
+    })
+}

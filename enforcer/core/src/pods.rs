@@ -1,0 +1,384 @@
+//! Which cgroup is which pod's, and how far that pod is enforced.
+//!
+//! ```text
+//! Pod objects by UID --.
+//! namespaces' labels ---+-> settle (one UID) -> Update::Workload, Update::WorkloadGone
+//! cgroups by UID ------'
+//! ```
+//!
+//! Objects and cgroups come in any order and from sources that fail apart from each other. A cgroup whose UID no
+//! object of this node has stands for nothing, so that the kernel takes it for unknown. A pod whose object is deleted
+//! keeps its workload for as long as its cgroup is there, and loses it with that, whatever the API server says.
+//!
+//! **Architecture Invariant:** what was said of cgroups so far is a function of the objects, the cgroups and the order
+//! of deletions alone. Nothing is bound by anything but the UID that the kubelet gave the cgroup as its name.
+
+mod place;
+mod scope;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use enforcer_common::CgroupId;
+
+pub use place::{Class, LEVELS, Place, PodUid, ROOTS, Tree, container};
+pub use scope::{Notice, PodLabels, Scope};
+
+use crate::{
+    istio::{Kind, NamespaceObject, Object, ObjectId, Pod},
+    model::{Enforcement, Labels, Namespace, OwnAddresses, Workload},
+    registry::Update,
+};
+
+/// The bit that marks identifiers of workloads whose cgroups are not there yet: the kernel counts inodes up from 1.
+/// The registry knows such workloads so that their names are resolved before they run.
+pub const FORESEEN: u64 = 1 << 63;
+
+/// Tells the pods foreseen here from other workloads that are foreseen.
+const POD: u64 = 1 << 62;
+
+/// The annotation by which the object that stands for a static pod says whose it is: the identifier that the kubelet
+/// gave the pod, and its cgroup.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// The label that the API server gives every namespace.
+const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
+/// How pods become workloads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The node whose pods count.
+    pub node: String,
+    /// How far each is enforced.
+    pub scope: Scope,
+    /// Names of containers that are off, by their own cgroups.
+    pub exempt: BTreeSet<String>,
+    /// Whether a pod reaches its own addresses.
+    pub own_addresses: bool,
+    /// The enforcer's own pod, which is off before its object is known.
+    pub enforcer: Option<PodUid>,
+}
+
+/// Namespace and name.
+type Name = (Namespace, String);
+
+/// An object that says that it is the pod with some UID, the most credible first: the object that has it, before one
+/// that mirrors a static pod, and older ones before younger ones, which may be made up.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    is_mirror: bool,
+    created: Option<i64>,
+    name: Name,
+}
+
+/// Every pod of this node, every cgroup of a pod, and what they come to.
+#[derive(Clone, Debug)]
+pub struct Pods {
+    settings: Settings,
+    objects: BTreeMap<Name, Arc<Pod>>,
+    namespaces: BTreeMap<Namespace, Labels>,
+    claims: BTreeMap<PodUid, BTreeSet<Claim>>,
+    /// Pods without object whose cgroups are still there.
+    orphans: BTreeMap<PodUid, Arc<Pod>>,
+    cgroups: BTreeMap<CgroupId, Place>,
+    cgroups_of: BTreeMap<PodUid, BTreeSet<CgroupId>>,
+    foreseen: BTreeMap<PodUid, CgroupId>,
+    next: u64,
+    /// What was last said of each cgroup.
+    said: BTreeMap<CgroupId, Workload>,
+    notices: BTreeMap<PodUid, Vec<Notice>>,
+}
+
+impl Pods {
+    /// No pods.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            objects: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            orphans: BTreeMap::new(),
+            cgroups: BTreeMap::new(),
+            cgroups_of: BTreeMap::new(),
+            foreseen: BTreeMap::new(),
+            next: 0,
+            said: BTreeMap::new(),
+            notices: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in what an update says of pods and namespaces, and returns what follows for workloads.
+    pub fn note(&mut self, update: &Update) -> Vec<Update> {
+        match update {
+            Update::Apply(Object::Pod(pod)) => self.set_pod(&name(&pod.meta), Some(pod)),
+            Update::Apply(Object::Namespace(object)) => {
+                let namespace = Namespace::new(&object.meta.name);
+                self.set_namespace(&namespace, Some(object))
+            }
+            Update::Delete(ObjectId {
+                kind: Kind::Pod,
+                namespace,
+                name,
+            }) => self.set_pod(&(namespace.clone(), name.clone()), None),
+            Update::Delete(ObjectId {
+                kind: Kind::Namespace,
+                name,
+                ..
+            }) => self.set_namespace(&Namespace::new(name), None),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A cgroup of a pod is there.
+    pub fn appeared(&mut self, cgroup: CgroupId, place: Place) -> Vec<Update> {
+        let uid = place.pod().clone();
+        self.cgroups_of.entry(uid.clone()).or_default().insert(cgroup);
+        self.cgroups.insert(cgroup, place);
+        self.settle(&uid)
+    }
+
+    /// A cgroup is gone.
+    pub fn gone(&mut self, cgroup: CgroupId) -> Vec<Update> {
+        let Some(place) = self.cgroups.remove(&cgroup) else {
+            return Vec::new();
+        };
+        let uid = place.pod();
+        if let Some(cgroups) = self.cgroups_of.get_mut(uid) {
+            cgroups.remove(&cgroup);
+            if cgroups.is_empty() {
+                self.cgroups_of.remove(uid);
+                self.orphans.remove(uid);
+            }
+        }
+        let forgotten = self.said.remove(&cgroup);
+        let mut updates: Vec<_> = forgotten
+            .map(|_| Update::WorkloadGone(cgroup))
+            .into_iter()
+            .collect();
+        updates.extend(self.settle(uid));
+        updates
+    }
+
+    /// The cgroups of a pod itself, without those of its containers.
+    pub fn cgroups(&self, uid: &PodUid) -> impl Iterator<Item = CgroupId> {
+        let cgroups = self.cgroups_of.get(uid).into_iter().flatten();
+        let is_pod = |cgroup: &&CgroupId| matches!(self.cgroups.get(cgroup), Some(Place::Pod(_)));
+        cgroups.filter(is_pod).copied()
+    }
+
+    /// The pod whose cgroup this is, if its object is not known.
+    pub fn stranger(&self, cgroup: CgroupId) -> Option<&PodUid> {
+        let place = self.cgroups.get(&cgroup)?;
+        self.object(place.pod()).is_none().then(|| place.pod())
+    }
+
+    /// What objects say in vain, in order.
+    pub fn notices(&self) -> impl Iterator<Item = &Notice> {
+        self.notices.values().flatten()
+    }
+
+    /// What `pod` is, were it on this node.
+    pub fn workload(&self, pod: &Pod) -> Workload {
+        self.read(pod).0
+    }
+
+    /// The kubelet deletes a mirror and makes it again, and a UID may be given to another pod: the next object inherits
+    /// a cgroup, unless it is a made-up mirror of a pod that is only just gone.
+    fn set_pod(&mut self, name: &Name, pod: Option<&Arc<Pod>>) -> Vec<Update> {
+        let pod = pod.filter(|pod| !pod.node.is_empty() && pod.node == self.settings.node);
+        let old = match pod {
+            Some(pod) => self.objects.insert(name.clone(), Arc::clone(pod)),
+            None => self.objects.remove(name),
+        };
+        let (was, is) = (old.as_deref().and_then(uid_of), pod.and_then(|pod| uid_of(pod)));
+        if let (Some(old), Some(uid)) = (&old, &was) {
+            let claims = self.claims.entry(uid.clone()).or_default();
+            claims.remove(&claim(old, name));
+            let is_left = claims
+                .first()
+                .is_none_or(|first| first.is_mirror && !is_mirror(old));
+            if claims.is_empty() {
+                self.claims.remove(uid);
+            }
+            if is_left && self.cgroups_of.contains_key(uid) {
+                self.orphans.insert(uid.clone(), Arc::clone(old));
+            }
+        }
+        if let (Some(pod), Some(uid)) = (pod, &is) {
+            let claim = claim(pod, name);
+            let inherits = |orphan: &Arc<Pod>| !claim.is_mirror || is_mirror(orphan);
+            if self.orphans.get(uid).is_some_and(inherits) {
+                self.orphans.remove(uid);
+            }
+            self.claims.entry(uid.clone()).or_default().insert(claim);
+        }
+        let touched: BTreeSet<_> = [was, is].into_iter().flatten().collect();
+        touched.iter().flat_map(|uid| self.settle(uid)).collect()
+    }
+
+    fn set_namespace(&mut self, namespace: &Namespace, object: Option<&Arc<NamespaceObject>>) -> Vec<Update> {
+        let now = object.map(|object| object.meta.labels.clone());
+        let before = match now.clone() {
+            Some(labels) => self.namespaces.insert(namespace.clone(), labels),
+            None => self.namespaces.remove(namespace),
+        };
+        if before == now {
+            return Vec::new();
+        }
+        let pods = self.objects.values().chain(self.orphans.values());
+        let touched: BTreeSet<_> = pods
+            .filter(|pod| pod.meta.namespace == *namespace)
+            .filter_map(|pod| uid_of(pod))
+            .collect();
+        touched.iter().flat_map(|uid| self.settle(uid)).collect()
+    }
+
+    /// The object of a pod, or the last one that it had.
+    fn object(&self, uid: &PodUid) -> Option<&Arc<Pod>> {
+        let claim = self.claims.get(uid).and_then(BTreeSet::first);
+        self.orphans.get(uid).or_else(|| self.objects.get(&claim?.name))
+    }
+
+    /// Says what has changed for the cgroups of one pod.
+    fn settle(&mut self, uid: &PodUid) -> Vec<Update> {
+        let mut now: BTreeMap<CgroupId, Workload> = BTreeMap::new();
+        let mut notices = Vec::new();
+        let pod = self.object(uid).cloned();
+        let cgroups = self.cgroups_of.get(uid).cloned().unwrap_or_default();
+        if self.settings.enforcer.as_ref() == Some(uid) {
+            let own = off(pod.as_deref());
+            now.extend(self.cgroups(uid).map(|cgroup| (cgroup, own.clone())));
+        } else if let Some(pod) = &pod {
+            let (workload, said_in_vain) = self.read(pod);
+            notices = said_in_vain;
+            let is_off = workload.enforcement == Some(Enforcement::Off);
+            let is_to_come = self.claims.contains_key(uid) && !pod.has_ended;
+            if is_to_come && !is_off {
+                now.insert(self.foresee(uid), workload.clone());
+            }
+            if !is_off {
+                now.extend(self.exempt_containers(&cgroups, pod));
+            }
+            now.extend(self.cgroups(uid).map(|cgroup| (cgroup, workload.clone())));
+        }
+        if notices.is_empty() {
+            self.notices.remove(uid);
+        } else {
+            self.notices.insert(uid.clone(), notices);
+        }
+        self.say(uid, &cgroups, now)
+    }
+
+    /// The updates from what was said of these cgroups, and of the one that was foreseen, to `now`.
+    fn say(
+        &mut self,
+        uid: &PodUid,
+        cgroups: &BTreeSet<CgroupId>,
+        now: BTreeMap<CgroupId, Workload>,
+    ) -> Vec<Update> {
+        let foreseen = self.foreseen.get(uid).copied();
+        let mut updates = Vec::new();
+        for cgroup in cgroups.iter().copied().chain(foreseen) {
+            if !now.contains_key(&cgroup) && self.said.remove(&cgroup).is_some() {
+                updates.push(Update::WorkloadGone(cgroup));
+            }
+        }
+        if foreseen.is_some_and(|foreseen| !now.contains_key(&foreseen)) {
+            self.foreseen.remove(uid);
+        }
+        for (cgroup, workload) in now {
+            if self.said.get(&cgroup) != Some(&workload) {
+                self.said.insert(cgroup, workload.clone());
+                updates.push(Update::Workload(cgroup, workload));
+            }
+        }
+        updates
+    }
+
+    /// The identifier of a pod of which no cgroup is needed to resolve its names.
+    fn foresee(&mut self, uid: &PodUid) -> CgroupId {
+        let next = &mut self.next;
+        *self.foreseen.entry(uid.clone()).or_insert_with(|| {
+            *next += 1;
+            CgroupId(FORESEEN | POD | *next)
+        })
+    }
+
+    fn exempt_containers(&self, cgroups: &BTreeSet<CgroupId>, pod: &Pod) -> Vec<(CgroupId, Workload)> {
+        let name = |cgroup: &CgroupId| match self.cgroups.get(cgroup)? {
+            Place::Pod(_) => None,
+            Place::Container { id, .. } => {
+                let mut containers = pod.containers.iter();
+                let container = containers.find(|container| container.id == *id)?;
+                let is_exempt = self.settings.exempt.contains(&container.name);
+                is_exempt.then(|| container.name.clone())
+            }
+        };
+        let exempt = cgroups.iter().filter_map(|cgroup| Some((*cgroup, name(cgroup)?)));
+        let workload = |container: &str| {
+            let name = format!("{}/{container}", pod.meta.name);
+            Workload {
+                enforcement: Some(Enforcement::Off),
+                ..Workload::new(pod.meta.namespace.clone(), &name, pod.meta.labels.clone())
+            }
+        };
+        exempt.map(|(cgroup, name)| (cgroup, workload(&name))).collect()
+    }
+
+    fn read(&self, pod: &Pod) -> (Workload, Vec<Notice>) {
+        let namespace = &pod.meta.namespace;
+        let mut of_namespace = self.namespaces.get(namespace).cloned().unwrap_or_default();
+        of_namespace.insert(NAMESPACE_NAME.to_owned(), namespace.as_str().to_owned());
+        let (enforcement, notices) = self.settings.scope.enforcement(pod, &of_namespace);
+        // The addresses of a pod in the node's network are the node's.
+        let has_own = self.settings.own_addresses && !pod.host_network;
+        let own = if has_own {
+            pod.addresses.iter().copied().collect()
+        } else {
+            OwnAddresses::default()
+        };
+        let workload = Workload {
+            enforcement: Some(enforcement),
+            own,
+            ..Workload::new(namespace.clone(), &pod.meta.name, pod.meta.labels.clone())
+        };
+        (workload, notices)
+    }
+}
+
+/// The enforcer's own pod.
+fn off(pod: Option<&Pod>) -> Workload {
+    let (namespace, name) = match pod {
+        Some(pod) => (pod.meta.namespace.clone(), pod.meta.name.as_str()),
+        None => (Namespace::new(Namespace::DEFAULT), "enforcer"),
+    };
+    Workload {
+        enforcement: Some(Enforcement::Off),
+        ..Workload::new(namespace, name, Labels::new())
+    }
+}
+
+fn name(meta: &crate::istio::Meta) -> Name {
+    (meta.namespace.clone(), meta.name.clone())
+}
+
+/// The UID by which the kubelet calls the pod.
+fn uid_of(pod: &Pod) -> Option<PodUid> {
+    PodUid::new(pod.meta.annotations.get(MIRROR).unwrap_or(&pod.uid))
+}
+
+fn is_mirror(pod: &Pod) -> bool {
+    pod.meta.annotations.contains_key(MIRROR)
+}
+
+fn claim(pod: &Pod, name: &Name) -> Claim {
+    Claim {
+        is_mirror: is_mirror(pod),
+        created: pod.meta.created,
+        name: name.clone(),
+    }
+}

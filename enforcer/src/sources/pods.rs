@@ -1,0 +1,102 @@
+//! Which cgroups of pods are there.
+//!
+//! ```text
+//! inotify -> look: kubepods, its classes, the pods, their containers -> what came and what went
+//! every few seconds -^
+//! ```
+//!
+//! **Architecture Invariant:** a notice is only ever a reason to look. However many come, one look at a time is made,
+//! and its cost is that of reading the folders: a container that makes cgroups of its own makes no notice at all.
+
+mod look;
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result};
+use enforcer_core::pods::Place;
+use notify::{EventKind, event::ModifyKind};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::datapath::{Cgroup, CgroupMount};
+use look::Scan;
+
+/// What a cgroup is to pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// All pods are below it.
+    Root,
+    /// A pod or a container.
+    Place(Place),
+}
+
+/// A cgroup has come or gone. One that was removed and made again has gone and come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodChange {
+    /// It is there.
+    Appeared(Cgroup, Role),
+    /// It is not there any more.
+    Gone(Cgroup, Role),
+}
+
+/// How often the cgroups are looked at without a notice.
+const RESCAN: Duration = Duration::from_secs(2);
+
+/// What is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The kubelet's cgroups of all pods, there or not.
+    pub roots: BTreeSet<PathBuf>,
+    /// Whether containers matter, and not only pods.
+    pub containers: bool,
+}
+
+/// Follows the cgroups of pods. The first batch is sent in any case and holds what is there.
+///
+/// # Errors
+/// If the kernel gives no inotify instance.
+pub async fn follow(
+    mount: CgroupMount,
+    wanted: Wanted,
+    sink: mpsc::Sender<Vec<PodChange>>,
+    cancel: CancellationToken,
+) -> Result<()> {
+    // One waiting notice is enough: it makes all be looked at.
+    let (wake, mut woken) = mpsc::channel::<()>(1);
+    let watcher = notify::recommended_watcher(move |notice: notify::Result<notify::Event>| {
+        if notice.is_ok_and(|event| !comes_or_goes(event.kind)) {
+            return;
+        }
+        if let Err(mpsc::error::TrySendError::Closed(())) = wake.try_send(()) {
+            tracing::trace!("a notice of cgroups came after their end");
+        }
+    })
+    .context("watching the cgroups of pods")?;
+    let mut scan = Scan::new(mount, wanted, watcher);
+    let mut is_first = true;
+    loop {
+        let looking = tokio::task::spawn_blocking(move || {
+            let changes = scan.changes();
+            (scan, changes)
+        });
+        let changes;
+        (scan, changes) = looking.await.context("looking at the cgroups of pods")?;
+        if (is_first || !changes.is_empty()) && sink.send(changes).await.is_err() {
+            return Ok(());
+        }
+        is_first = false;
+        tokio::select! {
+            _ = woken.recv() => {}
+            () = tokio::time::sleep(RESCAN) => {}
+            () = cancel.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// Whether a notice is of a folder that is made, removed or renamed.
+fn comes_or_goes(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
+    )
+}

@@ -1,0 +1,190 @@
+//! One look at the cgroups of pods, held against the last one.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::{DirEntryExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+};
+
+use enforcer_common::CgroupId;
+use enforcer_core::pods::{Place, PodUid, Tree, container};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+
+use super::{PodChange, Role, Wanted};
+use crate::datapath::{Cgroup, CgroupMount};
+
+type Found = BTreeMap<CgroupId, (Cgroup, Role)>;
+
+pub(super) struct Scan {
+    mount: CgroupMount,
+    wanted: Wanted,
+    watcher: RecommendedWatcher,
+    /// Folders that are watched, as those cgroups.
+    watched: BTreeMap<PathBuf, CgroupId>,
+    known: Found,
+}
+
+/// A folder's child that is a folder.
+struct Child {
+    name: String,
+    id: CgroupId,
+}
+
+impl Scan {
+    pub(super) fn new(mount: CgroupMount, wanted: Wanted, watcher: RecommendedWatcher) -> Self {
+        Self {
+            mount,
+            wanted,
+            watcher,
+            watched: BTreeMap::new(),
+            known: Found::new(),
+        }
+    }
+
+    /// What has changed since the last call: first what went, then what came, roots before pods before containers.
+    /// Nothing, if a folder cannot be read: that is no reason to take anything for gone.
+    pub(super) fn changes(&mut self) -> Vec<PodChange> {
+        let now = match self.look() {
+            Ok(now) => now,
+            Err(error) => {
+                tracing::warn!("the cgroups of pods cannot be looked at: {error}");
+                return Vec::new();
+            }
+        };
+        let mut changes = Vec::new();
+        let missing = self.known.iter().filter(|(id, _)| !now.contains_key(id));
+        let gone: Vec<_> = missing.map(|(id, _)| *id).collect();
+        for id in gone {
+            // A list that was read while others came and went is not believed that something is absent.
+            if self.known.get(&id).is_some_and(|(cgroup, _)| is_there(cgroup)) {
+                continue;
+            }
+            if let Some((cgroup, role)) = self.known.remove(&id) {
+                self.watched.remove(&cgroup.folder);
+                changes.push(PodChange::Gone(cgroup, role));
+            }
+        }
+        let mut come: Vec<_> = now
+            .into_iter()
+            .filter(|(id, _)| !self.known.contains_key(id))
+            .collect();
+        come.sort_by_key(|(_, (cgroup, _))| cgroup.depth);
+        for (id, (cgroup, role)) in come {
+            self.known.insert(id, (cgroup.clone(), role.clone()));
+            changes.push(PodChange::Appeared(cgroup, role));
+        }
+        changes
+    }
+
+    fn look(&mut self) -> io::Result<Found> {
+        let mut found = Found::new();
+        for path in self.wanted.roots.clone() {
+            self.watch_above(&path);
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            let (Some(tree), Some(root)) = (Tree::of(name), self.mount.cgroup(&path)?) else {
+                continue;
+            };
+            found.insert(root.id, (root.clone(), Role::Root));
+            let mut pods = Vec::new();
+            for child in self.children(&root)? {
+                let cgroup = self.mount.child(&root, &child.name, child.id);
+                match tree.class(&child.name) {
+                    None => pods.extend(tree.pod(None, &child.name).map(|pod| (pod, cgroup))),
+                    class => {
+                        for child in self.children(&cgroup)? {
+                            let cgroup = self.mount.child(&cgroup, &child.name, child.id);
+                            pods.extend(tree.pod(class, &child.name).map(|pod| (pod, cgroup)));
+                        }
+                    }
+                }
+            }
+            for (pod, cgroup) in pods {
+                if self.wanted.containers {
+                    self.look_at_containers(&pod, &cgroup, &mut found)?;
+                }
+                found.insert(cgroup.id, (cgroup, Role::Place(Place::Pod(pod))));
+            }
+        }
+        Ok(found)
+    }
+
+    fn look_at_containers(&mut self, pod: &PodUid, of: &Cgroup, found: &mut Found) -> io::Result<()> {
+        for child in self.children(of)? {
+            if let Some(id) = container(&child.name) {
+                let (pod, id) = (pod.clone(), id.to_owned());
+                let cgroup = self.mount.child(of, &child.name, child.id);
+                found.insert(cgroup.id, (cgroup, Role::Place(Place::Container { pod, id })));
+            }
+        }
+        Ok(())
+    }
+
+    /// The cgroups directly below one that is watched from before they are read, so that none falls in between. None
+    /// if it is gone.
+    fn children(&mut self, cgroup: &Cgroup) -> io::Result<Vec<Child>> {
+        if self.watched.get(&cgroup.folder) != Some(&cgroup.id) {
+            self.watch(&cgroup.folder);
+            self.watched.insert(cgroup.folder.clone(), cgroup.id);
+        }
+        let entries = match fs::read_dir(&cgroup.folder) {
+            Ok(entries) => entries,
+            Err(error) if is_gone(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut children = Vec::new();
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) if is_gone(&error) => break,
+                Err(error) => return Err(error),
+            };
+            if !entry.file_type()?.is_dir() {
+                continue;
+            }
+            // A name that is not UTF-8 is none that a kubelet gives.
+            if let Ok(name) = entry.file_name().into_string() {
+                // The number in the list is the cgroup's (`kernfs_fop_readdir`).
+                let id = CgroupId(entry.ino());
+                children.push(Child { name, id });
+            }
+        }
+        Ok(children)
+    }
+
+    /// Watches what is above a root, where the next part of its path may appear. Made anew each time: a folder that
+    /// was removed and made again is another one for inotify, and the same one keeps its watch.
+    fn watch_above(&mut self, path: &Path) {
+        let folders: Vec<_> = path
+            .ancestors()
+            .skip(1)
+            .map(|path| self.mount.folder(path))
+            .filter(|folder| folder.is_dir())
+            .collect();
+        folders.iter().for_each(|folder| self.watch(folder));
+    }
+
+    fn watch(&mut self, folder: &Path) {
+        if let Err(error) = self.watcher.watch(folder, RecursiveMode::NonRecursive) {
+            tracing::debug!("{} is not watched: {error}", folder.display());
+        }
+    }
+}
+
+fn is_there(cgroup: &Cgroup) -> bool {
+    match fs::metadata(&cgroup.folder) {
+        Ok(metadata) => metadata.ino() == cgroup.id.0,
+        Err(error) => !is_gone(&error),
+    }
+}
+
+/// What reading a folder says that is removed meanwhile.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOENT | libc::ENODEV | libc::ENOTDIR)
+    )
+}

@@ -145,14 +145,17 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     );
     let places = Places::new(&config);
     let paths = places.paths();
-    let (node, pod_changes) = match &config.pods {
+    let (node, pod_changes, pods_heard) = match &config.pods {
         Some(config) => {
-            let (sink, changes) = mpsc::channel(BACKLOG);
-            let task = sources::pods::follow(mount.clone(), pods::wanted(config), sink, cancel.clone());
+            let (changes_sink, changes) = mpsc::channel(BACKLOG);
+            let (changes_sink, heard) = sink(changes_sink);
+            let task =
+                sources::pods::follow(mount.clone(), pods::wanted(config), changes_sink, cancel.clone());
             tasks.spawn("pods", task);
-            (Some(NodePods::new(pods::settings(config)?)), Some(changes))
+            let node = NodePods::new(pods::settings(config)?);
+            (Some(node), Some(changes), Some(heard))
         }
-        None => (None, None),
+        None => (None, None, None),
     };
     let (cgroup_sink, cgroups_heard) = sink(cgroup_sink);
     tasks.spawn(
@@ -219,6 +222,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         kubernetes: kube_status,
         files: files_heard,
         cgroups: cgroups_heard,
+        pods: pods_heard,
         start: started,
     };
     tasks.spawn("control", control.serve(ports, cancel.clone()));

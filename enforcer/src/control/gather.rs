@@ -40,6 +40,8 @@ pub struct Standing {
     pub file_objects: usize,
     /// Workloads' cgroups that are there.
     pub workloads: usize,
+    /// Cgroups of pods that are there.
+    pub pods: usize,
     /// Events that did not fit the ring buffer.
     pub lost: u64,
     /// What keeps the kernel from holding what it should.
@@ -70,6 +72,8 @@ pub struct Ports {
     pub files: Heard,
     /// When the cgroups were.
     pub cgroups: Heard,
+    /// When the cgroups of pods were; None if pods are left alone.
+    pub pods: Option<Heard>,
     /// When the enforcer was started.
     pub start: Instant,
 }
@@ -111,6 +115,9 @@ impl Ports {
             backlog: 0,
             proven: false,
         };
+        if let Some(pods) = &self.pods {
+            status.sources.push(source("pods", standing.pods, pods.age()));
+        }
         if let Some(kubernetes) = &self.kubernetes {
             let known = kubernetes.borrow();
             status.sources.extend(known.sources.iter().map(kind));

@@ -153,6 +153,10 @@ impl Owner {
                 None
             }
         };
+        let is_configured = |cgroup: &&Cgroup| {
+            self.places.is_root(&cgroup.path) || self.places.workload(&cgroup.path).is_some()
+        };
+        let configured = self.cgroups.values().filter(is_configured).count();
         Standing {
             mode: match self.outcome.mode {
                 Enforcement::Enforce => "enforce",
@@ -168,7 +172,8 @@ impl Owner {
                 .map(ToString::to_string)
                 .collect(),
             file_objects: self.documents.len(),
-            workloads: self.cgroups.len(),
+            workloads: configured,
+            pods: self.cgroups.len() - configured,
             lost: lost.unwrap_or_default(),
             problems,
         }

@@ -93,6 +93,7 @@ impl Owner {
                 }
                 changes = inputs.file_changes.recv() => self.take_files(changes.context("no more files")?),
                 changes = inputs.cgroup_changes.recv() => self.take_cgroups(changes.context("no more cgroups")?),
+                changes = next(&mut inputs.pod_changes) => self.take_pods(changes.context("no more cgroups of pods")?),
                 question = inputs.proof_questions.recv() => self.answer_proof(question.context("nobody proves")?),
                 question = inputs.standing_questions.recv() => {
                     self.answer_standing(question.context("nobody answers for the status")?);

@@ -120,11 +120,7 @@ mod tests {
     }
 
     fn workload() -> Workload {
-        Workload {
-            namespace: Namespace::new("frontend"),
-            name: "web".to_owned(),
-            labels: Labels::new(),
-        }
+        Workload::new(Namespace::new("frontend"), "web", Labels::new())
     }
 
     #[test]

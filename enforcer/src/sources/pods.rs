@@ -18,6 +18,7 @@ use notify::{EventKind, event::ModifyKind};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::Sink;
 use crate::datapath::{Cgroup, CgroupMount};
 use look::Scan;
 
@@ -58,7 +59,7 @@ pub struct Wanted {
 pub async fn follow(
     mount: CgroupMount,
     wanted: Wanted,
-    sink: mpsc::Sender<Vec<PodChange>>,
+    sink: Sink<Vec<PodChange>>,
     cancel: CancellationToken,
 ) -> Result<()> {
     // One waiting notice is enough: it makes all be looked at.
@@ -81,7 +82,8 @@ pub async fn follow(
         });
         let changes;
         (scan, changes) = looking.await.context("looking at the cgroups of pods")?;
-        if (is_first || !changes.is_empty()) && sink.send(changes).await.is_err() {
+        sink.beat();
+        if (is_first || !changes.is_empty()) && !sink.send(changes).await {
             return Ok(());
         }
         is_first = false;

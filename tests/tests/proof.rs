@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Result;
 use enforcer::{control::Status, proof};
-use enforcer_common::{CgroupId, Settings, maps};
+use enforcer_common::{Binding, CgroupId, Settings, maps};
 use nix::sys::signal::Signal;
 use tests::{
     daemon::{Daemon, Place, wait},
@@ -314,7 +314,7 @@ fn entry_that_was_removed_from_a_map_is_back() {
         let folder = fs::metadata(place.cgroup.folder().join("root/web"))?;
         let web = CgroupId(std::os::unix::fs::MetadataExt::ino(&folder));
         let map = map(place, maps::WORKLOADS);
-        bpf::remove::<CgroupId, u32>(&map, &web)?;
+        bpf::remove::<CgroupId, Binding>(&map, &web)?;
         assert!(!place.reaches("root/web", DB)?, "what is not known is refused");
         daemon.line(&["alarm", "the maps held something else"])?;
         place.until("root/web", DB, true)?;

@@ -321,8 +321,10 @@ impl Owner {
                 self.applied = self.datapath.read_back()?;
                 return Err(error);
             }
-            let (changes, fullness) = (plan.changes.len(), self.room.fullness());
-            tracing::debug!(changes, tables = ?fullness.tables, "the kernel's maps are up to date");
+            if is_news {
+                let (changes, fullness) = (plan.changes.len(), self.room.fullness());
+                tracing::debug!(changes, tables = ?fullness.tables, "the kernel's maps are up to date");
+            }
         }
         self.applied = plan.after;
         self.datapath.refuse_unknown(leaves_out)?;

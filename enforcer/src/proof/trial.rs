@@ -14,8 +14,9 @@ use enforcer_core::{
     rule::{Rule, Rules, To},
 };
 
-/// The port of all attempts: `discard`, at addresses that are reserved for documentation (RFC 5737, RFC 3849).
-pub(super) const PORT: u16 = 9;
+/// The port of all attempts, at addresses that are reserved for documentation (RFC 5737, RFC 3849): one at which
+/// everybody may listen.
+pub(super) const PORT: u16 = 9009;
 
 /// Addresses that the canary's policy does not allow.
 const REFUSED: [IpAddr; 2] = [v4(1), v6(1)];

@@ -231,7 +231,7 @@ fn peer(seen: &Seen) -> i32 {
     if !is_enforced(&workload) {
         return PROCEED;
     }
-    let call = seen.call(Transport::Udp, Hook::LsmSendmsg, (address, port), workload);
+    let call = seen.call(Hook::LsmSendmsg, (address, port), workload);
     judge(Transport::Udp, &call)
 }
 
@@ -259,16 +259,16 @@ fn destination(seen: &Seen, transport: Transport, name: *const c_void, hook: Hoo
     } else {
         Address::from_v6(name.v6)
     };
-    let call = seen.call(transport, hook, (address, name.port), workload);
+    let call = seen.call(hook, (address, name.port), workload);
     judge(transport, &call)
 }
 
 impl Seen {
     #[inline(always)]
-    fn call(&self, transport: Transport, hook: Hook, to: (Address, [u8; 2]), workload: Workload) -> Call {
+    fn call(&self, hook: Hook, to: (Address, [u8; 2]), workload: Workload) -> Call {
         Call {
             hook,
-            protocol: transport as u8,
+            protocol: self.transport().map_or(0, |transport| transport as u8),
             family: self.family as u8,
             kind: self.kind as u8,
             address: to.0,

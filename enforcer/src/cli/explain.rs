@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Chosen, Explain};
 use crate::{
     config::{Config, Matching},
-    daemon::{name_settings, pods, registry_settings},
+    daemon::{pods, settings},
     names,
     sources::files::{Content, read_all},
 };
@@ -41,7 +41,7 @@ enum Target {
 pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
     let config = Config::load(&arguments.workload.config)?;
     let (target, port) = target(&arguments.destination)?;
-    let settings = name_settings(&config, None);
+    let settings = settings::of_names(&config, None);
     let servers = names::resolvers(&settings)?;
     let (mut registry, pods) = registry(&config, &servers)?;
     let workload = chosen(&arguments.workload, &config, pods)?;
@@ -155,7 +155,7 @@ fn target(text: &str) -> Result<(Target, u16)> {
 
 /// The registry of the files, with every configured workload present, and what its pods are on this node.
 fn registry(config: &Config, servers: &[SocketAddr]) -> Result<(Registry, Vec<Workload>)> {
-    let mut registry = Registry::new(registry_settings(config, servers));
+    let mut registry = Registry::new(settings::of_registry(config, servers));
     let settings = config.pods.as_ref().map(pods::settings).transpose()?;
     let mut node = settings.map(Pods::new);
     let mut objects = Vec::new();

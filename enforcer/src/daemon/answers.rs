@@ -18,6 +18,8 @@ use crate::{
 /// What became of the last plan, and what was said of it.
 pub(super) struct Outcome {
     pub(super) desired: Arc<Desired>,
+    /// What of it is there and fits.
+    pub(super) fitted: Desired,
     /// Why the kernel does not hold what it should.
     failed: Option<String>,
     /// Lapses that stay are said once.
@@ -34,6 +36,7 @@ impl Outcome {
     pub(super) fn new(mode: Enforcement) -> Self {
         Self {
             desired: Arc::default(),
+            fitted: Desired::default(),
             failed: None,
             lapses: Once::default(),
             compare: Instant::now(),
@@ -48,7 +51,7 @@ impl Owner {
         let failed = self.reconcile().err().map(|error| format!("{error:#}"));
         let retry = failed.is_some()
             || !self.unattached.is_empty()
-            || self.revocation.as_ref().is_some_and(super::Revocation::is_due);
+            || self.revocation.as_ref().is_some_and(super::revocation::Revocation::is_due);
         for failure in self.failures.news(failed.iter().cloned().collect()) {
             tracing::error!("the kernel does not hold what it should, trying again: {failure}");
         }

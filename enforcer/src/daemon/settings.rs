@@ -1,0 +1,96 @@
+//! What of the configuration concerns each part, in that part's words.
+
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
+
+use enforcer_common::{Mode, Settings, socket};
+use enforcer_core::{model, names::Pacing, registry};
+
+use crate::{
+    config::{self, Config, Enforcement, Matching, Sockets, Udp, UnknownWorkloads},
+    names,
+};
+
+/// What holds for all programs.
+pub(super) fn of_programs(config: &Config) -> Settings {
+    // Where pods are on trial, or off unless they are labelled, one that is not known yet is not refused either.
+    let is_trial = |pods: &config::Pods| pods.scope.default != model::Enforcement::Enforce;
+    let is_audit = config.enforcement == Enforcement::Audit || config.pods.as_ref().is_some_and(is_trial);
+    let unknown = match config.unknown_workloads {
+        UnknownWorkloads::Allow => Mode::Observe,
+        UnknownWorkloads::Deny if is_audit => Mode::Audit,
+        UnknownWorkloads::Deny => Mode::Enforce,
+    };
+    Settings {
+        errno: config.errno.number(),
+        depth_min: 1,
+        depth_max: 1,
+        unknown: unknown as u32,
+        sockets: sockets(config.sockets),
+    }
+}
+
+fn sockets(config: Sockets) -> u32 {
+    let Sockets {
+        raw,
+        icmp,
+        sctp,
+        udplite,
+        packet,
+    } = config;
+    let bits = [
+        (raw, socket::RAW),
+        (icmp, socket::ICMP),
+        (sctp, socket::SCTP),
+        (udplite, socket::UDPLITE),
+        (packet, socket::PACKET),
+    ];
+    bits.iter()
+        .filter(|(admitted, _)| *admitted)
+        .fold(0, |all, (_, bit)| all | bit)
+}
+
+/// How names are resolved; `memory` is the file of what is known of them.
+pub(crate) fn of_names(config: &Config, memory: Option<PathBuf>) -> names::Settings {
+    let pacing = Pacing {
+        floor: config.dns.min_ttl,
+        grace: config.dns.grace,
+        ..Pacing::default()
+    };
+    names::Settings {
+        servers: config.dns.servers.clone(),
+        timeout: config.dns.timeout,
+        memory,
+        pacing,
+        ..names::Settings::default()
+    }
+}
+
+/// What the registry is to mean.
+pub(crate) fn of_registry(config: &Config, servers: &[SocketAddr]) -> registry::Settings {
+    let resolvers = if config.dns.allow_resolvers {
+        servers.iter().map(SocketAddr::ip).collect()
+    } else {
+        BTreeSet::new()
+    };
+    registry::Settings {
+        mode: config.outbound,
+        audit: config.enforcement == Enforcement::Audit,
+        matching: match config.matching {
+            Matching::Declared => registry::Matching::Declared,
+            Matching::Istio => registry::Matching::Istio,
+        },
+        udp: match config.udp {
+            Udp::Registry => registry::UdpPolicy::Registry,
+            Udp::Allow => registry::UdpPolicy::Allow,
+            Udp::DnsOnly => registry::UdpPolicy::DnsOnly,
+        },
+        resolvers,
+        allowances: config
+            .pods
+            .as_ref()
+            .map(|pods| pods.built_in.allowances.clone())
+            .unwrap_or_default(),
+        revision: config.revision.clone().unwrap_or_default(),
+        ..registry::Settings::default()
+    }
+}

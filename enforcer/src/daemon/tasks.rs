@@ -1,0 +1,69 @@
+//! The tasks of the process, and their end.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    signal::unix::Signal,
+    task::{JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long a task may take to end once it was told to.
+const DEADLINE: Duration = Duration::from_millis(1500);
+
+/// Every task of the process. One that ends, for whatever reason, ends the process with its name.
+pub(super) struct Tasks {
+    set: JoinSet<Ended>,
+    pub(super) cancel: CancellationToken,
+}
+
+/// A task's name, and how it has ended.
+type Ended = (&'static str, Result<()>);
+
+impl Tasks {
+    pub(super) fn new() -> Self {
+        Self {
+            set: JoinSet::new(),
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    pub(super) fn spawn(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = Result<()>> + Send + 'static,
+    ) {
+        self.set.spawn(async move { (name, task.await) });
+    }
+
+    /// Waits for SIGTERM, SIGINT or the end of a task, and ends all of them.
+    ///
+    /// # Errors
+    /// Why the task has ended that nobody has told to.
+    pub(super) async fn run(mut self, mut terminate: Signal, mut interrupt: Signal) -> Result<()> {
+        let ended = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            ended = self.set.join_next() => ended,
+        };
+        self.end(ended).await
+    }
+
+    /// Tells all tasks to end, and waits for them until the deadline. `ended` is the one that has ended by itself.
+    async fn end(mut self, ended: Option<Result<Ended, JoinError>>) -> Result<()> {
+        self.cancel.cancel();
+        let outcome = match ended {
+            None => Ok(()),
+            Some(Ok((name, result))) => Err(result.err().unwrap_or_else(|| anyhow::anyhow!("it ended")))
+                .with_context(|| format!("task {name}")),
+            Some(Err(error)) => Err(error).context("a task panicked"),
+        };
+        let drained =
+            tokio::time::timeout(DEADLINE, async { while self.set.join_next().await.is_some() {} }).await;
+        if drained.is_err() {
+            tracing::warn!("some tasks did not end within {DEADLINE:?}");
+        }
+        outcome
+    }
+}

@@ -1,0 +1,143 @@
+//! The tasks around the owner, each with the owner's ends of what connects them.
+
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
+
+use anyhow::Result;
+use enforcer_common::Event;
+use enforcer_core::{model::Host, registry::Update};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    BACKLOG,
+    cluster::Cluster,
+    pods::{self, NodePods},
+    revocation::Revocation,
+    settings,
+    tasks::Tasks,
+};
+use crate::{
+    config::Config,
+    datapath::{CgroupMount, Events},
+    names::{self, AskStatus},
+    revoke::{self, Live},
+    sources::{
+        self, Heard,
+        cgroups::{self, CgroupChange},
+        files::{self, FileChange},
+        kube,
+        pods::PodChange,
+        sink,
+    },
+};
+
+/// What tasks are made from.
+pub(super) struct Wiring<'a> {
+    pub(super) config: &'a Config,
+    /// Nothing is to outlive the process.
+    pub(super) ephemeral: bool,
+    pub(super) mount: &'a CgroupMount,
+    pub(super) tasks: &'a mut Tasks,
+}
+
+/// What connects the owner with the names' task.
+pub(super) struct Names {
+    /// The hosts that are wanted.
+    pub(super) hosts: watch::Sender<BTreeSet<Host>>,
+    pub(super) updates: mpsc::Receiver<Update>,
+    /// The DNS servers in use.
+    pub(super) resolvers: watch::Receiver<Vec<SocketAddr>>,
+    /// Asks how each host stands.
+    pub(super) status: AskStatus,
+}
+
+/// What connects the owner with the task that follows the cgroups of pods.
+pub(super) struct Pods {
+    pub(super) node: NodePods,
+    pub(super) changes: mpsc::Receiver<Vec<PodChange>>,
+    pub(super) heard: Heard,
+}
+
+impl Wiring<'_> {
+    pub(super) fn names(&mut self) -> Result<Names> {
+        let (sink, updates) = mpsc::channel(BACKLOG);
+        let (hosts, wanted) = watch::channel(BTreeSet::new());
+        let memory = (!self.ephemeral).then(|| self.config.state.join("names.json"));
+        let settings = settings::of_names(self.config, memory);
+        let (resolver_sink, resolvers) = watch::channel(names::resolvers(&settings)?);
+        let (status, asked) = mpsc::channel(1);
+        let ports = names::Ports {
+            hosts: wanted,
+            updates: sink,
+            resolvers: resolver_sink,
+            status: asked,
+        };
+        let cancel = self.tasks.cancel.clone();
+        self.tasks.spawn("names", names::run(settings, ports, cancel));
+        Ok(Names {
+            hosts,
+            updates,
+            resolvers,
+            status,
+        })
+    }
+
+    pub(super) fn files(&mut self) -> (mpsc::Receiver<Vec<FileChange>>, Heard) {
+        let (changes, taken) = mpsc::channel(BACKLOG);
+        let (sink, heard) = sink(changes);
+        let follow = files::follow(self.config.registry.clone(), sink, self.tasks.cancel.clone());
+        self.tasks.spawn("files", follow);
+        (taken, heard)
+    }
+
+    pub(super) fn cgroups(&mut self, paths: BTreeSet<PathBuf>) -> (mpsc::Receiver<Vec<CgroupChange>>, Heard) {
+        let (changes, taken) = mpsc::channel(BACKLOG);
+        let (sink, heard) = sink(changes);
+        let follow = cgroups::follow(self.mount.clone(), paths, sink, self.tasks.cancel.clone());
+        self.tasks.spawn("cgroups", follow);
+        (taken, heard)
+    }
+
+    /// None if pods are left alone.
+    pub(super) fn pods(&mut self) -> Result<Option<Pods>> {
+        let Some(config) = &self.config.pods else {
+            return Ok(None);
+        };
+        let (changes, taken) = mpsc::channel(BACKLOG);
+        let (sink, heard) = sink(changes);
+        let (mount, cancel) = (self.mount.clone(), self.tasks.cancel.clone());
+        let follow = sources::pods::follow(mount, pods::wanted(config), sink, cancel);
+        self.tasks.spawn("pods", follow);
+        Ok(Some(Pods {
+            node: NodePods::new(pods::settings(config)?),
+            changes: taken,
+            heard,
+        }))
+    }
+
+    /// None if no API server is followed.
+    pub(super) fn cluster(&mut self) -> Option<Cluster> {
+        let access = self.config.kubernetes.clone()?;
+        let (cluster, task) = Cluster::new(kube::Settings::new(access, self.config.revision.clone()));
+        self.tasks
+            .spawn("kubernetes", task.run(self.tasks.cancel.clone()));
+        Some(cluster)
+    }
+
+    /// None if sockets that are open stay open.
+    pub(super) fn revocation(&mut self) -> (Option<Revocation>, Option<mpsc::Receiver<Vec<Live>>>) {
+        if !self.config.revoke {
+            return (None, None);
+        }
+        let (requests, asked) = mpsc::channel(BACKLOG);
+        let (found, live) = mpsc::channel(BACKLOG);
+        self.tasks.spawn("revoke", revoke::run(asked, found));
+        let state = (!self.ephemeral).then_some(self.config.state.as_path());
+        (Some(Revocation::new(requests, state)), Some(live))
+    }
+
+    pub(super) fn events(&mut self, events: Events) -> mpsc::Receiver<Event> {
+        let (sink, taken) = mpsc::channel(BACKLOG);
+        self.tasks.spawn("events", events.run(sink));
+        taken
+    }
+}

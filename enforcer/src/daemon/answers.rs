@@ -51,7 +51,10 @@ impl Owner {
         let failed = self.reconcile().err().map(|error| format!("{error:#}"));
         let retry = failed.is_some()
             || !self.unattached.is_empty()
-            || self.revocation.as_ref().is_some_and(super::revocation::Revocation::is_due);
+            || self
+                .revocation
+                .as_ref()
+                .is_some_and(super::revocation::Revocation::is_due);
         for failure in self.failures.news(failed.iter().cloned().collect()) {
             tracing::error!("the kernel does not hold what it should, trying again: {failure}");
         }

@@ -35,9 +35,6 @@ const ADMIN_TOKEN: &str = "admin";
 /// Set where the programs were made ready, so that a test without them is a failure and no skip.
 const REQUIRED: &str = "REAL_KUBERNETES_REQUIRED";
 
-/// Definitions of Istio's kinds, if the repository has none of its own.
-const CRDS: &str = "ISTIO_CRDS";
-
 /// A running API server.
 pub struct Server {
     programs: PathBuf,
@@ -72,10 +69,7 @@ pub fn with_server(work: impl FnOnce(&mut Server) -> Result<()> + Send) -> Resul
         println!("SKIPPED: no kube-apiserver and etcd in KUBEBUILDER_ASSETS, PATH or the cache");
         return Ok(());
     };
-    let Some(crds) = crds() else {
-        println!("SKIPPED: no definitions of Istio's kinds: deploy/crds, or a file that {CRDS} names");
-        return Ok(());
-    };
+    let crds = crds()?;
     let shared = SHARED.get_or_init(|| share(programs).map_err(|error| format!("{error:#}")));
     let shared = shared.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
     // A test that has failed leaves a server that the next one may use.
@@ -336,20 +330,8 @@ fn programs() -> Option<PathBuf> {
     folders.into_iter().find(|folder| has(folder))
 }
 
-/// The definitions that the repository ships, or those of the environment.
-fn crds() -> Option<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
-    let mut shipped = String::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.path().extension().is_some_and(|it| it == "yaml")
-            && let Ok(text) = fs::read_to_string(entry.path())
-        {
-            shipped.push_str("\n---\n");
-            shipped.push_str(&text);
-        }
-    }
-    if shipped.contains("CustomResourceDefinition") {
-        return Some(shipped);
-    }
-    fs::read_to_string(env::var_os(CRDS)?).ok()
+/// The definitions that the repository ships.
+fn crds() -> Result<String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds/istio-crds.yaml");
+    fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
 }

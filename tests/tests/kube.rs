@@ -310,9 +310,18 @@ fn entry_that_was_deleted_while_nobody_looked_is_refused_after_the_next_list() {
         daemon.line(&["has not told everything", "stays in force until it has"])?;
         assert!(place.reaches("frontend", DB)? && !place.reaches("default", DB)?);
         assert!(!daemon.has_announced(), "it is not ready");
+        // Whoever asks whether it lives gets an answer, else it would be restarted for nothing.
+        assert!(place.command(&["status", "--alive"]).status()?.success());
+        let (code, status) = place.status()?;
+        assert_eq!(code, Some(1));
+        let waits = "the first lists of all sources are not applied yet";
+        assert!(status.problems.iter().any(|problem| problem == waits), "{status:#?}");
         server.start()?;
         daemon.await_announcement()?;
         place.until("frontend", DB, false)?;
+        let status = place.until_status("proof", |status| status.proven)?;
+        let entries = status.sources.iter().find(|source| source.name == "ServiceEntry");
+        assert!(entries.is_some_and(|source| source.problem.is_none()), "{status:#?}");
         Ok(())
     });
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::AsyncBufRead;
+use futures_util::{AsyncBufRead, AsyncReadExt as _};
 use kube::{
     Client,
     api::{ListParams, WatchParams},
@@ -18,22 +18,34 @@ const WATCH: Duration = Duration::from_secs(145);
 /// How long the server may take to say whether it is ready.
 const READY: Duration = Duration::from_secs(5);
 
-/// One page of a source in one of its versions; the first, if there is no `next`.
-pub(super) async fn page(
-    client: &Client,
+/// One page of a source in one of its versions; the first, if there is no `next`. What it returns borrows nothing, so
+/// that another page can be decoded meanwhile.
+pub(super) fn page(
+    client: Client,
     source: &Source,
     version: usize,
-    (size, next, patience): (u32, Option<&str>, Duration),
-) -> Result<String, Failure> {
+    (size, next, patience): (u32, Option<String>, Duration),
+) -> impl Future<Output = Result<Vec<u8>, Failure>> + use<> {
     let parameters = ListParams {
         field_selector: source.fields.clone(),
         limit: Some(size),
-        continue_token: next.map(str::to_owned),
+        continue_token: next,
         ..ListParams::default()
     };
     let request = Request::new(source.path(version)).list(&parameters);
-    let request = request.map_err(kube::Error::BuildRequest)?;
-    Ok(within(patience, client.request_text(request)).await??)
+    async move {
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        // The client's own way to a text holds the answer three times.
+        within(patience, async {
+            let mut body = Box::pin(client.request_stream(request).await?);
+            let mut text = Vec::new();
+            body.read_to_end(&mut text)
+                .await
+                .map_err(|error| Failure::Away(format!("the answer broke off: {error}")))?;
+            Ok(text)
+        })
+        .await?
+    }
 }
 
 /// What happens to a source after `from`: a line for each event.

@@ -9,6 +9,8 @@ use kube::{
     core::Request,
 };
 
+use serde::{Deserialize, de::DeserializeOwned};
+
 use super::{failure::Failure, pace::spread, source::Source};
 
 /// A watch is asked for for this long, and up to as long again: those of many nodes do not end at once, and none is
@@ -76,6 +78,48 @@ pub(super) async fn is_ready(client: &Client) -> bool {
     };
     let answer = tokio::time::timeout(READY, client.request_text(request)).await;
     matches!(answer, Ok(Ok(_)))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Group {
+    preferred_version: GroupVersion,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupVersion {
+    group_version: String,
+}
+
+#[derive(Deserialize)]
+struct Resources {
+    resources: Vec<Resource>,
+}
+
+#[derive(Deserialize)]
+struct Resource {
+    name: String,
+}
+
+/// Whether the server says by now that it serves a source: one small request while its whole group is absent, and
+/// another once the group is there. False too where that is not known.
+pub(super) async fn is_served(client: &Client, source: &Source) -> bool {
+    let Some(path) = source.group_path() else {
+        return false;
+    };
+    let Some(group) = discover::<Group>(client, &path).await else {
+        return false;
+    };
+    let path = format!("/apis/{}", group.preferred_version.group_version);
+    let served = discover::<Resources>(client, &path).await;
+    served.is_some_and(|it| it.resources.iter().any(|it| it.name == source.plural()))
+}
+
+async fn discover<T: DeserializeOwned>(client: &Client, path: &str) -> Option<T> {
+    let request = http::Request::get(path).body(Vec::new()).ok()?;
+    let answer = tokio::time::timeout(READY, client.request::<T>(request)).await;
+    answer.ok()?.ok()
 }
 
 async fn within<T>(patience: Duration, request: impl Future<Output = T>) -> Result<T, Failure> {

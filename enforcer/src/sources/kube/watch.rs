@@ -48,6 +48,8 @@ pub(super) enum News {
     State(SourceState, Option<String>),
 }
 
+/// How often the server is asked, about, whether it serves a kind by now that was absent.
+const LOOK: Duration = Duration::from_secs(6);
 /// A denial is believed after this long even of a server that does not say that it is ready.
 const LASTING: Duration = Duration::from_secs(10);
 /// A watch that ends sooner than this without a word is a failure like others.
@@ -306,8 +308,27 @@ impl Follower {
         }
         self.tell(News::State(state, Some(failure.to_string()))).await?;
         self.access.renew().await;
-        sleep(self.pace.pause()).await;
+        if state == SourceState::Absent {
+            self.await_kind().await;
+        } else {
+            sleep(self.pace.pause()).await;
+        }
         Ok(())
+    }
+
+    /// Pauses, and no longer than until the server says that it serves the kind: without its definition nothing of it
+    /// is in force, and a definition is followed by its objects.
+    async fn await_kind(&mut self) {
+        let until = Instant::now() + self.pace.pause();
+        loop {
+            let rest = until.saturating_duration_since(Instant::now());
+            let look = LOOK * 3 / 4 + spread(LOOK / 2);
+            sleep(rest.min(look)).await;
+            let source = self.known.source();
+            if rest <= look || request::is_served(&self.access.client(), source).await {
+                return;
+            }
+        }
     }
 
     /// Whether a denial is one: a server that is starting denies what it does not know yet. It is believed if the

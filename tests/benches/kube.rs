@@ -180,7 +180,7 @@ fn measure(server: &mut Server) -> Result<()> {
     );
     say("after a start", &daemon)?;
     daemon.end(Signal::SIGKILL)?;
-    daemon = place.start(&["--log-level", "debug"])?;
+    daemon = place.start(&["--log-level", "warn,enforcer=debug"])?;
     for line in daemon.lines() {
         println!("| {line}");
     }

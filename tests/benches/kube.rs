@@ -103,6 +103,35 @@ fn weigh(admin: &Api) -> Result<()> {
     Ok(())
 }
 
+/// How long a whole list takes in pages of several sizes, and what its largest page weighs.
+fn page_sizes(admin: &Api) -> Result<()> {
+    let path = "/apis/networking.istio.io/v1beta1/serviceentries";
+    for size in [500, 1_000, 2_000, 5_000, ENTRIES] {
+        let mut runs = Vec::new();
+        let (mut pages, mut largest) = (0, 0);
+        for _ in 0..3 {
+            let (mut next, mut took) = (String::new(), Duration::ZERO);
+            (pages, largest) = (0, 0);
+            loop {
+                let begin = Instant::now();
+                let text = admin.get(&format!("{path}?limit={size}&continue={next}"))?;
+                took += begin.elapsed();
+                (pages, largest) = (pages + 1, largest.max(text.len()));
+                let page: Value = serde_json::from_str(&text)?;
+                match page["metadata"]["continue"].as_str() {
+                    Some(token) if !token.is_empty() => token.clone_into(&mut next),
+                    _ => break,
+                }
+            }
+            runs.push(took);
+        }
+        runs.sort();
+        let median = runs[1];
+        println!("whole list in {pages} pages of {size}: {median:.1?}, the largest has {largest} bytes");
+    }
+    Ok(())
+}
+
 /// A line of the daemon's `/proc/<pid>/status`, in MB.
 fn memory(daemon: &Daemon, line: &str) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid()))?;
@@ -116,7 +145,10 @@ fn memory(daemon: &Daemon, line: &str) -> Result<f64> {
 
 fn say(what: &str, daemon: &Daemon) -> Result<()> {
     let (now, most) = (memory(daemon, "VmRSS:")?, memory(daemon, "VmHWM:")?);
-    println!("resident memory {what}: {now:.1} MB, at most {most:.1} MB (goal 60)");
+    let (own, files) = (memory(daemon, "RssAnon:")?, memory(daemon, "RssFile:")?);
+    println!(
+        "resident memory {what}: {now:.1} MB (own {own:.1}, of the program's file {files:.1}), at most {most:.1} MB (goal 60)"
+    );
     Ok(())
 }
 
@@ -124,6 +156,7 @@ fn measure(server: &mut Server) -> Result<()> {
     let admin = server.admin()?;
     fill(&admin)?;
     weigh(&admin)?;
+    page_sizes(&admin)?;
     let mut place = Place::new(env!("CARGO_BIN_EXE_enforcer-test"), "workloads: []")?;
     let bpffs = place.folder.path().join("bpffs");
     mount_bpffs(&bpffs)?;
@@ -146,6 +179,11 @@ fn measure(server: &mut Server) -> Result<()> {
         starts[2], starts[4]
     );
     say("after a start", &daemon)?;
+    daemon.end(Signal::SIGKILL)?;
+    daemon = place.start(&["--log-level", "warn,enforcer=debug"])?;
+    for line in daemon.lines() {
+        println!("| {line}");
+    }
     let mut waits = Vec::new();
     for round in 0..ROUNDS {
         let new = entry(ENTRIES + round);

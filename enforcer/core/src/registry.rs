@@ -216,7 +216,7 @@ impl Registry {
             let states = hosts.iter().filter_map(|host| self.states.get_key_value(host));
             self.compiled.set_hosts(states, &facts);
             for host in &hosts {
-                if self.owners.of(host).is_none() {
+                if self.owners.of(host).is_empty() {
                     self.states.remove(host);
                 }
             }
@@ -252,8 +252,7 @@ impl Registry {
 
     /// Brings the state of one host up to date, and the indexes that come with it.
     fn work_out(&mut self, host: &Host) {
-        static NOBODY: BTreeSet<offer::OwnerKey> = BTreeSet::new();
-        let owners = self.owners.of(host).unwrap_or(&NOBODY);
+        let owners = self.owners.of(host);
         let facts = Facts {
             objects: &self.objects,
             settings: &self.settings,

@@ -29,7 +29,7 @@ pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Opt
         .cloned()
         .unwrap_or_default();
     Some(Object::EndpointSlice(Arc::new(EndpointSlice {
-        meta,
+        meta: meta.of_unselected(),
         service,
         addresses,
     })))

@@ -77,12 +77,25 @@ pub struct Meta {
     pub namespace: Namespace,
     /// The object's name.
     pub name: String,
-    /// Its labels.
+    /// Its labels. Of ServiceEntries, Services and EndpointSlices, which are many, only the one of the revision is
+    /// kept: nothing selects them.
     pub labels: Labels,
-    /// Its annotations.
+    /// Its annotations; none of those kinds', once they are read.
     pub annotations: Labels,
     /// `creationTimestamp` in seconds since 1970; None if a document has none, which counts as older than any.
     pub created: Option<i64>,
+}
+
+impl Meta {
+    /// The label of an object of Istio's that says for which revision it is.
+    pub(crate) const REVISION: &str = "istio.io/rev";
+
+    /// Forgets what nothing asks for once an object of a kind that is never selected has been read.
+    pub(super) fn of_unselected(mut self) -> Self {
+        self.labels.retain(|key, _| key == Self::REVISION);
+        self.annotations = Labels::new();
+        self
+    }
 }
 
 /// A valid ServiceEntry.

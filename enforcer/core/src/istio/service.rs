@@ -26,7 +26,7 @@ pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Opt
     let ports = read_ports(&spec.get("ports"), found);
     let export_to = read_export_to(document, &meta, found);
     Some(Object::Service(Arc::new(Service {
-        meta,
+        meta: meta.of_unselected(),
         kind,
         ports,
         export_to,

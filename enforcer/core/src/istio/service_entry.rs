@@ -201,18 +201,12 @@ impl<'a> Raw<'a> {
     }
 
     fn build(&self, document: &Node<'_>, meta: Meta) -> ServiceEntry {
+        let addresses = self.addresses.iter();
+        let ports = self.ports.iter();
         ServiceEntry {
             hosts: self.hosts.iter().map(|host| Host::new(host.value)).collect(),
-            addresses: self
-                .addresses
-                .iter()
-                .filter_map(|address| address::parse_network(address.value).ok())
-                .collect(),
-            ports: self
-                .ports
-                .iter()
-                .filter_map(|(_, port)| build_port(port.as_ref()?))
-                .collect(),
+            addresses: exact(addresses.filter_map(|address| address::parse_network(address.value).ok())),
+            ports: exact(ports.filter_map(|(_, port)| build_port(port.as_ref()?))),
             resolution: self.resolution.known(),
             endpoints: self
                 .endpoints
@@ -226,9 +220,16 @@ impl<'a> Raw<'a> {
                 .map(|entry| export_to::parse(entry.value))
                 .collect(),
             allocated: allocated(document),
-            meta,
+            meta: meta.of_unselected(),
         }
     }
+}
+
+/// A vector without room for more: there are thousands of entries, most with one port and one address.
+fn exact<T>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<T> = items.collect();
+    items.shrink_to_fit();
+    items
 }
 
 fn build_port(port: &RawPort<'_>) -> Option<ServicePort> {

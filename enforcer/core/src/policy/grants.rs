@@ -30,10 +30,19 @@ pub(crate) struct Port {
 /// Where a host may be, and what that hangs on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Related {
-    /// Every address and network that is declared, chosen or resolved.
-    pub(crate) to: BTreeSet<To>,
+    /// Every address and network that is declared, chosen or resolved, in order, each once.
+    pub(crate) to: Vec<To>,
     /// Names beside its own whose addresses matter.
     pub(crate) names: BTreeSet<Host>,
+}
+
+impl Related {
+    /// Brings what was put together into its order.
+    pub(crate) fn sort(&mut self) {
+        self.to.sort_unstable();
+        self.to.dedup();
+        self.to.shrink_to_fit();
+    }
 }
 
 /// The rules of one port, and the names whose addresses belong to it.

@@ -205,7 +205,7 @@ impl Registry {
         self.stale
             .hosts
             .extend(self.users.get(&host).into_iter().flatten().cloned());
-        if self.owners.of(&host).is_some() {
+        if !self.owners.of(&host).is_empty() {
             self.stale.hosts.insert(host);
         }
     }

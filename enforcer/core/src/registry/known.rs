@@ -32,15 +32,18 @@ impl Known {
             self.ports.entry(*port).or_default().insert(host.clone());
         }
         let (old, new) = (&old.related.to, &new.related.to);
-        for to in old.difference(new) {
+        for to in old.iter().filter(|to| new.binary_search(to).is_err()) {
             self.remove(host, to);
         }
-        for to in new.difference(old) {
-            match to {
-                To::Address(address) => self.addresses.entry(*address).or_default().push(host.clone()),
-                To::Network(network) => self.networks.entry(*network).or_default().push(host.clone()),
-                To::Any => {}
-            }
+        for to in new.iter().filter(|to| old.binary_search(to).is_err()) {
+            let hosts = match to {
+                To::Address(address) => self.addresses.entry(*address).or_default(),
+                To::Network(network) => self.networks.entry(*network).or_default(),
+                To::Any => continue,
+            };
+            // Most addresses are of one host alone.
+            hosts.reserve_exact(usize::from(hosts.is_empty()));
+            hosts.push(host.clone());
         }
     }
 

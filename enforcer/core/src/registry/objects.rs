@@ -185,6 +185,6 @@ pub(crate) fn workload_labels(entry: &WorkloadEntry) -> Labels {
 /// Whether an object of Istio's counts for `revision`: it carries no label of a revision, or this one. An empty
 /// revision takes them all (`config.LabelsInRevision`).
 pub(crate) fn is_of_revision(meta: &Meta, revision: &str) -> bool {
-    let label = meta.labels.get("istio.io/rev");
+    let label = meta.labels.get(Meta::REVISION);
     revision.is_empty() || label.is_none_or(|label| label == revision)
 }

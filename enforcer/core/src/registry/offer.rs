@@ -1,9 +1,6 @@
 //! One host of one object: what Istio calls a service.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Key, Objects, Settings};
 use crate::{
@@ -143,20 +140,22 @@ impl Import<'_> {
 
 impl HostState {
     /// What `owners` offer of `host`.
-    pub(crate) fn new(host: &Host, owners: &BTreeSet<OwnerKey>, facts: &Facts<'_>) -> Self {
+    pub(crate) fn new(host: &Host, owners: &[OwnerKey], facts: &Facts<'_>) -> Self {
         let objects = facts.objects;
         let mesh = objects.mesh(&facts.settings.revision);
         let owners = owners.iter().filter_map(|key| match key {
             OwnerKey::Service(key) => objects.services.get(key).cloned().map(Owner::Service),
             OwnerKey::Entry(key) => objects.entries.get(key).cloned().map(Owner::Entry),
         });
-        let offers: Vec<_> = owners.map(|owner| Offer::new(owner, host, mesh, facts)).collect();
+        let mut offers: Vec<_> = owners.map(|owner| Offer::new(owner, host, mesh, facts)).collect();
+        offers.shrink_to_fit();
         let mut all = Related::default();
         for offer in &offers {
             let of_offer = related(&offer.owner, host, facts);
             all.to.extend(of_offer.to);
             all.names.extend(of_offer.names);
         }
+        all.sort();
         Self {
             is_common: is_common(&offers),
             offers,
@@ -179,26 +178,34 @@ fn is_common(offers: &[Offer]) -> bool {
         && seen.all(|offer| offer.export == Export::Public && offer.namespace() == first.namespace())
 }
 
-/// Which owners offer each host.
+/// Which owners offer each host, in their order. Most hosts have one, for which a tree's node would be ten times too
+/// large.
 #[derive(Debug, Default)]
-pub(crate) struct Owners(BTreeMap<Host, BTreeSet<OwnerKey>>);
+pub(crate) struct Owners(BTreeMap<Host, Vec<OwnerKey>>);
 
 impl Owners {
     pub(crate) fn add(&mut self, host: Host, owner: OwnerKey) {
-        self.0.entry(host).or_default().insert(owner);
+        let owners = self.0.entry(host).or_default();
+        if let Err(at) = owners.binary_search(&owner) {
+            owners.reserve_exact(1);
+            owners.insert(at, owner);
+        }
     }
 
     pub(crate) fn remove(&mut self, host: &Host, owner: &OwnerKey) {
         if let Some(owners) = self.0.get_mut(host) {
-            owners.remove(owner);
+            if let Ok(at) = owners.binary_search(owner) {
+                owners.remove(at);
+            }
             if owners.is_empty() {
                 self.0.remove(host);
             }
         }
     }
 
-    pub(crate) fn of(&self, host: &Host) -> Option<&BTreeSet<OwnerKey>> {
-        self.0.get(host)
+    /// Those of one host; none if nobody offers it.
+    pub(crate) fn of(&self, host: &Host) -> &[OwnerKey] {
+        self.0.get(host).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn hosts(&self) -> impl Iterator<Item = &Host> {

@@ -91,8 +91,8 @@ const COPIES: [&str; 1] = ["kubectl.kubernetes.io/last-applied-configuration"];
 
 impl<'a> Page<'a> {
     /// Takes an answer apart.
-    pub(super) fn read(text: &'a str) -> serde_json::Result<Self> {
-        let RawPage { metadata, items } = serde_json::from_str(text)?;
+    pub(super) fn read(text: &'a [u8]) -> serde_json::Result<Self> {
+        let RawPage { metadata, items } = serde_json::from_slice(text)?;
         Ok(Self {
             version: metadata.resource_version,
             next: metadata.next.filter(|next| !next.is_empty()),
@@ -176,7 +176,7 @@ mod tests {
             {{"metadata":{{"name":"a"}}}},{{"metadata":{{"name":"b","namespace":"n"}},"spec":{deep}}},
             {{"metadata":{{"name":"c"}},"spec":1e999}},{{"metadata":{{"name":1}}}},"x"]}}"#
         );
-        let page = Page::read(&text).unwrap();
+        let page = Page::read(text.as_bytes()).unwrap();
         assert_eq!((page.version.as_str(), &page.next), ("7", &None));
         let documents: Vec<_> = page.documents().collect();
         let decoded: Vec<_> = documents

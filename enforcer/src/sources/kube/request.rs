@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use futures_util::AsyncBufRead;
+use futures_util::{AsyncBufRead, AsyncReadExt as _};
 use kube::{
     Client,
     api::{ListParams, WatchParams},
     core::Request,
 };
+
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{failure::Failure, pace::spread, source::Source};
 
@@ -18,22 +20,34 @@ const WATCH: Duration = Duration::from_secs(145);
 /// How long the server may take to say whether it is ready.
 const READY: Duration = Duration::from_secs(5);
 
-/// One page of a source in one of its versions; the first, if there is no `next`.
-pub(super) async fn page(
-    client: &Client,
+/// One page of a source in one of its versions; the first, if there is no `next`. What it returns borrows nothing, so
+/// that another page can be decoded meanwhile.
+pub(super) fn page(
+    client: Client,
     source: &Source,
     version: usize,
-    (size, next, patience): (u32, Option<&str>, Duration),
-) -> Result<String, Failure> {
+    (size, next, patience): (u32, Option<String>, Duration),
+) -> impl Future<Output = Result<Vec<u8>, Failure>> + use<> {
     let parameters = ListParams {
         field_selector: source.fields.clone(),
         limit: Some(size),
-        continue_token: next.map(str::to_owned),
+        continue_token: next,
         ..ListParams::default()
     };
     let request = Request::new(source.path(version)).list(&parameters);
-    let request = request.map_err(kube::Error::BuildRequest)?;
-    Ok(within(patience, client.request_text(request)).await??)
+    async move {
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        // The client's own way to a text holds the answer three times.
+        within(patience, async {
+            let mut body = Box::pin(client.request_stream(request).await?);
+            let mut text = Vec::new();
+            body.read_to_end(&mut text)
+                .await
+                .map_err(|error| Failure::Away(format!("the answer broke off: {error}")))?;
+            Ok(text)
+        })
+        .await?
+    }
 }
 
 /// What happens to a source after `from`: a line for each event.
@@ -64,6 +78,48 @@ pub(super) async fn is_ready(client: &Client) -> bool {
     };
     let answer = tokio::time::timeout(READY, client.request_text(request)).await;
     matches!(answer, Ok(Ok(_)))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Group {
+    preferred_version: GroupVersion,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupVersion {
+    group_version: String,
+}
+
+#[derive(Deserialize)]
+struct Resources {
+    resources: Vec<Resource>,
+}
+
+#[derive(Deserialize)]
+struct Resource {
+    name: String,
+}
+
+/// Whether the server says by now that it serves a source: one small request while its whole group is absent, and
+/// another once the group is there. False too where that is not known.
+pub(super) async fn is_served(client: &Client, source: &Source) -> bool {
+    let Some(path) = source.group_path() else {
+        return false;
+    };
+    let Some(group) = discover::<Group>(client, &path).await else {
+        return false;
+    };
+    let path = format!("/apis/{}", group.preferred_version.group_version);
+    let served = discover::<Resources>(client, &path).await;
+    served.is_some_and(|it| it.resources.iter().any(|it| it.name == source.plural()))
+}
+
+async fn discover<T: DeserializeOwned>(client: &Client, path: &str) -> Option<T> {
+    let request = http::Request::get(path).body(Vec::new()).ok()?;
+    let answer = tokio::time::timeout(READY, client.request::<T>(request)).await;
+    answer.ok()?.ok()
 }
 
 async fn within<T>(patience: Duration, request: impl Future<Output = T>) -> Result<T, Failure> {

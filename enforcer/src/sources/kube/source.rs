@@ -126,6 +126,16 @@ impl Source {
         }
     }
 
+    /// Where the server tells of its group; None for the kinds that every server has.
+    pub(super) fn group_path(&self) -> Option<String> {
+        (!self.group.is_empty()).then(|| format!("/apis/{}", self.group))
+    }
+
+    /// What the server calls it among the resources of its group.
+    pub(super) fn plural(&self) -> &'static str {
+        self.plural
+    }
+
     /// What an object of it is called.
     pub(super) fn id(&self, namespace: &str, name: &str) -> ObjectId {
         ObjectId {

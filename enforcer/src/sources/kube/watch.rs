@@ -13,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{AsyncBufRead, AsyncBufReadExt as _};
-use tokio::{sync::mpsc, time::sleep};
+use futures_util::{AsyncBufRead, AsyncBufReadExt as _, future::OptionFuture};
+use tokio::{sync::mpsc, task::yield_now, time::sleep};
 
 use super::{
     Settings,
@@ -48,10 +48,14 @@ pub(super) enum News {
     State(SourceState, Option<String>),
 }
 
+/// How often the server is asked, about, whether it serves a kind by now that was absent.
+const LOOK: Duration = Duration::from_secs(6);
 /// A denial is believed after this long even of a server that does not say that it is ready.
 const LASTING: Duration = Duration::from_secs(10);
 /// A watch that ends sooner than this without a word is a failure like others.
 const BRIEF: Duration = Duration::from_secs(1);
+/// Objects that are decoded in one go.
+const BATCH: usize = 100;
 /// Lists that thousands of nodes have to make at once are spread over this time.
 const RELIST: Duration = Duration::from_secs(1);
 
@@ -128,36 +132,84 @@ impl Follower {
 
     /// Takes everything in, page by page, and returns from which version on changes are to be watched.
     async fn list(&mut self) -> Result<Result<String, Failure>, Closed> {
+        let began = Instant::now();
         self.known.begin();
-        let mut next = None;
+        let mut text = match self.first_page().await {
+            Ok(text) => text,
+            Err(failure) => return Ok(Err(self.list_failed(failure))),
+        };
         loop {
-            let (client, source) = (self.access.client(), self.known.source());
-            let bounds = (self.settings.page, next.as_deref(), self.settings.patience);
-            let text = match request::page(&client, source, self.known.served, bounds).await {
-                Ok(text) => text,
-                // Another version may be served.
-                Err(Failure::Absent(_)) if next.is_none() && self.known.served + 1 < source.versions() => {
-                    self.known.served += 1;
-                    continue;
-                }
-                Err(failure) => {
-                    self.known.served = if failure.is_denial() { 0 } else { self.known.served };
-                    return Ok(Err(failure));
-                }
-            };
             let page = match Page::read(&text) {
                 Ok(page) => page,
                 Err(error) => return Ok(Err(error.into())),
             };
-            let changes: Vec<_> = page.documents().filter_map(|it| self.known.set(it)).collect();
-            self.tell_changes(changes).await?;
-            next = page.next;
-            if next.is_none() {
-                let gone = self.known.end();
-                self.tell_changes(gone).await?;
-                self.tell(News::Answered).await?;
-                return Ok(Ok(page.version));
+            // The server makes the next page while this one is decoded.
+            let next = page.next.clone().map(|next| self.page(Some(next)));
+            let (next, told) = tokio::join!(OptionFuture::from(next), self.take_in(&page));
+            told?;
+            match next {
+                Some(Ok(next)) => text = next,
+                Some(Err(failure)) => return Ok(Err(self.list_failed(failure))),
+                None => {
+                    let version = page.version;
+                    let gone = self.known.end();
+                    self.tell_changes(gone).await?;
+                    self.tell(News::Answered).await?;
+                    let name = &self.known.source().name;
+                    tracing::debug!(
+                        "{name}: {} objects listed in {:?}",
+                        self.known.counts().0,
+                        began.elapsed()
+                    );
+                    return Ok(Ok(version));
+                }
             }
+        }
+    }
+
+    /// The first page, in the newest version that is served.
+    async fn first_page(&mut self) -> Result<Vec<u8>, Failure> {
+        loop {
+            match self.page(None).await {
+                Err(Failure::Absent(_)) if self.known.served + 1 < self.known.source().versions() => {
+                    self.known.served += 1;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// After a denial, every version is asked for again.
+    fn list_failed(&mut self, failure: Failure) -> Failure {
+        self.known.served = if failure.is_denial() { 0 } else { self.known.served };
+        failure
+    }
+
+    fn page(&self, next: Option<String>) -> impl Future<Output = Result<Vec<u8>, Failure>> + use<> {
+        let bounds = (self.settings.page, next, self.settings.patience);
+        request::page(
+            self.access.client(),
+            self.known.source(),
+            self.known.served,
+            bounds,
+        )
+    }
+
+    /// Decodes the objects of a page, a few at a time, so that what else is under way goes on.
+    async fn take_in(&mut self, page: &Page<'_>) -> Result<(), Closed> {
+        let mut documents = page.documents();
+        loop {
+            let mut changes = Vec::new();
+            let mut is_over = true;
+            for document in documents.by_ref().take(BATCH) {
+                is_over = false;
+                changes.extend(self.known.set(document));
+            }
+            if is_over {
+                return Ok(());
+            }
+            self.tell_changes(changes).await?;
+            yield_now().await;
         }
     }
 
@@ -256,8 +308,27 @@ impl Follower {
         }
         self.tell(News::State(state, Some(failure.to_string()))).await?;
         self.access.renew().await;
-        sleep(self.pace.pause()).await;
+        if state == SourceState::Absent {
+            self.await_kind().await;
+        } else {
+            sleep(self.pace.pause()).await;
+        }
         Ok(())
+    }
+
+    /// Pauses, and no longer than until the server says that it serves the kind: without its definition nothing of it
+    /// is in force, and a definition is followed by its objects.
+    async fn await_kind(&mut self) {
+        let until = Instant::now() + self.pace.pause();
+        loop {
+            let rest = until.saturating_duration_since(Instant::now());
+            let look = LOOK * 3 / 4 + spread(LOOK / 2);
+            sleep(rest.min(look)).await;
+            let source = self.known.source();
+            if rest <= look || request::is_served(&self.access.client(), source).await {
+                return;
+            }
+        }
     }
 
     /// Whether a denial is one: a server that is starting denies what it does not know yet. It is believed if the

@@ -63,6 +63,7 @@ use crate::{
     report::{log::LogFormat, once::Once},
     revoke,
     sources::{self, cgroups, files, kube, sink},
+    state,
 };
 
 /// How the daemon is started, beside its configuration.
@@ -125,7 +126,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     let (proof_sink, proof_questions) = mpsc::channel(BACKLOG);
     let (standing_sink, standing_questions) = mpsc::channel(BACKLOG);
     let (hosts, wanted) = watch::channel(BTreeSet::new());
-    let memory = (!start.ephemeral).then(|| config.state.join("names.json"));
+    let memory = (!start.ephemeral).then(|| config.state.join(state::NAMES));
     let name_settings = name_settings(&config, memory);
     let servers = names::resolvers(&name_settings)?;
     let (resolver_sink, resolvers) = watch::channel(servers);

@@ -38,7 +38,7 @@ use enforcer_core::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -164,9 +164,10 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         cgroups::follow(mount.clone(), paths, cgroup_sink, cancel.clone()),
     );
     tasks.spawn("events", events.run(event_sink));
+    let (admitted, admission) = oneshot::channel();
     let cluster = config.kubernetes.clone().map(|access| {
         let (cluster, task) = Cluster::new(kube::Settings::new(access, config.revision.clone()));
-        tasks.spawn("kubernetes", task.run(cancel.clone()));
+        tasks.spawn("kubernetes", task.run(admission, cancel.clone()));
         cluster
     });
     let notify = cluster.as_ref().map(|cluster| cluster.notify.clone());
@@ -181,6 +182,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         (None, None)
     };
     let inputs = Inputs {
+        admitted: Some(admitted),
         file_changes,
         kube_changes: cluster.map(|cluster| cluster.changes),
         kube_status: kube_status.clone(),

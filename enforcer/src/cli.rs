@@ -1,20 +1,19 @@
 //! The command line. Scripts rely on its commands, options, output and exit codes.
 
 mod check;
+mod detach;
 mod exec;
 mod explain;
 mod status;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use nix::sys::signal::{SigSet, Signal};
 
 use crate::{
     config::{Config, WorkloadConfig},
     daemon::{self, Start},
-    datapath::Pins,
     privileges, proof,
     report::log::{self, LogFormat},
 };
@@ -39,7 +38,7 @@ enum Command {
     Status(StatusArguments),
     /// Run a command inside a workload's cgroup
     Exec(Exec),
-    /// Remove every program, link, map and pin of an enforcer that has ended
+    /// Remove every program, link, map, pin and state file of an enforcer that has ended
     Detach(Detach),
     /// Print the JSON schema of the configuration
     Schema,
@@ -191,13 +190,16 @@ pub(crate) struct Exec {
 }
 
 #[derive(Debug, clap::Args)]
-struct Detach {
-    /// The configuration file, for its `bpffs`
-    #[arg(long, value_name = "FILE", conflicts_with = "bpffs")]
+pub(crate) struct Detach {
+    /// The configuration file, for its `bpffs` and `state`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["bpffs", "state"])]
     config: Option<PathBuf>,
     /// Where bpffs is mounted
     #[arg(long, default_value = "/sys/fs/bpf", value_name = "FOLDER")]
     bpffs: PathBuf,
+    /// The folder of the enforcer's state
+    #[arg(long, default_value = "/run/enforcer", value_name = "FOLDER")]
+    state: PathBuf,
     /// Then wait for SIGTERM: for a DaemonSet, whose pods must not end
     #[arg(long)]
     hold: bool,
@@ -211,7 +213,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
-        Command::Detach(arguments) => detach(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Detach(arguments) => detach::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Canary(arguments) => {
             let outcome = arguments
                 .join
@@ -243,32 +245,4 @@ fn run(arguments: &Run) -> Result<()> {
         .enable_all()
         .build()?
         .block_on(daemon::run(config, start))
-}
-
-fn detach(arguments: &Detach) -> Result<()> {
-    // Blocked, so that one that comes before it is waited for is not lost; a container's first process would not
-    // even be ended by it.
-    let ending = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
-    if arguments.hold {
-        ending.thread_block().context("holding signals back")?;
-    }
-    let bpffs = match &arguments.config {
-        Some(file) => Config::load(file)?.bpffs,
-        None => arguments.bpffs.clone(),
-    };
-    let removed = Pins::remove_all(&bpffs)?;
-    if removed == crate::datapath::Removed::default() {
-        println!("nothing to remove below {}", bpffs.display());
-    } else {
-        println!(
-            "removed {} links and {} maps below {}",
-            removed.links,
-            removed.maps,
-            bpffs.display()
-        );
-    }
-    if arguments.hold {
-        ending.wait().context("waiting for SIGTERM")?;
-    }
-    Ok(())
 }

@@ -36,7 +36,7 @@ use enforcer_core::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
 };
 
 use self::{
@@ -114,7 +114,8 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     let places = Places::new(&config);
     let (cgroup_changes, cgroups) = wiring.cgroups(places.paths());
     let pods = wiring.pods()?;
-    let cluster = wiring.cluster();
+    let (admitted, admission) = oneshot::channel();
+    let cluster = wiring.cluster(admission);
     let (revocation, live_sockets) = wiring.revocation();
     let flow_events = wiring.events(events);
     let (proof_sink, proof_questions) = mpsc::channel(BACKLOG);
@@ -179,6 +180,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         precedence: Precedence::new(config.kubernetes.is_some() && !config.registry.is_empty()),
     };
     let inputs = Inputs {
+        admitted: Some(admitted),
         file_changes,
         kube_changes: cluster.map(|cluster| cluster.changes),
         kube_status,

@@ -13,6 +13,7 @@ mod cgroup;
 mod closure;
 mod cost;
 mod events;
+mod former;
 mod inspection;
 mod layout;
 mod link;
@@ -42,6 +43,7 @@ pub use object::Features;
 pub use pins::{Pins, Removed};
 pub use roots::{Attached, is_enforced};
 
+use former::Former;
 use inspection::HeldMaps;
 use maps::Maps;
 use object::Object;
@@ -144,6 +146,24 @@ impl Datapath {
                 .carry_out(change)
                 .with_context(|| format!("carrying out {change:?}"))
         })
+    }
+
+    /// Carries out what `changes` has for one workload, in these maps and in those of other capacities that decide
+    /// until the programs are replaced.
+    ///
+    /// # Errors
+    /// If a map of this start cannot be read or written.
+    pub fn admit(&mut self, workload: &Cgroup, changes: impl Fn(&Applied) -> Vec<Change>) -> Result<()> {
+        let here = changes(&self.read_back()?);
+        self.carry_out(&here)?;
+        let former = self.roots.pins.as_ref().map(Former::all).transpose()?;
+        for outcome in former.into_iter().flatten() {
+            // Where unknown workloads are let through, it goes on all the same.
+            if let Err(error) = outcome.and_then(|mut former| former.admit(workload, &changes)) {
+                tracing::warn!("the maps of an earlier start stay as they are: {error:#}");
+            }
+        }
+        Ok(())
     }
 
     /// Depths below the cgroup root at which workloads are looked for.

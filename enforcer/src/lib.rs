@@ -12,5 +12,6 @@ pub mod proof;
 pub mod report;
 pub mod revoke;
 pub mod sources;
+mod state;
 
 pub use enforcer_config as config;

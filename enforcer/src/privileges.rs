@@ -103,7 +103,8 @@ pub fn settle(config: &mut Config) -> Result<()> {
         config.revoke = false;
     }
     if let Some(missing) = missing(Needed::AtTimes) {
-        tracing::warn!("missing {missing}: what only they may read or write is reported as it comes");
+        // A container that is given what it needs, and no more, is well off without it.
+        tracing::info!("missing {missing}: what only they may read or write is reported as it comes");
     }
     // Takes CAP_SYS_RESOURCE, which is not kept.
     datapath::raise_memlock();

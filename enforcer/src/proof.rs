@@ -226,6 +226,28 @@ fn remove(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes the canary's cgroups that killed enforcers have left below the cgroup `folder`.
+///
+/// # Errors
+/// If one cannot be removed.
+pub fn remove_leftovers(folder: &Path) -> Result<()> {
+    let context = || format!("looking into {}", folder.display());
+    let children = match fs::read_dir(folder) {
+        // Cgroups come and go.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        children => children.with_context(context)?,
+    };
+    for child in children {
+        let child = child.with_context(context)?;
+        if child.file_name() == CGROUP {
+            remove(&child.path()).with_context(|| format!("removing {}", child.path().display()))?;
+        } else if child.file_type().with_context(context)?.is_dir() {
+            remove_leftovers(&child.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether a cgroup is one that the canary was in, now or a moment ago.
 #[derive(Debug, Default)]
 pub struct Canaries {

@@ -173,6 +173,18 @@ impl Case {
                 _ => return Err("objects whose content an API server decides"),
             }
         }
+        if !(self.modes.is_empty() && self.own.is_empty() && self.cluster_dns.is_none()) {
+            return Err("modes and addresses that pods of a cluster have otherwise");
+        }
+        if self.workloads.keys().any(|name| name.matches('/').count() > 1) {
+            return Err("workloads within others, which pods are not");
+        }
+        if self.registry.trim().is_empty() {
+            return Err("nothing to apply");
+        }
+        if self.registry.contains("creationTimestamp") {
+            return Err("ages, which an API server gives");
+        }
         if self.registry.contains("\"*.") && !self.resolved.is_empty() {
             return Err("names below a wildcard, which nobody asks for");
         }

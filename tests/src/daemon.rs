@@ -436,12 +436,20 @@ fn signal(child: &Child, signal: Signal) -> Result<()> {
 ///
 /// # Errors
 /// If it is not so after [`PATIENCE`].
-pub fn wait(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait(what: &str, is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    wait_within(PATIENCE, what, is_so)
+}
+
+/// Waits until something is so, where many may fail in one run.
+///
+/// # Errors
+/// If it is not so after `patience`.
+pub fn wait_within(patience: Duration, what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + patience;
     while !is_so()? {
         ensure!(
             Instant::now() < deadline,
-            "after {PATIENCE:?} there is still no {what}"
+            "after {patience:?} there is still no {what}"
         );
         thread::park_timeout(GLANCE);
     }

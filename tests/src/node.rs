@@ -8,20 +8,22 @@
 //! Everything outside the node is the network namespace `world`, in which the addresses of documentation are local and
 //! nobody listens: what gets through is refused by a reset, which no program of ours sends.
 
+mod cgroups;
 mod pods;
 mod table;
 mod world;
 
 use std::{
-    env,
+    env, fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{self, Command, Output, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
+use self::cgroups::Sweeper;
 use crate::ground::tied;
 
 pub use pods::Pods;
@@ -38,7 +40,10 @@ const IMAGE: &str = "ENFORCER_IMAGE";
 const PATIENCE: &str = "180";
 
 /// How long a node lives that nobody took down, because its test was killed.
-const LIFETIME: &str = "40m";
+const LIFETIME: &str = "20m";
+
+/// Of the nodes' folders; the process that has made one stands behind it.
+const PREFIX: &str = "enforcer-node-";
 
 /// A node that is up.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub struct Node {
     script: PathBuf,
     folder: TempDir,
     image: PathBuf,
+    /// None until it is up.
+    sweeper: Option<Sweeper>,
 }
 
 impl Node {
@@ -61,13 +68,18 @@ impl Node {
             );
             return Ok(None);
         };
-        let folder = tempfile::Builder::new().prefix("enforcer-node-").tempdir()?;
-        let node = Self {
-            script: Path::new(&scripts).join("node.sh"),
+        let script = Path::new(&scripts).join("node.sh");
+        take_down_left(&script)?;
+        let prefix = format!("{PREFIX}{}-", process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir()?;
+        let mut node = Self {
+            script,
             image: image.into(),
             folder,
+            sweeper: None,
         };
         node.script("up", &[]).map(drop)?;
+        node.sweeper = Some(Sweeper::start(&node)?);
         Ok(Some(node))
     }
 
@@ -149,10 +161,28 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        drop(self.sweeper.take());
         if let Err(error) = self.script("down", &[]) {
             eprintln!("the node is still there: {error:#}");
         }
     }
+}
+
+/// Takes down the nodes of test processes that were killed.
+fn take_down_left(script: &Path) -> Result<()> {
+    for entry in fs::read_dir(env::temp_dir()).context("reading the folder of temporary files")? {
+        let folder = entry?.path();
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let owner = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|owner| !Path::new("/proc").join(owner.to_string()).exists()) {
+            let output = Command::new(script).arg("down").arg(&folder).output()?;
+            outcome(&output, &["down"])?;
+            fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn outcome(output: &Output, arguments: &[&str]) -> Result<String> {

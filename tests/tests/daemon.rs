@@ -282,6 +282,7 @@ fn sigterm_leaves_enforcement_in_force_and_the_next_start_takes_it_up() {
             links.is_some_and(|links: u32| links >= 2 * 4),
             "four programs at each of two roots: {detached}"
         );
+        assert!(!place.folder.path().join("bpffs-state").exists());
         // The kernel detaches some time after the last pin is gone (`bpf_link_put` has a worker do it).
         place.until("default", DB, true)?;
         let nothing = String::from_utf8(place.command(&["detach"]).output()?.stdout)?;

@@ -315,13 +315,19 @@ fn entry_that_was_deleted_while_nobody_looked_is_refused_after_the_next_list() {
         let (code, status) = place.status()?;
         assert_eq!(code, Some(1));
         let waits = "the first lists of all sources are not applied yet";
-        assert!(status.problems.iter().any(|problem| problem == waits), "{status:#?}");
+        assert!(
+            status.problems.iter().any(|problem| problem == waits),
+            "{status:#?}"
+        );
         server.start()?;
         daemon.await_announcement()?;
         place.until("frontend", DB, false)?;
         let status = place.until_status("proof", |status| status.proven)?;
         let entries = status.sources.iter().find(|source| source.name == "ServiceEntry");
-        assert!(entries.is_some_and(|source| source.problem.is_none()), "{status:#?}");
+        assert!(
+            entries.is_some_and(|source| source.problem.is_none()),
+            "{status:#?}"
+        );
         Ok(())
     });
 }

@@ -7,6 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
+use enforcer::config::Config;
 use serde_json::{Value, json};
 
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
@@ -142,6 +143,44 @@ fn uninstaller_is_what_it_replaces_without_any_capability() {
         );
     }
     assert_eq!(pod["containers"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn configuration_of_every_overlay_is_understood() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let check = |text: &str| {
+        let file = folder.path().join("enforcer.yaml");
+        fs::write(&file, text).expect("there is room");
+        let config = Config::load(&file).expect("it is understood");
+        assert!(config.kubernetes.is_some() && config.pods.is_some());
+    };
+    for overlay in ["audit", "enforce"] {
+        check(&read(&format!("overlays/{overlay}/enforcer.yaml")));
+    }
+    for kubectl in kubectls() {
+        for overlay in ["audit", "enforce", "kind"] {
+            let objects = rendered(&kubectl, &format!("overlays/{overlay}"));
+            let map = &objects[r#""ConfigMap" "enforcer""#];
+            check(map["data"]["enforcer.yaml"].as_str().expect("it has the file"));
+        }
+    }
+}
+
+#[test]
+fn container_has_what_enforcing_takes_and_knows_its_own_pod() {
+    let set = document("base/daemonset.yaml");
+    let container = &set["spec"]["template"]["spec"]["containers"][0];
+    let capabilities = json!({
+        "drop": ["ALL"],
+        "add": ["BPF", "PERFMON", "NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"],
+    });
+    assert_eq!(container["securityContext"]["capabilities"], capabilities);
+    let variables = container["env"].as_array().expect("it has an environment");
+    let names: Vec<_> = variables
+        .iter()
+        .filter_map(|variable| variable["name"].as_str())
+        .collect();
+    assert_eq!(names, ["NODE_NAME", "POD_UID", "POD_NAMESPACE"]);
 }
 
 #[test]

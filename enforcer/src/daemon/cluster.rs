@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -53,7 +53,12 @@ impl Cluster {
 }
 
 impl Task {
-    pub(super) async fn run(self, cancel: CancellationToken) -> Result<()> {
+    /// Begins once this process's own pod is let through: until then its connections may be refused.
+    pub(super) async fn run(self, admission: oneshot::Receiver<()>, cancel: CancellationToken) -> Result<()> {
+        tokio::select! {
+            _ = admission => {}
+            () = cancel.cancelled() => return Ok(()),
+        }
         kube::follow(self.settings, self.ports, cancel).await
     }
 }

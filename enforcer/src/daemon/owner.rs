@@ -82,6 +82,8 @@ pub(super) struct Owner {
 }
 
 pub(super) struct Inputs {
+    /// Who waits for the enforcer's own pod to be let through.
+    pub(super) admitted: Option<oneshot::Sender<()>>,
     pub(super) file_changes: mpsc::Receiver<Vec<FileChange>>,
     /// None if no API server is followed.
     pub(super) kube_changes: Option<mpsc::Receiver<Vec<KubeChange>>>,

@@ -216,11 +216,12 @@ impl Owner {
         };
         let own: Vec<_> = node.pods.cgroups(enforcer).collect();
         for cgroup in own {
-            let applied = self.datapath.read_back()?;
-            let changes = plan::admit(&applied, cgroup);
             self.set_depths(true)?;
+            let Some(at) = self.cgroups.get(&cgroup) else {
+                continue;
+            };
             self.datapath
-                .carry_out(&changes)
+                .admit(at, |applied| plan::admit(applied, cgroup))
                 .context("letting the enforcer's own pod through")?;
         }
         Ok(())

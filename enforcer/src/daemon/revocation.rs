@@ -26,6 +26,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use crate::{
     names::memory::Memory,
     revoke::{Live, Place, Request},
+    state::{FORMER, SWEEP},
 };
 
 /// Addresses that are remembered for one host at most...
@@ -59,8 +60,8 @@ pub(super) struct Revocation {
 impl Revocation {
     /// With what an earlier start has left in the folder `state`.
     pub(super) fn new(requests: mpsc::Sender<Request>, state: Option<&Path>) -> Self {
-        let memory = state.map(|folder| Memory::new(folder.join("former.json")));
-        let mark = state.map(|folder| folder.join("sweep"));
+        let memory = state.map(|folder| Memory::new(folder.join(FORMER)));
+        let mark = state.map(|folder| folder.join(SWEEP));
         let was_due = mark.as_ref().is_some_and(|mark| mark.exists());
         let mut revocation = Self {
             requests,

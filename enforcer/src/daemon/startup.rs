@@ -42,6 +42,10 @@ impl Owner {
             self.take_pods(changes);
             self.admit_own_pod()?;
         }
+        if let Some(admitted) = inputs.admitted.take() {
+            // Nobody waits where no API server is followed.
+            admitted.send(()).ok();
+        }
         self.take_files(inputs.file_changes.recv().await.context("no files")?);
         self.take_cgroups(inputs.cgroup_changes.recv().await.context("no cgroups")?);
         self.take_lists(inputs).await?;

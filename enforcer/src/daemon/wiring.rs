@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 use anyhow::Result;
 use enforcer_common::Event;
 use enforcer_core::{model::Host, registry::Update};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     BACKLOG,
@@ -28,6 +28,7 @@ use crate::{
         pods::PodChange,
         sink,
     },
+    state,
 };
 
 /// What tasks are made from.
@@ -61,7 +62,7 @@ impl Wiring<'_> {
     pub(super) fn names(&mut self) -> Result<Names> {
         let (sink, updates) = mpsc::channel(BACKLOG);
         let (hosts, wanted) = watch::channel(BTreeSet::new());
-        let memory = (!self.ephemeral).then(|| self.config.state.join("names.json"));
+        let memory = (!self.ephemeral).then(|| self.config.state.join(state::NAMES));
         let settings = settings::of_names(self.config, memory);
         let (resolver_sink, resolvers) = watch::channel(names::resolvers(&settings)?);
         let (status, asked) = mpsc::channel(1);
@@ -114,12 +115,12 @@ impl Wiring<'_> {
         }))
     }
 
-    /// None if no API server is followed.
-    pub(super) fn cluster(&mut self) -> Option<Cluster> {
+    /// None if no API server is followed. It is asked once `admission` says that it can be.
+    pub(super) fn cluster(&mut self, admission: oneshot::Receiver<()>) -> Option<Cluster> {
         let access = self.config.kubernetes.clone()?;
         let (cluster, task) = Cluster::new(kube::Settings::new(access, self.config.revision.clone()));
-        self.tasks
-            .spawn("kubernetes", task.run(self.tasks.cancel.clone()));
+        let run = task.run(admission, self.tasks.cancel.clone());
+        self.tasks.spawn("kubernetes", run);
         Some(cluster)
     }
 

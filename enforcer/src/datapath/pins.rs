@@ -103,6 +103,13 @@ impl Pins {
         self.folder.join(&self.generation).join(name)
     }
 
+    /// Folders of maps of other layouts or capacities.
+    pub(super) fn others(&self) -> Result<Vec<PathBuf>> {
+        let mut folders = entries(&self.folder)?;
+        folders.retain(|folder| !folder.ends_with(LINKS) && !folder.ends_with(&self.generation));
+        Ok(folders)
+    }
+
     /// Where the links at one cgroup are.
     pub(super) fn links(&self, cgroup: CgroupId) -> PathBuf {
         self.folder.join(LINKS).join(cgroup.0.to_string())
@@ -148,12 +155,9 @@ impl Pins {
                 remove(&links)?;
             }
         }
-        for other in entries(&self.folder)? {
-            if !other.ends_with(LINKS) && !other.ends_with(&self.generation) {
-                remove(&other)?;
-            }
-        }
-        Ok(())
+        self.others()?
+            .iter()
+            .try_for_each(|other| remove(other).map(drop))
     }
 
     /// How many links an enforcer, running or not, has pinned below the bpffs at `bpffs`.

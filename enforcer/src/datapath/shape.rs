@@ -3,7 +3,7 @@
 //! The loader takes up whatever it finds there, and programs would look into it with keys of another size. The
 //! version in the folder's name is the first guard; this is the second, against a folder that was tampered with.
 
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{MapInfo, MapType};
@@ -64,13 +64,28 @@ const SHAPES: [Shape; 9] = [
 /// # Errors
 /// Names the first that is another than its name says.
 pub(super) fn check(pins: &Pins) -> Result<()> {
-    for Shape(name, kind, key, value) in SHAPES {
-        let path = pins.map(name);
-        match fs::symlink_metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+    SHAPES
+        .iter()
+        .try_for_each(|shape| shape.check(&pins.map(shape.0)))
+}
+
+/// Looks at what is pinned there, if anything is, as the map `name`.
+///
+/// # Errors
+/// If it is another.
+pub(super) fn check_one(name: &str, path: &Path) -> Result<()> {
+    let mut shapes = SHAPES.iter().filter(|shape| shape.0 == name);
+    shapes.try_for_each(|shape| shape.check(path))
+}
+
+impl Shape {
+    fn check(&self, path: &Path) -> Result<()> {
+        let Self(_, kind, key, value) = *self;
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             found => found.with_context(|| format!("looking at {}", path.display()))?,
         };
-        let is_such = MapInfo::from_pin(&path).is_ok_and(|info| {
+        let is_such = MapInfo::from_pin(path).is_ok_and(|info| {
             info.map_type().is_ok_and(|its| its == kind)
                 && usize::try_from(info.key_size()).is_ok_and(|its| its == key)
                 && usize::try_from(info.value_size()).is_ok_and(|its| its == value)
@@ -81,6 +96,6 @@ pub(super) fn check(pins: &Pins) -> Result<()> {
                 path.display()
             );
         }
+        Ok(())
     }
-    Ok(())
 }

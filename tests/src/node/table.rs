@@ -1,16 +1,23 @@
 //! The third executor of the conformance table: pods in namespaces, the registry by the API, names by the cluster's
 //! DNS, and the enforcer as it is installed.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use enforcer_common::Verdict;
+use serde_json::{Value, json};
 
 use super::{Node, Pods, World};
 use crate::{
     case::{Case, InCluster, Row, Who},
-    daemon::wait,
+    daemon::wait_within,
 };
+
+/// How long it may take until a case holds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was run of the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,10 +64,12 @@ impl Table<'_, '_> {
         self.pods.have(&case.workloads)?;
         self.world.resolve(mark, &cluster.resolved)?;
         let apply = ["apply", "--validate=false", "-f", "-"];
-        self.node.kubectl_with(&cluster.documents, &apply)?;
-        let outcome = self.holds(case, cluster);
-        self.node
-            .kubectl_with(&cluster.documents, &["delete", "-f", "-"])?;
+        self.node.kubectl_with(&namespaces(&cluster.documents)?, &apply)?;
+        let applied = self.node.kubectl_with(&cluster.documents, &apply);
+        let outcome = applied.and_then(|_| self.holds(case, cluster));
+        // Whatever was applied: what stays would be another case's.
+        let delete = ["delete", "--ignore-not-found", "-f", "-"];
+        self.node.kubectl_with(&cluster.documents, &delete)?;
         outcome
     }
 
@@ -69,7 +78,7 @@ impl Table<'_, '_> {
         let rows = case.rows()?.into_iter().filter(|row| is_meant(row, cluster));
         let rows: Vec<_> = rows.collect();
         let mut wrong = Vec::new();
-        let held = wait("agreement with the table", || {
+        let held = wait_within(PATIENCE, "agreement with the table", || {
             wrong.clear();
             for row in &rows {
                 let Who::Workload(pod, _) = &row.who else { continue };
@@ -85,7 +94,27 @@ impl Table<'_, '_> {
     }
 }
 
+/// The namespaces of these documents, to be applied before them. Those that are there stay as they are.
+fn namespaces(documents: &str) -> Result<String> {
+    let documents: Vec<Value> = serde_yaml::from_multiple(documents).context("the registry is YAML")?;
+    let names: BTreeSet<_> = documents
+        .iter()
+        .filter_map(|document| document["metadata"]["namespace"].as_str())
+        .chain(["default"])
+        .collect();
+    let items: Vec<_> = names
+        .into_iter()
+        .map(|name| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }))
+        .collect();
+    Ok(json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string())
+}
+
+/// Namespaces that are off as long as no label says otherwise.
+const OFF: [&str; 2] = ["kube-system/", "istio-system/"];
+
 /// Rows of pods: what runs outside of them has no say in a cluster, and what a pod nests in its cgroup is its own.
 fn is_meant(row: &Row, cluster: &InCluster) -> bool {
-    matches!(row.who, Who::Workload(_, None)) && !cluster.resolvers.contains(&row.address.ip())
+    let is_enforced = |name: &str| !OFF.iter().any(|namespace| name.starts_with(namespace));
+    matches!(&row.who, Who::Workload(name, None) if is_enforced(name))
+        && !cluster.resolvers.contains(&row.address.ip())
 }

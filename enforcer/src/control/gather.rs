@@ -141,7 +141,7 @@ fn kind(source: &SourceStatus) -> Source {
     Source {
         name: source.name.clone(),
         objects: source.objects,
-        age_seconds: source.contact.map(|at| age(at.into())),
+        age_seconds: source.contact.map(age),
         problem: (!problems.is_empty()).then(|| problems.join(": ")),
     }
 }

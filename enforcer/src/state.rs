@@ -38,12 +38,15 @@ pub(crate) fn remove(folder: &Path) -> Result<usize> {
             Err(error) => return Err(error).with_context(|| format!("removing {}", file.display())),
         }
     }
-    // It may hold somebody else's files, or be a mount point.
+    // It may hold somebody else's files, or be a mount point, also in a container that is read-only otherwise.
     match fs::remove_dir(folder) {
         Err(error)
             if !matches!(
                 error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::DirectoryNotEmpty
+                    | io::ErrorKind::ResourceBusy
+                    | io::ErrorKind::ReadOnlyFilesystem
             ) =>
         {
             Err(error).with_context(|| format!("removing {}", folder.display()))

@@ -161,10 +161,11 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        drop(self.sweeper.take());
         if let Err(error) = self.script("down", &[]) {
             eprintln!("the node is still there: {error:#}");
         }
+        // What it reads from ends with the node.
+        drop(self.sweeper.take());
     }
 }
 

@@ -10,6 +10,8 @@ use crate::control;
 pub(crate) const NAMES: &str = "names.json";
 /// What was known of them.
 pub(crate) const FORMER: &str = "former.json";
+/// How far the API server was followed.
+pub(crate) const VERSIONS: &str = "versions.json";
 /// There while a sweep for sockets is due.
 pub(crate) const SWEEP: &str = "sweep";
 
@@ -23,7 +25,7 @@ pub(crate) fn remove(folder: &Path) -> Result<usize> {
     if UnixStream::connect(&socket).is_ok() {
         return Ok(0);
     }
-    let mut files = vec![socket, folder.join(SWEEP)];
+    let mut files = vec![socket, folder.join(SWEEP), folder.join(VERSIONS)];
     for name in [NAMES, FORMER] {
         let file = folder.join(name);
         // A half-written one of an enforcer that was killed.

@@ -14,6 +14,7 @@ use enforcer::{
 };
 use enforcer_core::{istio::Object, registry::Update};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tests::{
     daemon::PATIENCE,
     kube::{Fake, Reply, Then},
@@ -114,6 +115,18 @@ fn check(
     answer: impl Fn(&str, usize, usize) -> Option<Reply> + Send + Sync + 'static,
     claim: impl AsyncFnOnce(&mut Told, &Fake),
 ) -> Result<()> {
+    check_in(&tempfile::tempdir()?, answer, claim)
+}
+
+/// The file of [`check_in`] that is kept for the next run.
+const VERSIONS: &str = "versions.json";
+
+/// Like [`check`], after others in the same folder.
+fn check_in(
+    folder: &TempDir,
+    answer: impl Fn(&str, usize, usize) -> Option<Reply> + Send + Sync + 'static,
+    claim: impl AsyncFnOnce(&mut Told, &Fake),
+) -> Result<()> {
     let (lists, watches) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let fake = Fake::start(move |path| {
         if path.contains(ENTRIES) {
@@ -123,7 +136,6 @@ fn check(
         let counts = (lists.load(Ordering::SeqCst), watches.load(Ordering::SeqCst));
         answer(path, counts.0, counts.1).unwrap_or_else(|| others(path))
     })?;
-    let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("kubeconfig"), fake.kubeconfig())?;
     let text = "registry: {kubernetes: {kubeconfig: kubeconfig, node: n1}}";
     let config = Config::parse(text, &folder.path().join("enforcer.yaml"))?;
@@ -131,6 +143,7 @@ fn check(
         silence: Duration::from_millis(400),
         patience: Duration::from_millis(400),
         pause: Duration::from_millis(100),
+        versions: Some(folder.path().join(VERSIONS)),
         ..Settings::new(config.kubernetes.expect("it is there"), None)
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -160,6 +173,11 @@ fn check(
     })
 }
 
+/// How a list of entries is asked for that may come from the server's cache.
+fn from_cache(version: u64) -> String {
+    format!("serviceentries?&resourceVersion={version}&resourceVersionMatch=NotOlderThan")
+}
+
 fn entries_only(path: &str, reply: impl FnOnce() -> Reply) -> Option<Reply> {
     path.contains(ENTRIES).then(reply)
 }
@@ -177,8 +195,9 @@ fn watch_that_has_expired_is_listed_again_without_an_empty_moment() {
             (true, _) => Reply::Watch(Vec::new(), Then::Hold),
         })
     };
-    check(answer, async |told, _| {
+    check(answer, async |told, fake| {
         told.until(&[("a", "a.com"), ("c", "c.com")]).await;
+        assert_eq!(fake.asked(&from_cache(5)), 1, "etcd is not asked again");
         for (moment, entries) in told.history.iter().enumerate() {
             assert!(
                 entries.contains_key("a") || !told.is_listed || moment == 0,
@@ -424,8 +443,13 @@ fn server_that_was_set_back_is_listed_again() {
             (true, ..) => Reply::Watch(Vec::new(), Then::Hold),
         })
     };
-    check(answer, async |told, _| {
+    check(answer, async |told, fake| {
         told.until(&[("b", "b.com")]).await;
+        assert_eq!(
+            fake.asked("NotOlderThan"),
+            0,
+            "nothing is as new as what was known"
+        );
     })
     .unwrap();
 }
@@ -449,6 +473,144 @@ fn changes_that_nobody_takes_wait_once_for_each_object() {
         assert_eq!(waiting.expect("they wait").unwrap().backlog, 2);
         told.until(&[("a", "v2005.com"), ("last", "last.com")]).await;
         assert!(told.history.len() <= 3, "{} batches", told.history.len());
+    })
+    .unwrap();
+}
+
+#[test]
+fn start_asks_for_nothing_older_than_what_an_earlier_one_has_handed_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = |path: &str, _, _| {
+        entries_only(path, || {
+            if is_watch(path) {
+                Reply::Watch(vec![line("ADDED", &entry("c", 8, "c.com"))], Then::Hold)
+            } else {
+                Reply::list(7, "", &[entry("a", 4, "a.com"), entry("b", 5, "b.com")])
+            }
+        })
+    };
+    check_in(&folder, first, async |told, fake| {
+        told.until(&[("a", "a.com"), ("b", "b.com"), ("c", "c.com")])
+            .await;
+        assert_eq!(fake.asked("NotOlderThan"), 0, "nothing was known");
+    })
+    .unwrap();
+    let second = |path: &str, _, _| {
+        entries_only(path, || {
+            if is_watch(path) {
+                Reply::Watch(vec![line("DELETED", &entry("b", 9, "b.com"))], Then::Hold)
+            } else {
+                Reply::list(8, "", &[entry("b", 5, "b.com"), entry("c", 8, "c.com")])
+            }
+        })
+    };
+    check_in(&folder, second, async |told, fake| {
+        told.until(&[("c", "c.com")]).await;
+        assert_eq!(
+            (fake.asked(&from_cache(8)), fake.asked("serviceentries?&limit")),
+            (1, 0)
+        );
+    })
+    .unwrap();
+    // A server that was set back, or that has fallen behind.
+    let third = |path: &str, _, _| {
+        entries_only(path, || {
+            let future = json!({"kind": "Status", "status": "Failure", "code": 504,
+                                "message": "Timeout: Too large resource version: 9, current: 3"});
+            if is_watch(path) {
+                Reply::Watch(Vec::new(), Then::Hold)
+            } else if path.contains("NotOlderThan") {
+                Reply::Whole(504, future.to_string())
+            } else {
+                Reply::list(3, "", &[entry("d", 3, "d.com")])
+            }
+        })
+    };
+    check_in(&folder, third, async |told, fake| {
+        told.until(&[("d", "d.com")]).await;
+        assert_eq!(
+            (fake.asked(&from_cache(9)), fake.asked("serviceentries?&limit")),
+            (1, 1)
+        );
+    })
+    .unwrap();
+    check_in(&folder, third, async |told, fake| {
+        told.state(SourceState::Following).await;
+        assert_eq!(
+            fake.asked(&from_cache(3)),
+            1,
+            "what it was set back to is what is known"
+        );
+    })
+    .unwrap();
+}
+
+#[test]
+fn nothing_is_handed_on_before_it_is_kept_that_it_was_known() {
+    const EVENTS: u64 = 3000;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(VERSIONS);
+    let answer = |path: &str, _, _| {
+        entries_only(path, || {
+            if !is_watch(path) {
+                return Reply::list(9, "", &[]);
+            }
+            let event = |version| {
+                line(
+                    "ADDED",
+                    &entry(&format!("e{version}"), version, &format!("v{version}.com")),
+                )
+            };
+            Reply::Watch((10..10 + EVENTS).map(event).collect(), Then::Hold)
+        })
+    };
+    check_in(&folder, answer, async |told, _| {
+        while told.entries.len() < usize::try_from(EVENTS).unwrap() {
+            let take = tokio::time::timeout(PATIENCE, told.take()).await;
+            take.expect("all events are told");
+            let kept: BTreeMap<String, u64> =
+                serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap_or_default();
+            let versions = told.entries.values();
+            let newest = versions
+                .map(|host| host[1..host.len() - 4].parse::<u64>().unwrap())
+                .max();
+            assert!(
+                kept.get("ServiceEntry").copied() >= newest,
+                "{kept:?} is less than {newest:?}"
+            );
+        }
+        assert!(told.history.len() > 3, "they came a few at a time");
+    })
+    .unwrap();
+}
+
+#[test]
+fn list_that_falls_silent_half_way_is_asked_for_again() {
+    let whole = json!({
+        "items": (1..=250).map(|number| entry(&format!("e{number}"), number, "e.com")).collect::<Vec<_>>(),
+        "metadata": {"resourceVersion": "250"},
+    })
+    .to_string();
+    let half = whole[..whole.len() / 2].to_owned();
+    let answer = move |path: &str, lists: usize, _| {
+        entries_only(path, || match (is_watch(path), lists) {
+            (false, 1) => Reply::Watch(vec![half.clone()], Then::Hold),
+            (false, 2) => Reply::Watch(vec![half.clone()], Then::Cut),
+            (false, 3) => Reply::Watch(vec![half.clone()], Then::End),
+            (false, _) => Reply::list(
+                251,
+                "",
+                &[entry("e1", 1, "e.com"), entry("last", 251, "last.com")],
+            ),
+            (true, _) => Reply::Watch(Vec::new(), Then::Hold),
+        })
+    };
+    check(answer, async |told, fake| {
+        told.until(&[("e1", "e.com"), ("last", "last.com")]).await;
+        assert_eq!(fake.asked("serviceentries?&limit"), 1);
+        assert_eq!(fake.asked(&from_cache(100)), 3, "what it had told is known");
+        let most = told.history.iter().map(BTreeMap::len).max();
+        assert!(most >= Some(100), "a list tells what it has as it comes");
     })
     .unwrap();
 }

@@ -118,7 +118,11 @@ impl Wiring<'_> {
     /// None if no API server is followed. It is asked once `admission` says that it can be.
     pub(super) fn cluster(&mut self, admission: oneshot::Receiver<()>) -> Option<Cluster> {
         let access = self.config.kubernetes.clone()?;
-        let (cluster, task) = Cluster::new(kube::Settings::new(access, self.config.revision.clone()));
+        let settings = kube::Settings {
+            versions: (!self.ephemeral).then(|| self.config.state.join(state::VERSIONS)),
+            ..kube::Settings::new(access, self.config.revision.clone())
+        };
+        let (cluster, task) = Cluster::new(settings);
         let run = task.run(admission, self.tasks.cancel.clone());
         self.tasks.spawn("kubernetes", run);
         Some(cluster)

@@ -19,13 +19,15 @@ mod events;
 mod failure;
 mod hub;
 mod known;
+mod list;
 mod pace;
 mod request;
 mod source;
 mod status;
+mod versions;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use enforcer_core::registry::Update;
@@ -51,6 +53,8 @@ pub struct Settings {
     pub silence: Duration,
     /// The longest pause between two attempts.
     pub pause: Duration,
+    /// The file in which it is kept how far the server was followed, for the next start; None: in none.
+    pub versions: Option<PathBuf>,
 }
 
 impl Settings {
@@ -63,6 +67,7 @@ impl Settings {
             patience: Duration::from_secs(60),
             silence: Duration::from_secs(150),
             pause: Duration::from_secs(30),
+            versions: None,
         }
     }
 }

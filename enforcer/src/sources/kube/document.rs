@@ -1,6 +1,6 @@
 //! What the API server sends, decoded object by object.
 //!
-//! A page or an event is taken apart without being understood; each object is then decoded for itself, so that one
+//! A list or an event is taken apart without being understood; each object is then decoded for itself, so that one
 //! that cannot be harms no other. What managers of fields have noted is dropped: it is most of an object's size.
 
 use kube::core::Status;
@@ -32,16 +32,6 @@ impl Head {
     }
 }
 
-/// A page of a list, whose objects are decoded one at a time: all of them at once are many times its size.
-#[derive(Debug)]
-pub(super) struct Page<'a> {
-    /// From where on a watch tells what has changed since.
-    pub(super) version: String,
-    /// What the next page is asked for with; None: there is none.
-    pub(super) next: Option<String>,
-    items: Vec<&'a RawValue>,
-}
-
 /// What a watch says.
 #[derive(Debug)]
 pub(super) enum Event {
@@ -55,22 +45,6 @@ pub(super) enum Event {
     Failed(Status),
     /// Something that later servers may say.
     Unknown,
-}
-
-#[derive(Deserialize)]
-struct RawPage<'a> {
-    metadata: PageMeta,
-    // Go's empty list is `null`.
-    #[serde(borrow)]
-    items: Option<Vec<&'a RawValue>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PageMeta {
-    resource_version: String,
-    #[serde(rename = "continue")]
-    next: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -88,23 +62,6 @@ struct WithHead {
 
 /// Annotations that repeat the whole object.
 const COPIES: [&str; 1] = ["kubectl.kubernetes.io/last-applied-configuration"];
-
-impl<'a> Page<'a> {
-    /// Takes an answer apart.
-    pub(super) fn read(text: &'a [u8]) -> serde_json::Result<Self> {
-        let RawPage { metadata, items } = serde_json::from_slice(text)?;
-        Ok(Self {
-            version: metadata.resource_version,
-            next: metadata.next.filter(|next| !next.is_empty()),
-            items: items.unwrap_or_default(),
-        })
-    }
-
-    /// Its objects, in their order.
-    pub(super) fn documents(&self) -> impl Iterator<Item = Document> {
-        self.items.iter().map(|item| Document::read(item))
-    }
-}
 
 impl Event {
     /// Takes a line of a watch apart.
@@ -124,7 +81,8 @@ impl Event {
 }
 
 impl Document {
-    fn read(raw: &RawValue) -> Self {
+    /// Decodes an object; one whose name cannot be decoded has none.
+    pub(super) fn read(raw: &RawValue) -> Self {
         let head = serde_json::from_str::<WithHead>(raw.get());
         let body = serde_json::from_str::<Value>(raw.get()).map_err(|error| error.to_string());
         Self {
@@ -167,27 +125,6 @@ fn lean(mut object: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn object_that_cannot_be_decoded_harms_no_other() {
-        let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
-        let text = format!(
-            r#"{{"metadata":{{"resourceVersion":"7","continue":""}},"items":[
-            {{"metadata":{{"name":"a"}}}},{{"metadata":{{"name":"b","namespace":"n"}},"spec":{deep}}},
-            {{"metadata":{{"name":"c"}},"spec":1e999}},{{"metadata":{{"name":1}}}},"x"]}}"#
-        );
-        let page = Page::read(text.as_bytes()).unwrap();
-        assert_eq!((page.version.as_str(), &page.next), ("7", &None));
-        let documents: Vec<_> = page.documents().collect();
-        let decoded: Vec<_> = documents
-            .iter()
-            .map(|it| (it.head.name.as_str(), it.body.is_ok()))
-            .collect();
-        assert_eq!(
-            decoded,
-            [("a", true), ("b", false), ("c", false), ("", true), ("", true)]
-        );
-    }
 
     #[test]
     fn half_an_event_is_no_event() {

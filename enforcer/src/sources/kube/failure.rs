@@ -16,9 +16,15 @@ pub(super) enum Failure {
     /// 403: by RBAC, or by a server that does not know its roles yet.
     #[error("{0}")]
     Forbidden(String),
-    /// 410, or a version that the server has not seen: everything has to be listed again.
+    /// 410: everything has to be listed again.
     #[error("what has changed since is no longer known there: {0}")]
     Expired(String),
+    /// The server has not come to a version that it had told: its etcd was set back.
+    #[error("the cluster was set back: {0}")]
+    SetBack(String),
+    /// 400 or 422: it will not be answered in another way.
+    #[error("{0}")]
+    Refused(String),
     /// Anything else: it is tried again.
     #[error("{0}")]
     Away(String),
@@ -33,12 +39,12 @@ impl Failure {
             status.message.clone()
         };
         match status.code {
+            400 | 422 => Self::Refused(message),
             401 => Self::Unauthorized(message),
             403 => Self::Forbidden(message),
             404 => Self::Absent(message),
             410 => Self::Expired(message),
-            // A server whose etcd was set back answers so to versions of before.
-            _ if message.contains("Too large resource version") => Self::Expired(message),
+            _ if message.contains("Too large resource version") => Self::SetBack(message),
             code => Self::Away(format!("{message} ({code})")),
         }
     }
@@ -83,10 +89,11 @@ mod tests {
         let failure = |code, message| Failure::of_status(&Status::failure(message, "Reason").with_code(code));
         assert_eq!(failure(404, "a"), Failure::Absent("a".into()));
         assert_eq!(failure(403, "b"), Failure::Forbidden("b".into()));
+        assert_eq!(failure(400, "e"), Failure::Refused("e".into()));
         assert_eq!(failure(410, "c"), Failure::Expired("c".into()));
         assert_eq!(failure(401, "d"), Failure::Unauthorized("d".into()));
         let future = "Too large resource version: 9, current: 3";
-        assert_eq!(failure(504, future), Failure::Expired(future.into()));
+        assert_eq!(failure(504, future), Failure::SetBack(future.into()));
         assert_eq!(failure(500, ""), Failure::Away("500 Reason (500)".into()));
     }
 }

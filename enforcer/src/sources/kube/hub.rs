@@ -24,8 +24,9 @@ use super::{
     KubeChange, KubeStatus, Ports, Settings, SourceState, SourceStatus,
     access::Access,
     events::{Pods, Writer},
-    known::{Change, Rejection},
+    known::{Change, Known, Rejection},
     source::Source,
+    versions::Versions,
     watch::{Follower, News, Report},
 };
 use crate::report::{notice::Notice, once::Once};
@@ -48,6 +49,7 @@ pub(super) struct Hub {
     /// The pods of this node, for events.
     references: Pods,
     pending: BTreeMap<ObjectId, Update>,
+    versions: Versions,
     listed: Listed,
     problems: BTreeMap<ObjectId, String>,
     /// Whether the problems are others than those that were said.
@@ -58,6 +60,8 @@ pub(super) struct Hub {
 struct Slot {
     source: Source,
     has_answered: bool,
+    /// The newest version of its objects.
+    newest: Option<u64>,
     abort: AbortHandle,
     status: SourceStatus,
 }
@@ -73,6 +77,7 @@ enum Listed {
 impl Hub {
     pub(super) fn new(settings: Settings, access: Arc<Access>) -> Self {
         let node = settings.access.node.clone().unwrap_or_else(this_node);
+        let versions = Versions::open(settings.versions.as_deref());
         Self {
             settings: Arc::new(settings),
             access,
@@ -84,6 +89,7 @@ impl Hub {
             pods: HashMap::new(),
             references: Pods::default(),
             pending: BTreeMap::new(),
+            versions,
             listed: Listed::No,
             problems: BTreeMap::new(),
             has_new_problems: false,
@@ -130,8 +136,10 @@ impl Hub {
     fn start(&mut self, source: Source, out: &mpsc::Sender<Report>) -> usize {
         let number = self.slots.last_key_value().map_or(0, |(last, _)| last + 1);
         let status = SourceStatus::new(source.name.clone());
-        let numbered = (source.clone(), number);
-        let follower = Follower::new(self.access.clone(), self.settings.clone(), numbered, out.clone());
+        let newest = self.versions.earlier(&source.name);
+        let known = Known::new(source.clone(), newest);
+        let to = (number, out.clone());
+        let follower = Follower::new(self.access.clone(), self.settings.clone(), known, to);
         let abort = self.tasks.spawn(async move {
             follower.run().await;
             "the source of objects"
@@ -139,6 +147,7 @@ impl Hub {
         let slot = Slot {
             source,
             has_answered: false,
+            newest,
             abort,
             status,
         };
@@ -160,9 +169,10 @@ impl Hub {
                     slot.status.contact = Some(Instant::now());
                 }
             }
-            News::Changes(changes, (objects, rejected)) => {
+            News::Changes(changes, (objects, rejected), newest) => {
                 slot.status.contact = Some(Instant::now());
                 (slot.status.objects, slot.status.rejected) = (objects, rejected);
+                slot.newest = newest;
                 for change in changes {
                     self.change(report.source, change, notify);
                 }
@@ -290,8 +300,11 @@ impl Hub {
         !self.pending.is_empty() || self.listed == Listed::Due
     }
 
-    /// All that waits.
+    /// All that waits. That it was known is kept first: what it brings into force, the next start must not miss.
     fn news(&mut self) -> Vec<KubeChange> {
+        let slots = self.slots.values();
+        let newest = slots.filter_map(|slot| Some((slot.source.name.clone(), slot.newest?)));
+        self.versions.keep(newest.collect());
         let pending = std::mem::take(&mut self.pending);
         let mut news: Vec<_> = pending.into_values().map(KubeChange::Update).collect();
         if self.listed == Listed::Due {

@@ -51,6 +51,9 @@ pub(super) struct Known {
     source: Source,
     /// Which of the versions that the source may be served in is read.
     pub(super) served: usize,
+    /// The newest version of an object that was taken in, be it by an earlier run: whoever has it has, of all that
+    /// is known here, nothing older. None: nothing is known, or it is not worth to be asked for.
+    pub(super) newest: Option<u64>,
     objects: HashMap<Key, Entry>,
     graves: VecDeque<(Key, u64)>,
     /// Counts the lists; an object that the present one has is marked with its number.
@@ -69,10 +72,11 @@ struct Entry {
 }
 
 impl Known {
-    pub(super) fn new(source: Source) -> Self {
+    pub(super) fn new(source: Source, newest: Option<u64>) -> Self {
         Self {
             source,
             served: 0,
+            newest,
             objects: HashMap::new(),
             graves: VecDeque::new(),
             list: 0,
@@ -115,6 +119,7 @@ impl Known {
         let Document { head, body } = document;
         let key = key(&head);
         let version = head.version();
+        self.newest = self.newest.max(version);
         let is_late = match self.objects.get(&key).map(|entry| entry.version) {
             Some(known) if self.is_listing => known.is_some() && known == version,
             Some(known) => version
@@ -163,6 +168,7 @@ impl Known {
     pub(super) fn gone(&mut self, head: &Head) -> Option<Change> {
         let key = key(head);
         let version = head.version();
+        self.newest = self.newest.max(version);
         let known = self.objects.get(&key).and_then(|entry| entry.version);
         if version.zip(known).is_some_and(|(version, known)| version < known) {
             return None;
@@ -220,7 +226,7 @@ mod tests {
     fn known() -> Known {
         let config = Config::parse("registry: {kubernetes: {}}", std::path::Path::new("c.yaml")).unwrap();
         let settings = Settings::new(config.kubernetes.unwrap(), None);
-        Known::new(Source::all(&settings, "n1").remove(0))
+        Known::new(Source::all(&settings, "n1").remove(0), None)
     }
 
     fn event(what: &str, name: &str, version: u64, host: &str) -> Event {

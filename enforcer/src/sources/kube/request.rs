@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use futures_util::{AsyncBufRead, AsyncReadExt as _};
+use futures_util::AsyncBufRead;
 use kube::{
     Client,
-    api::{ListParams, WatchParams},
+    api::{ListParams, VersionMatch, WatchParams},
     core::Request,
 };
 
@@ -20,34 +20,40 @@ const WATCH: Duration = Duration::from_secs(145);
 /// How long the server may take to say whether it is ready.
 const READY: Duration = Duration::from_secs(5);
 
-/// One page of a source in one of its versions; the first, if there is no `next`. What it returns borrows nothing, so
-/// that another page can be decoded meanwhile.
-pub(super) fn page(
-    client: Client,
+/// What of a source is asked for in one request.
+pub(super) enum Portion {
+    /// So many objects, from where the last page has ended: what there is now, if need be from etcd.
+    Page(u32, Option<String>),
+    /// All of it, as the server's cache has it: what there was at this version, or later. A limit would have older
+    /// servers read etcd.
+    NotOlderThan(u64),
+}
+
+/// The text of a list of a source in one of its versions.
+pub(super) async fn list(
+    client: &Client,
     source: &Source,
     version: usize,
-    (size, next, patience): (u32, Option<String>, Duration),
-) -> impl Future<Output = Result<Vec<u8>, Failure>> + use<> {
-    let parameters = ListParams {
+    (portion, patience): (Portion, Duration),
+) -> Result<impl AsyncBufRead + Unpin + use<>, Failure> {
+    let mut parameters = ListParams {
         field_selector: source.fields.clone(),
-        limit: Some(size),
-        continue_token: next,
         ..ListParams::default()
     };
-    let request = Request::new(source.path(version)).list(&parameters);
-    async move {
-        let request = request.map_err(kube::Error::BuildRequest)?;
-        // The client's own way to a text holds the answer three times.
-        within(patience, async {
-            let mut body = Box::pin(client.request_stream(request).await?);
-            let mut text = Vec::new();
-            body.read_to_end(&mut text)
-                .await
-                .map_err(|error| Failure::Away(format!("the answer broke off: {error}")))?;
-            Ok(text)
-        })
-        .await?
+    match portion {
+        Portion::Page(size, next) => {
+            parameters.limit = Some(size);
+            parameters.continue_token = next;
+        }
+        Portion::NotOlderThan(version) => {
+            parameters.resource_version = Some(version.to_string());
+            parameters.version_match = Some(VersionMatch::NotOlderThan);
+        }
     }
+    let request = Request::new(source.path(version)).list(&parameters);
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    let text = within(patience, client.request_stream(request)).await??;
+    Ok(Box::pin(text))
 }
 
 /// What happens to a source after `from`: a line for each event.
@@ -122,7 +128,8 @@ async fn discover<T: DeserializeOwned>(client: &Client, path: &str) -> Option<T>
     answer.ok()?.ok()
 }
 
-async fn within<T>(patience: Duration, request: impl Future<Output = T>) -> Result<T, Failure> {
+/// What a request comes to, if that is soon enough.
+pub(super) async fn within<T>(patience: Duration, request: impl Future<Output = T>) -> Result<T, Failure> {
     let timely = tokio::time::timeout(patience, request).await;
     timely.map_err(|_| Failure::Away(format!("no answer within {patience:?}")))
 }

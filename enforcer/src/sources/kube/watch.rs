@@ -13,18 +13,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{AsyncBufRead, AsyncBufReadExt as _, future::OptionFuture};
-use tokio::{sync::mpsc, task::yield_now, time::sleep};
+use futures_util::{AsyncBufRead, AsyncBufReadExt as _};
+use tokio::{sync::mpsc, time::sleep};
 
 use super::{
     Settings,
     access::Access,
-    document::{Event, Page},
+    document::{Document, Event},
     failure::Failure,
     known::{Change, Known},
+    list::{self, List},
     pace::{Pace, spread},
     request,
-    source::Source,
     status::SourceState,
 };
 
@@ -40,8 +40,8 @@ pub(super) struct Report {
 pub(super) enum News {
     /// The server was heard.
     Contact,
-    /// Objects have changed; with how many are in force and how many are rejected.
-    Changes(Vec<Change>, (usize, usize)),
+    /// Objects have changed; with how many are in force and how many are rejected, and the newest version of any.
+    Changes(Vec<Change>, (usize, usize), Option<u64>),
     /// All that is there was said, or that nothing can be.
     Answered,
     /// Whether it is followed, and why not.
@@ -54,8 +54,6 @@ const LOOK: Duration = Duration::from_secs(6);
 const LASTING: Duration = Duration::from_secs(10);
 /// A watch that ends sooner than this without a word is a failure like others.
 const BRIEF: Duration = Duration::from_secs(1);
-/// Objects that are decoded in one go.
-const BATCH: usize = 100;
 /// Lists that thousands of nodes have to make at once are spread over this time.
 const RELIST: Duration = Duration::from_secs(1);
 
@@ -85,12 +83,12 @@ impl Follower {
     pub(super) fn new(
         access: Arc<Access>,
         settings: Arc<Settings>,
-        (source, number): (Source, usize),
-        out: mpsc::Sender<Report>,
+        known: Known,
+        (number, out): (usize, mpsc::Sender<Report>),
     ) -> Self {
         Self {
             pace: Pace::new(settings.pause),
-            known: Known::new(source),
+            known,
             access,
             settings,
             number,
@@ -122,6 +120,11 @@ impl Follower {
                     tracing::debug!("{} is listed again: {reason}", self.known.source().name);
                     break;
                 }
+                Err(Failure::SetBack(reason)) => {
+                    tracing::debug!("{} is listed anew: {reason}", self.known.source().name);
+                    self.known.newest = None;
+                    break;
+                }
                 Err(failure) if failure.is_denial() => break,
                 Err(failure) => self.failed(failure).await?,
             }
@@ -130,87 +133,68 @@ impl Follower {
         Ok(())
     }
 
-    /// Takes everything in, page by page, and returns from which version on changes are to be watched.
+    /// Takes everything in, and returns from which version on changes are to be watched.
     async fn list(&mut self) -> Result<Result<String, Failure>, Closed> {
         let began = Instant::now();
         self.known.begin();
-        let mut text = match self.first_page().await {
-            Ok(text) => text,
+        let (list, answer) = match self.ask().await {
+            Ok(asked) => asked,
             Err(failure) => return Ok(Err(self.list_failed(failure))),
         };
-        loop {
-            let page = match Page::read(&text) {
-                Ok(page) => page,
-                Err(error) => return Ok(Err(error.into())),
-            };
-            // The server makes the next page while this one is decoded.
-            let next = page.next.clone().map(|next| self.page(Some(next)));
-            let (next, told) = tokio::join!(OptionFuture::from(next), self.take_in(&page));
-            told?;
-            match next {
-                Some(Ok(next)) => text = next,
-                Some(Err(failure)) => return Ok(Err(self.list_failed(failure))),
-                None => {
-                    let version = page.version;
-                    let gone = self.known.end();
-                    self.tell_changes(gone).await?;
-                    self.tell(News::Answered).await?;
-                    let name = &self.known.source().name;
-                    tracing::debug!(
-                        "{name}: {} objects listed in {:?}",
-                        self.known.counts().0,
-                        began.elapsed()
-                    );
-                    return Ok(Ok(version));
-                }
-            }
-        }
+        let (out, documents) = mpsc::channel(list::AHEAD);
+        let (version, taken) = tokio::join!(list.read(answer, out), self.take_in(documents));
+        taken?;
+        let version = match version {
+            Ok(version) => version,
+            Err(failure) => return Ok(Err(self.list_failed(failure))),
+        };
+        let gone = self.known.end();
+        self.tell_changes(gone).await?;
+        self.tell(News::Answered).await?;
+        let (name, objects) = (&self.known.source().name, self.known.counts().0);
+        tracing::debug!("{name}: {objects} objects listed in {:?}", began.elapsed());
+        Ok(Ok(version))
     }
 
-    /// The first page, in the newest version that is served.
-    async fn first_page(&mut self) -> Result<Vec<u8>, Failure> {
+    /// Asks for the list in the newest version that is served.
+    async fn ask(&mut self) -> Result<(List, impl AsyncBufRead + Unpin + use<>), Failure> {
         loop {
-            match self.page(None).await {
+            let list = List {
+                client: self.access.client(),
+                source: self.known.source().clone(),
+                served: self.known.served,
+                page: self.settings.page,
+                patience: self.settings.patience,
+            };
+            match list.ask(self.known.newest).await {
+                Ok(answer) => return Ok((list, answer)),
                 Err(Failure::Absent(_)) if self.known.served + 1 < self.known.source().versions() => {
                     self.known.served += 1;
                 }
-                answer => return answer,
+                Err(failure) => return Err(failure),
             }
         }
     }
 
-    /// After a denial, every version is asked for again.
+    /// After a denial, every version is asked for again; after other answers that are no list, for what there is now.
     fn list_failed(&mut self, failure: Failure) -> Failure {
-        self.known.served = if failure.is_denial() { 0 } else { self.known.served };
+        match failure {
+            Failure::Absent(_) | Failure::Forbidden(_) => self.known.served = 0,
+            Failure::Unauthorized(_) | Failure::Away(_) => {}
+            Failure::Expired(_) | Failure::SetBack(_) | Failure::Refused(_) => self.known.newest = None,
+        }
         failure
     }
 
-    fn page(&self, next: Option<String>) -> impl Future<Output = Result<Vec<u8>, Failure>> + use<> {
-        let bounds = (self.settings.page, next, self.settings.patience);
-        request::page(
-            self.access.client(),
-            self.known.source(),
-            self.known.served,
-            bounds,
-        )
-    }
-
-    /// Decodes the objects of a page, a few at a time, so that what else is under way goes on.
-    async fn take_in(&mut self, page: &Page<'_>) -> Result<(), Closed> {
-        let mut documents = page.documents();
-        loop {
-            let mut changes = Vec::new();
-            let mut is_over = true;
-            for document in documents.by_ref().take(BATCH) {
-                is_over = false;
-                changes.extend(self.known.set(document));
-            }
-            if is_over {
-                return Ok(());
-            }
+    async fn take_in(&mut self, mut documents: mpsc::Receiver<Vec<Document>>) -> Result<(), Closed> {
+        while let Some(documents) = documents.recv().await {
+            let changes = documents
+                .into_iter()
+                .filter_map(|it| self.known.set(it))
+                .collect();
             self.tell_changes(changes).await?;
-            yield_now().await;
         }
+        Ok(())
     }
 
     /// Takes in what changes from `version` on, and moves it along.
@@ -261,7 +245,7 @@ impl Follower {
             };
             if let Some(seen) = event.version() {
                 if is_back(seen, version) && matches!(event, Event::Bookmark(_)) {
-                    return Ok(Err(Failure::Expired("the server was set back".to_owned())));
+                    return Ok(Err(Failure::SetBack(format!("it is at {seen} by now"))));
                 }
                 if !is_back(seen, version) {
                     seen.clone_into(version);
@@ -287,7 +271,9 @@ impl Follower {
             Failure::Absent(_) => SourceState::Absent,
             Failure::Forbidden(_) => SourceState::Forbidden,
             Failure::Unauthorized(_) => SourceState::Unauthorized,
-            Failure::Expired(_) | Failure::Away(_) => SourceState::Away,
+            Failure::Expired(_) | Failure::SetBack(_) | Failure::Refused(_) | Failure::Away(_) => {
+                SourceState::Away
+            }
         };
         let is_believed = failure.is_denial() && self.is_believed().await;
         if failure.is_denial() && !is_believed {
@@ -345,7 +331,7 @@ impl Follower {
 
     async fn tell_changes(&self, changes: Vec<Change>) -> Result<(), Closed> {
         let counts = self.known.counts();
-        self.tell(News::Changes(changes, counts)).await
+        self.tell(News::Changes(changes, counts, self.known.newest)).await
     }
 
     async fn tell(&self, news: News) -> Result<(), Closed> {

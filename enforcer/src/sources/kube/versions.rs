@@ -1,0 +1,128 @@
+//! How far each source was followed, in a file, for the next start: it then asks for nothing older than what it finds
+//! in force.
+//!
+//! The file is written in place, at once, and before what it speaks of is handed on; a few bytes, and no waiting for
+//! a disk. A crash of the machine may damage it, and takes what was in force with it: who lost it lists anew.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
+
+/// By the source's name.
+type Newest = BTreeMap<String, u64>;
+
+#[derive(Debug)]
+pub(super) struct Versions {
+    /// Of an earlier run.
+    earlier: Newest,
+    kept: Option<Newest>,
+    file: Option<(PathBuf, File)>,
+}
+
+impl Versions {
+    /// Reads what an earlier run has kept; nothing if there was none, or if it cannot be read.
+    pub(super) fn open(path: Option<&Path>) -> Self {
+        let (file, earlier) = match path.map(open).transpose() {
+            Ok(opened) => opened.unzip(),
+            Err(error) => {
+                let path = path.unwrap_or(Path::new("")).display();
+                tracing::warn!("{path}: {error}: the next start will have everything listed anew");
+                (None, None)
+            }
+        };
+        Self {
+            earlier: earlier.unwrap_or_default(),
+            kept: None,
+            file: file.zip(path).map(|(file, path)| (path.to_owned(), file)),
+        }
+    }
+
+    /// The newest version of a source's objects that an earlier run has handed on, as far as is known.
+    pub(super) fn earlier(&self, source: &str) -> Option<u64> {
+        self.earlier.get(source).copied()
+    }
+
+    /// Keeps what is known by now.
+    pub(super) fn keep(&mut self, newest: Newest) {
+        if self.kept.as_ref() == Some(&newest) {
+            return;
+        }
+        let Some((path, file)) = &self.file else { return };
+        match write(file, &newest) {
+            Ok(()) => self.kept = Some(newest),
+            Err(error) => {
+                // What is there may be older than what comes into force now.
+                let removed = fs::remove_file(path).err();
+                let left = removed.map_or(String::new(), |error| format!(", nor removed: {error}"));
+                tracing::warn!("{} cannot be written: {error}{left}", path.display());
+                self.file = None;
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<(File, Newest)> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
+    let earlier = serde_json::from_reader(io::BufReader::new(&file)).unwrap_or_default();
+    Ok((file, earlier))
+}
+
+fn write(file: &File, newest: &Newest) -> io::Result<()> {
+    let text = serde_json::to_vec(newest)?;
+    file.write_all_at(&text, 0)?;
+    // Until it is cut, a file that was longer is none that can be read.
+    file.set_len(text.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn newest(pairs: &[(&str, u64)]) -> Newest {
+        pairs
+            .iter()
+            .map(|(name, version)| ((*name).to_owned(), *version))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_kept_is_known_to_the_next_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state/versions.json");
+        for kept in [
+            newest(&[]),
+            newest(&[("a", 10_000), ("b", 2)]),
+            newest(&[("b", 3)]),
+            newest(&[]),
+        ] {
+            let mut versions = Versions::open(Some(&path));
+            versions.keep(kept.clone());
+            assert_eq!(Versions::open(Some(&path)).earlier, kept);
+        }
+    }
+
+    #[test]
+    fn damaged_file_is_forgotten_and_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("versions.json");
+        for damage in [&b"{\"a\":1}}"[..], b"{\"a\":", b"\xff", b"{\"a\":-1}", b"[]"] {
+            fs::write(&path, damage).unwrap();
+            let mut versions = Versions::open(Some(&path));
+            assert_eq!(versions.earlier("a"), None, "{damage:?}");
+            versions.keep(newest(&[("a", 7)]));
+            assert_eq!(Versions::open(Some(&path)).earlier("a"), Some(7), "{damage:?}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! How fast a real API server's objects come into force, and what 10,000 of them cost. Run as root, with etcd and
 //! kube-apiserver at hand, by `cargo bench -p tests --bench kube`; figures are printed beside their goals.
+//! `ENFORCER_BINARY` names another enforcer than the one built here, such as the image's.
 
 use std::{
     fs,
@@ -163,6 +164,10 @@ fn measure(server: &mut Server) -> Result<()> {
     weigh(&admin)?;
     lists(&admin)?;
     let mut place = Place::new(env!("CARGO_BIN_EXE_enforcer-test"), "workloads: []")?;
+    if let Some(enforcer) = std::env::var_os("ENFORCER_BINARY") {
+        place.enforcer = enforcer.into();
+    }
+    println!("the enforcer is {}", place.enforcer.display());
     let bpffs = place.folder.path().join("bpffs");
     mount_bpffs(&bpffs)?;
     let kubeconfig = server.kubeconfig("bench", &json!({ "token": "admin" }))?;

@@ -33,6 +33,8 @@ pub struct Place {
     probes: BTreeMap<PathBuf, Probe>,
     dns: Option<Child>,
     binary: PathBuf,
+    /// The program that is run as the enforcer.
+    pub enforcer: PathBuf,
     /// Variables of the enforcer's environment, beside its parent's.
     pub environment: BTreeMap<String, String>,
     /// A command with its arguments that enforcers are started by: what follows them is the enforcer's.
@@ -76,6 +78,7 @@ impl Place {
             folder,
             cgroup,
             binary: binary.into(),
+            enforcer: binary.into(),
             environment: BTreeMap::new(),
             under: Vec::new(),
             dns: None,
@@ -181,7 +184,7 @@ impl Place {
             .under
             .iter()
             .map(OsString::from)
-            .chain([self.binary.clone().into()]);
+            .chain([self.enforcer.clone().into()]);
         let mut command = tied(words.next().unwrap_or_default());
         command
             .args(words)

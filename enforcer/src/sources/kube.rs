@@ -19,6 +19,7 @@ mod events;
 mod failure;
 mod hub;
 mod known;
+mod lean;
 mod list;
 mod pace;
 mod request;

@@ -1,11 +1,13 @@
 //! What the API server sends, decoded object by object.
 //!
 //! A list or an event is taken apart without being understood; each object is then decoded for itself, so that one
-//! that cannot be harms no other. What managers of fields have noted is dropped: it is most of an object's size.
+//! that cannot be harms no other.
 
 use kube::core::Status;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
+
+use super::lean;
 
 /// An object, as it was sent.
 #[derive(Debug)]
@@ -60,9 +62,6 @@ struct WithHead {
     metadata: Head,
 }
 
-/// Annotations that repeat the whole object.
-const COPIES: [&str; 1] = ["kubectl.kubernetes.io/last-applied-configuration"];
-
 impl Event {
     /// Takes a line of a watch apart.
     pub(super) fn read(line: &[u8]) -> serde_json::Result<Self> {
@@ -83,11 +82,16 @@ impl Event {
 impl Document {
     /// Decodes an object; one whose name cannot be decoded has none.
     pub(super) fn read(raw: &RawValue) -> Self {
-        let head = serde_json::from_str::<WithHead>(raw.get());
-        let body = serde_json::from_str::<Value>(raw.get()).map_err(|error| error.to_string());
-        Self {
-            head: head.map(|object| object.metadata).unwrap_or_default(),
-            body: body.map(lean),
+        let head = |object: Result<WithHead, _>| object.map(|it| it.metadata).unwrap_or_default();
+        match lean::read(raw.get()) {
+            Ok(body) => Self {
+                head: head(WithHead::deserialize(&body)),
+                body: Ok(body),
+            },
+            Err(error) => Self {
+                head: head(serde_json::from_str(raw.get())),
+                body: Err(error.to_string()),
+            },
         }
     }
 
@@ -108,18 +112,6 @@ impl Event {
         };
         Some(version).filter(|version| !version.is_empty())
     }
-}
-
-fn lean(mut object: Value) -> Value {
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
-        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-            for copy in COPIES {
-                annotations.remove(copy);
-            }
-        }
-    }
-    object
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! are.
 //!
 //! ```text
-//! answer, the next page's answer, ... -> [bytes] -> read (a thread that may block) -> [Document] -> follower
+//! answer, the next page's answer, ... -> [bytes] -> read (a thread that may block) -> [item] -> follower
 //! ```
 
 use std::{
@@ -21,11 +21,14 @@ use serde_json::value::RawValue;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
-    document::Document,
     failure::Failure,
     request::{self, Portion, within},
     source::Source,
 };
+
+/// Objects of an answer, not decoded yet: what they are decoded to is best made where it is dropped, since the static
+/// binary's allocator has one lock.
+pub(super) type Items = Vec<Box<RawValue>>;
 
 /// Objects that are handed on in one go.
 const BATCH: usize = 100;
@@ -76,7 +79,7 @@ impl List {
     pub(super) async fn read(
         &self,
         mut answer: impl AsyncBufRead + Unpin,
-        out: mpsc::Sender<Vec<Document>>,
+        out: mpsc::Sender<Items>,
     ) -> Result<String, Failure> {
         let mut meta = self.take_apart(&mut answer, out.clone()).await?;
         while let Some(next) = meta.next.take().filter(|next| !next.is_empty()) {
@@ -95,12 +98,12 @@ impl List {
     async fn take_apart(
         &self,
         answer: &mut (impl AsyncBufRead + Unpin),
-        out: mpsc::Sender<Vec<Document>>,
+        out: mpsc::Sender<Items>,
     ) -> Result<Meta, Failure> {
         let (parts, arrived) = mpsc::channel(PARTS);
         let reader = spawn_blocking(move || {
             let text = BufReader::new(Parts::new(arrived));
-            read(text, |documents| out.blocking_send(documents).is_ok())
+            read(text, |items| out.blocking_send(items).is_ok())
         });
         loop {
             let part = within(self.patience, answer.fill_buf()).await?;
@@ -119,7 +122,7 @@ impl List {
 }
 
 /// Takes a list apart, and hands its objects on a few at a time, until nobody takes them.
-fn read(text: impl Read, hand_on: impl FnMut(Vec<Document>) -> bool) -> serde_json::Result<Meta> {
+fn read(text: impl Read, hand_on: impl FnMut(Items) -> bool) -> serde_json::Result<Meta> {
     let mut deserializer = serde_json::Deserializer::from_reader(text);
     let meta = deserializer.deserialize_map(Whole(hand_on))?;
     deserializer.end()?;
@@ -129,7 +132,7 @@ fn read(text: impl Read, hand_on: impl FnMut(Vec<Document>) -> bool) -> serde_js
 /// The list itself. Its version may come before its items, or after them.
 struct Whole<F>(F);
 
-impl<'de, F: FnMut(Vec<Document>) -> bool> Visitor<'de> for Whole<F> {
+impl<'de, F: FnMut(Items) -> bool> Visitor<'de> for Whole<F> {
     type Value = Meta;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,7 +144,7 @@ impl<'de, F: FnMut(Vec<Document>) -> bool> Visitor<'de> for Whole<F> {
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "metadata" => meta = Some(map.next_value()?),
-                "items" => map.next_value_seed(Items(&mut self.0))?,
+                "items" => map.next_value_seed(Sequence(&mut self.0))?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -150,9 +153,9 @@ impl<'de, F: FnMut(Vec<Document>) -> bool> Visitor<'de> for Whole<F> {
 }
 
 /// Its items.
-struct Items<'a, F>(&'a mut F);
+struct Sequence<'a, F>(&'a mut F);
 
-impl<'de, F: FnMut(Vec<Document>) -> bool> DeserializeSeed<'de> for Items<'_, F> {
+impl<'de, F: FnMut(Items) -> bool> DeserializeSeed<'de> for Sequence<'_, F> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -160,7 +163,7 @@ impl<'de, F: FnMut(Vec<Document>) -> bool> DeserializeSeed<'de> for Items<'_, F>
     }
 }
 
-impl<'de, F: FnMut(Vec<Document>) -> bool> Visitor<'de> for Items<'_, F> {
+impl<'de, F: FnMut(Items) -> bool> Visitor<'de> for Sequence<'_, F> {
     type Value = ();
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -178,7 +181,7 @@ impl<'de, F: FnMut(Vec<Document>) -> bool> Visitor<'de> for Items<'_, F> {
             let mut batch = Vec::with_capacity(BATCH);
             while batch.len() < BATCH && !is_over {
                 match items.next_element::<Box<RawValue>>()? {
-                    Some(item) => batch.push(Document::read(&item)),
+                    Some(item) => batch.push(item),
                     None => is_over = true,
                 }
             }
@@ -222,12 +225,12 @@ impl Read for Parts {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::document::Document, *};
 
     fn documents(text: &str) -> (serde_json::Result<Meta>, Vec<Document>) {
         let mut all = Vec::new();
-        let meta = read(text.as_bytes(), |documents| {
-            all.extend(documents);
+        let meta = read(text.as_bytes(), |items| {
+            all.extend(items.iter().map(|item| Document::read(item)));
             true
         });
         (meta, all)
@@ -256,7 +259,7 @@ mod tests {
             .collect();
         assert_eq!(
             decoded,
-            [("a", true), ("b", false), ("c", false), ("", true), ("", true)]
+            [("a", true), ("b", false), ("c", false), ("", true), ("", false)]
         );
     }
 

@@ -22,7 +22,7 @@ use super::{
     document::{Document, Event},
     failure::Failure,
     known::{Change, Known},
-    list::{self, List},
+    list::{self, Items, List},
     pace::{Pace, spread},
     request,
     status::SourceState,
@@ -141,8 +141,8 @@ impl Follower {
             Ok(asked) => asked,
             Err(failure) => return Ok(Err(self.list_failed(failure))),
         };
-        let (out, documents) = mpsc::channel(list::AHEAD);
-        let (version, taken) = tokio::join!(list.read(answer, out), self.take_in(documents));
+        let (out, items) = mpsc::channel(list::AHEAD);
+        let (version, taken) = tokio::join!(list.read(answer, out), self.take_in(items));
         taken?;
         let version = match version {
             Ok(version) => version,
@@ -186,12 +186,10 @@ impl Follower {
         failure
     }
 
-    async fn take_in(&mut self, mut documents: mpsc::Receiver<Vec<Document>>) -> Result<(), Closed> {
-        while let Some(documents) = documents.recv().await {
-            let changes = documents
-                .into_iter()
-                .filter_map(|it| self.known.set(it))
-                .collect();
+    async fn take_in(&mut self, mut items: mpsc::Receiver<Items>) -> Result<(), Closed> {
+        while let Some(items) = items.recv().await {
+            let documents = items.iter().map(|item| Document::read(item));
+            let changes = documents.filter_map(|it| self.known.set(it)).collect();
             self.tell_changes(changes).await?;
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! The daemon beside a real API server.
 #![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -328,6 +330,31 @@ fn entry_that_was_deleted_while_nobody_looked_is_refused_after_the_next_list() {
             entries.is_some_and(|source| source.problem.is_none()),
             "{status:#?}"
         );
+        Ok(())
+    });
+}
+
+#[test]
+fn start_believes_a_server_that_was_set_back_since_the_last_one() {
+    check(|_, admin, place| {
+        let mut daemon = place.start(&[])?;
+        assert!(place.reaches("frontend", DB)?);
+        daemon.end(Signal::SIGKILL)?;
+        // What the last start knew of a cluster that was restored from an old backup since.
+        let kept = place.folder.path().join("bpffs-state/versions.json");
+        let text = std::fs::read_to_string(&kept)?;
+        let mut versions: BTreeMap<String, u64> = serde_json::from_str(&text)?;
+        assert!(versions.contains_key("ServiceEntry"), "{versions:?}");
+        for version in versions.values_mut() {
+            *version += 1_000_000_000;
+        }
+        std::fs::write(&kept, serde_json::to_string(&versions)?)?;
+        admin.delete(&entry("db", "192.0.2.10"))?;
+        admin.apply(&entry("old", "192.0.2.50"))?;
+        let mut daemon = place.start(&["--log-level", "debug"])?;
+        daemon.line(&["cluster was set back", "Too large resource version"])?;
+        assert!(place.reaches("frontend", "192.0.2.50:5432")?);
+        assert!(!place.reaches("frontend", DB)?);
         Ok(())
     });
 }

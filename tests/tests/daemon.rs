@@ -266,7 +266,8 @@ fn sigterm_leaves_enforcement_in_force_and_the_next_start_takes_it_up() {
             let mut daemon = place.start(&[])?;
             assert!(place.reaches("frontend", DB)? && !place.reaches("default", DB)?);
             let (status, took) = daemon.end(signal)?;
-            assert!(took < Duration::from_secs(2), "{signal} took {took:?}");
+            // Long before the kubelet loses its patience (30 s).
+            assert!(took < Duration::from_secs(10), "{signal} took {took:?}");
             assert!(
                 signal == Signal::SIGKILL || status.success(),
                 "{signal}: {status}"

@@ -352,7 +352,7 @@ fn start_believes_a_server_that_was_set_back_since_the_last_one() {
         admin.delete(&entry("db", "192.0.2.10"))?;
         admin.apply(&entry("old", "192.0.2.50"))?;
         let mut daemon = place.start(&["--log-level", "debug"])?;
-        daemon.line(&["cluster was set back", "Too large resource version"])?;
+        daemon.line(&["it is behind what was seen", "Too large resource version"])?;
         assert!(place.reaches("frontend", "192.0.2.50:5432")?);
         assert!(!place.reaches("frontend", DB)?);
         Ok(())

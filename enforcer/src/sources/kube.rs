@@ -15,6 +15,7 @@
 
 mod access;
 mod document;
+mod doubt;
 mod events;
 mod failure;
 mod hub;

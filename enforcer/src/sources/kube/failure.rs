@@ -19,9 +19,9 @@ pub(super) enum Failure {
     /// 410: everything has to be listed again.
     #[error("what has changed since is no longer known there: {0}")]
     Expired(String),
-    /// The server has not come to a version that it had told: its etcd was set back.
-    #[error("the cluster was set back: {0}")]
-    SetBack(String),
+    /// The server has not come to a version that was seen: it lags, or its etcd was set back.
+    #[error("it is behind what was seen: {0}")]
+    Behind(String),
     /// 400 or 422: it will not be answered in another way.
     #[error("{0}")]
     Refused(String),
@@ -44,7 +44,7 @@ impl Failure {
             403 => Self::Forbidden(message),
             404 => Self::Absent(message),
             410 => Self::Expired(message),
-            _ if message.contains("Too large resource version") => Self::SetBack(message),
+            _ if message.contains("Too large resource version") => Self::Behind(message),
             code => Self::Away(format!("{message} ({code})")),
         }
     }
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(failure(410, "c"), Failure::Expired("c".into()));
         assert_eq!(failure(401, "d"), Failure::Unauthorized("d".into()));
         let future = "Too large resource version: 9, current: 3";
-        assert_eq!(failure(504, future), Failure::SetBack(future.into()));
+        assert_eq!(failure(504, future), Failure::Behind(future.into()));
         assert_eq!(failure(500, ""), Failure::Away("500 Reason (500)".into()));
     }
 }

@@ -20,6 +20,7 @@ use super::{
     Settings,
     access::Access,
     document::{Document, Event},
+    doubt::Doubt,
     failure::Failure,
     known::{Change, Known},
     list::{self, Items, List},
@@ -50,8 +51,6 @@ pub(super) enum News {
 
 /// How often the server is asked, about, whether it serves a kind by now that was absent.
 const LOOK: Duration = Duration::from_secs(6);
-/// A denial is believed after this long even of a server that does not say that it is ready.
-const LASTING: Duration = Duration::from_secs(10);
 /// A watch that ends sooner than this without a word is a failure like others.
 const BRIEF: Duration = Duration::from_secs(1);
 /// Lists that thousands of nodes have to make at once are spread over this time.
@@ -64,8 +63,7 @@ pub(super) struct Follower {
     number: usize,
     out: mpsc::Sender<Report>,
     pace: Pace,
-    /// Since when the server denies the source, and whether it has said since that it is ready.
-    doubt: Option<(Instant, bool)>,
+    doubt: Doubt,
 }
 
 /// Why a watch is over.
@@ -93,7 +91,7 @@ impl Follower {
             settings,
             number,
             out,
-            doubt: None,
+            doubt: Doubt::default(),
         }
     }
 
@@ -111,18 +109,16 @@ impl Follower {
             Ok(version) => version,
             Err(failure) => return self.failed(failure).await,
         };
-        self.doubt = None;
+        self.doubt = Doubt::default();
         loop {
             match self.watch(&mut version).await? {
                 Ok(End::Over) => self.pace.reset(),
                 Ok(End::List) => break,
-                Err(Failure::Expired(reason)) => {
-                    tracing::debug!("{} is listed again: {reason}", self.known.source().name);
-                    break;
-                }
-                Err(Failure::SetBack(reason)) => {
-                    tracing::debug!("{} is listed anew: {reason}", self.known.source().name);
-                    self.known.newest = None;
+                Err(failure @ (Failure::Expired(_) | Failure::Behind(_))) => {
+                    tracing::debug!("{} is listed again: {failure}", self.known.source().name);
+                    if matches!(failure, Failure::Behind(_)) {
+                        self.known.newest = None;
+                    }
                     break;
                 }
                 Err(failure) if failure.is_denial() => break,
@@ -181,7 +177,7 @@ impl Follower {
         match failure {
             Failure::Absent(_) | Failure::Forbidden(_) => self.known.served = 0,
             Failure::Unauthorized(_) | Failure::Away(_) => {}
-            Failure::Expired(_) | Failure::SetBack(_) | Failure::Refused(_) => self.known.newest = None,
+            Failure::Expired(_) | Failure::Behind(_) | Failure::Refused(_) => self.known.newest = None,
         }
         failure
     }
@@ -243,7 +239,7 @@ impl Follower {
             };
             if let Some(seen) = event.version() {
                 if is_back(seen, version) && matches!(event, Event::Bookmark(_)) {
-                    return Ok(Err(Failure::SetBack(format!("it is at {seen} by now"))));
+                    return Ok(Err(Failure::Behind(format!("its bookmark says {seen}"))));
                 }
                 if !is_back(seen, version) {
                     seen.clone_into(version);
@@ -269,17 +265,17 @@ impl Follower {
             Failure::Absent(_) => SourceState::Absent,
             Failure::Forbidden(_) => SourceState::Forbidden,
             Failure::Unauthorized(_) => SourceState::Unauthorized,
-            Failure::Expired(_) | Failure::SetBack(_) | Failure::Refused(_) | Failure::Away(_) => {
+            Failure::Expired(_) | Failure::Behind(_) | Failure::Refused(_) | Failure::Away(_) => {
                 SourceState::Away
             }
         };
-        let is_believed = failure.is_denial() && self.is_believed().await;
+        let is_believed = failure.is_denial() && self.doubt.is_over(&self.access.client()).await;
         if failure.is_denial() && !is_believed {
             sleep(self.pace.pause()).await;
             return Ok(());
         }
         if !failure.is_denial() {
-            self.doubt = None;
+            self.doubt = Doubt::default();
         }
         if is_believed {
             // The objects of a kind that is not served have gone with it; those that are hidden have not.
@@ -313,18 +309,6 @@ impl Follower {
                 return;
             }
         }
-    }
-
-    /// Whether a denial is one: a server that is starting denies what it does not know yet. It is believed if the
-    /// server had said that it is ready before it denied again, or if that has lasted.
-    async fn is_believed(&mut self) -> bool {
-        let (since, was_ready) = *self.doubt.get_or_insert((Instant::now(), false));
-        if was_ready || since.elapsed() >= LASTING {
-            return true;
-        }
-        let is_ready = request::is_ready(&self.access.client()).await;
-        self.doubt = Some((since, is_ready));
-        false
     }
 
     async fn tell_changes(&self, changes: Vec<Change>) -> Result<(), Closed> {

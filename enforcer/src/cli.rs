@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::{
     config::{Config, WorkloadConfig},
     daemon::{self, Start},
-    privileges, proof,
+    heap, privileges, proof,
     report::log::{self, LogFormat},
 };
 
@@ -233,6 +233,7 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: &Run) -> Result<()> {
     log::init(arguments.log_format, &arguments.log_level)?;
+    heap::share_arena();
     let mut config = Config::load(&arguments.config)?;
     privileges::settle(&mut config)?;
     let start = Start {

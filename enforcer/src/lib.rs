@@ -6,6 +6,7 @@ pub mod cli;
 pub mod control;
 pub mod daemon;
 pub mod datapath;
+mod heap;
 pub mod names;
 pub mod privileges;
 pub mod proof;

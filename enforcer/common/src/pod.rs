@@ -7,7 +7,7 @@ macro_rules! pod {
         $(
             // SAFETY: the type is `repr(C)` or `repr(transparent)` over integers and byte arrays, has no
             // padding, and every bit pattern is a value of it.
-            #[expect(unsafe_code, reason = "one of the three places that may: see CONTRIBUTING.md")]
+            #[expect(unsafe_code, reason = "one of the places that may: see CONTRIBUTING.md")]
             unsafe impl aya::Pod for $type {}
         )*
     };

@@ -585,30 +585,36 @@ fn nothing_is_handed_on_before_it_is_kept_that_it_was_known() {
 }
 
 #[test]
-fn list_that_falls_silent_half_way_is_asked_for_again() {
+fn list_that_ends_half_way_is_asked_for_again_in_pages() {
     let whole = json!({
         "items": (1..=250).map(|number| entry(&format!("e{number}"), number, "e.com")).collect::<Vec<_>>(),
         "metadata": {"resourceVersion": "250"},
     })
     .to_string();
     let half = whole[..whole.len() / 2].to_owned();
-    let answer = move |path: &str, lists: usize, _| {
+    let answer = move |path: &str, lists: usize, watches: usize| {
         entries_only(path, || match (is_watch(path), lists) {
-            (false, 1) => Reply::Watch(vec![half.clone()], Then::Hold),
-            (false, 2) => Reply::Watch(vec![half.clone()], Then::Cut),
-            (false, 3) => Reply::Watch(vec![half.clone()], Then::End),
+            (false, 1) => Reply::list(1, "", &[entry("e1", 1, "e.com")]),
+            (false, 2) => Reply::Watch(vec![half.clone()], Then::Hold),
+            (false, 3) => Reply::Watch(vec![half.clone()], Then::Cut),
+            (false, 4) => Reply::Watch(vec![half.clone()], Then::End),
             (false, _) => Reply::list(
                 251,
                 "",
                 &[entry("e1", 1, "e.com"), entry("last", 251, "last.com")],
             ),
+            (true, _) if watches == 1 => Reply::Watch(vec![line("ERROR", &json!({"code": 410}))], Then::End),
             (true, _) => Reply::Watch(Vec::new(), Then::Hold),
         })
     };
     check(answer, async |told, fake| {
         told.until(&[("e1", "e.com"), ("last", "last.com")]).await;
-        assert_eq!(fake.asked("serviceentries?&limit"), 1);
-        assert_eq!(fake.asked(&from_cache(100)), 3, "what it had told is known");
+        let (whole, pages) = (fake.asked(&from_cache(1)), fake.asked("serviceentries?&limit"));
+        assert_eq!(
+            (whole, pages),
+            (1, 4),
+            "what was too much whole is asked for in pages"
+        );
         let most = told.history.iter().map(BTreeMap::len).max();
         assert!(most >= Some(100), "a list tells what it has as it comes");
     })

@@ -61,8 +61,8 @@ struct Meta {
 }
 
 impl List {
-    /// Asks for the list. What there is not newer than `not_older_than` comes from the server's cache, which costs it
-    /// a fraction of what pages do; `None` asks for what there is now.
+    /// Asks for the list: with a version, for what the server's cache has once it has come to that version, which costs
+    /// the server a fraction of what pages do; without, for what there is now.
     pub(super) async fn ask(
         &self,
         not_older_than: Option<u64>,
@@ -74,8 +74,8 @@ impl List {
         self.portion(portion).await
     }
 
-    /// Reads an answer, and those to what is asked for after it, and returns from which version on changes are to be
-    /// watched. What it was told of an answer that breaks off was there all the same.
+    /// Reads an answer and those of the pages after it, and returns from which version on changes are to be watched.
+    /// What was handed on of a list that breaks off was there all the same.
     pub(super) async fn read(
         &self,
         mut answer: impl AsyncBufRead + Unpin,

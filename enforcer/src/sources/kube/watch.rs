@@ -142,7 +142,11 @@ impl Follower {
         taken?;
         let version = match version {
             Ok(version) => version,
-            Err(failure) => return Ok(Err(self.list_failed(failure))),
+            Err(failure) => {
+                // Whole, it may be too much for what lies between: pages are not.
+                self.known.newest = None;
+                return Ok(Err(self.list_failed(failure)));
+            }
         };
         let gone = self.known.end();
         self.tell_changes(gone).await?;

@@ -174,8 +174,10 @@ fn measure(server: &mut Server) -> Result<()> {
     let config = CONFIG.replace("$KUBECONFIG", &kubeconfig.display().to_string());
     place.configure(&config.replace("$BPFFS", &bpffs.display().to_string()))?;
     place.cgroup.child("web")?;
+    let begin = Instant::now();
     let mut daemon = place.start(&[])?;
     println!("{}", daemon.announced.trim());
+    println!("first start to in force: {:.1?}", begin.elapsed());
     let mut starts = Vec::new();
     for _ in 0..5 {
         daemon.end(Signal::SIGKILL)?;

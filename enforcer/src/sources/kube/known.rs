@@ -52,8 +52,10 @@ pub(super) struct Known {
     /// Which of the versions that the source may be served in is read.
     pub(super) served: usize,
     /// The newest version of an object that was taken in, be it by an earlier run: whoever has it has, of all that
-    /// is known here, nothing older. None: nothing is known, or it is not worth to be asked for.
-    pub(super) newest: Option<u64>,
+    /// is known here, nothing older.
+    newest: Option<u64>,
+    /// The same of the present list alone.
+    newest_listed: Option<u64>,
     objects: HashMap<Key, Entry>,
     graves: VecDeque<(Key, u64)>,
     /// Counts the lists; an object that the present one has is marked with its number.
@@ -77,6 +79,7 @@ impl Known {
             source,
             served: 0,
             newest,
+            newest_listed: None,
             objects: HashMap::new(),
             graves: VecDeque::new(),
             list: 0,
@@ -87,6 +90,11 @@ impl Known {
 
     pub(super) fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// The newest version of an object that is known, or was.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.newest
     }
 
     /// How many objects are in force, and how many are rejected.
@@ -102,11 +110,16 @@ impl Known {
     pub(super) fn begin(&mut self) {
         self.list = self.list.wrapping_add(1);
         self.is_listing = true;
+        self.newest_listed = None;
     }
 
-    /// The list is complete: what it did not have is gone.
-    pub(super) fn end(&mut self) -> Vec<Change> {
+    /// The list, of this version, is complete: what it did not have is gone.
+    pub(super) fn end(&mut self, version: Option<u64>) -> Vec<Change> {
         self.is_listing = false;
+        // A cluster that was set back will not come to what it had.
+        if version < self.newest {
+            self.newest = self.newest_listed;
+        }
         self.graves.clear();
         let list = self.list;
         let gone = self.objects.extract_if(|_, entry| entry.list != list);
@@ -120,6 +133,7 @@ impl Known {
         let key = key(&head);
         let version = head.version();
         self.newest = self.newest.max(version);
+        self.newest_listed = self.newest_listed.max(version);
         let is_late = match self.objects.get(&key).map(|entry| entry.version) {
             Some(known) if self.is_listing => known.is_some() && known == version,
             Some(known) => version
@@ -305,7 +319,8 @@ mod tests {
         for (name, version, host) in items {
             all.extend(take(known, event("ADDED", name, *version, host)));
         }
-        all.extend(known.end().iter().map(said));
+        let version = items.iter().map(|(_, version, _)| *version).max();
+        all.extend(known.end(version).iter().map(said));
         all
     }
 
@@ -329,6 +344,26 @@ mod tests {
         list(&mut known, &[("a", 900, "a.com")]);
         assert_eq!(list(&mut known, &[("a", 4, "b.com")]), ["a=b.com"]);
         check(&mut known, &[("MODIFIED", "a", 5, "c.com", Some("a=c.com"))]);
+    }
+
+    #[test]
+    fn newest_version_goes_back_with_a_complete_list_alone() {
+        let mut known = known();
+        list(&mut known, &[("a", 900, "a.com"), ("b", 3, "b.com")]);
+        assert_eq!(known.newest(), Some(900));
+        take(&mut known, event("DELETED", "a", 905, "a.com"));
+        assert_eq!(known.newest(), Some(905));
+        // What is in force is newer than what a list that breaks off has had.
+        known.begin();
+        take(&mut known, event("ADDED", "b", 3, "b.com"));
+        assert_eq!(known.newest(), Some(905));
+        // A list of a later version, whose objects are all older.
+        known.begin();
+        take(&mut known, event("ADDED", "b", 3, "b.com"));
+        known.end(Some(950));
+        assert_eq!(known.newest(), Some(905));
+        list(&mut known, &[("b", 3, "b.com")]);
+        assert_eq!(known.newest(), Some(3));
     }
 
     #[test]

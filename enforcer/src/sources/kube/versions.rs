@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, Read as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
@@ -75,7 +75,15 @@ fn open(path: &Path) -> io::Result<(File, Newest)> {
         .create(true)
         .truncate(false)
         .open(path)?;
-    let earlier = serde_json::from_reader(io::BufReader::new(&file)).unwrap_or_default();
+    let mut text = Vec::new();
+    (&file).read_to_end(&mut text)?;
+    let earlier = serde_json::from_slice(&text).unwrap_or_else(|error| {
+        // A new file is empty.
+        if !text.is_empty() {
+            tracing::warn!("{}: {error}: everything is listed anew", path.display());
+        }
+        Newest::new()
+    });
     Ok((file, earlier))
 }
 

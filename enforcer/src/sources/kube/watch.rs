@@ -63,6 +63,8 @@ pub(super) struct Follower {
     number: usize,
     out: mpsc::Sender<Report>,
     pace: Pace,
+    /// The next list is to come from etcd, page by page.
+    in_pages: bool,
     doubt: Doubt,
 }
 
@@ -91,6 +93,7 @@ impl Follower {
             settings,
             number,
             out,
+            in_pages: false,
             doubt: Doubt::default(),
         }
     }
@@ -116,9 +119,7 @@ impl Follower {
                 Ok(End::List) => break,
                 Err(failure @ (Failure::Expired(_) | Failure::Behind(_))) => {
                     tracing::debug!("{} is listed again: {failure}", self.known.source().name);
-                    if matches!(failure, Failure::Behind(_)) {
-                        self.known.newest = None;
-                    }
+                    self.in_pages = matches!(failure, Failure::Behind(_));
                     break;
                 }
                 Err(failure) if failure.is_denial() => break,
@@ -144,11 +145,12 @@ impl Follower {
             Ok(version) => version,
             Err(failure) => {
                 // Whole, it may be too much for what lies between: pages are not.
-                self.known.newest = None;
+                self.in_pages = true;
                 return Ok(Err(self.list_failed(failure)));
             }
         };
-        let gone = self.known.end();
+        self.in_pages = false;
+        let gone = self.known.end(version.parse().ok());
         self.tell_changes(gone).await?;
         self.tell(News::Answered).await?;
         let (name, objects) = (&self.known.source().name, self.known.counts().0);
@@ -166,7 +168,8 @@ impl Follower {
                 page: self.settings.page,
                 patience: self.settings.patience,
             };
-            match list.ask(self.known.newest).await {
+            let not_older_than = self.known.newest().filter(|_| !self.in_pages);
+            match list.ask(not_older_than).await {
                 Ok(answer) => return Ok((list, answer)),
                 Err(Failure::Absent(_)) if self.known.served + 1 < self.known.source().versions() => {
                     self.known.served += 1;
@@ -181,7 +184,7 @@ impl Follower {
         match failure {
             Failure::Absent(_) | Failure::Forbidden(_) => self.known.served = 0,
             Failure::Unauthorized(_) | Failure::Away(_) => {}
-            Failure::Expired(_) | Failure::Behind(_) | Failure::Refused(_) => self.known.newest = None,
+            Failure::Expired(_) | Failure::Behind(_) | Failure::Refused(_) => self.in_pages = true,
         }
         failure
     }
@@ -285,7 +288,7 @@ impl Follower {
             // The objects of a kind that is not served have gone with it; those that are hidden have not.
             if state == SourceState::Absent {
                 self.known.begin();
-                let gone = self.known.end();
+                let gone = self.known.end(self.known.newest());
                 self.tell_changes(gone).await?;
             }
             self.tell(News::Answered).await?;
@@ -317,7 +320,8 @@ impl Follower {
 
     async fn tell_changes(&self, changes: Vec<Change>) -> Result<(), Closed> {
         let counts = self.known.counts();
-        self.tell(News::Changes(changes, counts, self.known.newest)).await
+        self.tell(News::Changes(changes, counts, self.known.newest()))
+            .await
     }
 
     async fn tell(&self, news: News) -> Result<(), Closed> {

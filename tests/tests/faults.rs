@@ -277,13 +277,28 @@ fn held(daemon: &Daemon) -> Result<(usize, u64)> {
     Ok((files, kilobytes << 10))
 }
 
+/// Fails if a process holds more than before.
+fn check_held(daemon: &Daemon, (files, memory): (usize, u64)) -> Result<()> {
+    // The self-proof and questions to resolvers have files open for a moment, at any moment.
+    wait("time with no more open files than before", || {
+        Ok(held(daemon)?.0 <= files)
+    })?;
+    let (_, memory_after) = held(daemon)?;
+    println!("memory {memory} -> {memory_after}");
+    assert!(
+        memory_after < memory + (8 << 20),
+        "{memory} -> {memory_after} bytes"
+    );
+    Ok(())
+}
+
 #[test]
 fn ten_thousand_cgroups_within_a_minute_cost_nothing_and_are_refused_from_their_first_call() {
     const CGROUPS: usize = 10_000;
     check(|place| {
         let daemon = place.start(&[])?;
         check_verdicts(place)?;
-        let (files, memory) = held(&daemon)?;
+        let before = held(&daemon)?;
         let start = Instant::now();
         for number in 0..CGROUPS {
             let name = format!("pod{number}");
@@ -296,15 +311,9 @@ fn ten_thousand_cgroups_within_a_minute_cost_nothing_and_are_refused_from_their_
         }
         let took = start.elapsed();
         check_verdicts(place)?;
-        let (files_after, memory_after) = held(&daemon)?;
-        println!("{took:?}; files {files} -> {files_after}; memory {memory} -> {memory_after}");
         assert!(took < Duration::from_secs(60), "{took:?}");
-        assert_eq!(files, files_after, "open files");
-        assert!(
-            memory_after < memory + (8 << 20),
-            "{memory} -> {memory_after} bytes"
-        );
-        Ok(())
+        println!("{took:?}");
+        check_held(&daemon, before)
     });
 }
 
@@ -313,7 +322,7 @@ fn workload_that_comes_and_goes_a_thousand_times_leaves_nothing_behind() {
     check(|place| {
         let mut daemon = place.start(&[])?;
         check_verdicts(place)?;
-        let (files, memory) = held(&daemon)?;
+        let before = held(&daemon)?;
         for _ in 0..1000 {
             place.remove_cgroup("frontend")?;
             place.cgroup.child("frontend")?;
@@ -321,13 +330,7 @@ fn workload_that_comes_and_goes_a_thousand_times_leaves_nothing_behind() {
         place.until("frontend", DB, true)?;
         check_verdicts(place)?;
         daemon.lines();
-        let (files_after, memory_after) = held(&daemon)?;
-        println!("files {files} -> {files_after}; memory {memory} -> {memory_after}");
-        assert_eq!(files, files_after, "open files");
-        assert!(
-            memory_after < memory + (8 << 20),
-            "{memory} -> {memory_after} bytes"
-        );
+        check_held(&daemon, before)?;
         let errors: Vec<_> = daemon.seen.iter().filter(|line| line.contains("ERROR")).collect();
         assert!(errors.is_empty(), "{errors:#?}");
         Ok(())

@@ -24,7 +24,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use enforcer_common::CgroupId;
+use enforcer_common::{Binding, CgroupId};
+use enforcer_core::plan::Applied;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -256,6 +257,24 @@ pub struct Canaries {
 }
 
 impl Canaries {
+    /// Those that a killed enforcer has left in the maps. No policy but the canary's has these rules.
+    pub fn left_in(applied: &Applied) -> Self {
+        let of_canary = policy([CgroupId(0)]).map(|policy| policy.own);
+        let is_canarys = |binding: &Binding| {
+            let policy = applied.policies.get(&binding.policy);
+            let own = policy.and_then(|policy| applied.scopes.get(&policy.own));
+            own.is_some() && own == of_canary.as_ref()
+        };
+        let bound = applied
+            .workloads
+            .iter()
+            .filter(|(_, binding)| is_canarys(binding));
+        Self {
+            now: Vec::new(),
+            before: bound.map(|(cgroup, _)| *cgroup).collect(),
+        }
+    }
+
     /// Takes others.
     pub fn set(&mut self, cgroups: Vec<Cgroup>) {
         if !self.now.is_empty() {

@@ -11,10 +11,10 @@ use std::{
 
 use anyhow::Result;
 use enforcer::{control::Status, proof};
-use enforcer_common::{Binding, CgroupId, Settings, maps};
+use enforcer_common::{Binding, CgroupId, Settings, Transport, maps};
 use nix::sys::signal::Signal;
 use tests::{
-    daemon::{Daemon, Place, wait},
+    daemon::{Daemon, PATIENCE, Place, wait},
     ground::{TestCgroup, bpf, in_own_network, mount_bpffs, need_root},
 };
 
@@ -318,6 +318,32 @@ fn entry_that_was_removed_from_a_map_is_back() {
         assert!(!place.reaches("root/web", DB)?, "what is not known is refused");
         daemon.line(&["alarm", "the maps held something else"])?;
         place.until("root/web", DB, true)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn connection_that_a_changed_map_let_through_ends_when_the_map_is_as_it_was() {
+    check(|place, _daemon| {
+        let stranger = "198.51.100.1:80";
+        let listener = std::net::TcpListener::bind(stranger)?;
+        assert!(!place.reaches("root/web", stranger)?);
+        let folder = fs::metadata(place.cgroup.folder().join("root/web"))?;
+        let web = CgroupId(std::os::unix::fs::MetadataExt::ino(&folder));
+        let map = map(place, maps::WORKLOADS);
+        let own = std::net::IpAddr::from([198, 51, 100, 1]);
+        // Again where the enforcer has seen it before the connection.
+        wait("connection", || {
+            bpf::change(&map, &web, |binding: &mut Binding| binding.own[0] = own.into())?;
+            Ok(place
+                .probe("root/web")?
+                .hold(Transport::Tcp, stranger.parse()?)
+                .is_ok())
+        })?;
+        let _accepted = listener.accept()?;
+        let errno = place.probe("root/web")?.held_errno(PATIENCE)?;
+        assert_eq!(errno, Some(libc::ECONNABORTED));
+        assert!(!place.reaches("root/web", stranger)?);
         Ok(())
     });
 }

@@ -25,6 +25,7 @@
 //! What this order alone cannot keep, a policy of a new identifier does: see [`pairing`]. Where the maps have no room
 //! for old and new at once, see [`room`].
 
+mod losses;
 mod pairing;
 mod phases;
 mod room;

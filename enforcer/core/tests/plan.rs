@@ -144,6 +144,25 @@ proptest! {
     }
 
     #[test]
+    fn whoever_is_allowed_less_is_named(first in desired(), second in desired()) {
+        let from = Maps(diff(&Applied::default(), &first).after);
+        let plan = diff(&from.0, &second);
+        let to = Maps(plan.after.clone());
+        let losers = plan.losers(&from.0);
+        let forgotten: BTreeSet<_> = plan.forgotten(&from.0).collect();
+        for workload in (1..=5).map(CgroupId) {
+            let (before, after) = (from.0.workloads.contains_key(&workload), to.0.workloads.contains_key(&workload));
+            prop_assert_eq!(forgotten.contains(&workload), before && !after);
+            let is_less = universe().any(|rule| {
+                let (old, new) = (allows(&from, workload, &rule), allows(&to, workload, &rule));
+                new == Some(false) && old != Some(false)
+            });
+            prop_assert!(!is_less || losers.contains(&workload), "{:?} of {:#?} from {:#?}", workload, plan, from);
+        }
+        prop_assert!(diff(&to.0, &second).losers(&to.0).is_empty(), "nothing is done, and nothing taken away");
+    }
+
+    #[test]
     fn plan_that_was_cut_short_is_taken_up(first in desired(), second in desired(), third in desired(), cut in any::<prop::sample::Index>()) {
         let mut maps = Maps(diff(&Applied::default(), &first).after);
         let plan = diff(&maps.0, &second);
@@ -205,6 +224,13 @@ fn one_changed_rule_is_one_change() {
         [Change::AddRule(Scope(2), rule[2])]
     );
     assert_eq!(diff(&applied, &before).changes, []);
+    let nobody = BTreeSet::new();
+    assert_eq!(diff(&applied, &after).losers(&applied), nobody, "it has more");
+    let more = diff(&applied, &after).after;
+    assert_eq!(diff(&more, &before).losers(&more), [CgroupId(7)].into());
+    let all_go = diff(&more, &Desired::default());
+    assert_eq!(all_go.losers(&more), nobody, "nobody is left");
+    assert_eq!(all_go.forgotten(&more).collect::<Vec<_>>(), [CgroupId(7)]);
     let id = PolicyId(1);
     let value = Policy {
         mode: Mode::Enforce as u32,

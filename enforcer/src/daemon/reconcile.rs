@@ -3,13 +3,13 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Result;
-use enforcer_common::{Binding, Mode};
+use enforcer_common::{Binding, CgroupId, Mode};
 use enforcer_core::{
     model::Host,
-    plan::{Applied, Change, Course, diff_within},
+    plan::{Applied, Course, Plan, diff_within},
 };
 
-use super::{owner::Owner, places::present};
+use super::{owner::Owner, places::present, revocation::Due};
 use crate::{
     datapath::{Attached, Cgroup},
     proof,
@@ -50,16 +50,16 @@ impl Owner {
             self.set_depths(true)?;
             self.datapath
                 .refuse_unknown(leaves_out || matches!(course, Course::RemovalsFirst(_)))?;
-            // What comes and goes with the canary takes nothing away from anybody.
-            if let (true, Some(revocation)) = (is_news, &mut self.revocation) {
-                revocation.foresee(&plan.changes);
+            let due = self.due_after(&plan);
+            if let Some(revocation) = &mut self.revocation {
+                revocation.foresee(&due);
             }
-            if let Err(error) = self.datapath.carry_out(&plan.changes) {
-                // Nobody knows which of them are in force: what they may take away is looked for, and the next plan
-                // is one of news, however little has changed.
-                if let Some(revocation) = &mut self.revocation {
-                    revocation.note_changes(&plan.changes);
-                }
+            let carried_out = self.datapath.carry_out(&plan.changes);
+            // Where it failed, nobody knows which of them are in force: what all may take away is looked for.
+            if let Some(revocation) = &mut self.revocation {
+                revocation.note(due);
+            }
+            if let Err(error) = carried_out {
                 self.outcome.desired = Arc::default();
                 self.applied = self.datapath.read_back()?;
                 return Err(error);
@@ -73,16 +73,37 @@ impl Owner {
         self.datapath.refuse_unknown(leaves_out)?;
         self.set_depths(false)?;
         self.attach();
-        let changes = if is_news { plan.changes.as_slice() } else { &[] };
-        self.sweep(changes, &wanted)
+        self.sweep(&wanted)
     }
 
-    /// Has sockets looked for that the changes have made unwelcome.
-    fn sweep(&mut self, changes: &[Change], wanted: &BTreeSet<Host>) -> Result<()> {
+    /// Whose sockets the plan may make unwelcome.
+    fn due_after(&self, plan: &Plan) -> Due {
+        let mut due = plan.losers(&self.applied);
+        // Those without a folder are the canary's: it comes and goes, and takes nothing from anybody.
+        due.retain(|workload| self.cgroups.contains_key(workload));
+        for workload in plan.forgotten(&self.applied) {
+            match self.cgroups.get(&workload) {
+                // Its processes are those of a workload above it from now on.
+                Some(forgotten) => due.extend(self.above(forgotten)),
+                // Nobody knows what has become of it while no enforcer ran.
+                None if !self.is_started && !self.canaries.has(workload) => return Due::Everything,
+                None => {}
+            }
+        }
+        Due::Of(due)
+    }
+
+    /// What lies above a cgroup.
+    fn above(&self, cgroup: &Cgroup) -> impl Iterator<Item = CgroupId> {
+        let is_above = |other: &&Cgroup| other.id != cgroup.id && cgroup.path.starts_with(&other.path);
+        self.cgroups.values().filter(is_above).map(|cgroup| cgroup.id)
+    }
+
+    /// Has sockets looked for that what was done has made unwelcome.
+    fn sweep(&mut self, wanted: &BTreeSet<Host>) -> Result<()> {
         let Some(revocation) = &mut self.revocation else {
             return Ok(());
         };
-        revocation.note_changes(changes);
         let Applied {
             workloads, policies, ..
         } = &self.applied;

@@ -18,7 +18,6 @@ use anyhow::{Context as _, Result};
 use enforcer_common::{CgroupId, Verdict};
 use enforcer_core::{
     model::{Destination, Host},
-    plan::Change,
     registry::{Registry, Update},
 };
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -35,11 +34,19 @@ const MOST: usize = 4096;
 const MOST_OF_ALL: usize = 65_536;
 
 /// Whose sockets are to be looked at.
-enum Due {
-    Nothing,
-    /// Of workloads that were bound, and nothing else has changed: pods that come do not have all others looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// These workloads': what changes for one does not have all others looked at.
     Of(BTreeSet<CgroupId>),
     Everything,
+}
+
+impl Due {
+    const NOTHING: Self = Self::Of(BTreeSet::new());
+
+    fn is_nothing(&self) -> bool {
+        *self == Self::NOTHING
+    }
 }
 
 pub(super) struct Revocation {
@@ -67,7 +74,7 @@ impl Revocation {
             requests,
             former: BTreeMap::new(),
             held: 0,
-            due: if was_due { Due::Everything } else { Due::Nothing },
+            due: if was_due { Due::Everything } else { Due::NOTHING },
             memory: None,
             mark,
             is_marked: was_due,
@@ -107,22 +114,18 @@ impl Revocation {
         }
     }
 
-    /// Notes what is about to be carried out.
-    pub(super) fn foresee(&mut self, changes: &[Change]) {
-        if takes_away(changes) {
+    /// Notes from whom something is about to be taken.
+    pub(super) fn foresee(&mut self, due: &Due) {
+        if !due.is_nothing() {
             self.set_mark();
         }
     }
 
-    /// Notes what has been carried out; a sweep is due after anything that can take something away.
-    pub(super) fn note_changes(&mut self, changes: &[Change]) {
-        for change in changes {
-            match (change, &mut self.due) {
-                (Change::AddRule(..) | Change::Unbind(_), _) | (_, Due::Everything) => {}
-                (Change::Bind(workload, _), Due::Of(workloads)) => drop(workloads.insert(*workload)),
-                (Change::Bind(workload, _), due @ Due::Nothing) => *due = Due::Of([*workload].into()),
-                (_, due) => *due = Due::Everything,
-            }
+    /// Notes from whom something may have been taken.
+    pub(super) fn note(&mut self, due: Due) {
+        match (&mut self.due, due) {
+            (Due::Of(workloads), Due::Of(more)) => workloads.extend(more),
+            (all, _) => *all = Due::Everything,
         }
     }
 
@@ -165,13 +168,13 @@ impl Revocation {
         workloads: impl Iterator<Item = &'a CgroupId>,
     ) -> Result<()> {
         let places: Vec<_> = match &self.due {
-            Due::Nothing => return Ok(()),
+            due if due.is_nothing() => return Ok(()),
             Due::Of(due) => places.filter(|place| due.contains(&place.cgroup)).collect(),
             Due::Everything => places.collect(),
         };
         self.former.retain(|host, _| wanted.contains(host));
         if places.is_empty() {
-            self.due = Due::Nothing;
+            self.due = Due::NOTHING;
             self.clear_mark();
             return Ok(());
         }
@@ -180,7 +183,7 @@ impl Revocation {
         match self.requests.try_send(Request::Sweep { places, workloads }) {
             Ok(()) => {
                 tracing::debug!("looking for sockets that are no longer allowed");
-                self.due = Due::Nothing;
+                self.due = Due::NOTHING;
             }
             Err(TrySendError::Full(_)) => {}
             Err(TrySendError::Closed(_)) => anyhow::bail!("nobody revokes any more"),
@@ -190,7 +193,7 @@ impl Revocation {
 
     /// Whether a sweep waits for a better moment.
     pub(super) fn is_due(&self) -> bool {
-        !matches!(self.due, Due::Nothing)
+        !self.due.is_nothing()
     }
 
     /// Has those sockets ended that are not allowed now, and tells of each.
@@ -231,16 +234,9 @@ impl Revocation {
     }
 }
 
-/// Whether something that was allowed may not be after one of these.
-fn takes_away(changes: &[Change]) -> bool {
-    changes
-        .iter()
-        .any(|change| !matches!(change, Change::AddRule(..) | Change::Unbind(_)))
-}
-
 #[cfg(test)]
 mod tests {
-    use enforcer_common::{CgroupId, PolicyId};
+    use enforcer_common::CgroupId;
 
     use super::*;
 
@@ -261,9 +257,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
         let (mut first, _asked) = revocation(&state);
-        first.foresee(&[Change::Unbind(CgroupId(1))]);
+        first.foresee(&Due::NOTHING);
         assert!(!revocation(&state).0.is_due(), "nothing is taken away");
-        first.foresee(&[Change::RemovePolicy(PolicyId(1))]);
+        first.foresee(&Due::Of([CgroupId(1)].into()));
         drop(first);
         let (mut second, mut asked) = revocation(&state);
         assert!(second.is_due());

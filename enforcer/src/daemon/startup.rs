@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::owner::{Inputs, Owner};
 use crate::{
     names::{AskStatus, settled},
+    proof::Canaries,
     report::log::LogFormat,
 };
 
@@ -53,6 +54,7 @@ impl Owner {
         self.hosts.send_replace((*hosts).clone());
         self.settle(inputs, names, &hosts).await?;
         self.applied = self.datapath.read_back()?;
+        self.canaries = Canaries::left_in(&self.applied);
         self.reconcile()?;
         if let Some(root) = self.unattached.values().next() {
             bail!("enforcement is not in force at {}", root.path.display());

@@ -74,6 +74,17 @@ pub fn set_first<V: Pod>(pin: &Path, value: &V) -> Result<()> {
     Ok(map.set(0, value, 0)?)
 }
 
+/// Changes an entry of a pinned hash map.
+///
+/// # Errors
+/// If it has none such.
+pub fn change<K: Pod, V: Pod>(pin: &Path, key: &K, by: impl FnOnce(&mut V)) -> Result<()> {
+    let mut map: HashMap<_, K, V> = HashMap::try_from(Map::HashMap(MapData::from_pin(pin)?))?;
+    let mut value = map.get(key, 0)?;
+    by(&mut value);
+    Ok(map.insert(key, value, 0)?)
+}
+
 /// Removes an entry of a pinned hash map.
 ///
 /// # Errors

@@ -12,7 +12,6 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::{
     daemon::{Daemon, Place},
-    ground::mount_bpffs,
     kube::{Api, Server, with_server},
 };
 
@@ -24,8 +23,6 @@ const ROUNDS: u32 = 300;
 const CONFIG: &str = "
 registry: {kubernetes: {kubeconfig: $KUBECONFIG, node: n1}}
 workloads: [{namespace: ns-0, name: web, cgroup: $CGROUP/web}]
-bpffs: $BPFFS
-state: $BPFFS-state
 dns: {servers: [192.0.2.53], timeout: 500ms}
 ";
 
@@ -163,16 +160,13 @@ fn measure(server: &mut Server) -> Result<()> {
     fill(&admin)?;
     weigh(&admin)?;
     lists(&admin)?;
-    let mut place = Place::new(env!("CARGO_BIN_EXE_enforcer-test"), "workloads: []")?;
+    let kubeconfig = server.kubeconfig("bench", &json!({ "token": "admin" }))?;
+    let config = CONFIG.replace("$KUBECONFIG", &kubeconfig.display().to_string());
+    let mut place = Place::with_bpffs(env!("CARGO_BIN_EXE_enforcer-test"), &config)?;
     if let Some(enforcer) = std::env::var_os("ENFORCER_BINARY") {
         place.enforcer = enforcer.into();
     }
     println!("the enforcer is {}", place.enforcer.display());
-    let bpffs = place.folder.path().join("bpffs");
-    mount_bpffs(&bpffs)?;
-    let kubeconfig = server.kubeconfig("bench", &json!({ "token": "admin" }))?;
-    let config = CONFIG.replace("$KUBECONFIG", &kubeconfig.display().to_string());
-    place.configure(&config.replace("$BPFFS", &bpffs.display().to_string()))?;
     place.cgroup.child("web")?;
     let begin = Instant::now();
     let mut daemon = place.start(&[])?;

@@ -23,7 +23,7 @@ use nix::{
 use tempfile::TempDir;
 
 use crate::{
-    ground::{TestCgroup, tied},
+    ground::{Bpffs, TestCgroup, folder, tied},
     probe::{Outcome, Probe},
 };
 
@@ -41,7 +41,8 @@ pub struct Place {
     pub under: Vec<String>,
     /// The workloads' parent.
     pub cgroup: TestCgroup,
-    /// Configuration, registry, logs.
+    bpffs: Option<Bpffs>,
+    /// Configuration, registry, state, pins.
     pub folder: TempDir,
 }
 
@@ -71,7 +72,7 @@ impl Place {
     /// # Errors
     /// If the machine does not let it.
     pub fn new(binary: &str, config: &str) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("enforcer-test-").tempdir()?;
+        let folder = folder("enforcer-test-")?;
         let cgroup = TestCgroup::new()?;
         fs::create_dir(folder.path().join("registry"))?;
         let place = Self {
@@ -83,9 +84,31 @@ impl Place {
             under: Vec::new(),
             dns: None,
             probes: BTreeMap::new(),
+            bpffs: None,
         };
         place.configure(config)?;
         Ok(place)
+    }
+
+    /// With a bpffs of its own, so that an enforcer leaves to the next one what is in force.
+    ///
+    /// # Errors
+    /// If the machine does not let it.
+    pub fn with_bpffs(binary: &str, config: &str) -> Result<Self> {
+        let mut place = Self::new(binary, config)?;
+        place.bpffs = Some(Bpffs::mount(place.bpffs())?);
+        place.configure(config)?;
+        Ok(place)
+    }
+
+    /// Where its bpffs is mounted.
+    pub fn bpffs(&self) -> PathBuf {
+        self.folder.path().join("bpffs")
+    }
+
+    /// Where an enforcer keeps what the next one is to know.
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
     }
 
     /// Writes another configuration.
@@ -97,8 +120,10 @@ impl Place {
         let mut text = config.replace("$CGROUP", &cgroup);
         // Enforcers of other tests must not find its state, nor its control socket.
         if !text.contains("\nstate:") {
-            let state = self.folder.path().join("state");
-            text.push_str(&format!("\nstate: {}\n", state.display()));
+            text.push_str(&format!("\nstate: {}\n", self.state().display()));
+        }
+        if self.bpffs.is_some() && !text.contains("\nbpffs:") {
+            text.push_str(&format!("\nbpffs: {}\n", self.bpffs().display()));
         }
         Ok(fs::write(self.config(), text)?)
     }

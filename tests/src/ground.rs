@@ -1,6 +1,7 @@
 //! Cgroups and network namespaces that a test makes, and that go with it.
 
 pub mod bpf;
+mod folder;
 mod network;
 
 use std::{
@@ -19,6 +20,8 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
+pub use folder::Bpffs;
+pub(crate) use folder::{folder, left};
 pub use network::{
     End, add_address, add_neighbour, add_route, all_addresses_local, device_up, lay_cable, loopback_up,
 };
@@ -29,6 +32,7 @@ pub struct TestCgroup {
     folder: PathBuf,
 }
 
+/// Of names; the process that has made what bears one stands behind it.
 const PREFIX: &str = "enforcer-test-";
 
 impl TestCgroup {
@@ -39,9 +43,16 @@ impl TestCgroup {
     pub fn new() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mount = CgroupMount::find()?;
-        sweep(mount.path())?;
+        for left in folder::left(mount.path(), PREFIX)? {
+            if let Err(error) = remove(&left) {
+                eprintln!(
+                    "{} of a process that has ended is still there: {error}",
+                    left.display()
+                );
+            }
+        }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = Path::new("/").join(format!("{PREFIX}{}-{number}", std::process::id()));
+        let path = Path::new("/").join(format!("{}{number}", folder::own(PREFIX)));
         let folder = mount.folder(&path);
         fs::create_dir(&folder).with_context(|| format!("creating {}", folder.display()))?;
         Ok(Self { path, folder })
@@ -105,25 +116,6 @@ pub fn remove(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes what killed test processes have left.
-fn sweep(mount: &Path) -> Result<()> {
-    for entry in fs::read_dir(mount).context("reading the cgroups")? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name
-            .strip_prefix(PREFIX)
-            .and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
-        let Some(owner) = owner else { continue };
-        if Path::new("/proc").join(owner.to_string()).exists() {
-            continue;
-        }
-        if let Err(error) = remove(&entry.path()) {
-            eprintln!("{name} of a process that has ended is still there: {error}");
-        }
-    }
-    Ok(())
-}
-
 /// Runs `work` in a thread with namespaces of its own: a network in which every address is local, so that what
 /// nobody listens on refuses at once and nothing leaves, and mounts that end with it.
 ///
@@ -145,15 +137,6 @@ pub fn in_own_network<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Resul
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
-}
-
-/// Mounts a bpffs, for as long as the thread's own mounts last.
-///
-/// # Errors
-/// If the kernel refuses.
-pub fn mount_bpffs(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder)?;
-    mount(Some("bpf"), folder, Some("bpf"), MsFlags::empty(), None::<&str>).context("mounting a bpffs")
 }
 
 /// A command that ends with the thread that starts it, also if that is killed.

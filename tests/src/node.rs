@@ -17,14 +17,14 @@ use std::{
     env, fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::{self, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
 use self::cgroups::Sweeper;
-use crate::ground::tied;
+use crate::ground::{folder, left, tied};
 
 pub use pods::Pods;
 pub use table::{Table, Tally};
@@ -42,7 +42,7 @@ const PATIENCE: &str = "180";
 /// How long a node lives that nobody took down, because its test was killed.
 const LIFETIME: &str = "20m";
 
-/// Of the nodes' folders; the process that has made one stands behind it.
+/// Of the nodes' folders.
 const PREFIX: &str = "enforcer-node-";
 
 /// A node that is up.
@@ -70,8 +70,7 @@ impl Node {
         };
         let script = Path::new(&scripts).join("node.sh");
         take_down_left(&script)?;
-        let prefix = format!("{PREFIX}{}-", process::id());
-        let folder = tempfile::Builder::new().prefix(&prefix).tempdir()?;
+        let folder = folder(PREFIX)?;
         let mut node = Self {
             script,
             image: image.into(),
@@ -171,17 +170,10 @@ impl Drop for Node {
 
 /// Takes down the nodes of test processes that were killed.
 fn take_down_left(script: &Path) -> Result<()> {
-    for entry in fs::read_dir(env::temp_dir()).context("reading the folder of temporary files")? {
-        let folder = entry?.path();
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        let owner = name
-            .strip_prefix(PREFIX)
-            .and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
-        if owner.is_some_and(|owner| !Path::new("/proc").join(owner.to_string()).exists()) {
-            let output = Command::new(script).arg("down").arg(&folder).output()?;
-            outcome(&output, &["down"])?;
-            fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
-        }
+    for folder in left(&env::temp_dir(), PREFIX)? {
+        let output = Command::new(script).arg("down").arg(&folder).output()?;
+        outcome(&output, &["down"])?;
+        fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
     }
     Ok(())
 }

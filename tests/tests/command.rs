@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use tests::{
     daemon::Place,
-    ground::{in_own_network, mount_bpffs, need_root},
+    ground::{in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -163,12 +163,15 @@ fn place_for_pins_that_is_no_bpffs_is_refused() {
 fn bpffs_that_is_read_only_is_refused_and_nothing_is_enforced() {
     in_own_network(|| {
         need_root()?;
-        let mut place = Place::new(BINARY, CONFIG)?;
-        let bpffs = place.folder.path().join("bpffs");
-        mount_bpffs(&bpffs)?;
+        let mut place = Place::with_bpffs(BINARY, CONFIG)?;
         let read_only = nix::mount::MsFlags::MS_REMOUNT | nix::mount::MsFlags::MS_RDONLY;
-        nix::mount::mount(None::<&str>, &bpffs, None::<&str>, read_only, None::<&str>)?;
-        place.configure(&format!("{CONFIG}bpffs: {}\n", bpffs.display()))?;
+        nix::mount::mount(
+            None::<&str>,
+            &place.bpffs(),
+            None::<&str>,
+            read_only,
+            None::<&str>,
+        )?;
         let refusal = place.refusal(&[])?;
         assert!(refusal.contains("is read-only"), "{refusal}");
         assert!(place.reaches("frontend", "192.0.2.1:1")?);

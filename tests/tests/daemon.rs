@@ -8,7 +8,7 @@ use enforcer_common::Transport;
 use nix::sys::signal::Signal;
 use tests::{
     daemon::{Daemon, Place, RESOLVER, wait},
-    ground::{in_own_network, mount_bpffs, need_root},
+    ground::{in_own_network, need_root},
     probe::Outcome,
 };
 
@@ -21,7 +21,6 @@ registry:
 workloads:
 - {namespace: frontend, name: web, cgroup: $CGROUP/frontend}
 - {namespace: default, name: app, cgroup: $CGROUP/default}
-bpffs: bpffs
 dns: {servers: [192.0.2.53], minTtl: 1s, grace: 2s, timeout: 500ms}
 ";
 
@@ -38,14 +37,7 @@ fn entry(namespace: &str, name: &str, host: &str, port: u16) -> String {
 /// A place with the database's entry for frontend, and its DNS server.
 fn place() -> Result<Place> {
     need_root()?;
-    let config = CONFIG.to_owned();
-    let mut place = Place::new(BINARY, &config)?;
-    let bpffs = place.folder.path().join("bpffs");
-    mount_bpffs(&bpffs)?;
-    place.configure(&config.replace(
-        "bpffs: bpffs",
-        &format!("bpffs: {0}\nstate: {0}-state", bpffs.display()),
-    ))?;
+    let mut place = Place::with_bpffs(BINARY, CONFIG)?;
     place.resolve("192.0.2.10 db.example.com\n2001:db8::10 db.example.com\n")?;
     place.write("db.yaml", &entry("frontend", "db", "db.example.com", 5432))?;
     for name in ["frontend", "default"] {
@@ -283,7 +275,7 @@ fn sigterm_leaves_enforcement_in_force_and_the_next_start_takes_it_up() {
             links.is_some_and(|links: u32| links >= 2 * 4),
             "four programs at each of two roots: {detached}"
         );
-        assert!(!place.folder.path().join("bpffs-state").exists());
+        assert!(!place.state().exists());
         // The kernel detaches some time after the last pin is gone (`bpf_link_put` has a worker do it).
         place.until("default", DB, true)?;
         let nothing = String::from_utf8(place.command(&["detach"]).output()?.stdout)?;
@@ -295,7 +287,7 @@ fn sigterm_leaves_enforcement_in_force_and_the_next_start_takes_it_up() {
 #[test]
 fn start_without_resolver_keeps_what_an_earlier_one_had_resolved() {
     check(|place| {
-        let memory = place.folder.path().join("bpffs-state/names.json");
+        let memory = place.state().join("names.json");
         let mut daemon = place.start(&[])?;
         wait("memory of names", || Ok(memory.exists()))?;
         daemon.end(Signal::SIGKILL)?;
@@ -313,7 +305,7 @@ fn ephemeral_enforcer_takes_everything_away() {
         assert!(!place.reaches("default", DB)?);
         daemon.end(Signal::SIGTERM)?;
         place.until("default", DB, true)?;
-        assert!(!place.folder.path().join("bpffs/enforcer").exists());
+        assert!(!place.bpffs().join("enforcer").exists());
         Ok(())
     });
 }

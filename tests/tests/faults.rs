@@ -19,7 +19,7 @@ use nix::{
 use tests::{
     daemon::{Daemon, Place, wait},
     fault,
-    ground::{in_own_network, mount_bpffs, need_root},
+    ground::{in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -47,24 +47,14 @@ const DB: &str = "192.0.2.10:5432";
 const NETWORK: &str = "198.51.100.7:5432";
 const STRANGER: &str = "192.0.2.11:5432";
 
-fn bpffs(place: &Place) -> PathBuf {
-    place.folder.path().join("bpffs")
-}
-
 fn pins(place: &Place) -> PathBuf {
-    bpffs(place).join("enforcer")
+    place.bpffs().join("enforcer")
 }
 
 fn check(claim: impl FnOnce(&mut Place) -> Result<()> + Send) {
     in_own_network(|| {
         need_root()?;
-        let mut place = Place::new(BINARY, CONFIG)?;
-        mount_bpffs(&bpffs(&place))?;
-        let bpffs = bpffs(&place);
-        place.configure(&format!(
-            "{CONFIG}bpffs: {0}\nstate: {0}-state\n",
-            bpffs.display()
-        ))?;
+        let mut place = Place::with_bpffs(BINARY, CONFIG)?;
         place.write("db.yaml", ENTRY)?;
         place.cgroup.child("frontend")?;
         claim(&mut place)
@@ -114,7 +104,7 @@ fn check_start(place: &mut Place) -> Result<()> {
 #[test]
 fn bpffs_that_is_not_mounted_is_named_with_the_command_that_mounts_it() {
     check(|place| {
-        umount2(&bpffs(place), MntFlags::empty())?;
+        umount2(&place.bpffs(), MntFlags::empty())?;
         check_refusal(
             place,
             &[],
@@ -128,7 +118,7 @@ fn bpffs_that_is_not_mounted_is_named_with_the_command_that_mounts_it() {
 #[test]
 fn bpffs_that_is_read_only_is_named_with_the_command_that_changes_it() {
     check_pinned(|place| {
-        let remount = |flags| mount(None::<&str>, &bpffs(place), None::<&str>, flags, None::<&str>);
+        let remount = |flags| mount(None::<&str>, &place.bpffs(), None::<&str>, flags, None::<&str>);
         remount(MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY)?;
         check_refusal(place, &[], &["is read-only", "remount,rw"])?;
         check_verdicts(place)?;
@@ -138,7 +128,7 @@ fn bpffs_that_is_read_only_is_named_with_the_command_that_changes_it() {
         check_verdicts(place)?;
         mount(
             None::<&str>,
-            &bpffs(place),
+            &place.bpffs(),
             None::<&str>,
             MsFlags::MS_REMOUNT,
             None::<&str>,

@@ -8,7 +8,6 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tests::{
     daemon::{Daemon, Place, wait},
-    ground::mount_bpffs,
     kube::{Api, Server, with_server},
 };
 
@@ -19,8 +18,6 @@ registry: {kubernetes: {kubeconfig: $KUBECONFIG, node: n1}}
 workloads:
 - {namespace: frontend, name: web, labels: {app: web}, cgroup: $CGROUP/frontend}
 - {namespace: default, name: app, cgroup: $CGROUP/default}
-bpffs: $BPFFS
-state: $BPFFS-state
 dns: {servers: [192.0.2.53], minTtl: 1s, grace: 2s, timeout: 500ms}
 ";
 
@@ -75,11 +72,7 @@ fn check(claim: impl FnOnce(&mut Server, &Api, &mut Place) -> Result<()> + Send)
         }
         admin.apply(&entry("db", "192.0.2.10"))?;
         let kubeconfig = log_in(server, &admin)?;
-        let mut place = Place::new(BINARY, "workloads: []")?;
-        let bpffs = place.folder.path().join("bpffs");
-        mount_bpffs(&bpffs)?;
-        let config = CONFIG.replace("$KUBECONFIG", &kubeconfig);
-        place.configure(&config.replace("$BPFFS", &bpffs.display().to_string()))?;
+        let mut place = Place::with_bpffs(BINARY, &CONFIG.replace("$KUBECONFIG", &kubeconfig))?;
         for name in ["frontend", "default"] {
             place.cgroup.child(name)?;
         }
@@ -341,7 +334,7 @@ fn start_believes_a_server_that_was_set_back_since_the_last_one() {
         assert!(place.reaches("frontend", DB)?);
         daemon.end(Signal::SIGKILL)?;
         // What the last start knew of a cluster that was restored from an old backup since.
-        let kept = place.folder.path().join("bpffs-state/versions.json");
+        let kept = place.state().join("versions.json");
         let text = std::fs::read_to_string(&kept)?;
         let mut versions: BTreeMap<String, u64> = serde_json::from_str(&text)?;
         assert!(versions.contains_key("ServiceEntry"), "{versions:?}");

@@ -11,7 +11,7 @@ use enforcer_common::Transport;
 use nix::sys::signal::Signal;
 use tests::{
     daemon::Place,
-    ground::{in_own_network, mount_bpffs, need_root},
+    ground::{in_own_network, need_root},
     probe::{Outcome, Probe},
 };
 
@@ -80,11 +80,7 @@ fn kill_and_upgrade(place: &mut Place, config: &str) -> Result<()> {
 fn no_verdict_is_wrong_through_a_hundred_kills_and_twenty_upgrades() {
     in_own_network(|| {
         need_root()?;
-        let mut place = Place::new(BINARY, CONFIG)?;
-        let bpffs = place.folder.path().join("bpffs");
-        mount_bpffs(&bpffs)?;
-        let config = format!("{CONFIG}bpffs: {0}\nstate: {0}-state\n", bpffs.display());
-        place.configure(&config)?;
+        let mut place = Place::with_bpffs(BINARY, CONFIG)?;
         place.write("db.yaml", ENTRY)?;
         let cgroup = place.cgroup.child("frontend")?;
         place.start(&[])?.end(Signal::SIGKILL)?;
@@ -102,7 +98,7 @@ fn no_verdict_is_wrong_through_a_hundred_kills_and_twenty_upgrades() {
                 let stop = &stop;
                 threads.push(scope.spawn(move || ask(probe, to, expected, stop)));
             }
-            let killed = kill_and_upgrade(&mut place, &config);
+            let killed = kill_and_upgrade(&mut place, CONFIG);
             stop.store(true, Ordering::Relaxed);
             killed?;
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -117,7 +113,7 @@ fn no_verdict_is_wrong_through_a_hundred_kills_and_twenty_upgrades() {
                 wrong[0]
             );
         }
-        let kept = std::fs::read_dir(bpffs.join("enforcer"))?.count();
+        let kept = std::fs::read_dir(place.bpffs().join("enforcer"))?.count();
         assert!(
             kept <= 3,
             "links and the newest maps are kept, and at most one generation before: {kept}"

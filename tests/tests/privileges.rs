@@ -8,7 +8,7 @@ use enforcer_common::Transport;
 use nix::sys::signal::Signal;
 use tests::{
     daemon::{Daemon, PATIENCE, Place},
-    ground::{in_own_network, mount_bpffs, need_root},
+    ground::{in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -43,13 +43,7 @@ fn entry(name: &str, address: &str) -> String {
 fn check(claim: impl FnOnce(&mut Place) -> Result<()> + Send) {
     in_own_network(|| {
         need_root()?;
-        let mut place = Place::new(BINARY, CONFIG)?;
-        let bpffs = place.folder.path().join("bpffs");
-        mount_bpffs(&bpffs)?;
-        place.configure(&format!(
-            "{CONFIG}bpffs: {0}\nstate: {0}-state\n",
-            bpffs.display()
-        ))?;
+        let mut place = Place::with_bpffs(BINARY, CONFIG)?;
         place.write("db.yaml", &entry("db", "192.0.2.10"))?;
         place.cgroup.child("frontend")?;
         let listener = TcpListener::bind(DB)?;

@@ -15,7 +15,7 @@ use enforcer_common::{Binding, CgroupId, Settings, Transport, maps};
 use nix::sys::signal::Signal;
 use tests::{
     daemon::{Daemon, PATIENCE, Place, wait},
-    ground::{TestCgroup, bpf, in_own_network, mount_bpffs, need_root},
+    ground::{TestCgroup, bpf, in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -27,7 +27,6 @@ workloads:
 - {namespace: frontend, name: web, cgroup: $CGROUP/root/web}
 - {namespace: default, name: app, cgroup: $CGROUP/root/app}
 roots: [$CGROUP/root]
-bpffs: $BPFFS
 dns: {servers: [192.0.2.53], timeout: 100ms}
 ";
 
@@ -43,10 +42,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 fn check(claim: impl FnOnce(&mut Place, &mut Daemon) -> Result<()> + Send) {
     need_root().unwrap();
     in_own_network(|| {
-        let mut place = Place::new(BINARY, CONFIG)?;
-        let bpffs = place.folder.path().join("bpffs");
-        mount_bpffs(&bpffs)?;
-        place.configure(&CONFIG.replace("$BPFFS", &bpffs.display().to_string()))?;
+        let mut place = Place::with_bpffs(BINARY, CONFIG)?;
         place.write("db.yaml", ENTRY)?;
         for name in ["root/web", "root/app"] {
             place.cgroup.child(name)?;
@@ -61,15 +57,12 @@ fn check(claim: impl FnOnce(&mut Place, &mut Daemon) -> Result<()> + Send) {
 fn link(place: &Place, program: &str) -> PathBuf {
     let folder = fs::metadata(place.cgroup.folder().join("root")).unwrap();
     let id = std::os::unix::fs::MetadataExt::ino(&folder);
-    place
-        .folder
-        .path()
-        .join(format!("bpffs/enforcer/links/{id}/{program}"))
+    place.bpffs().join(format!("enforcer/links/{id}/{program}"))
 }
 
 /// A pinned map.
 fn map(place: &Place, name: &str) -> PathBuf {
-    fs::read_dir(place.folder.path().join("bpffs/enforcer"))
+    fs::read_dir(place.bpffs().join("enforcer"))
         .unwrap()
         .map(|entry| entry.unwrap().path().join(name))
         .find(|path| path.exists())
@@ -248,7 +241,7 @@ fn detached_program_is_back_within_ten_seconds_and_alarmed() {
 fn removed_pins_are_back_and_nothing_lapses_meanwhile() {
     check(|place, daemon| {
         place.until_status("proof", is_proven)?;
-        let folder = place.folder.path().join("bpffs/enforcer");
+        let folder = place.bpffs().join("enforcer");
         fs::remove_file(link(place, "connect4"))?;
         assert!(!place.reaches("root/app", DB)?, "a program goes with its pin");
         daemon.line(&["alarm", "connect4 was gone", "made good"])?;

@@ -11,7 +11,7 @@ use enforcer::proof;
 use enforcer_common::Transport;
 use tests::{
     daemon::{PATIENCE, Place},
-    ground::{in_own_network, mount_bpffs, need_root, tied},
+    ground::{in_own_network, need_root, tied},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -36,7 +36,7 @@ fn entry(name: &str, address: &str) -> String {
 fn check(config: &str, claim: impl FnOnce(&mut Place) -> Result<()> + Send) {
     in_own_network(|| {
         need_root()?;
-        let mut place = Place::new(BINARY, config)?;
+        let mut place = Place::with_bpffs(BINARY, config)?;
         place.write("db.yaml", &entry("db", "192.0.2.10"))?;
         place.write("other.yaml", &entry("other", "192.0.2.20"))?;
         place.cgroup.child("frontend")?;
@@ -187,22 +187,9 @@ fn without_revocation_connections_live_on() {
     });
 }
 
-/// A place whose enforcers leave what is in force to the next one.
-fn check_pinned(claim: impl FnOnce(&mut Place) -> Result<()> + Send) {
-    check(CONFIG, |place| {
-        let bpffs = place.folder.path().join("bpffs");
-        mount_bpffs(&bpffs)?;
-        place.configure(&format!(
-            "{CONFIG}bpffs: {0}\nstate: {0}-state\n",
-            bpffs.display()
-        ))?;
-        claim(place)
-    });
-}
-
 #[test]
 fn address_that_left_the_dns_answer_before_a_restart_ends_nothing() {
-    check_pinned(|place| {
+    check(CONFIG, |place| {
         serve(DB)?;
         serve("192.0.2.20:5432")?;
         place.resolve("192.0.2.10 named.example.com\n")?;
@@ -221,7 +208,7 @@ fn address_that_left_the_dns_answer_before_a_restart_ends_nothing() {
             .hold(Transport::Tcp, "192.0.2.20:5432".parse()?)?;
         place.resolve("192.0.2.11 named.example.com\n")?;
         place.until("frontend/second", DB, false)?;
-        let former = place.folder.path().join("bpffs-state/former.json");
+        let former = place.state().join("former.json");
         tests::daemon::wait("memory of former addresses", || {
             Ok(std::fs::read_to_string(&former).is_ok_and(|text| text.contains("192.0.2.10")))
         })?;
@@ -244,7 +231,7 @@ fn address_that_left_the_dns_answer_before_a_restart_ends_nothing() {
 
 #[test]
 fn connection_of_what_is_no_workload_any_more_is_judged_as_that_of_the_one_above() {
-    check_pinned(|place| {
+    check(CONFIG, |place| {
         let inner = "- {namespace: backend, name: inner, cgroup: $CGROUP/frontend/inner}\n";
         let config = std::fs::read_to_string(place.config())?;
         place.configure(&config.replace("dns:", &format!("{inner}dns:")))?;
@@ -280,13 +267,13 @@ fn connection_of_what_is_no_workload_any_more_is_judged_as_that_of_the_one_above
 
 #[test]
 fn taking_over_what_is_in_force_looks_for_no_sockets_but_a_cut_off_sweep_is_made_up_for() {
-    check_pinned(|place| {
+    check(CONFIG, |place| {
         serve(DB)?;
         let looks = "looking for sockets that are no longer allowed";
         let mut daemon = place.start(&["--log-level", "debug"])?;
         daemon.line(&[looks])?;
         place.probe("frontend")?.hold(Transport::Tcp, DB.parse()?)?;
-        let mark = place.folder.path().join("bpffs-state/sweep");
+        let mark = place.state().join("sweep");
         tests::daemon::wait("the end of the sweep", || Ok(!mark.exists()))?;
         // In the middle of a proof: what is left of the canary goes at the next start, and is nobody's loss.
         let canary = place.cgroup.folder().join("frontend").join(proof::CGROUP);

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use super::Api;
 use crate::{
     daemon::wait,
-    ground::{all_addresses_local, loopback_up, need_root, tied},
+    ground::{all_addresses_local, folder, loopback_up, need_root, tied},
 };
 
 /// Where the API server listens, in the server's own network.
@@ -116,7 +116,7 @@ fn share(programs: PathBuf) -> Result<Shared> {
 
 impl Server {
     fn new(programs: PathBuf, spawner: Spawner) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("enforcer-kube-").tempdir()?;
+        let folder = folder("enforcer-kube-")?;
         let at = |name: &str| folder.path().join(name);
         let (private, public) = (at("sa.key"), at("sa.pub"));
         let make = [

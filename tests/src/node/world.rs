@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use super::Node;
-use crate::daemon::wait;
+use crate::{daemon::wait, ground::folder};
 
 /// The node's way out, where the DNS server listens.
 const GATEWAY: &str = "172.31.0.1";
@@ -52,7 +52,7 @@ impl World {
         for network in NETWORKS {
             node.exec(&["ip", "-n", "world", "route", "add", "local", network, "dev", "lo"])?;
         }
-        let folder = tempfile::tempdir()?;
+        let folder = folder("enforcer-world-")?;
         let hosts = folder.path().join("hosts");
         fs::create_dir(&hosts)?;
         let directory = format!("--hostsdir={}", hosts.display());

@@ -213,16 +213,30 @@ fn root_can_be_removed_beside_the_canary() {
 #[test]
 fn detached_program_is_back_within_ten_seconds_and_alarmed() {
     check(|place, daemon| {
+        let _server = std::net::TcpListener::bind(DB)?;
         place.until_status("proof", is_proven)?;
         assert!(!place.reaches("root/app", DB)?);
         let start = Instant::now();
-        for program in ["connect4", "egress"] {
-            bpf::detach_link(&link(place, program))?;
-        }
+        place.probe("root/web")?.hold(Transport::Tcp, DB.parse()?)?;
+        // Again where the enforcer was faster than the connection.
+        wait("connection through the gap", || {
+            for program in ["connect4", "egress"] {
+                bpf::detach_link(&link(place, program))?;
+            }
+            Ok(place.probe("root/app")?.hold(Transport::Tcp, DB.parse()?).is_ok())
+        })?;
         daemon.line(&["alarm", "connect4 did not run at", "made good"])?;
         assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
         assert!(!place.reaches("root/app", DB)?);
         assert!(place.reaches("root/web", DB)?);
+        let came_through = place.probe("root/app")?.held_errno(PATIENCE)?;
+        assert_eq!(
+            came_through,
+            Some(libc::ECONNABORTED),
+            "it is refused, and was for a moment not"
+        );
+        let allowed = place.probe("root/web")?.held_errno(Duration::from_millis(300))?;
+        assert_eq!(allowed, None, "it is allowed");
         place.until_status("alarm", |status| {
             let egress = status
                 .lapses

@@ -80,6 +80,12 @@ impl Owner {
                 for lapse in self.outcome.lapses.news(stays).into_iter().chain(mended) {
                     tracing::error!("alarm: {lapse}");
                 }
+                let is_mended = inspection.lapses.iter().any(|lapse| lapse.stays.is_none());
+                if let (true, Some(revocation)) = (is_mended, &mut self.revocation) {
+                    // What has come through meanwhile ends, if it is not allowed.
+                    revocation.note_gap();
+                    self.bring_up_to_date();
+                }
                 reply.send(inspection).is_ok()
             }
             Question::Bind(cgroups, reply) => {

@@ -155,7 +155,7 @@ impl Owner {
                 Ok(attached) => {
                     tracing::info!("enforcing at {}", root.path.display());
                     if let (Some(revocation), Attached::Anew) = (&mut self.revocation, attached) {
-                        revocation.note_attached();
+                        revocation.note_gap();
                     }
                 }
                 // It may be gone already, of which the next change tells.

@@ -129,8 +129,8 @@ impl Revocation {
         }
     }
 
-    /// Notes that programs were attached over processes that may be running.
-    pub(super) fn note_attached(&mut self) {
+    /// Notes that processes may have run while not everything was in force.
+    pub(super) fn note_gap(&mut self) {
         self.set_mark();
         self.due = Due::Everything;
     }

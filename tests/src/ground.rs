@@ -43,14 +43,7 @@ impl TestCgroup {
     pub fn new() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mount = CgroupMount::find()?;
-        for left in folder::left(mount.path(), PREFIX)? {
-            if let Err(error) = remove(&left) {
-                eprintln!(
-                    "{} of a process that has ended is still there: {error}",
-                    left.display()
-                );
-            }
-        }
+        folder::clear(mount.path(), PREFIX, remove)?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = Path::new("/").join(format!("{}{number}", folder::own(PREFIX)));
         let folder = mount.folder(&path);

@@ -97,6 +97,16 @@ fn check_running(claim: impl FnOnce(&mut Server, &Api, &mut Place, &mut Daemon) 
     });
 }
 
+/// Where an enforcer has put the database's entry into force and was killed.
+fn check_left(claim: impl FnOnce(&mut Server, &Api, &mut Place) -> Result<()> + Send) {
+    check(|server, admin, place| {
+        let mut daemon = place.start(&[])?;
+        assert!(place.reaches("frontend", DB)?);
+        daemon.end(Signal::SIGKILL)?;
+        claim(server, admin, place)
+    });
+}
+
 #[test]
 fn entry_is_in_force_from_when_it_is_applied_until_it_is_deleted() {
     check_running(|_, admin, place, _| {
@@ -294,10 +304,7 @@ fn files_and_api_server_are_one_registry_in_which_the_server_goes_first() {
 
 #[test]
 fn entry_that_was_deleted_while_nobody_looked_is_refused_after_the_next_list() {
-    check(|server, admin, place| {
-        let mut daemon = place.start(&[])?;
-        assert!(place.reaches("frontend", DB)?);
-        daemon.end(Signal::SIGKILL)?;
+    check_left(|server, admin, place| {
         admin.delete(&entry("db", "192.0.2.10"))?;
         assert!(place.reaches("frontend", DB)?, "nobody has told the kernel");
         server.stop()?;
@@ -329,10 +336,7 @@ fn entry_that_was_deleted_while_nobody_looked_is_refused_after_the_next_list() {
 
 #[test]
 fn start_believes_a_server_that_was_set_back_since_the_last_one() {
-    check(|_, admin, place| {
-        let mut daemon = place.start(&[])?;
-        assert!(place.reaches("frontend", DB)?);
-        daemon.end(Signal::SIGKILL)?;
+    check_left(|_, admin, place| {
         // What the last start knew of a cluster that was restored from an old backup since.
         let kept = place.state().join("versions.json");
         let text = std::fs::read_to_string(&kept)?;

@@ -55,9 +55,14 @@ fn check(claim: impl FnOnce(&mut Place, &mut Daemon) -> Result<()> + Send) {
 
 /// The pinned link of a program at the place's root.
 fn link(place: &Place, program: &str) -> PathBuf {
-    let folder = fs::metadata(place.cgroup.folder().join("root")).unwrap();
-    let id = std::os::unix::fs::MetadataExt::ino(&folder);
+    let CgroupId(id) = id(place, "root");
     place.bpffs().join(format!("enforcer/links/{id}/{program}"))
+}
+
+/// The kernel's name for a cgroup below the place's.
+fn id(place: &Place, path: &str) -> CgroupId {
+    let folder = fs::metadata(place.cgroup.folder().join(path)).unwrap();
+    CgroupId(std::os::unix::fs::MetadataExt::ino(&folder))
 }
 
 /// A pinned map.
@@ -318,8 +323,7 @@ fn entry_that_was_removed_from_a_map_is_back() {
     check(|place, daemon| {
         place.until_status("proof", is_proven)?;
         assert!(place.reaches("root/web", DB)?);
-        let folder = fs::metadata(place.cgroup.folder().join("root/web"))?;
-        let web = CgroupId(std::os::unix::fs::MetadataExt::ino(&folder));
+        let web = id(place, "root/web");
         let map = map(place, maps::WORKLOADS);
         bpf::remove::<CgroupId, Binding>(&map, &web)?;
         assert!(!place.reaches("root/web", DB)?, "what is not known is refused");
@@ -335,8 +339,7 @@ fn connection_that_a_changed_map_let_through_ends_when_the_map_is_as_it_was() {
         let stranger = "198.51.100.1:80";
         let listener = std::net::TcpListener::bind(stranger)?;
         assert!(!place.reaches("root/web", stranger)?);
-        let folder = fs::metadata(place.cgroup.folder().join("root/web"))?;
-        let web = CgroupId(std::os::unix::fs::MetadataExt::ino(&folder));
+        let web = id(place, "root/web");
         let map = map(place, maps::WORKLOADS);
         let own = std::net::IpAddr::from([198, 51, 100, 1]);
         // Again where the enforcer has seen it before the connection.

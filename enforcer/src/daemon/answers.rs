@@ -6,7 +6,7 @@ use anyhow::Result;
 use enforcer_core::policy::Desired;
 use tokio::sync::oneshot;
 
-use super::owner::Owner;
+use super::{owner::Owner, revocation::Due};
 use crate::{
     config::Enforcement,
     control::{Standing, StandingRoot, Usage},
@@ -75,15 +75,15 @@ impl Owner {
                 inspection.lapses.extend(self.compare());
                 let (stays, mended): (Vec<_>, Vec<_>) =
                     inspection.lapses.iter().partition(|lapse| lapse.stays.is_some());
+                let is_mended = !mended.is_empty();
                 let stays = stays.into_iter().map(ToString::to_string).collect();
                 let mended = mended.into_iter().map(ToString::to_string);
                 for lapse in self.outcome.lapses.news(stays).into_iter().chain(mended) {
                     tracing::error!("alarm: {lapse}");
                 }
-                let is_mended = inspection.lapses.iter().any(|lapse| lapse.stays.is_none());
                 if let (true, Some(revocation)) = (is_mended, &mut self.revocation) {
                     // What has come through meanwhile ends, if it is not allowed.
-                    revocation.note_gap();
+                    revocation.note(Due::Everything);
                     self.bring_up_to_date();
                 }
                 reply.send(inspection).is_ok()

@@ -52,15 +52,10 @@ impl Owner {
                 .refuse_unknown(leaves_out || matches!(course, Course::RemovalsFirst(_)))?;
             let due = self.due_after(&plan);
             if let Some(revocation) = &mut self.revocation {
-                revocation.foresee(&due);
-            }
-            let carried_out = self.datapath.carry_out(&plan.changes);
-            // Where it failed, nobody knows which of them are in force: what all may take away is looked for.
-            if let Some(revocation) = &mut self.revocation {
                 revocation.note(due);
             }
-            if let Err(error) = carried_out {
-                self.outcome.desired = Arc::default();
+            if let Err(error) = self.datapath.carry_out(&plan.changes) {
+                // Nobody knows which of them are in force: what all of them may take away stays due.
                 self.applied = self.datapath.read_back()?;
                 return Err(error);
             }
@@ -155,7 +150,7 @@ impl Owner {
                 Ok(attached) => {
                     tracing::info!("enforcing at {}", root.path.display());
                     if let (Some(revocation), Attached::Anew) = (&mut self.revocation, attached) {
-                        revocation.note_gap();
+                        revocation.note(Due::Everything);
                     }
                 }
                 // It may be gone already, of which the next change tells.

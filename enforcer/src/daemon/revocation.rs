@@ -114,25 +114,16 @@ impl Revocation {
         }
     }
 
-    /// Notes from whom something is about to be taken.
-    pub(super) fn foresee(&mut self, due: &Due) {
-        if !due.is_nothing() {
-            self.set_mark();
-        }
-    }
-
-    /// Notes from whom something may have been taken.
+    /// Notes from whom something is about to be taken, or was.
     pub(super) fn note(&mut self, due: Due) {
+        if due.is_nothing() {
+            return;
+        }
+        self.set_mark();
         match (&mut self.due, due) {
             (Due::Of(workloads), Due::Of(more)) => workloads.extend(more),
             (all, _) => *all = Due::Everything,
         }
-    }
-
-    /// Notes that processes may have run while not everything was in force.
-    pub(super) fn note_gap(&mut self) {
-        self.set_mark();
-        self.due = Due::Everything;
     }
 
     fn set_mark(&mut self) {
@@ -257,9 +248,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
         let (mut first, _asked) = revocation(&state);
-        first.foresee(&Due::NOTHING);
+        first.note(Due::NOTHING);
         assert!(!revocation(&state).0.is_due(), "nothing is taken away");
-        first.foresee(&Due::Of([CgroupId(1)].into()));
+        first.note(Due::Of([CgroupId(1)].into()));
         drop(first);
         let (mut second, mut asked) = revocation(&state);
         assert!(second.is_due());

@@ -34,23 +34,30 @@ pub(crate) fn left(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
     Ok(left)
 }
 
-/// Makes a folder. Those that killed processes have left are removed first.
+/// Takes away what [`left`] finds, as far as it can be.
 ///
 /// # Errors
-/// If there is no room.
-pub(crate) fn folder(prefix: &str) -> Result<TempDir> {
-    for left in left(&env::temp_dir(), prefix)? {
-        match fs::remove_dir_all(&left) {
-            // Another test may remove it at the same time.
+/// If the folder cannot be read.
+pub(crate) fn clear(folder: &Path, prefix: &str, take_away: impl Fn(&Path) -> io::Result<()>) -> Result<()> {
+    for left in left(folder, prefix)? {
+        match take_away(&left) {
+            // Another test may do so at the same time.
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                eprintln!(
-                    "{} of a process that has ended is still there: {error}",
-                    left.display()
-                );
+                let left = left.display();
+                eprintln!("{left} of a process that has ended is still there: {error}");
             }
             _ => {}
         }
     }
+    Ok(())
+}
+
+/// Makes a folder for temporary files. Those that killed processes have left go first.
+///
+/// # Errors
+/// If there is no room.
+pub(crate) fn folder(prefix: &str) -> Result<TempDir> {
+    clear(&env::temp_dir(), prefix, |left| fs::remove_dir_all(left))?;
     Ok(tempfile::Builder::new().prefix(&own(prefix)).tempdir()?)
 }
 

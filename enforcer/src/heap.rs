@@ -1,8 +1,8 @@
 //! How memory is taken from the system.
 
 /// Has all threads share one arena, as they do in the static binary. glibc gives each its own, and what one thread
-/// allocates and another frees stays where it was: with 10,000 entries that is 20 MB more, and no faster. To be called
-/// before there are threads.
+/// allocates and another frees stays where it was: with 10,000 entries that is 20 MB more. To be called before there
+/// are threads.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "glibc offers it as a C function only")]
 pub(crate) fn share_arena() {

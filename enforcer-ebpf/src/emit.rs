@@ -7,7 +7,7 @@ use aya_ebpf::{
         generated::{bpf_ktime_get_ns, bpf_set_retval},
     },
 };
-use enforcer_common::{Address, COMM_LENGTH, Counter, Event, Hook, Outcome, Verdict};
+use enforcer_common::{Address, COMM_LENGTH, Counter, Event, Hook, Outcome, Share, Verdict};
 
 use crate::{maps, workload::Workload};
 
@@ -73,9 +73,16 @@ pub(crate) fn count(verdict: Verdict) {
     });
 }
 
-/// Tells the daemon; counts what does not fit.
+/// Tells the daemon; counts what does not fit, and what is more than the workload's share.
 #[inline(always)]
 pub(crate) fn event(call: &Call, caller: Caller, outcome: Outcome) {
+    let share = match call.workload.policy() {
+        Some(_) => call.workload.cgroup,
+        None => Share::UNKNOWN,
+    };
+    if !maps::may_tell(share) {
+        return;
+    }
     let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else {
         maps::count(Counter::Lost);
         return;

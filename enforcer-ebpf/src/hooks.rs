@@ -9,6 +9,8 @@ pub(crate) mod create;
 pub(crate) mod guard;
 pub(crate) mod lsm;
 pub(crate) mod option;
+mod packet;
+pub(crate) mod receive;
 
 /// What a cgroup program returns to let the call go on.
 pub(crate) const PROCEED: i32 = 1;

@@ -1,10 +1,11 @@
-//! Where the running kernel keeps what a program of the security modules has to know of a socket.
+//! Where the running kernel keeps what the programs have to know and are not shown.
 //!
 //! The kernel's structures differ between versions and configurations. The loader looks every place up in the
-//! kernel's own description of its types (BTF) before it loads the programs; it loads none that would have to guess.
-//! What cannot be read is 0, which no rule allows.
+//! kernel's own description of its types (BTF) before it loads the programs. Where it does not find them, those of BPF
+//! LSM are not loaded, and others take what they would read for what is refused. What cannot be read is 0, which no rule
+//! allows.
 
-use aya_ebpf::{Global, helpers::bpf_probe_read_kernel};
+use aya_ebpf::{EbpfContext as _, Global, helpers::bpf_probe_read_kernel, programs::SkBuffContext};
 use enforcer_common::{Address, CgroupId};
 
 /// `sk_protocol` in `struct sock`.
@@ -28,12 +29,86 @@ static AT_NODE: Global<u32> = Global::new(0);
 /// `id` in `struct kernfs_node`.
 #[unsafe(no_mangle)]
 static AT_ID: Global<u32> = Global::new(0);
+/// `skc_rcv_saddr` in `struct sock`.
+#[unsafe(no_mangle)]
+static AT_SOURCE: Global<u32> = Global::new(0);
+/// `skc_bound_dev_if` in `struct sock`.
+#[unsafe(no_mangle)]
+static AT_DEVICE: Global<u32> = Global::new(0);
+/// `skc_cookie` in `struct sock`.
+#[unsafe(no_mangle)]
+static AT_COOKIE: Global<u32> = Global::new(0);
+/// `uc_index` in `struct inet_sock`.
+#[unsafe(no_mangle)]
+static AT_UNICAST: Global<u32> = Global::new(0);
+/// `pinet6` in `struct inet_sock`.
+#[unsafe(no_mangle)]
+static AT_INFO6: Global<u32> = Global::new(0);
+/// `ucast_oif` in `struct ipv6_pinfo`.
+#[unsafe(no_mangle)]
+static AT_UNICAST6: Global<u32> = Global::new(0);
+/// `pending` in `struct udp_sock`.
+#[unsafe(no_mangle)]
+static AT_PENDING: Global<u32> = Global::new(0);
+/// `msg_control` in `struct msghdr`.
+#[unsafe(no_mangle)]
+static AT_CONTROL: Global<u32> = Global::new(0);
+/// `msg_controllen` in `struct msghdr`.
+#[unsafe(no_mangle)]
+static AT_CONTROL_LENGTH: Global<u32> = Global::new(0);
+/// `sk` in `struct sk_buff`.
+#[unsafe(no_mangle)]
+static AT_PACKET_SOCK: Global<u32> = Global::new(0);
+/// `sk_socket` in `struct sock`.
+#[unsafe(no_mangle)]
+static AT_SOCKET: Global<u32> = Global::new(0);
+/// `file` in `struct socket`.
+#[unsafe(no_mangle)]
+static AT_FILE: Global<u32> = Global::new(0);
+
+/// `f_inode` in `struct file`.
+#[unsafe(no_mangle)]
+static AT_INODE: Global<u32> = Global::new(0);
+/// `private_data` in `struct file`.
+#[unsafe(no_mangle)]
+static AT_PRIVATE: Global<u32> = Global::new(0);
+/// `i_mode` in `struct inode`.
+#[unsafe(no_mangle)]
+static AT_MODE: Global<u32> = Global::new(0);
+/// `skc_family` in `struct sock`.
+#[unsafe(no_mangle)]
+static AT_FAMILY: Global<u32> = Global::new(0);
+
+/// A `struct file`, as a number.
+#[derive(Clone, Copy)]
+pub(crate) struct FileAddress(pub(crate) u64);
+
+impl FileAddress {
+    /// The beginning of its `struct socket`; None if the file is none.
+    #[inline(always)]
+    pub(crate) fn socket<T: Copy>(self) -> Option<T> {
+        const KIND: u16 = 0o170_000;
+        const SOCKET: u16 = 0o140_000;
+        let inode = read::<u64>(self.0, AT_INODE.load())?;
+        let mode = read::<u16>(inode, AT_MODE.load())?;
+        if mode & KIND != SOCKET {
+            return None;
+        }
+        read(read::<u64>(self.0, AT_PRIVATE.load())?, 0)
+    }
+}
 
 /// A socket's `struct sock`, as a number: it is only read by the helper that checks every address. 0 is none.
 #[derive(Clone, Copy)]
 pub(crate) struct SockAddress(pub(crate) u64);
 
 impl SockAddress {
+    /// Its family.
+    #[inline(always)]
+    pub(crate) fn family(self) -> u16 {
+        read(self.0, AT_FAMILY.load()).unwrap_or(0)
+    }
+
     /// The IP protocol, as `socket()` takes it or has chosen it.
     #[inline(always)]
     pub(crate) fn protocol(self) -> u32 {
@@ -58,6 +133,40 @@ impl SockAddress {
         read(self.0, AT_PORT.load()).unwrap_or([0; 2])
     }
 
+    /// The IPv4 address that it is bound to.
+    #[inline(always)]
+    pub(crate) fn source4(self) -> Address {
+        Address::from_v4(read(self.0, AT_SOURCE.load()).unwrap_or([0; 4]))
+    }
+
+    /// Its cookie, 0 if nobody has asked for it: somebody has, if a peer of it is known.
+    #[inline(always)]
+    pub(crate) fn cookie(self) -> u64 {
+        read(self.0, AT_COOKIE.load()).unwrap_or(0)
+    }
+
+    /// Whether it holds data for a destination that was named with it, and takes no other before that is sent.
+    #[inline(always)]
+    pub(crate) fn is_corked(self) -> bool {
+        read::<i32>(self.0, AT_PENDING.load()).unwrap_or(1) != 0
+    }
+
+    /// The devices by which it sends whatever the destination is; 0 is none. One that cannot be read is none that
+    /// [`is_loopback`](enforcer_common::is_loopback) destinations are allowed by.
+    #[inline(always)]
+    pub(crate) fn devices(self) -> [u32; 3] {
+        let info = read::<u64>(self.0, AT_INFO6.load()).unwrap_or(0);
+        [
+            read(self.0, AT_DEVICE.load()).unwrap_or(u32::MAX),
+            read(self.0, AT_UNICAST.load()).unwrap_or(u32::MAX),
+            if info == 0 {
+                0
+            } else {
+                read(info, AT_UNICAST6.load()).unwrap_or(u32::MAX)
+            },
+        ]
+    }
+
     /// The cgroup in which the socket was born.
     #[inline(always)]
     pub(crate) fn birthplace(self) -> CgroupId {
@@ -65,6 +174,43 @@ impl SockAddress {
         let node = read::<u64>(cgroup, AT_NODE.load()).unwrap_or(0);
         CgroupId(read::<u64>(node, AT_ID.load()).unwrap_or(0))
     }
+}
+
+/// Control messages as the kernel keeps them while it sends: where, and how many bytes.
+pub(crate) struct Control {
+    pub(crate) at: u64,
+    pub(crate) length: u64,
+}
+
+impl Control {
+    /// Of a `struct msghdr`.
+    #[inline(always)]
+    pub(crate) fn of(message: u64) -> Self {
+        Self {
+            at: read(message, AT_CONTROL.load()).unwrap_or(0),
+            length: read(message, AT_CONTROL_LENGTH.load()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// What lies at its beginning.
+    #[inline(always)]
+    pub(crate) fn read<T: Copy>(&self) -> Option<T> {
+        read(self.at, 0)
+    }
+}
+
+/// Whether the kernel itself has sent a packet, by a socket that is no file of anybody's.
+#[inline(always)]
+pub(crate) fn is_kernels_own(packet: &SkBuffContext) -> bool {
+    /// Bytes at the beginning of `struct sk_buff` in which its socket is.
+    const BEGINNING: usize = 64;
+    // SAFETY: the context is the packet's `struct sk_buff`, and the helper checks what it reads.
+    let Ok(bytes) = (unsafe { bpf_probe_read_kernel(packet.as_ptr().cast::<[u64; BEGINNING / 8]>()) }) else {
+        return false;
+    };
+    let sock = bytes[(AT_PACKET_SOCK.load() as usize / 8) & (BEGINNING / 8 - 1)];
+    let socket = read::<u64>(sock, AT_SOCKET.load()).unwrap_or(0);
+    matches!(read::<u64>(socket, AT_FILE.load()), Some(0))
 }
 
 #[inline(always)]

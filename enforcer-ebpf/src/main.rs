@@ -5,6 +5,7 @@
 
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![expect(
     unsafe_code,
     reason = "kernel memory and helpers are only reached by it; each block says why it holds"
@@ -14,6 +15,8 @@ mod emit;
 mod hooks;
 mod layout;
 mod maps;
+mod peers;
+mod sock;
 mod workload;
 
 use aya_ebpf::{
@@ -21,7 +24,7 @@ use aya_ebpf::{
     programs::{LsmContext, SkBuffContext, SockAddrContext, SockContext, SockoptContext},
 };
 use enforcer_common::Hook;
-use hooks::{address, create, guard, lsm as security, option};
+use hooks::{address, create, guard, lsm as security, option, receive};
 
 /// `connect()` of an IPv4 socket.
 #[cgroup_sock_addr(connect4)]
@@ -65,6 +68,12 @@ fn egress(ctx: SkBuffContext) -> i32 {
     guard::verdict(&ctx)
 }
 
+/// A packet that arrives.
+#[cgroup_skb(ingress)]
+fn ingress(ctx: SkBuffContext) -> i32 {
+    receive::note(&ctx)
+}
+
 /// `socket()` of any family.
 #[lsm(hook = "socket_create")]
 fn lsm_create(ctx: LsmContext) -> i32 {
@@ -81,6 +90,12 @@ fn lsm_connect(ctx: LsmContext) -> i32 {
 #[lsm(hook = "socket_sendmsg")]
 fn lsm_sendmsg(ctx: LsmContext) -> i32 {
     security::sendmsg(&ctx)
+}
+
+/// Data for a file, before the kernel hands its pages to a socket.
+#[lsm(hook = "file_permission")]
+fn lsm_splice(ctx: LsmContext) -> i32 {
+    security::splice(&ctx)
 }
 
 /// The kernel lends its GPL-only helpers only to programs that say so.

@@ -1,15 +1,20 @@
 //! The maps, and the questions that programs ask them.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    macros::map,
-    maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key},
+    btf_maps::SkStorage,
+    helpers::generated::bpf_ktime_get_ns,
+    macros::{btf_map, map},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
 };
 use enforcer_common::{
-    Address, Binding, CgroupId, Counter, Mode, Policy, PolicyId, PortKey, RuleKey, Rules, Settings,
+    Address, Binding, CgroupId, Counter, Mode, Peer, PeerKey, Policy, PolicyId, PortKey, RuleKey, Rules,
+    Settings, Share, SocketState,
     maps::{
-        EVENTS_BYTES, EXACT_CAPACITY, POLICIES_CAPACITY, PORTS_CAPACITY, PREFIXES_CAPACITY, ROOTS_CAPACITY,
-        WORKLOADS_CAPACITY,
+        EVENTS_BYTES, EXACT_CAPACITY, PEERS_CAPACITY, POLICIES_CAPACITY, PORTS_CAPACITY, PREFIXES_CAPACITY,
+        ROOTS_CAPACITY, SHARES_CAPACITY, WORKLOADS_CAPACITY,
     },
 };
 
@@ -32,6 +37,63 @@ static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
+#[map]
+pub(crate) static PEERS: LruHashMap<PeerKey, Peer> = LruHashMap::with_max_entries(PEERS_CAPACITY, 0);
+#[map]
+static SHARES: LruHashMap<CgroupId, Share> = LruHashMap::with_max_entries(SHARES_CAPACITY, 0);
+#[btf_map]
+static SOCKETS: SkStorage<SocketState> = SkStorage::new();
+
+/// The sockets' storage, as helpers take it.
+#[inline(always)]
+pub(crate) fn sockets_map() -> *mut c_void {
+    (&raw const SOCKETS).cast_mut().cast()
+}
+
+/// Whether one more event of this workload is to be told; counts it if not.
+#[inline(always)]
+pub(crate) fn may_tell(workload: CgroupId) -> bool {
+    // SAFETY: the helper has no precondition.
+    let period = unsafe { bpf_ktime_get_ns() } / Share::PERIOD;
+    let Some(share) = SHARES.get_ptr_mut(workload) else {
+        let first = Share {
+            period,
+            told: 1,
+            untold: 0,
+        };
+        if SHARES.insert(workload, first, 0).is_err() {
+            // It is told all the same where it cannot be counted.
+        }
+        return true;
+    };
+    // SAFETY: the value lives until the program has ended. Two calls at once may begin a period twice, and tell some
+    // more than the limit; what is not told is counted exactly.
+    unsafe {
+        if (&raw const (*share).period).read_volatile() != period {
+            (&raw mut (*share).period).write_volatile(period);
+            (&raw mut (*share).told).write_volatile(0);
+        }
+        add_one(&raw mut (*share).told);
+        if (&raw const (*share).told).read_volatile() <= Share::LIMIT {
+            return true;
+        }
+        add_one(&raw mut (*share).untold);
+    }
+    false
+}
+
+/// Adds one, whichever other CPUs do so.
+///
+/// # Safety
+/// `number` must point into a map's value.
+#[inline(always)]
+unsafe fn add_one(number: *mut u64) {
+    // SAFETY: the caller's promise. The instruction gives back nothing, so that kernels before 5.12 have it too; the
+    // compiler offers only those that do.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({number} + 0) += {one}", number = in(reg) number, one = in(reg) 1_u64);
+    }
+}
 
 /// The rules in the kernel, and what is a workload's own.
 pub(crate) struct Kernel {

@@ -26,10 +26,10 @@ mod roots;
 mod shape;
 mod sys;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, os::fd::OwnedFd, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result};
-use enforcer_common::{Counter, Mode, Settings};
+use enforcer_common::{CgroupId, Counter, Mode, Settings};
 use enforcer_core::plan::{Applied, Change};
 
 pub use crate::config::Capacities;
@@ -41,6 +41,7 @@ pub use inspection::{Inspection, Lapse, RootState};
 pub use memlock::raise_memlock;
 pub use object::Features;
 pub use pins::{Pins, Removed};
+pub use program::Purpose;
 pub use roots::{Attached, is_enforced};
 
 use former::Former;
@@ -66,6 +67,7 @@ pub struct Datapath {
     closures: Vec<Closure>,
     settings: Settings,
     held: HeldMaps,
+    sockets: Arc<OwnedFd>,
     /// What is configured to become of unknown workloads.
     unknown: u32,
 }
@@ -82,6 +84,7 @@ impl Datapath {
             loaded,
             closures,
             maps,
+            sockets,
             events,
             features,
         } = Object::load(pins.as_ref(), options)?;
@@ -106,6 +109,7 @@ impl Datapath {
             features,
             closures,
             settings,
+            sockets: Arc::new(sockets),
             unknown,
         };
         datapath.maps.set_settings(&settings)?;
@@ -255,6 +259,20 @@ impl Datapath {
     /// If the map cannot be read.
     pub fn counters(&self) -> Result<BTreeMap<Counter, u64>> {
         self.maps.counters()
+    }
+
+    /// Events that were not told because a workload has caused more than its share, in all and by workload; those of
+    /// unknown workloads together under [`Share::UNKNOWN`](enforcer_common::Share::UNKNOWN).
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn untold(&self) -> Result<BTreeMap<CgroupId, u64>> {
+        self.maps.untold()
+    }
+
+    /// The sockets' storage, whose values are [`enforcer_common::SocketState`].
+    pub fn sockets(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.sockets)
     }
 
     /// Instructions that the verifier went through for each program; None on kernels that do not say (before 5.16).

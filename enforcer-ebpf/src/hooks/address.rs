@@ -2,36 +2,35 @@
 
 use core::ptr::read_volatile;
 
-use aya_ebpf::programs::SockAddrContext;
+use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_get_socket_cookie, programs::SockAddrContext};
 use aya_log_ebpf::debug;
 use enforcer_common::{
-    Address, Flow, Hook, Outcome, Reason, Transport, Verdict, decide, is_loopback, refuse, socket,
+    Address, Flow, Hook, Outcome, Reason, SocketState, Transport, Verdict, decide, is_bound_elsewhere,
+    is_loopback, refuse, socket, target,
 };
 
 use crate::{
     emit::{self, Call, Caller},
-    hooks, maps, workload,
+    hooks, maps, peers,
+    sock::Sock,
+    workload::{self, Workload},
 };
 
 /// The whole of each program.
 #[inline(always)]
 pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook) -> i32 {
     let socket = Socket::read(ctx, hook);
-    if socket.is_opted_in() {
+    if socket.is_opted_in() || (is_loopback(&socket.address) && !is_bound_elsewhere(socket.device)) {
+        socket.note_loopback(hook);
         emit::count(Verdict::Allow);
         return hooks::PROCEED;
     }
-    let workload = workload::current();
-    let call = Call {
-        hook,
-        protocol: socket.protocol,
-        family: socket.family,
-        kind: socket.kind,
-        address: socket.address,
-        port: socket.port,
-        workload,
+    let call = socket.call(hook, workload::current());
+    let outcome = if is_loopback(&socket.address) {
+        hooks::refusal(&call.workload, Reason::Device)
+    } else {
+        judge(socket.transport, &call, || cookie(ctx))
     };
-    let outcome = judge(socket.transport, &call);
     debug!(
         ctx,
         "hook {} protocol {} address {:i} port {} verdict {} reason {}",
@@ -48,19 +47,23 @@ pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook) -> i32 {
     }
     if matches!(outcome.verdict, Verdict::Deny) {
         emit::set_errno();
+    } else {
+        socket.note_allowed(hook, outcome.reason, || cookie(ctx));
     }
     hooks::code(outcome.verdict)
 }
 
-/// The verdict on a call to its destination; `transport` is None for what is neither TCP nor UDP.
+/// The cookie of the calling socket.
 #[inline(always)]
-pub(crate) fn judge(transport: Option<Transport>, call: &Call) -> Outcome {
-    if is_loopback(&call.address) {
-        return Outcome {
-            verdict: Verdict::Allow,
-            reason: Reason::Loopback,
-        };
-    }
+fn cookie(ctx: &SockAddrContext) -> u64 {
+    // SAFETY: the context is valid for the time of the call.
+    unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
+}
+
+/// The verdict on a call to its destination; `transport` is None for what is neither TCP nor UDP, and `cookie` that of
+/// the socket.
+#[inline(always)]
+pub(crate) fn judge(transport: Option<Transport>, call: &Call, cookie: impl FnOnce() -> u64) -> Outcome {
     let Some(policy_id) = call.workload.policy() else {
         return refuse(maps::unknown_mode(), Reason::UnknownWorkload);
     };
@@ -81,7 +84,17 @@ pub(crate) fn judge(transport: Option<Transport>, call: &Call) -> Outcome {
     let rules = maps::Kernel {
         cgroup: call.workload.cgroup,
     };
-    decide(policy, &flow, &rules)
+    let outcome = decide(policy, &flow, &rules);
+    if matches!(outcome.reason, Reason::NoRule)
+        && matches!(transport, Transport::Udp)
+        && peers::may_be_answered(&peers::key(cookie(), call.address, call.port))
+    {
+        return Outcome {
+            verdict: Verdict::Allow,
+            reason: Reason::Answer,
+        };
+    }
+    outcome
 }
 
 /// What the hook says of the socket and its destination.
@@ -91,9 +104,13 @@ struct Socket {
     protocol: u8,
     family: u8,
     kind: u8,
+    /// Where the kernel will send it.
     address: Address,
     /// Network byte order.
     port: [u8; 2],
+    /// The device that the socket is bound to, or 0.
+    device: u32,
+    sock: Option<Sock>,
 }
 
 impl Socket {
@@ -106,46 +123,154 @@ impl Socket {
     }
 
     #[inline(always)]
+    fn call(&self, hook: Hook, workload: Workload) -> Call {
+        Call {
+            hook,
+            protocol: self.protocol,
+            family: self.family,
+            kind: self.kind,
+            address: self.address,
+            port: self.port,
+            workload,
+        }
+    }
+
+    /// A socket that is connected to a loopback address shows that by itself.
+    #[inline(always)]
+    fn note_loopback(&self, hook: Hook) {
+        if matches!(hook, Hook::Sendmsg4 | Hook::Sendmsg6)
+            && let Some(sock) = self.sock
+        {
+            sock.mark(SocketState::LOCAL);
+        }
+    }
+
+    /// Remembers what later verdicts need: that a TCP socket was connected from here, and that a datagram socket spoke
+    /// first.
+    #[inline(always)]
+    fn note_allowed(&self, hook: Hook, reason: Reason, cookie: impl FnOnce() -> u64) {
+        match (self.transport, hook) {
+            (Some(Transport::Tcp), _) => {
+                if let Some(sock) = self.sock {
+                    sock.mark(SocketState::OUTWARD);
+                }
+            }
+            (Some(Transport::Udp), Hook::Sendmsg4 | Hook::Sendmsg6)
+                if !matches!(reason, Reason::Answer | Reason::NotEnforced) =>
+            {
+                peers::asked(&peers::key(cookie(), self.address, self.port));
+            }
+            _ => {}
+        }
+    }
+
+    #[inline(always)]
     fn read(ctx: &SockAddrContext, hook: Hook) -> Self {
         let raw = ctx.sock_addr;
         // SAFETY: the kernel gives a valid `bpf_sock_addr` for the time of the call. Volatile, since the
         // verifier takes only whole aligned words here and the compiler would narrow them.
-        let (family, kind, protocol, port) = unsafe {
+        let (family, kind, protocol, port, sock) = unsafe {
             (
                 read_volatile(&raw const (*raw).family),
                 read_volatile(&raw const (*raw).type_),
                 read_volatile(&raw const (*raw).protocol),
                 read_volatile(&raw const (*raw).user_port),
+                Sock::new(read_volatile((&raw const (*raw).__bindgen_anon_1.sk).cast())),
             )
         };
-        let address = match hook {
-            Hook::Connect4 | Hook::Sendmsg4 => {
-                // SAFETY: as above; the field holds the address in network byte order.
-                let word = unsafe { read_volatile(&raw const (*raw).user_ip4) };
-                Address::from_v4(word.to_ne_bytes())
-            }
-            _ => {
-                // SAFETY: as above.
-                let words = unsafe {
-                    [
-                        read_volatile(&raw const (*raw).user_ip6[0]),
-                        read_volatile(&raw const (*raw).user_ip6[1]),
-                        read_volatile(&raw const (*raw).user_ip6[2]),
-                        read_volatile(&raw const (*raw).user_ip6[3]),
-                    ]
-                };
-                Address::from_v6(bytes(words))
-            }
+        let named = Named {
+            port: (port as u16).to_ne_bytes(),
+            address: name(ctx, hook),
         };
-        let transport = socket::transport(kind, protocol);
-        let port = (port as u16).to_ne_bytes();
+        let Named { address, port } = named.reached(ctx, hook, sock);
         Self {
-            transport,
+            transport: socket::transport(kind, protocol),
             protocol: protocol as u8,
             family: family as u8,
             kind: kind as u8,
             address,
             port,
+            device: match sock {
+                Some(sock) => sock.device(),
+                None => 0,
+            },
+            sock,
+        }
+    }
+}
+
+/// What the caller has named.
+struct Named {
+    address: Address,
+    /// Network byte order.
+    port: [u8; 2],
+}
+
+impl Named {
+    /// Where the kernel sends it.
+    #[inline(always)]
+    fn reached(self, ctx: &SockAddrContext, hook: Hook, sock: Option<Sock>) -> Self {
+        let Some(sock) = sock else {
+            return self;
+        };
+        // A datagram without a name, which is seen here because of a control message, goes to whom the socket is
+        // connected to. One with a name has a port (`udp_sendmsg`, `udpv6_sendmsg`).
+        if self.port == [0; 2] {
+            match hook {
+                Hook::Sendmsg4 => {
+                    return Self {
+                        address: Address::from_v4(sock.peer4()),
+                        port: sock.peer_port(),
+                    };
+                }
+                Hook::Sendmsg6 => {
+                    return Self {
+                        address: Address::from_v6(bytes(sock.peer6())),
+                        port: sock.peer_port(),
+                    };
+                }
+                _ => {}
+            }
+        }
+        if !self.address.is(&Address::UNSPECIFIED_V4) {
+            return self;
+        }
+        let source = match hook {
+            // With the source that a control message gives.
+            // SAFETY: the context is valid for the time of the call.
+            Hook::Sendmsg4 => Address::from_v4(
+                unsafe { read_volatile(&raw const (*ctx.sock_addr).msg_src_ip4) }.to_ne_bytes(),
+            ),
+            _ => sock.source4(),
+        };
+        Self {
+            address: target(self.address, source),
+            port: self.port,
+        }
+    }
+}
+
+/// The address that the caller has named.
+#[inline(always)]
+fn name(ctx: &SockAddrContext, hook: Hook) -> Address {
+    let raw = ctx.sock_addr;
+    match hook {
+        Hook::Connect4 | Hook::Sendmsg4 => {
+            // SAFETY: as above; the field holds the address in network byte order.
+            let word = unsafe { read_volatile(&raw const (*raw).user_ip4) };
+            Address::from_v4(word.to_ne_bytes())
+        }
+        _ => {
+            // SAFETY: as above.
+            let words = unsafe {
+                [
+                    read_volatile(&raw const (*raw).user_ip6[0]),
+                    read_volatile(&raw const (*raw).user_ip6[1]),
+                    read_volatile(&raw const (*raw).user_ip6[2]),
+                    read_volatile(&raw const (*raw).user_ip6[3]),
+                ]
+            };
+            Address::from_v6(bytes(words))
         }
     }
 }

@@ -1,37 +1,40 @@
 //! Packets on their way out: what passes neither `connect` nor `sendmsg` is not let out.
 //!
-//! **Architecture Invariant:** for TCP and UDP without options this is two comparisons of the header's bytes; no map
-//! is looked at.
-
-use core::ptr::read_volatile;
+//! It sees a packet as it leaves, after the kernel's NAT and routing, and so what no call tells: the device, and where a
+//! loopback address has been led.
+//!
+//! **Architecture Invariant:** for TCP and connected UDP without options this is a few comparisons of the header's and
+//! the socket's words; no map is looked at.
 
 use aya_ebpf::programs::SkBuffContext;
 use enforcer_common::{
-    Address, Hook, Reason,
-    packet::{V4, V6},
+    Address, Hook, LOOPBACK_DEVICE, Outcome, Reason, SocketState, Transport, Verdict,
+    packet::{UDP, V4, V6},
 };
 
+use super::{address, packet};
 use crate::{
     emit::{self, Call, Caller},
-    hooks, maps, workload,
+    hooks, layout, maps, workload,
 };
 
 /// Bytes of an IPv4 header without options.
 const V4_LENGTH: usize = 20;
 /// Bytes of an IPv6 header and one more.
 const V6_LENGTH: usize = 41;
+/// Where a destination port is behind a header.
+const DESTINATION_PORT: u32 = 2;
 
-/// The whole of the program.
+/// The whole of the program. What goes to the loopback device goes nowhere.
 #[inline(always)]
 pub(crate) fn verdict(ctx: &SkBuffContext) -> i32 {
-    let refused = match read::<V4_LENGTH>(ctx) {
-        None => Some(Refused::unreadable()),
+    if packet::device(ctx) == LOOPBACK_DEVICE {
+        return hooks::PROCEED;
+    }
+    match packet::first::<V4_LENGTH>(ctx) {
+        None => drop_unless_let(ctx, Refused::unreadable()),
         Some(header) if header[0] >> 4 == 6 => v6(ctx),
-        Some(header) => v4(&header),
-    };
-    match refused {
-        None => hooks::PROCEED,
-        Some(refused) => drop_unless_let(ctx, refused),
+        Some(header) => v4(ctx, &header),
     }
 }
 
@@ -54,43 +57,121 @@ impl Refused {
 }
 
 #[inline(always)]
-fn v4(header: &[u8; V4_LENGTH]) -> Option<Refused> {
+fn v4(ctx: &SkBuffContext, header: &[u8; V4_LENGTH]) -> i32 {
     let packet = V4 {
         first: header[0],
         protocol: header[9],
+        source: [header[12], header[13], header[14], header[15]],
         destination: [header[16], header[17], header[18], header[19]],
     };
     if packet.is_plain() {
-        return None;
+        if !is_translated(ctx, packet.protocol, false) {
+            return hooks::PROCEED;
+        }
+        let to = Address::from_v4(packet.destination);
+        return judge_translated(ctx, packet.protocol, to, V4_LENGTH as u32);
     }
-    let reason = packet.refusal(maps::sockets())?;
-    Some(Refused {
-        reason,
-        protocol: packet.protocol,
-        address: Address::from_v4(packet.destination),
-    })
+    match packet.refusal(maps::sockets()) {
+        None => hooks::PROCEED,
+        Some(reason) => drop_unless_let(
+            ctx,
+            Refused {
+                reason,
+                protocol: packet.protocol,
+                address: Address::from_v4(packet.destination),
+            },
+        ),
+    }
 }
 
 #[inline(always)]
-fn v6(ctx: &SkBuffContext) -> Option<Refused> {
-    let Some(header) = read::<V6_LENGTH>(ctx) else {
-        return Some(Refused::unreadable());
+fn v6(ctx: &SkBuffContext) -> i32 {
+    let Some(header) = packet::first::<V6_LENGTH>(ctx) else {
+        return drop_unless_let(ctx, Refused::unreadable());
     };
     let packet = V6 {
         next: header[6],
         hop_limit: header[7],
-        destination: destination(&header),
+        source: address_at(&header, 8),
+        destination: address_at(&header, 24),
         behind: header[V6_LENGTH - 1],
     };
     if packet.is_plain() {
-        return None;
+        if !is_translated(ctx, packet.next, true) {
+            return hooks::PROCEED;
+        }
+        let to = Address::from_v6(packet.destination);
+        return judge_translated(ctx, packet.next, to, V6_LENGTH as u32 - 1);
     }
-    let reason = packet.refusal(maps::sockets())?;
-    Some(Refused {
-        reason,
-        protocol: packet.next,
-        address: Address::from_v6(packet.destination),
-    })
+    match packet.refusal(maps::sockets()) {
+        None => hooks::PROCEED,
+        Some(_) if packet.is_discovery() && layout::is_kernels_own(ctx) => hooks::PROCEED,
+        Some(reason) => drop_unless_let(
+            ctx,
+            Refused {
+                reason,
+                protocol: packet.next,
+                address: Address::from_v6(packet.destination),
+            },
+        ),
+    }
+}
+
+/// Whether the kernel's NAT has made something else of a loopback address: the socket is connected to one, or has sent
+/// to one, and the packet leaves.
+#[inline(always)]
+fn is_translated(ctx: &SkBuffContext, protocol: u8, is_v6: bool) -> bool {
+    let Some(sock) = packet::sock(ctx) else {
+        return false;
+    };
+    let is_connected = if is_v6 {
+        match sock.peer6() {
+            [0, 0, 0, 0] => false,
+            [0, 0, 0, last] if last == 1_u32.to_be() => return true,
+            _ => true,
+        }
+    } else {
+        match sock.peer4() {
+            [0, 0, 0, 0] => false,
+            [127, ..] => return true,
+            _ => true,
+        }
+    };
+    !is_connected && protocol == UDP && sock.flags() & SocketState::LOCAL != 0
+}
+
+/// The verdict on where such a packet goes to now.
+#[inline(always)]
+fn judge_translated(ctx: &SkBuffContext, protocol: u8, to: Address, length: u32) -> i32 {
+    let transport = if protocol == UDP {
+        Transport::Udp
+    } else {
+        Transport::Tcp
+    };
+    let call = Call {
+        hook: Hook::Egress,
+        protocol,
+        family: 0,
+        kind: 0,
+        address: to,
+        // Port 0 is none that a rule allows.
+        port: packet::pair(ctx, length + DESTINATION_PORT).unwrap_or([0; 2]),
+        workload: workload::of_packet(ctx),
+    };
+    let mut outcome = address::judge(Some(transport), &call, || packet::cookie(ctx));
+    if matches!(outcome.reason, Reason::NoRule) {
+        outcome = Outcome {
+            reason: Reason::Translated,
+            ..outcome
+        };
+    }
+    if !matches!(outcome.verdict, Verdict::Allow) {
+        emit::count(outcome.verdict);
+    }
+    if outcome.is_reported() {
+        emit::event(&call, Caller::NONE, outcome);
+    }
+    hooks::code(outcome.verdict)
 }
 
 /// Drops the packet if the workload that its socket was born in is enforced.
@@ -116,27 +197,8 @@ fn drop_unless_let(ctx: &SkBuffContext, refused: Refused) -> i32 {
 }
 
 #[inline(always)]
-fn destination(header: &[u8; V6_LENGTH]) -> [u8; 16] {
+fn address_at(header: &[u8; V6_LENGTH], at: usize) -> [u8; 16] {
     let mut address = [0; 16];
-    address.copy_from_slice(&header[24..40]);
+    address.copy_from_slice(&header[at..at + 16]);
     address
-}
-
-/// The first bytes of the packet, which begins with its IP header.
-#[inline(always)]
-fn read<const N: usize>(ctx: &SkBuffContext) -> Option<[u8; N]> {
-    let raw = ctx.skb.skb;
-    // SAFETY: the kernel gives a valid `__sk_buff` for the time of the call, and the verifier takes the two
-    // fields for the bounds of what may be read. Volatile, so that what is compared is what is read from.
-    let (start, end) = unsafe {
-        (
-            read_volatile(&raw const (*raw).data) as usize,
-            read_volatile(&raw const (*raw).data_end) as usize,
-        )
-    };
-    if start + N > end {
-        return None;
-    }
-    // SAFETY: the bytes lie within the bounds.
-    Some(unsafe { core::ptr::read_unaligned(start as *const [u8; N]) })
 }

@@ -2,52 +2,29 @@
 //! cgroup than the task's.
 //!
 //! These programs run for every task of the machine. They let go on whatever a task does that is not below an
-//! enforced root, and only ever refuse: what they let go on is told and counted by the cgroup programs, if they see
-//! it. What is only refused on trial is told by both.
+//! enforced root, and what it does with sockets from its own cgroup, which the programs there judge: so what is
+//! legitimate is the same with them and without.
+
+mod loopback;
+mod socket;
 
 use core::{ffi::c_void, ptr::read_volatile};
 
-use aya_ebpf::{
-    helpers::{bpf_get_current_cgroup_id, bpf_probe_read_kernel},
-    programs::LsmContext,
-};
-use enforcer_common::{Address, Hook, Reason, Transport, Verdict, socket};
+use aya_ebpf::{helpers::bpf_probe_read_kernel, programs::LsmContext};
+use enforcer_common::{Address, Hook, Outcome, Reason, Transport, Verdict, is_loopback, target};
 
 use crate::{
     emit::{self, Call, Caller},
     hooks::{self, address},
-    layout::SockAddress,
+    layout::{Control, FileAddress},
     maps,
     workload::{self, Workload},
 };
+use socket::{AF_UNSPEC, INET, INET6, Seen, Socket};
 
 const PROCEED: i32 = 0;
 /// What a socket that is refused for its kind returns.
 const EPERM: i32 = -1;
-
-const AF_UNSPEC: u16 = 0;
-const INET: u16 = socket::AF_INET as u16;
-const INET6: u16 = socket::AF_INET6 as u16;
-
-/// The beginning of the kernel's `struct socket`, which is the same from 5.10 on. The verifier reads it by the
-/// kernel's own types: it refuses the program where they differ.
-#[repr(C)]
-struct Socket {
-    state: u32,
-    kind: i16,
-    flags: u64,
-    file: *const c_void,
-    sock: *const Sock,
-}
-
-/// The beginning of the kernel's `struct sock_common`.
-#[repr(C)]
-struct Sock {
-    addresses: u64,
-    hash: u32,
-    ports: u32,
-    family: u16,
-}
 
 /// The beginning of the kernel's `struct msghdr`.
 #[repr(C)]
@@ -72,7 +49,7 @@ struct Name {
 pub(crate) fn create(ctx: &LsmContext) -> i32 {
     let (family, kind, protocol, kernel): (i32, i32, i32, i32) =
         (ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3));
-    if kernel != 0 || socket::admits_family(maps::sockets(), family as u32) {
+    if kernel != 0 || enforcer_common::socket::admits_family(maps::sockets(), family as u32) {
         return PROCEED;
     }
     refuse_kind(Hook::LsmCreate, family as u8, kind as u8, protocol as u8)
@@ -102,86 +79,34 @@ fn refuse_kind(hook: Hook, family: u8, kind: u8, protocol: u8) -> i32 {
     code(outcome.verdict, EPERM)
 }
 
-/// What the kernel keeps of a socket.
-#[derive(Clone, Copy)]
-struct Seen {
-    kind: u32,
-    family: u16,
-    protocol: u32,
-    sock: SockAddress,
-}
-
-impl Seen {
-    #[inline(always)]
-    fn of(socket: *const Socket) -> Self {
-        // SAFETY: the kernel gives a valid `struct socket`.
-        let (kind, sock) = unsafe {
-            (
-                read_volatile(&raw const (*socket).kind),
-                read_volatile(&raw const (*socket).sock),
-            )
-        };
-        let mut seen = Self {
-            kind: kind as u32,
-            family: AF_UNSPEC,
-            protocol: 0,
-            sock: SockAddress(0),
-        };
-        // Verifiers from 6.12 on ask for this, although a socket that is called has its `struct sock`.
-        if !sock.is_null() {
-            // SAFETY: it is not null and lives with the socket.
-            seen.family = unsafe { read_volatile(&raw const (*sock).family) };
-            seen.sock = SockAddress(sock as u64);
-        }
-        if seen.is_inet() {
-            seen.protocol = seen.sock.protocol();
-        }
-        seen
-    }
-
-    #[inline(always)]
-    fn is_inet(&self) -> bool {
-        self.family == INET || self.family == INET6
-    }
-
-    /// Whether an enforced workload may use a socket of this kind at all.
-    #[inline(always)]
-    fn is_admitted(&self) -> bool {
-        if self.is_inet() {
-            socket::admits(maps::sockets(), self.kind, self.protocol)
-        } else {
-            socket::admits_family(maps::sockets(), u32::from(self.family))
-        }
-    }
-
-    /// What rules can speak of.
-    #[inline(always)]
-    fn transport(&self) -> Option<Transport> {
-        if self.is_inet() {
-            socket::transport(self.kind, self.protocol)
-        } else {
-            None
-        }
-    }
-
-    #[inline(always)]
-    fn refuse(&self, hook: Hook) -> i32 {
-        refuse_kind(hook, self.family as u8, self.kind as u8, self.protocol as u8)
-    }
-}
-
 /// `connect()`: the socket, the address and its length.
 #[inline(always)]
 pub(crate) fn connect(ctx: &LsmContext) -> i32 {
     let (socket, name): (*const Socket, *const c_void) = (ctx.arg(0), ctx.arg(1));
     let seen = Seen::of(socket);
     if !seen.is_admitted() {
-        return seen.refuse(Hook::LsmConnect);
+        return refuse_kind(
+            Hook::LsmConnect,
+            seen.family as u8,
+            seen.kind as u8,
+            seen.protocol as u8,
+        );
     }
-    match seen.transport() {
-        Some(transport) => destination(&seen, transport, name, Hook::LsmConnect),
-        None => PROCEED,
+    let Some(transport) = seen.transport() else {
+        return PROCEED;
+    };
+    let Some(workload) = borrower(&seen) else {
+        return PROCEED;
+    };
+    let Some(name) = Name::read(name) else {
+        return unreadable(&workload);
+    };
+    if name.family == AF_UNSPEC {
+        // Takes a connection apart.
+        return PROCEED;
     }
+    let call = seen.call(Hook::LsmConnect, (name.target(&seen), name.port), workload);
+    destination(&seen, transport, &call, None)
 }
 
 /// `sendmsg()`: the socket and the message. Sockets that are not admitted, lent or older than enforcement, are
@@ -191,31 +116,114 @@ pub(crate) fn sendmsg(ctx: &LsmContext) -> i32 {
     let (socket, message): (*const Socket, *const Message) = (ctx.arg(0), ctx.arg(1));
     let seen = Seen::of(socket);
     if !seen.is_admitted() {
-        return seen.refuse(Hook::LsmSendmsg);
+        return refuse_kind(
+            Hook::LsmSendmsg,
+            seen.family as u8,
+            seen.kind as u8,
+            seen.protocol as u8,
+        );
     }
     let Some(transport) = seen.transport() else {
         return PROCEED;
     };
+    let Some(workload) = borrower(&seen) else {
+        return PROCEED;
+    };
     // SAFETY: the kernel gives a valid `struct msghdr`.
     let name = unsafe { read_volatile(&raw const (*message).name) };
-    if !name.is_null() {
-        return destination(&seen, transport, name, Hook::LsmSendmsg);
+    if matches!(transport, Transport::Tcp) {
+        // A name connects a socket that is not connected (Fast Open); of one that is, the kernel ignores it. Whether
+        // a socket that was lent was connected or accepted, which is nothing to judge, cannot be told.
+        if name.is_null() || !seen.is_unconnected() {
+            return PROCEED;
+        }
+    } else if name.is_null() || seen.sock.is_corked() {
+        return peer(&seen, workload);
     }
-    match transport {
-        // Whoever connected was judged then. Whether a socket that was lent was connected or accepted, which is
-        // nothing to judge, cannot be told.
-        Transport::Tcp => PROCEED,
-        Transport::Udp => peer(&seen),
+    let Some(name) = Name::read(name) else {
+        return unreadable(&workload);
+    };
+    if seen.family == INET6 && name.family == AF_UNSPEC {
+        // Such a name is none (`udpv6_sendmsg`).
+        return peer(&seen, workload);
+    }
+    let control = Control::of(message as u64);
+    let call = seen.call(Hook::LsmSendmsg, (name.target(&seen), name.port), workload);
+    destination(&seen, transport, &call, Some(control))
+}
+
+/// The enforced workload that uses a socket from elsewhere.
+#[inline(always)]
+fn borrower(seen: &Seen) -> Option<Workload> {
+    // What is asked first costs the least.
+    if seen.is_from_here() {
+        return None;
+    }
+    let workload = workload::current();
+    is_enforced(&workload).then_some(workload)
+}
+
+impl Name {
+    #[inline(always)]
+    fn read(name: *const c_void) -> Option<Self> {
+        // SAFETY: the helper checks the address itself.
+        unsafe { bpf_probe_read_kernel(name.cast::<Self>()) }.ok()
+    }
+
+    /// Where the kernel sends what is sent to this name.
+    #[inline(always)]
+    fn target(&self, seen: &Seen) -> Address {
+        // A datagram from an IPv4 socket needs no family (`udp_sendmsg`).
+        let address = if seen.family == INET || self.family == INET {
+            Address::from_v4(self.v4)
+        } else {
+            Address::from_v6(self.v6)
+        };
+        target(address, seen.sock.source4())
     }
 }
 
-/// A datagram to whom the socket is connected to. That was judged when it was connected, if it was from here: in the
-/// cgroup of the socket, which is asked first and costs the least.
+/// Data for a file: the file and what is to be done with it. Where the kernel hands pages to sockets (before 6.5), it
+/// asks nobody else about `splice()` and `sendfile()`.
 #[inline(always)]
-fn peer(seen: &Seen) -> i32 {
-    // SAFETY: the helper has no precondition.
-    if seen.sock.birthplace().0 == unsafe { bpf_get_current_cgroup_id() } {
+pub(crate) fn splice(ctx: &LsmContext) -> i32 {
+    /// `MAY_WRITE`.
+    const WRITE: i32 = 2;
+    let (file, access): (*const c_void, i32) = (ctx.arg(0), ctx.arg(1));
+    if access & WRITE == 0 {
         return PROCEED;
+    }
+    let Some(seen) = Seen::of_file(FileAddress(file as u64)) else {
+        return PROCEED;
+    };
+    if !seen.is_inet() {
+        return PROCEED;
+    }
+    if !seen.is_admitted() {
+        return refuse_kind(
+            Hook::LsmSendmsg,
+            seen.family as u8,
+            seen.kind as u8,
+            seen.protocol as u8,
+        );
+    }
+    if !matches!(seen.transport(), Some(Transport::Udp)) {
+        return PROCEED;
+    }
+    match borrower(&seen) {
+        Some(workload) => peer(&seen, workload),
+        None => PROCEED,
+    }
+}
+
+/// A datagram to whom the socket is connected to, or behind one that is held.
+#[inline(always)]
+fn peer(seen: &Seen, workload: Workload) -> i32 {
+    if seen.sock.is_corked() {
+        // What is held goes to whom somebody else has named, and what is added goes along.
+        let call = seen.call(Hook::LsmSendmsg, (Address::UNSPECIFIED, [0; 2]), workload);
+        let outcome = hooks::refusal(&call.workload, Reason::Reroute);
+        return tell(&call, outcome);
     }
     let port = seen.sock.peer_port();
     if port[0] == 0 && port[1] == 0 {
@@ -227,62 +235,26 @@ fn peer(seen: &Seen) -> i32 {
     } else {
         seen.sock.peer6()
     };
-    let workload = workload::current();
-    if !is_enforced(&workload) {
-        return PROCEED;
-    }
     let call = seen.call(Hook::LsmSendmsg, (address, port), workload);
-    judge(Transport::Udp, &call)
+    destination(seen, Transport::Udp, &call, None)
 }
 
-/// A call with an address.
+/// Decides on a call with a destination. Nobody else tells of it: the programs of the socket's own cgroup may not be
+/// ours. Should they be, the daemon takes the two for one.
 #[inline(always)]
-fn destination(seen: &Seen, transport: Transport, name: *const c_void, hook: Hook) -> i32 {
-    let workload = workload::current();
-    if !is_enforced(&workload) {
+fn destination(seen: &Seen, transport: Transport, call: &Call, control: Option<Control>) -> i32 {
+    let outcome = if !is_loopback(&call.address) {
+        address::judge(Some(transport), call, || seen.sock.cookie())
+    } else if loopback::stays(seen, control) {
         return PROCEED;
-    }
-    // SAFETY: the helper checks the address itself.
-    let Ok(name) = (unsafe { bpf_probe_read_kernel(name.cast::<Name>()) }) else {
-        return code(
-            hooks::refusal(&workload, Reason::NoRule).verdict,
-            emit::errno_to_return(),
-        );
-    };
-    if name.family == AF_UNSPEC && matches!(hook, Hook::LsmConnect) {
-        // Takes a connection apart.
-        return PROCEED;
-    }
-    // A datagram from an IPv4 socket needs no family (`udp_sendmsg`).
-    let address = if seen.family == INET || name.family == INET {
-        Address::from_v4(name.v4)
     } else {
-        Address::from_v6(name.v6)
+        hooks::refusal(&call.workload, Reason::Device)
     };
-    let call = seen.call(hook, (address, name.port), workload);
-    judge(transport, &call)
+    tell(call, outcome)
 }
 
-impl Seen {
-    #[inline(always)]
-    fn call(&self, hook: Hook, to: (Address, [u8; 2]), workload: Workload) -> Call {
-        Call {
-            hook,
-            protocol: self.transport().map_or(0, |transport| transport as u8),
-            family: self.family as u8,
-            kind: self.kind as u8,
-            address: to.0,
-            port: to.1,
-            workload,
-        }
-    }
-}
-
-/// Decides again. What is let through on trial is told here too: nobody else sees a socket from outside. Of all others
-/// the cgroup programs tell, and count; the daemon takes the two for one.
 #[inline(always)]
-fn judge(transport: Transport, call: &Call) -> i32 {
-    let outcome = address::judge(Some(transport), call);
+fn tell(call: &Call, outcome: Outcome) -> i32 {
     if matches!(outcome.verdict, Verdict::Deny) {
         emit::count(outcome.verdict);
     }
@@ -290,6 +262,15 @@ fn judge(transport: Transport, call: &Call) -> i32 {
         emit::event(call, Caller::current(), outcome);
     }
     code(outcome.verdict, emit::errno_to_return())
+}
+
+/// What the helper does not read is refused.
+#[inline(always)]
+fn unreadable(workload: &Workload) -> i32 {
+    code(
+        hooks::refusal(workload, Reason::NoRule).verdict,
+        emit::errno_to_return(),
+    )
 }
 
 /// Whether the task is a workload's, or an unknown one below an enforced root.

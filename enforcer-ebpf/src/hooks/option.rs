@@ -7,7 +7,9 @@ use enforcer_common::{Address, Hook, Reason, socket};
 
 use crate::{
     emit::{self, Call, Caller},
-    hooks, workload,
+    hooks,
+    sock::Sock,
+    workload,
 };
 
 /// The whole of the program. It looks at the option and whether it has a value, not into the value, which the
@@ -17,14 +19,19 @@ pub(crate) fn verdict(ctx: &SockoptContext) -> i32 {
     let raw = ctx.sockopt;
     // SAFETY: the kernel gives a valid `bpf_sockopt` for the time of the call. Volatile, since the verifier takes
     // only whole aligned words here.
-    let (level, option, length) = unsafe {
+    let (level, option, length, sock) = unsafe {
         (
             read_volatile(&raw const (*raw).level) as u32,
             read_volatile(&raw const (*raw).optname) as u32,
             read_volatile(&raw const (*raw).optlen) as u32,
+            Sock::new(read_volatile((&raw const (*raw).__bindgen_anon_1.sk).cast())),
         )
     };
-    if !socket::reroutes(level, option, length) {
+    let family = match sock {
+        Some(sock) => sock.family(),
+        None => 0,
+    };
+    if !socket::reroutes(family, level, option, length) {
         // The caller's own value is taken as it is. Kernels before 6.6 would refuse one larger than a page, of
         // which the program was shown a part (`__cgroup_bpf_run_filter_setsockopt`).
         // SAFETY: as above; the field is writable.

@@ -13,6 +13,12 @@ impl Address {
     /// `::`, which stands for the loopback address and is used where there is none.
     pub const UNSPECIFIED: Self = Self([0; 16]);
 
+    /// `0.0.0.0`.
+    pub const UNSPECIFIED_V4: Self = Self::from_v4([0; 4]);
+
+    /// `127.0.0.1`.
+    pub const LOOPBACK_V4: Self = Self::from_v4([127, 0, 0, 1]);
+
     /// From an IPv4 address in network byte order.
     #[inline(always)]
     pub const fn from_v4(octets: [u8; 4]) -> Self {

@@ -58,6 +58,14 @@ pub enum Reason {
     Protocol = 13,
     /// The destination is one of the workload's own addresses.
     Own = 14,
+    /// The destination is a loopback address, and the socket would send to it by another device, where somebody may
+    /// lead it elsewhere.
+    Device = 15,
+    /// A datagram to somebody from whom the same socket has received one: a server's answer.
+    Answer = 16,
+    /// The socket sent to a loopback address, and the kernel's NAT has made another destination of it, which no rule
+    /// allows.
+    Translated = 17,
 }
 
 /// A verdict with its reason.
@@ -95,13 +103,15 @@ impl Outcome {
                 | Reason::Reroute
                 | Reason::Headers
                 | Reason::Protocol
+                | Reason::Device
+                | Reason::Translated
         )
     }
 }
 
-/// Whether the destination is the caller's own network namespace, which is never refused. The unspecified
-/// address belongs here: Linux takes it for the loopback address (`ip_route_output_key_hash_rcu`,
-/// `tcp_v6_connect`).
+/// Whether the destination is the caller's own network namespace, which is never refused as long as packets to it
+/// leave by the loopback device. The unspecified IPv6 address belongs here: Linux takes it for the loopback address
+/// (`tcp_v6_connect`, `udpv6_sendmsg`). Of the IPv4 one [`target`] says what it stands for.
 #[inline(always)]
 pub const fn is_loopback(address: &Address) -> bool {
     matches!(
@@ -110,6 +120,29 @@ pub const fn is_loopback(address: &Address) -> bool {
             | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0]
             | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 | 1]
     )
+}
+
+/// Where the kernel sends what is sent to `name` from a socket whose source is `source`: the unspecified IPv4 address
+/// stands for the source itself, and for loopback where there is none (`ip_route_output_key_hash_rcu`).
+#[inline(always)]
+pub const fn target(name: Address, source: Address) -> Address {
+    if !name.is(&Address::UNSPECIFIED_V4) {
+        name
+    } else if source.is(&Address::UNSPECIFIED_V4) || source.is(&Address::UNSPECIFIED) {
+        Address::LOOPBACK_V4
+    } else {
+        source
+    }
+}
+
+/// Index of the loopback device in every network namespace (`LOOPBACK_IFINDEX`).
+pub const LOOPBACK_DEVICE: u32 = 1;
+
+/// Whether a socket that is bound to `device` sends by another device than the loopback device, whatever the
+/// destination; 0 is bound to none.
+#[inline(always)]
+pub const fn is_bound_elsewhere(device: u32) -> bool {
+    device > LOOPBACK_DEVICE
 }
 
 /// The verdict on `flow` for a workload under `policy`.

@@ -1,6 +1,7 @@
 //! What the kernel programs and the daemon must agree on.
 //!
-//! `address, key <- policy <- decide -> event`; `socket` and `packet` say what never reaches `decide`, and `maps` names where each of them lives in the kernel.
+//! `address, key <- policy <- decide -> event`; `socket` and `packet` say what never reaches `decide`, `state` what is
+//! remembered from one call to the next, and `maps` names where each of them lives in the kernel.
 //!
 //! **Architecture Invariant:** this crate is `no_std`, has no dependency in the kernel build, and is the only
 //! place where a verdict is made: the programs and the tests on the host call the same [`decide`].
@@ -20,9 +21,14 @@ pub mod packet;
 mod pod;
 mod policy;
 pub mod socket;
+mod state;
 
 pub use address::Address;
-pub use decide::{Flow, Outcome, Reason, Rules, Verdict, decide, is_loopback, refuse};
+pub use decide::{
+    Flow, LOOPBACK_DEVICE, Outcome, Reason, Rules, Verdict, decide, is_bound_elsewhere, is_loopback, refuse,
+    target,
+};
 pub use event::{COMM_LENGTH, Counter, Event, Hook};
 pub use key::{CgroupId, PolicyId, PortKey, RuleKey, Scope, Transport};
 pub use policy::{Binding, Mode, Policy, Settings};
+pub use state::{Peer, PeerKey, Share, SocketState};

@@ -11,9 +11,12 @@
 //! | `SETTINGS` | 0 | [`crate::Settings`] |
 //! | `COUNTERS` | [`crate::Counter`] | `u64` on each CPU |
 //! | `EVENTS` | ring buffer | [`crate::Event`] |
+//! | `SOCKETS` | a socket (its own storage) | [`crate::SocketState`] |
+//! | `PEERS` | [`crate::PeerKey`] | [`crate::Peer`]; the least recently used go |
+//! | `SHARES` | [`crate::CgroupId`] | [`crate::Share`]; the least recently used go |
 
 /// Changes whenever a key, a value or the meaning of a map changes; part of the path of the pins.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// Workload's cgroup to policy and own addresses.
 pub const WORKLOADS: &str = "WORKLOADS";
@@ -33,6 +36,12 @@ pub const SETTINGS: &str = "SETTINGS";
 pub const COUNTERS: &str = "COUNTERS";
 /// What the programs tell.
 pub const EVENTS: &str = "EVENTS";
+/// What is known of a socket.
+pub const SOCKETS: &str = "SOCKETS";
+/// Who has sent a datagram to which socket.
+pub const PEERS: &str = "PEERS";
+/// How many events each workload has caused.
+pub const SHARES: &str = "SHARES";
 
 /// Default number of workloads that fit.
 pub const WORKLOADS_CAPACITY: u32 = 16_384;
@@ -46,5 +55,9 @@ pub const PREFIXES_CAPACITY: u32 = 65_536;
 pub const PORTS_CAPACITY: u32 = 65_536;
 /// Number of enforced roots that fit: each workload can be one.
 pub const ROOTS_CAPACITY: u32 = WORKLOADS_CAPACITY;
+/// Number of peers that are remembered, of all sockets together.
+pub const PEERS_CAPACITY: u32 = 131_072;
+/// Number of workloads whose events are counted.
+pub const SHARES_CAPACITY: u32 = WORKLOADS_CAPACITY;
 /// Bytes of the events' ring buffer.
 pub const EVENTS_BYTES: u32 = 1 << 20;

@@ -1,11 +1,12 @@
-//! Which packets of an enforced workload's sockets may leave: those of the transports that rules speak of, without
-//! headers that lead them elsewhere, and what IPv6 itself needs on its link.
+//! Which packets of an enforced workload's sockets may leave by another device than the loopback device: those of the
+//! transports that rules speak of, without headers that lead them elsewhere, and what IPv6 itself needs on its link.
 
 use crate::{Reason, socket};
 
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
-const UDP: u8 = 17;
+/// UDP's protocol number.
+pub const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
 const SCTP: u8 = 132;
 const UDPLITE: u8 = 136;
@@ -19,6 +20,8 @@ pub struct V4 {
     /// The protocol.
     pub protocol: u8,
     /// Network byte order.
+    pub source: [u8; 4],
+    /// Network byte order.
     pub destination: [u8; 4],
 }
 
@@ -30,16 +33,25 @@ pub struct V6 {
     /// How far it goes.
     pub hop_limit: u8,
     /// Network byte order.
+    pub source: [u8; 16],
+    /// Network byte order.
     pub destination: [u8; 16],
     /// The first byte behind the header: ICMPv6's type, or what follows the first extension header.
     pub behind: u8,
 }
 
 impl V4 {
-    /// Whether nothing more has to be asked: TCP or UDP without options.
+    /// Whether nothing more has to be asked: TCP or UDP without options, to somebody else.
     #[inline(always)]
     pub const fn is_plain(&self) -> bool {
-        self.first == 0x45 && matches!(self.protocol, TCP | UDP)
+        self.first == 0x45 && matches!(self.protocol, TCP | UDP) && !self.goes_nowhere()
+    }
+
+    /// Whether a verdict has let it pass because it would stay: it goes to a loopback address, or to where it comes
+    /// from, which is what a socket without a destination is connected to.
+    #[inline(always)]
+    const fn goes_nowhere(&self) -> bool {
+        self.destination[0] == 127 || u32::from_ne_bytes(self.source) == u32::from_ne_bytes(self.destination)
     }
 
     /// Why it may not leave; None if it may. `sockets` are the opt-ins.
@@ -49,7 +61,9 @@ impl V4 {
             None
         } else if self.first != 0x45 {
             Some(Reason::Headers)
-        } else if self.destination[0] == 127 || is_opted_in(sockets, self.protocol) {
+        } else if self.goes_nowhere() {
+            Some(Reason::Device)
+        } else if is_opted_in(sockets, self.protocol) {
             None
         } else {
             Some(Reason::Protocol)
@@ -58,13 +72,33 @@ impl V4 {
 }
 
 impl V6 {
-    /// Whether nothing more has to be asked: TCP or UDP without extension headers, or neighbour discovery
-    /// (RFC 4861: router solicitation to redirect), which the kernel sends by sockets
-    /// that belong to the cgroup in which the network namespace was made.
+    /// Whether nothing more has to be asked: TCP or UDP without extension headers to somebody else, or neighbour
+    /// discovery on the link, which the kernel sends by sockets that belong to the cgroup in which the network
+    /// namespace was made.
     #[inline(always)]
     pub const fn is_plain(&self) -> bool {
-        matches!(self.next, TCP | UDP)
-            || (self.next == ICMPV6 && self.hop_limit == 255 && matches!(self.behind, 133..=137))
+        (matches!(self.next, TCP | UDP) && !self.goes_nowhere()) || (self.is_discovery() && self.is_on_link())
+    }
+
+    /// Whether it is neighbour discovery (RFC 4861: router solicitation to redirect). To addresses beyond the link
+    /// the kernel alone may send it, since a raw socket can put anything into it.
+    #[inline(always)]
+    pub const fn is_discovery(&self) -> bool {
+        self.next == ICMPV6 && self.hop_limit == 255 && matches!(self.behind, 133..=137)
+    }
+
+    /// A link-local address, or a group of the link's (RFC 4291).
+    #[inline(always)]
+    const fn is_on_link(&self) -> bool {
+        let [first, second, ..] = self.destination;
+        (first == 0xfe && second & 0xc0 == 0x80) || (first == 0xff && second & 0x0f == 0x02)
+    }
+
+    /// As for [`V4`].
+    #[inline(always)]
+    const fn goes_nowhere(&self) -> bool {
+        is_loopback(&self.destination)
+            || u128::from_ne_bytes(self.source) == u128::from_ne_bytes(self.destination)
     }
 
     /// Why it may not leave; None if it may. `sockets` are the opt-ins.
@@ -73,10 +107,12 @@ impl V6 {
         if self.is_plain() || sockets & socket::RAW != 0 || self.is_multicast_report() {
             return None;
         }
-        let known = matches!(self.next, ICMPV6 | SCTP | UDPLITE);
+        let known = matches!(self.next, ICMPV6 | SCTP | UDPLITE | TCP | UDP);
         if !known && is_extension(self.next) {
             Some(Reason::Headers)
-        } else if is_loopback(&self.destination) || is_opted_in(sockets, self.next) {
+        } else if self.goes_nowhere() {
+            Some(Reason::Device)
+        } else if is_opted_in(sockets, self.next) {
             None
         } else {
             Some(Reason::Protocol)
@@ -116,6 +152,7 @@ const fn is_loopback(address: &[u8; 16]) -> bool {
 mod tests {
     use super::*;
 
+    const HERE: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
     const FAR: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
     #[test]
@@ -125,6 +162,7 @@ mod tests {
                 let packet = V4 {
                     first,
                     protocol,
+                    source: [192, 0, 2, 9],
                     destination: [192, 0, 2, 1],
                 };
                 let plain = first == 0x45 && matches!(protocol, 6 | 17);
@@ -141,6 +179,7 @@ mod tests {
                 let packet = V6 {
                     next,
                     hop_limit: 64,
+                    source: HERE,
                     destination: FAR,
                     behind,
                 };
@@ -149,29 +188,50 @@ mod tests {
         }
     }
 
+    /// `fe80::1` and `ff02::16`.
+    fn on_link() -> [[u8; 16]; 2] {
+        let (mut unicast, mut group) = ([0; 16], [0; 16]);
+        (unicast[0], unicast[1], unicast[15]) = (0xfe, 0x80, 1);
+        (group[0], group[1], group[15]) = (0xff, 2, 0x16);
+        [unicast, group]
+    }
+
     #[test]
-    fn neighbour_discovery_and_multicast_reports_leave() {
-        let discovery = V6 {
-            next: 58,
-            hop_limit: 255,
-            destination: FAR,
-            behind: 135,
-        };
-        assert!(discovery.is_plain());
-        assert!(
-            !V6 {
-                behind: 128,
-                ..discovery
+    fn neighbour_discovery_leaves_to_the_link_alone() {
+        for behind in 0..=255 {
+            for destination in [FAR].into_iter().chain(on_link()) {
+                let packet = V6 {
+                    next: 58,
+                    hop_limit: 255,
+                    source: HERE,
+                    destination,
+                    behind,
+                };
+                let is_discovery = matches!(behind, 133..=137);
+                assert_eq!(packet.is_discovery(), is_discovery);
+                assert_eq!(
+                    packet.refusal(0).is_none(),
+                    is_discovery && destination != FAR,
+                    "{packet:?}"
+                );
+                assert!(
+                    !V6 {
+                        hop_limit: 64,
+                        ..packet
+                    }
+                    .is_discovery()
+                );
             }
-            .is_plain(),
-            "an echo request"
-        );
-        let mut link = [0; 16];
-        (link[0], link[1], link[15]) = (0xff, 2, 0x16);
+        }
+    }
+
+    #[test]
+    fn multicast_reports_leave_to_the_link_alone() {
         let report = V6 {
             next: 0,
             hop_limit: 1,
-            destination: link,
+            source: HERE,
+            destination: on_link()[1],
             behind: 58,
         };
         assert_eq!(report.refusal(0), None);
@@ -186,10 +246,39 @@ mod tests {
     }
 
     #[test]
+    fn what_was_to_stay_does_not_leave() {
+        let packet = V4 {
+            first: 0x45,
+            protocol: 17,
+            source: [192, 0, 2, 9],
+            destination: [127, 1, 2, 3],
+        };
+        assert_eq!(packet.refusal(0), Some(Reason::Device));
+        let to_itself = V4 {
+            destination: packet.source,
+            ..packet
+        };
+        assert_eq!(to_itself.refusal(0), Some(Reason::Device));
+        let mut loopback = [0; 16];
+        loopback[15] = 1;
+        for destination in [loopback, HERE] {
+            let packet = V6 {
+                next: 6,
+                hop_limit: 64,
+                source: HERE,
+                destination,
+                behind: 0,
+            };
+            assert_eq!(packet.refusal(0), Some(Reason::Device));
+        }
+    }
+
+    #[test]
     fn opt_in_lets_its_protocol_out_but_no_options() {
         let ping = V4 {
             first: 0x45,
             protocol: 1,
+            source: [192, 0, 2, 9],
             destination: [192, 0, 2, 1],
         };
         assert_eq!(ping.refusal(socket::ICMP), None);

@@ -1,6 +1,6 @@
 //! Lets aya copy the shared types to and from the kernel.
 
-use crate::{Binding, CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings};
+use crate::{Binding, CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings, Share};
 
 macro_rules! pod {
     ($($type:ty),*) => {
@@ -13,4 +13,6 @@ macro_rules! pod {
     };
 }
 
-pod!(Binding, CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings);
+pod!(
+    Binding, CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings, Share
+);

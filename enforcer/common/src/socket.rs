@@ -79,7 +79,9 @@ pub const fn admits_family(sockets: u32, family: u32) -> bool {
 
 const SOL_IP: u32 = 0;
 const IP_OPTIONS: u32 = 4;
+const IP_FREEBIND: u32 = 15;
 const IP_XFRM_POLICY: u32 = 17;
+const IP_TRANSPARENT: u32 = 19;
 const SOL_IPV6: u32 = 41;
 const IPV6_2292PKTOPTIONS: u32 = 6;
 const IPV6_XFRM_POLICY: u32 = 35;
@@ -87,16 +89,21 @@ const IPV6_HOPOPTS: u32 = 54;
 const IPV6_RTHDRDSTOPTS: u32 = 55;
 const IPV6_RTHDR: u32 = 57;
 const IPV6_DSTOPTS: u32 = 59;
+const IPV6_TRANSPARENT: u32 = 75;
+const IPV6_FREEBIND: u32 = 78;
 
-/// Whether a socket option sends what the socket sends by another way than its destination says, or gives it
-/// headers that the guard drops: refused at once, a TCP connection would otherwise hang until its timeout. Taking
-/// an option away, which has no value, is not refused.
+/// Whether a socket option sends what the socket sends by another way than its destination says, lets it send in
+/// somebody else's name, or gives it headers that the guard drops: refused at once, a TCP connection would otherwise
+/// hang until its timeout. Taking an option away, which has no value, is not refused.
+///
+/// A socket that may be bound to an address that is not the machine's sends from it if it is of IPv6 (`IP_FREEBIND` is
+/// one flag for both families); IPv4 asks for `IP_TRANSPARENT` besides.
 #[inline(always)]
-pub const fn reroutes(level: u32, option: u32, length: u32) -> bool {
+pub const fn reroutes(family: u32, level: u32, option: u32, length: u32) -> bool {
     length > 0
-        && matches!(
+        && (matches!(
             (level, option),
-            (SOL_IP, IP_OPTIONS | IP_XFRM_POLICY)
+            (SOL_IP, IP_OPTIONS | IP_XFRM_POLICY | IP_TRANSPARENT)
                 | (
                     SOL_IPV6,
                     IPV6_2292PKTOPTIONS
@@ -105,8 +112,10 @@ pub const fn reroutes(level: u32, option: u32, length: u32) -> bool {
                         | IPV6_RTHDRDSTOPTS
                         | IPV6_RTHDR
                         | IPV6_DSTOPTS
+                        | IPV6_TRANSPARENT
+                        | IPV6_FREEBIND
                 )
-        )
+        ) || matches!((family, level, option), (AF_INET6, SOL_IP, IP_FREEBIND)))
 }
 
 #[cfg(test)]
@@ -151,8 +160,20 @@ mod tests {
 
     #[test]
     fn option_without_value_reroutes_nothing() {
-        assert!(reroutes(SOL_IP, IP_OPTIONS, 4) && reroutes(SOL_IPV6, IPV6_RTHDR, 24));
-        assert!(!reroutes(SOL_IP, IP_OPTIONS, 0));
-        assert!(!reroutes(SOL_IP, 1, 4), "IP_TOS");
+        assert!(reroutes(AF_INET, SOL_IP, IP_OPTIONS, 4) && reroutes(AF_INET6, SOL_IPV6, IPV6_RTHDR, 24));
+        assert!(!reroutes(AF_INET, SOL_IP, IP_OPTIONS, 0));
+        assert!(!reroutes(AF_INET, SOL_IP, 1, 4), "IP_TOS");
+    }
+
+    #[test]
+    fn no_option_lets_a_socket_send_in_another_name() {
+        assert!(
+            reroutes(AF_INET, SOL_IP, IP_TRANSPARENT, 4) && reroutes(AF_INET6, SOL_IP, IP_TRANSPARENT, 4)
+        );
+        assert!(reroutes(AF_INET6, SOL_IPV6, IPV6_FREEBIND, 4) && reroutes(AF_INET6, SOL_IP, IP_FREEBIND, 4));
+        assert!(
+            !reroutes(AF_INET, SOL_IP, IP_FREEBIND, 4),
+            "a server may wait for its address"
+        );
     }
 }

@@ -178,7 +178,7 @@ fn root(place: &StandingRoot, proof: &Proof) -> Root {
 fn closure(closure: &datapath::Closure) -> Closure {
     Closure {
         program: closure.program.to_owned(),
-        closes: closure.closes.to_owned(),
+        purpose: closure.purpose.to_string(),
         absent: closure.absent.clone(),
     }
 }

@@ -80,8 +80,8 @@ pub struct Canary {
 pub struct Closure {
     /// The program.
     pub program: String,
-    /// What gets out without it.
-    pub closes: String,
+    /// What it is for: `refuses …`, or `lets …`.
+    pub purpose: String,
     /// Why it does not run; None if it does.
     pub absent: Option<String>,
 }

@@ -93,12 +93,8 @@ impl fmt::Display for Root {
 impl fmt::Display for Closure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.absent {
-            None => write!(f, "{:12} present: refuses {}", self.program, self.closes),
-            Some(why) => write!(
-                f,
-                "{:12} absent ({why}): does not refuse {}",
-                self.program, self.closes
-            ),
+            None => write!(f, "{:12} present: {}", self.program, self.purpose),
+            Some(why) => write!(f, "{:12} absent ({why}): nothing {}", self.program, self.purpose),
         }
     }
 }

@@ -2,15 +2,15 @@
 
 use std::{fmt, fs};
 
-use super::program::Program;
+use super::program::{Program, Purpose};
 
-/// A program that closes ways which rules alone leave open.
+/// A program beyond those that make verdicts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closure {
     /// The program.
     pub program: &'static str,
-    /// What gets out without it.
-    pub closes: &'static str,
+    /// What it is for.
+    pub purpose: Purpose,
     /// Why it does not run; None if it does.
     pub absent: Option<String>,
 }
@@ -18,9 +18,9 @@ pub struct Closure {
 impl Closure {
     /// That of a program, if it is one.
     pub(super) fn new(program: &Program, absent: Option<String>) -> Option<Self> {
-        Some(Self {
+        (program.purpose != Purpose::Verdicts).then_some(Self {
             program: program.name,
-            closes: program.closes?,
+            purpose: program.purpose,
             absent,
         })
     }
@@ -31,13 +31,24 @@ impl Closure {
     }
 }
 
-/// `lsm_create absent (Operation not permitted): packet and XDP sockets ... get out`
+/// `refuses packet and XDP sockets`, or what it is not for where it is absent.
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Verdicts => f.write_str("makes verdicts"),
+            Self::Refuses(what) => write!(f, "refuses {what}"),
+            Self::Lets(what) => write!(f, "lets {what}"),
+        }
+    }
+}
+
+/// `lsm_create absent (Operation not permitted): without it nothing refuses packet and XDP sockets`
 impl fmt::Display for Closure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { program, closes, .. } = self;
+        let Self { program, purpose, .. } = self;
         match &self.absent {
-            None => write!(f, "{program} present: refuses {closes}"),
-            Some(why) => write!(f, "{program} absent ({why}): does not refuse {closes}"),
+            None => write!(f, "{program} present: {purpose}"),
+            Some(why) => write!(f, "{program} absent ({why}): nothing {purpose}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where the running kernel keeps what the programs of BPF LSM read of a socket: looked up in the kernel's own
+//! Where the running kernel keeps what the programs read of a socket and are not shown: looked up in the kernel's own
 //! description of its types.
 //!
 //! The format is that of `Documentation/bpf/btf.rst` of the kernel. aya reads it too, but does not tell where the
@@ -15,7 +15,7 @@ const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 
 /// Names of the object's constants, and the members from a structure to what they stand for.
-const PLACES: [(&str, &str, &[&str]); 7] = [
+const PLACES: [(&str, &str, &[&str]); 23] = [
     ("AT_PROTOCOL", "sock", &["sk_protocol"]),
     ("AT_ADDRESS", "sock", &["__sk_common", "skc_daddr"]),
     ("AT_ADDRESS6", "sock", &["__sk_common", "skc_v6_daddr"]),
@@ -23,19 +23,49 @@ const PLACES: [(&str, &str, &[&str]); 7] = [
     ("AT_CGROUP", "sock", &["sk_cgrp_data", "cgroup"]),
     ("AT_NODE", "cgroup", &["kn"]),
     ("AT_ID", "kernfs_node", &["id"]),
+    ("AT_SOURCE", "sock", &["__sk_common", "skc_rcv_saddr"]),
+    ("AT_DEVICE", "sock", &["__sk_common", "skc_bound_dev_if"]),
+    ("AT_COOKIE", "sock", &["__sk_common", "skc_cookie"]),
+    ("AT_UNICAST", "inet_sock", &["uc_index"]),
+    ("AT_INFO6", "inet_sock", &["pinet6"]),
+    ("AT_UNICAST6", "ipv6_pinfo", &["ucast_oif"]),
+    ("AT_PENDING", "udp_sock", &["pending"]),
+    ("AT_CONTROL", "msghdr", &["msg_control"]),
+    ("AT_CONTROL_LENGTH", "msghdr", &["msg_controllen"]),
+    ("AT_PACKET_SOCK", "sk_buff", &["sk"]),
+    ("AT_SOCKET", "sock", &["sk_socket"]),
+    ("AT_FILE", "socket", &["file"]),
+    ("AT_INODE", "file", &["f_inode"]),
+    ("AT_PRIVATE", "file", &["private_data"]),
+    ("AT_MODE", "inode", &["i_mode"]),
+    ("AT_FAMILY", "sock", &["__sk_common", "skc_family"]),
 ];
 
-/// The places by the names of the object's constants, in bytes.
+/// What the programs have to know of the running kernel's types.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// The places by the names of the object's constants, in bytes.
+    pub(super) places: Vec<(&'static str, u32)>,
+    /// Whether `splice()` and `sendfile()` hand pages to a socket of their own accord (`sendpage`, before 6.5), so that
+    /// no hook for messages sees them.
+    pub(super) has_sendpage: bool,
+}
+
+/// Reads it.
 ///
 /// # Errors
 /// If the kernel does not describe its types, or has a structure without a member: it is then newer or older than
 /// the programs know.
-pub(super) fn read() -> Result<Vec<(&'static str, u32)>> {
-    places(&fs::read(FILE).with_context(|| format!("reading {FILE}"))?)
+pub(super) fn read() -> Result<Layout> {
+    let description = fs::read(FILE).with_context(|| format!("reading {FILE}"))?;
+    let types = Types::parse(&description).context("it is cut, or of another format")?;
+    Ok(Layout {
+        places: places(&types)?,
+        has_sendpage: types.place("proto", &["sendpage"]).is_some(),
+    })
 }
 
-fn places(description: &[u8]) -> Result<Vec<(&'static str, u32)>> {
-    let types = Types::parse(description).context("it is cut, or of another format")?;
+fn places(types: &Types<'_>) -> Result<Vec<(&'static str, u32)>> {
     PLACES
         .iter()
         .map(|(name, structure, members)| {
@@ -246,7 +276,9 @@ mod tests {
 
     #[test]
     fn missing_member_is_named() {
-        let error = places(&small()).expect_err("most is missing").to_string();
+        let bytes = small();
+        let types = Types::parse(&bytes).expect("it is whole");
+        let error = places(&types).expect_err("most is missing").to_string();
         assert_eq!(error, "struct sock has no __sk_common.skc_daddr");
     }
 
@@ -262,6 +294,7 @@ mod tests {
     fn running_kernel_has_every_place() {
         let places: std::collections::BTreeMap<_, _> = read()
             .expect("the kernel describes its types")
+            .places
             .into_iter()
             .collect();
         assert_eq!(places.len(), PLACES.len());

@@ -11,7 +11,7 @@ use aya::{
     },
 };
 use enforcer_common::{
-    Binding, CgroupId, Counter, Policy, PolicyId, PortKey, RuleKey, Scope, Settings, maps as name,
+    Binding, CgroupId, Counter, Policy, PolicyId, PortKey, RuleKey, Scope, Settings, Share, maps as name,
 };
 use enforcer_core::{
     plan::{Applied, Change},
@@ -27,6 +27,7 @@ pub(super) struct Maps {
     roots: HashMap<MapData, CgroupId, u32>,
     settings: Array<MapData, Settings>,
     counters: PerCpuArray<MapData, u64>,
+    shares: HashMap<MapData, CgroupId, Share>,
 }
 
 /// The maps of rules are sets; their values say nothing.
@@ -43,6 +44,7 @@ impl Maps {
             roots: take(object, name::ROOTS)?,
             settings: take(object, name::SETTINGS)?,
             counters: take(object, name::COUNTERS)?,
+            shares: take(object, name::SHARES)?,
         })
     }
 
@@ -134,6 +136,16 @@ impl Maps {
             policies,
             scopes,
         })
+    }
+
+    pub(super) fn untold(&self) -> Result<BTreeMap<CgroupId, u64>> {
+        let shares = self.shares.iter().filter_map(|entry| match entry {
+            Ok((workload, share)) => (share.untold > 0).then_some(Ok((workload, share.untold))),
+            // One that went while the map was read.
+            Err(MapError::KeyNotFound) => None,
+            Err(error) => Some(Err(error)),
+        });
+        shares.collect::<Result<_, _>>().context("reading the map SHARES")
     }
 
     pub(super) fn counters(&self) -> Result<BTreeMap<Counter, u64>> {

@@ -1,11 +1,14 @@
 //! Loads the embedded object.
 
-use std::io;
+use std::{
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
-    maps::{MapError, RingBuf},
+    maps::{Map, MapError, RingBuf},
     programs::{ProgramError, ProgramType},
     sys::{BpfHelper, is_helper_supported, is_program_supported},
 };
@@ -15,14 +18,14 @@ use enforcer_common::maps as name;
 use super::{
     Closure, Events, Options, Pins, closure, layout,
     maps::Maps,
-    program::{PROGRAMS, Program},
+    program::{PROGRAMS, Program, Purpose},
     shape,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF"));
 
 /// Every map that is kept in bpffs. The rest (constants, the programs' own log) belongs to one load.
-pub(super) const MAPS: [&str; 9] = [
+pub(super) const MAPS: [&str; 12] = [
     name::WORKLOADS,
     name::POLICIES,
     name::EXACT,
@@ -32,6 +35,9 @@ pub(super) const MAPS: [&str; 9] = [
     name::SETTINGS,
     name::COUNTERS,
     name::EVENTS,
+    name::SOCKETS,
+    name::PEERS,
+    name::SHARES,
 ];
 
 /// What the running kernel has beyond the floor.
@@ -48,6 +54,7 @@ pub(super) struct Object {
     pub(super) loaded: Vec<Program>,
     pub(super) closures: Vec<Closure>,
     pub(super) maps: Maps,
+    pub(super) sockets: OwnedFd,
     pub(super) events: Events,
     pub(super) features: Features,
 }
@@ -73,7 +80,9 @@ impl Object {
             .iter()
             .filter_map(|program| {
                 let absent = refused.iter().find(|refused| refused.program == program.name);
-                Closure::new(program, absent.map(|refused| refused.why.clone()))
+                // One that this kernel does not need is neither.
+                let is_there = absent.is_some() || loaded.contains(program);
+                Closure::new(program, absent.map(|refused| refused.why.clone())).filter(|_| is_there)
             })
             .collect();
         let events = programs
@@ -82,14 +91,26 @@ impl Object {
         let ring = RingBuf::try_from(events).context("opening the map EVENTS")?;
         let log = EbpfLogger::init(&mut programs).context("opening the programs' log")?;
         let maps = Maps::take(&mut programs)?;
+        let sockets = programs
+            .map(name::SOCKETS)
+            .context("the object has no map SOCKETS")?;
+        let sockets = sockets_fd(sockets).context("opening the map SOCKETS")?;
         Ok(Self {
             programs,
             loaded,
             closures,
             maps,
+            sockets,
             events: Events::new(ring, log),
             features,
         })
+    }
+}
+
+fn sockets_fd(map: &Map) -> Result<OwnedFd> {
+    match map {
+        Map::SkStorage(map) => Ok(map.fd().as_fd().try_clone_to_owned()?),
+        _ => Err(anyhow!("it is of another kind")),
     }
 }
 
@@ -165,7 +186,7 @@ fn load(
     let program_log = if debug { 4_u8 } else { 0 };
     let layout = layout::read();
     let mut loader = EbpfLoader::new();
-    for (name, place) in layout.iter().flatten() {
+    for (name, place) in layout.iter().flat_map(|layout| &layout.places) {
         loader.override_global(name, place, true);
     }
     loader
@@ -187,7 +208,11 @@ fn load(
     let (mut programs, mut refused) = (Vec::new(), Vec::new());
     // Only BPF LSM needs to know the kernel's types.
     let btf = Btf::from_sys_fs();
+    let has_sendpage = layout.as_ref().is_ok_and(|layout| layout.has_sendpage);
     for program in PROGRAMS {
+        if program.is_for_sendpage() && !has_sendpage {
+            continue;
+        }
         let obstacle = if program.is_lsm() {
             let untyped = btf.as_ref().err().map(ToString::to_string);
             let untyped = untyped.or(layout.as_ref().err().map(|error| format!("{error:#}")));
@@ -206,7 +231,7 @@ fn load(
         }
         match program.load(&mut object, btf.as_ref().ok()) {
             Ok(()) => programs.push(program),
-            Err(error) if program.closes.is_some() => {
+            Err(error) if program.purpose != Purpose::Verdicts => {
                 let by_verifier = is_by_verifier(&error);
                 let why = format!("{:#}", refusal(program.name, error));
                 refused.push(Refused {

@@ -20,8 +20,18 @@ use super::sys;
 pub(super) struct Program {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
-    /// What gets out without it; None where nothing is enforced without it.
-    pub(super) closes: Option<&'static str>,
+    pub(super) purpose: Purpose,
+}
+
+/// What a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Verdicts: nothing is enforced without it.
+    Verdicts,
+    /// It refuses what rules alone leave open.
+    Refuses(&'static str),
+    /// It lets something through that is refused without it.
+    Lets(&'static str),
 }
 
 /// Where a program runs.
@@ -31,13 +41,14 @@ pub(super) enum Kind {
     SockAddr(u32),
     Sock,
     Sockopt,
-    Packet,
+    /// Packets, of this attach type.
+    Packet(u32),
     /// At a hook of the kernel's security modules, for every task of the machine.
     Lsm(&'static str),
 }
 
 /// Every program. The first is the one that tells whether a cgroup is enforced.
-pub(super) const PROGRAMS: [Program; 10] = [
+pub(super) const PROGRAMS: [Program; 12] = [
     needed("connect4", 10),
     needed("connect6", 11),
     needed("sendmsg4", 14),
@@ -50,9 +61,14 @@ pub(super) const PROGRAMS: [Program; 10] = [
     ),
     closure(
         "egress",
-        Kind::Packet,
-        "packets with IP options, extension headers or other protocols",
+        Kind::Packet(1),
+        "packets with IP options, extension headers or other protocols, and loopback addresses that leave",
     ),
+    Program {
+        name: "ingress",
+        kind: Kind::Packet(0),
+        purpose: Purpose::Lets("servers answer datagrams"),
+    },
     closure(
         "lsm_create",
         Kind::Lsm("socket_create"),
@@ -68,13 +84,18 @@ pub(super) const PROGRAMS: [Program; 10] = [
         Kind::Lsm("socket_sendmsg"),
         "datagrams from sockets that were made outside",
     ),
+    closure(
+        "lsm_splice",
+        Kind::Lsm("file_permission"),
+        "files and pipes spliced into sockets that were made outside",
+    ),
 ];
 
 const fn needed(name: &'static str, attach_type: u32) -> Program {
     Program {
         name,
         kind: Kind::SockAddr(attach_type),
-        closes: None,
+        purpose: Purpose::Verdicts,
     }
 }
 
@@ -82,13 +103,18 @@ const fn closure(name: &'static str, kind: Kind, closes: &'static str) -> Progra
     Program {
         name,
         kind,
-        closes: Some(closes),
+        purpose: Purpose::Refuses(closes),
     }
 }
 
 impl Program {
     pub(super) fn is_lsm(&self) -> bool {
         matches!(self.kind, Kind::Lsm(_))
+    }
+
+    /// Whether it is of no use to kernels without `sendpage`. It costs every write to a file a few nanoseconds.
+    pub(super) fn is_for_sendpage(&self) -> bool {
+        self.kind == Kind::Lsm("file_permission")
     }
 
     /// Loads it; `btf` describes the running kernel, where that is known.
@@ -101,7 +127,7 @@ impl Program {
             (Kind::SockAddr(_), _) => <&mut CgroupSockAddr>::try_from(program)?.load(),
             (Kind::Sock, _) => <&mut CgroupSock>::try_from(program)?.load(),
             (Kind::Sockopt, _) => <&mut CgroupSockopt>::try_from(program)?.load(),
-            (Kind::Packet, _) => <&mut CgroupSkb>::try_from(program)?.load(),
+            (Kind::Packet(_), _) => <&mut CgroupSkb>::try_from(program)?.load(),
             (Kind::Lsm(hook), Some(btf)) => <&mut Lsm>::try_from(program)?.load(hook, btf),
             (Kind::Lsm(_), None) => Err(ProgramError::NotLoaded),
         }
@@ -126,8 +152,7 @@ impl Program {
     /// `enum bpf_attach_type`, for what is attached to cgroups.
     pub(super) fn attach_type(&self) -> Option<u32> {
         match self.kind {
-            Kind::SockAddr(attach_type) => Some(attach_type),
-            Kind::Packet => Some(1),
+            Kind::SockAddr(attach_type) | Kind::Packet(attach_type) => Some(attach_type),
             Kind::Sock => Some(2),
             Kind::Sockopt => Some(22),
             Kind::Lsm(_) => None,

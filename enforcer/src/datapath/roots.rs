@@ -19,7 +19,7 @@ use super::{
     Cgroup, Pins,
     link::Link,
     pins,
-    program::{PROGRAMS, Program},
+    program::{PROGRAMS, Program, Purpose},
     sys,
 };
 
@@ -86,7 +86,7 @@ impl Roots {
                 .attach_one(program, &lock, pin)
                 .with_context(|| format!("attaching to {}", root.path.display()))?;
             // A closure may come with a newer kernel or enforcer; verdicts were made before.
-            if since == Attached::Anew && program.closes.is_none() {
+            if since == Attached::Anew && program.purpose == Purpose::Verdicts {
                 attached = since;
             }
             links.push(link);

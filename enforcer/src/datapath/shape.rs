@@ -7,7 +7,10 @@ use std::{fs, io, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{MapInfo, MapType};
-use enforcer_common::{Binding, CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings, maps as name};
+use enforcer_common::{
+    Binding, CgroupId, Peer, PeerKey, Policy, PolicyId, PortKey, RuleKey, Settings, Share, SocketState,
+    maps as name,
+};
 
 use super::Pins;
 
@@ -17,7 +20,7 @@ struct Shape(&'static str, MapType, usize, usize);
 /// Bytes of the prefix length before the key of a trie (`struct bpf_lpm_trie_key`).
 const PREFIX_LENGTH: usize = size_of::<u32>();
 
-const SHAPES: [Shape; 9] = [
+const SHAPES: [Shape; 12] = [
     Shape(
         name::WORKLOADS,
         MapType::Hash,
@@ -57,6 +60,24 @@ const SHAPES: [Shape; 9] = [
         size_of::<u64>(),
     ),
     Shape(name::EVENTS, MapType::RingBuf, 0, 0),
+    Shape(
+        name::SOCKETS,
+        MapType::SkStorage,
+        size_of::<i32>(),
+        size_of::<SocketState>(),
+    ),
+    Shape(
+        name::PEERS,
+        MapType::LruHash,
+        size_of::<PeerKey>(),
+        size_of::<Peer>(),
+    ),
+    Shape(
+        name::SHARES,
+        MapType::LruHash,
+        size_of::<CgroupId>(),
+        size_of::<Share>(),
+    ),
 ];
 
 /// Looks at every map that is pinned already.

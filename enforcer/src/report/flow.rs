@@ -190,6 +190,14 @@ fn reason(number: u8) -> &'static str {
             Reason::Protocol,
             "packets of this protocol go past the registry, and are not admitted (sockets)",
         ),
+        (
+            Reason::Device,
+            "it would leave by a network device for an address that stands for this machine itself",
+        ),
+        (
+            Reason::Translated,
+            "address translation (NAT) leads a loopback address to this destination, which no rule allows",
+        ),
     ];
     words
         .iter()

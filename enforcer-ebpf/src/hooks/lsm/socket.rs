@@ -1,0 +1,152 @@
+//! A socket as the kernel keeps it, and what can be asked of it.
+
+use core::{ffi::c_void, ptr::read_volatile};
+
+use aya_ebpf::helpers::bpf_get_current_cgroup_id;
+use enforcer_common::{Address, Hook, Transport, socket};
+
+use crate::{
+    emit::Call,
+    layout::{FileAddress, SockAddress},
+    maps,
+    workload::Workload,
+};
+
+pub(super) const AF_UNSPEC: u16 = 0;
+pub(super) const INET: u16 = socket::AF_INET as u16;
+pub(super) const INET6: u16 = socket::AF_INET6 as u16;
+
+/// `SS_UNCONNECTED` of `socket_state`.
+const UNCONNECTED: u32 = 1;
+
+/// The beginning of the kernel's `struct socket`, which is the same from 5.10 on. The verifier reads it by the
+/// kernel's own types: it refuses the program where they differ.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Socket {
+    state: u32,
+    kind: i16,
+    flags: u64,
+    file: *const c_void,
+    sock: *const Sock,
+}
+
+/// The beginning of the kernel's `struct sock_common`.
+#[repr(C)]
+struct Sock {
+    addresses: u64,
+    hash: u32,
+    ports: u32,
+    family: u16,
+}
+
+/// What the kernel keeps of a socket.
+#[derive(Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) kind: u32,
+    pub(super) family: u16,
+    pub(super) protocol: u32,
+    pub(super) sock: SockAddress,
+    /// A `socket_state`.
+    state: u32,
+}
+
+impl Seen {
+    /// The socket of a file; None if it is none.
+    #[inline(always)]
+    pub(super) fn of_file(file: FileAddress) -> Option<Self> {
+        let socket = file.socket::<Socket>()?;
+        let sock = SockAddress(socket.sock as u64);
+        let mut seen = Self {
+            kind: socket.kind as u32,
+            family: sock.family(),
+            protocol: 0,
+            sock,
+            state: socket.state,
+        };
+        if seen.is_inet() {
+            seen.protocol = sock.protocol();
+        }
+        Some(seen)
+    }
+
+    #[inline(always)]
+    pub(super) fn of(socket: *const Socket) -> Self {
+        // SAFETY: the kernel gives a valid `struct socket`.
+        let (state, kind, sock) = unsafe {
+            (
+                read_volatile(&raw const (*socket).state),
+                read_volatile(&raw const (*socket).kind),
+                read_volatile(&raw const (*socket).sock),
+            )
+        };
+        let mut seen = Self {
+            kind: kind as u32,
+            family: AF_UNSPEC,
+            protocol: 0,
+            sock: SockAddress(0),
+            state,
+        };
+        // Verifiers from 6.12 on ask for this, although a socket that is called has its `struct sock`.
+        if !sock.is_null() {
+            // SAFETY: it is not null and lives with the socket.
+            seen.family = unsafe { read_volatile(&raw const (*sock).family) };
+            seen.sock = SockAddress(sock as u64);
+        }
+        if seen.is_inet() {
+            seen.protocol = seen.sock.protocol();
+        }
+        seen
+    }
+
+    #[inline(always)]
+    pub(super) fn is_inet(&self) -> bool {
+        self.family == INET || self.family == INET6
+    }
+
+    /// Whether an enforced workload may use a socket of this kind at all.
+    #[inline(always)]
+    pub(super) fn is_admitted(&self) -> bool {
+        if self.is_inet() {
+            socket::admits(maps::sockets(), self.kind, self.protocol)
+        } else {
+            socket::admits_family(maps::sockets(), u32::from(self.family))
+        }
+    }
+
+    /// What rules can speak of.
+    #[inline(always)]
+    pub(super) fn transport(&self) -> Option<Transport> {
+        if self.is_inet() {
+            socket::transport(self.kind, self.protocol)
+        } else {
+            None
+        }
+    }
+
+    /// Whether it was born in the calling task's cgroup, whose programs then see what it does.
+    #[inline(always)]
+    pub(super) fn is_from_here(&self) -> bool {
+        // SAFETY: the helper has no precondition.
+        self.sock.birthplace().0 == unsafe { bpf_get_current_cgroup_id() }
+    }
+
+    /// Whether it neither is connected nor connects.
+    #[inline(always)]
+    pub(super) fn is_unconnected(&self) -> bool {
+        self.state == UNCONNECTED
+    }
+
+    #[inline(always)]
+    pub(super) fn call(&self, hook: Hook, to: (Address, [u8; 2]), workload: Workload) -> Call {
+        Call {
+            hook,
+            protocol: self.transport().map_or(0, |transport| transport as u8),
+            family: self.family as u8,
+            kind: self.kind as u8,
+            address: to.0,
+            port: to.1,
+            workload,
+        }
+    }
+}

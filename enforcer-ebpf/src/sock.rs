@@ -1,0 +1,107 @@
+//! A socket as the kernel shows it to the programs at calls and packets.
+
+use core::ptr::read_volatile;
+
+use aya_ebpf::{
+    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    helpers::generated::{bpf_sk_fullsock, bpf_sk_storage_get},
+};
+use enforcer_common::{Address, SocketState};
+
+use crate::maps;
+
+/// A socket that is not null. Addresses and ports are those that it is bound and connected to.
+#[derive(Clone, Copy)]
+pub(crate) struct Sock(*mut bpf_sock);
+
+impl Sock {
+    #[inline(always)]
+    pub(crate) fn new(sock: *mut bpf_sock) -> Option<Self> {
+        if sock.is_null() { None } else { Some(Self(sock)) }
+    }
+
+    /// The device that it is bound to, or 0. Not for the socket of a packet.
+    #[inline(always)]
+    pub(crate) fn device(self) -> u32 {
+        // SAFETY: the kernel gives a valid `bpf_sock` for the time of the call. Volatile, here and below, since the
+        // verifier takes only whole aligned words and the compiler would narrow them.
+        unsafe { read_volatile(&raw const (*self.0).bound_dev_if) }
+    }
+
+    /// Its family.
+    #[inline(always)]
+    pub(crate) fn family(self) -> u32 {
+        // SAFETY: as above.
+        unsafe { read_volatile(&raw const (*self.0).family) }
+    }
+
+    /// The IPv4 address that it is bound to.
+    #[inline(always)]
+    pub(crate) fn source4(self) -> Address {
+        // SAFETY: as above; the field is in network byte order.
+        let word = unsafe { read_volatile(&raw const (*self.0).src_ip4) };
+        Address::from_v4(word.to_ne_bytes())
+    }
+
+    /// The IPv4 address that it is connected to, in network byte order.
+    #[inline(always)]
+    pub(crate) fn peer4(self) -> [u8; 4] {
+        // SAFETY: as above.
+        unsafe { read_volatile(&raw const (*self.0).dst_ip4) }.to_ne_bytes()
+    }
+
+    /// The IPv6 address that it is connected to, as words in network byte order.
+    #[inline(always)]
+    pub(crate) fn peer6(self) -> [u32; 4] {
+        // SAFETY: as above.
+        unsafe {
+            [
+                read_volatile(&raw const (*self.0).dst_ip6[0]),
+                read_volatile(&raw const (*self.0).dst_ip6[1]),
+                read_volatile(&raw const (*self.0).dst_ip6[2]),
+                read_volatile(&raw const (*self.0).dst_ip6[3]),
+            ]
+        }
+    }
+
+    /// The port that it is connected to in network byte order; 0 if it is connected to nobody.
+    #[inline(always)]
+    pub(crate) fn peer_port(self) -> [u8; 2] {
+        // SAFETY: as above. Kernels before 5.18 know the field as a word only, of which the rest is zero.
+        let word = unsafe { read_volatile((&raw const (*self.0).dst_port).cast::<u32>()) };
+        let [first, second, ..] = word.to_ne_bytes();
+        [first, second]
+    }
+
+    /// What is remembered of it.
+    #[inline(always)]
+    pub(crate) fn flags(self) -> u32 {
+        // SAFETY: the helper takes any socket of a packet.
+        let Some(full) = Self::new(unsafe { bpf_sk_fullsock(self.0) }) else {
+            return 0;
+        };
+        match full.state(0) {
+            // SAFETY: the value lives as long as the socket.
+            Some(state) => unsafe { read_volatile(&raw const (*state).flags) },
+            None => 0,
+        }
+    }
+
+    /// Remembers `flag` of it. Not for the socket of a packet.
+    #[inline(always)]
+    pub(crate) fn mark(self, flag: u32) {
+        if let Some(state) = self.state(BPF_SK_STORAGE_GET_F_CREATE.into()) {
+            // SAFETY: as above. The flags are only ever set, and a mark that two calls set at once is set again by the
+            // next.
+            unsafe { (*state).flags |= flag };
+        }
+    }
+
+    #[inline(always)]
+    fn state(self, flags: u64) -> Option<*mut SocketState> {
+        // SAFETY: map and socket are valid; a new value is zero where none is given.
+        let state =
+            unsafe { bpf_sk_storage_get(maps::sockets_map(), self.0.cast(), core::ptr::null_mut(), flags) };
+        if state.is_null() { None } else { Some(state.cast()) }
+    }
+}

@@ -23,7 +23,8 @@ use nix::{
 pub use folder::Bpffs;
 pub(crate) use folder::{folder, left};
 pub use network::{
-    End, add_address, add_neighbour, add_route, all_addresses_local, device_up, lay_cable, loopback_up,
+    End, add_address, add_gateway, add_neighbour, add_route, all_addresses_local, device_up, lay_cable,
+    loopback_up,
 };
 
 /// A cgroup below the root, removed with everything below it.

@@ -5,6 +5,8 @@ use std::{
     fs::{self, File},
     net::{IpAddr, Ipv4Addr, UdpSocket},
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    path::PathBuf,
+    process,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -22,10 +24,13 @@ use super::{
     stage::{ALLOWED4, ALLOWED6, DEVICE, INNER_LINK6, INNER4, INNER6, LINK6, REFUSED4, REFUSED6},
     sys,
 };
-use crate::ground::{End, add_address, add_neighbour, add_route, device_up, lay_cable, loopback_up};
+use crate::ground::{
+    End, add_address, add_gateway, add_neighbour, add_route, device_up, lay_cable, loopback_up,
+};
 
 /// This thread is in the inner namespace, where the workload lives; what its device sends comes out in the outer one.
 pub(super) struct Arena {
+    outer: File,
     capture: OwnedFd,
     marks: UdpSocket,
     next_mark: u16,
@@ -77,6 +82,9 @@ impl Arena {
             add_neighbour(DEVICE, to, OUTER.station)?;
         }
         add_route(DEVICE, Ipv4Addr::new(224, 0, 0, 0).into(), 4)?;
+        // As in a pod: whatever is known nowhere else goes to a router.
+        add_gateway(DEVICE, REFUSED4.into())?;
+        add_gateway(DEVICE, REFUSED6.into())?;
         let marks = UdpSocket::bind((INNER4, 0))?;
 
         setns(&outer, CloneFlags::CLONE_NEWNET)?;
@@ -86,11 +94,18 @@ impl Arena {
         }
         setns(&inner, CloneFlags::CLONE_NEWNET)?;
         Ok(Self {
+            outer,
             capture,
             marks,
             next_mark: 1,
             arrived: BTreeSet::new(),
         })
+    }
+
+    /// The file of the outer network, for other processes.
+    pub(super) fn outer(&self) -> PathBuf {
+        let file = format!("/proc/{}/fd/{}", process::id(), self.outer.as_raw_fd());
+        file.into()
     }
 
     /// Whether anything of an attempt has arrived, once all that was sent before this call has.

@@ -1,6 +1,9 @@
 //! Sockets that are neither TCP nor UDP.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use super::{
     ClosedBy, Way,
@@ -102,13 +105,17 @@ pub(super) fn datagram(stage: &Stage) -> Vec<u8> {
 
 /// A whole IPv4 packet with a datagram.
 pub(super) fn packet(stage: &Stage) -> Vec<u8> {
-    let datagram = datagram(stage);
+    ipv4(INNER4, REFUSED4, &datagram(stage))
+}
+
+/// An IPv4 packet with that datagram.
+pub(super) fn ipv4(from: Ipv4Addr, to: Ipv4Addr, datagram: &[u8]) -> Vec<u8> {
     let length = u16::try_from(20 + datagram.len()).expect("a token is short");
     let mut bytes = vec![0x45, 0];
     bytes.extend(length.to_be_bytes());
     bytes.extend([0, 1, 0, 0, 64, 17, 0, 0]);
-    bytes.extend(INNER4.octets());
-    bytes.extend(REFUSED4.octets());
+    bytes.extend(from.octets());
+    bytes.extend(to.octets());
     let sum = bytes.chunks_exact(2).fold(0_u32, |sum, pair| {
         sum + u32::from(u16::from_be_bytes([pair[0], pair[1]]))
     });

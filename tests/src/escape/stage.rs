@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::ARGUMENT;
+use super::{ARGUMENT, privileges::Privileges};
 
 /// The workload's own addresses.
 pub(super) const INNER4: Ipv4Addr = Ipv4Addr::new(198, 18, 7, 1);
@@ -36,6 +36,8 @@ pub(super) struct Stage {
     pub(super) cgroup: PathBuf,
     /// Identifies the attempt at the receiver, as the source or the destination of what arrives.
     pub(super) port: u16,
+    /// What the attempt may do.
+    pub(super) privileges: Privileges,
     /// The part of the attempt that this process plays; empty for the first.
     pub(super) role: String,
 }
@@ -46,13 +48,25 @@ impl Stage {
         format!("escape-{}.", self.port).into_bytes()
     }
 
-    /// Joins the cgroup.
+    /// Joins the cgroup, and gives up what the attempt is not to have.
     pub(super) fn join(&self) -> io::Result<()> {
+        self.join_as_it_is()?;
+        self.privileges.take()
+    }
+
+    /// Joins the cgroup with the privileges of whoever prepares.
+    pub(super) fn join_as_it_is(&self) -> io::Result<()> {
         fs::write(self.cgroup.join("cgroup.procs"), "0")
     }
 
-    /// Tells the suite that all is prepared, and waits for its word.
+    /// Tells the suite that all is prepared, waits for its word, and gives up what the attempt is not to have.
     pub(super) fn ready(&self) -> io::Result<()> {
+        self.told()?;
+        self.privileges.take()
+    }
+
+    /// Tells the suite that this process is there, and waits for its word.
+    pub(super) fn told(&self) -> io::Result<()> {
         writeln!(io::stdout(), "ready")?;
         let mut line = String::new();
         io::stdin().lock().read_line(&mut line)?;
@@ -65,7 +79,8 @@ impl Stage {
 
     /// Starts another process of this attempt, with `input` as its standard input, and hands on what becomes of it.
     pub(super) fn spawn(&self, role: &str, input: OwnedFd) -> io::Result<()> {
-        let output = Command::new(std::env::current_exe()?)
+        // Also where the attempt may not look into the program's folder.
+        let output = Command::new("/proc/self/exe")
             .args([ARGUMENT, &self.way])
             .arg(&self.cgroup)
             .arg(self.port.to_string())
@@ -79,6 +94,11 @@ impl Stage {
     /// The refused IPv4 destination of this attempt.
     pub(super) fn refused4(&self) -> Vec<u8> {
         name(SocketAddr::from((REFUSED4, self.port)))
+    }
+
+    /// The same for an IPv6 socket.
+    pub(super) fn refused_mapped(&self) -> Vec<u8> {
+        name(SocketAddr::from((REFUSED4.to_ipv6_mapped(), self.port)))
     }
 
     /// The refused IPv6 destination of this attempt.

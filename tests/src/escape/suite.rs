@@ -23,9 +23,9 @@ use enforcer_core::{
 };
 
 use super::{
-    ARGUMENT, Begins, ClosedBy, Evidence, Way, answer,
+    ARGUMENT, Begins, ClosedBy, Evidence, Privileges, Way, answer,
     arena::{Arena, FIRST_ATTEMPT},
-    ways,
+    peer, privileges, ways,
 };
 use crate::ground::TestCgroup;
 
@@ -82,6 +82,8 @@ pub struct Manner {
     pub is_audit: bool,
     /// Bits of [`enforcer_common::socket`].
     pub sockets: u32,
+    /// What attempts may do.
+    pub privileges: Privileges,
     /// Which ways are tried, by name; all if None.
     pub only: Option<fn(&str) -> bool>,
 }
@@ -128,11 +130,16 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
     let first = usize::from(FIRST_ATTEMPT);
     let port = |phase: usize, at: usize| u16::try_from(first + phase * 1000 + at).context("too many ways");
 
+    let starter = Starter {
+        program,
+        outer: arena.outer(),
+        privileges: manner.privileges,
+    };
     let free = TestCgroup::new()?;
     let cgroup = free.child("workload")?;
     let mut baseline = Vec::new();
     for (at, way) in ways.iter().enumerate() {
-        let process = Process::start(program, way, &cgroup, port(0, at)?)?;
+        let process = starter.start(way, &cgroup, port(0, at)?)?;
         baseline.push(process.go(way, &mut arena)?);
     }
 
@@ -141,7 +148,7 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
     let mut early = Vec::new();
     for (at, way) in ways.iter().enumerate() {
         early.push(if way.begins == Begins::Before {
-            Some(Process::start(program, way, &cgroup, port(1, at)?)?)
+            Some(starter.start(way, &cgroup, port(1, at)?)?)
         } else {
             None
         });
@@ -154,7 +161,7 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
     for (at, (way, early)) in ways.iter().zip(early).enumerate() {
         let process = match early {
             Some(process) => process,
-            None => Process::start(program, way, &cgroup, port(1, at)?)?,
+            None => starter.start(way, &cgroup, port(1, at)?)?,
         };
         let enforced = process.go(way, &mut arena)?;
         rows.push(Row {
@@ -167,7 +174,8 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
     }
     // What was on its way for longer than its attempt.
     for (at, row) in rows.iter_mut().enumerate() {
-        if row.outcome.is_closed() && arena.has_arrived(port(1, at)?)? {
+        let shows = ways[at].evidence == Evidence::Arrival;
+        if shows && row.outcome.is_closed() && arena.has_arrived(port(1, at)?)? {
             row.outcome = Outcome::Wrong("it arrived late".to_owned());
         }
     }
@@ -241,22 +249,31 @@ struct Process {
     failed: Option<String>,
 }
 
-impl Process {
-    fn start(program: &Path, way: &Way, cgroup: &PathBuf, port: u16) -> Result<Self> {
-        let mut child = Command::new(program)
+/// What all attempts have in common.
+struct Starter<'a> {
+    program: &'a Path,
+    outer: PathBuf,
+    privileges: Privileges,
+}
+
+impl Starter<'_> {
+    fn start(&self, way: &Way, cgroup: &PathBuf, port: u16) -> Result<Process> {
+        let mut child = Command::new(self.program)
             .args([ARGUMENT, way.name])
             .arg(cgroup)
             .arg(port.to_string())
+            .env(peer::OUTER, &self.outer)
+            .env(privileges::VARIABLE, self.privileges.word())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
+            .with_context(|| format!("starting {}", self.program.display()))?;
         let input = child.stdin.take().context("a pipe was asked for")?;
         let mut output = BufReader::new(child.stdout.take().context("a pipe was asked for")?);
         let mut line = String::new();
         output.read_line(&mut line)?;
         let failed = (line != "ready\n").then(|| line.trim().to_owned());
-        Ok(Self {
+        Ok(Process {
             child,
             input,
             output,
@@ -264,7 +281,9 @@ impl Process {
             failed,
         })
     }
+}
 
+impl Process {
     fn go(mut self, way: &Way, arena: &mut Arena) -> Result<Attempt> {
         let line = match self.failed {
             Some(line) => line,

@@ -5,9 +5,14 @@
 use std::{
     io,
     os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd},
+    time::Duration,
 };
 
 use io_uring::{IoUring, opcode, types};
+use nix::sys::{
+    socket::sockopt,
+    time::{TimeVal, TimeValLike as _},
+};
 
 /// A socket of any family, type and protocol.
 pub(super) fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
@@ -53,6 +58,110 @@ pub(super) fn sendto(fd: &impl AsFd, data: &[u8], flags: i32, to: Option<&[u8]>)
     check_size(sent)
 }
 
+/// Moves bytes from a pipe.
+pub(super) fn splice(from: &impl AsFd, to: &impl AsFd, size: usize) -> io::Result<()> {
+    let none = std::ptr::null_mut();
+    // SAFETY: no offsets are passed.
+    check_size(unsafe { libc::splice(raw(from), none, raw(to), none, size, 0) })
+}
+
+/// Moves bytes from a file.
+pub(super) fn sendfile(to: &impl AsFd, from: &impl AsFd, size: usize) -> io::Result<()> {
+    // SAFETY: no offset is passed.
+    check_size(unsafe { libc::sendfile(raw(to), raw(from), std::ptr::null_mut(), size) })
+}
+
+/// A file that is nowhere.
+pub(super) fn memory_file() -> io::Result<std::fs::File> {
+    // SAFETY: the name is a string that lives through the call.
+    let fd = check(unsafe { libc::memfd_create(c"escape".as_ptr(), libc::MFD_CLOEXEC) })?;
+    own(fd).map(Into::into)
+}
+
+/// Takes a descriptor out of another process.
+pub(super) fn take_from(process: i32, number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the calls take no pointers.
+    let process = descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) })?;
+    // SAFETY: as above.
+    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_getfd, raw(&process), number, 0) })
+}
+
+fn descriptor(result: libc::c_long) -> io::Result<OwnedFd> {
+    own(i32::try_from(result).map_err(io::Error::other)?)
+}
+
+/// Lets others connect.
+pub(super) fn listen(fd: &impl AsFd) -> io::Result<()> {
+    // SAFETY: the call takes no pointers.
+    check(unsafe { libc::listen(raw(fd), 1) }).map(|_| ())
+}
+
+/// A connection, and whom it is from.
+pub(super) fn accept(fd: &impl AsFd) -> io::Result<(OwnedFd, Vec<u8>)> {
+    let (mut name, mut size) = ([0_u8; 128], 128);
+    // SAFETY: the name has the size that is passed with it.
+    let fd = check(unsafe { libc::accept(raw(fd), name.as_mut_ptr().cast(), &raw mut size) })?;
+    Ok((own(fd)?, shortened(&name, size)))
+}
+
+/// A datagram, and whom it is from.
+pub(super) fn recvfrom(fd: &impl AsFd) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let (mut data, mut name, mut size) = ([0_u8; 128], [0_u8; 128], 128);
+    // SAFETY: data and name have the sizes that are passed with them.
+    let received = unsafe {
+        libc::recvfrom(
+            raw(fd),
+            data.as_mut_ptr().cast(),
+            data.len(),
+            0,
+            name.as_mut_ptr().cast(),
+            &raw mut size,
+        )
+    };
+    check_size(received)?;
+    let received = usize::try_from(received).map_err(io::Error::other)?;
+    Ok((data[..received].to_vec(), shortened(&name, size)))
+}
+
+fn shortened(name: &[u8; 128], size: libc::socklen_t) -> Vec<u8> {
+    let size = usize::try_from(size).unwrap_or(name.len());
+    name[..size.min(name.len())].to_vec()
+}
+
+/// Has calls that wait for others fail after a while.
+pub(super) fn give_up_after(fd: &impl AsFd, time: Duration) -> io::Result<()> {
+    let time = TimeVal::microseconds(i64::try_from(time.as_micros()).map_err(io::Error::other)?);
+    nix::sys::socket::setsockopt(fd, sockopt::ReceiveTimeout, &time)?;
+    Ok(())
+}
+
+/// Whether a socket is of that family.
+pub(super) fn is_ipv6(fd: &impl AsFd) -> io::Result<bool> {
+    let (mut domain, mut size) = (0_i32, length(&[0; 4]));
+    // SAFETY: the value has the size that is passed with it.
+    check(unsafe {
+        libc::getsockopt(
+            raw(fd),
+            libc::SOL_SOCKET,
+            libc::SO_DOMAIN,
+            (&raw mut domain).cast(),
+            &raw mut size,
+        )
+    })?;
+    Ok(domain == libc::AF_INET6)
+}
+
+/// Waits until a connection is made or has failed, for so many milliseconds at most.
+pub(super) fn wait_for_end(fd: &impl AsFd, milliseconds: u16) -> io::Result<()> {
+    let mut waited = libc::pollfd {
+        fd: raw(fd),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // SAFETY: one entry is passed, which lives through the call.
+    check(unsafe { libc::poll(&raw mut waited, 1, milliseconds.into()) }).map(|_| ())
+}
+
 /// A message with its parts, which must outlive what [`Message::header`] gives.
 pub(super) struct Message {
     name: Vec<u8>,
@@ -63,7 +172,7 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// With one control message `(level, type, value)`, if any.
+    /// With one control message `(level, type, value)`, if any. An empty name is none.
     pub(super) fn new(data: &[u8], to: &[u8], control: Option<(i32, i32, &[u8])>) -> Self {
         let mut data = data.to_vec();
         let part = libc::iovec {
@@ -95,8 +204,10 @@ impl Message {
     fn header(&mut self) -> libc::msghdr {
         // SAFETY: all zeroes is a `msghdr` without name, data and control messages.
         let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-        header.msg_name = self.name.as_mut_ptr().cast();
-        header.msg_namelen = length(&self.name);
+        if !self.name.is_empty() {
+            header.msg_name = self.name.as_mut_ptr().cast();
+            header.msg_namelen = length(&self.name);
+        }
         header.msg_iov = &raw mut self.part;
         header.msg_iovlen = 1;
         if self.control_length > 0 {

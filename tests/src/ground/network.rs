@@ -146,23 +146,44 @@ pub fn add_neighbour(device: &str, address: IpAddr, station: [u8; 6]) -> Result<
 /// # Errors
 /// If the kernel refuses.
 pub fn add_route(device: &str, network: IpAddr, prefix_length: u8) -> Result<()> {
-    let mut route = RouteMessage::default();
-    route.header.address_family = family(network);
+    let mut route = route(device, family(network))?;
     route.header.destination_prefix_length = prefix_length;
-    route.header.table = MAIN_TABLE;
-    route.header.protocol = RouteProtocol::Boot;
     route.header.scope = RouteScope::Link;
-    route.header.kind = RouteType::Unicast;
-    let destination = match network {
-        IpAddr::V4(v4) => RouteAddress::Inet(v4),
-        IpAddr::V6(v6) => RouteAddress::Inet6(v6),
-    };
-    route.attributes = vec![
-        RouteAttribute::Destination(destination),
-        RouteAttribute::Oif(if_nametoindex(device)?),
-    ];
+    route
+        .attributes
+        .push(RouteAttribute::Destination(route_address(network)));
     request(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_EXCL)
         .with_context(|| format!("sending {network}/{prefix_length} by {device}"))
+}
+
+/// Sends whatever has no other route to a router behind a device.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn add_gateway(device: &str, router: IpAddr) -> Result<()> {
+    let mut route = route(device, family(router))?;
+    route
+        .attributes
+        .push(RouteAttribute::Gateway(route_address(router)));
+    request(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_EXCL)
+        .with_context(|| format!("sending everything else to {router} behind {device}"))
+}
+
+fn route(device: &str, family: AddressFamily) -> Result<RouteMessage> {
+    let mut route = RouteMessage::default();
+    route.header.address_family = family;
+    route.header.table = MAIN_TABLE;
+    route.header.protocol = RouteProtocol::Boot;
+    route.header.kind = RouteType::Unicast;
+    route.attributes = vec![RouteAttribute::Oif(if_nametoindex(device)?)];
+    Ok(route)
+}
+
+fn route_address(address: IpAddr) -> RouteAddress {
+    match address {
+        IpAddr::V4(v4) => RouteAddress::Inet(v4),
+        IpAddr::V6(v6) => RouteAddress::Inet6(v6),
+    }
 }
 
 fn family(address: IpAddr) -> AddressFamily {

@@ -7,7 +7,9 @@ use aya_ebpf::{
         generated::{bpf_ktime_get_ns, bpf_set_retval},
     },
 };
-use enforcer_common::{Address, COMM_LENGTH, Counter, Event, Hook, Outcome, Share, Verdict};
+use enforcer_common::{
+    Address, COMM_LENGTH, Counter, Event, Hook, Outcome, Share, ShareKey, Transport, Verdict,
+};
 
 use crate::{maps, workload::Workload};
 
@@ -35,6 +37,15 @@ pub(crate) struct Call {
     /// Network byte order.
     pub(crate) port: [u8; 2],
     pub(crate) workload: Workload,
+}
+
+impl Call {
+    /// Whether it sends nothing.
+    #[inline(always)]
+    fn is_probe(&self) -> bool {
+        self.protocol == Transport::Udp as u8
+            && matches!(self.hook, Hook::Connect4 | Hook::Connect6 | Hook::LsmConnect)
+    }
 }
 
 /// Who calls.
@@ -76,11 +87,14 @@ pub(crate) fn count(verdict: Verdict) {
 /// Tells the daemon; counts what does not fit, and what is more than the workload's share.
 #[inline(always)]
 pub(crate) fn event(call: &Call, caller: Caller, outcome: Outcome) {
-    let share = match call.workload.policy() {
-        Some(_) => call.workload.cgroup,
-        None => Share::UNKNOWN,
+    let share = ShareKey {
+        workload: match call.workload.policy() {
+            Some(_) => call.workload.cgroup,
+            None => Share::UNKNOWN,
+        },
+        is_probe: u64::from(call.is_probe()),
     };
-    if !maps::may_tell(share) {
+    if !maps::may_tell(&share) {
         return;
     }
     let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else {

@@ -183,6 +183,8 @@ pub(crate) struct Control {
 }
 
 impl Control {
+    pub(crate) const NONE: Self = Self { at: 0, length: 0 };
+
     /// Of a `struct msghdr`.
     #[inline(always)]
     pub(crate) fn of(message: u64) -> Self {

@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use enforcer_common::{
     Address, Binding, CgroupId, Counter, Mode, Peer, PeerKey, Policy, PolicyId, PortKey, RuleKey, Rules,
-    Settings, Share, SocketState,
+    Settings, Share, ShareKey, SocketState,
     maps::{
         EVENTS_BYTES, EXACT_CAPACITY, PEERS_CAPACITY, POLICIES_CAPACITY, PORTS_CAPACITY, PREFIXES_CAPACITY,
         ROOTS_CAPACITY, SHARES_CAPACITY, WORKLOADS_CAPACITY,
@@ -40,7 +40,7 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 #[map]
 pub(crate) static PEERS: LruHashMap<PeerKey, Peer> = LruHashMap::with_max_entries(PEERS_CAPACITY, 0);
 #[map]
-static SHARES: LruHashMap<CgroupId, Share> = LruHashMap::with_max_entries(SHARES_CAPACITY, 0);
+static SHARES: LruHashMap<ShareKey, Share> = LruHashMap::with_max_entries(SHARES_CAPACITY, 0);
 #[btf_map]
 static SOCKETS: SkStorage<SocketState> = SkStorage::new();
 
@@ -50,18 +50,18 @@ pub(crate) fn sockets_map() -> *mut c_void {
     (&raw const SOCKETS).cast_mut().cast()
 }
 
-/// Whether one more event of this workload is to be told; counts it if not.
+/// Whether one more event of this share is to be told; counts it if not.
 #[inline(always)]
-pub(crate) fn may_tell(workload: CgroupId) -> bool {
+pub(crate) fn may_tell(key: &ShareKey) -> bool {
     // SAFETY: the helper has no precondition.
     let period = unsafe { bpf_ktime_get_ns() } / Share::PERIOD;
-    let Some(share) = SHARES.get_ptr_mut(workload) else {
+    let Some(share) = SHARES.get_ptr_mut(key) else {
         let first = Share {
             period,
             told: 1,
             untold: 0,
         };
-        if SHARES.insert(workload, first, 0).is_err() {
+        if SHARES.insert(key, first, 0).is_err() {
             // It is told all the same where it cannot be counted.
         }
         return true;

@@ -11,7 +11,7 @@ mod socket;
 use core::{ffi::c_void, ptr::read_volatile};
 
 use aya_ebpf::{helpers::bpf_probe_read_kernel, programs::LsmContext};
-use enforcer_common::{Address, Hook, Outcome, Reason, Transport, Verdict, is_loopback, target};
+use enforcer_common::{Address, Hook, Reason, Transport, Verdict, is_loopback, target};
 
 use crate::{
     emit::{self, Call, Caller},
@@ -95,18 +95,22 @@ pub(crate) fn connect(ctx: &LsmContext) -> i32 {
     let Some(transport) = seen.transport() else {
         return PROCEED;
     };
-    let Some(workload) = borrower(&seen) else {
+    if seen.is_from_here() {
         return PROCEED;
-    };
+    }
     let Some(name) = Name::read(name) else {
-        return unreadable(&workload);
+        return unreadable();
     };
     if name.family == AF_UNSPEC {
         // Takes a connection apart.
         return PROCEED;
     }
-    let call = seen.call(Hook::LsmConnect, (name.target(&seen), name.port), workload);
-    destination(&seen, transport, &call, None)
+    let to = To {
+        address: name.target(&seen),
+        port: name.port,
+        control: Control::NONE,
+    };
+    destination(&seen, transport, Hook::LsmConnect, to)
 }
 
 /// `sendmsg()`: the socket and the message. Sockets that are not admitted, lent or older than enforcement, are
@@ -126,41 +130,55 @@ pub(crate) fn sendmsg(ctx: &LsmContext) -> i32 {
     let Some(transport) = seen.transport() else {
         return PROCEED;
     };
-    let Some(workload) = borrower(&seen) else {
+    if seen.is_from_here() {
         return PROCEED;
-    };
+    }
     // SAFETY: the kernel gives a valid `struct msghdr`.
     let name = unsafe { read_volatile(&raw const (*message).name) };
-    if matches!(transport, Transport::Tcp) {
-        // A name connects a socket that is not connected (Fast Open); of one that is, the kernel ignores it. Whether
-        // a socket that was lent was connected or accepted, which is nothing to judge, cannot be told.
-        if name.is_null() || !seen.is_unconnected() {
-            return PROCEED;
+    // A name connects a TCP socket that is not connected (Fast Open); of one that is, the kernel ignores it. Whether a
+    // socket that was lent was connected or accepted, which is nothing to judge, cannot be told.
+    if matches!(transport, Transport::Tcp) && (name.is_null() || !seen.is_unconnected()) {
+        return PROCEED;
+    }
+    let mut to = To::peer(&seen);
+    if !name.is_null() {
+        let Some(name) = Name::read(name) else {
+            return unreadable();
+        };
+        // A name without a family is none to a socket of IPv6 (`udpv6_sendmsg`).
+        if seen.family != INET6 || name.family != AF_UNSPEC {
+            to = To {
+                address: name.target(&seen),
+                port: name.port,
+                control: Control::of(message as u64),
+            };
         }
-    } else if name.is_null() || seen.sock.is_corked() {
-        return peer(&seen, workload);
     }
-    let Some(name) = Name::read(name) else {
-        return unreadable(&workload);
-    };
-    if seen.family == INET6 && name.family == AF_UNSPEC {
-        // Such a name is none (`udpv6_sendmsg`).
-        return peer(&seen, workload);
-    }
-    let control = Control::of(message as u64);
-    let call = seen.call(Hook::LsmSendmsg, (name.target(&seen), name.port), workload);
-    destination(&seen, transport, &call, Some(control))
+    datagram(&seen, transport, to)
 }
 
-/// The enforced workload that uses a socket from elsewhere.
-#[inline(always)]
-fn borrower(seen: &Seen) -> Option<Workload> {
-    // What is asked first costs the least.
-    if seen.is_from_here() {
-        return None;
+/// Where a borrowed socket sends.
+struct To {
+    address: Address,
+    /// Network byte order; 0 is nobody.
+    port: [u8; 2],
+    control: Control,
+}
+
+impl To {
+    /// Whom the socket is connected to.
+    #[inline(always)]
+    fn peer(seen: &Seen) -> Self {
+        Self {
+            address: if seen.family == INET {
+                seen.sock.peer4()
+            } else {
+                seen.sock.peer6()
+            },
+            port: seen.sock.peer_port(),
+            control: Control::NONE,
+        }
     }
-    let workload = workload::current();
-    is_enforced(&workload).then_some(workload)
 }
 
 impl Name {
@@ -210,67 +228,58 @@ pub(crate) fn splice(ctx: &LsmContext) -> i32 {
     if !matches!(seen.transport(), Some(Transport::Udp)) {
         return PROCEED;
     }
-    match borrower(&seen) {
-        Some(workload) => peer(&seen, workload),
-        None => PROCEED,
-    }
-}
-
-/// A datagram to whom the socket is connected to, or behind one that is held.
-#[inline(always)]
-fn peer(seen: &Seen, workload: Workload) -> i32 {
-    if seen.sock.is_corked() {
-        // What is held goes to whom somebody else has named, and what is added goes along.
-        let call = seen.call(Hook::LsmSendmsg, (Address::UNSPECIFIED, [0; 2]), workload);
-        let outcome = hooks::refusal(&call.workload, Reason::Reroute);
-        return tell(&call, outcome);
-    }
-    let port = seen.sock.peer_port();
-    if port[0] == 0 && port[1] == 0 {
-        // Connected to nobody: the kernel itself refuses.
+    if seen.is_from_here() {
         return PROCEED;
     }
-    let address = if seen.family == INET {
-        seen.sock.peer4()
-    } else {
-        seen.sock.peer6()
-    };
-    let call = seen.call(Hook::LsmSendmsg, (address, port), workload);
-    destination(seen, Transport::Udp, &call, None)
+    datagram(&seen, Transport::Udp, To::peer(&seen))
 }
 
-/// Decides on a call with a destination. Nobody else tells of it: the programs of the socket's own cgroup may not be
-/// ours. Should they be, the daemon takes the two for one.
+/// What a borrowed socket sends.
 #[inline(always)]
-fn destination(seen: &Seen, transport: Transport, call: &Call, control: Option<Control>) -> i32 {
-    let outcome = if !is_loopback(&call.address) {
-        address::judge(Some(transport), call, || seen.sock.cookie())
-    } else if loopback::stays(seen, control) {
+fn datagram(seen: &Seen, transport: Transport, to: To) -> i32 {
+    if to.port[0] == 0 && to.port[1] == 0 && !seen.is_corked() {
+        // To nobody: the kernel itself refuses.
+        return PROCEED;
+    }
+    destination(seen, transport, Hook::LsmSendmsg, to)
+}
+
+/// Decides on where a borrowed socket sends or connects to. Nobody else tells of it: the programs of the socket's own
+/// cgroup may not be ours. Should they be, the daemon takes the two for one.
+#[inline(always)]
+fn destination(seen: &Seen, transport: Transport, hook: Hook, to: To) -> i32 {
+    let workload = workload::current();
+    if !is_enforced(&workload) {
+        return PROCEED;
+    }
+    let call = seen.call(hook, (to.address, to.port), workload);
+    let outcome = if seen.is_corked() {
+        // What is held goes to whom somebody else has named, and what is added goes along.
+        hooks::refusal(&call.workload, Reason::Reroute)
+    } else if !is_loopback(&call.address) {
+        address::judge(Some(transport), &call, || seen.sock.cookie())
+    } else if loopback::stays(seen, &to.control) {
         return PROCEED;
     } else {
         hooks::refusal(&call.workload, Reason::Device)
     };
-    tell(call, outcome)
-}
-
-#[inline(always)]
-fn tell(call: &Call, outcome: Outcome) -> i32 {
     if matches!(outcome.verdict, Verdict::Deny) {
         emit::count(outcome.verdict);
     }
     if !matches!(outcome.verdict, Verdict::Allow) {
-        emit::event(call, Caller::current(), outcome);
+        emit::event(&call, Caller::current(), outcome);
     }
     code(outcome.verdict, emit::errno_to_return())
 }
 
 /// What the helper does not read is refused.
 #[inline(always)]
-fn unreadable(workload: &Workload) -> i32 {
-    code(
-        hooks::refusal(workload, Reason::NoRule).verdict,
-        emit::errno_to_return(),
-    )
+fn unreadable() -> i32 {
+    let workload = workload::current();
+    if !is_enforced(&workload) {
+        return PROCEED;
+    }
+    code(hooks::refusal(&workload, Reason::NoRule).verdict, EPERM)
 }
 
 /// Whether the task is a workload's, or an unknown one below an enforced root.

@@ -13,7 +13,7 @@
 //! | `EVENTS` | ring buffer | [`crate::Event`] |
 //! | `SOCKETS` | a socket (its own storage) | [`crate::SocketState`] |
 //! | `PEERS` | [`crate::PeerKey`] | [`crate::Peer`]; the least recently used go |
-//! | `SHARES` | [`crate::CgroupId`] | [`crate::Share`]; the least recently used go |
+//! | `SHARES` | [`crate::ShareKey`] | [`crate::Share`]; the least recently used go |
 
 /// Changes whenever a key, a value or the meaning of a map changes; part of the path of the pins.
 pub const LAYOUT: u32 = 4;
@@ -57,7 +57,7 @@ pub const PORTS_CAPACITY: u32 = 65_536;
 pub const ROOTS_CAPACITY: u32 = WORKLOADS_CAPACITY;
 /// Number of peers that are remembered, of all sockets together.
 pub const PEERS_CAPACITY: u32 = 131_072;
-/// Number of workloads whose events are counted.
-pub const SHARES_CAPACITY: u32 = WORKLOADS_CAPACITY;
+/// Number of shares of events that are counted.
+pub const SHARES_CAPACITY: u32 = 2 * WORKLOADS_CAPACITY;
 /// Bytes of the events' ring buffer.
 pub const EVENTS_BYTES: u32 = 1 << 20;

@@ -1,6 +1,6 @@
 //! Lets aya copy the shared types to and from the kernel.
 
-use crate::{Binding, CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings, Share};
+use crate::{Binding, CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings, Share, ShareKey};
 
 macro_rules! pod {
     ($($type:ty),*) => {
@@ -14,5 +14,5 @@ macro_rules! pod {
 }
 
 pod!(
-    Binding, CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings, Share
+    Binding, CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings, Share, ShareKey
 );

@@ -88,6 +88,17 @@ impl Peer {
     }
 }
 
+/// Whose share of events it is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ShareKey {
+    /// The workload's cgroup, or [`Share::UNKNOWN`].
+    pub workload: CgroupId,
+    /// Not 0 for `connect()` of datagram sockets, which sends nothing: resolver libraries sort addresses by it, and are
+    /// not to use up the share of what is meant.
+    pub is_probe: u64,
+}
+
 /// How many events a workload has caused.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,7 +120,12 @@ impl Share {
     pub const UNKNOWN: CgroupId = CgroupId(0);
 }
 
-const _: () = assert!(size_of::<PeerKey>() == 32 && size_of::<Peer>() == 16 && size_of::<Share>() == 24);
+const _: () = assert!(
+    size_of::<PeerKey>() == 32
+        && size_of::<Peer>() == 16
+        && size_of::<ShareKey>() == 16
+        && size_of::<Share>() == 24
+);
 
 #[cfg(test)]
 mod tests {

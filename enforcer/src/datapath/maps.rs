@@ -11,7 +11,8 @@ use aya::{
     },
 };
 use enforcer_common::{
-    Binding, CgroupId, Counter, Policy, PolicyId, PortKey, RuleKey, Scope, Settings, Share, maps as name,
+    Binding, CgroupId, Counter, Policy, PolicyId, PortKey, RuleKey, Scope, Settings, Share, ShareKey,
+    maps as name,
 };
 use enforcer_core::{
     plan::{Applied, Change},
@@ -27,7 +28,7 @@ pub(super) struct Maps {
     roots: HashMap<MapData, CgroupId, u32>,
     settings: Array<MapData, Settings>,
     counters: PerCpuArray<MapData, u64>,
-    shares: HashMap<MapData, CgroupId, Share>,
+    shares: HashMap<MapData, ShareKey, Share>,
 }
 
 /// The maps of rules are sets; their values say nothing.
@@ -139,13 +140,17 @@ impl Maps {
     }
 
     pub(super) fn untold(&self) -> Result<BTreeMap<CgroupId, u64>> {
-        let shares = self.shares.iter().filter_map(|entry| match entry {
-            Ok((workload, share)) => (share.untold > 0).then_some(Ok((workload, share.untold))),
-            // One that went while the map was read.
-            Err(MapError::KeyNotFound) => None,
-            Err(error) => Some(Err(error)),
-        });
-        shares.collect::<Result<_, _>>().context("reading the map SHARES")
+        let mut untold = BTreeMap::new();
+        for entry in self.shares.iter() {
+            match entry {
+                Ok((_, Share { untold: 0, .. })) => {}
+                Ok((key, share)) => *untold.entry(key.workload).or_default() += share.untold,
+                // One that went while the map was read.
+                Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(error).context("reading the map SHARES"),
+            }
+        }
+        Ok(untold)
     }
 
     pub(super) fn counters(&self) -> Result<BTreeMap<Counter, u64>> {

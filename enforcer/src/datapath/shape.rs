@@ -8,8 +8,8 @@ use std::{fs, io, path::Path};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{MapInfo, MapType};
 use enforcer_common::{
-    Binding, CgroupId, Peer, PeerKey, Policy, PolicyId, PortKey, RuleKey, Settings, Share, SocketState,
-    maps as name,
+    Binding, CgroupId, Peer, PeerKey, Policy, PolicyId, PortKey, RuleKey, Settings, Share, ShareKey,
+    SocketState, maps as name,
 };
 
 use super::Pins;
@@ -75,7 +75,7 @@ const SHAPES: [Shape; 12] = [
     Shape(
         name::SHARES,
         MapType::LruHash,
-        size_of::<CgroupId>(),
+        size_of::<ShareKey>(),
         size_of::<Share>(),
     ),
 ];

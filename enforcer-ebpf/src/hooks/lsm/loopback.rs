@@ -33,7 +33,7 @@ struct Packet6 {
 
 /// Whether neither the socket nor its one control message names another device.
 #[inline(always)]
-pub(super) fn stays(seen: &Seen, control: Option<Control>) -> bool {
+pub(super) fn stays(seen: &Seen, control: &Control) -> bool {
     let [bound, unicast, unicast6] = seen.sock.devices();
     if is_bound_elsewhere(bound) || is_bound_elsewhere(unicast) {
         return false;
@@ -41,10 +41,7 @@ pub(super) fn stays(seen: &Seen, control: Option<Control>) -> bool {
     if u32::from(seen.family) == AF_INET6 && is_bound_elsewhere(unicast6) {
         return false;
     }
-    match control {
-        Some(control) if control.length != 0 => names_no_device(&control),
-        _ => true,
-    }
+    control.length == 0 || names_no_device(control)
 }
 
 /// A server that answers tells the source, and at most the device by which the question came. Whatever else there is

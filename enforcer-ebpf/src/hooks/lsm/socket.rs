@@ -137,6 +137,12 @@ impl Seen {
         self.state == UNCONNECTED
     }
 
+    /// Whether it holds a datagram for a destination that was named with it.
+    #[inline(always)]
+    pub(super) fn is_corked(&self) -> bool {
+        self.kind == socket::DATAGRAM && self.sock.is_corked()
+    }
+
     #[inline(always)]
     pub(super) fn call(&self, hook: Hook, to: (Address, [u8; 2]), workload: Workload) -> Call {
         Call {

@@ -8,7 +8,7 @@ use aya_ebpf::{
     },
 };
 use enforcer_common::{
-    Address, COMM_LENGTH, Counter, Event, Hook, Outcome, Share, ShareKey, Transport, Verdict,
+    Address, COMM_LENGTH, Counter, Event, Hook, Outcome, Share, ShareKey, Talk, Transport, Verdict,
 };
 
 use crate::{maps, workload::Workload};
@@ -40,11 +40,15 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Whether it sends nothing.
     #[inline(always)]
-    fn is_probe(&self) -> bool {
-        self.protocol == Transport::Udp as u8
-            && matches!(self.hook, Hook::Connect4 | Hook::Connect6 | Hook::LsmConnect)
+    fn talk(&self) -> Talk {
+        match self.hook {
+            Hook::SockCreate | Hook::Setsockopt | Hook::LsmCreate => Talk::Other,
+            _ if self.protocol == Transport::Tcp as u8 => Talk::Tcp,
+            _ if self.protocol != Transport::Udp as u8 => Talk::Other,
+            Hook::Connect4 | Hook::Connect6 | Hook::LsmConnect => Talk::Probe,
+            _ => Talk::Udp,
+        }
     }
 }
 
@@ -92,7 +96,7 @@ pub(crate) fn event(call: &Call, caller: Caller, outcome: Outcome) {
             Some(_) => call.workload.cgroup,
             None => Share::UNKNOWN,
         },
-        is_probe: u64::from(call.is_probe()),
+        talk: call.talk() as u64,
     };
     if !maps::may_tell(&share) {
         return;

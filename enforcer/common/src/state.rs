@@ -94,9 +94,22 @@ impl Peer {
 pub struct ShareKey {
     /// The workload's cgroup, or [`Share::UNKNOWN`].
     pub workload: CgroupId,
-    /// Not 0 for `connect()` of datagram sockets, which sends nothing: resolver libraries sort addresses by it, and are
-    /// not to use up the share of what is meant.
-    pub is_probe: u64,
+    /// A [`Talk`]: what one kind of call uses up is not taken from another.
+    pub talk: u64,
+}
+
+/// Kinds of calls that events tell of.
+#[repr(u64)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Talk {
+    /// Connections.
+    Tcp = 1,
+    /// Datagrams.
+    Udp = 2,
+    /// `connect()` of datagram sockets, which sends nothing: resolver libraries sort addresses by it.
+    Probe = 3,
+    /// Sockets, options and packets.
+    Other = 4,
 }
 
 /// How many events a workload has caused.

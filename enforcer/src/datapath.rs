@@ -36,7 +36,7 @@ pub use crate::config::Capacities;
 pub use cgroup::{Cgroup, CgroupMount};
 pub use closure::Closure;
 pub use cost::VERIFIER_LIMIT;
-pub use events::Events;
+pub use events::{Batch, Events, sharer};
 pub use inspection::{Inspection, Lapse, RootState};
 pub use memlock::raise_memlock;
 pub use object::Features;
@@ -261,8 +261,9 @@ impl Datapath {
         self.maps.counters()
     }
 
-    /// Events that were not told because a workload has caused more than its share, in all and by workload; those of
-    /// unknown workloads together under [`Share::UNKNOWN`](enforcer_common::Share::UNKNOWN).
+    /// How many events the programs have not told, by the workload whose share they were beyond; those of all unknown
+    /// ones together are [`Share::UNKNOWN`](enforcer_common::Share::UNKNOWN)'s. The counts go up while an entry lives;
+    /// one that went and came back begins anew.
     ///
     /// # Errors
     /// If the map cannot be read.

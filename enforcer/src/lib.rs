@@ -14,5 +14,6 @@ pub mod report;
 pub mod revoke;
 pub mod sources;
 mod state;
+mod turns;
 
 pub use enforcer_config as config;

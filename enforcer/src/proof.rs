@@ -26,7 +26,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use enforcer_common::{Binding, CgroupId};
 use enforcer_core::plan::Applied;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::block_in_place,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Capacities;
@@ -146,7 +149,8 @@ impl Prover {
             verdicts.push((root.to_owned(), Verdict { at, failures }));
         };
         for root in roots {
-            match make(&self.mount, root) {
+            // Whoever makes cgroups all the time keeps others waiting that make one.
+            match block_in_place(|| make(&self.mount, root)) {
                 Ok(cgroup) => made.push((root, cgroup)),
                 Err(error) => say(root, vec![format!("the canary has no cgroup: {error:#}")]),
             }
@@ -162,7 +166,7 @@ impl Prover {
             say(root, failures);
         }
         for (root, cgroup) in made {
-            if let Err(error) = remove(&cgroup.folder) {
+            if let Err(error) = block_in_place(|| remove(&cgroup.folder)) {
                 tracing::warn!(
                     "the canary's cgroup below {} stays for now: {error}",
                     root.display()

@@ -5,3 +5,4 @@ pub mod log;
 pub mod notice;
 pub mod once;
 pub mod quiet;
+pub mod untold;

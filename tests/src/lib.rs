@@ -10,6 +10,7 @@
 //!
 //! escape -> the loaded programs, against every way out
 //! fault  -> a kernel that refuses what the daemon asks of it
+//! hostile -> a workload that does all the harm it can, beside another one
 //! ```
 
 pub mod case;
@@ -19,6 +20,7 @@ pub mod fault;
 pub mod ground;
 pub mod guest;
 pub mod host;
+pub mod hostile;
 pub mod kernel;
 pub mod kube;
 pub mod node;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use enforcer_common::Transport;
+use enforcer_common::{Share, Transport};
 use nix::sys::signal::Signal;
 use tests::{
     daemon::{Daemon, Place, RESOLVER, wait},
@@ -406,7 +406,7 @@ fn flows_that_are_not_logged_are_counted() {
         for _ in 0..3 * Share::LIMIT {
             assert!(!place.reaches("default", DB)?);
         }
-        daemon.line(&["default/app", "more refusals"])?;
+        daemon.line(&["default/app", "events were not logged, beyond its share"])?;
         Ok(())
     });
 }

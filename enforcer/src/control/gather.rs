@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     Question,
-    status::{Canary, Closure, FailingName, Lapse, Names, Program, Root, Source, Status, Usage},
+    status::{Canary, Closure, FailingName, Lapse, Names, Program, Root, Source, Status, Untold, Usage},
 };
 use crate::{
     datapath,
@@ -44,6 +44,8 @@ pub struct Standing {
     pub pods: usize,
     /// Events that did not fit the ring buffer.
     pub lost: u64,
+    /// Of which workloads events were left out of the log, the most first.
+    pub untold: Vec<Untold>,
     /// What keeps the kernel from holding what it should.
     pub problems: Vec<String>,
 }
@@ -110,6 +112,7 @@ impl Ports {
             rejected: standing.rejected,
             names: named(&names),
             events_lost: standing.lost,
+            events_untold: standing.untold,
             lapses: proof.lapses.iter().map(lapse).collect(),
             problems: standing.problems,
             backlog: 0,

@@ -36,6 +36,9 @@ pub struct Status {
     pub names: Names,
     /// Flows that were decided and not logged, since the maps were made.
     pub events_lost: u64,
+    /// Of which workloads events were left out of the log, and how many since the start.
+    #[serde(default)]
+    pub events_untold: Vec<Untold>,
     /// What had lapsed since the start; the newest last.
     pub lapses: Vec<Lapse>,
 }
@@ -136,6 +139,15 @@ pub struct FailingName {
     pub kept: usize,
     /// How old that is; None if there never was one.
     pub age_seconds: Option<f64>,
+}
+
+/// What was left out of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Untold {
+    /// `namespace/name`, all unknown workloads, or the cgroup of one that is gone.
+    pub workload: String,
+    /// Events that were beyond its share.
+    pub events: u64,
 }
 
 /// Something in the kernel that was not as it was put there.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::status::{Canary, Closure, FailingName, Lapse, Root, Source, Status, Usage};
+use super::status::{Canary, Closure, FailingName, Lapse, Root, Source, Status, Untold, Usage};
 
 /// Whole seconds, or the minutes and hours that they make.
 struct Age(f64);
@@ -17,6 +17,9 @@ impl fmt::Display for Age {
         }
     }
 }
+
+/// Workloads of which events were not logged that are named; the JSON names all.
+const MOST: usize = 10;
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,6 +53,12 @@ impl fmt::Display for Status {
         }
         section(f, "rejected", &self.rejected)?;
         writeln!(f, "events lost: {}", self.events_lost)?;
+        let (most, rest) = self.events_untold.split_at(MOST.min(self.events_untold.len()));
+        section(f, "events not logged", most)?;
+        if !rest.is_empty() {
+            let events: u64 = rest.iter().map(|untold| untold.events).sum();
+            writeln!(f, "  {} other workloads: {events}", rest.len())?;
+        }
         section(f, "lapses", &self.lapses)
     }
 }
@@ -133,6 +142,16 @@ impl fmt::Display for FailingName {
     }
 }
 
+impl fmt::Display for Untold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {}, beyond its share of the log",
+            self.workload, self.events
+        )
+    }
+}
+
 impl fmt::Display for Lapse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let age = Age(self.age_seconds);
@@ -144,5 +163,33 @@ impl fmt::Display for Lapse {
                 self.what
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workloads_whose_events_were_not_logged_are_named_up_to_a_number() {
+        let untold = |number: u64| Untold {
+            workload: format!("n/w{number}"),
+            events: 100 - number,
+        };
+        let of = |number: u64| {
+            let status = Status {
+                events_untold: (0..number).map(untold).collect(),
+                ..Status::default()
+            };
+            let text = status.to_string();
+            let at = text.find("events lost").expect("it is told");
+            text[at..].to_owned()
+        };
+        assert_eq!(of(0), "events lost: 0\n");
+        assert_eq!(
+            of(1),
+            "events lost: 0\nevents not logged:\n  n/w0: 100, beyond its share of the log\n"
+        );
+        assert!(of(12).ends_with("  n/w9: 91, beyond its share of the log\n  2 other workloads: 179\n"));
     }
 }

@@ -6,10 +6,10 @@ use anyhow::Result;
 use enforcer_core::policy::Desired;
 use tokio::sync::oneshot;
 
-use super::{owner::Owner, revocation::Due};
+use super::{inputs::Control, owner::Owner, revocation::Due};
 use crate::{
     config::Enforcement,
-    control::{Standing, StandingRoot, Usage},
+    control::{Standing, StandingRoot, Untold, Usage},
     datapath::{Cgroup, Inspection, Lapse},
     proof::Question,
     report::once::Once,
@@ -62,7 +62,20 @@ impl Owner {
         retry
     }
 
-    pub(super) fn answer_proof(&mut self, question: Question) {
+    /// Answers at once.
+    pub(super) fn answer(&mut self, control: Control) {
+        match control {
+            Control::Proof(question) => self.answer_proof(question),
+            Control::Standing(reply) => self.answer_standing(reply),
+            Control::Sockets(live) => {
+                if let Some(revocation) = &mut self.revocation {
+                    revocation.take(live);
+                }
+            }
+        }
+    }
+
+    fn answer_proof(&mut self, question: Question) {
         // Who does not wait for the answer any more is about to end.
         let heard = match question {
             // The maps are those of an earlier start, which this one must not change yet.
@@ -122,7 +135,7 @@ impl Owner {
         self.reconcile()
     }
 
-    pub(super) fn answer_standing(&mut self, reply: oneshot::Sender<Standing>) {
+    fn answer_standing(&mut self, reply: oneshot::Sender<Standing>) {
         if reply.send(self.standing()).is_err() {
             tracing::debug!("nobody waits for the status any more");
         }
@@ -187,8 +200,22 @@ impl Owner {
             workloads: configured,
             pods: self.cgroups.len() - configured,
             lost: lost.unwrap_or_default(),
+            untold: self.untold(),
             problems,
         }
+    }
+
+    /// Of which workloads events were left out of the log, the most first.
+    fn untold(&self) -> Vec<Untold> {
+        let all = self.flows.untold.all();
+        let mut all: Vec<_> = all
+            .map(|(workload, events)| Untold {
+                workload: workload.to_owned(),
+                events,
+            })
+            .collect();
+        all.sort_by_key(|untold| std::cmp::Reverse(untold.events));
+        all
     }
 
     /// What is in each map, the canary's left out.

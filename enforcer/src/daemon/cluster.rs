@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     BACKLOG,
-    owner::{Inputs, Owner, next},
+    inputs::{Change, Inputs},
+    owner::Owner,
 };
 use crate::{
     report::notice::Notice,
@@ -83,7 +84,7 @@ impl Owner {
     /// Takes in what there is until everything has been listed once, however long that takes: a start that cannot
     /// reach the API server leaves in force what it finds, and takes nothing away.
     pub(super) async fn take_lists(&mut self, inputs: &mut Inputs) -> Result<()> {
-        if inputs.kube_changes.is_none() {
+        if inputs.changes.kube.is_none() {
             return Ok(());
         }
         let patience = tokio::time::sleep(PATIENCE);
@@ -91,18 +92,15 @@ impl Owner {
         let mut has_waited = false;
         loop {
             tokio::select! {
-                changes = next(&mut inputs.kube_changes) => {
-                    if self.take_kube(changes.context("no objects of the API server")?) {
-                        return Ok(());
+                control = inputs.controls.next() => self.answer(control?),
+                change = inputs.changes.next() => match change? {
+                    Change::Kube(changes) => {
+                        if self.take_kube(changes) {
+                            return Ok(());
+                        }
                     }
-                }
-                changes = inputs.file_changes.recv() => self.take_files(changes.context("no more files")?),
-                changes = inputs.cgroup_changes.recv() => self.take_cgroups(changes.context("no more cgroups")?),
-                changes = next(&mut inputs.pod_changes) => self.take_pods(changes.context("no more cgroups of pods")?),
-                question = inputs.proof_questions.recv() => self.answer_proof(question.context("nobody proves")?),
-                question = inputs.standing_questions.recv() => {
-                    self.answer_standing(question.context("nobody answers for the status")?);
-                }
+                    other => self.take(other),
+                },
                 () = &mut patience, if !has_waited => {
                     has_waited = true;
                     tracing::warn!(

@@ -1,13 +1,13 @@
 //! From the kernel's events to lines in the log.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fs,
     net::IpAddr,
     time::{Duration, Instant},
 };
 
-use enforcer_common::{CgroupId, Event, Hook, Reason, Transport, Verdict};
+use enforcer_common::{CgroupId, Event, Reason, Share, Transport, Verdict};
 use enforcer_core::{
     model::{Destination, Workload},
     pods::PodUid,
@@ -15,10 +15,20 @@ use enforcer_core::{
 };
 use tokio::sync::mpsc;
 
-use super::room::Room;
-use crate::report::{flow::Flow, log::LogFormat, notice::Notice, quiet::Quiet};
+use super::{room::Room, twins::Twins};
+use crate::{
+    datapath::sharer,
+    report::{
+        flow::{self, Flow},
+        log::LogFormat,
+        notice::Notice,
+        quiet::Quiet,
+        untold::{Line, Untold},
+    },
+    turns::Shares,
+};
 
-/// What makes two refusals the same one for a reader.
+/// What makes two refusals of a workload the same one for a reader.
 type Subject = (CgroupId, IpAddr, u16, u8, u8);
 
 /// How long the same refusal is not written again.
@@ -27,43 +37,22 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// The same for a datagram socket's `connect`, which sends nothing: resolver libraries use it to sort addresses.
 const PROBE_PAUSE: Duration = Duration::from_secs(60);
 
+/// Subjects that are written of in a pause: some MB of memory, and of one workload 20 lines a second.
+const SHARES: Shares = Shares {
+    all: 16_384,
+    one: 200,
+};
+
 pub(super) struct Flows {
     format: LogFormat,
     start: Instant,
-    calls: Quiet<Subject>,
-    probes: Quiet<Subject>,
-    twins: Twins,
+    calls: Quiet<CgroupId, Subject>,
+    probes: Quiet<CgroupId, Subject>,
+    twins: Twins<Subject>,
+    /// What was left out, by workload.
+    pub(super) untold: Untold,
     /// Where what users of Kubernetes should know goes; None if there is no Kubernetes.
     notices: Option<mpsc::Sender<Notice>>,
-}
-
-/// Calls on trial of which BPF LSM has told, by process: the cgroup programs tell of them a moment later, unless the
-/// socket is from outside. What both tell of is one call.
-#[derive(Default)]
-struct Twins(HashMap<(u32, Subject), u64>);
-
-impl Twins {
-    /// Calls that are remembered at most.
-    const MOST: usize = 1024;
-    /// Nanoseconds between the two programs of one call.
-    const APART: u64 = 10_000_000;
-
-    /// Whether the same call was told of already.
-    fn has(&mut self, event: &Event, subject: Subject) -> bool {
-        if event.verdict != Verdict::Audit as u8 {
-            return false;
-        }
-        let call = (event.pid, subject);
-        if event.hook == Hook::LsmConnect as u8 || event.hook == Hook::LsmSendmsg as u8 {
-            if self.0.len() >= Self::MOST {
-                self.0.clear();
-            }
-            self.0.insert(call, event.time);
-            return false;
-        }
-        let told = self.0.remove(&call);
-        told.is_some_and(|told| event.time.saturating_sub(told) < Self::APART)
-    }
 }
 
 impl Flows {
@@ -71,32 +60,32 @@ impl Flows {
         Self {
             format,
             start: Instant::now(),
-            calls: Quiet::new(PAUSE),
-            probes: Quiet::new(PROBE_PAUSE),
+            calls: Quiet::new(PAUSE, SHARES),
+            probes: Quiet::new(PROBE_PAUSE, SHARES),
             twins: Twins::default(),
+            untold: Untold::default(),
             notices,
         }
     }
 
-    /// Writes of an event, unless the same was written of a moment ago.
+    /// Writes of an event, unless the same was written of a moment ago or its workload has used up its share.
     pub(super) fn write(&mut self, event: &Event, registry: &mut Registry, room: &Room) {
         let address = IpAddr::from(event.address);
         let port = u16::from_be_bytes(event.port);
-        let workload = registry.workload(event.cgroup).map(ToString::to_string);
-        let workload = workload.unwrap_or_else(|| stranger(event));
-        let mut flow = Flow::new(event, workload);
-        let quiet = if flow.is_datagram_connect {
-            &mut self.probes
-        } else {
-            &mut self.calls
-        };
         let subject = (event.cgroup, address, port, event.transport, event.verdict);
         if self.twins.has(event, subject) {
             return;
         }
-        let Some(again) = quiet.ask(subject, self.start.elapsed()) else {
+        let quiet = if flow::is_datagram_connect(event) {
+            &mut self.probes
+        } else {
+            &mut self.calls
+        };
+        let Some(again) = quiet.ask(sharer(event), subject, self.start.elapsed()) else {
             return;
         };
+        let workload = registry.workload(event.cgroup).map(ToString::to_string);
+        let mut flow = Flow::new(event, workload.unwrap_or_else(|| stranger(event)));
         flow.hosts = registry.names_of(address).into_iter().collect();
         let transport = match event.transport {
             6 => Some(Transport::Tcp),
@@ -128,6 +117,35 @@ impl Flows {
         self.notify(&flow, registry.workload(event.cgroup));
     }
 
+    /// Counts events that were left out.
+    pub(super) fn add_untold(&mut self, left_out: BTreeMap<CgroupId, u64>, registry: &Registry) {
+        for (of, count) in left_out {
+            let name = match registry.workload(of) {
+                Some(workload) => workload.to_string(),
+                None if of == Share::UNKNOWN => "unknown workloads".to_owned(),
+                None => format!("cgroup {}", of.0),
+            };
+            self.untold.add(name, count);
+        }
+    }
+
+    /// Says what was left out, in few lines.
+    pub(super) fn say_untold(&mut self, registry: &Registry) {
+        for unsaid in [self.calls.take_unsaid(), self.probes.take_unsaid()] {
+            self.add_untold(unsaid, registry);
+        }
+        for line in self.untold.lines(self.start.elapsed()) {
+            match line {
+                Line::Of(name, events) => {
+                    tracing::warn!("{name}: {events} events were not logged, beyond its share of the log");
+                }
+                Line::Others(names, events) => tracing::warn!(
+                    "{events} events of {names} other workloads were not logged, beyond their shares of the log"
+                ),
+            }
+        }
+    }
+
     /// Tells users of Kubernetes. What does not fit is only in the log.
     fn notify(&self, flow: &Flow, workload: Option<&Workload>) {
         let (Some(notices), Some(workload)) = (&self.notices, workload) else {
@@ -149,67 +167,5 @@ fn stranger(event: &Event) -> String {
     match unified.and_then(PodUid::of_path) {
         Some(pod) => format!("unknown pod {pod}"),
         None => format!("cgroup {}", event.cgroup.0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use enforcer_common::{Address, COMM_LENGTH, PolicyId};
-
-    use super::*;
-
-    fn event(hook: Hook, verdict: Verdict, time: u64) -> Event {
-        Event {
-            time,
-            cgroup: CgroupId(7),
-            address: Address::from_v4([192, 0, 2, 1]),
-            comm: [0; COMM_LENGTH],
-            pid: 12,
-            uid: 0,
-            policy: PolicyId(1),
-            port: [0, 80],
-            transport: 6,
-            hook: hook as u8,
-            verdict: verdict as u8,
-            reason: Reason::NoRule as u8,
-            family: 2,
-            kind: 1,
-            pad: [0; 4],
-        }
-    }
-
-    #[test]
-    fn call_on_trial_that_two_programs_tell_of_is_one_call() {
-        let mut twins = Twins::default();
-        let mut has = |event: Event| {
-            let subject = (
-                event.cgroup,
-                IpAddr::from(event.address),
-                80,
-                event.transport,
-                event.verdict,
-            );
-            twins.has(&event, subject)
-        };
-        assert!(!has(event(Hook::LsmConnect, Verdict::Audit, 1_000)));
-        assert!(has(event(Hook::Connect4, Verdict::Audit, 2_000)));
-        assert!(
-            !has(event(Hook::Connect4, Verdict::Audit, 3_000)),
-            "another call, of which BPF LSM has not told"
-        );
-        assert!(
-            !has(event(Hook::LsmConnect, Verdict::Audit, 4_000)),
-            "a socket from outside"
-        );
-        let later = 4_000 + Twins::APART;
-        assert!(
-            !has(event(Hook::Connect4, Verdict::Audit, later)),
-            "a later call of the same process"
-        );
-        assert!(!has(event(Hook::LsmConnect, Verdict::Deny, later)));
-        assert!(
-            !has(event(Hook::Connect4, Verdict::Deny, later + 1)),
-            "what is refused is told of once"
-        );
     }
 }

@@ -5,37 +5,32 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
-use enforcer_common::{CgroupId, Counter, Event};
-use enforcer_core::{
-    documents::Documents,
-    model::Host,
-    plan::Applied,
-    registry::{Registry, Update},
+use anyhow::{Context as _, Result, bail};
+use enforcer_common::{CgroupId, Counter};
+use enforcer_core::{documents::Documents, model::Host, plan::Applied, registry::Registry};
+use tokio::{
+    sync::{mpsc::error::TryRecvError, watch},
+    time::{Instant, MissedTickBehavior, sleep_until},
 };
-use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    answers::Outcome, flows::Flows, places::Places, pods::NodePods, precedence::Precedence,
-    revocation::Revocation, room::Room,
+    answers::Outcome,
+    flows::Flows,
+    inputs::Inputs,
+    places::Places,
+    pods::NodePods,
+    precedence::Precedence,
+    revocation::{self, Revocation},
+    room::Room,
 };
 use crate::{
-    control::Standing,
-    datapath::{Cgroup, Datapath},
-    proof::{self, Canaries},
+    datapath::{Batch, Cgroup, Datapath},
+    proof::Canaries,
     report::{log::LogFormat, once::Once},
-    revoke::Live,
-    sources::{
-        cgroups::CgroupChange,
-        files::FileChange,
-        kube::{KubeChange, KubeStatus},
-        pods::PodChange,
-    },
 };
 
 /// How often what has failed is tried again.
@@ -43,6 +38,9 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// How often the programs' counters are looked at.
 const COUNT: Duration = Duration::from_secs(5);
+
+/// For how long changes that wait already are taken in before they are carried out.
+const GATHER: Duration = Duration::from_millis(50);
 
 pub(super) struct Owner {
     pub(super) registry: Registry,
@@ -81,100 +79,106 @@ pub(super) struct Owner {
     pub(super) precedence: Precedence,
 }
 
-pub(super) struct Inputs {
-    /// Who waits for the enforcer's own pod to be let through.
-    pub(super) admitted: Option<oneshot::Sender<()>>,
-    pub(super) file_changes: mpsc::Receiver<Vec<FileChange>>,
-    /// None if no API server is followed.
-    pub(super) kube_changes: Option<mpsc::Receiver<Vec<KubeChange>>>,
-    /// What is known of each source of the API server.
-    pub(super) kube_status: Option<watch::Receiver<KubeStatus>>,
-    pub(super) cgroup_changes: mpsc::Receiver<Vec<CgroupChange>>,
-    /// None if pods are left alone.
-    pub(super) pod_changes: Option<mpsc::Receiver<Vec<PodChange>>>,
-    pub(super) name_updates: mpsc::Receiver<Update>,
-    pub(super) flow_events: mpsc::Receiver<Event>,
-    pub(super) resolvers: watch::Receiver<Vec<SocketAddr>>,
-    pub(super) proof_questions: mpsc::Receiver<proof::Question>,
-    pub(super) standing_questions: mpsc::Receiver<oneshot::Sender<Standing>>,
-    /// Sockets that a sweep has found; None if none is ever made.
-    pub(super) live_sockets: Option<mpsc::Receiver<Vec<Live>>>,
+/// What is done when nothing more urgent waits.
+#[derive(Default)]
+struct Work {
+    /// Since when there are changes that were taken in and not carried out.
+    changed: Option<Instant>,
+    /// When what has failed is tried again.
+    retry: Option<Instant>,
 }
 
 impl Owner {
-    /// Takes in whatever comes until `cancel`.
+    /// Takes in whatever comes until `cancel`: control first, then changes, then events, and no class can keep the
+    /// others waiting. Who asks waits for the answer, changes are taken in for [`GATHER`] before they are carried
+    /// out, and each plan is followed by a batch of events and some of the sockets that are to be judged.
     ///
     /// # Errors
     /// If a source has ended.
     pub(super) async fn follow(&mut self, inputs: &mut Inputs, cancel: &CancellationToken) -> Result<()> {
-        let mut retry = false;
+        let mut work = Work::default();
         let mut count = tokio::time::interval(COUNT);
+        count.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
-                changes = inputs.file_changes.recv() => self.take_files(changes.context("no more files")?),
-                changes = next(&mut inputs.kube_changes) => {
-                    self.take_kube(changes.context("no more of the API server's objects")?);
+                control = inputs.controls.next() => self.answer(control?),
+                _ = count.tick() => self.count(),
+                () = sleep_until(work.retry.unwrap_or_else(Instant::now)), if work.retry.is_some() => {
+                    work.retry = None;
+                    work.note_change();
                 }
-                changes = inputs.cgroup_changes.recv() => self.take_cgroups(changes.context("no more cgroups")?),
-                changes = next(&mut inputs.pod_changes) => self.take_pods(changes.context("no more cgroups of pods")?),
-                update = inputs.name_updates.recv() => self.apply(update.context("no more names")?),
-                changed = inputs.resolvers.changed() => {
-                    changed.context("no more resolvers")?;
-                    let servers = inputs.resolvers.borrow_and_update().clone();
-                    self.take_resolvers(&servers);
-                }
-                event = inputs.flow_events.recv() => {
-                    let event = event.context("no more events")?;
-                    if !self.canaries.has(event.cgroup) {
-                        self.flows.write(&event, &mut self.registry, &self.room);
+                () = revocation::room(&mut self.revocation) => {
+                    if let Some(revocation) = &mut self.revocation
+                        && revocation.go_on()?
+                    {
+                        work.note_change();
                     }
-                    continue;
                 }
-                live = next(&mut inputs.live_sockets) => {
-                    if let Some(revocation) = &mut self.revocation {
-                        revocation.judge(live.context("no more sockets")?, &mut self.registry).await?;
-                    }
-                    continue;
+                change = inputs.changes.next(), if work.takes_changes() => {
+                    self.take(change?);
+                    work.note_change();
                 }
-                question = inputs.proof_questions.recv() => {
-                    self.answer_proof(question.context("nobody proves any more")?);
-                    continue;
-                }
-                question = inputs.standing_questions.recv() => {
-                    self.answer_standing(question.context("nobody answers for the status any more")?);
-                    continue;
-                }
-                _ = count.tick() => {
-                    self.report_lost();
-                    if let Some(revocation) = &mut self.revocation {
-                        revocation.write();
-                    }
-                    continue;
-                }
-                () = tokio::time::sleep(RETRY), if retry => {}
+                () = std::future::ready(()), if self.has_work(&work) => self.do_work(&mut work, inputs)?,
+                batch = inputs.events.recv() => self.tell(batch.context("no more events")?),
             }
-            // What waits already is taken in first: a thousand changes cost one plan.
-            while let Ok(changes) = inputs.file_changes.try_recv() {
-                self.take_files(changes);
-            }
-            while let Some(Ok(changes)) = inputs.kube_changes.as_mut().map(mpsc::Receiver::try_recv) {
-                self.take_kube(changes);
-            }
-            while let Ok(changes) = inputs.cgroup_changes.try_recv() {
-                self.take_cgroups(changes);
-            }
-            if let Some(changes) = &mut inputs.pod_changes {
-                while let Ok(changes) = changes.try_recv() {
-                    self.take_pods(changes);
-                }
-            }
-            while let Ok(update) = inputs.name_updates.try_recv() {
-                self.apply(update);
-            }
-            retry = self.bring_up_to_date();
         }
+    }
+
+    fn has_work(&self, work: &Work) -> bool {
+        work.changed.is_some() || self.revocation.as_ref().is_some_and(Revocation::has_sockets)
+    }
+
+    /// A turn of everything that is not answered at once: the plan, some sockets, some events.
+    fn do_work(&mut self, work: &mut Work, inputs: &mut Inputs) -> Result<()> {
+        if work.changed.take().is_some() {
+            work.retry = self.bring_up_to_date().then(|| Instant::now() + RETRY);
+        }
+        if let Some(revocation) = &mut self.revocation {
+            revocation.judge(&mut self.registry)?;
+        }
+        match inputs.events.try_recv() {
+            Ok(batch) => self.tell(batch),
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => bail!("no more events"),
+        }
+        Ok(())
+    }
+
+    /// What is due from time to time.
+    fn count(&mut self) {
+        self.report_lost();
+        self.report_untold();
+        if let Some(revocation) = &mut self.revocation {
+            revocation.write();
+        }
+    }
+
+    /// Tells of events, in turns of their workloads.
+    fn tell(&mut self, batch: Batch) {
+        for event in &batch.events {
+            if !self.canaries.has(event.cgroup) {
+                self.flows.write(event, &mut self.registry, &self.room);
+            }
+        }
+        self.flows.add_untold(batch.left_out, &self.registry);
+    }
+
+    /// Says of which workloads events were left out since it was last said.
+    fn report_untold(&mut self) {
+        match self.datapath.untold() {
+            Ok(counted) => {
+                let news = self.flows.untold.news(counted);
+                self.flows.add_untold(news, &self.registry);
+            }
+            Err(error) => tracing::error!("what the programs have not told is not known: {error:#}"),
+        }
+        if let Some(revocation) = &mut self.revocation {
+            let unsaid = revocation.ended.take_unsaid();
+            self.flows.add_untold(unsaid, &self.registry);
+        }
+        self.flows.say_untold(&self.registry);
     }
 
     /// Says how many events did not fit the ring buffer since it was last said.
@@ -197,10 +201,14 @@ impl Owner {
     }
 }
 
-/// The next message; never, if there is no channel.
-pub(super) async fn next<T>(channel: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
-    match channel {
-        Some(channel) => channel.recv().await,
-        None => std::future::pending().await,
+impl Work {
+    fn note_change(&mut self) {
+        self.changed.get_or_insert_with(Instant::now);
+    }
+
+    /// Whether more changes are to be taken in before those that were are carried out: a thousand of them cost one
+    /// plan, and a stream without end does not put it off.
+    fn takes_changes(&self) -> bool {
+        self.changed.is_none_or(|since| since.elapsed() < GATHER)
     }
 }

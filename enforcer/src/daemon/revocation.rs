@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use enforcer_common::{CgroupId, Verdict};
 use enforcer_core::{
     model::{Destination, Host},
@@ -22,11 +22,15 @@ use enforcer_core::{
 };
 use tokio::sync::mpsc::{self, error::TrySendError};
 
+use super::ended::Ended;
 use crate::{
     names::memory::Memory,
     revoke::{Live, Place, Request},
     state::{FORMER, SWEEP},
+    turns::{Shares, Turns},
 };
+
+const GONE: &str = "nobody revokes any more";
 
 /// Addresses that are remembered for one host at most...
 const MOST: usize = 4096;
@@ -62,6 +66,30 @@ pub(super) struct Revocation {
     /// A file that is there while a sweep is due or under way.
     mark: Option<PathBuf>,
     is_marked: bool,
+    /// Sockets that were found and are to be judged, in turns of their workloads.
+    live: Turns<CgroupId, Live>,
+    /// Whether a sweep was answered and not everything that it found is judged.
+    is_answered: bool,
+    /// Sockets that are to be ended.
+    doomed: Vec<Live>,
+    /// Whether a sweep is due that could not be asked for.
+    is_put_off: bool,
+    /// What was said of sockets that were ended.
+    pub(super) ended: Ended,
+}
+
+/// Sockets that are judged before anything else has a turn.
+const ROUND: usize = 128;
+
+/// When whoever sweeps and ends sockets can be asked for more, if something waits for that; else never.
+pub(super) async fn room(revocation: &mut Option<Revocation>) {
+    match revocation {
+        Some(revocation) if revocation.is_put_off || !revocation.doomed.is_empty() => {
+            // That nobody is there any more is found by asking.
+            drop(revocation.requests.reserve().await);
+        }
+        _ => std::future::pending().await,
+    }
 }
 
 impl Revocation {
@@ -78,6 +106,14 @@ impl Revocation {
             memory: None,
             mark,
             is_marked: was_due,
+            live: Turns::new(Shares {
+                all: usize::MAX,
+                one: usize::MAX,
+            }),
+            is_answered: false,
+            doomed: Vec::new(),
+            is_put_off: false,
+            ended: Ended::default(),
         };
         for (host, addresses) in memory.as_ref().map(Memory::read).unwrap_or_default() {
             revocation.remember(&host, &addresses);
@@ -175,9 +211,10 @@ impl Revocation {
             Ok(()) => {
                 tracing::debug!("looking for sockets that are no longer allowed");
                 self.due = Due::NOTHING;
+                self.is_put_off = false;
             }
-            Err(TrySendError::Full(_)) => {}
-            Err(TrySendError::Closed(_)) => anyhow::bail!("nobody revokes any more"),
+            Err(TrySendError::Full(_)) => self.is_put_off = true,
+            Err(TrySendError::Closed(_)) => anyhow::bail!(GONE),
         }
         Ok(())
     }
@@ -187,31 +224,84 @@ impl Revocation {
         !self.due.is_nothing()
     }
 
-    /// Has those sockets ended that are not allowed now, and tells of each.
-    pub(super) async fn judge(&mut self, live: Vec<Live>, registry: &mut Registry) -> Result<()> {
-        let mut doomed = Vec::new();
+    /// Takes in what a sweep has found.
+    pub(super) fn take(&mut self, live: Vec<Live>) {
         for socket in live {
+            self.live.push(socket.workload, socket);
+        }
+        self.is_answered = true;
+    }
+
+    /// Whether sockets are to be judged, and there is room for those that are to be ended.
+    pub(super) fn has_sockets(&self) -> bool {
+        self.is_answered && self.doomed.is_empty()
+    }
+
+    /// Asks for what had found no room; whether a sweep is to be asked for, too.
+    ///
+    /// # Errors
+    /// If nobody ends sockets any more.
+    pub(super) fn go_on(&mut self) -> Result<bool> {
+        self.end()?;
+        Ok(std::mem::take(&mut self.is_put_off))
+    }
+
+    /// Judges some of the sockets that were found: has those ended that are not allowed now, and tells of them.
+    ///
+    /// # Errors
+    /// If nobody ends sockets any more.
+    pub(super) fn judge(&mut self, registry: &mut Registry) -> Result<()> {
+        if !self.has_sockets() {
+            return Ok(());
+        }
+        let mut round = BTreeMap::<_, Vec<_>>::new();
+        for (workload, socket) in std::iter::from_fn(|| self.live.pop()).take(ROUND) {
             let destination =
                 Destination::new(socket.transport(), socket.remote().ip(), socket.remote().port());
-            let explanation = registry.explain(socket.workload, destination);
-            if explanation.verdict != Verdict::Deny || self.had_been_allowed(&socket, destination, registry) {
+            round.entry((workload, destination)).or_default().push(socket);
+        }
+        for ((workload, destination), sockets) in round {
+            let explanation = registry.explain(workload, destination);
+            if explanation.verdict != Verdict::Deny || self.had_been_allowed(workload, destination, registry)
+            {
                 continue;
             }
-            if let Some(workload) = registry.workload(socket.workload) {
-                tracing::warn!("revoked {workload} -> {destination}: {}", explanation.why);
+            if let Some(known) = registry.workload(workload)
+                && let Some(more) = self.ended.ask(workload, sockets.len())
+            {
+                tracing::warn!("revoked {known} -> {destination}: {}{more}", explanation.why);
             }
-            doomed.push(socket);
+            self.doomed.extend(sockets);
         }
-        if !doomed.is_empty() {
-            let asked = self.requests.send(Request::End(doomed)).await;
-            asked.context("nobody revokes any more")?;
+        self.is_answered = !self.live.is_empty();
+        self.end()
+    }
+
+    /// Has sockets ended, as soon as there is room for that.
+    fn end(&mut self) -> Result<()> {
+        if !self.doomed.is_empty() {
+            match self
+                .requests
+                .try_send(Request::End(std::mem::take(&mut self.doomed)))
+            {
+                Err(TrySendError::Full(Request::End(doomed))) => self.doomed = doomed,
+                Err(TrySendError::Closed(_)) => anyhow::bail!(GONE),
+                Err(TrySendError::Full(Request::Sweep { .. })) | Ok(()) => {}
+            }
         }
-        self.clear_mark();
+        if !self.is_answered && self.doomed.is_empty() {
+            self.clear_mark();
+        }
         Ok(())
     }
 
     /// Whether the address was that of a host which the workload may still reach on this port.
-    fn had_been_allowed(&self, socket: &Live, destination: Destination, registry: &mut Registry) -> bool {
+    fn had_been_allowed(
+        &self,
+        workload: CgroupId,
+        destination: Destination,
+        registry: &mut Registry,
+    ) -> bool {
         let had = |(_, former): &(&Host, &BTreeSet<IpAddr>)| former.contains(&destination.address);
         self.former.iter().filter(had).any(|(host, _)| {
             registry.addresses_of(host).into_iter().any(|address| {
@@ -219,7 +309,7 @@ impl Revocation {
                     address,
                     ..destination
                 };
-                registry.explain(socket.workload, now).verdict != Verdict::Deny
+                registry.explain(workload, now).verdict != Verdict::Deny
             })
         })
     }

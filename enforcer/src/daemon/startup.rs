@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use enforcer_core::model::Host;
 use tokio_util::sync::CancellationToken;
 
-use super::owner::{Inputs, Owner};
+use super::{inputs::Inputs, owner::Owner};
 use crate::{
     names::{AskStatus, settled},
     proof::Canaries,
@@ -38,7 +38,7 @@ impl Owner {
     }
 
     async fn start(&mut self, inputs: &mut Inputs, names: &AskStatus) -> Result<()> {
-        if let Some(changes) = &mut inputs.pod_changes {
+        if let Some(changes) = &mut inputs.changes.pods {
             let changes = changes.recv().await.context("no cgroups of pods")?;
             self.take_pods(changes);
             self.admit_own_pod()?;
@@ -47,8 +47,8 @@ impl Owner {
             // Nobody waits where no API server is followed.
             admitted.send(()).ok();
         }
-        self.take_files(inputs.file_changes.recv().await.context("no files")?);
-        self.take_cgroups(inputs.cgroup_changes.recv().await.context("no cgroups")?);
+        self.take_files(inputs.changes.files.recv().await.context("no files")?);
+        self.take_cgroups(inputs.changes.cgroups.recv().await.context("no cgroups")?);
         self.take_lists(inputs).await?;
         let hosts = self.registry.hosts();
         self.hosts.send_replace((*hosts).clone());
@@ -76,11 +76,8 @@ impl Owner {
         tokio::pin!(settled);
         loop {
             tokio::select! {
-                update = inputs.name_updates.recv() => self.apply(update.context("no names")?),
-                question = inputs.proof_questions.recv() => self.answer_proof(question.context("nobody proves")?),
-                question = inputs.standing_questions.recv() => {
-                    self.answer_standing(question.context("nobody answers for the status")?);
-                }
+                update = inputs.changes.names.recv() => self.apply(update.context("no names")?),
+                control = inputs.controls.next() => self.answer(control?),
                 in_time = &mut settled => {
                     if in_time.is_err() {
                         tracing::warn!("not every host has resolved after {PATIENCE:?}; the others follow as they do");
@@ -89,7 +86,7 @@ impl Owner {
                 }
             }
         }
-        while let Ok(update) = inputs.name_updates.try_recv() {
+        while let Ok(update) = inputs.changes.names.try_recv() {
             self.apply(update);
         }
         Ok(())

@@ -4,13 +4,27 @@ use std::net::SocketAddr;
 
 use enforcer_core::registry::Update;
 
-use super::owner::Owner;
+use super::{inputs::Change, owner::Owner};
 use crate::sources::{
     cgroups::CgroupChange,
     files::{Content, FileChange},
 };
 
 impl Owner {
+    /// Takes a change in. It is in force after the next plan.
+    pub(super) fn take(&mut self, change: Change) {
+        match change {
+            Change::Files(changes) => self.take_files(changes),
+            Change::Kube(changes) => {
+                self.take_kube(changes);
+            }
+            Change::Cgroups(changes) => self.take_cgroups(changes),
+            Change::Pods(changes) => self.take_pods(changes),
+            Change::Name(update) => self.apply(update),
+            Change::Resolvers(servers) => self.take_resolvers(&servers),
+        }
+    }
+
     pub(super) fn take_files(&mut self, changes: Vec<FileChange>) {
         for FileChange { path, content } in changes {
             let name = path.display().to_string();
@@ -87,7 +101,7 @@ impl Owner {
         }
     }
 
-    pub(super) fn take_resolvers(&mut self, servers: &[SocketAddr]) {
+    fn take_resolvers(&mut self, servers: &[SocketAddr]) {
         if self.allow_resolvers {
             self.registry
                 .set_resolvers(servers.iter().map(SocketAddr::ip).collect());

@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use anyhow::Result;
-use enforcer_common::Event;
 use enforcer_core::{model::Host, registry::Update};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -17,7 +16,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    datapath::{CgroupMount, Events},
+    datapath::{Batch, CgroupMount, Events},
     names::{self, AskStatus},
     revoke::{self, Live},
     sources::{
@@ -133,15 +132,17 @@ impl Wiring<'_> {
         if !self.config.revoke {
             return (None, None);
         }
-        let (requests, asked) = mpsc::channel(BACKLOG);
-        let (found, live) = mpsc::channel(BACKLOG);
+        // A sweep that is due waits with the owner, behind as little as may be.
+        let (requests, asked) = mpsc::channel(1);
+        let (found, live) = mpsc::channel(1);
         self.tasks.spawn("revoke", revoke::run(asked, found));
         let state = (!self.ephemeral).then_some(self.config.state.as_path());
         (Some(Revocation::new(requests, state)), Some(live))
     }
 
-    pub(super) fn events(&mut self, events: Events) -> mpsc::Receiver<Event> {
-        let (sink, taken) = mpsc::channel(BACKLOG);
+    pub(super) fn events(&mut self, events: Events) -> mpsc::Receiver<Batch> {
+        // What the owner does not take waits with the task, by workload.
+        let (sink, taken) = mpsc::channel(1);
         self.tasks.spawn("events", events.run(sink));
         taken
     }

@@ -31,8 +31,6 @@ pub struct Flow {
     pub reason: String,
     /// What would allow it.
     pub suggestion: Option<String>,
-    /// A connected datagram socket: nothing was sent yet, and maybe nothing would have been.
-    pub is_datagram_connect: bool,
 }
 
 /// The part of a flow that the kernel told.
@@ -51,7 +49,6 @@ impl Flow {
             17 => "udp".to_owned(),
             number => format!("protocol {number}"),
         };
-        let is_connect = is_of(&[Hook::Connect4, Hook::Connect6, Hook::LsmConnect]);
         let port = u16::from_be_bytes(event.port);
         Self {
             verdict: verdict(event.verdict),
@@ -59,7 +56,6 @@ impl Flow {
             process: String::from_utf8_lossy(name).into_owned(),
             pid: event.pid,
             uid: event.uid,
-            is_datagram_connect: is_connect && event.transport != 6,
             transport,
             destination: SocketAddr::new(IpAddr::from(event.address), port),
             hosts: Vec::new(),
@@ -158,6 +154,12 @@ impl fmt::Display for Flow {
             None => Ok(()),
         }
     }
+}
+
+/// Whether an event is of a datagram socket's `connect`: nothing was sent yet, and maybe nothing would have been.
+pub fn is_datagram_connect(event: &Event) -> bool {
+    let connects = [Hook::Connect4, Hook::Connect6, Hook::LsmConnect];
+    event.transport != 6 && connects.iter().any(|hook| *hook as u8 == event.hook)
 }
 
 fn verdict(number: u8) -> Verdict {

@@ -33,6 +33,19 @@ pub enum About {
 /// Bytes of a message at most: what Kubernetes admits for an Event's note.
 pub const MESSAGE_LIMIT: usize = 1024;
 
+/// Whose share of what is told a notice takes up: a pod's, or that of all objects of a namespace.
+pub type Sharer = (String, Option<String>);
+
+impl About {
+    /// Whose share it is.
+    pub fn sharer(&self) -> Sharer {
+        match self {
+            Self::Pod(namespace, name) => (namespace.clone(), Some(name.clone())),
+            Self::Object(id, ..) => (id.namespace.to_string(), None),
+        }
+    }
+}
+
 impl Notice {
     /// Of a refusal, or of what would be one; None if nothing was refused.
     pub fn refused(flow: &Flow, workload: &Workload) -> Option<Self> {
@@ -87,11 +100,29 @@ impl Notice {
             subject: message.to_owned(),
         }
     }
+
+    /// The same, with how many others of the same share are not told.
+    pub fn with_left_out(mut self, left_out: u64) -> Self {
+        if left_out > 0 {
+            let of = match self.about {
+                About::Pod(..) => "this pod",
+                About::Object(..) => "this namespace",
+            };
+            let more = format!(" [{left_out} more of {of} are only in the enforcer's log]");
+            self.message = cut(self.message, MESSAGE_LIMIT - more.len()) + &more;
+        }
+        self
+    }
 }
 
-fn shortened(mut text: String) -> String {
-    if text.len() > MESSAGE_LIMIT {
-        text.truncate(text.floor_char_boundary(MESSAGE_LIMIT - "...".len()));
+fn shortened(text: String) -> String {
+    cut(text, MESSAGE_LIMIT)
+}
+
+/// At most so many bytes.
+fn cut(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit - "...".len()));
         text.push_str("...");
     }
     text
@@ -115,7 +146,6 @@ mod tests {
             hosts: hosts.iter().map(|host| Host::new(host)).collect(),
             reason: "no ServiceEntry has it".to_owned(),
             suggestion: Some("add one".to_owned()),
-            is_datagram_connect: false,
         }
     }
 
@@ -148,6 +178,12 @@ mod tests {
     #[test]
     fn message_fits_an_event() {
         let long = "ä".repeat(MESSAGE_LIMIT);
-        assert!(shortened(long).len() <= MESSAGE_LIMIT);
+        assert!(shortened(long.clone()).len() <= MESSAGE_LIMIT);
+        let mut notice = Notice::refused(&flow(Verdict::Deny, &[]), &workload()).unwrap();
+        notice.message = long;
+        let told = notice.with_left_out(u64::MAX).message;
+        assert!(
+            told.len() <= MESSAGE_LIMIT && told.ends_with("more of this pod are only in the enforcer's log]")
+        );
     }
 }

@@ -11,10 +11,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _, event::ModifyKind};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::Sink;
+use super::{Sink, look::next_look};
 use crate::datapath::{Cgroup, CgroupMount};
 
 /// A cgroup has come or gone. One that was removed and made again has gone and come.
@@ -58,6 +58,7 @@ pub async fn follow(
     };
     let mut is_first = true;
     loop {
+        let start = Instant::now();
         let changes = scan.changes();
         sink.beat();
         if (is_first || !changes.is_empty()) && !sink.send(changes).await {
@@ -65,8 +66,7 @@ pub async fn follow(
         }
         is_first = false;
         tokio::select! {
-            _ = woken.recv() => {}
-            () = tokio::time::sleep(RESCAN) => {}
+            () = next_look(&mut woken, start, RESCAN) => {}
             () = cancel.cancelled() => return Ok(()),
         }
     }

@@ -15,10 +15,10 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use anyhow::{Context as _, Result};
 use enforcer_core::pods::Place;
 use notify::{EventKind, event::ModifyKind};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::Sink;
+use super::{Sink, look::next_look};
 use crate::datapath::{Cgroup, CgroupMount};
 use look::Scan;
 
@@ -76,6 +76,7 @@ pub async fn follow(
     let mut scan = Scan::new(mount, wanted, watcher);
     let mut is_first = true;
     loop {
+        let start = Instant::now();
         let looking = tokio::task::spawn_blocking(move || {
             let changes = scan.changes();
             (scan, changes)
@@ -88,8 +89,7 @@ pub async fn follow(
         }
         is_first = false;
         tokio::select! {
-            _ = woken.recv() => {}
-            () = tokio::time::sleep(RESCAN) => {}
+            () = next_look(&mut woken, start, RESCAN) => {}
             () = cancel.cancelled() => return Ok(()),
         }
     }

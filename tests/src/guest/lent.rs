@@ -4,7 +4,7 @@ use std::{fs, io, os::fd::AsRawFd as _, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use enforcer::datapath::{CgroupMount, Datapath, Events};
-use enforcer_common::{Event, Hook, Verdict};
+use enforcer_common::{Hook, Verdict};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
 use tokio::{sync::mpsc, time::timeout};
 
@@ -42,10 +42,11 @@ pub(super) fn is_told(_datapath: &Datapath, events: Events, root: &TestCgroup) -
     runtime.block_on(async {
         let (sink, mut told) = mpsc::channel(16);
         let reading = tokio::spawn(events.run(sink));
-        let event: Event = timeout(PATIENCE, told.recv())
+        let batch = timeout(PATIENCE, told.recv())
             .await
             .context("nobody has told of it")?
             .context("no more events")?;
+        let event = batch.events.first().context("a batch has an event")?;
         drop(told);
         reading.await.context("reading events")??;
         if (event.hook, event.verdict) != (Hook::LsmConnect as u8, Verdict::Audit as u8) {

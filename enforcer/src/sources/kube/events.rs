@@ -1,12 +1,14 @@
-//! Writes Kubernetes Events, few of them.
+//! Writes Kubernetes Events, few of them, in turns of those whom they are about.
 //!
 //! The same news about the same object is one Event with a count. Its name follows from what it says, so that a
 //! restart, and the other nodes that see the same object, write no second one.
 //!
 //! Events are written to `v1`, which every version of Kubernetes serves; `events.k8s.io` shows the same objects.
 
+mod waiting;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
@@ -21,19 +23,10 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::sleep_until};
 
-use super::{access::Access, failure::Failure, pace::spread};
-use crate::report::{
-    notice::{About, Notice},
-    quiet::Quiet,
-};
+use super::{access::Access, failure::Failure};
+use crate::report::notice::{About, Notice};
+use waiting::{Next, Waiting};
 
-/// How long the same news is not written again.
-const PAUSE: Duration = Duration::from_secs(300);
-/// Events that may be written in a row, and how often one more: 5,000 nodes write 833 a second at the very worst.
-const BURST: u32 = 20;
-const REFILL: Duration = Duration::from_secs(6);
-/// Every node sees an invalid object. They tell of it within this time, and all but the first find that it was told.
-const SHARED: Duration = Duration::from_secs(5);
 /// Events whose counts are remembered.
 const MOST: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -75,13 +68,8 @@ pub(super) struct Writer {
     access: Arc<Access>,
     pods: Pods,
     node: String,
-    quiet: Quiet<(About, String)>,
-    start: Instant,
-    budget: Budget,
     /// Counts of what was written, by the Events' names.
     counts: HashMap<String, u64>,
-    /// What waits for its time.
-    later: BTreeMap<Instant, Notice>,
     /// Whether it was said that Events cannot be written.
     is_failing: bool,
 }
@@ -92,48 +80,45 @@ impl Writer {
             access,
             pods,
             node,
-            quiet: Quiet::new(PAUSE),
-            start: Instant::now(),
-            budget: Budget::new(Instant::now()),
             counts: HashMap::new(),
-            later: BTreeMap::new(),
             is_failing: false,
         }
     }
 
-    /// Writes until nobody has anything to tell.
+    /// Writes until nobody has anything to tell. What comes meanwhile is taken in at once, however long the API server
+    /// takes: the notices of one are not to keep out those of another.
     pub(super) async fn run(mut self, mut notices: mpsc::Receiver<Notice>) {
+        let mut waiting = Waiting::new(self.pods.clone(), Instant::now());
         loop {
-            let due = self.later.keys().next().copied();
-            tokio::select! {
-                notice = notices.recv() => match notice {
-                    None => return,
-                    Some(notice) if matches!(notice.about, About::Object(..)) => {
-                        self.later.insert(Instant::now() + spread(SHARED), notice);
-                    }
-                    Some(notice) => self.tell(notice).await,
-                },
-                () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
-                    if let Some((_, notice)) = self.later.pop_first() {
-                        self.tell(notice).await;
+            let next = waiting.next(Instant::now());
+            let is_idle = next.is_err();
+            let write = async {
+                match next {
+                    Ok(next) => self.tell(next).await,
+                    Err(Some(due)) => sleep_until(due.into()).await,
+                    Err(None) => std::future::pending().await,
+                }
+            };
+            tokio::pin!(write);
+            loop {
+                tokio::select! {
+                    () = &mut write => break,
+                    notice = notices.recv() => {
+                        let Some(notice) = notice else { return };
+                        waiting.take(notice, Instant::now());
+                        if is_idle {
+                            break;
+                        }
                     }
                 }
             }
         }
     }
 
-    async fn tell(&mut self, notice: Notice) {
+    async fn tell(&mut self, (notice, again): Next) {
         let Some(reference) = self.reference(&notice.about) else {
             return;
         };
-        let subject = (notice.about.clone(), notice.subject.clone());
-        let Some(again) = self.quiet.ask(subject, self.start.elapsed()) else {
-            return;
-        };
-        if !self.budget.takes(Instant::now()) {
-            tracing::debug!("too many Kubernetes Events: not written: {}", notice.message);
-            return;
-        }
         match self.write(&reference, &notice, again).await {
             Ok(()) => self.is_failing = false,
             Err(failure) if self.is_failing => tracing::debug!("no Kubernetes Event: {failure}"),
@@ -251,36 +236,6 @@ fn now() -> String {
     now.round(Unit::Second).unwrap_or(now).to_string()
 }
 
-/// How many Events may be written.
-#[derive(Debug)]
-struct Budget {
-    left: u32,
-    since: Instant,
-}
-
-impl Budget {
-    fn new(now: Instant) -> Self {
-        Self {
-            left: BURST,
-            since: now,
-        }
-    }
-
-    /// Takes one, if there is one.
-    fn takes(&mut self, now: Instant) -> bool {
-        while self.left < BURST && now.duration_since(self.since) >= REFILL {
-            self.left += 1;
-            self.since += REFILL;
-        }
-        if self.left == BURST {
-            self.since = now;
-        }
-        let has = self.left > 0;
-        self.left -= u32::from(has);
-        has
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,18 +258,6 @@ mod tests {
         assert_eq!(name, event_name(&reference("web"), "a"));
         assert_ne!(name, event_name(&reference("web"), "b"));
         assert!(event_name(&reference(&"x".repeat(253)), "a").len() <= 253);
-    }
-
-    #[test]
-    fn burst_is_followed_by_one_at_a_time() {
-        let start = Instant::now();
-        let mut budget = Budget::new(start);
-        let taken = (0..100).filter(|_| budget.takes(start)).count();
-        assert_eq!(taken, BURST as usize);
-        assert!(!budget.takes(start + REFILL / 2));
-        assert!(budget.takes(start + REFILL));
-        assert!(!budget.takes(start + REFILL));
-        assert!(budget.takes(start + 10 * REFILL), "what was not used is kept");
     }
 
     #[test]

@@ -34,6 +34,9 @@ use crate::report::{notice::Notice, once::Once};
 /// Reports that wait between the sources and the hub.
 const BACKLOG: usize = 64;
 
+/// Objects that are handed on at one time: who asks the owner something waits until it has taken them in.
+const BATCH: usize = 1000;
+
 pub(super) struct Hub {
     settings: Arc<Settings>,
     access: Arc<Access>,
@@ -300,14 +303,16 @@ impl Hub {
         !self.pending.is_empty() || self.listed == Listed::Due
     }
 
-    /// All that waits. That it was known is kept first: what it brings into force, the next start must not miss.
+    /// What waits, as much as is handed on at one time. That it was known is kept first: what it brings into force, the
+    /// next start must not miss.
     fn news(&mut self) -> Vec<KubeChange> {
         let slots = self.slots.values();
         let newest = slots.filter_map(|slot| Some((slot.source.name.clone(), slot.newest?)));
         self.versions.keep(newest.collect());
-        let pending = std::mem::take(&mut self.pending);
-        let mut news: Vec<_> = pending.into_values().map(KubeChange::Update).collect();
-        if self.listed == Listed::Due {
+        let waiting = std::iter::from_fn(|| self.pending.pop_first());
+        let some = waiting.take(BATCH).map(|(_, update)| KubeChange::Update(update));
+        let mut news: Vec<_> = some.collect();
+        if self.listed == Listed::Due && self.pending.is_empty() {
             self.listed = Listed::Said;
             news.push(KubeChange::Listed);
         }

@@ -1,0 +1,117 @@
+//! Calls of which two programs tell.
+
+use std::{collections::HashMap, hash::Hash};
+
+use enforcer_common::{CgroupId, Event, Hook, Verdict};
+
+use crate::datapath::sharer;
+
+/// Calls on trial of which BPF LSM has told, by workload and process: the cgroup programs tell of them a moment later,
+/// unless the socket is from outside. What both tell of is one call.
+#[derive(Debug)]
+pub(super) struct Twins<S>(HashMap<CgroupId, HashMap<(u32, S), u64>>);
+
+/// Calls of one workload that are remembered at most.
+const MOST: usize = 64;
+
+/// Nanoseconds between the two programs of one call.
+const APART: u64 = 10_000_000;
+
+impl<S> Default for Twins<S> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<S: Eq + Hash> Twins<S> {
+    /// Whether the same call was told of already.
+    pub(super) fn has(&mut self, event: &Event, subject: S) -> bool {
+        if event.verdict != Verdict::Audit as u8 {
+            return false;
+        }
+        let of = sharer(event);
+        let call = (event.pid, subject);
+        if event.hook == Hook::LsmConnect as u8 || event.hook == Hook::LsmSendmsg as u8 {
+            let told = self.0.entry(of).or_default();
+            if told.len() >= MOST {
+                told.retain(|_, time| event.time.saturating_sub(*time) < APART);
+            }
+            if told.len() < MOST {
+                told.insert(call, event.time);
+            }
+            return false;
+        }
+        let Some(told) = self.0.get_mut(&of) else {
+            return false;
+        };
+        let first = told.remove(&call);
+        if told.is_empty() {
+            self.0.remove(&of);
+        }
+        first.is_some_and(|first| event.time.saturating_sub(first) < APART)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use enforcer_common::{Address, COMM_LENGTH, PolicyId, Reason};
+
+    use super::*;
+
+    fn event(hook: Hook, verdict: Verdict, time: u64) -> Event {
+        Event {
+            time,
+            cgroup: CgroupId(7),
+            address: Address::from_v4([192, 0, 2, 1]),
+            comm: [0; COMM_LENGTH],
+            pid: 12,
+            uid: 0,
+            policy: PolicyId(1),
+            port: [0, 80],
+            transport: 6,
+            hook: hook as u8,
+            verdict: verdict as u8,
+            reason: Reason::NoRule as u8,
+            family: 2,
+            kind: 1,
+            pad: [0; 4],
+        }
+    }
+
+    #[test]
+    fn call_on_trial_that_two_programs_tell_of_is_one_call() {
+        let mut twins = Twins::default();
+        let mut has = |event: Event| {
+            let subject = (
+                event.cgroup,
+                IpAddr::from(event.address),
+                80,
+                event.transport,
+                event.verdict,
+            );
+            twins.has(&event, subject)
+        };
+        assert!(!has(event(Hook::LsmConnect, Verdict::Audit, 1_000)));
+        assert!(has(event(Hook::Connect4, Verdict::Audit, 2_000)));
+        assert!(
+            !has(event(Hook::Connect4, Verdict::Audit, 3_000)),
+            "another call, of which BPF LSM has not told"
+        );
+        assert!(
+            !has(event(Hook::LsmConnect, Verdict::Audit, 4_000)),
+            "a socket from outside"
+        );
+        let later = 4_000 + APART;
+        assert!(
+            !has(event(Hook::Connect4, Verdict::Audit, later)),
+            "a later call of the same process"
+        );
+        assert!(!has(event(Hook::LsmConnect, Verdict::Deny, later)));
+        assert!(
+            !has(event(Hook::Connect4, Verdict::Deny, later + 1)),
+            "what is refused is told of once"
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! What was left out, by whom it was about: counted, and said from time to time in one line for each.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use enforcer_common::CgroupId;
+
+/// How often it is said about the same one.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Lines that are written at one time at most. The rest is one more line.
+const MOST_LINES: usize = 20;
+
+/// Names that are remembered at most; those about whom most was left out.
+const MOST: usize = 1000;
+
+/// What was left out since the start, by the name of whom it was about.
+#[derive(Debug, Default)]
+pub struct Untold {
+    names: BTreeMap<String, Count>,
+    /// What the kernel had counted when it was last asked.
+    counted: BTreeMap<CgroupId, u64>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    all: u64,
+    unsaid: u64,
+    said: Option<Duration>,
+}
+
+/// What is to be said: how much was left out, and whom it was about.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line {
+    /// One.
+    Of(String, u64),
+    /// So many others together.
+    Others(usize, u64),
+}
+
+impl Untold {
+    /// Takes for said what the kernel counts now: an earlier start's.
+    pub fn skip(&mut self, counted: BTreeMap<CgroupId, u64>) {
+        self.counted = counted;
+    }
+
+    /// What the kernel has counted since it was last asked. Its counts go up, unless an entry went and came back:
+    /// that begins at nothing.
+    pub fn news(&mut self, counted: BTreeMap<CgroupId, u64>) -> BTreeMap<CgroupId, u64> {
+        let since = |of: &CgroupId, now: u64| match self.counted.get(of) {
+            Some(before) if *before <= now => now - before,
+            _ => now,
+        };
+        let news = counted.iter().map(|(of, now)| (*of, since(of, *now)));
+        let news = news.filter(|(_, count)| *count > 0).collect();
+        self.counted = counted;
+        news
+    }
+
+    /// Counts what was left out about somebody.
+    pub fn add(&mut self, name: String, count: u64) {
+        let held = self.names.entry(name).or_default();
+        held.all = held.all.saturating_add(count);
+        held.unsaid = held.unsaid.saturating_add(count);
+    }
+
+    /// What is to be said now, the most first. `now` counts from any fixed moment.
+    pub fn lines(&mut self, now: Duration) -> Vec<Line> {
+        let is_due = |count: &Count| {
+            let is_long_ago = count.said.is_none_or(|said| now.saturating_sub(said) >= PAUSE);
+            count.unsaid > 0 && is_long_ago
+        };
+        let due = self.names.iter_mut().filter(|(_, count)| is_due(count));
+        let mut due: Vec<_> = due.collect();
+        due.sort_by_key(|(_, count)| std::cmp::Reverse(count.unsaid));
+        let mut lines = Vec::new();
+        let (mut others, mut of_others) = (0, 0);
+        for (name, count) in due {
+            count.said = Some(now);
+            let unsaid = std::mem::take(&mut count.unsaid);
+            if lines.len() < MOST_LINES {
+                lines.push(Line::Of(name.clone(), unsaid));
+            } else {
+                others += 1;
+                of_others += unsaid;
+            }
+        }
+        if others > 0 {
+            lines.push(Line::Others(others, of_others));
+        }
+        self.forget();
+        lines
+    }
+
+    /// How much was left out since the start, by the name of whom it was about.
+    pub fn all(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.names.iter().map(|(name, count)| (name.as_str(), count.all))
+    }
+
+    fn forget(&mut self) {
+        if self.names.len() <= MOST {
+            return;
+        }
+        let mut counts: Vec<_> = self.names.iter().map(|(name, count)| (count.all, name)).collect();
+        counts.sort_unstable();
+        let surplus = counts.len() - MOST;
+        let least: BTreeSet<String> = counts[..surplus]
+            .iter()
+            .map(|(_, name)| (*name).clone())
+            .collect();
+        self.names.retain(|name, _| !least.contains(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn counts<const N: usize>(counts: [(u64, u64); N]) -> BTreeMap<CgroupId, u64> {
+        counts.map(|(of, count)| (CgroupId(of), count)).into()
+    }
+
+    fn of(name: &str, count: u64) -> Line {
+        Line::Of(name.to_owned(), count)
+    }
+
+    #[test]
+    fn kernels_counts_are_told_as_what_came_since() {
+        let mut untold = Untold::default();
+        untold.skip(counts([(1, 100), (2, 7)]));
+        assert_eq!(untold.news(counts([(1, 100), (2, 7)])), counts([]));
+        assert_eq!(
+            untold.news(counts([(1, 130), (2, 7), (3, 4)])),
+            counts([(1, 30), (3, 4)])
+        );
+        assert_eq!(
+            untold.news(counts([(1, 5), (3, 4)])),
+            counts([(1, 5)]),
+            "begun anew"
+        );
+        assert_eq!(untold.news(counts([(1, 6)])), counts([(1, 1)]));
+        assert_eq!(
+            untold.news(counts([(1, 6), (3, 4)])),
+            counts([(3, 4)]),
+            "gone and come back"
+        );
+    }
+
+    #[test]
+    fn each_is_said_at_once_and_then_once_a_pause_with_all_that_came() {
+        let mut untold = Untold::default();
+        untold.add("frontend/web".into(), 5);
+        assert_eq!(untold.lines(SECOND), [of("frontend/web", 5)]);
+        untold.add("frontend/web".into(), 2);
+        untold.add("default/app".into(), 9);
+        assert_eq!(untold.lines(2 * SECOND), [of("default/app", 9)]);
+        untold.add("frontend/web".into(), 1);
+        assert_eq!(untold.lines(10 * SECOND), []);
+        assert_eq!(untold.lines(11 * SECOND), [of("frontend/web", 3)]);
+        assert_eq!(untold.lines(30 * SECOND), []);
+        let all: Vec<_> = untold.all().collect();
+        assert_eq!(all, [("default/app", 9), ("frontend/web", 8)]);
+    }
+
+    #[test]
+    fn lines_are_few_and_no_count_is_missing() {
+        let mut untold = Untold::default();
+        for number in 0..100 {
+            untold.add(format!("n/w{number}"), number + 1);
+        }
+        let lines = untold.lines(SECOND);
+        assert_eq!(lines.len(), MOST_LINES + 1);
+        assert_eq!(lines[0], of("n/w99", 100), "the most first");
+        let told: u64 = lines
+            .iter()
+            .map(|line| match line {
+                Line::Of(_, count) | Line::Others(_, count) => count,
+            })
+            .sum();
+        assert_eq!(told, (1..=100).sum::<u64>());
+        assert_eq!(untold.lines(2 * SECOND), []);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_keeps_those_about_whom_most_was_left_out() {
+        let mut untold = Untold::default();
+        for number in 0..2 * MOST {
+            untold.add(format!("n/w{number}"), number as u64 + 1);
+        }
+        untold.lines(SECOND);
+        assert_eq!(untold.all().count(), MOST);
+        assert!(
+            untold
+                .all()
+                .any(|(name, _)| name == format!("n/w{}", 2 * MOST - 1))
+        );
+    }
+}

@@ -6,7 +6,7 @@
 //! allows.
 
 use aya_ebpf::{EbpfContext as _, Global, helpers::bpf_probe_read_kernel, programs::SkBuffContext};
-use enforcer_common::{Address, CgroupId};
+use enforcer_common::{Address, CgroupId, LOOPBACK_DEVICE};
 
 /// `sk_protocol` in `struct sock`.
 #[unsafe(no_mangle)]
@@ -78,6 +78,55 @@ static AT_MODE: Global<u32> = Global::new(0);
 /// `skc_family` in `struct sock`.
 #[unsafe(no_mangle)]
 static AT_FAMILY: Global<u32> = Global::new(0);
+
+/// `head` in `struct sk_buff`.
+#[unsafe(no_mangle)]
+static AT_HEAD: Global<u32> = Global::new(0);
+/// `network_header` in `struct sk_buff`.
+#[unsafe(no_mangle)]
+static AT_NETWORK: Global<u32> = Global::new(0);
+/// `transport_header` in `struct sk_buff`.
+#[unsafe(no_mangle)]
+static AT_TRANSPORT: Global<u32> = Global::new(0);
+/// `skb_iif` in `struct sk_buff`.
+#[unsafe(no_mangle)]
+static AT_ARRIVED: Global<u32> = Global::new(0);
+
+/// A packet's `struct sk_buff`, as a number. 0 is none.
+#[derive(Clone, Copy)]
+pub(crate) struct PacketAddress(pub(crate) u64);
+
+impl PacketAddress {
+    #[inline(always)]
+    pub(crate) fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The device by which it has arrived; one that cannot be read is the loopback device, which says least.
+    #[inline(always)]
+    pub(crate) fn device(self) -> u32 {
+        read(self.0, AT_ARRIVED.load()).unwrap_or(LOOPBACK_DEVICE)
+    }
+
+    /// Who has sent it.
+    #[inline(always)]
+    pub(crate) fn sender(self) -> Option<(Address, [u8; 2])> {
+        let head = read::<u64>(self.0, AT_HEAD.load())?;
+        let network = read::<u16>(self.0, AT_NETWORK.load())?;
+        let transport = read::<u16>(self.0, AT_TRANSPORT.load())?;
+        let port = read(head, u32::from(transport))?;
+        let header = read::<[u8; 24]>(head, u32::from(network))?;
+        if header[0] >> 4 == 4 {
+            return Some((
+                Address::from_v4([header[12], header[13], header[14], header[15]]),
+                port,
+            ));
+        }
+        let mut address = [0; 16];
+        address.copy_from_slice(&header[8..]);
+        Some((Address::from_v6(address), port))
+    }
+}
 
 /// A `struct file`, as a number.
 #[derive(Clone, Copy)]

@@ -20,8 +20,8 @@ mod sock;
 mod workload;
 
 use aya_ebpf::{
-    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, cgroup_sockopt, lsm},
-    programs::{LsmContext, SkBuffContext, SockAddrContext, SockContext, SockoptContext},
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, cgroup_sockopt, fexit, lsm},
+    programs::{FExitContext, LsmContext, SkBuffContext, SockAddrContext, SockContext, SockoptContext},
 };
 use enforcer_common::Hook;
 use hooks::{address, create, guard, lsm as security, option, receive};
@@ -96,6 +96,12 @@ fn lsm_sendmsg(ctx: LsmContext) -> i32 {
 #[lsm(hook = "file_permission")]
 fn lsm_splice(ctx: LsmContext) -> i32 {
     security::splice(&ctx)
+}
+
+/// A datagram that a task takes off a socket's queue.
+#[fexit(function = "__skb_recv_udp")]
+fn lsm_receive(ctx: FExitContext) -> i32 {
+    security::receive(&ctx)
 }
 
 /// The kernel lends its GPL-only helpers only to programs that say so.

@@ -55,9 +55,16 @@ pub(crate) fn of_packet(ctx: &SkBuffContext) -> Workload {
     workload
 }
 
+/// The calling task's workload, known or not; None if the task is neither a workload's nor below an enforced root.
+#[inline(always)]
+pub(crate) fn enforced() -> Option<Workload> {
+    let workload = current();
+    (workload.policy().is_some() || is_below_root()).then_some(workload)
+}
+
 /// Whether the calling task is below an enforced root.
 #[inline(always)]
-pub(crate) fn is_below_root() -> bool {
+fn is_below_root() -> bool {
     for depth in 0..=Settings::DEPTH_LIMIT {
         // SAFETY: the helper takes any depth and gives 0 where the task's cgroup is not that deep.
         let cgroup = CgroupId(unsafe { bpf_get_current_ancestor_cgroup_id(depth as i32) });

@@ -5,6 +5,7 @@
 //! enforced root, and what it does with sockets from its own cgroup, which the programs there judge: so what is
 //! legitimate is the same with them and without.
 
+mod answers;
 mod loopback;
 mod socket;
 
@@ -21,6 +22,8 @@ use crate::{
     workload::{self, Workload},
 };
 use socket::{AF_UNSPEC, INET, INET6, Seen, Socket};
+
+pub(crate) use answers::receive;
 
 const PROCEED: i32 = 0;
 /// What a socket that is refused for its kind returns.
@@ -52,28 +55,26 @@ pub(crate) fn create(ctx: &LsmContext) -> i32 {
     if kernel != 0 || enforcer_common::socket::admits_family(maps::sockets(), family as u32) {
         return PROCEED;
     }
-    refuse_kind(Hook::LsmCreate, family as u8, kind as u8, protocol as u8)
+    let Some(workload) = workload::enforced() else {
+        return PROCEED;
+    };
+    refuse_kind(Call {
+        hook: Hook::LsmCreate,
+        protocol: protocol as u8,
+        family: family as u8,
+        kind: kind as u8,
+        address: Address::UNSPECIFIED,
+        port: [0; 2],
+        workload,
+    })
 }
 
-/// Refuses an enforced task's socket for what it is.
+/// Refuses a socket for what it is.
 #[inline(always)]
-fn refuse_kind(hook: Hook, family: u8, kind: u8, protocol: u8) -> i32 {
-    let workload = workload::current();
-    if !is_enforced(&workload) {
-        return PROCEED;
-    }
-    let outcome = hooks::refusal(&workload, Reason::SocketKind);
+fn refuse_kind(call: Call) -> i32 {
+    let outcome = hooks::refusal(&call.workload, Reason::SocketKind);
     emit::count(outcome.verdict);
     if outcome.is_reported() {
-        let call = Call {
-            hook,
-            protocol,
-            family,
-            kind,
-            address: Address([0; 16]),
-            port: [0; 2],
-            workload,
-        };
         emit::event(&call, Caller::current(), outcome);
     }
     code(outcome.verdict, EPERM)
@@ -84,22 +85,17 @@ fn refuse_kind(hook: Hook, family: u8, kind: u8, protocol: u8) -> i32 {
 pub(crate) fn connect(ctx: &LsmContext) -> i32 {
     let (socket, name): (*const Socket, *const c_void) = (ctx.arg(0), ctx.arg(1));
     let seen = Seen::of(socket);
-    if !seen.is_admitted() {
-        return refuse_kind(
-            Hook::LsmConnect,
-            seen.family as u8,
-            seen.kind as u8,
-            seen.protocol as u8,
-        );
+    if seen.is_nobodys_business() {
+        return PROCEED;
     }
-    let Some(transport) = seen.transport() else {
+    let Some(workload) = workload::enforced() else {
         return PROCEED;
     };
-    if seen.is_from_here() {
-        return PROCEED;
-    }
+    let Some(transport) = seen.transport() else {
+        return refuse_kind(seen.call(Hook::LsmConnect, workload));
+    };
     let Some(name) = Name::read(name) else {
-        return unreadable();
+        return unreadable(&workload);
     };
     if name.family == AF_UNSPEC {
         // Takes a connection apart.
@@ -110,7 +106,7 @@ pub(crate) fn connect(ctx: &LsmContext) -> i32 {
         port: name.port,
         control: Control::NONE,
     };
-    destination(&seen, transport, Hook::LsmConnect, to)
+    destination(&seen, transport, seen.call(Hook::LsmConnect, workload), to)
 }
 
 /// `sendmsg()`: the socket and the message. Sockets that are not admitted, lent or older than enforcement, are
@@ -119,31 +115,26 @@ pub(crate) fn connect(ctx: &LsmContext) -> i32 {
 pub(crate) fn sendmsg(ctx: &LsmContext) -> i32 {
     let (socket, message): (*const Socket, *const Message) = (ctx.arg(0), ctx.arg(1));
     let seen = Seen::of(socket);
-    if !seen.is_admitted() {
-        return refuse_kind(
-            Hook::LsmSendmsg,
-            seen.family as u8,
-            seen.kind as u8,
-            seen.protocol as u8,
-        );
-    }
-    let Some(transport) = seen.transport() else {
-        return PROCEED;
-    };
-    if seen.is_from_here() {
+    if seen.is_nobodys_business() {
         return PROCEED;
     }
     // SAFETY: the kernel gives a valid `struct msghdr`.
     let name = unsafe { read_volatile(&raw const (*message).name) };
     // A name connects a TCP socket that is not connected (Fast Open); of one that is, the kernel ignores it. Whether a
     // socket that was lent was connected or accepted, which is nothing to judge, cannot be told.
-    if matches!(transport, Transport::Tcp) && (name.is_null() || !seen.is_unconnected()) {
+    if matches!(seen.transport(), Some(Transport::Tcp)) && (name.is_null() || !seen.is_unconnected()) {
         return PROCEED;
     }
+    let Some(workload) = workload::enforced() else {
+        return PROCEED;
+    };
+    let Some(transport) = seen.transport() else {
+        return refuse_kind(seen.call(Hook::LsmSendmsg, workload));
+    };
     let mut to = To::peer(&seen);
     if !name.is_null() {
         let Some(name) = Name::read(name) else {
-            return unreadable();
+            return unreadable(&workload);
         };
         // A name without a family is none to a socket of IPv6 (`udpv6_sendmsg`).
         if seen.family != INET6 || name.family != AF_UNSPEC {
@@ -154,7 +145,34 @@ pub(crate) fn sendmsg(ctx: &LsmContext) -> i32 {
             };
         }
     }
-    datagram(&seen, transport, to)
+    destination(&seen, transport, seen.call(Hook::LsmSendmsg, workload), to)
+}
+
+/// Data for a file: the file and what is to be done with it. Where the kernel hands pages to sockets (before 6.5), it
+/// asks nobody else about `splice()` and `sendfile()`.
+#[inline(always)]
+pub(crate) fn splice(ctx: &LsmContext) -> i32 {
+    /// `MAY_WRITE`.
+    const WRITE: i32 = 2;
+    let (file, access): (*const c_void, i32) = (ctx.arg(0), ctx.arg(1));
+    if access & WRITE == 0 {
+        return PROCEED;
+    }
+    let Some(seen) = Seen::of_file(FileAddress(file as u64)) else {
+        return PROCEED;
+    };
+    // A stream's data goes where it is connected to, which cannot be told from accepted.
+    if !seen.is_inet() || matches!(seen.transport(), Some(Transport::Tcp)) || seen.is_nobodys_business() {
+        return PROCEED;
+    }
+    let Some(workload) = workload::enforced() else {
+        return PROCEED;
+    };
+    let call = seen.call(Hook::LsmSendmsg, workload);
+    match seen.transport() {
+        None => refuse_kind(call),
+        Some(transport) => destination(&seen, transport, call, To::peer(&seen)),
+    }
 }
 
 /// Where a borrowed socket sends.
@@ -201,59 +219,21 @@ impl Name {
     }
 }
 
-/// Data for a file: the file and what is to be done with it. Where the kernel hands pages to sockets (before 6.5), it
-/// asks nobody else about `splice()` and `sendfile()`.
-#[inline(always)]
-pub(crate) fn splice(ctx: &LsmContext) -> i32 {
-    /// `MAY_WRITE`.
-    const WRITE: i32 = 2;
-    let (file, access): (*const c_void, i32) = (ctx.arg(0), ctx.arg(1));
-    if access & WRITE == 0 {
-        return PROCEED;
-    }
-    let Some(seen) = Seen::of_file(FileAddress(file as u64)) else {
-        return PROCEED;
-    };
-    if !seen.is_inet() {
-        return PROCEED;
-    }
-    if !seen.is_admitted() {
-        return refuse_kind(
-            Hook::LsmSendmsg,
-            seen.family as u8,
-            seen.kind as u8,
-            seen.protocol as u8,
-        );
-    }
-    if !matches!(seen.transport(), Some(Transport::Udp)) {
-        return PROCEED;
-    }
-    if seen.is_from_here() {
-        return PROCEED;
-    }
-    datagram(&seen, Transport::Udp, To::peer(&seen))
-}
-
-/// What a borrowed socket sends.
-#[inline(always)]
-fn datagram(seen: &Seen, transport: Transport, to: To) -> i32 {
-    if to.port[0] == 0 && to.port[1] == 0 && !seen.is_corked() {
-        // To nobody: the kernel itself refuses.
-        return PROCEED;
-    }
-    destination(seen, transport, Hook::LsmSendmsg, to)
-}
-
 /// Decides on where a borrowed socket sends or connects to. Nobody else tells of it: the programs of the socket's own
 /// cgroup may not be ours. Should they be, the daemon takes the two for one.
 #[inline(always)]
-fn destination(seen: &Seen, transport: Transport, hook: Hook, to: To) -> i32 {
-    let workload = workload::current();
-    if !is_enforced(&workload) {
+fn destination(seen: &Seen, transport: Transport, call: Call, to: To) -> i32 {
+    let is_corked = seen.is_corked();
+    if to.port[0] == 0 && to.port[1] == 0 && !is_corked {
+        // To nobody: the kernel itself refuses.
         return PROCEED;
     }
-    let call = seen.call(hook, (to.address, to.port), workload);
-    let outcome = if seen.is_corked() {
+    let call = Call {
+        address: to.address,
+        port: to.port,
+        ..call
+    };
+    let outcome = if is_corked {
         // What is held goes to whom somebody else has named, and what is added goes along.
         hooks::refusal(&call.workload, Reason::Reroute)
     } else if !is_loopback(&call.address) {
@@ -274,18 +254,8 @@ fn destination(seen: &Seen, transport: Transport, hook: Hook, to: To) -> i32 {
 
 /// What the helper does not read is refused.
 #[inline(always)]
-fn unreadable() -> i32 {
-    let workload = workload::current();
-    if !is_enforced(&workload) {
-        return PROCEED;
-    }
-    code(hooks::refusal(&workload, Reason::NoRule).verdict, EPERM)
-}
-
-/// Whether the task is a workload's, or an unknown one below an enforced root.
-#[inline(always)]
-fn is_enforced(workload: &Workload) -> bool {
-    workload.policy().is_some() || workload::is_below_root()
+fn unreadable(workload: &Workload) -> i32 {
+    code(hooks::refusal(workload, Reason::NoRule).verdict, EPERM)
 }
 
 #[inline(always)]

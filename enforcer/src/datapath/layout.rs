@@ -15,7 +15,7 @@ const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 
 /// Names of the object's constants, and the members from a structure to what they stand for.
-const PLACES: [(&str, &str, &[&str]); 23] = [
+const PLACES: [(&str, &str, &[&str]); 27] = [
     ("AT_PROTOCOL", "sock", &["sk_protocol"]),
     ("AT_ADDRESS", "sock", &["__sk_common", "skc_daddr"]),
     ("AT_ADDRESS6", "sock", &["__sk_common", "skc_v6_daddr"]),
@@ -35,6 +35,10 @@ const PLACES: [(&str, &str, &[&str]); 23] = [
     ("AT_PACKET_SOCK", "sk_buff", &["sk"]),
     ("AT_SOCKET", "sock", &["sk_socket"]),
     ("AT_FILE", "socket", &["file"]),
+    ("AT_HEAD", "sk_buff", &["head"]),
+    ("AT_NETWORK", "sk_buff", &["network_header"]),
+    ("AT_TRANSPORT", "sk_buff", &["transport_header"]),
+    ("AT_ARRIVED", "sk_buff", &["skb_iif"]),
     ("AT_INODE", "file", &["f_inode"]),
     ("AT_PRIVATE", "file", &["private_data"]),
     ("AT_MODE", "inode", &["i_mode"]),

@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result};
 use aya::{
     Btf, Ebpf,
     programs::{
-        CgroupSkb, CgroupSock, CgroupSockAddr, CgroupSockopt, Lsm, Program as Any, ProgramError, ProgramFd,
+        CgroupSkb, CgroupSock, CgroupSockAddr, CgroupSockopt, FExit, Lsm, Program as Any, ProgramError,
+        ProgramFd,
     },
 };
 
@@ -45,10 +46,12 @@ pub(super) enum Kind {
     Packet(u32),
     /// At a hook of the kernel's security modules, for every task of the machine.
     Lsm(&'static str),
+    /// Where a function of the kernel returns, for every task of the machine; of use beside those of BPF LSM only.
+    Exit(&'static str),
 }
 
 /// Every program. The first is the one that tells whether a cgroup is enforced.
-pub(super) const PROGRAMS: [Program; 12] = [
+pub(super) const PROGRAMS: [Program; 13] = [
     needed("connect4", 10),
     needed("connect6", 11),
     needed("sendmsg4", 14),
@@ -89,6 +92,11 @@ pub(super) const PROGRAMS: [Program; 12] = [
         Kind::Lsm("file_permission"),
         "files and pipes spliced into sockets that were made outside",
     ),
+    Program {
+        name: "lsm_receive",
+        kind: Kind::Exit("__skb_recv_udp"),
+        purpose: Purpose::Lets("servers answer datagrams by sockets that were made outside"),
+    },
 ];
 
 const fn needed(name: &'static str, attach_type: u32) -> Program {
@@ -109,7 +117,7 @@ const fn closure(name: &'static str, kind: Kind, closes: &'static str) -> Progra
 
 impl Program {
     pub(super) fn is_lsm(&self) -> bool {
-        matches!(self.kind, Kind::Lsm(_))
+        matches!(self.kind, Kind::Lsm(_) | Kind::Exit(_))
     }
 
     /// Whether it is of no use to kernels without `sendpage`. It costs every write to a file a few nanoseconds.
@@ -129,7 +137,8 @@ impl Program {
             (Kind::Sockopt, _) => <&mut CgroupSockopt>::try_from(program)?.load(),
             (Kind::Packet(_), _) => <&mut CgroupSkb>::try_from(program)?.load(),
             (Kind::Lsm(hook), Some(btf)) => <&mut Lsm>::try_from(program)?.load(hook, btf),
-            (Kind::Lsm(_), None) => Err(ProgramError::NotLoaded),
+            (Kind::Exit(function), Some(btf)) => <&mut FExit>::try_from(program)?.load(function, btf),
+            (Kind::Lsm(_) | Kind::Exit(_), None) => Err(ProgramError::NotLoaded),
         }
     }
 
@@ -155,7 +164,7 @@ impl Program {
             Kind::SockAddr(attach_type) | Kind::Packet(attach_type) => Some(attach_type),
             Kind::Sock => Some(2),
             Kind::Sockopt => Some(22),
-            Kind::Lsm(_) => None,
+            Kind::Lsm(_) | Kind::Exit(_) => None,
         }
     }
 

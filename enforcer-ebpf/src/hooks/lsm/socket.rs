@@ -43,9 +43,9 @@ struct Sock {
 /// What the kernel keeps of a socket.
 #[derive(Clone, Copy)]
 pub(super) struct Seen {
-    pub(super) kind: u32,
+    kind: u32,
     pub(super) family: u16,
-    pub(super) protocol: u32,
+    protocol: u32,
     pub(super) sock: SockAddress,
     /// A `socket_state`.
     state: u32,
@@ -68,6 +68,24 @@ impl Seen {
             seen.protocol = sock.protocol();
         }
         Some(seen)
+    }
+
+    /// Of a UDP socket of which only this is known.
+    #[inline(always)]
+    pub(super) fn of_sock(sock: SockAddress) -> Self {
+        Self {
+            kind: socket::DATAGRAM,
+            family: sock.family(),
+            protocol: sock.protocol(),
+            sock,
+            state: UNCONNECTED,
+        }
+    }
+
+    /// Whether it is connected to somebody.
+    #[inline(always)]
+    pub(super) fn is_connected(&self) -> bool {
+        self.sock.peer_port() != [0; 2]
     }
 
     #[inline(always)]
@@ -106,7 +124,7 @@ impl Seen {
 
     /// Whether an enforced workload may use a socket of this kind at all.
     #[inline(always)]
-    pub(super) fn is_admitted(&self) -> bool {
+    fn is_admitted(&self) -> bool {
         if self.is_inet() {
             socket::admits(maps::sockets(), self.kind, self.protocol)
         } else {
@@ -124,11 +142,14 @@ impl Seen {
         }
     }
 
-    /// Whether it was born in the calling task's cgroup, whose programs then see what it does.
+    /// Whether it may be used by anybody, or was born in the calling task's cgroup, whose programs see what it does.
     #[inline(always)]
-    pub(super) fn is_from_here(&self) -> bool {
-        // SAFETY: the helper has no precondition.
-        self.sock.birthplace().0 == unsafe { bpf_get_current_cgroup_id() }
+    pub(super) fn is_nobodys_business(&self) -> bool {
+        match self.transport() {
+            None => self.is_admitted(),
+            // SAFETY: the helper has no precondition.
+            Some(_) => self.sock.birthplace().0 == unsafe { bpf_get_current_cgroup_id() },
+        }
     }
 
     /// Whether it neither is connected nor connects.
@@ -143,15 +164,16 @@ impl Seen {
         self.kind == socket::DATAGRAM && self.sock.is_corked()
     }
 
+    /// A call of a workload with it, to nobody yet.
     #[inline(always)]
-    pub(super) fn call(&self, hook: Hook, to: (Address, [u8; 2]), workload: Workload) -> Call {
+    pub(super) fn call(&self, hook: Hook, workload: Workload) -> Call {
         Call {
             hook,
-            protocol: self.transport().map_or(0, |transport| transport as u8),
+            protocol: self.protocol as u8,
             family: self.family as u8,
             kind: self.kind as u8,
-            address: to.0,
-            port: to.1,
+            address: Address::UNSPECIFIED,
+            port: [0; 2],
             workload,
         }
     }

@@ -9,7 +9,7 @@
 //! Each way is first tried without enforcement, which shows that it is one on this machine.
 
 mod answers;
-mod arena;
+pub(crate) mod arena;
 mod discovery;
 mod forged;
 mod kinds;
@@ -22,9 +22,9 @@ mod placement;
 mod privileges;
 mod reroute;
 mod ring;
-mod stage;
+pub(crate) mod stage;
 mod suite;
-mod sys;
+pub(crate) mod sys;
 mod tcp;
 mod udp;
 mod unspecified;

@@ -9,6 +9,7 @@
 //! node (a real Kubernetes node) -> the enforcer as it is installed, pods that call
 //!
 //! escape -> the loaded programs, against every way out
+//! generator -> the same, against random sequences of calls
 //! fault  -> a kernel that refuses what the daemon asks of it
 //! hostile -> a workload that does all the harm it can, beside another one
 //! ```
@@ -17,6 +18,7 @@ pub mod case;
 pub mod daemon;
 pub mod escape;
 pub mod fault;
+pub mod generator;
 pub mod ground;
 pub mod guest;
 pub mod host;

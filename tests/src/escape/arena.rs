@@ -29,7 +29,7 @@ use crate::ground::{
 };
 
 /// This thread is in the inner namespace, where the workload lives; what its device sends comes out in the outer one.
-pub(super) struct Arena {
+pub(crate) struct Arena {
     outer: File,
     capture: OwnedFd,
     marks: UdpSocket,
@@ -55,7 +55,7 @@ const MARKS: usize = 30;
 
 impl Arena {
     /// Takes this thread to the inner namespace.
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         // On one processor, frames arrive in the order in which they were sent.
         let mut cpus = CpuSet::new();
         cpus.set(0)?;
@@ -114,15 +114,24 @@ impl Arena {
         Ok(self.arrived.contains(&attempt))
     }
 
-    /// Sends a mark, and takes in whatever arrives before it.
+    /// Takes in whatever was sent before.
     fn settle(&mut self) -> Result<()> {
+        let mut arrived = std::mem::take(&mut self.arrived);
+        let done = self.drain(|frame| arrived.extend(attempts(frame)));
+        self.arrived = arrived;
+        done
+    }
+
+    /// Hands over each frame that the inner side has sent before this call: sends a mark, and takes in what comes up
+    /// to it.
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
         let mark = self.next_mark;
-        self.next_mark += 1;
+        self.next_mark = if mark + 1 < FIRST_ATTEMPT { mark + 1 } else { 1 };
         for _ in 0..MARKS {
             self.marks
                 .send_to(format!("escape-{mark}.").as_bytes(), (REFUSED4, 9))
                 .context("sending a mark")?;
-            if self.receive_up_to(mark)? {
+            if self.receive_up_to(mark, &mut each)? {
                 return Ok(());
             }
         }
@@ -130,16 +139,27 @@ impl Arena {
     }
 
     /// Takes in what arrives until the mark does. Says whether it has.
-    fn receive_up_to(&mut self, mark: u16) -> Result<bool> {
+    fn receive_up_to(&self, mark: u16, each: &mut impl FnMut(&[u8])) -> Result<bool> {
         let mut frame = vec![0; 65536];
-        while !self.arrived.contains(&mark) {
-            match recv(self.capture.as_raw_fd(), &mut frame, MsgFlags::empty()) {
-                Ok(size) => self.arrived.extend(attempts(&frame[..size])),
+        let port = self.marks.local_addr()?.port();
+        loop {
+            let frame = match recv(self.capture.as_raw_fd(), &mut frame, MsgFlags::empty()) {
+                Ok(size) => &frame[..size],
                 Err(Errno::EAGAIN) => return Ok(false),
                 Err(error) => return Err(error).context("waiting for the mark to arrive"),
+            };
+            if frame.get(6..12) == Some(&OUTER.station) {
+                continue;
             }
+            // Its own port tells a mark, also one that was sent before and came late.
+            if ports(frame) == Some([port, 9]) {
+                if tokens(frame).any(|token| token == mark) {
+                    return Ok(true);
+                }
+                continue;
+            }
+            each(frame);
         }
-        Ok(true)
     }
 }
 
@@ -161,9 +181,6 @@ fn raise(device: &str, addresses: &[IpAddr]) -> Result<()> {
 
 /// The attempts and marks that a frame belongs to: by what it carries, or by its ports.
 fn attempts(frame: &[u8]) -> Vec<u16> {
-    if frame.get(6..12) == Some(&OUTER.station) {
-        return Vec::new();
-    }
     let mut found: Vec<_> = tokens(frame).collect();
     found.extend(
         ports(frame)

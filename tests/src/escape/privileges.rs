@@ -51,12 +51,12 @@ impl Privileges {
         }
     }
 
-    pub(super) fn from_word(word: &str) -> Option<Self> {
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|privileges| privileges.word() == word)
     }
 
     /// Gives up all others, for good.
-    pub(super) fn take(self) -> io::Result<()> {
+    pub(crate) fn take(self) -> io::Result<()> {
         match self {
             Self::Root => Ok(()),
             Self::Containerd => keep(&CONTAINERD.into_iter().collect()).map_err(io::Error::other),

@@ -12,21 +12,21 @@ use std::{
 use super::{ARGUMENT, privileges::Privileges};
 
 /// The workload's own addresses.
-pub(super) const INNER4: Ipv4Addr = Ipv4Addr::new(198, 18, 7, 1);
-pub(super) const INNER6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
+pub(crate) const INNER4: Ipv4Addr = Ipv4Addr::new(198, 18, 7, 1);
+pub(crate) const INNER6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
 /// Its address on the link.
-pub(super) const INNER_LINK6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+pub(crate) const INNER_LINK6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// The receiver's address that no rule allows.
-pub(super) const REFUSED4: Ipv4Addr = Ipv4Addr::new(198, 18, 7, 2);
-pub(super) const REFUSED6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
+pub(crate) const REFUSED4: Ipv4Addr = Ipv4Addr::new(198, 18, 7, 2);
+pub(crate) const REFUSED6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
 /// Its address that is allowed with [`ALLOWED_PORT`].
-pub(super) const ALLOWED4: Ipv4Addr = Ipv4Addr::new(198, 18, 7, 3);
-pub(super) const ALLOWED6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 3);
-pub(super) const ALLOWED_PORT: u16 = 9000;
+pub(crate) const ALLOWED4: Ipv4Addr = Ipv4Addr::new(198, 18, 7, 3);
+pub(crate) const ALLOWED6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 3);
+pub(crate) const ALLOWED_PORT: u16 = 9000;
 /// The receiver's address on the link.
-pub(super) const LINK6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+pub(crate) const LINK6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
 /// The workload's device.
-pub(super) const DEVICE: &str = "inner";
+pub(crate) const DEVICE: &str = "inner";
 
 /// One attempt.
 pub(super) struct Stage {
@@ -118,7 +118,7 @@ pub(super) fn allowed6() -> Vec<u8> {
 }
 
 /// `struct sockaddr_in` or `struct sockaddr_in6`.
-pub(super) fn name(address: SocketAddr) -> Vec<u8> {
+pub(crate) fn name(address: SocketAddr) -> Vec<u8> {
     let mut bytes = Vec::new();
     match address {
         SocketAddr::V4(v4) => {
@@ -139,11 +139,11 @@ pub(super) fn name(address: SocketAddr) -> Vec<u8> {
 }
 
 /// A family as an address begins with it.
-pub(super) fn family(family: i32) -> [u8; 2] {
+pub(crate) fn family(family: i32) -> [u8; 2] {
     u16::try_from(family).expect("families are small").to_ne_bytes()
 }
 
 /// The workload's device by its number.
-pub(super) fn device() -> io::Result<u32> {
+pub(crate) fn device() -> io::Result<u32> {
     Ok(nix::net::if_::if_nametoindex(DEVICE)?)
 }

@@ -9,13 +9,16 @@ use std::{
 };
 
 use io_uring::{IoUring, opcode, types};
-use nix::sys::{
-    socket::sockopt,
-    time::{TimeVal, TimeValLike as _},
+use nix::{
+    fcntl::{FcntlArg, OFlag},
+    sys::{
+        socket::sockopt,
+        time::{TimeVal, TimeValLike as _},
+    },
 };
 
 /// A socket of any family, type and protocol.
-pub(super) fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+pub(crate) fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
     // SAFETY: the call takes no pointers.
     let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) })?;
     // SAFETY: the kernel has just made this descriptor for us alone.
@@ -23,26 +26,26 @@ pub(super) fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedF
 }
 
 /// Binds to an address as the kernel lays it out.
-pub(super) fn bind(fd: &impl AsFd, address: &[u8]) -> io::Result<()> {
+pub(crate) fn bind(fd: &impl AsFd, address: &[u8]) -> io::Result<()> {
     // SAFETY: the address lives through the call and has the length that is passed.
     check(unsafe { libc::bind(raw(fd), address.as_ptr().cast(), length(address)) }).map(|_| ())
 }
 
 /// Connects to an address as the kernel lays it out.
-pub(super) fn connect(fd: &impl AsFd, address: &[u8]) -> io::Result<()> {
+pub(crate) fn connect(fd: &impl AsFd, address: &[u8]) -> io::Result<()> {
     // SAFETY: as for `bind`.
     check(unsafe { libc::connect(raw(fd), address.as_ptr().cast(), length(address)) }).map(|_| ())
 }
 
 /// Sets an option to any value.
-pub(super) fn setsockopt(fd: &impl AsFd, level: i32, option: i32, value: &[u8]) -> io::Result<()> {
+pub(crate) fn setsockopt(fd: &impl AsFd, level: i32, option: i32, value: &[u8]) -> io::Result<()> {
     // SAFETY: as for `bind`.
     check(unsafe { libc::setsockopt(raw(fd), level, option, value.as_ptr().cast(), length(value)) })
         .map(|_| ())
 }
 
 /// Sends to an address, or where the socket is connected to.
-pub(super) fn sendto(fd: &impl AsFd, data: &[u8], flags: i32, to: Option<&[u8]>) -> io::Result<()> {
+pub(crate) fn sendto(fd: &impl AsFd, data: &[u8], flags: i32, to: Option<&[u8]>) -> io::Result<()> {
     let (name, size) = to.map_or((std::ptr::null(), 0), |to| (to.as_ptr(), length(to)));
     // SAFETY: data and address live through the call and have the lengths that are passed.
     let sent = unsafe {
@@ -59,27 +62,27 @@ pub(super) fn sendto(fd: &impl AsFd, data: &[u8], flags: i32, to: Option<&[u8]>)
 }
 
 /// Moves bytes from a pipe.
-pub(super) fn splice(from: &impl AsFd, to: &impl AsFd, size: usize) -> io::Result<()> {
+pub(crate) fn splice(from: &impl AsFd, to: &impl AsFd, size: usize) -> io::Result<()> {
     let none = std::ptr::null_mut();
     // SAFETY: no offsets are passed.
     check_size(unsafe { libc::splice(raw(from), none, raw(to), none, size, 0) })
 }
 
 /// Moves bytes from a file.
-pub(super) fn sendfile(to: &impl AsFd, from: &impl AsFd, size: usize) -> io::Result<()> {
+pub(crate) fn sendfile(to: &impl AsFd, from: &impl AsFd, size: usize) -> io::Result<()> {
     // SAFETY: no offset is passed.
     check_size(unsafe { libc::sendfile(raw(to), raw(from), std::ptr::null_mut(), size) })
 }
 
 /// A file that is nowhere.
-pub(super) fn memory_file() -> io::Result<std::fs::File> {
+pub(crate) fn memory_file() -> io::Result<std::fs::File> {
     // SAFETY: the name is a string that lives through the call.
     let fd = check(unsafe { libc::memfd_create(c"escape".as_ptr(), libc::MFD_CLOEXEC) })?;
     own(fd).map(Into::into)
 }
 
 /// Takes a descriptor out of another process.
-pub(super) fn take_from(process: i32, number: i32) -> io::Result<OwnedFd> {
+pub(crate) fn take_from(process: i32, number: i32) -> io::Result<OwnedFd> {
     // SAFETY: the calls take no pointers.
     let process = descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) })?;
     // SAFETY: as above.
@@ -91,13 +94,13 @@ fn descriptor(result: libc::c_long) -> io::Result<OwnedFd> {
 }
 
 /// Lets others connect.
-pub(super) fn listen(fd: &impl AsFd) -> io::Result<()> {
+pub(crate) fn listen(fd: &impl AsFd) -> io::Result<()> {
     // SAFETY: the call takes no pointers.
     check(unsafe { libc::listen(raw(fd), 1) }).map(|_| ())
 }
 
 /// A connection, and whom it is from.
-pub(super) fn accept(fd: &impl AsFd) -> io::Result<(OwnedFd, Vec<u8>)> {
+pub(crate) fn accept(fd: &impl AsFd) -> io::Result<(OwnedFd, Vec<u8>)> {
     let (mut name, mut size) = ([0_u8; 128], 128);
     // SAFETY: the name has the size that is passed with it.
     let fd = check(unsafe { libc::accept(raw(fd), name.as_mut_ptr().cast(), &raw mut size) })?;
@@ -105,7 +108,7 @@ pub(super) fn accept(fd: &impl AsFd) -> io::Result<(OwnedFd, Vec<u8>)> {
 }
 
 /// A datagram, and whom it is from.
-pub(super) fn recvfrom(fd: &impl AsFd) -> io::Result<(Vec<u8>, Vec<u8>)> {
+pub(crate) fn recvfrom(fd: &impl AsFd) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let (mut data, mut name, mut size) = ([0_u8; 128], [0_u8; 128], 128);
     // SAFETY: data and name have the sizes that are passed with them.
     let received = unsafe {
@@ -129,30 +132,60 @@ fn shortened(name: &[u8; 128], size: libc::socklen_t) -> Vec<u8> {
 }
 
 /// Has calls that wait for others fail after a while.
-pub(super) fn give_up_after(fd: &impl AsFd, time: Duration) -> io::Result<()> {
+pub(crate) fn give_up_after(fd: &impl AsFd, time: Duration) -> io::Result<()> {
     let time = TimeVal::microseconds(i64::try_from(time.as_micros()).map_err(io::Error::other)?);
     nix::sys::socket::setsockopt(fd, sockopt::ReceiveTimeout, &time)?;
     Ok(())
 }
 
+/// Has no call on it wait.
+pub(crate) fn never_wait(fd: &impl AsFd) -> io::Result<()> {
+    nix::fcntl::fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// Ends one direction or both.
+pub(crate) fn shutdown(fd: &impl AsFd, how: i32) -> io::Result<()> {
+    // SAFETY: the call takes no pointers.
+    check(unsafe { libc::shutdown(raw(fd), how) }).map(|_| ())
+}
+
+/// The port that a socket is bound to.
+pub(crate) fn own_port(fd: &impl AsFd) -> io::Result<u16> {
+    let (mut name, mut size) = ([0_u8; 128], 128);
+    // SAFETY: the name has the size that is passed with it.
+    check(unsafe { libc::getsockname(raw(fd), name.as_mut_ptr().cast(), &raw mut size) })?;
+    Ok(u16::from_be_bytes([name[2], name[3]]))
+}
+
 /// Whether a socket is of that family.
-pub(super) fn is_ipv6(fd: &impl AsFd) -> io::Result<bool> {
-    let (mut domain, mut size) = (0_i32, length(&[0; 4]));
+pub(crate) fn is_ipv6(fd: &impl AsFd) -> io::Result<bool> {
+    Ok(number(fd, libc::SO_DOMAIN)? == libc::AF_INET6)
+}
+
+/// Whether a socket is one for datagrams of UDP.
+pub(crate) fn is_udp(fd: &impl AsFd) -> bool {
+    let is = |option, expected| number(fd, option).is_ok_and(|value| value == expected);
+    is(libc::SO_PROTOCOL, libc::IPPROTO_UDP) && is(libc::SO_TYPE, libc::SOCK_DGRAM)
+}
+
+fn number(fd: &impl AsFd, option: i32) -> io::Result<i32> {
+    let (mut value, mut size) = (0_i32, length(&[0; 4]));
     // SAFETY: the value has the size that is passed with it.
     check(unsafe {
         libc::getsockopt(
             raw(fd),
             libc::SOL_SOCKET,
-            libc::SO_DOMAIN,
-            (&raw mut domain).cast(),
+            option,
+            (&raw mut value).cast(),
             &raw mut size,
         )
     })?;
-    Ok(domain == libc::AF_INET6)
+    Ok(value)
 }
 
 /// Waits until a connection is made or has failed, for so many milliseconds at most.
-pub(super) fn wait_for_end(fd: &impl AsFd, milliseconds: u16) -> io::Result<()> {
+pub(crate) fn wait_for_end(fd: &impl AsFd, milliseconds: u16) -> io::Result<()> {
     let mut waited = libc::pollfd {
         fd: raw(fd),
         events: libc::POLLOUT,
@@ -163,7 +196,7 @@ pub(super) fn wait_for_end(fd: &impl AsFd, milliseconds: u16) -> io::Result<()> 
 }
 
 /// A message with its parts, which must outlive what [`Message::header`] gives.
-pub(super) struct Message {
+pub(crate) struct Message {
     name: Vec<u8>,
     control: Vec<u64>,
     control_length: usize,
@@ -173,7 +206,7 @@ pub(super) struct Message {
 
 impl Message {
     /// With one control message `(level, type, value)`, if any. An empty name is none.
-    pub(super) fn new(data: &[u8], to: &[u8], control: Option<(i32, i32, &[u8])>) -> Self {
+    pub(crate) fn new(data: &[u8], to: &[u8], control: Option<(i32, i32, &[u8])>) -> Self {
         let mut data = data.to_vec();
         let part = libc::iovec {
             iov_base: data.as_mut_ptr().cast(),
@@ -218,14 +251,19 @@ impl Message {
     }
 
     /// `sendmsg`.
-    pub(super) fn send(mut self, fd: &impl AsFd) -> io::Result<()> {
+    pub(crate) fn send(self, fd: &impl AsFd) -> io::Result<()> {
+        self.send_with(fd, 0)
+    }
+
+    /// `sendmsg` with flags.
+    pub(crate) fn send_with(mut self, fd: &impl AsFd, flags: i32) -> io::Result<()> {
         let header = self.header();
         // SAFETY: the header points into this message, which lives through the call.
-        check_size(unsafe { libc::sendmsg(raw(fd), &raw const header, 0) })
+        check_size(unsafe { libc::sendmsg(raw(fd), &raw const header, flags) })
     }
 
     /// `sendmmsg` of several at once: the errno of the first that is refused, even where others were sent.
-    pub(super) fn send_all(mut messages: Vec<Self>, fd: &impl AsFd) -> io::Result<()> {
+    pub(crate) fn send_all(mut messages: Vec<Self>, fd: &impl AsFd) -> io::Result<()> {
         let mut headers: Vec<_> = messages
             .iter_mut()
             .map(|message| libc::mmsghdr {
@@ -244,7 +282,7 @@ impl Message {
     }
 
     /// `sendmsg` by io_uring.
-    pub(super) fn send_by_ring(mut self, fd: &impl AsFd) -> io::Result<()> {
+    pub(crate) fn send_by_ring(mut self, fd: &impl AsFd) -> io::Result<()> {
         let header = self.header();
         // SAFETY: header and message live until the ring has answered, for which this waits.
         unsafe { by_ring(&opcode::SendMsg::new(types::Fd(raw(fd)), &raw const header).build()) }
@@ -252,14 +290,14 @@ impl Message {
 }
 
 /// `connect` by io_uring.
-pub(super) fn connect_by_ring(fd: &impl AsFd, address: &[u8]) -> io::Result<()> {
+pub(crate) fn connect_by_ring(fd: &impl AsFd, address: &[u8]) -> io::Result<()> {
     let entry = opcode::Connect::new(types::Fd(raw(fd)), address.as_ptr().cast(), length(address)).build();
     // SAFETY: the address lives until the ring has answered, for which this waits.
     unsafe { by_ring(&entry) }
 }
 
 /// `socket` by io_uring.
-pub(super) fn socket_by_ring(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+pub(crate) fn socket_by_ring(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
     // SAFETY: the entry points to nothing.
     let fd = unsafe { ring(&opcode::Socket::new(family, kind, protocol).build()) }?;
     // SAFETY: the kernel has just made this descriptor for us alone.
@@ -316,7 +354,7 @@ fn check_size(result: isize) -> io::Result<()> {
 }
 
 /// Takes a descriptor that was received.
-pub(super) fn own(fd: i32) -> io::Result<OwnedFd> {
+pub(crate) fn own(fd: i32) -> io::Result<OwnedFd> {
     // SAFETY: the kernel has made it for the message that it came with, and nobody else has taken it from there.
     let owned = unsafe { OwnedFd::from_raw_fd(check(fd)?) };
     Ok(owned)

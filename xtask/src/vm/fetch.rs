@@ -22,6 +22,8 @@ const FRESH: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Names below a kernel's folder.
 const IMAGE: &str = "vmlinuz";
 const MODULES: &str = "modules";
+/// Which modules were wanted when it was fetched.
+const WANTED: &str = "wanted";
 
 /// Seconds after which an archive that does not answer is not there.
 const PATIENCE: &str = "300";
@@ -70,6 +72,10 @@ fn cached(folder: &Path) -> Result<Option<(Kernel, Duration)>> {
     if !image.is_file() || !modules.is_dir() {
         return Ok(None);
     }
+    let wanted = fs::read_to_string(folder.join(WANTED)).unwrap_or_default();
+    if wanted != modules::WANTED.join(" ") {
+        return Ok(None);
+    }
     let written = image.metadata()?.modified()?;
     let mut files: Vec<_> = fs::read_dir(&modules)?
         .map(|entry| Ok(entry?.path()))
@@ -111,6 +117,8 @@ fn fetch(suite: &Suite, folder: &Path) -> Result<Kernel> {
         fs::remove_dir_all(&modules).with_context(|| format!("removing {}", modules.display()))?;
     }
     modules::collect(&unpacked, &modules)?;
+    let wanted = folder.join(WANTED);
+    fs::write(&wanted, modules::WANTED.join(" ")).with_context(|| format!("writing {}", wanted.display()))?;
     let (new, kept) = (folder.join("vmlinuz.new"), folder.join(IMAGE));
     fs::copy(&image, &new).with_context(|| format!("writing {}", new.display()))?;
     fs::rename(&new, &kept).with_context(|| format!("writing {}", kept.display()))?;

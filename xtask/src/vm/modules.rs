@@ -12,9 +12,9 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-/// The cable between two networks; what lists and ends sockets; and the protocols that are ways out once somebody has
-/// them loaded. What a kernel has not, or has built in, is no module of it.
-const WANTED: [&str; 7] = [
+/// The cable between two networks; what lists and ends sockets; the protocols that are ways out once somebody has them
+/// loaded; and address translation as nodes do it. What a kernel has not, or has built in, is no module of it.
+pub(crate) const WANTED: [&str; 33] = [
     "veth",
     "inet_diag",
     "tcp_diag",
@@ -22,6 +22,32 @@ const WANTED: [&str; 7] = [
     "sctp",
     "dccp_ipv4",
     "vsock",
+    "rds",
+    "rds_tcp",
+    "tipc",
+    "rxrpc",
+    "smc",
+    "kcm",
+    "l2tp_ip",
+    "l2tp_ip6",
+    "pppoe",
+    "qrtr",
+    "phonet",
+    "can",
+    "can_raw",
+    "ax25",
+    "bluetooth",
+    "nfc",
+    "x25",
+    "llc2",
+    "ieee802154_socket",
+    "mctp",
+    "appletalk",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_nat",
+    "nft_masq",
+    "nft_redir",
 ];
 
 /// Takes what is wanted from the unpacked packages to `folder`, named so that they sort in the order of loading.

@@ -39,6 +39,9 @@ pub type Question = mpsc::Sender<oneshot::Sender<Standing>>;
 /// How long an answer may take, on either side.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long who asks may take to read the answer.
+const READING: Duration = Duration::from_secs(1);
+
 /// How many are answered at one time.
 const CLIENTS: usize = 32;
 
@@ -133,8 +136,14 @@ async fn answer(mut stream: UnixStream, ports: &Ports) -> Result<()> {
     let status = ports.gather().await?;
     let mut text = serde_json::to_vec(&status)?;
     text.push(b'\n');
-    stream.write_all(&text).await?;
-    Ok(stream.shutdown().await?)
+    let write = async {
+        stream.write_all(&text).await?;
+        stream.shutdown().await
+    };
+    tokio::time::timeout(READING, write)
+        .await
+        .context("it does not read")??;
+    Ok(())
 }
 
 /// Asks the enforcer whose state is in this folder.
@@ -159,4 +168,70 @@ pub async fn ask(state: &Path) -> Result<Status> {
         path.display()
     );
     serde_json::from_str(&text).with_context(|| format!("what answers at {} is no enforcer", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::{proof::Proof, sources::sink};
+
+    /// Whom the task asks, with an answer that no socket's buffer holds.
+    fn ports() -> Ports {
+        let (owner, mut questions) = mpsc::channel::<oneshot::Sender<Standing>>(1);
+        tokio::spawn(async move {
+            while let Some(reply) = questions.recv().await {
+                let rejected = vec!["x".repeat(1 << 18)];
+                drop(reply.send(Standing {
+                    rejected,
+                    ..Standing::default()
+                }));
+            }
+        });
+        let (names, mut asked) = mpsc::channel::<oneshot::Sender<_>>(1);
+        tokio::spawn(async move {
+            while let Some(reply) = asked.recv().await {
+                drop(reply.send(Vec::new()));
+            }
+        });
+        let heard = || sink::<()>(mpsc::channel(1).0).1;
+        Ports {
+            owner,
+            names,
+            proof: watch::channel(Proof::default()).1,
+            kubernetes: None,
+            files: heard(),
+            cgroups: heard(),
+            pods: None,
+            start: Instant::now(),
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_that_do_not_read_keep_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let control = Control::bind(folder.path()).unwrap();
+        let cancel = CancellationToken::new();
+        let serving = tokio::spawn(control.serve(ports(), cancel.clone()));
+        let silent: Vec<_> = (0..CLIENTS - 1)
+            .map(|_| std::os::unix::net::UnixStream::connect(path(folder.path())).unwrap())
+            .collect();
+        let start = Instant::now();
+        ask(folder.path()).await.unwrap();
+        assert!(start.elapsed() < READING, "{:?}", start.elapsed());
+        // Also where there are more of them than are answered at one time.
+        let more: Vec<_> = (0..CLIENTS)
+            .map(|_| std::os::unix::net::UnixStream::connect(path(folder.path())).unwrap())
+            .collect();
+        let start = Instant::now();
+        ask(folder.path()).await.unwrap();
+        assert!(start.elapsed() < 3 * READING, "{:?}", start.elapsed());
+        drop((silent, more));
+        cancel.cancel();
+        serving.await.unwrap().unwrap();
+        assert!(!path(folder.path()).exists());
+    }
 }

@@ -46,8 +46,7 @@ impl Hostile {
         chown(cgroup, Some(Uid::from_raw(USER)), Some(Gid::from_raw(USER))).context("delegating a cgroup")?;
         let mut all = Self(Vec::new());
         for number in 0..processes {
-            // What it harms by is what it calls. How much of the processors it may have is its cgroup's business on a
-            // node, where it does not share them evenly with the enforcer.
+            // What it harms by is what it calls, and not how much of the processors it takes.
             let child = Command::new("nice")
                 .args(["-n", "10"])
                 .arg(program)

@@ -13,6 +13,7 @@ use enforcer_common::{CgroupId, Counter};
 use enforcer_core::{documents::Documents, model::Host, plan::Applied, registry::Registry};
 use tokio::{
     sync::{mpsc::error::TryRecvError, watch},
+    task::yield_now,
     time::{Instant, MissedTickBehavior, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -120,7 +121,8 @@ impl Owner {
                     self.take(change?);
                     work.note_change();
                 }
-                () = std::future::ready(()), if self.has_work(&work) => self.do_work(&mut work, inputs)?,
+                // Not at once: who has used up the runtime's budget would find no questions any more.
+                () = yield_now(), if self.has_work(&work) => self.do_work(&mut work, inputs)?,
                 batch = inputs.events.recv() => self.tell(batch.context("no more events")?),
             }
         }

@@ -4,6 +4,7 @@ pub mod cgroups;
 pub mod files;
 mod heard;
 pub mod kube;
+mod notices;
 pub mod pods;
 
 pub use heard::{Heard, Sink, sink};

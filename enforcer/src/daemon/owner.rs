@@ -107,7 +107,7 @@ impl Owner {
     /// # Errors
     /// If a source has ended.
     pub(super) async fn follow(&mut self, inputs: &mut Inputs, cancel: &CancellationToken) -> Result<()> {
-        let mut retry = false;
+        let mut retry = !self.unattached.is_empty();
         let mut count = tokio::time::interval(COUNT);
         loop {
             tokio::select! {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::owner::{Inputs, Owner};
 use crate::{
+    datapath::Cgroup,
     names::{AskStatus, settled},
     proof::Canaries,
     report::log::LogFormat,
@@ -56,11 +57,10 @@ impl Owner {
         self.applied = self.datapath.read_back()?;
         self.canaries = Canaries::left_in(&self.applied);
         self.reconcile()?;
-        if let Some(root) = self.unattached.values().next() {
-            bail!("enforcement is not in force at {}", root.path.display());
-        }
+        self.check_roots()?;
         self.is_started = true;
-        self.datapath.remove_leftovers()?;
+        let unattached: Vec<_> = self.unattached.keys().copied().collect();
+        self.datapath.remove_leftovers(&unattached)?;
         for closure in self.datapath.closures() {
             if closure.absent.is_some() {
                 tracing::warn!("{closure}");
@@ -68,6 +68,23 @@ impl Owner {
         }
         self.announce();
         Ok(())
+    }
+
+    /// One root that fails keeps no other from being enforced; a start that enforces at none of them is none.
+    fn check_roots(&self) -> Result<()> {
+        let is_root = |cgroup: &&Cgroup| self.is_root(cgroup) && cgroup.is_there();
+        let roots = self.cgroups.values().filter(is_root);
+        let mut refused: Vec<_> = Vec::new();
+        for root in roots {
+            match self.outcome.refused.get(&root.id) {
+                Some(why) => refused.push(why.as_str()),
+                None => return Ok(()),
+            }
+        }
+        if refused.is_empty() {
+            return Ok(());
+        }
+        bail!("{}", refused.join("; "))
     }
 
     /// Takes addresses in until every host was answered for or has failed, or patience ends.

@@ -1,6 +1,10 @@
 //! From nothing to enforcement in force.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io::{self, Write as _},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use enforcer_core::model::Host;
@@ -117,15 +121,19 @@ impl Owner {
         let (workloads, policies) = (self.applied.workloads.len(), self.applied.policies.len());
         let rules: usize = self.applied.scopes.values().map(|rules| rules.len()).sum();
         let message = "enforcement is in force";
-        match self.format {
+        let line = match self.format {
             LogFormat::Human => {
-                println!("{message}: workloads {workloads}, policies {policies}, rules {rules}");
+                format!("{message}: workloads {workloads}, policies {policies}, rules {rules}")
             }
             LogFormat::Json => {
                 let counts =
                     serde_json::json!({ "workloads": workloads, "policies": policies, "rules": rules });
-                println!("{}", serde_json::json!({ "message": message, "counts": counts }));
+                serde_json::json!({ "message": message, "counts": counts }).to_string()
             }
+        };
+        // Who reads it, or has stopped to, does not decide on what is enforced.
+        if let Err(error) = writeln!(io::stdout(), "{line}") {
+            tracing::warn!("{line}: this could not be written to standard output: {error}");
         }
         if self.applied.workloads.is_empty() {
             tracing::warn!("no configured workload has a cgroup yet; each is enforced from when it appears");

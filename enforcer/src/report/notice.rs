@@ -6,7 +6,7 @@ use enforcer_core::{
     model::{Host, Workload},
 };
 
-use super::flow::Flow;
+use super::{escape::Line, flow::Flow};
 
 /// One thing to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +89,9 @@ impl Notice {
     }
 }
 
-fn shortened(mut text: String) -> String {
+/// Readers of Events see what is written there as it is.
+fn shortened(text: String) -> String {
+    let mut text = Line(text).to_string();
     if text.len() > MESSAGE_LIMIT {
         text.truncate(text.floor_char_boundary(MESSAGE_LIMIT - "...".len()));
         text.push_str("...");

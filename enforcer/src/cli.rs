@@ -4,6 +4,7 @@ mod check;
 mod detach;
 mod exec;
 mod explain;
+mod out;
 mod status;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -205,11 +206,12 @@ pub(crate) struct Detach {
     hold: bool,
 }
 
-/// Runs the command; an error becomes one line and exit code 1 (2 for `check`).
+/// Runs the command; an error becomes one line and exit code 1 (2 for `check`). A command whose output nobody reads any
+/// more ends as by SIGPIPE; `run` goes on.
 pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(arguments) => run(&arguments).map(|()| ExitCode::SUCCESS),
-        Command::Check(arguments) => return check::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
@@ -221,14 +223,10 @@ pub fn main() -> ExitCode {
             outcome.map(|()| ExitCode::SUCCESS)
         }
         Command::Schema => {
-            print!("{}", crate::config::json_schema());
-            Ok(ExitCode::SUCCESS)
+            out::json(crate::config::json_schema(), out::Form::Pretty).map(|()| ExitCode::SUCCESS)
         }
     };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    out::end(outcome)
 }
 
 fn run(arguments: &Run) -> Result<()> {

@@ -30,6 +30,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::state;
+
 pub use gather::{Ports, Standing, StandingRoot};
 pub use status::{Canary, Closure, FailingName, Lapse, Names, Program, Root, Source, Status, Untold, Usage};
 
@@ -67,7 +69,7 @@ impl Control {
     /// If another enforcer answers there, or the folder cannot be written.
     pub fn bind(state: &Path) -> Result<Self> {
         let path = path(state);
-        fs::create_dir_all(state).with_context(|| format!("creating {}", state.display()))?;
+        state::own(state)?;
         if let Ok(stream) = std::os::unix::net::UnixStream::connect(&path) {
             let holder = getsockopt(&stream, PeerCredentials).context("asking who answers")?;
             bail!(

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! program (table) -> object (load) -> maps (carry out changes, read back)
-//!              `-> roots (attach, lock) -> pins (bpffs)
+//!              `-> roots (claim, attach) -> pins (bpffs)
 //! ring buffer -> events
 //! ```
 //!
@@ -10,6 +10,7 @@
 //! allowed; it carries out the changes of a plan one by one and in order.
 
 mod cgroup;
+mod claim;
 mod closure;
 mod cost;
 mod events;
@@ -21,6 +22,7 @@ mod maps;
 mod memlock;
 mod object;
 mod pins;
+mod place;
 mod program;
 mod roots;
 mod shape;
@@ -244,13 +246,14 @@ impl Datapath {
         self.roots.detach(root)
     }
 
-    /// Takes away what an earlier start left and this one does not have: links at other cgroups, other layouts.
+    /// Takes away what an earlier start left and this one does not have: links at other cgroups, other layouts. What
+    /// it left at `roots`, which the programs are still to be attached to, stays in force.
     ///
     /// # Errors
     /// If a pin or an entry cannot be removed.
-    pub fn remove_leftovers(&mut self) -> Result<()> {
-        self.maps.keep_roots(&self.roots.ids())?;
-        self.roots.remove_leftovers()
+    pub fn remove_leftovers(&mut self, roots: &[CgroupId]) -> Result<()> {
+        self.maps.keep_roots(&[&self.roots.ids(), roots].concat())?;
+        self.roots.remove_leftovers(roots)
     }
 
     /// What the programs counted, over all CPUs.

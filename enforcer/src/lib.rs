@@ -2,6 +2,8 @@
 //!
 //! `config, sources, names -> daemon (registry, plan) -> datapath`, `datapath -> events -> report`.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cli;
 pub mod control;
 pub mod daemon;

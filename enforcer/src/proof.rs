@@ -17,15 +17,19 @@ mod ground;
 mod trial;
 
 use std::{
-    collections::BTreeMap,
-    fs, io,
+    collections::{BTreeMap, hash_map::RandomState},
+    fs,
+    hash::BuildHasher as _,
+    io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use enforcer_common::{Binding, CgroupId};
 use enforcer_core::plan::Applied;
+use nix::unistd::geteuid;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::block_in_place,
@@ -211,17 +215,25 @@ fn due(proof: &Proof) -> Vec<PathBuf> {
     roots
 }
 
+/// The canary's cgroup below a root. Where cgroups are delegated, workloads make some too: one of theirs under its name
+/// is left alone, and another name taken that nobody foresees.
 fn make(mount: &CgroupMount, root: &Path) -> Result<Cgroup> {
-    let path = root.join(CGROUP);
-    let folder = mount.folder(&path);
-    match fs::create_dir(&folder) {
-        // One that a killed enforcer has left serves as well.
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(error).with_context(|| format!("creating {}", folder.display()));
+    let other = || format!("{CGROUP}-{:016x}", RandomState::new().hash_one(root));
+    for name in [CGROUP.to_owned(), other()] {
+        let path = root.join(name);
+        let folder = mount.folder(&path);
+        match fs::create_dir(&folder) {
+            // One that a killed enforcer has left serves as well.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(error).with_context(|| format!("creating {}", folder.display()));
+            }
+            _ => {}
         }
-        _ => {}
+        if fs::metadata(&folder).is_ok_and(|there| there.uid() == geteuid().as_raw()) {
+            return mount.cgroup(&path)?.context("it went away at once");
+        }
     }
-    mount.cgroup(&path)?.context("it went away at once")
+    bail!("others make cgroups of its name at {}", root.display())
 }
 
 fn remove(folder: &Path) -> io::Result<()> {
@@ -244,7 +256,7 @@ pub fn remove_leftovers(folder: &Path) -> Result<()> {
     };
     for child in children {
         let child = child.with_context(context)?;
-        if child.file_name() == CGROUP {
+        if child.file_name().to_string_lossy().starts_with(CGROUP) {
             remove(&child.path()).with_context(|| format!("removing {}", child.path().display()))?;
         } else if child.file_type().with_context(context)?.is_dir() {
             remove_leftovers(&child.path())?;

@@ -5,6 +5,7 @@ pub mod files;
 mod heard;
 pub mod kube;
 mod look;
+mod notices;
 pub mod pods;
 
 pub use heard::{Heard, Sink, sink};

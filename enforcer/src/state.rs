@@ -1,8 +1,16 @@
-//! What lies in the state folder, by name.
+//! The state folder, which nobody but root may write to, and what lies in it, by name.
 
-use std::{fs, io, os::unix::net::UnixStream, path::Path};
+use std::{
+    fs, io,
+    os::unix::{
+        fs::{DirBuilderExt as _, MetadataExt as _},
+        net::UnixStream,
+    },
+    path::Path,
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use nix::unistd::geteuid;
 
 use crate::control;
 
@@ -14,6 +22,31 @@ pub(crate) const FORMER: &str = "former.json";
 pub(crate) const VERSIONS: &str = "versions.json";
 /// There while a sweep for sockets is due.
 pub(crate) const SWEEP: &str = "sweep";
+
+/// Makes the folder, unless it is there.
+///
+/// # Errors
+/// If somebody else may write to it: who can make files there could keep an enforcer from starting, answer in its
+/// place, and have it write elsewhere by links.
+pub(crate) fn own(folder: &Path) -> Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("creating {}", folder.display()))?;
+    let there = fs::metadata(folder).with_context(|| format!("looking at {}", folder.display()))?;
+    let owner = there.uid();
+    let who = if owner != 0 && owner != geteuid().as_raw() {
+        format!("it belongs to user {owner}")
+    } else if there.mode() & 0o022 != 0 {
+        "others may write to it".to_owned()
+    } else {
+        return Ok(());
+    };
+    bail!(
+        "the state folder {0} is not for root alone ({who}): `chown root {0} && chmod go-w {0}`, or set `state` to \
+         another folder",
+        folder.display()
+    )
+}
 
 /// Removes all of it, and the folder if nothing else is in it, and says how many files there were. Where an enforcer
 /// answers, its state is left to it.

@@ -355,7 +355,7 @@ fn clock_that_jumps_between_two_starts_changes_nothing() {
 
 /// Whether no enforcer has the pins.
 fn is_free(place: &Place) -> bool {
-    let Ok(folder) = fs::File::open(pins(place)) else {
+    let Ok(folder) = fs::File::open(pins(place).join("lock")) else {
         return true;
     };
     nix::fcntl::Flock::lock(folder, nix::fcntl::FlockArg::LockExclusiveNonblock).is_ok()
@@ -365,7 +365,7 @@ fn is_free(place: &Place) -> bool {
 fn maps(place: &Place) -> Result<PathBuf> {
     let folders: Vec<_> = fs::read_dir(pins(place))?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| !path.ends_with("links"))
+        .filter(|path| !path.ends_with("links") && !path.ends_with("lock"))
         .collect();
     anyhow::ensure!(folders.len() == 1, "{folders:?}");
     Ok(folders[0].clone())

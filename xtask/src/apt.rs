@@ -4,6 +4,7 @@ use std::{path::Path, process::Command};
 
 use anyhow::Result;
 
+use crate::out::say;
 use crate::{
     process::{answer, as_root, run},
     programs::POSTGRESQL,
@@ -56,7 +57,7 @@ fn install_plainly(packages: &[String]) -> Result<()> {
         .args(packages);
     if let Err(error) = run(&mut install) {
         // Lists that are some days old name versions that the archive no longer has.
-        println!("setup: {error}; trying once more with new lists of packages");
+        say!("setup: {error}; trying once more with new lists of packages");
         update()?;
         run(&mut install)?;
     }

@@ -25,6 +25,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use folder::Ground;
 
+use crate::out::say;
 use crate::{
     process::{as_root, cargo, run as run_visibly, target_folder},
     setup,
@@ -39,7 +40,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     let enforcer = target_folder().join("debug/enforcer");
     let this = std::env::current_exe().context("finding this program's own path")?;
     if !nix::unistd::geteuid().is_root() {
-        println!("demo: cgroups and BPF need root's rights, by sudo");
+        say!("demo: cgroups and BPF need root's rights, by sudo");
     }
     let status = as_root(this)
         .arg("demo-ground")

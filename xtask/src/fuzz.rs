@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
+use crate::out::say;
 use crate::{
     process::{run, workspace},
     setup,
@@ -52,7 +53,7 @@ pub(crate) fn run_targets(arguments: &Arguments) -> Result<ExitCode> {
     };
     let seeds = seeds();
     for target in &asked {
-        println!("fuzz: {target} for {} s", arguments.seconds);
+        say!("fuzz: {target} for {} s", arguments.seconds);
         let found = folder().join("corpus").join(target);
         fs::create_dir_all(&found).with_context(|| format!("creating {}", found.display()))?;
         let mut command = Command::new(setup::fuzzer().context("cargo-fuzz was just installed")?);
@@ -99,7 +100,7 @@ fn seeds() -> Vec<PathBuf> {
     let kept = workspace().join("enforcer/core/tests/corpus");
     let whole = env::var_os("ISTIO_CORPUS").map(PathBuf::from);
     if whole.is_none() {
-        println!("SKIPPED: the seeds of the whole corpus: ISTIO_CORPUS does not say where it is");
+        say!("SKIPPED: the seeds of the whole corpus: ISTIO_CORPUS does not say where it is");
     }
     let corpora = whole.into_iter().chain([kept]);
     let folders = corpora.flat_map(|corpus: PathBuf| ["valid", "invalid"].map(|part| corpus.join(part)));

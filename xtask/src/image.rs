@@ -17,6 +17,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
+use crate::out::say;
 use crate::{process::target_folder, setup};
 
 /// What the manifests in `deploy/` call it.
@@ -72,14 +73,14 @@ impl Arch {
 /// Builds the binary and writes the archive.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let written = write(arguments.arch, arguments.output.as_deref())?;
-    println!(
+    say!(
         "image: {} for {}, {:.1} MB, {}",
         written.reference,
         arguments.arch.name(),
         written.megabytes,
         written.digest
     );
-    println!("image: {}", written.file.display());
+    say!("image: {}", written.file.display());
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::out::say;
 use crate::{
     image,
     process::{answer, find, run as run_visibly, workspace},
@@ -48,7 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     run_visibly(kind("create").args(["--wait", "3m"]))?;
     let shown = show(&image);
     if arguments.keep {
-        println!("kind: the cluster stays; `kind delete cluster --name {CLUSTER}` takes it away");
+        say!("kind: the cluster stays; `kind delete cluster --name {CLUSTER}` takes it away");
     } else {
         run_visibly(&mut kind("delete"))?;
     }
@@ -56,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn show(image: &image::Written) -> Result<()> {
-    println!("kind: loading {} into the nodes", image.reference);
+    say!("kind: loading {} into the nodes", image.reference);
     let mut load = Command::new("kind");
     load.args(["load", "image-archive", "--name", CLUSTER])
         .arg(&image.file);
@@ -75,7 +76,7 @@ fn show(image: &image::Written) -> Result<()> {
     ];
     run_visibly(kubectl().args(rollout))?;
 
-    println!("kind: a server that no Service names, in a namespace that is left alone, and a client");
+    say!("kind: a server that no Service names, in a namespace that is left alone, and a client");
     apply(&demonstration())?;
     for pod in ["outside/server", "shop/client"] {
         let (namespace, name) = pod.split_once('/').context("written namespace/name")?;
@@ -96,7 +97,7 @@ fn show(image: &image::Written) -> Result<()> {
         !reaches(&address)?,
         "the client reaches {address}, which nothing names"
     );
-    println!("kind: refused, as it is not registered");
+    say!("kind: refused, as it is not registered");
     apply(&entry(&address))?;
     // Until it is followed, the client asks again.
     let asks =
@@ -105,7 +106,7 @@ fn show(image: &image::Written) -> Result<()> {
         in_client(&asks)?,
         "the client does not reach {address}, which a ServiceEntry names"
     );
-    println!("kind: allowed, once a ServiceEntry names it");
+    say!("kind: allowed, once a ServiceEntry names it");
     run_visibly(kubectl().args(["get", "events", "-n", "shop"]))
 }
 

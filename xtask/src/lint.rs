@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use crate::out::say;
 use crate::{
     process::{cargo, run, workspace},
     setup,
@@ -26,10 +27,10 @@ pub(crate) fn run_checks() -> Result<ExitCode> {
         ("security advisories", advisories),
     ];
     for (name, step) in steps {
-        println!("lint: {name}");
+        say!("lint: {name}");
         let begin = Instant::now();
         step()?;
-        println!("lint: {name}: done in {:.1} s", begin.elapsed().as_secs_f32());
+        say!("lint: {name}: done in {:.1} s", begin.elapsed().as_secs_f32());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -84,7 +85,7 @@ fn advisories() -> Result<()> {
     }
     let error = String::from_utf8_lossy(&fetched.stderr);
     let why = error.lines().rfind(|line| !line.trim().is_empty());
-    println!(
+    say!(
         "SKIPPED: security advisories: their database cannot be fetched: {}",
         why.unwrap_or("no answer within 60 s").trim()
     );

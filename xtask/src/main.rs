@@ -2,6 +2,8 @@
 //!
 //! `setup <- {demo, test, vm-test, fuzz, image, lint}`, and all of them through `process`.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod apt;
 mod bpf;
 mod demo;
@@ -9,6 +11,7 @@ mod fuzz;
 mod image;
 mod kind;
 mod lint;
+mod out;
 mod plan;
 mod process;
 mod programs;
@@ -20,6 +23,7 @@ mod vm;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use out::complain;
 
 /// Developer commands of this repository.
 #[derive(Parser)]
@@ -62,6 +66,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    out::run(command)
+}
+
+fn command() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Setup(arguments) => setup::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Test(arguments) => test::run(&arguments),
@@ -76,7 +84,7 @@ fn main() -> ExitCode {
         Command::Runner(runner) => test::run_as_needed(&runner),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        complain!("error: {error:#}");
         ExitCode::FAILURE
     })
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
+use crate::out::say;
 use crate::{apt, bpf, process, setup::Need};
 
 /// The version of cargo-deny that CI checks with.
@@ -53,7 +54,7 @@ impl Plan {
     pub(crate) fn new(needs: &[Need]) -> Result<Self> {
         let mut draft = Draft::new(needs);
         if apt::is_there() && !draft.is_all_packaged() {
-            println!("setup: apt's lists do not have all of it; reading them anew");
+            say!("setup: apt's lists do not have all of it; reading them anew");
             apt::update()?;
             draft = Draft::new(needs);
         }

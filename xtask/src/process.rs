@@ -8,6 +8,7 @@ use std::{
     process::{Command, ExitStatus},
 };
 
+use crate::out::say;
 use anyhow::{Context, Result, ensure};
 
 /// The workspace's folder.
@@ -49,7 +50,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Runs `command` after showing it.
 pub(crate) fn status(command: &mut Command) -> Result<ExitStatus> {
-    println!("$ {}", line(command));
+    say!("$ {}", line(command));
     command
         .status()
         .with_context(|| format!("starting {}", command.get_program().display()))

@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Result, ensure};
 use enforcer_bpf_build::{Missing, Toolchain, find_linker, toolchain_root};
 
+use crate::out::say;
 use crate::{
     image::Arch,
     plan::Plan,
@@ -59,23 +60,23 @@ pub(crate) enum Need {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let needs = look(arguments)?;
     if needs.is_empty() {
-        println!("setup: everything is there, nothing to install");
+        say!("setup: everything is there, nothing to install");
         return Ok(());
     }
-    println!("setup: missing on this machine:");
+    say!("setup: missing on this machine:");
     for need in &needs {
-        println!("  {}: {}", need.name(), need.why());
+        say!("  {}: {}", need.name(), need.why());
     }
     let plan = Plan::new(&needs)?;
-    println!("setup: this is what gets installed:");
+    say!("setup: this is what gets installed:");
     for step in &plan.steps {
-        println!("  {}", step.describe());
+        say!("  {}", step.describe());
     }
     for step in plan.steps {
-        println!("setup: {}", step.describe());
+        say!("setup: {}", step.describe());
         let begin = Instant::now();
         step.run()?;
-        println!("setup: done in {:.1} s", begin.elapsed().as_secs_f32());
+        say!("setup: done in {:.1} s", begin.elapsed().as_secs_f32());
     }
     let left: Vec<_> = look(arguments)?.iter().map(Need::name).collect();
     ensure!(
@@ -83,7 +84,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         "still missing after the installation: {}",
         left.join(", ")
     );
-    println!("setup: everything is there");
+    say!("setup: everything is there");
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use crate::out::say;
 use crate::{
     process::{as_root, cargo},
     setup,
@@ -43,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut tests = cargo();
     tests.args(["test", "--no-fail-fast"]);
     if !nix::unistd::geteuid().is_root() {
-        println!(
+        say!(
             "test: sudo gives root's rights to the tests of: {}",
             NEED_ROOT.join(", ")
         );
@@ -105,11 +106,11 @@ fn report(tests: &mut Command) -> Result<ExitCode> {
         summary.read(&line);
     }
     let status = child.wait().context("waiting for cargo test")?;
-    print!("\n{summary}");
+    crate::out::write(format_args!("\n{summary}"));
     if status.success() {
         return Ok(ExitCode::SUCCESS);
     }
-    println!("test: FAILED");
+    say!("test: FAILED");
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(ExitCode::from(code.unwrap_or(1)))
 }

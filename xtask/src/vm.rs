@@ -26,6 +26,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
 
+use crate::out::say;
 use crate::{
     process::{cargo, run as run_visibly, target_folder},
     setup,
@@ -62,9 +63,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let binary = build()?;
     let columns = suites.into_iter().map(|suite| column(suite, &binary));
     let table = Table(columns.collect::<Result<_>>()?);
-    print!("\n{table}");
+    crate::out::write(format_args!("\n{table}"));
     if table.has_failed() {
-        println!("vm-test: FAILED");
+        say!("vm-test: FAILED");
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
@@ -73,14 +74,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn column(suite: Suite, binary: &Path) -> Result<Column> {
     let outcome = match fetch::kernel(&suite) {
         Err(why) => {
-            println!("SKIPPED: kernel {}: {why:#}", suite.title());
+            say!("SKIPPED: kernel {}: {why:#}", suite.title());
             Err(why)
         }
         Ok(kernel) => {
             let initrd = initrd(&kernel, binary)?;
             let mut report = machine::run(&kernel.image, initrd.path())?;
             boundary::check(&suite, &mut report)?;
-            println!(
+            say!(
                 "vm-test: {}: {} in {:.1} s",
                 suite.title(),
                 if report.has_failed() { "FAILED" } else { "passed" },

@@ -1,14 +1,19 @@
 //! `enforcer check`: validates Istio YAML offline.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    fmt::Display,
+    io::{self, Read as _},
     path::Path,
     process::ExitCode,
 };
 
+use anyhow::Result;
 use enforcer_core::documents::{Judgement, Record, check};
 
-use super::{Check, Output};
+use super::{
+    Check, Output,
+    out::{self, Form},
+};
 use crate::sources::files::{Content, FileChange, SIZE_LIMIT, read_all};
 
 /// What the exit code says, worst last.
@@ -19,46 +24,44 @@ enum Outcome {
     Unreadable = 2,
 }
 
-pub(super) fn run(arguments: &Check) -> ExitCode {
+pub(super) fn run(arguments: &Check) -> Result<ExitCode> {
     let mut worst = Outcome::Valid;
     for path in &arguments.paths {
-        match check_path(path, arguments.output) {
-            Ok(outcome) => worst = worst.max(outcome),
-            // Whoever read the output has seen enough of it.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
-            Err(error) => {
-                eprintln!("error: {}: {error}", path.display());
-                worst = Outcome::Unreadable;
-            }
-        }
+        worst = worst.max(check_path(path, arguments.output)?);
     }
-    ExitCode::from(worst as u8)
+    Ok(ExitCode::from(worst as u8))
 }
 
-fn check_path(path: &Path, output: Output) -> io::Result<Outcome> {
+/// What cannot be read is told; the only error is that nobody reads what is written.
+fn check_path(path: &Path, output: Output) -> Result<Outcome> {
     if path == Path::new("-") {
-        let text = io::read_to_string(io::stdin().lock().take(SIZE_LIMIT))?;
-        return write(&check("-", &text), output);
+        return match io::read_to_string(io::stdin().lock().take(SIZE_LIMIT)) {
+            Ok(text) => write(&check("-", &text), output),
+            Err(error) => Ok(unreadable("-", &error)),
+        };
     }
-    std::fs::metadata(path)?;
+    if let Err(error) = std::fs::metadata(path) {
+        return Ok(unreadable(path.display(), &error));
+    }
     let mut worst = Outcome::Valid;
     for FileChange { path, content } in read_all(path) {
         let name = path.display().to_string();
         let outcome = match content {
             Content::Text(text) => write(&check(&name, &text), output)?,
             Content::Gone => continue,
-            Content::Unreadable(reason) => {
-                eprintln!("error: {name}: {reason}");
-                Outcome::Unreadable
-            }
+            Content::Unreadable(reason) => unreadable(name, &reason),
         };
         worst = worst.max(outcome);
     }
     Ok(worst)
 }
 
-fn write(records: &[Record], output: Output) -> io::Result<Outcome> {
-    let mut out = io::stdout().lock();
+fn unreadable(path: impl Display, why: &dyn Display) -> Outcome {
+    out::complain(format_args!("error: {path}: {why}"));
+    Outcome::Unreadable
+}
+
+fn write(records: &[Record], output: Output) -> Result<Outcome> {
     let mut worst = Outcome::Valid;
     for record in records {
         worst = worst.max(match record.verdict {
@@ -67,14 +70,14 @@ fn write(records: &[Record], output: Output) -> io::Result<Outcome> {
             Judgement::NotYaml => Outcome::Unreadable,
         });
         match output {
-            Output::Json => writeln!(out, "{}", serde_json::to_string(record)?)?,
-            Output::Text => write_text(&mut out, record)?,
+            Output::Json => out::json(record, Form::Line)?,
+            Output::Text => write_text(record)?,
         }
     }
     Ok(worst)
 }
 
-fn write_text(out: &mut impl io::Write, record: &Record) -> io::Result<()> {
+fn write_text(record: &Record) -> Result<()> {
     let Record {
         file,
         line,
@@ -94,12 +97,12 @@ fn write_text(out: &mut impl io::Write, record: &Record) -> io::Result<()> {
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect();
-    writeln!(out, "{file}:{line}: {}: {verdict}", object.join(" "))?;
+    out::line(format_args!("{file}:{line}: {}: {verdict}", object.join(" ")))?;
     for error in errors {
-        writeln!(out, "  error: {error}")?;
+        out::line(format_args!("  error: {error}"))?;
     }
     for warning in warnings {
-        writeln!(out, "  warning: {warning}")?;
+        out::line(format_args!("  warning: {warning}"))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{SigSet, Signal};
 
-use super::Detach;
+use super::{Detach, out};
 use crate::{
     config::Config,
     datapath::{CgroupMount, Pins, Removed},
@@ -31,12 +31,14 @@ pub(super) fn run(arguments: &Detach) -> Result<()> {
         proof::remove_leftovers(mount.path())?;
     }
     match (removed, files) {
-        (Removed { links: 0, maps: 0 }, 0) => println!("nothing to remove below {}", bpffs.display()),
-        (Removed { links, maps }, files) => println!(
+        (Removed { links: 0, maps: 0 }, 0) => {
+            out::line(format_args!("nothing to remove below {}", bpffs.display()))?;
+        }
+        (Removed { links, maps }, files) => out::line(format_args!(
             "removed {links} links and {maps} maps below {}, and {files} files in {}",
             bpffs.display(),
             folder.display()
-        ),
+        ))?,
     }
     if arguments.hold {
         ending.wait().context("waiting for SIGTERM")?;

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::Exec;
+use super::{Exec, out};
 use crate::datapath::{CgroupMount, is_enforced};
 
 /// Replaces this process by the command, so that it returns only if that fails.
@@ -24,10 +24,10 @@ pub(super) fn run(arguments: &Exec) -> Result<ExitCode> {
     let is_new = !folder.exists();
     fs::create_dir_all(&folder).with_context(|| format!("creating the cgroup {}", folder.display()))?;
     if !wait_for_enforcement(&folder, if is_new { PATIENCE } else { Duration::ZERO })? {
-        eprintln!(
+        out::complain(format_args!(
             "warning: nothing is enforced at {} yet: is `enforcer run` up?",
             entry.cgroup.as_str()
-        );
+        ));
     }
     fs::write(folder.join("cgroup.procs"), "0")
         .with_context(|| format!("joining the cgroup {}", folder.display()))?;

@@ -21,7 +21,7 @@ use enforcer_core::{
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Chosen, Explain};
+use super::{Chosen, Explain, out};
 use crate::{
     config::{Config, Matching},
     daemon::{pods, settings},
@@ -76,10 +76,10 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
     for address in addresses {
         let destination = Destination::new(transport, address, port);
         let explanation = registry.explain_for(&workload, destination);
-        println!("{workload} -> {destination}: {explanation}");
+        out::line(format_args!("{workload} -> {destination}: {explanation}"))?;
         mode = explanation.mode;
         if let Some(suggestion) = &explanation.suggestion {
-            println!("  to allow it: {suggestion}");
+            out::line(format_args!("  to allow it: {suggestion}"))?;
         }
         if explanation.verdict != Verdict::Allow {
             is_allowed = false;
@@ -88,10 +88,8 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
                     Target::Host(host) => Some(host.clone()),
                     Target::Address(address) => registry.names_of(*address).pop_first(),
                 };
-                println!(
-                    "---\n{}",
-                    service_entry(&workload.namespace, host.as_ref(), destination).trim_end()
-                );
+                let entry = service_entry(&workload.namespace, host.as_ref(), destination);
+                out::lines(&format!("---\n{}", entry.trim_end()))?;
             }
         }
     }
@@ -101,9 +99,9 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
         "declared"
     };
     if let Some(mode) = mode {
-        println!("mode: {}", word(mode));
+        out::line(format_args!("mode: {}", word(mode)))?;
     }
-    println!("matching: {matching}");
+    out::line(format_args!("matching: {matching}"))?;
     Ok(if is_allowed {
         ExitCode::SUCCESS
     } else {
@@ -161,7 +159,7 @@ fn registry(config: &Config, servers: &[SocketAddr]) -> Result<(Registry, Vec<Wo
     let mut objects = Vec::new();
     let mut documents = Documents::default();
     if config.kubernetes.is_some() {
-        eprintln!("warning: only the registry's files are looked at, not the API server");
+        out::complain("warning: only the registry's files are looked at, not the API server");
     }
     for change in config.registry.iter().flat_map(|path| read_all(path)) {
         let file = change.path.display().to_string();
@@ -182,7 +180,7 @@ fn registry(config: &Config, servers: &[SocketAddr]) -> Result<(Registry, Vec<Wo
         }
     }
     for problem in documents.problems() {
-        eprintln!("warning: {problem}");
+        out::complain(format_args!("warning: {problem}"));
     }
     for (number, entry) in (1..).zip(&config.workloads) {
         registry.apply(Update::Workload(CgroupId(number), entry.workload.clone()));
@@ -218,7 +216,7 @@ async fn resolve(
             Some(update) = resolved.recv() => all.push(update),
             in_time = &mut settled => {
                 if in_time.is_err() {
-                    eprintln!("warning: not every name has resolved after {PATIENCE:?}");
+                    out::complain(format_args!("warning: not every name has resolved after {PATIENCE:?}"));
                 }
                 break;
             }

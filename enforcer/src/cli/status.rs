@@ -4,7 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 
-use super::StatusArguments;
+use super::{
+    StatusArguments,
+    out::{self, Form},
+};
 use crate::{
     config::Config,
     control::{self, Status},
@@ -28,14 +31,15 @@ pub(super) fn run(arguments: &StatusArguments) -> Result<ExitCode> {
     let status = match runtime.block_on(control::ask(&state)) {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            let left = Pins::links_below(&bpffs)?;
+            out::complain(format_args!("error: {error:#}"));
+            // Who is not root sees none.
+            let left = Pins::links_below(&bpffs).unwrap_or_default();
             if left > 0 {
-                eprintln!(
+                out::complain(format_args!(
                     "{left} links of an earlier enforcer are pinned below {}: what it left in force stays so, and \
                      nobody follows what changes",
                     bpffs.display()
-                );
+                ));
             }
             return Ok(SILENCE.into());
         }
@@ -53,8 +57,8 @@ pub(super) fn run(arguments: &StatusArguments) -> Result<ExitCode> {
 
 fn print(status: &Status, output: super::Output) -> Result<()> {
     match output {
-        super::Output::Text => print!("{status}"),
-        super::Output::Json => println!("{}", serde_json::to_string_pretty(status)?),
+        // Each of its lines is one, whatever it tells of.
+        super::Output::Text => out::lines(&status.to_string()),
+        super::Output::Json => out::json(status, Form::Pretty),
     }
-    Ok(())
 }

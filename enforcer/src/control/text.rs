@@ -1,6 +1,8 @@
-//! The status for a person.
+//! The status for a person. Each of its lines is escaped, so that its newlines are ours.
 
 use std::fmt;
+
+use crate::report::escape::Line;
 
 use super::status::{Canary, Closure, FailingName, Lapse, Root, Source, Status, Untold, Usage};
 
@@ -28,12 +30,11 @@ impl fmt::Display for Status {
         } = self;
         let verdict = if self.proven { "proven" } else { "NOT PROVEN" };
         let uptime = Age(self.uptime_seconds);
-        writeln!(
-            f,
-            "enforcement: {verdict}  (mode {mode}, enforcer {version}, pid {pid}, up {uptime})"
-        )?;
+        let head =
+            format!("enforcement: {verdict}  (mode {mode}, enforcer {version}, pid {pid}, up {uptime})");
+        writeln!(f, "{}", Line(head))?;
         for problem in &self.problems {
-            writeln!(f, "  ! {problem}")?;
+            writeln!(f, "  ! {}", Line(problem))?;
         }
         section(f, "roots", &self.roots)?;
         section(f, "closures", &self.closures)?;
@@ -49,7 +50,7 @@ impl fmt::Display for Status {
             self.names.failing.len()
         )?;
         for name in &self.names.failing {
-            writeln!(f, "  {name}")?;
+            writeln!(f, "  {}", Line(name))?;
         }
         section(f, "rejected", &self.rejected)?;
         writeln!(f, "events lost: {}", self.events_lost)?;
@@ -69,7 +70,7 @@ fn section<T: fmt::Display>(f: &mut fmt::Formatter<'_>, heading: &str, lines: &[
         return Ok(());
     }
     writeln!(f, "{heading}:")?;
-    lines.iter().try_for_each(|line| writeln!(f, "  {line}"))
+    lines.iter().try_for_each(|line| writeln!(f, "  {}", Line(line)))
 }
 
 impl fmt::Display for Root {

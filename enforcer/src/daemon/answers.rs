@@ -1,8 +1,9 @@
 //! What the owner says to those who ask: the self-proof and the control socket.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use anyhow::Result;
+use enforcer_common::CgroupId;
 use enforcer_core::policy::Desired;
 use tokio::sync::oneshot;
 
@@ -22,6 +23,8 @@ pub(super) struct Outcome {
     pub(super) fitted: Desired,
     /// Why the kernel does not hold what it should.
     failed: Option<String>,
+    /// Why the programs do not run at roots that are there.
+    pub(super) refused: BTreeMap<CgroupId, String>,
     /// Lapses that stay are said once.
     lapses: Once,
     /// When the maps are to be compared again.
@@ -38,6 +41,7 @@ impl Outcome {
             desired: Arc::default(),
             fitted: Desired::default(),
             failed: None,
+            refused: BTreeMap::new(),
             lapses: Once::default(),
             compare: Instant::now(),
             mode,
@@ -156,11 +160,10 @@ impl Owner {
         if !self.is_started {
             problems.push("the first lists of all sources are not applied yet".to_owned());
         }
-        problems.extend(
-            self.unattached
-                .values()
-                .map(|root| format!("not enforcing at {}", root.path.display())),
-        );
+        problems.extend(self.unattached.iter().map(|(id, root)| {
+            let refused = self.outcome.refused.get(id).cloned();
+            refused.unwrap_or_else(|| format!("not enforcing at {}", root.path.display()))
+        }));
         let short = self
             .room
             .fullness()

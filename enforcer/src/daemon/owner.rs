@@ -97,7 +97,10 @@ impl Owner {
     /// # Errors
     /// If a source has ended.
     pub(super) async fn follow(&mut self, inputs: &mut Inputs, cancel: &CancellationToken) -> Result<()> {
-        let mut work = Work::default();
+        let mut work = Work {
+            retry: (!self.unattached.is_empty()).then(|| Instant::now() + RETRY),
+            ..Work::default()
+        };
         let mut count = tokio::time::interval(COUNT);
         count.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -117,7 +117,7 @@ impl Owner {
     }
 
     /// Whether everything below a cgroup is enforced.
-    fn is_root(&self, cgroup: &Cgroup) -> bool {
+    pub(super) fn is_root(&self, cgroup: &Cgroup) -> bool {
         let of_pods = self.pods.as_ref().is_some_and(|pods| pods.is_root(cgroup.id));
         of_pods || self.places.is_root(&cgroup.path)
     }
@@ -143,8 +143,9 @@ impl Owner {
         }
     }
 
+    /// Attaches where programs are missing. A root that fails keeps no other from being enforced.
     fn attach(&mut self) {
-        let mut refusals = BTreeSet::new();
+        self.outcome.refused.clear();
         for (id, root) in std::mem::take(&mut self.unattached) {
             match self.datapath.attach(&root) {
                 Ok(attached) => {
@@ -155,13 +156,15 @@ impl Owner {
                 }
                 // It may be gone already, of which the next change tells.
                 Err(error) => {
-                    refusals.insert(format!("not enforcing at {}: {error:#}", root.path.display()));
+                    let refusal = format!("not enforcing at {}: {error:#}", root.path.display());
+                    self.outcome.refused.insert(id, refusal);
                     self.unattached.insert(id, root);
                 }
             }
         }
-        for refusal in self.refusals.news(refusals) {
-            tracing::error!("{refusal}");
+        let refused = self.outcome.refused.values().cloned().collect();
+        for refusal in self.refusals.news(refused) {
+            tracing::error!("{refusal}; trying again");
         }
     }
 }

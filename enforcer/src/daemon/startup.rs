@@ -1,6 +1,10 @@
 //! From nothing to enforcement in force.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io::{self, Write as _},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use enforcer_core::model::Host;
@@ -8,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{inputs::Inputs, owner::Owner};
 use crate::{
+    datapath::Cgroup,
     names::{AskStatus, settled},
     proof::Canaries,
     report::log::LogFormat,
@@ -56,11 +61,10 @@ impl Owner {
         self.applied = self.datapath.read_back()?;
         self.canaries = Canaries::left_in(&self.applied);
         self.reconcile()?;
-        if let Some(root) = self.unattached.values().next() {
-            bail!("enforcement is not in force at {}", root.path.display());
-        }
+        self.check_roots()?;
         self.is_started = true;
-        self.datapath.remove_leftovers()?;
+        let unattached: Vec<_> = self.unattached.keys().copied().collect();
+        self.datapath.remove_leftovers(&unattached)?;
         for closure in self.datapath.closures() {
             if closure.absent.is_some() {
                 tracing::warn!("{closure}");
@@ -68,6 +72,23 @@ impl Owner {
         }
         self.announce();
         Ok(())
+    }
+
+    /// One root that fails keeps no other from being enforced; a start that enforces at none of them is none.
+    fn check_roots(&self) -> Result<()> {
+        let is_root = |cgroup: &&Cgroup| self.is_root(cgroup) && cgroup.is_there();
+        let roots = self.cgroups.values().filter(is_root);
+        let mut refused: Vec<_> = Vec::new();
+        for root in roots {
+            match self.outcome.refused.get(&root.id) {
+                Some(why) => refused.push(why.as_str()),
+                None => return Ok(()),
+            }
+        }
+        if refused.is_empty() {
+            return Ok(());
+        }
+        bail!("{}", refused.join("; "))
     }
 
     /// Takes addresses in until every host was answered for or has failed, or patience ends.
@@ -97,15 +118,19 @@ impl Owner {
         let (workloads, policies) = (self.applied.workloads.len(), self.applied.policies.len());
         let rules: usize = self.applied.scopes.values().map(|rules| rules.len()).sum();
         let message = "enforcement is in force";
-        match self.format {
+        let line = match self.format {
             LogFormat::Human => {
-                println!("{message}: workloads {workloads}, policies {policies}, rules {rules}");
+                format!("{message}: workloads {workloads}, policies {policies}, rules {rules}")
             }
             LogFormat::Json => {
                 let counts =
                     serde_json::json!({ "workloads": workloads, "policies": policies, "rules": rules });
-                println!("{}", serde_json::json!({ "message": message, "counts": counts }));
+                serde_json::json!({ "message": message, "counts": counts }).to_string()
             }
+        };
+        // Who reads it, or has stopped to, does not decide on what is enforced.
+        if let Err(error) = writeln!(io::stdout(), "{line}") {
+            tracing::warn!("{line}: this could not be written to standard output: {error}");
         }
         if self.applied.workloads.is_empty() {
             tracing::warn!("no configured workload has a cgroup yet; each is enforced from when it appears");

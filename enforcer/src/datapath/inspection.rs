@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     Datapath, Pins,
+    claim::Claim,
     link::{At, Link, pin_again},
     object::MAPS,
     roots::{Root, Roots},
@@ -101,15 +102,27 @@ impl Roots {
             attached, programs, ..
         } = self;
         let mut states = Vec::new();
-        for (path, Root { cgroup, lock, links }) in attached {
+        for (path, root) in attached {
+            let Root {
+                cgroup,
+                folder,
+                claim,
+                links,
+            } = root;
             // Of a cgroup that is gone, its source tells.
             if !cgroup.is_there() {
                 continue;
             }
             let at = At {
                 id: cgroup.id,
-                folder: lock,
+                folder,
             };
+            if !claim.is_held(folder) {
+                let claimed = Claim::new(folder).map(|anew| *claim = anew);
+                lapses.note(claimed.map(|()| true), || {
+                    format!("the claim of this enforcer to {} was gone", path.display())
+                });
+            }
             let mut state = RootState {
                 path: path.clone(),
                 programs: Vec::new(),

@@ -11,7 +11,11 @@ use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use enforcer_common::CgroupId;
 
-use super::{pins, program::Program, sys};
+use super::{
+    pins,
+    program::Program,
+    sys::{self, Which},
+};
 
 /// A program that runs for as long as this lives, or its pin.
 pub(super) struct Link {
@@ -32,8 +36,8 @@ impl Link {
         let attach_type = self.program.attach_type().context("a program of no cgroup")?;
         let program = sys::id(self.program.fd(programs)?).context("asking for a program's identifier")?;
         let attached = sys::attachment(&self.fd).context("asking what a link does")?;
-        let effective =
-            sys::effective_programs(at.folder, attach_type).context("asking for the programs at a cgroup")?;
+        let effective = sys::programs(at.folder, attach_type, Which::Effective)
+            .context("asking for the programs at a cgroup")?;
         let runs = attached.cgroup == at.id.0 && attached.program == program && effective.contains(&program);
         Ok(runs.then_some(program))
     }

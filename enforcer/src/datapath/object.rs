@@ -269,11 +269,11 @@ fn refusal(name: &str, error: ProgramError) -> anyhow::Error {
 fn last_words(name: &str, error: &io::Error, log: &str) -> anyhow::Error {
     const LAST_LINES: usize = 5;
     let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-    let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n  ");
+    let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("; ");
     if last.is_empty() {
         anyhow!("the kernel refused the program {name}: {error}")
     } else {
-        anyhow!("the kernel's verifier refused the program {name} ({error}); its last words:\n  {last}")
+        anyhow!("the kernel's verifier refused the program {name} ({error}); its last words: {last}")
     }
 }
 
@@ -294,10 +294,10 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.ends_with("R1 invalid mem access 'scalar'\n  processed 9 insns"),
+            text.ends_with("R1 invalid mem access 'scalar'; processed 9 insns"),
             "{text}"
         );
-        assert_eq!(text.lines().count(), 1 + 5);
+        assert_eq!(text.lines().count(), 1);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What stays in bpffs.
 //!
 //! ```text
-//! <bpffs>/enforcer/                  locked by the enforcer that runs
+//! <bpffs>/enforcer/                  for root alone
+//!   lock/                            locked by the enforcer that runs
 //!   links/<cgroup id>/<program>      what keeps the programs attached
 //!   links/lsm/<program>-<number>     the same for those of BPF LSM, which know no cgroup
 //!   <layout and capacities>/<map>    what the programs look into
@@ -27,8 +28,15 @@ use nix::{
     },
 };
 
-use super::Capacities;
+use super::{
+    Capacities,
+    place::{self, is_own},
+};
 
+pub(super) use super::place::create;
+
+/// Made for root alone, so that nobody else can ever have opened it: whoever can open a folder can lock it.
+const LOCK: &str = "lock";
 const LINKS: &str = "links";
 const LSM: &str = "lsm";
 
@@ -53,11 +61,11 @@ impl Pins {
     /// Takes the folder below the bpffs at `bpffs`.
     ///
     /// # Errors
-    /// If it is not a bpffs that can be written, or another enforcer has it.
+    /// If it is not a bpffs that can be written and that is root's, or another enforcer has it.
     pub fn open(bpffs: &Path, capacities: &Capacities) -> Result<Self> {
         is_bpffs(bpffs)?;
         let folder = bpffs.join("enforcer");
-        create(&folder)?;
+        place::own(&folder)?;
         let lock = lock(&folder)?;
         let Capacities {
             workloads,
@@ -83,7 +91,7 @@ impl Pins {
             .metadata()
             .context("looking at the folder of the pins")?;
         let is_ours = |there: fs::Metadata| (there.dev(), there.ino()) == (owned.dev(), owned.ino());
-        if fs::metadata(&self.folder).is_ok_and(is_ours) {
+        if fs::metadata(self.folder.join(LOCK)).is_ok_and(is_ours) {
             return Ok(false);
         }
         is_bpffs(
@@ -91,7 +99,7 @@ impl Pins {
                 .parent()
                 .context("the folder of the pins lies in bpffs")?,
         )?;
-        create(&self.folder)?;
+        place::own(&self.folder)?;
         self.lock = lock(&self.folder)?;
         create(&self.folder.join(&self.generation))?;
         create(&self.folder.join(LINKS))?;
@@ -106,7 +114,8 @@ impl Pins {
     /// Folders of maps of other layouts or capacities.
     pub(super) fn others(&self) -> Result<Vec<PathBuf>> {
         let mut folders = entries(&self.folder)?;
-        folders.retain(|folder| !folder.ends_with(LINKS) && !folder.ends_with(&self.generation));
+        let kept = [LINKS, LOCK, &self.generation];
+        folders.retain(|folder| !kept.iter().any(|name| folder.ends_with(name)));
         Ok(folders)
     }
 
@@ -165,7 +174,11 @@ impl Pins {
     /// # Errors
     /// If a folder is there and cannot be read.
     pub fn links_below(bpffs: &Path) -> Result<usize> {
-        let folders = entries(&bpffs.join("enforcer").join(LINKS))?;
+        let folder = bpffs.join("enforcer");
+        if !is_own(&folder)? {
+            return Ok(0);
+        }
+        let folders = entries(&folder.join(LINKS))?;
         folders.iter().map(|folder| Ok(entries(folder)?.len())).sum()
     }
 
@@ -175,10 +188,12 @@ impl Pins {
     /// If an enforcer runs, or the bpffs is read-only, or a pin cannot be removed.
     pub fn remove_all(bpffs: &Path) -> Result<Removed> {
         let folder = bpffs.join("enforcer");
-        if !folder.exists() {
+        // What somebody else has made there is not looked into.
+        if !is_own(&folder)? {
             return Ok(Removed::default());
         }
         is_bpffs(bpffs)?;
+        place::own(&folder)?;
         let _lock = lock(&folder)?;
         let mut removed = Removed::default();
         for links in entries(&folder.join(LINKS))? {
@@ -211,29 +226,28 @@ fn is_bpffs(path: &Path) -> Result<()> {
     }
 }
 
-/// Makes a folder, unless it is there.
-pub(super) fn create(folder: &Path) -> Result<()> {
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(error).with_context(|| format!("creating {}", folder.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Locks a folder for as long as the lock lives.
-pub(super) fn lock(folder: &Path) -> Result<Flock<File>> {
-    let file = File::open(folder).with_context(|| format!("opening {}", folder.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, error)| {
+/// Locks the folder of the pins for as long as the lock lives.
+fn lock(folder: &Path) -> Result<Flock<File>> {
+    let path = folder.join(LOCK);
+    create(&path)?;
+    let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, error)| {
         if error == nix::errno::Errno::EWOULDBLOCK {
             let holder = holder(&file)
                 .map(|pid| format!(" (pid {pid})"))
                 .unwrap_or_default();
             anyhow::anyhow!("another enforcer{holder} has {}", folder.display())
         } else {
-            anyhow::anyhow!("locking {}: {}", folder.display(), error.desc())
+            anyhow::anyhow!("locking {}: {}", path.display(), error.desc())
         }
-    })
+    })?;
+    // Between the two, one that has detached may have removed it.
+    let is_there =
+        fs::metadata(&path).is_ok_and(|there| lock.metadata().is_ok_and(|own| own.ino() == there.ino()));
+    if !is_there {
+        bail!("{} was removed just now: start again", folder.display());
+    }
+    Ok(lock)
 }
 
 /// The process that holds the lock, as `/proc/locks` knows it.

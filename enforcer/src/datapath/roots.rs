@@ -13,14 +13,14 @@ use aya::{
     programs::{ProgramInfo, loaded_programs},
 };
 use enforcer_common::CgroupId;
-use nix::fcntl::Flock;
 
 use super::{
     Cgroup, Pins,
+    claim::Claim,
     link::Link,
     pins,
     program::{PROGRAMS, Program, Purpose},
-    sys,
+    sys::{self, Which},
 };
 
 pub(super) struct Roots {
@@ -47,8 +47,10 @@ pub enum Attached {
 /// One cgroup at which the programs run.
 pub(super) struct Root {
     pub(super) cgroup: Cgroup,
-    /// Its folder. Keeps other enforcers away; the cgroup can be removed all the same.
-    pub(super) lock: Flock<File>,
+    /// Its folder, open. The cgroup can be removed all the same.
+    pub(super) folder: File,
+    /// Keeps other enforcers away.
+    pub(super) claim: Claim,
     pub(super) links: Vec<Link>,
 }
 
@@ -74,17 +76,16 @@ impl Roots {
             }
             self.detach(&root.path)?;
         }
-        let lock = pins::lock(&root.folder)?;
-        let folder = self.pins.as_ref().map(|pins| pins.links(root.id));
-        if let Some(folder) = &folder {
-            pins::create(folder)?;
+        let folder = root.open()?;
+        let claim = Claim::new(&folder)?;
+        let pins = self.pins.as_ref().map(|pins| pins.links(root.id));
+        if let Some(pins) = &pins {
+            pins::create(pins)?;
         }
         let (mut links, mut attached) = (Vec::new(), Attached::TakenOver);
         for program in self.cgroup_programs() {
-            let pin = folder.as_ref().map(|folder| folder.join(program.name));
-            let (link, since) = self
-                .attach_one(program, &lock, pin)
-                .with_context(|| format!("attaching to {}", root.path.display()))?;
+            let pin = pins.as_ref().map(|pins| pins.join(program.name));
+            let (link, since) = self.attach_one(program, &folder, pin)?;
             // A closure may come with a newer kernel or enforcer; verdicts were made before.
             if since == Attached::Anew && program.purpose == Purpose::Verdicts {
                 attached = since;
@@ -92,8 +93,13 @@ impl Roots {
             links.push(link);
         }
         let cgroup = root.clone();
-        self.attached
-            .insert(root.path.clone(), Root { cgroup, lock, links });
+        let attached_root = Root {
+            cgroup,
+            folder,
+            claim,
+            links,
+        };
+        self.attached.insert(root.path.clone(), attached_root);
         Ok(attached)
     }
 
@@ -185,7 +191,8 @@ impl Roots {
         Ok(())
     }
 
-    pub(super) fn remove_leftovers(&self) -> Result<()> {
+    /// Links at `others`, which the programs are still to be attached to, stay.
+    pub(super) fn remove_leftovers(&self, others: &[CgroupId]) -> Result<()> {
         let programs: Vec<_> = self
             .cgroup_programs()
             .iter()
@@ -197,9 +204,9 @@ impl Roots {
             .flatten()
             .filter_map(|link| link.pin.clone())
             .collect();
-        self.pins
-            .as_ref()
-            .map_or(Ok(()), |pins| pins.remove_leftovers(&self.ids(), &programs, &lsm))
+        self.pins.as_ref().map_or(Ok(()), |pins| {
+            pins.remove_leftovers(&[&self.ids(), others].concat(), &programs, &lsm)
+        })
     }
 }
 
@@ -210,8 +217,8 @@ impl Roots {
 pub fn is_enforced(cgroup: &Path) -> Result<bool> {
     let folder = File::open(cgroup).with_context(|| format!("opening the cgroup {}", cgroup.display()))?;
     let attach_type = BPF_CGROUP_INET4_CONNECT;
-    let running =
-        sys::effective_programs(&folder, attach_type).context("asking for the programs at a cgroup")?;
+    let running = sys::programs(&folder, attach_type, Which::Effective)
+        .context("asking for the programs at a cgroup")?;
     let ours = |program: ProgramInfo| {
         running.contains(&program.id()) && program.name_as_str() == Some(PROGRAMS[0].name)
     };

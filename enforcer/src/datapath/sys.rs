@@ -1,8 +1,8 @@
-//! The few `bpf(2)` commands that aya does not offer.
+//! The few `bpf(2)` commands that aya does not offer, and a system call that nix offers for one C library alone.
 #![expect(unsafe_code, reason = "a system call takes its argument by address")]
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     io,
     os::{
         fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd},
@@ -11,6 +11,7 @@ use std::{
     path::Path,
 };
 
+const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -19,8 +20,31 @@ const BPF_RAW_TRACEPOINT_OPEN: libc::c_long = 17;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 
-/// `BPF_F_QUERY_EFFECTIVE`: what runs at a cgroup, whether attached there or above it.
-const QUERY_EFFECTIVE: u32 = 1;
+/// Programs of a cgroup, and the flag that asks for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Those that are attached there, in that order.
+    Attached = 0,
+    /// `BPF_F_QUERY_EFFECTIVE`: those that run there, whether attached there or above it.
+    Effective = 1,
+}
+
+/// `union bpf_attr` for `BPF_PROG_LOAD`.
+#[repr(C)]
+struct ProgLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+}
 
 /// `union bpf_attr` for `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
 #[repr(C)]
@@ -158,14 +182,77 @@ pub(super) fn update_link(link: impl AsFd, program: impl AsFd) -> io::Result<()>
     bpf(BPF_LINK_UPDATE, &mut attributes).map(|_| ())
 }
 
-/// Identifiers of the programs of one attach type that run at a cgroup.
-pub(super) fn effective_programs(cgroup: impl AsFd, attach_type: u32) -> io::Result<Vec<u32>> {
+/// `renameat2`'s flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rename {
+    /// EEXIST if something bears the new name.
+    NoReplace = 1,
+    /// What bears the new name gets the old one.
+    Exchange = 2,
+}
+
+/// Renames, in one step.
+pub(super) fn rename(from: &Path, to: &Path, how: Rename) -> io::Result<()> {
+    let (from, to) = (
+        CString::new(from.as_os_str().as_bytes())?,
+        CString::new(to.as_os_str().as_bytes())?,
+    );
+    let here = libc::AT_FDCWD;
+    // SAFETY: both paths end with a zero byte and live through the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            here,
+            from.as_ptr(),
+            here,
+            to.as_ptr(),
+            how as libc::c_uint,
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Loads a program that is given by its instructions.
+pub(super) fn load_program(
+    kind: u32,
+    attach_type: u32,
+    name: &CStr,
+    instructions: &[u64],
+) -> io::Result<OwnedFd> {
+    let mut prog_name = [0; 16];
+    // The last byte stays zero.
+    for (to, from) in prog_name[..15].iter_mut().zip(name.to_bytes()) {
+        *to = *from;
+    }
+    let mut attributes = ProgLoad {
+        prog_type: kind,
+        insn_cnt: u32::try_from(instructions.len()).map_err(io::Error::other)?,
+        insns: instructions.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log_buf: 0,
+        kern_version: 0,
+        prog_flags: 0,
+        prog_name,
+        prog_ifindex: 0,
+        expected_attach_type: attach_type,
+    };
+    bpf(BPF_PROG_LOAD, &mut attributes).map(owned)
+}
+
+/// Identifiers of the programs of one attach type at a cgroup.
+pub(super) fn programs(cgroup: impl AsFd, attach_type: u32, which: Which) -> io::Result<Vec<u32>> {
     // The kernel takes 64 programs of one type at one cgroup (`BPF_CGROUP_MAX_PROGS`), and as many above it.
     let mut ids = vec![0_u32; 1024];
     let mut attributes = ProgQuery {
         target_fd: raw(cgroup),
         attach_type,
-        query_flags: QUERY_EFFECTIVE,
+        query_flags: which as u32,
         attach_flags: 0,
         prog_ids: ids.as_mut_ptr() as u64,
         prog_count: 1024,

@@ -1,6 +1,6 @@
 //! One verdict, as it is told.
 
-use std::{fmt, io};
+use std::fmt;
 
 use enforcer_common::{Event, Hook, Reason, Verdict};
 use enforcer_core::model::Host;
@@ -205,12 +205,4 @@ fn reason(number: u8) -> &'static str {
         .iter()
         .find(|(reason, _)| *reason as u8 == number)
         .map_or("no rule allows it", |(_, words)| words)
-}
-
-/// The command line's answer to an error: one line, causes joined.
-///
-/// # Errors
-/// If the terminal is gone.
-pub fn write_error(out: &mut impl io::Write, error: &anyhow::Error) -> io::Result<()> {
-    writeln!(out, "error: {error:#}")
 }

@@ -1,8 +1,21 @@
-//! The log's form.
+//! The log's form: whatever it tells of, each record is one line.
+
+use std::{fmt, io};
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter,
+    field::RecordFields,
+    fmt::{
+        FormatFields, MakeWriter,
+        format::{DefaultFields, Writer},
+    },
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
+use super::escape::{self, Line};
 
 /// How lines are written, all of them to standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -14,7 +27,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Makes `tracing` and `log` write. `level` is a filter as `RUST_LOG` has it.
+/// Makes `tracing` and `log` write. `level` is a filter as `RUST_LOG` has it. Where nobody reads the log any more, it is
+/// lost, and the daemon goes on.
 ///
 /// # Errors
 /// If the filter has no meaning.
@@ -22,18 +36,139 @@ pub fn init(format: LogFormat, level: &str) -> Result<()> {
     let filter = EnvFilter::builder()
         .parse(level)
         .with_context(|| format!("--log-level {level:?}"))?;
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
+    subscriber(format, filter, is_terminal, io::stderr)
+        .try_init()
+        .context("starting the log")
+}
+
+fn subscriber<W>(
+    format: LogFormat,
+    filter: EnvFilter,
+    is_terminal: bool,
+    writer: W,
+) -> Box<dyn tracing::Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // Of a log that cannot be written, a line in the log says nothing, and one on standard error ends the process.
+    let layer = tracing_subscriber::fmt::layer()
+        .log_internal_errors(false)
+        .with_target(false);
     let registry = tracing_subscriber::registry().with(filter);
     match format {
-        LogFormat::Human => {
-            let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            registry
-                .with(layer.with_target(false).with_ansi(is_terminal))
-                .try_init()
+        LogFormat::Human => Box::new(
+            registry.with(
+                layer
+                    .with_ansi(is_terminal)
+                    .fmt_fields(OneLine)
+                    .with_writer(writer),
+            ),
+        ),
+        LogFormat::Json => {
+            Box::new(registry.with(layer.json().flatten_event(true).with_writer(Json(writer))))
         }
-        LogFormat::Json => registry
-            .with(layer.json().flatten_event(true).with_target(false))
-            .try_init(),
     }
-    .context("starting the log")
+}
+
+/// The message and the fields of a record, which can hold words that are not ours.
+struct OneLine;
+
+impl<'a> FormatFields<'a> for OneLine {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'a>, fields: R) -> fmt::Result {
+        let mut text = String::new();
+        DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
+        write!(writer, "{}", Line(text))
+    }
+}
+
+/// Writes records in JSON.
+struct Json<W>(W);
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Json<W> {
+    type Writer = Json<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Json(self.0.make_writer())
+    }
+}
+
+impl<W: io::Write> io::Write for Json<W> {
+    /// Takes a whole record.
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(record);
+        let is_long = text.len() > escape::LIMIT;
+        let shortened = is_long.then(|| serde_json::from_str(&text).ok()).flatten();
+        let shortened = shortened.map(|mut value| {
+            escape::shorten(&mut value);
+            format!("{value}\n")
+        });
+        self.0
+            .write_all(escape::json(shortened.as_deref().unwrap_or(&text)).as_bytes())?;
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use proptest::prelude::*;
+
+    use super::{super::escape::tests::any_text, *};
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written of a record with this text as message and as field.
+    fn record(format: LogFormat, text: &str) -> String {
+        let written = Written::default();
+        let sink = written.clone();
+        let subscriber = subscriber(format, EnvFilter::new("info"), false, move || sink.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            let error = std::io::Error::other(text.to_owned());
+            tracing::warn!(process = text, %error, other = ?text, "denied {text}");
+        });
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn each_record_is_one_line_whatever_it_tells_of(text in any_text()) {
+            for format in [LogFormat::Human, LogFormat::Json] {
+                let line = record(format, &text);
+                let line = line.strip_suffix('\n').unwrap();
+                prop_assert_eq!(&Line(line).to_string(), line);
+                if format == LogFormat::Json {
+                    let value: serde_json::Value = serde_json::from_str(line).unwrap();
+                    prop_assert_eq!(value["process"].as_str(), Some(text.as_str()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn record_is_bounded() {
+        for format in [LogFormat::Human, LogFormat::Json] {
+            let line = record(format, &"\u{1b}a".repeat(1 << 20));
+            assert!(line.len() < 20 * escape::LIMIT, "{}", line.len());
+            assert!(line.contains("bytes more)"));
+        }
+    }
 }

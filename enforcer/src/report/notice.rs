@@ -6,7 +6,7 @@ use enforcer_core::{
     model::{Host, Workload},
 };
 
-use super::flow::Flow;
+use super::{escape::Line, flow::Flow};
 
 /// One thing to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,8 +115,9 @@ impl Notice {
     }
 }
 
+/// Readers of Events see what is written there as it is.
 fn shortened(text: String) -> String {
-    cut(text, MESSAGE_LIMIT)
+    cut(Line(text).to_string(), MESSAGE_LIMIT)
 }
 
 /// At most so many bytes.

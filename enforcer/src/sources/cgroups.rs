@@ -6,15 +6,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    time::Duration,
 };
 
-use anyhow::{Context as _, Result};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _, event::ModifyKind};
+use anyhow::Result;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Sink, look::next_look};
+use super::{Sink, look::next_look, notices::Notices};
 use crate::datapath::{Cgroup, CgroupMount};
 
 /// A cgroup has come or gone. One that was removed and made again has gone and come.
@@ -26,35 +24,22 @@ pub enum CgroupChange {
     Gone(Cgroup),
 }
 
-/// How often the cgroups are looked at without a notice.
-const RESCAN: Duration = Duration::from_secs(2);
-
 /// Follows the cgroups at `paths`. The first batch is sent in any case and holds what is there.
 ///
 /// # Errors
-/// If the kernel gives no inotify instance.
+/// None: what cannot be watched is looked at.
 pub async fn follow(
     mount: CgroupMount,
     paths: BTreeSet<PathBuf>,
     sink: Sink<Vec<CgroupChange>>,
     cancel: CancellationToken,
 ) -> Result<()> {
-    // One waiting notice is enough: it makes all be looked at.
     let (wake, mut woken) = mpsc::channel::<()>(1);
-    let watcher = notify::recommended_watcher(move |notice: notify::Result<notify::Event>| {
-        if notice.is_ok_and(|event| !comes_or_goes(event.kind)) {
-            return;
-        }
-        if let Err(mpsc::error::TrySendError::Closed(())) = wake.try_send(()) {
-            tracing::trace!("a notice of cgroups came after their end");
-        }
-    })
-    .context("watching the cgroups")?;
     let mut scan = Scan {
         mount,
         paths,
         known: BTreeMap::new(),
-        watcher,
+        notices: Notices::new(wake),
     };
     let mut is_first = true;
     loop {
@@ -66,7 +51,7 @@ pub async fn follow(
         }
         is_first = false;
         tokio::select! {
-            () = next_look(&mut woken, start, RESCAN) => {}
+            () = next_look(&mut woken, start, scan.notices.rescan()) => {}
             () = cancel.cancelled() => return Ok(()),
         }
     }
@@ -76,7 +61,7 @@ struct Scan {
     mount: CgroupMount,
     paths: BTreeSet<PathBuf>,
     known: BTreeMap<PathBuf, Cgroup>,
-    watcher: RecommendedWatcher,
+    notices: Notices,
 }
 
 impl Scan {
@@ -118,19 +103,8 @@ impl Scan {
             .filter(|folder| folder.is_dir())
             .collect();
         for folder in folders {
-            // Made anew each time: a folder that was removed and made again is another one for inotify, and the
-            // same one keeps its watch.
-            if let Err(error) = self.watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                tracing::debug!("{} is not watched: {error}", folder.display());
-            }
+            // Made anew each time: a folder that was removed and made again is another one.
+            self.notices.watch(&folder);
         }
     }
-}
-
-/// Whether a notice is of a folder that is made, removed or renamed. Others are frequent and say nothing here.
-fn comes_or_goes(kind: EventKind) -> bool {
-    matches!(
-        kind,
-        EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
-    )
 }

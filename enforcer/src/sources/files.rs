@@ -8,7 +8,8 @@
 //! A folder stands for every `*.yaml`, `*.yml` and `*.json` in it and, unlike `kubectl -f` without `-R`, in all
 //! folders below it, because registries are laid out by team. Names that begin with `.` or `#` are passed over:
 //! editors' temporary files, and the `..data` of a mounted ConfigMap, whose files are reached by the links beside
-//! it. Symbolic links are followed, and each folder is read once, however many ways lead to it. A file that is
+//! it. Symbolic links are followed, and each folder is read once, however many ways lead to it. A link or folder with which
+//! there would be too much ([`limit`]) is left out and reported; what was taken from it before stays in force. A file that is
 //! named itself is read whatever its name.
 //!
 //! **Architecture Invariant:** what inotify says is only ever a reason to look, never what is believed, so that a
@@ -28,6 +29,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 mod known;
+mod limit;
 mod print;
 mod read;
 mod scan;
@@ -48,6 +50,9 @@ const QUIET_LIMIT: Duration = Duration::from_millis(200);
 const RESCAN: Duration = Duration::from_secs(3);
 /// The same where the kernel would not watch a folder.
 const RESCAN_UNWATCHED: Duration = Duration::from_millis(500);
+
+/// A look without an event takes one part of so many of the time.
+const SHARE: u32 = 20;
 
 /// What became of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +129,7 @@ async fn follow_forever(paths: Vec<PathBuf>, sink: Sink<Vec<FileChange>>) -> any
         }
         is_first = false;
         let rescan = if scan.is_watched { RESCAN } else { RESCAN_UNWATCHED };
+        let rescan = rescan.max(cost * SHARE);
         let due = scan.due.map_or(rescan, |due| due.min(rescan));
         reason_to_look(&wake, Instant::now() + due, cost).await;
     }

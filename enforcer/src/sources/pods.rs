@@ -10,15 +10,14 @@
 
 mod look;
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use enforcer_core::pods::Place;
-use notify::{EventKind, event::ModifyKind};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Sink, look::next_look};
+use super::{Sink, look::next_look, notices::Notices};
 use crate::datapath::{Cgroup, CgroupMount};
 use look::Scan;
 
@@ -40,9 +39,6 @@ pub enum PodChange {
     Gone(Cgroup, Role),
 }
 
-/// How often the cgroups are looked at without a notice.
-const RESCAN: Duration = Duration::from_secs(2);
-
 /// What is followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -55,25 +51,15 @@ pub struct Wanted {
 /// Follows the cgroups of pods. The first batch is sent in any case and holds what is there.
 ///
 /// # Errors
-/// If the kernel gives no inotify instance.
+/// If looking at them panics.
 pub async fn follow(
     mount: CgroupMount,
     wanted: Wanted,
     sink: Sink<Vec<PodChange>>,
     cancel: CancellationToken,
 ) -> Result<()> {
-    // One waiting notice is enough: it makes all be looked at.
     let (wake, mut woken) = mpsc::channel::<()>(1);
-    let watcher = notify::recommended_watcher(move |notice: notify::Result<notify::Event>| {
-        if notice.is_ok_and(|event| !comes_or_goes(event.kind)) {
-            return;
-        }
-        if let Err(mpsc::error::TrySendError::Closed(())) = wake.try_send(()) {
-            tracing::trace!("a notice of cgroups came after their end");
-        }
-    })
-    .context("watching the cgroups of pods")?;
-    let mut scan = Scan::new(mount, wanted, watcher);
+    let mut scan = Scan::new(mount, wanted, Notices::new(wake));
     let mut is_first = true;
     loop {
         let start = Instant::now();
@@ -89,16 +75,8 @@ pub async fn follow(
         }
         is_first = false;
         tokio::select! {
-            () = next_look(&mut woken, start, RESCAN) => {}
+            () = next_look(&mut woken, start, scan.rescan()) => {}
             () = cancel.cancelled() => return Ok(()),
         }
     }
-}
-
-/// Whether a notice is of a folder that is made, removed or renamed.
-fn comes_or_goes(kind: EventKind) -> bool {
-    matches!(
-        kind,
-        EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
-    )
 }

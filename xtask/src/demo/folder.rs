@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::out::say;
 use anyhow::{Context, Result};
 
 const PREFIX: &str = "enforcer-demo-";
@@ -75,12 +76,12 @@ fn sweep(mount: &Path) -> Result<()> {
         if Path::new("/proc").join(pid).exists() {
             continue;
         }
-        println!("demo: removing {name}, which a killed demo has left");
+        say!("demo: removing {name}, which a killed demo has left");
         remove(&entry.path())?;
         for folder in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
             let is_left = folder.file_name().to_string_lossy().starts_with(PREFIX);
             if is_left && let Err(error) = fs::remove_dir_all(folder.path()) {
-                println!("demo: {} is still there: {error}", folder.path().display());
+                say!("demo: {} is still there: {error}", folder.path().display());
             }
         }
     }

@@ -12,6 +12,7 @@ use super::{
     servers::{DATABASE, HOST},
     stage::Scene,
 };
+use crate::out::say;
 
 /// The ServiceEntry of the database, for the namespace's own use.
 pub(super) fn service_entry(namespace: &str) -> String {
@@ -27,7 +28,7 @@ pub(super) fn service_entry(namespace: &str) -> String {
 pub(super) fn play(scene: &mut Scene) -> Result<()> {
     let entry = scene.registry.join("default.yaml");
     heading("1. The registry knows the database, for namespace frontend alone");
-    print!("{}", indented(&service_entry("frontend")));
+    crate::out::write(format_args!("{}", indented(&service_entry("frontend"))));
 
     heading("2. psql from frontend works");
     scene.works("frontend")?;
@@ -37,17 +38,17 @@ pub(super) fn play(scene: &mut Scene) -> Result<()> {
     scene.denial("default")?;
 
     heading("4. A ServiceEntry for default is added: psql works within a second");
-    println!("$ cp db.yaml registry/default.yaml    # the same, in namespace default");
+    say!("$ cp db.yaml registry/default.yaml    # the same, in namespace default");
     fs::write(&entry, service_entry("default"))?;
     scene.within("default", Duration::from_secs(1), true)?;
 
     heading("5. It is removed: psql fails again");
-    println!("$ rm registry/default.yaml");
+    say!("$ rm registry/default.yaml");
     fs::remove_file(&entry)?;
     scene.within("default", Duration::from_secs(1), false)?;
 
     heading("6. The DNS answer changes: the new address works");
-    println!("$ # {HOST} moves from {} to {}", DATABASE[0], DATABASE[1]);
+    say!("$ # {HOST} moves from {} to {}", DATABASE[0], DATABASE[1]);
     scene.dns.change(DATABASE[1])?;
     scene.moved("frontend")?;
 
@@ -55,17 +56,17 @@ pub(super) fn play(scene: &mut Scene) -> Result<()> {
     scene.proven()?;
 
     heading("8. kill -9: nothing changes");
-    println!("$ kill -9 {}", scene.daemon.id());
+    say!("$ kill -9 {}", scene.daemon.id());
     scene.daemon.kill().context("killing the enforcer")?;
     scene.daemon.wait().context("waiting for the enforcer's end")?;
     scene.works("frontend")?;
     scene.fails("default")?;
-    println!("\ndemo: all of it held; now everything is taken away");
+    say!("\ndemo: all of it held; now everything is taken away");
     Ok(())
 }
 
 fn heading(text: &str) {
-    println!("\n== {text}");
+    say!("\n== {text}");
 }
 
 fn indented(text: &str) -> String {
@@ -90,7 +91,7 @@ impl Scene {
             took < Duration::from_secs(1),
             "psql from {namespace} should fail at once, not after {took:?}"
         );
-        println!("  (after {} ms)", took.as_millis());
+        say!("  (after {} ms)", took.as_millis());
         Ok(())
     }
 
@@ -106,8 +107,8 @@ impl Scene {
             if output.status.success() {
                 let text = String::from_utf8_lossy(&output.stdout);
                 let head = text.lines().take_while(|line| !line.starts_with("closures"));
-                println!("$ enforcer status");
-                println!("{}  ...", indented(&head.collect::<Vec<_>>().join("\n")));
+                say!("$ enforcer status");
+                say!("{}  ...", indented(&head.collect::<Vec<_>>().join("\n")));
                 return Ok(());
             }
             ensure!(
@@ -128,7 +129,7 @@ impl Scene {
                 .recv_timeout(deadline.saturating_duration_since(Instant::now()));
             let line = line.context("the enforcer has not logged the refusal")?;
             if line.contains("denied") && line.contains(&format!("{namespace}/")) && line.contains(" tcp ") {
-                println!("  enforcer: {}", line.trim());
+                say!("  enforcer: {}", line.trim());
                 return Ok(());
             }
         }
@@ -142,7 +143,7 @@ impl Scene {
             let took = start.elapsed();
             if output.status.success() == works {
                 show(namespace, &output);
-                println!(
+                say!(
                     "  ({} ms after the change, psql's own start included)",
                     took.as_millis()
                 );
@@ -163,7 +164,7 @@ impl Scene {
             let took = start.elapsed();
             if output.status.success() && String::from_utf8_lossy(&output.stdout).contains(DATABASE[1]) {
                 show(namespace, &output);
-                println!("  ({} ms after the change)", took.as_millis());
+                say!("  ({} ms after the change)", took.as_millis());
                 return Ok(());
             }
             if took > Duration::from_secs(10) {
@@ -188,8 +189,8 @@ impl Scene {
 }
 
 fn show(namespace: &str, output: &Output) {
-    println!("$ enforcer exec --namespace {namespace} -- psql -h {HOST} -c \"select …\"");
+    say!("$ enforcer exec --namespace {namespace} -- psql -h {HOST} -c \"select …\"");
     for text in [&output.stdout, &output.stderr] {
-        print!("{}", indented(&String::from_utf8_lossy(text)));
+        crate::out::write(format_args!("{}", indented(&String::from_utf8_lossy(text))));
     }
 }

@@ -15,6 +15,7 @@ use super::{
     script,
     servers::{DATABASE, Dns, RESOLVER, start_database},
 };
+use crate::out::say;
 
 /// What the ground hands over.
 #[derive(clap::Args)]
@@ -43,9 +44,10 @@ pub(crate) fn run(stage: &Stage) -> Result<()> {
     network()?;
     name_service(&stage.folder)?;
     let dns = Dns::start(&stage.folder)?;
-    println!(
+    say!(
         "demo: starting PostgreSQL at {} and {}, port 5432",
-        DATABASE[0], DATABASE[1]
+        DATABASE[0],
+        DATABASE[1]
     );
     let database = start_database(&stage.folder)?;
     let registry = stage.folder.join("registry");
@@ -149,7 +151,7 @@ fn configuration(stage: &Stage) -> String {
 
 /// Starts the enforcer, and waits for the line that says that enforcement is in force.
 fn start_daemon(enforcer: &Path, config: &Path) -> Result<(Child, mpsc::Receiver<String>)> {
-    println!("$ enforcer run --config enforcer.yaml &");
+    say!("$ enforcer run --config enforcer.yaml &");
     let mut daemon = Command::new(enforcer)
         .args(["run", "--config"])
         .arg(config)
@@ -168,7 +170,7 @@ fn start_daemon(enforcer: &Path, config: &Path) -> Result<(Child, mpsc::Receiver
     });
     let output = daemon.stdout.take().context("standard output is piped")?;
     match BufReader::new(output).lines().next() {
-        Some(Ok(line)) => println!("{line}"),
+        Some(Ok(line)) => say!("{line}"),
         _ => bail!(
             "the enforcer has ended: {}",
             log.iter().collect::<Vec<_>>().join("\n")

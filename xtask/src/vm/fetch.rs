@@ -15,6 +15,7 @@ use enforcer_bpf_build::toolchain_root;
 use tempfile::TempDir;
 
 use super::{archive::Source, modules, suite::Suite};
+use crate::out::say;
 
 /// How long a kernel is used before the archive is asked for a newer one.
 const FRESH: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -56,7 +57,7 @@ pub(crate) fn kernel(suite: &Suite) -> Result<Kernel> {
         // An archive that is away for a day takes no kernel out of the matrix.
         (Err(error), Some((kernel, age))) => {
             let days = age.as_secs() / (24 * 3600);
-            println!(
+            say!(
                 "vm-test: {}: using the kernel of {days} days ago: {error:#}",
                 suite.title()
             );
@@ -91,7 +92,7 @@ fn cached(folder: &Path) -> Result<Option<(Kernel, Duration)>> {
 
 fn fetch(suite: &Suite, folder: &Path) -> Result<Kernel> {
     let apt = Apt::new(&Source::find(suite.archive)?.line(suite.name))?;
-    println!("vm-test: {}: asking the archive", suite.title());
+    say!("vm-test: {}: asking the archive", suite.title());
     apt.run("apt-get", &["--quiet", "--error-on=any", "update"])?;
     let found = apt.run("apt-cache", &["search", "--names-only", "^linux-image-"])?;
     let names = found.lines().filter_map(|line| line.split(' ').next());
@@ -107,7 +108,7 @@ fn fetch(suite: &Suite, folder: &Path) -> Result<Kernel> {
     let packages = depends.lines().filter(|line| *line == image || is_part(line));
     let mut download = vec!["--quiet", "download"];
     download.extend(packages);
-    println!("vm-test: {}: fetching {image}", suite.title());
+    say!("vm-test: {}: fetching {image}", suite.title());
     apt.run("apt-get", &download)?;
     let unpacked = apt.unpack()?;
     let image = find_kernel(&unpacked)?.context("the packages hold no vmlinuz")?;

@@ -15,6 +15,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::report::Report;
+use crate::out::complain;
 use crate::programs::QEMU;
 
 /// How long a machine may take; on an idle one it is a tenth of that.
@@ -98,7 +99,7 @@ impl Drop for Machine {
         if matches!(self.0.try_wait(), Ok(None))
             && let Err(error) = self.0.kill().and_then(|()| self.0.wait().map(|_| ()))
         {
-            eprintln!("the machine {} is still there: {error}", self.0.id());
+            complain!("the machine {} is still there: {error}", self.0.id());
         }
     }
 }

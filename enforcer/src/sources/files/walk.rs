@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    limit::{LIMITS, Limits, Tally},
     print::{Inode, Print},
     read::{is_absence, reason},
 };
@@ -19,14 +20,51 @@ const LINKS_LIMIT: usize = 40;
 const DEPTH_LIMIT: usize = 64;
 
 /// What is there now.
-#[derive(Default)]
 pub(super) struct Walk {
     /// By path.
     pub(super) found: BTreeMap<PathBuf, Found>,
     /// Folders to watch, by absolute path.
     pub(super) places: BTreeMap<PathBuf, Interest>,
     seen: BTreeSet<Inode>,
-    trail: Vec<Inode>,
+    /// The folder that is looked into, after those that it is in.
+    trail: Vec<Step>,
+    limits: Limits,
+    tally: Tally,
+    /// Names looked at since the last root, with those of what was left out.
+    work: usize,
+    excess: Option<Excess>,
+    /// What was added, in that order, so that it can be taken back.
+    added: Added,
+}
+
+/// A folder on the way.
+struct Step {
+    path: PathBuf,
+    inode: Inode,
+    is_link: bool,
+    mark: Mark,
+}
+
+/// There is too much, on account of the step at this depth.
+struct Excess {
+    depth: usize,
+    why: String,
+}
+
+#[derive(Default)]
+struct Added {
+    found: Vec<PathBuf>,
+    places: Vec<PathBuf>,
+    seen: Vec<Inode>,
+}
+
+/// What was there at one moment.
+#[derive(Clone, Copy)]
+struct Mark {
+    found: usize,
+    places: usize,
+    seen: usize,
+    tally: Tally,
 }
 
 /// What is at a path.
@@ -63,72 +101,173 @@ impl Interest {
 
 /// Looks at `roots` and all that is below them.
 pub(super) fn walk(roots: &[PathBuf]) -> Walk {
-    let mut walk = Walk::default();
+    walk_within(roots, LIMITS)
+}
+
+fn walk_within(roots: &[PathBuf], limits: Limits) -> Walk {
+    let mut walk = Walk {
+        found: BTreeMap::new(),
+        places: BTreeMap::new(),
+        seen: BTreeSet::new(),
+        trail: Vec::new(),
+        limits,
+        tally: Tally::default(),
+        work: 0,
+        excess: None,
+        added: Added::default(),
+    };
     for root in roots {
+        walk.work = 0;
+        let mark = walk.mark();
         walk.follow_names(Path::new("/"), &absolute(root));
         match fs::metadata(root) {
-            Ok(metadata) => walk.visit(root.clone(), &metadata),
-            Err(error) if is_absence(&error) => {
-                walk.found.insert(root.clone(), Found::Missing);
-            }
+            Ok(metadata) => walk.visit(root.clone(), &metadata, false),
+            Err(error) if is_absence(&error) => walk.find(root.clone(), Found::Missing),
             Err(error) => walk.unreadable(root.clone(), reason(&error)),
         }
+        // The root is a file, or what is too much is on the way to it.
+        walk.settle(0, root.clone(), mark);
     }
     walk
 }
 
 impl Walk {
-    fn visit(&mut self, path: PathBuf, metadata: &Metadata) {
+    fn visit(&mut self, path: PathBuf, metadata: &Metadata, is_link: bool) {
         if metadata.is_dir() {
-            self.folder(path, Inode::of(metadata));
+            let mark = self.mark();
+            let inode = Inode::of(metadata);
+            self.folder(Step {
+                path,
+                inode,
+                is_link,
+                mark,
+            });
         } else if metadata.is_file() {
-            self.found.insert(path, Found::File(Print::of(metadata)));
+            self.tally.add_file(metadata.len());
+            self.find(path, Found::File(Print::of(metadata)));
+            self.weigh();
         } else {
             self.unreadable(path, "is not a regular file".to_owned());
         }
     }
 
-    fn folder(&mut self, path: PathBuf, inode: Inode) {
-        if self.trail.contains(&inode) {
+    fn folder(&mut self, step: Step) {
+        if self.trail.iter().any(|above| above.inode == step.inode) {
             let why = "is a symbolic link to a folder that it is in";
-            return self.unreadable(path, why.to_owned());
+            return self.unreadable(step.path, why.to_owned());
         }
         if self.trail.len() >= DEPTH_LIMIT {
             let why = format!("is more than {DEPTH_LIMIT} folders deep");
-            return self.unreadable(path, why);
+            return self.unreadable(step.path, why);
         }
-        if !self.seen.insert(inode) {
+        if !self.seen.insert(step.inode) {
             return;
         }
-        self.places.entry(absolute(&path)).or_default().has_files = true;
-        let mut names = match names(&path) {
-            Ok(names) => names,
+        self.added.seen.push(step.inode);
+        self.place(absolute(&step.path)).has_files = true;
+        let (path, mark) = (step.path.clone(), step.mark);
+        self.trail.push(step);
+        self.weigh();
+        self.look_into(&path);
+        self.trail.pop();
+        self.settle(self.trail.len(), path, mark);
+    }
+
+    fn look_into(&mut self, path: &Path) {
+        // One more than there may be, which tells that there are too many.
+        let limit = (self.limits.names + 1).saturating_sub(self.tally.names);
+        let mut names = match names(path, limit) {
+            Ok((names, count)) => {
+                self.tally.names += count;
+                self.work += count;
+                names
+            }
             Err(error) if is_absence(&error) => return,
-            Err(error) => return self.unreadable(path, reason(&error)),
+            Err(error) => return self.unreadable(path.to_owned(), reason(&error)),
         };
+        self.weigh();
         names.sort();
-        self.trail.push(inode);
         // Links are followed from where the folder really is, since `..` in them means its real parent.
         let mut real = None;
         for name in names {
-            self.entry(&path, &name, &mut real);
+            if self.excess.is_some() {
+                return;
+            }
+            self.entry(path, &name, &mut real);
         }
-        self.trail.pop();
+    }
+
+    /// Looks whether there is too much, and on account of what: the first link on the way, else what the root holds,
+    /// else the root.
+    fn weigh(&mut self) {
+        if self.excess.is_some() {
+            return;
+        }
+        self.tally.folders = self.places.len();
+        let is_endless = self.work > self.limits.work();
+        let Some(why) = self.tally.excess(&self.limits) else {
+            return;
+        };
+        let link = self.trail.iter().position(|step| step.is_link);
+        let inner = link.unwrap_or_else(|| 1.min(self.trail.len().saturating_sub(1)));
+        let depth = if is_endless { 0 } else { inner };
+        self.excess = Some(Excess { depth, why });
+    }
+
+    /// Leaves out what is at `depth`, if there is too much on account of that.
+    fn settle(&mut self, depth: usize, path: PathBuf, mark: Mark) {
+        let Some(excess) = self.excess.take_if(|excess| excess.depth == depth) else {
+            return;
+        };
+        for path in self.added.found.drain(mark.found..) {
+            self.found.remove(&path);
+        }
+        for path in self.added.places.drain(mark.places..) {
+            self.places.remove(&path);
+        }
+        for inode in self.added.seen.drain(mark.seen..) {
+            self.seen.remove(&inode);
+        }
+        self.tally = mark.tally;
+        self.unreadable(path, excess.why);
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            found: self.added.found.len(),
+            places: self.added.places.len(),
+            seen: self.added.seen.len(),
+            tally: self.tally,
+        }
+    }
+
+    fn find(&mut self, path: PathBuf, found: Found) {
+        self.added.found.push(path.clone());
+        self.found.insert(path, found);
+    }
+
+    fn place(&mut self, path: PathBuf) -> &mut Interest {
+        self.places.entry(path).or_insert_with_key(|path| {
+            self.added.places.push(path.clone());
+            Interest::default()
+        })
     }
 
     fn entry(&mut self, folder: &Path, name: &OsStr, real: &mut Option<PathBuf>) {
         let path = folder.join(name);
+        let mut is_link = false;
         let metadata = fs::symlink_metadata(&path).and_then(|metadata| {
             if !metadata.is_symlink() {
                 return Ok(metadata);
             }
+            is_link = true;
             let real =
                 real.get_or_insert_with(|| fs::canonicalize(folder).unwrap_or_else(|_| absolute(folder)));
             self.follow_names(real, Path::new(name));
             fs::metadata(&path)
         });
         match metadata {
-            Ok(metadata) if metadata.is_dir() || is_wanted(name) => self.visit(path, &metadata),
+            Ok(metadata) if metadata.is_dir() || is_wanted(name) => self.visit(path, &metadata, is_link),
             Ok(_) => {}
             Err(error) if error.raw_os_error() == Some(libc::ELOOP) => self.unreadable(path, reason(&error)),
             Err(_) if !is_wanted(name) => {}
@@ -143,7 +282,7 @@ impl Walk {
     }
 
     fn unreadable(&mut self, path: PathBuf, reason: String) {
-        self.found.insert(path, Found::Unreadable(reason));
+        self.find(path, Found::Unreadable(reason));
     }
 
     /// Notes every name that is looked up on the way to `path`, seen from the real folder `base`, as the kernel
@@ -161,7 +300,7 @@ impl Walk {
                 }
                 Part::Name(name) => {
                     let next = base.join(&name);
-                    self.places.entry(base.clone()).or_default().names.insert(name);
+                    self.place(base.clone()).names.insert(name);
                     match fs::read_link(&next) {
                         Ok(target) if links < LINKS_LIMIT => {
                             links += 1;
@@ -194,11 +333,13 @@ fn part(component: Component<'_>) -> Option<Part> {
     }
 }
 
-/// Names in a folder that may be files to read, or folders.
-fn names(folder: &Path) -> std::io::Result<Vec<OsString>> {
+/// Names in a folder that may be files to read, or folders; and how many names there are, of which `limit` are looked at.
+fn names(folder: &Path, limit: usize) -> std::io::Result<(Vec<OsString>, usize)> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
+    let mut count = 0;
+    for entry in fs::read_dir(folder)?.take(limit) {
         let entry = entry?;
+        count += 1;
         let name = entry.file_name();
         let is_plain = entry
             .file_type()
@@ -207,7 +348,7 @@ fn names(folder: &Path) -> std::io::Result<Vec<OsString>> {
             names.push(name);
         }
     }
-    Ok(names)
+    Ok((names, count))
 }
 
 /// Hidden files, editors' locks and saves, and the inner folders of a mounted ConfigMap.
@@ -225,4 +366,127 @@ fn is_wanted(name: &OsStr) -> bool {
 fn absolute(path: &Path) -> PathBuf {
     // It fails only for an empty path, or if the working directory is gone.
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SMALL: Limits = Limits {
+        folders: 12,
+        files: 8,
+        bytes: 100,
+        names: 16,
+    };
+
+    /// Files with a byte each, by paths; folders end with `/`, links have `->`.
+    fn tree(entries: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for entry in entries {
+            if let Some((from, to)) = entry.split_once("->") {
+                symlink(folder.path().join(to), folder.path().join(from)).unwrap();
+                continue;
+            }
+            let path = folder.path().join(entry);
+            let parent = if entry.ends_with('/') {
+                Some(path.as_path())
+            } else {
+                path.parent()
+            };
+            fs::create_dir_all(parent.unwrap()).unwrap();
+            if !entry.ends_with('/') {
+                fs::write(path, "#").unwrap();
+            }
+        }
+        folder
+    }
+
+    /// What is found below `registry`, by name; with `!` what is unreadable.
+    fn found(folder: &tempfile::TempDir, limits: Limits) -> Vec<String> {
+        let root = folder.path().join("registry");
+        let walk = walk_within(std::slice::from_ref(&root), limits);
+        assert!(walk.places.len() <= limits.folders);
+        let name = |path: &PathBuf| path.strip_prefix(&root).unwrap().display().to_string();
+        let found = walk.found.iter().map(|(path, found)| match found {
+            Found::File(_) => name(path),
+            _ => format!("!{}", name(path)),
+        });
+        found.collect()
+    }
+
+    #[test]
+    fn link_to_too_much_is_left_out_alone_and_as_a_whole() {
+        let files: Vec<_> = (0..20).map(|number| format!("big/{number}/a.yaml")).collect();
+        let mut entries: Vec<_> = files.iter().map(String::as_str).collect();
+        entries.extend([
+            "registry/a.yaml",
+            "registry/team/z.yaml",
+            "registry/team/link->big",
+        ]);
+        assert_eq!(
+            found(&tree(&entries), SMALL),
+            ["a.yaml", "!team/link", "team/z.yaml"]
+        );
+    }
+
+    #[test]
+    fn folder_that_holds_too_much_is_left_out_alone() {
+        let files: Vec<_> = (0..20)
+            .map(|number| format!("registry/many/{number}.yaml"))
+            .collect();
+        let mut entries: Vec<_> = files.iter().map(String::as_str).collect();
+        entries.extend(["registry/a.yaml", "registry/z/z.yaml"]);
+        assert_eq!(found(&tree(&entries), SMALL), ["a.yaml", "!many", "z/z.yaml"]);
+    }
+
+    #[test]
+    fn registry_that_holds_too_much_by_itself_is_left_out() {
+        let files: Vec<_> = (0..20).map(|number| format!("registry/{number}.yaml")).collect();
+        let entries: Vec<_> = files.iter().map(String::as_str).collect();
+        assert_eq!(found(&tree(&entries), SMALL), ["!"]);
+    }
+
+    #[test]
+    fn names_that_are_no_files_to_read_count_too() {
+        let files: Vec<_> = (0..40)
+            .map(|number| format!("registry/many/{number}.txt"))
+            .collect();
+        let mut entries: Vec<_> = files.iter().map(String::as_str).collect();
+        entries.push("registry/z.yaml");
+        assert_eq!(found(&tree(&entries), SMALL), ["!many", "z.yaml"]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_is_taken_is_within_the_limits_and_what_is_not_is_below_what_is_reported(
+            files in prop::collection::btree_set("registry(/[a-d]){0,3}/[a-h]\\.yaml", 0..40),
+            links in prop::collection::btree_map("registry/[k-m]", "(registry/[a-d]|other|registry)", 0..3),
+        ) {
+            let others: Vec<_> = (0..9).map(|number| format!("other/{number}/a.yaml")).collect();
+            let links: Vec<_> = links.iter().map(|(from, to)| format!("{from}->{to}")).collect();
+            let mut entries = vec!["registry/"];
+            entries.extend(files.iter().chain(&others).chain(&links).map(String::as_str));
+            let folder = tree(&entries);
+            let found = found(&folder, SMALL);
+            let taken = found.iter().filter(|name| !name.starts_with('!')).count();
+            prop_assert!(taken <= SMALL.files);
+            let all_fit = files.len() + others.len() <= SMALL.files;
+            for file in &files {
+                let name = file.strip_prefix("registry/").unwrap();
+                let is_below = |left: &String| {
+                    left.strip_prefix('!').is_some_and(|left| Path::new(name).starts_with(left))
+                };
+                // A folder is read once, by whichever way comes first.
+                let is_taken = found.iter().any(|found| found == name || found.ends_with(name.rsplit('/').next().unwrap()));
+                prop_assert!(is_taken || found.iter().any(is_below), "{name} in {found:?}");
+                prop_assert!(!all_fit || is_taken);
+            }
+        }
+    }
 }

@@ -5,21 +5,24 @@ use std::{
     fs, io,
     os::unix::fs::{DirEntryExt as _, MetadataExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use enforcer_common::CgroupId;
 use enforcer_core::pods::{Place, PodUid, Tree, container};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::{PodChange, Role, Wanted};
-use crate::datapath::{Cgroup, CgroupMount};
+use crate::{
+    datapath::{Cgroup, CgroupMount},
+    sources::notices::Notices,
+};
 
 type Found = BTreeMap<CgroupId, (Cgroup, Role)>;
 
 pub(super) struct Scan {
     mount: CgroupMount,
     wanted: Wanted,
-    watcher: RecommendedWatcher,
+    notices: Notices,
     /// Folders that are watched, as those cgroups.
     watched: BTreeMap<PathBuf, CgroupId>,
     known: Found,
@@ -32,11 +35,11 @@ struct Child {
 }
 
 impl Scan {
-    pub(super) fn new(mount: CgroupMount, wanted: Wanted, watcher: RecommendedWatcher) -> Self {
+    pub(super) fn new(mount: CgroupMount, wanted: Wanted, notices: Notices) -> Self {
         Self {
             mount,
             wanted,
-            watcher,
+            notices,
             watched: BTreeMap::new(),
             known: Found::new(),
         }
@@ -127,7 +130,7 @@ impl Scan {
     /// if it is gone.
     fn children(&mut self, cgroup: &Cgroup) -> io::Result<Vec<Child>> {
         if self.watched.get(&cgroup.folder) != Some(&cgroup.id) {
-            self.watch(&cgroup.folder);
+            self.notices.watch(&cgroup.folder);
             self.watched.insert(cgroup.folder.clone(), cgroup.id);
         }
         let entries = match fs::read_dir(&cgroup.folder) {
@@ -164,13 +167,14 @@ impl Scan {
             .map(|path| self.mount.folder(path))
             .filter(|folder| folder.is_dir())
             .collect();
-        folders.iter().for_each(|folder| self.watch(folder));
+        for folder in folders {
+            self.notices.watch(&folder);
+        }
     }
 
-    fn watch(&mut self, folder: &Path) {
-        if let Err(error) = self.watcher.watch(folder, RecursiveMode::NonRecursive) {
-            tracing::debug!("{} is not watched: {error}", folder.display());
-        }
+    /// When to look again without a notice.
+    pub(super) fn rescan(&self) -> Duration {
+        self.notices.rescan()
     }
 }
 

@@ -1,0 +1,81 @@
+//! How much a registry of files may be.
+//!
+//! A link to `/usr` in a registry is a mistake that would cost a start minutes, hundreds of megabytes and all watches
+//! that the kernel gives. What is beyond a limit is left out as a whole, link or folder, so that what is taken does not
+//! depend on the order in which folders are read.
+
+use super::SIZE_LIMIT;
+
+/// What is taken at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Folders that are watched: those with files, and those on the way to them.
+    pub(super) folders: usize,
+    /// Files that are read.
+    pub(super) files: usize,
+    /// Bytes of them.
+    pub(super) bytes: u64,
+    /// Names of any kind that the folders hold.
+    pub(super) names: usize,
+}
+
+/// Those that hold for everybody. 64 MiB are about 200,000 ServiceEntries.
+pub(super) const LIMITS: Limits = Limits {
+    folders: 4096,
+    files: 65_536,
+    bytes: 4 * SIZE_LIMIT,
+    names: 131_072,
+};
+
+/// How many times the names of one registry are looked at, with what is left out afterwards.
+const PATIENCE: usize = 8;
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) folders: usize,
+    pub(super) files: usize,
+    pub(super) bytes: u64,
+    pub(super) names: usize,
+}
+
+impl Tally {
+    /// Takes in a file.
+    pub(super) fn add_file(&mut self, size: u64) {
+        self.files += 1;
+        // A larger one is not read.
+        self.bytes += if size > SIZE_LIMIT { 0 } else { size };
+    }
+
+    /// Which limit is exceeded, as the rest of a sentence.
+    pub(super) fn excess(&self, limits: &Limits) -> Option<String> {
+        let Limits {
+            folders,
+            files,
+            bytes,
+            names,
+        } = *limits;
+        let what = if self.folders > folders {
+            format!("{folders} folders")
+        } else if self.files > files {
+            format!("{files} files")
+        } else if self.bytes > bytes {
+            format!("{} MiB", bytes >> 20)
+        } else if self.names > names {
+            format!("{names} names in its folders")
+        } else {
+            return None;
+        };
+        Some(format!(
+            "is not read, and what was read below it before stays in force: with it the registry has more than {what}; \
+             remove it, or name in its place the folders that are meant"
+        ))
+    }
+}
+
+impl Limits {
+    /// Names that are looked at in all.
+    pub(super) fn work(&self) -> usize {
+        self.names * PATIENCE
+    }
+}

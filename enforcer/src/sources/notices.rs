@@ -1,0 +1,82 @@
+//! Notices of cgroups that come and go.
+//!
+//! The kernel gives each user a number of inotify instances, and every container that runs as root without a user
+//! namespace has its share of root's. So there may be none left: then everything is looked at more often.
+
+use std::{path::Path, time::Duration};
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _, event::ModifyKind};
+use tokio::sync::mpsc;
+
+/// How often cgroups are looked at without a notice.
+const RESCAN: Duration = Duration::from_secs(2);
+/// The same where there are no notices.
+const RESCAN_UNWATCHED: Duration = Duration::from_millis(250);
+
+/// Watches folders of cgroups, as far as the kernel lets it.
+pub(super) struct Notices {
+    watcher: Option<RecommendedWatcher>,
+    /// Whether a folder is not watched.
+    is_limited: bool,
+}
+
+impl Notices {
+    /// Has `wake` told when a cgroup comes or goes. One waiting notice is enough: it makes all be looked at.
+    pub(super) fn new(wake: mpsc::Sender<()>) -> Self {
+        let watcher = notify::recommended_watcher(move |notice: notify::Result<notify::Event>| {
+            if notice.is_ok_and(|event| !comes_or_goes(event.kind)) {
+                return;
+            }
+            if let Err(mpsc::error::TrySendError::Closed(())) = wake.try_send(()) {
+                tracing::trace!("a notice of cgroups came after their end");
+            }
+        });
+        let watcher = watcher.inspect_err(|error| {
+            tracing::warn!(
+                "cgroups cannot be watched ({error}): looking at them every {RESCAN_UNWATCHED:?} instead; \
+                 fs.inotify.max_user_instances may be too small"
+            );
+        });
+        Self {
+            is_limited: watcher.is_err(),
+            watcher: watcher.ok(),
+        }
+    }
+
+    /// Watches a folder. One that is watched already keeps its watch; one that was removed and made again is another
+    /// one for inotify. Says whether it is watched.
+    pub(super) fn watch(&mut self, folder: &Path) -> bool {
+        let Some(watcher) = &mut self.watcher else {
+            return false;
+        };
+        match watcher.watch(folder, RecursiveMode::NonRecursive) {
+            Ok(()) => true,
+            Err(error) => {
+                if matches!(error.kind, notify::ErrorKind::MaxFilesWatch) && !self.is_limited {
+                    tracing::warn!(
+                        "{}: {error}: looking at cgroups every {RESCAN_UNWATCHED:?} instead; \
+                         fs.inotify.max_user_watches may be too small",
+                        folder.display()
+                    );
+                    self.is_limited = true;
+                } else {
+                    tracing::debug!("{} is not watched: {error}", folder.display());
+                }
+                false
+            }
+        }
+    }
+
+    /// When to look again without a notice.
+    pub(super) fn rescan(&self) -> Duration {
+        if self.is_limited { RESCAN_UNWATCHED } else { RESCAN }
+    }
+}
+
+/// Whether a notice is of a folder that is made, removed or renamed. Others are frequent and say nothing here.
+fn comes_or_goes(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
+    )
+}

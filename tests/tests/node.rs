@@ -76,6 +76,7 @@ fn everything(node: &Node) -> Result<()> {
     namespaces_of_the_system_are_off(&mut pods)?;
     label_of_a_namespace_is_followed(node, &mut pods)?;
     pod_in_the_nodes_network_is_enforced(&mut pods)?;
+    node_port_leads_nobody_out(node, &mut pods)?;
     pod_is_enforced_from_its_first_instruction(node, &mut pods)?;
     verdicts_outlive_the_daemon(node, &mut pods)?;
     uninstalling_leaves_nothing(node, &mut pods)
@@ -271,6 +272,70 @@ fn pod_in_the_nodes_network_is_enforced(pods: &mut Pods<'_>) -> Result<()> {
         "it does not reach what is registered"
     );
     Ok(())
+}
+
+/// A Service that anybody may make, whose backend is outside.
+const NODE_PORT: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: outside, namespace: default}
+spec:
+  type: NodePort
+  ports: [{name: http, port: 8080, nodePort: 30080, protocol: TCP}]
+---
+apiVersion: v1
+kind: Endpoints
+metadata: {name: outside, namespace: default}
+subsets:
+- addresses: [{ip: 203.0.113.50}]
+  ports: [{name: http, port: 8080, protocol: TCP}]
+";
+
+/// kube-proxy makes the backend of a loopback address: in the node's network, a pod that is not enforced reaches it so,
+/// and one that is does not.
+fn node_port_leads_nobody_out(node: &Node, pods: &mut Pods<'_>) -> Result<()> {
+    let server = [
+        "ip",
+        "netns",
+        "exec",
+        "world",
+        "busybox",
+        "httpd",
+        "-p",
+        "203.0.113.50:8080",
+        "-h",
+        "/etc",
+    ];
+    node.exec(&server)?;
+    node.kubectl_with(NODE_PORT, &["apply", "-f", "-"])?;
+    let free = "kube-system/in-the-nodes-network";
+    pods.have_special(free, json!({ "hostNetwork": true }))?;
+    let fetches = |pod: &str, host: &str| {
+        let (namespace, name) = pod.split_once('/').context("a pod is written namespace/name")?;
+        let url = format!("http://{host}:30080/hostname");
+        let fetch = ["timeout", "4", "wget", "-q", "-O", "/dev/null", url.as_str()];
+        let exec = ["exec", "-n", namespace, name, "--"];
+        anyhow::Ok(node.kubectl(&[exec.as_slice(), &fetch].concat()).is_ok())
+    };
+    for host in ["127.0.0.1", "172.31.0.2"] {
+        wait(&format!("the way by {host}"), || fetches(free, host))?;
+        ensure!(
+            !fetches("default/in-the-nodes-network", host)?,
+            "a node port of {host} leads to where nothing is registered"
+        );
+    }
+    let told = node.kubectl(&[
+        "-n",
+        "enforcer-system",
+        "logs",
+        "--tail=200",
+        "daemonset/enforcer",
+    ])?;
+    ensure!(
+        told.contains("address translation"),
+        "the log does not tell of it"
+    );
+    node.kubectl_with(NODE_PORT, &["delete", "-f", "-"]).map(drop)
 }
 
 /// Its first container asks at once, and once only.

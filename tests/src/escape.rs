@@ -20,6 +20,7 @@ mod packet;
 mod peer;
 mod placement;
 mod privileges;
+mod reflected;
 mod reroute;
 mod ring;
 pub(crate) mod stage;
@@ -117,6 +118,7 @@ fn ways() -> Vec<&'static Way> {
         discovery::WAYS,
         answers::WAYS,
         forged::WAYS,
+        reflected::WAYS,
     ]
     .into_iter()
     .flatten()

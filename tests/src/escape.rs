@@ -11,6 +11,7 @@
 mod answers;
 pub(crate) mod arena;
 mod discovery;
+mod families;
 mod forged;
 mod kinds;
 mod lent;
@@ -23,6 +24,7 @@ mod privileges;
 mod reflected;
 mod reroute;
 mod ring;
+mod siblings;
 pub(crate) mod stage;
 mod suite;
 pub(crate) mod sys;
@@ -119,6 +121,8 @@ fn ways() -> Vec<&'static Way> {
         answers::WAYS,
         forged::WAYS,
         reflected::WAYS,
+        siblings::WAYS,
+        families::WAYS,
     ]
     .into_iter()
     .flatten()

@@ -43,6 +43,8 @@ pub struct Row {
     pub way: &'static str,
     /// The program beyond rules that closes it, if it takes one.
     pub closed_by: Option<&'static str>,
+    /// Whether nothing has to close it.
+    pub is_left_open: bool,
     /// Whether it leads out without enforcement.
     pub is_way: bool,
     /// Whether it leads out under enforcement.
@@ -167,6 +169,7 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
         rows.push(Row {
             way: way.name,
             closed_by: closer(way, datapath.closures()),
+            is_left_open: matches!(way.closed_by, ClosedBy::Nothing(_)),
             is_way: baseline[at].is_open,
             leads_out: enforced.is_open,
             outcome: outcome(way, &baseline[at], &enforced, datapath.closures()),

@@ -292,12 +292,44 @@ impl Message {
         Ok(())
     }
 
+    /// `sendmsg` by that ring.
+    pub(crate) fn send_by(mut self, ring: IoUring, fd: &impl AsFd) -> io::Result<()> {
+        let header = self.header();
+        let entry = opcode::SendMsg::new(types::Fd(raw(fd)), &raw const header).build();
+        // SAFETY: header and message live until the ring has answered, or is gone.
+        unsafe { answered(ring, &entry) }.map(|_| ())
+    }
+
+    /// `sendmsg` by that ring from the descriptor that it has registered.
+    pub(crate) fn send_by_registered(mut self, ring: IoUring) -> io::Result<()> {
+        let header = self.header();
+        let entry = opcode::SendMsg::new(types::Fixed(0), &raw const header).build();
+        // SAFETY: as above.
+        unsafe { answered(ring, &entry) }.map(|_| ())
+    }
+
     /// `sendmsg` by io_uring.
     pub(crate) fn send_by_ring(mut self, fd: &impl AsFd) -> io::Result<()> {
         let header = self.header();
         // SAFETY: header and message live until the ring has answered, for which this waits.
         unsafe { by_ring(&opcode::SendMsg::new(types::Fd(raw(fd)), &raw const header).build()) }
     }
+}
+
+/// A ring whose submissions a thread of the kernel takes.
+pub(crate) fn polling_ring() -> io::Result<IoUring> {
+    const IDLE_MILLISECONDS: u32 = 2000;
+    IoUring::builder().setup_sqpoll(IDLE_MILLISECONDS).build(2)
+}
+
+/// A ring as any other.
+pub(crate) fn plain_ring() -> io::Result<IoUring> {
+    IoUring::new(2)
+}
+
+/// Has a ring keep a descriptor, which is its number 0.
+pub(crate) fn register(ring: &IoUring, fd: &impl AsFd) -> io::Result<()> {
+    ring.submitter().register_files(&[raw(fd)])
 }
 
 /// `connect` by io_uring.
@@ -326,7 +358,13 @@ unsafe fn by_ring(entry: &io_uring::squeue::Entry) -> io::Result<()> {
 /// What the entry points to must live through the call. What has no answer after a while is taken back with the ring,
 /// which ends before the call does.
 unsafe fn ring(entry: &io_uring::squeue::Entry) -> io::Result<i32> {
-    let mut ring = IoUring::new(2)?;
+    // SAFETY: the caller's promise.
+    unsafe { answered(IoUring::new(2)?, entry) }
+}
+
+/// # Safety
+/// As for [`ring`].
+unsafe fn answered(mut ring: IoUring, entry: &io_uring::squeue::Entry) -> io::Result<i32> {
     // SAFETY: the caller's promise.
     unsafe { ring.submission().push(entry) }.map_err(io::Error::other)?;
     ring.submit()?;

@@ -18,6 +18,7 @@ mod lent;
 mod lent_udp;
 mod loopback;
 mod packet;
+mod page;
 mod peer;
 mod placement;
 mod privileges;
@@ -39,6 +40,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+pub use page::page;
 pub use privileges::Privileges;
 pub use suite::{Manner, Outcome, Report, Row, enforce, opt_in_mistakes, run};
 

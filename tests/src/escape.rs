@@ -17,6 +17,7 @@ mod kinds;
 mod lent;
 mod lent_udp;
 mod loopback;
+mod node_port;
 mod packet;
 mod page;
 mod peer;
@@ -30,6 +31,7 @@ pub(crate) mod stage;
 mod suite;
 pub(crate) mod sys;
 mod tcp;
+mod translate;
 mod udp;
 mod unspecified;
 
@@ -124,6 +126,7 @@ fn ways() -> Vec<&'static Way> {
         forged::WAYS,
         reflected::WAYS,
         siblings::WAYS,
+        node_port::WAYS,
         families::WAYS,
     ]
     .into_iter()

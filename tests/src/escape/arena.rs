@@ -23,7 +23,7 @@ use nix::{
 
 use super::{
     stage::{self, ALLOWED4, ALLOWED6, DEVICE, INNER_LINK6, INNER4, INNER6, LINK6, REFUSED4, REFUSED6},
-    sys,
+    sys, translate,
 };
 use crate::ground::{
     End, add_address, add_gateway, add_neighbour, add_route, device_up, lay_cable, loopback_up,
@@ -102,6 +102,14 @@ impl Arena {
             next_mark: 1,
             arrived: BTreeSet::new(),
         })
+    }
+
+    /// Has the inner network translate addresses, as that of a node does. Where the kernel cannot, the ways that need it
+    /// are none.
+    pub(super) fn translate(&self) {
+        if let Err(error) = translate::install() {
+            println!("SKIPPED: ways by address translation: {error:#}");
+        }
     }
 
     /// The file of the outer network, for other processes.

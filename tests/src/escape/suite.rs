@@ -129,6 +129,7 @@ pub fn run(program: &Path, manner: Manner) -> Result<Report> {
 
 fn all(program: &Path, manner: Manner) -> Result<Report> {
     let mut arena = Arena::new()?;
+    arena.translate();
     let mut ways = ways();
     ways.retain(|way| manner.only.is_none_or(|is_wanted| is_wanted(way.name)));
     let first = usize::from(FIRST_ATTEMPT);

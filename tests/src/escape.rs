@@ -11,21 +11,27 @@
 mod answers;
 pub(crate) mod arena;
 mod discovery;
+mod families;
 mod forged;
 mod kinds;
 mod lent;
 mod lent_udp;
 mod loopback;
+mod node_port;
 mod packet;
+mod page;
 mod peer;
 mod placement;
 mod privileges;
+mod reflected;
 mod reroute;
 mod ring;
+mod siblings;
 pub(crate) mod stage;
 mod suite;
 pub(crate) mod sys;
 mod tcp;
+mod translate;
 mod udp;
 mod unspecified;
 
@@ -36,6 +42,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+pub use page::page;
 pub use privileges::Privileges;
 pub use suite::{Manner, Outcome, Report, Row, enforce, opt_in_mistakes, run};
 
@@ -117,6 +124,10 @@ fn ways() -> Vec<&'static Way> {
         discovery::WAYS,
         answers::WAYS,
         forged::WAYS,
+        reflected::WAYS,
+        siblings::WAYS,
+        node_port::WAYS,
+        families::WAYS,
     ]
     .into_iter()
     .flatten()

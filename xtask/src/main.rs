@@ -1,6 +1,6 @@
 //! Developer commands: `cargo xtask --help` lists them.
 //!
-//! `setup <- {demo, test, vm-test, fuzz, image, lint}`, and all of them through `process`.
+//! `setup <- {demo, test, vm-test, fuzz, image, lint}`, `soak -> {test, vm-test, fuzz}`, and all of them through `process`.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -16,6 +16,7 @@ mod plan;
 mod process;
 mod programs;
 mod setup;
+mod soak;
 mod summary;
 mod test;
 mod vm;
@@ -45,6 +46,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Run the kernel tests in virtual machines with Debian's kernels, and print a table of what holds in which
     VmTest(vm::Arguments),
+    /// Run what takes hours: 100,000 random sequences on this kernel and each of the matrix, a hostile workload, fuzzing
+    Soak(soak::Arguments),
     /// Write the container image as an archive that ctr, docker, kind and podman load; needs none of them
     Image(image::Arguments),
     /// Show the enforcer on a cluster in containers; needs Docker, kind and kubectl
@@ -74,6 +77,7 @@ fn command() -> ExitCode {
         Command::Setup(arguments) => setup::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Test(arguments) => test::run(&arguments),
         Command::VmTest(arguments) => vm::run(&arguments),
+        Command::Soak(arguments) => soak::run(&arguments),
         Command::Image(arguments) => image::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Kind(arguments) => kind::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Demo => demo::run(),

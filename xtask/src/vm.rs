@@ -46,7 +46,10 @@ const OPTIMIZED: [&str; 3] = ["aya", "aya-obj", "object"];
 pub(crate) struct Arguments {
     /// Only this kernel: a series (6.1), `newest`, or a suite of Debian (bookworm-security); can be given repeatedly
     #[arg(long, value_name = "SUITE")]
-    kernel: Vec<String>,
+    pub(crate) kernel: Vec<String>,
+    /// How many random sequences of calls each kernel tries
+    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    pub(crate) sequences: u64,
 }
 
 /// Runs the matrix; the exit code is a failure if a check failed, and not if a kernel cannot be had.
@@ -61,7 +64,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         ..Default::default()
     })?;
     let binary = build()?;
-    let columns = suites.into_iter().map(|suite| column(suite, &binary));
+    let columns = suites
+        .into_iter()
+        .map(|suite| column(suite, &binary, arguments.sequences));
     let table = Table(columns.collect::<Result<_>>()?);
     crate::out::write(format_args!("\n{table}"));
     if table.has_failed() {
@@ -71,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn column(suite: Suite, binary: &Path) -> Result<Column> {
+fn column(suite: Suite, binary: &Path, sequences: u64) -> Result<Column> {
     let outcome = match fetch::kernel(&suite) {
         Err(why) => {
             say!("SKIPPED: kernel {}: {why:#}", suite.title());
@@ -79,7 +84,7 @@ fn column(suite: Suite, binary: &Path) -> Result<Column> {
         }
         Ok(kernel) => {
             let initrd = initrd(&kernel, binary)?;
-            let mut report = machine::run(&kernel.image, initrd.path())?;
+            let mut report = machine::run(&kernel.image, initrd.path(), sequences)?;
             boundary::check(&suite, &mut report)?;
             say!(
                 "vm-test: {}: {} in {:.1} s",

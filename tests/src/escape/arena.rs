@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::{
     errno::Errno,
+    net::if_::if_nametoindex,
     sched::{CloneFlags, CpuSet, sched_setaffinity, setns, unshare},
     sys::{
         socket::{MsgFlags, recv, setsockopt, sockopt},
@@ -21,8 +22,8 @@ use nix::{
 };
 
 use super::{
-    stage::{ALLOWED4, ALLOWED6, DEVICE, INNER_LINK6, INNER4, INNER6, LINK6, REFUSED4, REFUSED6},
-    sys,
+    stage::{self, ALLOWED4, ALLOWED6, DEVICE, INNER_LINK6, INNER4, INNER6, LINK6, REFUSED4, REFUSED6},
+    sys, translate,
 };
 use crate::ground::{
     End, add_address, add_gateway, add_neighbour, add_route, device_up, lay_cable, loopback_up,
@@ -62,7 +63,7 @@ impl Arena {
         sched_setaffinity(Pid::from_raw(0), &cpus).context("staying on one processor")?;
 
         let outer = enter_new_network()?;
-        let capture = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, i32::from(ETH_P_ALL.to_be()))?;
+        let capture = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
         setsockopt(&capture, sockopt::ReceiveTimeout, &TimeVal::new(MARK_SECONDS, 0))?;
         setsockopt(&capture, sockopt::RcvBufForce, &(8 << 20))?;
         let inner = enter_new_network()?;
@@ -89,9 +90,10 @@ impl Arena {
 
         setns(&outer, CloneFlags::CLONE_NEWNET)?;
         raise(OUTER.device, &far)?;
-        for to in [INNER4.into(), INNER6.into()] {
+        for to in [INNER4.into(), INNER6.into(), INNER_LINK6.into()] {
             add_neighbour(OUTER.device, to, INNER.station)?;
         }
+        listen(&capture)?;
         setns(&inner, CloneFlags::CLONE_NEWNET)?;
         Ok(Self {
             outer,
@@ -100,6 +102,14 @@ impl Arena {
             next_mark: 1,
             arrived: BTreeSet::new(),
         })
+    }
+
+    /// Has the inner network translate addresses, as that of a node does. Where the kernel cannot, the ways that need it
+    /// are none.
+    pub(super) fn translate(&self) {
+        if let Err(error) = translate::install() {
+            println!("SKIPPED: ways by address translation: {error:#}");
+        }
     }
 
     /// The file of the outer network, for other processes.
@@ -148,9 +158,6 @@ impl Arena {
                 Err(Errno::EAGAIN) => return Ok(false),
                 Err(error) => return Err(error).context("waiting for the mark to arrive"),
             };
-            if frame.get(6..12) == Some(&OUTER.station) {
-                continue;
-            }
             // Its own port tells a mark, also one that was sent before and came late.
             if ports(frame) == Some([port, 9]) {
                 if tokens(frame).any(|token| token == mark) {
@@ -161,6 +168,23 @@ impl Arena {
             each(frame);
         }
     }
+}
+
+/// Has a packet socket receive what comes in by the outer device, and nothing else.
+fn listen(capture: &OwnedFd) -> Result<()> {
+    const PACKET_IGNORE_OUTGOING: i32 = 23;
+    sys::setsockopt(
+        capture,
+        libc::SOL_PACKET,
+        PACKET_IGNORE_OUTGOING,
+        &1_i32.to_ne_bytes(),
+    )?;
+    // `struct sockaddr_ll`.
+    let mut name = stage::family(libc::AF_PACKET).to_vec();
+    name.extend(ETH_P_ALL.to_be_bytes());
+    name.extend(if_nametoindex(OUTER.device)?.to_ne_bytes());
+    name.extend([0; 12]);
+    sys::bind(capture, &name).context("listening to the cable")
 }
 
 fn enter_new_network() -> Result<File> {

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     ClosedBy, Evidence, Way,
-    stage::{self, INNER4, INNER6, Stage, name},
+    stage::{self, ALLOWED_PORT, ALLOWED4, INNER4, INNER6, Stage, name},
     sys::{self, Message},
     tcp, udp,
     unspecified::{bind_to_device, source4, source6},
@@ -171,6 +171,25 @@ pub(super) static WAYS: &[Way] = &[
         bind_to_device(&socket)?;
         Message::new(&stage.token(), &to(stage, LOCAL4.into()), None).send_by_ring(&socket)
     }),
+    way(
+        "udp connected to ::ffff:127.0.0.1, sendto a name without a family",
+        GUARD,
+        |stage| {
+            let socket = udp::udp6()?;
+            sys::connect(&socket, &to(stage, MAPPED.into()))?;
+            sys::sendto(&socket, &stage.token(), 0, Some(&[0, 0]))
+        },
+    ),
+    way(
+        "udp connected to an allowed ipv4-mapped one, sendto a name without a family",
+        GUARD,
+        |stage| {
+            let socket = udp::udp6()?;
+            let allowed = SocketAddr::from((ALLOWED4.to_ipv6_mapped(), ALLOWED_PORT));
+            sys::connect(&socket, &name(allowed))?;
+            sys::sendto(&socket, &stage.token(), 0, Some(&[0, 0]))
+        },
+    ),
     works("udp to oneself by 127.0.0.1", |stage| {
         to_oneself(stage, LOCAL4.into())
     }),

@@ -103,7 +103,7 @@ fn segments() -> Vec<u8> {
 }
 
 /// RFC 6275: by way of a refused address, which is the mobile node's own.
-fn mobile() -> Vec<u8> {
+pub(super) fn mobile() -> Vec<u8> {
     let mut bytes = vec![0, 2, 2, 1, 0, 0, 0, 0];
     bytes.extend(REFUSED6.octets());
     bytes

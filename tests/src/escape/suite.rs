@@ -41,8 +41,12 @@ pub struct Report {
 pub struct Row {
     /// The way.
     pub way: &'static str,
+    /// What closes it, for people.
+    pub closer: String,
     /// The program beyond rules that closes it, if it takes one.
     pub closed_by: Option<&'static str>,
+    /// Whether nothing has to close it.
+    pub is_left_open: bool,
     /// Whether it leads out without enforcement.
     pub is_way: bool,
     /// Whether it leads out under enforcement.
@@ -125,6 +129,7 @@ pub fn run(program: &Path, manner: Manner) -> Result<Report> {
 
 fn all(program: &Path, manner: Manner) -> Result<Report> {
     let mut arena = Arena::new()?;
+    arena.translate();
     let mut ways = ways();
     ways.retain(|way| manner.only.is_none_or(|is_wanted| is_wanted(way.name)));
     let first = usize::from(FIRST_ATTEMPT);
@@ -166,7 +171,9 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
         let enforced = process.go(way, &mut arena)?;
         rows.push(Row {
             way: way.name,
+            closer: label(way.closed_by),
             closed_by: closer(way, datapath.closures()),
+            is_left_open: matches!(way.closed_by, ClosedBy::Nothing(_)),
             is_way: baseline[at].is_open,
             leads_out: enforced.is_open,
             outcome: outcome(way, &baseline[at], &enforced, datapath.closures()),
@@ -356,6 +363,18 @@ fn closer(way: &Way, closures: &[Closure]) -> Option<&'static str> {
         ClosedBy::Call(program) => Some(program),
         ClosedBy::Guard => Some(GUARD),
         ClosedBy::Rules | ClosedBy::Revocation | ClosedBy::Nothing(_) | ClosedBy::Allowed => None,
+    }
+}
+
+/// What closes a way, for people.
+fn label(closed_by: ClosedBy) -> String {
+    match closed_by {
+        ClosedBy::Rules => "rules".into(),
+        ClosedBy::Call(program) => format!("`{program}`"),
+        ClosedBy::Guard => format!("`{GUARD}`"),
+        ClosedBy::Revocation => "`revoke`".into(),
+        ClosedBy::Nothing(why) => format!("nothing: {why}"),
+        ClosedBy::Allowed => "it has to work".into(),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd},
     time::Duration,
 };
 
@@ -16,6 +16,9 @@ use nix::{
         time::{TimeVal, TimeValLike as _},
     },
 };
+
+/// How long io_uring may take over a call. A connection that nobody answers takes minutes.
+const RING_MILLISECONDS: u16 = 100;
 
 /// A socket of any family, type and protocol.
 pub(crate) fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
@@ -186,9 +189,17 @@ fn number(fd: &impl AsFd, option: i32) -> io::Result<i32> {
 
 /// Waits until a connection is made or has failed, for so many milliseconds at most.
 pub(crate) fn wait_for_end(fd: &impl AsFd, milliseconds: u16) -> io::Result<()> {
+    wait_for(raw(fd), libc::POLLOUT, milliseconds)
+}
+
+fn wait_until_readable(fd: &impl AsRawFd, milliseconds: u16) -> io::Result<()> {
+    wait_for(fd.as_raw_fd(), libc::POLLIN, milliseconds)
+}
+
+fn wait_for(fd: i32, events: i16, milliseconds: u16) -> io::Result<()> {
     let mut waited = libc::pollfd {
-        fd: raw(fd),
-        events: libc::POLLOUT,
+        fd,
+        events,
         revents: 0,
     };
     // SAFETY: one entry is passed, which lives through the call.
@@ -281,12 +292,44 @@ impl Message {
         Ok(())
     }
 
+    /// `sendmsg` by that ring.
+    pub(crate) fn send_by(mut self, ring: IoUring, fd: &impl AsFd) -> io::Result<()> {
+        let header = self.header();
+        let entry = opcode::SendMsg::new(types::Fd(raw(fd)), &raw const header).build();
+        // SAFETY: header and message live until the ring has answered, or is gone.
+        unsafe { answered(ring, &entry) }.map(|_| ())
+    }
+
+    /// `sendmsg` by that ring from the descriptor that it has registered.
+    pub(crate) fn send_by_registered(mut self, ring: IoUring) -> io::Result<()> {
+        let header = self.header();
+        let entry = opcode::SendMsg::new(types::Fixed(0), &raw const header).build();
+        // SAFETY: as above.
+        unsafe { answered(ring, &entry) }.map(|_| ())
+    }
+
     /// `sendmsg` by io_uring.
     pub(crate) fn send_by_ring(mut self, fd: &impl AsFd) -> io::Result<()> {
         let header = self.header();
         // SAFETY: header and message live until the ring has answered, for which this waits.
         unsafe { by_ring(&opcode::SendMsg::new(types::Fd(raw(fd)), &raw const header).build()) }
     }
+}
+
+/// A ring whose submissions a thread of the kernel takes.
+pub(crate) fn polling_ring() -> io::Result<IoUring> {
+    const IDLE_MILLISECONDS: u32 = 2000;
+    IoUring::builder().setup_sqpoll(IDLE_MILLISECONDS).build(2)
+}
+
+/// A ring as any other.
+pub(crate) fn plain_ring() -> io::Result<IoUring> {
+    IoUring::new(2)
+}
+
+/// Has a ring keep a descriptor, which is its number 0.
+pub(crate) fn register(ring: &IoUring, fd: &impl AsFd) -> io::Result<()> {
+    ring.submitter().register_files(&[raw(fd)])
 }
 
 /// `connect` by io_uring.
@@ -312,16 +355,24 @@ unsafe fn by_ring(entry: &io_uring::squeue::Entry) -> io::Result<()> {
 }
 
 /// # Safety
-/// What the entry points to must live through the call.
+/// What the entry points to must live through the call. What has no answer after a while is taken back with the ring,
+/// which ends before the call does.
 unsafe fn ring(entry: &io_uring::squeue::Entry) -> io::Result<i32> {
-    let mut ring = IoUring::new(2)?;
-    // SAFETY: the caller's promise; this waits for the answer.
+    // SAFETY: the caller's promise.
+    unsafe { answered(IoUring::new(2)?, entry) }
+}
+
+/// # Safety
+/// As for [`ring`].
+unsafe fn answered(mut ring: IoUring, entry: &io_uring::squeue::Entry) -> io::Result<i32> {
+    // SAFETY: the caller's promise.
     unsafe { ring.submission().push(entry) }.map_err(io::Error::other)?;
-    ring.submit_and_wait(1)?;
+    ring.submit()?;
+    wait_until_readable(&ring, RING_MILLISECONDS)?;
     let answer = ring
         .completion()
         .next()
-        .map_or(-libc::EIO, |entry| entry.result());
+        .map_or(-libc::EINPROGRESS, |entry| entry.result());
     if answer < 0 {
         Err(io::Error::from_raw_os_error(-answer))
     } else {

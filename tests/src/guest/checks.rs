@@ -14,6 +14,7 @@ use super::{
     lent::is_told,
     mounts::BPFFS,
     report::{Done, Measured},
+    sequences::sequences,
     ways::ways,
 };
 use crate::{
@@ -26,9 +27,9 @@ use crate::{
 
 type Check = fn(&Kernel) -> Result<Done>;
 
-/// Every check, in the order of the table that is printed. The suite of ways out is last: it tries what the ones before
-/// have shown to be enforced at all.
-pub(super) const CHECKS: [(&str, Check); 8] = [
+/// Every check, in the order of the table that is printed. The ways out and the random sequences are last: they
+/// try what the ones before have shown to be enforced at all.
+pub(super) const CHECKS: [(&str, Check); 9] = [
     ("load", load),
     ("closures", closures),
     ("lent", lent),
@@ -37,6 +38,7 @@ pub(super) const CHECKS: [(&str, Check); 8] = [
     ("instructions", instructions),
     ("rows", rows),
     ("ways", ways),
+    ("sequences", sequences),
 ];
 
 /// The kernel that this runs on.

@@ -6,7 +6,7 @@ use super::{
     checks::Kernel,
     report::{Done, Measured},
 };
-use crate::escape::{self, Manner, Outcome, Row};
+use crate::escape::{self, Manner, Outcome, Privileges, Row};
 
 /// Whether a way is none on a kernel.
 type IsNoneOn = fn(&Kernel) -> bool;
@@ -36,12 +36,29 @@ const NONE_ON: [(&str, IsNoneOn); 11] = [
     ("udp-lite socket from before", |kernel| !kernel.is_before(7, 1)),
 ];
 
-/// Every way is closed from 6.1 on. Before, what only BPF LSM closes may be open, and is named.
+/// Every way is closed from 6.1 on. Before, what only BPF LSM closes may be open, and is named. What is none for root
+/// is none for others, who may lack what it takes.
 pub(super) fn ways(kernel: &Kernel) -> Result<Done> {
     let report = escape::run(&kernel.program, Manner::default())?;
     // For the console.
     println!("{report}");
     let (mut wrong, mut remarks) = (Vec::new(), Vec::new());
+    for privileges in [Privileges::Nobody, Privileges::Containerd] {
+        let manner = Manner {
+            privileges,
+            ..Manner::default()
+        };
+        for row in escape::run(&kernel.program, manner)?.rows {
+            let (way, who) = (row.way, privileges.word());
+            match &row.outcome {
+                Outcome::Wrong(what) => wrong.push(format!("{way}, {who}: {what}")),
+                Outcome::Open(why) if !may_be_open(kernel, &row) => {
+                    wrong.push(format!("{way}, {who}, has to be closed on this kernel: {why}"));
+                }
+                _ => {}
+            }
+        }
+    }
     for row in &report.rows {
         let Row { way, outcome, .. } = row;
         match outcome {
@@ -91,6 +108,10 @@ pub(super) fn ways(kernel: &Kernel) -> Result<Done> {
 }
 
 fn may_be_open(kernel: &Kernel, row: &Row) -> bool {
+    // What nothing has to close says why by itself.
+    if row.is_left_open {
+        return true;
+    }
     kernel.is_before(6, 1) && row.closed_by.is_some_and(|program| program.starts_with("lsm_"))
 }
 

@@ -19,21 +19,24 @@ use crate::out::complain;
 use crate::programs::QEMU;
 
 /// How long a machine may take; on an idle one it is a tenth of that.
-const PATIENCE: Duration = Duration::from_secs(420);
+const PATIENCE: Duration = Duration::from_secs(900);
+/// And for so many sequences one second more.
+const SEQUENCES_PER_SECOND: u64 = 20;
 
 /// Lines of the console that are shown when something failed.
 const CONSOLE_LINES: usize = 40;
 
-/// Boots `kernel` with the archive `initrd`, and reads what it reports until it powers off.
+/// Boots `kernel` with the archive `initrd`, has it try so many random sequences, and reads what it reports until it
+/// powers off.
 ///
 /// # Errors
 /// If QEMU cannot be started. Whatever goes wrong inside is in the report.
-pub(crate) fn run(kernel: &Path, initrd: &Path) -> Result<Report> {
+pub(crate) fn run(kernel: &Path, initrd: &Path, sequences: u64) -> Result<Report> {
     let folder = tempfile::Builder::new().prefix("enforcer-vm-").tempdir()?;
     let console = folder.path().join("console");
     let begin = Instant::now();
-    let machine = Machine::start(kernel, initrd, &console)?;
-    let mut report = machine.report()?;
+    let machine = Machine::start(kernel, initrd, (&console, sequences))?;
+    let mut report = machine.report(PATIENCE + Duration::from_secs(sequences / SEQUENCES_PER_SECOND))?;
     report.took = begin.elapsed();
     if report.has_failed() {
         report.console = last_lines(&console);
@@ -44,7 +47,8 @@ pub(crate) fn run(kernel: &Path, initrd: &Path) -> Result<Report> {
 struct Machine(Child);
 
 impl Machine {
-    fn start(kernel: &Path, initrd: &Path, console: &Path) -> Result<Self> {
+    fn start(kernel: &Path, initrd: &Path, (console, sequences): (&Path, u64)) -> Result<Self> {
+        let line = format!("console=ttyS0 panic=-1 quiet enforcer.sequences={sequences}");
         let mut console_file = std::ffi::OsString::from("file:");
         console_file.push(console);
         let mut qemu = Command::new(QEMU.name);
@@ -55,7 +59,7 @@ impl Machine {
             .arg(kernel)
             .arg("-initrd")
             .arg(initrd)
-            .args(["-append", "console=ttyS0 panic=-1 quiet"])
+            .args(["-append", &line])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         qemu.spawn()
@@ -63,7 +67,7 @@ impl Machine {
             .with_context(|| format!("starting {}", QEMU.name))
     }
 
-    fn report(mut self) -> Result<Report> {
+    fn report(mut self, patience: Duration) -> Result<Report> {
         let output = self.0.stdout.take().context("the output is piped")?;
         let (sink, lines) = channel();
         // Ends with the machine, whose output it reads.
@@ -74,14 +78,14 @@ impl Machine {
                 }
             }
         });
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         let mut report = Report::default();
         loop {
             match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => report.read(&String::from_utf8_lossy(&line)),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
-                    report.give_up(&format!("not done after {} s", PATIENCE.as_secs()));
+                    report.give_up(&format!("not done after {} s", patience.as_secs()));
                     self.0.kill().context("ending the machine")?;
                     break;
                 }

@@ -14,6 +14,7 @@ mod cluster;
 mod ended;
 mod flows;
 mod inputs;
+mod limits;
 mod owner;
 mod places;
 pub(crate) mod pods;
@@ -81,6 +82,7 @@ const BACKLOG: usize = 256;
 /// What is missing, or the task that has ended and why.
 pub async fn run(config: Config, start: Start) -> Result<()> {
     let began = Instant::now();
+    limits::raise_open_files()?;
     let mount = match &config.cgroup_mount {
         Some(path) => CgroupMount::at(path)?,
         None => CgroupMount::find()?,

@@ -237,13 +237,17 @@ impl Revocation {
         self.is_answered && self.doomed.is_empty()
     }
 
-    /// Asks for what had found no room; whether a sweep is to be asked for, too.
+    /// Asks for what had found no room; whether that is a sweep, which comes before sockets that are to be ended: a
+    /// workload with many of them is not to put off the sweep of another.
     ///
     /// # Errors
     /// If nobody ends sockets any more.
     pub(super) fn go_on(&mut self) -> Result<bool> {
+        if std::mem::take(&mut self.is_put_off) {
+            return Ok(true);
+        }
         self.end()?;
-        Ok(std::mem::take(&mut self.is_put_off))
+        Ok(false)
     }
 
     /// Judges some of the sockets that were found: has those ended that are not allowed now, and tells of them.
@@ -354,6 +358,35 @@ mod tests {
         assert!(revocation(&state).0.is_due(), "it is under way");
         second.clear_mark();
         assert!(!revocation(&state).0.is_due(), "it is over");
+    }
+
+    #[tokio::test]
+    async fn sweep_that_found_no_room_is_asked_for_once_there_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (requests, mut asked) = mpsc::channel(1);
+        let mut revocation = Some(Revocation::new(requests, Some(folder.path())));
+        let sweep = |revocation: &mut Option<Revocation>| {
+            let revocation = revocation.as_mut().unwrap();
+            revocation.note(Due::Of([CgroupId(1)].into()));
+            let place = Place {
+                cgroup: CgroupId(1),
+                folder: "/sys/fs/cgroup/workload".into(),
+            };
+            let (places, workloads) = (std::iter::once(place), std::iter::empty());
+            revocation.sweep(&BTreeSet::new(), places, workloads).unwrap();
+            revocation.is_due()
+        };
+        assert!(!sweep(&mut revocation), "there is room for one");
+        assert!(sweep(&mut revocation), "and not for another");
+        tokio::select! {
+            biased;
+            () = room(&mut revocation) => panic!("there is no room"),
+            () = std::future::ready(()) => {}
+        }
+        assert!(matches!(asked.try_recv(), Ok(Request::Sweep { .. })));
+        room(&mut revocation).await;
+        assert!(revocation.as_mut().unwrap().go_on().unwrap());
+        assert!(!sweep(&mut revocation));
     }
 
     #[test]

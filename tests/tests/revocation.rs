@@ -2,16 +2,22 @@
 #![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 use std::{
+    collections::BTreeSet,
     net::{TcpListener, TcpStream, UdpSocket},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
-use enforcer::proof;
+use enforcer::{
+    datapath::CgroupMount,
+    proof,
+    revoke::{self, Live},
+};
 use enforcer_common::Transport;
 use tests::{
     daemon::{PATIENCE, Place},
-    ground::{in_own_network, need_root, tied},
+    ground::{bpf::SocketMarks, in_own_network, need_root, tied},
+    probe::{How, MANY},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -306,5 +312,132 @@ fn taking_over_what_is_in_force_looks_for_no_sockets_but_a_cut_off_sweep_is_made
         let _daemon = place.start(&[])?;
         ended(place)?;
         tests::daemon::wait("the end of the sweep", || Ok(!mark.exists()))
+    });
+}
+
+/// `SocketState::OUTWARD`.
+const OUTWARD: u32 = 2;
+
+/// What a look at the workload's sockets finds without a daemon.
+fn found(place: &Place, marks: Option<&SocketMarks>) -> Result<Vec<Live>> {
+    let cgroup = CgroupMount::find()?.cgroup(&place.cgroup.path().join("frontend"))?;
+    let at = revoke::Place {
+        cgroup: cgroup.context("it is there")?.id,
+        folder: place.cgroup.folder().join("frontend"),
+    };
+    Ok(revoke::sweep(
+        &[at],
+        &BTreeSet::new(),
+        marks.map(SocketMarks::map),
+    ))
+}
+
+#[test]
+fn marked_socket_was_connected_whoever_listens_on_its_port() {
+    check(CONFIG, |place| {
+        serve(DB)?;
+        let marks = SocketMarks::new()?;
+        let probe = place.probe("frontend")?;
+        probe.hold_so(How::BesideListener, DB.parse()?)?;
+        let pid = probe.pid();
+        assert_eq!(
+            found(place, Some(&marks))?.len(),
+            0,
+            "nobody has seen how it came to be"
+        );
+        assert_eq!(found(place, None)?.len(), 0, "nobody has seen how it came to be");
+        // The mark of something else, on the socket and on the one that listens.
+        assert_eq!(marks.mark(pid, !OUTWARD)?, 2);
+        assert_eq!(found(place, Some(&marks))?.len(), 0, "it was not let out");
+        marks.mark(pid, OUTWARD)?;
+        let live = found(place, Some(&marks))?;
+        let remotes: Vec<_> = live.iter().map(Live::remote).collect();
+        assert_eq!(
+            remotes,
+            [DB.parse()?],
+            "it was let out, and the one that listens is no connection"
+        );
+        assert_eq!(revoke::end(&live), 0);
+        assert_eq!(
+            place.probe("frontend")?.held_errno(PATIENCE)?,
+            Some(libc::ECONNABORTED)
+        );
+        Ok(())
+    });
+}
+
+/// A connection that is kept so ends when its entry goes.
+fn ends_when_its_entry_goes(how: How) {
+    check(CONFIG, |place| {
+        serve(DB)?;
+        let _daemon = place.start(&["--ephemeral"])?;
+        place.probe("frontend")?.hold_so(how, DB.parse()?)?;
+        place.remove("db.yaml")?;
+        println!("{how:?}: ended after {:?}", ended(place)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn connection_of_a_process_that_has_left_its_network_ends() {
+    ends_when_its_entry_goes(How::Left);
+}
+
+#[test]
+fn connection_in_a_network_that_nobody_is_in_ends() {
+    ends_when_its_entry_goes(How::Orphaned);
+}
+
+#[test]
+fn connection_in_the_network_of_a_later_thread_ends() {
+    ends_when_its_entry_goes(How::InThread);
+}
+
+#[test]
+fn connection_in_a_network_that_nobody_is_in_and_that_a_later_thread_has_alone_ends() {
+    ends_when_its_entry_goes(How::OrphanedInThread);
+}
+
+#[test]
+fn connection_ends_within_a_second_beside_a_workload_with_very_many() {
+    check(CONFIG, |place| {
+        let config = std::fs::read_to_string(place.config())?;
+        let other = "- {namespace: frontend, name: many, cgroup: $CGROUP/many}\n";
+        place.configure(&config.replace("dns:", &format!("{other}dns:")))?;
+        let outside = place.cgroup.child("outside")?.display().to_string();
+        let servers = [DB, "192.0.2.11:5432"];
+        let mut serving = Vec::new();
+        for server in servers {
+            serving.push(tied(BINARY).args(["accept", &outside, server]).spawn()?);
+            tests::daemon::wait("the server", || Ok(TcpStream::connect(server).is_ok()))?;
+        }
+        serve("192.0.2.20:5432")?;
+        place.write("db.yaml", &entry("db", "192.0.2.10, 192.0.2.11, 192.0.2.20"))?;
+        place.remove("other.yaml")?;
+        let mut daemon = place.start(&["--ephemeral"])?;
+        for (at, server) in servers.into_iter().enumerate() {
+            let path = format!("many/{at}");
+            place.probe(&path)?.hold_so(How::Many, server.parse()?)?;
+        }
+        place
+            .probe("frontend")?
+            .hold(Transport::Tcp, "192.0.2.20:5432".parse()?)?;
+        // Both are looked at in one sweep.
+        place.remove("db.yaml")?;
+        let took = ended(place)?;
+        println!("beside 2 * {MANY} sockets ended after {took:?}");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        let start = Instant::now();
+        for at in 0..servers.len() {
+            let last = place.probe(&format!("many/{at}"))?.held_errno(PATIENCE)?;
+            assert_eq!(last, Some(libc::ECONNABORTED));
+        }
+        println!("and the last of the others {:?} later", start.elapsed());
+        daemon.line(&["revoked frontend/many -> tcp 192.0.2.10:5432, 2"])?;
+        for mut server in serving {
+            server.kill()?;
+            server.wait()?;
+        }
+        Ok(())
     });
 }

@@ -29,7 +29,7 @@ use crate::{
     datapath::{Cgroup, Datapath},
     proof::{self, Canaries},
     report::{log::LogFormat, once::Once},
-    revoke::Live,
+    revoke::Report,
     sources::{
         cgroups::CgroupChange,
         files::FileChange,
@@ -97,8 +97,8 @@ pub(super) struct Inputs {
     pub(super) resolvers: watch::Receiver<Vec<SocketAddr>>,
     pub(super) proof_questions: mpsc::Receiver<proof::Question>,
     pub(super) standing_questions: mpsc::Receiver<oneshot::Sender<Standing>>,
-    /// Sockets that a sweep has found; None if none is ever made.
-    pub(super) live_sockets: Option<mpsc::Receiver<Vec<Live>>>,
+    /// What sweeps have found, and what was ended; None if none is ever made.
+    pub(super) live_sockets: Option<mpsc::Receiver<Report>>,
 }
 
 impl Owner {
@@ -132,9 +132,9 @@ impl Owner {
                     }
                     continue;
                 }
-                live = next(&mut inputs.live_sockets) => {
+                report = next(&mut inputs.live_sockets) => {
                     if let Some(revocation) = &mut self.revocation {
-                        revocation.judge(live.context("no more sockets")?, &mut self.registry).await?;
+                        revocation.take(report.context("no more sockets")?, &mut self.registry).await?;
                     }
                     continue;
                 }

@@ -24,7 +24,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::{
     names::memory::Memory,
-    revoke::{Live, Place, Request},
+    revoke::{Live, Place, Report, Request},
     state::{FORMER, SWEEP},
 };
 
@@ -49,6 +49,14 @@ impl Due {
     }
 }
 
+/// Why sockets to one destination are ended, and how many.
+struct Denied {
+    /// None for what is no workload any more.
+    workload: Option<String>,
+    why: String,
+    sockets: usize,
+}
+
 pub(super) struct Revocation {
     requests: mpsc::Sender<Request>,
     /// Every address that a wanted host has had.
@@ -59,9 +67,15 @@ pub(super) struct Revocation {
     due: Due,
     /// None if nothing outlives this process.
     memory: Option<Memory>,
-    /// A file that is there while a sweep is due or under way.
+    /// A file that is there while a sweep is due or under way, or something that is to end has not ended.
     mark: Option<PathBuf>,
     is_marked: bool,
+    /// Sweeps that were asked for and are not over.
+    under_way: usize,
+    /// Batches of sockets that are to end and of which nothing was heard.
+    ending: usize,
+    /// Sockets that could not be ended since the start.
+    open: usize,
 }
 
 impl Revocation {
@@ -78,6 +92,9 @@ impl Revocation {
             memory: None,
             mark,
             is_marked: was_due,
+            under_way: 0,
+            ending: 0,
+            open: 0,
         };
         for (host, addresses) in memory.as_ref().map(Memory::read).unwrap_or_default() {
             revocation.remember(&host, &addresses);
@@ -138,9 +155,10 @@ impl Revocation {
         }
     }
 
-    /// Once a sweep is over, unless another is due.
+    /// Unless there is something that a start after a crash would have to make up for.
     fn clear_mark(&mut self) {
-        if let Some(mark) = self.mark.as_ref().filter(|_| self.is_marked && !self.is_due()) {
+        let is_over = !self.is_due() && self.under_way == 0 && self.ending == 0 && self.open == 0;
+        if let Some(mark) = self.mark.as_ref().filter(|_| self.is_marked && is_over) {
             match fs::remove_file(mark) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(file = %mark.display(), %error, "the next start looks for sockets to end");
@@ -175,6 +193,7 @@ impl Revocation {
             Ok(()) => {
                 tracing::debug!("looking for sockets that are no longer allowed");
                 self.due = Due::NOTHING;
+                self.under_way += 1;
             }
             Err(TrySendError::Full(_)) => {}
             Err(TrySendError::Closed(_)) => anyhow::bail!("nobody revokes any more"),
@@ -187,31 +206,86 @@ impl Revocation {
         !self.due.is_nothing()
     }
 
-    /// Has those sockets ended that are not allowed now, and tells of each.
-    pub(super) async fn judge(&mut self, live: Vec<Live>, registry: &mut Registry) -> Result<()> {
-        let mut doomed = Vec::new();
-        for socket in live {
-            let destination =
-                Destination::new(socket.transport(), socket.remote().ip(), socket.remote().port());
-            let explanation = registry.explain(socket.workload, destination);
-            if explanation.verdict != Verdict::Deny || self.had_been_allowed(&socket, destination, registry) {
-                continue;
+    /// Takes in what was found, or has come of what was asked for.
+    pub(super) async fn take(&mut self, report: Report, registry: &mut Registry) -> Result<()> {
+        match report {
+            Report::Found(live) => self.judge(live, registry).await?,
+            Report::Swept => self.under_way = self.under_way.saturating_sub(1),
+            Report::Ended { open } => {
+                self.ending = self.ending.saturating_sub(1);
+                self.open += open;
             }
-            if let Some(workload) = registry.workload(socket.workload) {
-                tracing::warn!("revoked {workload} -> {destination}: {}", explanation.why);
-            }
-            doomed.push(socket);
-        }
-        if !doomed.is_empty() {
-            let asked = self.requests.send(Request::End(doomed)).await;
-            asked.context("nobody revokes any more")?;
         }
         self.clear_mark();
         Ok(())
     }
 
+    /// Has those sockets ended that are not allowed now, and tells of each destination.
+    async fn judge(&mut self, live: Vec<Live>, registry: &mut Registry) -> Result<()> {
+        let mut doomed = Vec::new();
+        let mut judged: BTreeMap<(CgroupId, Destination), Option<Denied>> = BTreeMap::new();
+        for socket in live {
+            let destination =
+                Destination::new(socket.transport(), socket.remote().ip(), socket.remote().port());
+            let denied = judged
+                .entry((socket.workload, destination))
+                .or_insert_with(|| self.denied(socket.workload, destination, registry));
+            if let Some(denied) = denied {
+                denied.sockets += 1;
+                doomed.push(socket);
+            }
+        }
+        for ((_, destination), denied) in &judged {
+            let Some(Denied {
+                workload,
+                why,
+                sockets,
+            }) = denied
+            else {
+                continue;
+            };
+            if let Some(workload) = workload {
+                let many = if *sockets > 1 {
+                    format!(", {sockets} sockets")
+                } else {
+                    String::new()
+                };
+                tracing::warn!("revoked {workload} -> {destination}{many}: {why}");
+            }
+        }
+        if !doomed.is_empty() {
+            self.ending += 1;
+            let asked = self.requests.send(Request::End(doomed)).await;
+            asked.context("nobody revokes any more")?;
+        }
+        Ok(())
+    }
+
+    /// None if a workload may go on reaching a destination.
+    fn denied(
+        &self,
+        workload: CgroupId,
+        destination: Destination,
+        registry: &mut Registry,
+    ) -> Option<Denied> {
+        let explanation = registry.explain(workload, destination);
+        if explanation.verdict != Verdict::Deny || self.had_been_allowed(workload, destination, registry) {
+            return None;
+        }
+        Some(Denied {
+            workload: registry.workload(workload).map(ToString::to_string),
+            why: explanation.why.to_string(),
+            sockets: 0,
+        })
+    }
+
     /// Whether the address was that of a host which the workload may still reach on this port.
-    fn had_been_allowed(&self, socket: &Live, destination: Destination, registry: &mut Registry) -> bool {
+    fn had_been_allowed(
+        &self,
+        workload: CgroupId,
+        destination: Destination,
+        registry: &mut Registry,
+    ) -> bool {
         let had = |(_, former): &(&Host, &BTreeSet<IpAddr>)| former.contains(&destination.address);
         self.former.iter().filter(had).any(|(host, _)| {
             registry.addresses_of(host).into_iter().any(|address| {
@@ -219,7 +293,7 @@ impl Revocation {
                     address,
                     ..destination
                 };
-                registry.explain(socket.workload, now).verdict != Verdict::Deny
+                registry.explain(workload, now).verdict != Verdict::Deny
             })
         })
     }
@@ -262,8 +336,51 @@ mod tests {
         second.sweep(&BTreeSet::new(), places, workloads).unwrap();
         assert!(matches!(asked.try_recv(), Ok(Request::Sweep { .. })));
         assert!(revocation(&state).0.is_due(), "it is under way");
-        second.clear_mark();
+        tell(&mut second, Report::Swept);
         assert!(!revocation(&state).0.is_due(), "it is over");
+    }
+
+    /// Asks for a sweep of one workload.
+    fn sweep(revocation: &mut Revocation) {
+        revocation.note(Due::Of([CgroupId(1)].into()));
+        let place = Place {
+            cgroup: CgroupId(1),
+            folder: "/sys/fs/cgroup/workload".into(),
+        };
+        let (places, workloads) = (std::iter::once(place), std::iter::empty());
+        revocation.sweep(&BTreeSet::new(), places, workloads).unwrap();
+    }
+
+    fn tell(revocation: &mut Revocation, report: Report) {
+        let mut registry = Registry::new(enforcer_core::registry::Settings::default());
+        let taken = revocation.take(report, &mut registry);
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+            .block_on(taken)
+            .unwrap();
+    }
+
+    #[test]
+    fn mark_stays_until_every_sweep_is_over_and_all_that_was_to_end_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let is_marked = || folder.path().join(SWEEP).exists();
+        let (mut revocation, _asked) = revocation(folder.path());
+        sweep(&mut revocation);
+        sweep(&mut revocation);
+        tell(&mut revocation, Report::Found(Vec::new()));
+        tell(&mut revocation, Report::Swept);
+        assert!(is_marked(), "the second is under way");
+        revocation.ending = 1;
+        tell(&mut revocation, Report::Swept);
+        assert!(is_marked(), "something is still to end");
+        tell(&mut revocation, Report::Ended { open: 0 });
+        assert!(!is_marked(), "all is over");
+        sweep(&mut revocation);
+        revocation.ending = 1;
+        tell(&mut revocation, Report::Ended { open: 1 });
+        tell(&mut revocation, Report::Swept);
+        assert!(is_marked(), "a socket could not be ended");
     }
 
     #[test]

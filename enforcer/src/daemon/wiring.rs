@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     datapath::{CgroupMount, Events},
     names::{self, AskStatus},
-    revoke::{self, Live},
+    revoke::{self, Report},
     sources::{
         self, Heard,
         cgroups::{self, CgroupChange},
@@ -129,13 +129,13 @@ impl Wiring<'_> {
     }
 
     /// None if sockets that are open stay open.
-    pub(super) fn revocation(&mut self) -> (Option<Revocation>, Option<mpsc::Receiver<Vec<Live>>>) {
+    pub(super) fn revocation(&mut self) -> (Option<Revocation>, Option<mpsc::Receiver<Report>>) {
         if !self.config.revoke {
             return (None, None);
         }
         let (requests, asked) = mpsc::channel(BACKLOG);
         let (found, live) = mpsc::channel(BACKLOG);
-        self.tasks.spawn("revoke", revoke::run(asked, found));
+        self.tasks.spawn("revoke", revoke::run(asked, found, None));
         let state = (!self.ephemeral).then_some(self.config.state.as_path());
         (Some(Revocation::new(requests, state)), Some(live))
     }

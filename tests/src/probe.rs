@@ -8,7 +8,10 @@ use std::{
     fs,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::net::UnixDatagram,
+    },
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::mpsc,
@@ -60,9 +63,14 @@ pub enum How {
     OrphanedInThread,
     /// The socket's network namespace is that of a later thread with files of its own.
     InThread,
-    /// It is one of as many as [`MANY`].
+    /// It is one of as many as [`MANY`], and there are as many other sockets.
     Many,
+    /// As many threads as [`NETWORKS`] have network namespaces of their own.
+    AmongNetworks,
 }
+
+/// What [`How::AmongNetworks`] are.
+pub const NETWORKS: usize = 300;
 
 /// What [`How::Many`] are.
 pub const MANY: usize = 9_000;
@@ -268,13 +276,14 @@ pub fn main(cgroup: &Path) -> Result<()> {
 }
 
 impl How {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::BesideListener,
         Self::Left,
         Self::Orphaned,
         Self::OrphanedInThread,
         Self::InThread,
         Self::Many,
+        Self::AmongNetworks,
     ];
 }
 
@@ -309,6 +318,20 @@ fn stay(how: How, to: SocketAddr, aside: &mut Vec<OwnedFd>) -> Result<Held> {
             raise_files()?;
             for _ in 1..MANY {
                 aside.push(TcpStream::connect(to)?.into());
+                aside.push(UnixDatagram::unbound()?.into());
+            }
+            Ok(Held::Tcp(TcpStream::connect(to)?))
+        }
+        How::AmongNetworks => {
+            for _ in 0..NETWORKS {
+                let (left, has_left) = mpsc::channel();
+                thread::spawn(move || {
+                    let is_heard = left.send(unshare(CloneFlags::CLONE_NEWNET)).is_ok();
+                    while is_heard {
+                        thread::park();
+                    }
+                });
+                has_left.recv()??;
             }
             Ok(Held::Tcp(TcpStream::connect(to)?))
         }

@@ -394,18 +394,36 @@ fn connection_in_the_network_of_a_later_thread_ends() {
 }
 
 #[test]
-fn connection_in_a_network_that_nobody_is_in_and_that_a_later_thread_has_alone_ends() {
-    ends_when_its_entry_goes(How::OrphanedInThread);
+#[ignore = "the connect hooks do not mark what they let out yet"]
+fn connection_from_a_port_that_its_process_listens_on_ends() {
+    ends_when_its_entry_goes(How::BesideListener);
 }
 
 #[test]
-fn connection_ends_within_a_second_beside_a_workload_with_very_many() {
+fn connection_in_a_network_that_nobody_is_in_and_that_a_later_thread_has_alone_ends() {
+    let release = nix::sys::utsname::uname()
+        .unwrap()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|number| number.parse::<u32>().ok());
+    if (numbers.next(), numbers.next()) < (Some(6), Some(9)) {
+        println!("SKIPPED: Linux {release} has no PIDFD_THREAD, which came with 6.9");
+        return;
+    }
+    ends_when_its_entry_goes(How::OrphanedInThread);
+}
+
+/// A connection of one workload ends within a second, whatever an older one holds `so` to each of `servers`.
+fn ends_within_a_second_beside(so: How, servers: &'static [&'static str]) {
     check(CONFIG, |place| {
         let config = std::fs::read_to_string(place.config())?;
-        let other = "- {namespace: frontend, name: many, cgroup: $CGROUP/many}\n";
-        place.configure(&config.replace("dns:", &format!("{other}dns:")))?;
+        let workload = |name| format!("- {{namespace: frontend, name: {name}, cgroup: $CGROUP/{name}}}\n");
+        let others = workload("many") + &workload("beside");
+        place.configure(&config.replace("dns:", &format!("{others}dns:")))?;
         let outside = place.cgroup.child("outside")?.display().to_string();
-        let servers = [DB, "192.0.2.11:5432"];
         let mut serving = Vec::new();
         for server in servers {
             serving.push(tied(BINARY).args(["accept", &outside, server]).spawn()?);
@@ -415,29 +433,45 @@ fn connection_ends_within_a_second_beside_a_workload_with_very_many() {
         place.write("db.yaml", &entry("db", "192.0.2.10, 192.0.2.11, 192.0.2.20"))?;
         place.remove("other.yaml")?;
         let mut daemon = place.start(&["--ephemeral"])?;
-        for (at, server) in servers.into_iter().enumerate() {
-            let path = format!("many/{at}");
-            place.probe(&path)?.hold_so(How::Many, server.parse()?)?;
+        for (at, server) in servers.iter().enumerate() {
+            place.probe(&format!("many/{at}"))?.hold_so(so, server.parse()?)?;
         }
+        // Both are looked at in one sweep, the older cgroup first.
         place
-            .probe("frontend")?
+            .probe("beside")?
             .hold(Transport::Tcp, "192.0.2.20:5432".parse()?)?;
-        // Both are looked at in one sweep.
         place.remove("db.yaml")?;
-        let took = ended(place)?;
-        println!("beside 2 * {MANY} sockets ended after {took:?}");
+        let start = Instant::now();
+        let errno = place.probe("beside")?.held_errno(PATIENCE)?;
+        let took = start.elapsed();
+        assert_eq!(errno, Some(libc::ECONNABORTED));
+        println!("beside {so:?} ended after {took:?}");
         assert!(took < Duration::from_secs(1), "{took:?}");
         let start = Instant::now();
         for at in 0..servers.len() {
             let last = place.probe(&format!("many/{at}"))?.held_errno(PATIENCE)?;
             assert_eq!(last, Some(libc::ECONNABORTED));
         }
-        println!("and the last of the others {:?} later", start.elapsed());
-        daemon.line(&["revoked frontend/many -> tcp 192.0.2.10:5432, 2"])?;
+        println!("and the last of {so:?} {:?} later", start.elapsed());
+        daemon.line(&["revoked frontend/many -> tcp 192.0.2.10:5432"])?;
+        daemon.lines();
+        let complaints: Vec<_> = daemon.seen.iter().filter(|line| line.contains("ERROR")).collect();
+        assert!(complaints.is_empty(), "{complaints:#?}");
         for mut server in serving {
             server.kill()?;
             server.wait()?;
         }
         Ok(())
     });
+}
+
+#[test]
+fn connection_ends_within_a_second_beside_a_workload_with_very_many() {
+    println!("of {MANY} each");
+    ends_within_a_second_beside(How::Many, &[DB, "192.0.2.11:5432"]);
+}
+
+#[test]
+fn connection_ends_within_a_second_beside_a_workload_with_very_many_networks() {
+    ends_within_a_second_beside(How::AmongNetworks, &[DB]);
 }

@@ -175,3 +175,63 @@ fn let_go(sockets: Vec<OwnedFd>) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write as _,
+        net::{TcpListener, TcpStream},
+        time::Duration,
+    };
+
+    use nix::sys::socket::{setsockopt, sockopt};
+
+    use super::*;
+
+    /// A connection with more to send than its peer takes, whose last `close` waits for that.
+    fn lingering() -> (TcpStream, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: 3,
+        };
+        setsockopt(&socket, sockopt::Linger, &linger).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        while socket.write(&[0; 65_536]).is_ok() {}
+        (socket, listener)
+    }
+
+    #[test]
+    fn giving_a_socket_back_waits_for_nothing() {
+        let took = |end: fn(OwnedFd)| {
+            let (socket, _listener) = lingering();
+            let start = Instant::now();
+            end(socket.into());
+            start.elapsed()
+        };
+        let (closed, given_back) = (took(drop), took(|socket| let_go(vec![socket])));
+        assert!(closed > Duration::from_secs(2), "it does not linger: {closed:?}");
+        assert!(given_back < Duration::from_secs(1), "{given_back:?}");
+    }
+
+    #[test]
+    fn namespace_of_an_unlisted_socket_is_found_unless_it_is_known() {
+        let _socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = Network::id("/proc/self/ns/net".as_ref()).unwrap();
+        let search = |inodes: &HashSet<u32>, known: &BTreeSet<NetworkId>| {
+            let mut held = Held::by([std::process::id()]);
+            let mut found = BTreeSet::new();
+            loop {
+                let until = Instant::now() + Duration::from_millis(20);
+                let (networks, is_over) = held.advance(inodes, known, until);
+                found.extend(networks.into_iter().map(|network| network.id));
+                if is_over {
+                    return found;
+                }
+            }
+        };
+        assert!(search(&HashSet::new(), &BTreeSet::new()).contains(&own));
+        assert!(!search(&HashSet::new(), &[own].into()).contains(&own));
+    }
+}

@@ -47,6 +47,8 @@ pub(super) struct Listing {
     /// Cookies up to this one were in an earlier round.
     after: u64,
     is_cut: bool,
+    /// Sockets that are held at most.
+    most: usize,
 }
 
 impl Listing {
@@ -59,6 +61,7 @@ impl Listing {
             found: BTreeMap::new(),
             after: 0,
             is_cut: false,
+            most: MOST,
         };
         listing.begin();
         Ok(listing)
@@ -108,6 +111,9 @@ impl Listing {
 
     fn ask(&mut self, question: (Transport, u32, u8), wanted: &Wanted) -> Result<()> {
         let (transport, states, family) = question;
+        // Who listens on a port may be anybody.
+        let born_in: Vec<_> = wanted.cgroups.iter().copied().collect();
+        let born_in = if states == 1 << LISTEN { &[][..] } else { &born_in };
         let marks = wanted.marks.as_ref().filter(|_| states == CONNECTED);
         let storage = marks.map(|marks| u32::try_from(marks.as_raw_fd()));
         self.diag.ask(&Question {
@@ -118,6 +124,7 @@ impl Listing {
             storage: storage
                 .transpose()
                 .context("an open descriptor is not negative")?,
+            born_in,
         })?;
         self.asked = Some(question);
         Ok(())
@@ -145,7 +152,7 @@ impl Listing {
             return;
         }
         self.found.insert(cookie, socket);
-        if self.found.len() > MOST {
+        if self.found.len() > self.most {
             self.found.pop_last();
             self.is_cut = true;
         }
@@ -170,5 +177,102 @@ impl Listing {
         }
         let found = std::mem::take(&mut self.found);
         (found.into_values().collect(), is_cut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+        time::Duration,
+    };
+
+    use super::*;
+
+    /// Where the sockets of this process are born.
+    fn own_cgroup(known: SocketAddr) -> CgroupId {
+        let mut diag = Diag::open().unwrap();
+        let question = Question {
+            family: libc::AF_INET.to_le_bytes()[0],
+            transport: Transport::Tcp,
+            states: CONNECTED,
+            id: &[0; SOCKET_ID],
+            storage: None,
+            born_in: &[],
+        };
+        diag.ask(&question).unwrap();
+        let mut own = None;
+        let mut answer = Answer::GoesOn;
+        while answer == Answer::GoesOn {
+            let found = |body: &[u8]| {
+                let entry = entry(Transport::Tcp, body).filter(|entry| entry.socket.local() == known);
+                own = own.or(entry.map(|entry| entry.cgroup));
+            };
+            answer = diag.read(found).unwrap();
+        }
+        own.expect("it is listed")
+    }
+
+    /// What each round finds, with at most as many sockets in one.
+    fn rounds(wanted: &Wanted, most: usize) -> Vec<Vec<Listed>> {
+        let network = Network::open("/proc/self/ns/net".as_ref()).unwrap();
+        let mut listing = Listing::start(&network).unwrap();
+        listing.most = most;
+        let mut rounds = Vec::new();
+        loop {
+            let until = || Instant::now() + Duration::from_millis(1);
+            while !listing.advance(wanted, &mut HashSet::new(), until()).unwrap() {}
+            let (found, is_cut) = listing.end_round();
+            rounds.push(found);
+            if !is_cut {
+                return rounds;
+            }
+        }
+    }
+
+    #[test]
+    fn connections_are_found_in_however_many_rounds_and_what_was_accepted_is_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap();
+        let clients: Vec<_> = (0..10).map(|_| TcpStream::connect(server).unwrap()).collect();
+        let _accepted: Vec<_> = (0..10).map(|_| listener.accept().unwrap()).collect();
+        let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+        datagrams.connect(server).unwrap();
+        let mut expected: Vec<_> = clients
+            .iter()
+            .map(|client| client.local_addr().unwrap())
+            .collect();
+        let wanted = Wanted {
+            cgroups: [own_cgroup(expected[0])].into(),
+            marks: None,
+        };
+        expected.push(datagrams.local_addr().unwrap());
+        expected.sort_unstable();
+        for most in [1, 3, 10_000] {
+            let rounds = rounds(&wanted, most);
+            assert!(rounds.iter().all(|round| round.len() <= most), "{most} at most");
+            let all = rounds.iter().flatten();
+            // Those of tests that run at the same time are found as well.
+            let mut own: Vec<_> = all
+                .filter(|it| it.remote() == server)
+                .map(Listed::local)
+                .collect();
+            own.sort_unstable();
+            assert_eq!(own, expected, "{most} at most");
+        }
+        let nobody = Wanted::default();
+        assert_eq!(rounds(&nobody, 1).concat(), []);
+        // The kernel tells apart as many cgroups as it is asked about, wherever among them ours is.
+        let own = *wanted.cgroups.first().unwrap();
+        for others in [0, 1, 1022, 1023, 1024, 5000] {
+            for with in [true, false] {
+                let strange = (1..).map(|id| CgroupId(u64::MAX - id)).take(others);
+                let below = (1..).map(CgroupId).take_while(|id| *id < own).take(1);
+                let cgroups = strange.chain(below).chain(with.then_some(own)).collect();
+                let found = rounds(&Wanted { cgroups, marks: None }, 10_000).concat();
+                let ours = found.iter().filter(|it| it.remote() == server).count();
+                assert_eq!(ours, if with { 11 } else { 0 }, "beside {others} others");
+            }
+        }
     }
 }

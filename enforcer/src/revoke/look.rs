@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeSet, HashSet, VecDeque},
     os::fd::OwnedFd,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Once},
     time::Instant,
 };
 
@@ -27,6 +27,10 @@ use super::{
 
 /// How often a workload is looked at again, because it has new threads or namespaces.
 const ROUNDS: u32 = 3;
+/// The network namespace of the node's first process. Some kernels keep it from everybody else.
+const INIT: &str = "/proc/1/ns/net";
+/// Complaints that are written out.
+const COMPLAINTS: u64 = 5;
 /// Network namespaces that are looked at for one workload.
 const NETWORKS: usize = 4096;
 
@@ -45,6 +49,7 @@ pub(super) struct Look {
     inodes: HashSet<u32>,
     rounds: u32,
     is_cut: bool,
+    complaints: u64,
     /// Sockets that are to be handed on.
     pub(super) found: VecDeque<Live>,
 }
@@ -73,6 +78,7 @@ impl Look {
             inodes: HashSet::new(),
             rounds: 0,
             is_cut: false,
+            complaints: 0,
             found: VecDeque::new(),
         }
     }
@@ -87,6 +93,7 @@ impl Look {
             } else if let Some(held) = self.held.take() {
                 self.search(held, until);
             } else if !self.begin_round() {
+                self.sum_up();
                 return true;
             }
         }
@@ -124,8 +131,12 @@ impl Look {
         }
         self.threads = threads;
         // Where workloads come from that have none of their own, or have left for one.
-        for host in ["/proc/1/ns/net", "/proc/thread-self/ns/net"] {
-            self.note(host.into());
+        self.note("/proc/thread-self/ns/net".into());
+        if let Err(error) = Network::id(INIT.as_ref()) {
+            static SAID: Once = Once::new();
+            SAID.call_once(|| tracing::info!("sockets are not looked for in {INIT}: {error}"));
+        } else {
+            self.note(INIT.into());
         }
         self.held.is_some() || self.ahead.len() > ahead
     }
@@ -218,8 +229,20 @@ impl Look {
         }
     }
 
-    fn complain(&self, what: &str) {
-        let folder = self.place.folder.display();
-        tracing::error!("not all sockets of {folder} are looked at: {what}");
+    /// What a workload can bring about a thousand times is not said as often.
+    fn complain(&mut self, what: &str) {
+        self.complaints += 1;
+        if self.complaints <= COMPLAINTS {
+            let folder = self.place.folder.display();
+            tracing::error!("not all sockets of {folder} are looked at: {what}");
+        }
+    }
+
+    fn sum_up(&mut self) {
+        let more = std::mem::take(&mut self.complaints).saturating_sub(COMPLAINTS);
+        if more > 0 {
+            let folder = self.place.folder.display();
+            tracing::error!("not all sockets of {folder} are looked at: {more} more reasons of such a kind");
+        }
     }
 }

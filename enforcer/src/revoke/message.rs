@@ -13,6 +13,11 @@ pub(super) const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_REQUEST: u16 = 1;
 const NLA_F_NESTED: u16 = 1 << 15;
 const NLA_TYPE_MASK: u16 = !(3 << 14);
+const INET_DIAG_REQ_BYTECODE: u16 = 1;
+const INET_DIAG_BC_JMP: u8 = 1;
+const INET_DIAG_BC_CGROUP_COND: u8 = 13;
+/// A jump's length has 16 bits.
+const FILTERED: usize = 1024;
 const INET_DIAG_REQ_SK_BPF_STORAGES: u16 = 2;
 const SK_DIAG_BPF_STORAGE_REQ_MAP_FD: u16 = 1;
 const INET_DIAG_SK_BPF_STORAGES: u16 = 20;
@@ -44,6 +49,8 @@ pub(super) struct Question<'a> {
     pub(super) id: &'a [u8; SOCKET_ID],
     /// Descriptor of the socket storage whose values are wanted as well.
     pub(super) storage: Option<u32>,
+    /// Only those born in one of these, unless there are none or very many.
+    pub(super) born_in: &'a [CgroupId],
 }
 
 /// A socket as it is ended: what the kernel asks for to find it.
@@ -94,6 +101,7 @@ impl Listed {
             states: u32::MAX,
             id: &self.id,
             storage: None,
+            born_in: &[],
         }
     }
 
@@ -114,9 +122,12 @@ pub(super) fn request(kind: u16, flags: u16, question: &Question<'_>) -> Vec<u8>
         let map = attribute(SK_DIAG_BPF_STORAGE_REQ_MAP_FD, &map.to_ne_bytes());
         attribute(INET_DIAG_REQ_SK_BPF_STORAGES | NLA_F_NESTED, &map)
     });
-    let storage = storage.unwrap_or_default();
-    let length = u32::try_from(HEADER + REQUEST + storage.len()).expect("a request is short");
-    let mut message = Vec::with_capacity(HEADER + REQUEST + storage.len());
+    let mut attributes = storage.unwrap_or_default();
+    if (1..=FILTERED).contains(&question.born_in.len()) {
+        attributes.extend(attribute(INET_DIAG_REQ_BYTECODE, &filter(question.born_in)));
+    }
+    let length = u32::try_from(HEADER + REQUEST + attributes.len()).expect("a request is short");
+    let mut message = Vec::with_capacity(HEADER + REQUEST + attributes.len());
     message.extend(length.to_ne_bytes());
     message.extend(kind.to_ne_bytes());
     message.extend((NLM_F_REQUEST | flags).to_ne_bytes());
@@ -125,8 +136,28 @@ pub(super) fn request(kind: u16, flags: u16, question: &Question<'_>) -> Vec<u8>
     message.extend([question.family, question.transport as u8, 0, 0]);
     message.extend(question.states.to_ne_bytes());
     message.extend(question.id);
-    message.extend(storage);
+    message.extend(attributes);
     message
+}
+
+/// A program that lets through what was born in one of these cgroups: for each a comparison, and a jump to the end
+/// where it holds; past the end after the last.
+fn filter(cgroups: &[CgroupId]) -> Vec<u8> {
+    const COMPARISON: u8 = 12;
+    const JUMP: u8 = 4;
+    let length = cgroups.len() * usize::from(COMPARISON + JUMP) - usize::from(JUMP);
+    let mut program = Vec::with_capacity(length);
+    for cgroup in cgroups {
+        program.extend([INET_DIAG_BC_CGROUP_COND, COMPARISON]);
+        program.extend(u16::from(COMPARISON + JUMP).to_ne_bytes());
+        program.extend(cgroup.0.to_ne_bytes());
+        let left = u16::try_from(length - program.len()).expect("they are not that many");
+        if left > 0 {
+            program.extend([INET_DIAG_BC_JMP, JUMP]);
+            program.extend(left.to_ne_bytes());
+        }
+    }
+    program
 }
 
 /// An attribute of whole words.
@@ -195,6 +226,7 @@ mod tests {
             states: 0,
             id: &[0; SOCKET_ID],
             storage: None,
+            born_in: &[],
         };
         let whole = request(SOCK_DIAG_BY_FAMILY, 0, &question);
         assert_eq!(

@@ -326,9 +326,10 @@ fn stay(how: How, to: SocketAddr, aside: &mut Vec<OwnedFd>) -> Result<Held> {
             for _ in 0..NETWORKS {
                 let (left, has_left) = mpsc::channel();
                 thread::spawn(move || {
-                    let is_heard = left.send(unshare(CloneFlags::CLONE_NEWNET)).is_ok();
-                    while is_heard {
-                        thread::park();
+                    if left.send(unshare(CloneFlags::CLONE_NEWNET)).is_ok() {
+                        loop {
+                            thread::park();
+                        }
                     }
                 });
                 has_left.recv()??;

@@ -122,7 +122,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
     let pods = wiring.pods()?;
     let (admitted, admission) = oneshot::channel();
     let cluster = wiring.cluster(admission);
-    let (revocation, live_sockets) = wiring.revocation();
+    let (revocation, live_sockets) = wiring.revocation(datapath.sockets());
     let flow_events = wiring.events(events);
     let (proof_sink, proof_questions) = mpsc::channel(BACKLOG);
     let (standing_sink, standing_questions) = mpsc::channel(BACKLOG);

@@ -6,7 +6,7 @@
 //! ring buffer -> events
 //! ```
 //!
-//! **Architecture Invariant:** the only home of aya and of `unsafe` in this crate. Nothing here decides what is
+//! **Architecture Invariant:** the only home of aya in this crate. Nothing here decides what is
 //! allowed; it carries out the changes of a plan one by one and in order.
 
 mod cgroup;

@@ -1,32 +1,46 @@
 //! Ends live sockets that are no longer allowed.
 //!
 //! ```text
-//! owner: rules went, or enforcement began -> Sweep -> list every workload's sockets -> Live -> owner: still allowed?
-//!                                                     end them <- Doomed <-----------------------'
+//! owner: rules went, or enforcement began -> Sweep -> look at every workload's sockets -> Found -> owner: allowed?
+//!                                                          end them <- End <-------------------------'
+//! Swept, once all that a sweep has found was told; Ended, for each End
 //! ```
 //!
-//! A socket that a workload accepted is not its doing, and stays: its local port is one that somebody listens on.
+//! A TCP socket that a connect hook has let out was connected by the workload, whatever else happens on its port. One
+//! that no hook has seen may be older than enforcement: it counts as accepted, which is not the workload's doing, if
+//! somebody listens on its local port.
 //!
 //! **Architecture Invariant:** nothing is decided here, and a socket is only ended by the cookie under which it was
 //! listed, so that a later one with the same ports is safe.
 
 mod diag;
-mod namespaces;
+mod held;
+mod listing;
+mod look;
+mod message;
+mod network;
+mod subtree;
+mod sys;
+mod task;
 
 use std::{
-    collections::BTreeSet,
-    fs::File,
-    net::{IpAddr, SocketAddr},
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use enforcer_common::{CgroupId, Transport};
-use tokio::sync::mpsc;
 
-use diag::{Diag, LISTEN, Listed};
-use namespaces::{Subtree, within};
+pub use task::run;
+
+use diag::Diag;
+use look::Look;
+use message::Listed;
+use network::{Network, NetworkId};
 
 /// A workload's cgroup and its folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +61,22 @@ pub enum Request {
         /// All workloads.
         workloads: BTreeSet<CgroupId>,
     },
-    /// End these.
+    /// End these, which are one workload's.
     End(Vec<Live>),
+}
+
+/// What the owner is told.
+#[derive(Debug)]
+pub enum Report {
+    /// Sockets of one workload that a sweep has found; some of many.
+    Found(Vec<Live>),
+    /// A sweep is over, and all that it has found was told.
+    Swept,
+    /// What was to be ended is gone, but for as many as are still open.
+    Ended {
+        /// Those that could not be ended.
+        open: usize,
+    },
 }
 
 /// A socket with which a workload reaches out.
@@ -57,7 +85,7 @@ pub struct Live {
     /// The workload's.
     pub workload: CgroupId,
     listed: Listed,
-    network: Arc<File>,
+    network: Arc<Network>,
 }
 
 impl Live {
@@ -66,93 +94,69 @@ impl Live {
         self.listed.transport
     }
 
+    /// Its own end.
+    pub fn local(&self) -> SocketAddr {
+        self.listed.local()
+    }
+
     /// Whom it reaches.
     pub fn remote(&self) -> SocketAddr {
-        self.listed.remote
+        self.listed.remote()
     }
 }
 
-/// Does as it is asked until nobody asks any more. Each sweep is answered, also if it found nothing.
-///
-/// # Errors
-/// If a thread cannot be had.
-pub async fn run(mut requests: mpsc::Receiver<Request>, found: mpsc::Sender<Vec<Live>>) -> Result<()> {
-    while let Some(request) = requests.recv().await {
-        match request {
-            Request::Sweep { places, workloads } => {
-                let live = tokio::task::spawn_blocking(move || sweep(&places, &workloads))
-                    .await
-                    .context("listing sockets")?;
-                if found.send(live).await.is_err() {
-                    return Ok(());
-                }
-            }
-            Request::End(sockets) => {
-                tokio::task::spawn_blocking(move || end(&sockets))
-                    .await
-                    .context("ending sockets")?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Lists the sockets with which these workloads reach out. What cannot be looked at is logged.
-pub fn sweep(places: &[Place], workloads: &BTreeSet<CgroupId>) -> Vec<Live> {
+/// Lists the sockets with which these workloads reach out, without a task. What cannot be looked at is logged.
+pub fn sweep(places: &[Place], workloads: &BTreeSet<CgroupId>, marks: Option<&Arc<OwnedFd>>) -> Vec<Live> {
+    let others = Arc::new(workloads.clone());
     let mut all = Vec::new();
     for place in places {
-        match live(place, workloads) {
-            Ok(live) => all.extend(live),
-            Err(error) => tracing::error!(
-                "the sockets of {} are not looked at: {error:#}",
-                place.folder.display()
-            ),
+        let mut look = Look::at(place.clone(), Arc::clone(&others), marks.cloned());
+        while !look.advance(Instant::now() + Duration::from_secs(1)) {
+            all.append(&mut look.found.drain(..).collect());
         }
     }
     all
 }
 
-fn live(place: &Place, workloads: &BTreeSet<CgroupId>) -> Result<Vec<Live>> {
-    let Subtree { cgroups, networks } = Subtree::of(&place.folder, workloads)?;
-    let mut all = Vec::new();
-    for network in networks.into_values() {
-        let sockets = within(&network, || Diag::open()?.list())?;
-        let network = Arc::new(network);
-        let own = outbound(sockets).filter(|socket| cgroups.contains(&socket.cgroup));
-        all.extend(own.map(|listed| Live {
-            workload: place.cgroup,
-            listed,
-            network: Arc::clone(&network),
-        }));
-    }
-    Ok(all)
-}
-
-/// The sockets that were connected from here.
-fn outbound(sockets: Vec<Listed>) -> impl Iterator<Item = Listed> {
-    let listens = |socket: &&Listed| socket.transport == Transport::Tcp && socket.state == LISTEN;
-    let listening: BTreeSet<(u16, IpAddr)> = sockets
-        .iter()
-        .filter(listens)
-        .map(|socket| (socket.local.port(), socket.local.ip()))
-        .collect();
-    sockets.into_iter().filter(move |socket| {
-        let (port, address) = (socket.local.port(), socket.local.ip());
-        let is_accepted = socket.transport == Transport::Tcp
-            && listening
-                .iter()
-                .any(|(open, on)| *open == port && (on.is_unspecified() || *on == address));
-        socket.state != LISTEN && !is_accepted
-    })
-}
-
-/// Ends sockets. One that cannot be ended is logged.
-pub fn end(sockets: &[Live]) {
+/// Ends sockets, and says how many are still open. The log says why, once for each reason.
+pub fn end(sockets: &[Live]) -> usize {
+    let mut by_network: BTreeMap<NetworkId, Vec<&Live>> = BTreeMap::new();
     for socket in sockets {
-        let ended = within(&socket.network, || Diag::open()?.destroy(&socket.listed));
-        if let Err(error) = ended {
-            let remote = socket.remote();
-            tracing::error!("a socket to {remote} that is no longer allowed is still open: {error:#}");
+        by_network.entry(socket.network.id).or_default().push(socket);
+    }
+    let mut open: BTreeMap<String, (usize, SocketAddr)> = BTreeMap::new();
+    for sockets in by_network.into_values() {
+        for (socket, error) in end_within(&sockets) {
+            open.entry(error).or_insert((0, socket.remote())).0 += 1;
         }
+    }
+    for (error, (count, remote)) in &open {
+        tracing::error!(
+            "sockets that are no longer allowed are still open: {count} of {}, one of them to {remote}: {error}",
+            sockets.len()
+        );
+    }
+    open.values().map(|(count, _)| count).sum()
+}
+
+/// Ends sockets of one namespace. Returns those that are still open, and why.
+fn end_within<'a>(sockets: &[&'a Live]) -> Vec<(&'a Live, String)> {
+    let Some(first) = sockets.first() else {
+        return Vec::new();
+    };
+    let diag: Result<Diag> = first.network.within(Diag::open);
+    match diag {
+        Ok(mut diag) => {
+            let ended = sockets
+                .iter()
+                .map(|socket| (*socket, diag.destroy(&socket.listed)));
+            ended
+                .filter_map(|(socket, ended)| Some((socket, format!("{:#}", ended.err()?))))
+                .collect()
+        }
+        Err(error) => sockets
+            .iter()
+            .map(|socket| (*socket, format!("{error:#}")))
+            .collect(),
     }
 }

@@ -8,13 +8,31 @@ use std::{
     fs,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::net::UnixDatagram,
+    },
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use enforcer_common::Transport;
+use nix::{
+    sched::{CloneFlags, setns, unshare},
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        socket::{
+            AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, getsockname, listen,
+            setsockopt, socket, sockopt,
+        },
+    },
+};
+
+use crate::ground::{all_addresses_local, loopback_up};
 
 /// Argument with which a test binary becomes a probe.
 pub const ARGUMENT: &str = "probe";
@@ -31,6 +49,31 @@ pub struct Probe {
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
+
+/// How a socket that is kept came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Its local port is one on which the process listens as well (`SO_REUSEPORT`).
+    BesideListener,
+    /// The process has left for a network namespace of its own.
+    Left,
+    /// Nobody is in the socket's network namespace any more.
+    Orphaned,
+    /// The same, and only a later thread, with files of its own, has the socket.
+    OrphanedInThread,
+    /// The socket's network namespace is that of a later thread with files of its own.
+    InThread,
+    /// It is one of as many as [`MANY`], and there are as many other sockets.
+    Many,
+    /// As many threads as [`NETWORKS`] have network namespaces of their own.
+    AmongNetworks,
+}
+
+/// What [`How::AmongNetworks`] are.
+pub const NETWORKS: usize = 300;
+
+/// What [`How::Many`] are.
+pub const MANY: usize = 9_000;
 
 /// What became of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +131,19 @@ impl Probe {
         let answer = self.answer()?;
         if answer != "ok" {
             bail!("{address}: {}", io::Error::from_raw_os_error(answer.parse()?));
+        }
+        Ok(())
+    }
+
+    /// Has it keep sockets that came to be in another way than by [`Probe::hold`].
+    ///
+    /// # Errors
+    /// If it does not get there.
+    pub fn hold_so(&mut self, how: How, address: SocketAddr) -> Result<()> {
+        writeln!(self.requests, "hold-so {how:?} {address}").context("the probe has ended")?;
+        let answer = self.answer()?;
+        if answer != "ok" {
+            bail!("{how:?} {address}: {answer}");
         }
         Ok(())
     }
@@ -180,6 +236,7 @@ pub fn main(cgroup: &Path) -> Result<()> {
     let mut out = io::stdout();
     writeln!(out, "ready")?;
     let mut held = None;
+    let mut aside = Vec::new();
     for line in io::stdin().lock().lines() {
         let line = line?;
         let (request, argument) = line.split_once(' ').context("a request has two words")?;
@@ -195,6 +252,19 @@ pub fn main(cgroup: &Path) -> Result<()> {
             "hold-udp" => vec![word(
                 connected(argument.parse()?).map(|socket| held = Some(Held::Udp(socket))),
             )],
+            "hold-so" => {
+                let (how, address) = argument.split_once(' ').context("two words")?;
+                let how = How::ALL.into_iter().find(|it| format!("{it:?}") == how);
+                vec![
+                    match stay(how.context("no such way")?, address.parse()?, &mut aside) {
+                        Ok(socket) => {
+                            held = Some(socket);
+                            "ok".to_owned()
+                        }
+                        Err(error) => format!("{error:#}"),
+                    },
+                ]
+            }
             _ => {
                 let patience = Duration::from_millis(argument.parse()?);
                 vec![word(held.as_mut().context("no socket is kept")?.read(patience))]
@@ -205,12 +275,139 @@ pub fn main(cgroup: &Path) -> Result<()> {
     Ok(())
 }
 
+impl How {
+    const ALL: [Self; 7] = [
+        Self::BesideListener,
+        Self::Left,
+        Self::Orphaned,
+        Self::OrphanedInThread,
+        Self::InThread,
+        Self::Many,
+        Self::AmongNetworks,
+    ];
+}
+
+/// Connects so. What else has to stay open is put aside.
+fn stay(how: How, to: SocketAddr, aside: &mut Vec<OwnedFd>) -> Result<Held> {
+    match how {
+        How::BesideListener => beside_listener(to, aside).map(Held::Tcp),
+        How::Left => {
+            let socket = TcpStream::connect(to)?;
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            Ok(Held::Tcp(socket))
+        }
+        How::Orphaned => {
+            let thread = thread::spawn(move || in_new_network(to));
+            let (socket, server, listener) =
+                thread.join().map_err(|_| anyhow!("the thread has panicked"))??;
+            aside.extend([server.into(), listener.into()]);
+            Ok(Held::Tcp(socket))
+        }
+        How::OrphanedInThread => watch(move || {
+            unshare(CloneFlags::CLONE_FILES)?;
+            let former = fs::File::open("/proc/thread-self/ns/net")?;
+            let connection = in_new_network(to)?;
+            setns(&former, CloneFlags::CLONE_NEWNET)?;
+            Ok(connection)
+        }),
+        How::InThread => watch(move || {
+            unshare(CloneFlags::CLONE_FILES)?;
+            in_new_network(to)
+        }),
+        How::Many => {
+            raise_files()?;
+            for _ in 1..MANY {
+                aside.push(TcpStream::connect(to)?.into());
+                aside.push(UnixDatagram::unbound()?.into());
+            }
+            Ok(Held::Tcp(TcpStream::connect(to)?))
+        }
+        How::AmongNetworks => {
+            for _ in 0..NETWORKS {
+                let (left, has_left) = mpsc::channel();
+                thread::spawn(move || {
+                    if left.send(unshare(CloneFlags::CLONE_NEWNET)).is_ok() {
+                        loop {
+                            thread::park();
+                        }
+                    }
+                });
+                has_left.recv()??;
+            }
+            Ok(Held::Tcp(TcpStream::connect(to)?))
+        }
+    }
+}
+
+/// Connects from a port, and listens on it too.
+fn beside_listener(to: SocketAddr, aside: &mut Vec<OwnedFd>) -> Result<TcpStream> {
+    let any: SockaddrStorage = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into();
+    let bound = |to: &SockaddrStorage| -> Result<OwnedFd> {
+        let socket = socket(
+            AddressFamily::Inet,
+            SockType::Stream,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )?;
+        setsockopt(&socket, sockopt::ReusePort, &true)?;
+        bind(socket.as_raw_fd(), to)?;
+        Ok(socket)
+    };
+    let connection = bound(&any)?;
+    let own: SockaddrStorage = getsockname(connection.as_raw_fd())?;
+    connect(connection.as_raw_fd(), &SockaddrStorage::from(to))?;
+    let port = own.as_sockaddr_in().context("it is bound")?.port();
+    let listener = bound(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+    listen(&listener, Backlog::new(8)?)?;
+    aside.push(listener);
+    Ok(connection.into())
+}
+
+/// Both ends of a connection in a network of this thread's own, and who has accepted it.
+type Connection = (TcpStream, TcpStream, TcpListener);
+
+fn in_new_network(to: SocketAddr) -> Result<Connection> {
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    loopback_up()?;
+    all_addresses_local()?;
+    let listener = TcpListener::bind(to)?;
+    let connection = TcpStream::connect(to)?;
+    let (accepted, _) = listener.accept()?;
+    Ok((connection, accepted, listener))
+}
+
+/// A connection that a thread makes and keeps for itself.
+fn watch(make: impl FnOnce() -> Result<Connection> + Send + 'static) -> Result<Held> {
+    let (made, is_made) = mpsc::channel();
+    let (ended, end) = mpsc::channel();
+    thread::spawn(move || {
+        let outcome = make();
+        let (mut socket, _server, _listener) = match outcome {
+            Ok(connection) => connection,
+            Err(error) => return made.send(Err(error)).is_ok(),
+        };
+        let is_awaited = made.send(Ok(())).is_ok();
+        let read = socket.read(&mut [0]);
+        let errno = read.err().and_then(|error| error.raw_os_error());
+        is_awaited && ended.send(errno.unwrap_or_default()).is_ok()
+    });
+    is_made.recv()??;
+    Ok(Held::Watched(end))
+}
+
+/// Lets this process have as many files as it may.
+fn raise_files() -> Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
+}
+
 /// The silent server's main.
 ///
 /// # Errors
 /// If the cgroup cannot be joined, or the address is taken.
 pub fn accept(cgroup: &Path, address: &str) -> Result<()> {
     fs::write(cgroup.join("cgroup.procs"), "0").with_context(|| format!("joining {}", cgroup.display()))?;
+    raise_files()?;
     let listener = TcpListener::bind(address)?;
     let mut kept = Vec::new();
     loop {
@@ -236,6 +433,8 @@ fn connected(to: SocketAddr) -> io::Result<UdpSocket> {
 enum Held {
     Tcp(TcpStream),
     Udp(UdpSocket),
+    /// A thread has it, and says by which errno it has ended.
+    Watched(mpsc::Receiver<i32>),
 }
 
 impl Held {
@@ -248,6 +447,10 @@ impl Held {
             Self::Udp(socket) => {
                 socket.set_read_timeout(Some(patience))?;
                 socket.recv(&mut [0]).map(|_| ())
+            }
+            Self::Watched(end) => {
+                let errno = end.recv_timeout(patience).unwrap_or(libc::EAGAIN);
+                Err(io::Error::from_raw_os_error(errno))
             }
         }
     }

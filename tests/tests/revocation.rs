@@ -2,16 +2,22 @@
 #![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 use std::{
+    collections::BTreeSet,
     net::{TcpListener, TcpStream, UdpSocket},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
-use enforcer::proof;
+use enforcer::{
+    datapath::CgroupMount,
+    proof,
+    revoke::{self, Live},
+};
 use enforcer_common::Transport;
 use tests::{
     daemon::{PATIENCE, Place},
-    ground::{in_own_network, need_root, tied},
+    ground::{bpf::SocketMarks, in_own_network, need_root, tied},
+    probe::{How, MANY},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -139,7 +145,10 @@ fn connection_that_the_workload_accepted_stays() {
             std::io::ErrorKind::WouldBlock,
             "the server's side was ended"
         );
-        assert!(daemon.lines().iter().all(|line| !line.contains("revoked")));
+        // Those that look whether the entry has gone are ended, if they are met while they are open.
+        let accepted = client.local_addr()?.to_string();
+        let is_ended = |line: &String| line.contains("revoked") && line.contains(&accepted);
+        assert!(!daemon.lines().iter().any(is_ended));
         listening.kill()?;
         listening.wait()?;
         Ok(())
@@ -307,4 +316,164 @@ fn taking_over_what_is_in_force_looks_for_no_sockets_but_a_cut_off_sweep_is_made
         ended(place)?;
         tests::daemon::wait("the end of the sweep", || Ok(!mark.exists()))
     });
+}
+
+/// `SocketState::OUTWARD`.
+const OUTWARD: u32 = 2;
+
+/// What a look at the workload's sockets finds without a daemon.
+fn found(place: &Place, marks: Option<&SocketMarks>) -> Result<Vec<Live>> {
+    let cgroup = CgroupMount::find()?.cgroup(&place.cgroup.path().join("frontend"))?;
+    let at = revoke::Place {
+        cgroup: cgroup.context("it is there")?.id,
+        folder: place.cgroup.folder().join("frontend"),
+    };
+    Ok(revoke::sweep(
+        &[at],
+        &BTreeSet::new(),
+        marks.map(SocketMarks::map),
+    ))
+}
+
+#[test]
+fn marked_socket_was_connected_whoever_listens_on_its_port() {
+    check(CONFIG, |place| {
+        serve(DB)?;
+        let marks = SocketMarks::new()?;
+        let probe = place.probe("frontend")?;
+        probe.hold_so(How::BesideListener, DB.parse()?)?;
+        let pid = probe.pid();
+        assert_eq!(
+            found(place, Some(&marks))?.len(),
+            0,
+            "nobody has seen how it came to be"
+        );
+        assert_eq!(found(place, None)?.len(), 0, "nobody has seen how it came to be");
+        // The mark of something else, on the socket and on the one that listens.
+        assert_eq!(marks.mark(pid, !OUTWARD)?, 2);
+        assert_eq!(found(place, Some(&marks))?.len(), 0, "it was not let out");
+        marks.mark(pid, OUTWARD)?;
+        let live = found(place, Some(&marks))?;
+        let remotes: Vec<_> = live.iter().map(Live::remote).collect();
+        assert_eq!(
+            remotes,
+            [DB.parse()?],
+            "it was let out, and the one that listens is no connection"
+        );
+        assert_eq!(revoke::end(&live), 0);
+        assert_eq!(
+            place.probe("frontend")?.held_errno(PATIENCE)?,
+            Some(libc::ECONNABORTED)
+        );
+        Ok(())
+    });
+}
+
+/// A connection that is kept so ends when its entry goes.
+fn ends_when_its_entry_goes(how: How) {
+    check(CONFIG, |place| {
+        serve(DB)?;
+        let _daemon = place.start(&["--ephemeral"])?;
+        place.probe("frontend")?.hold_so(how, DB.parse()?)?;
+        place.remove("db.yaml")?;
+        println!("{how:?}: ended after {:?}", ended(place)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn connection_of_a_process_that_has_left_its_network_ends() {
+    ends_when_its_entry_goes(How::Left);
+}
+
+#[test]
+fn connection_in_a_network_that_nobody_is_in_ends() {
+    ends_when_its_entry_goes(How::Orphaned);
+}
+
+#[test]
+fn connection_in_the_network_of_a_later_thread_ends() {
+    ends_when_its_entry_goes(How::InThread);
+}
+
+#[test]
+fn connection_from_a_port_that_its_process_listens_on_ends() {
+    ends_when_its_entry_goes(How::BesideListener);
+}
+
+#[test]
+fn connection_in_a_network_that_nobody_is_in_and_that_a_later_thread_has_alone_ends() {
+    let release = nix::sys::utsname::uname()
+        .unwrap()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|number| number.parse::<u32>().ok());
+    if (numbers.next(), numbers.next()) < (Some(6), Some(9)) {
+        println!("SKIPPED: Linux {release} has no PIDFD_THREAD, which came with 6.9");
+        return;
+    }
+    ends_when_its_entry_goes(How::OrphanedInThread);
+}
+
+/// A connection of one workload ends within a second, whatever an older one holds `so` to each of `servers`.
+fn ends_within_a_second_beside(so: How, servers: &'static [&'static str]) {
+    check(CONFIG, |place| {
+        let config = std::fs::read_to_string(place.config())?;
+        let workload = |name| format!("- {{namespace: frontend, name: {name}, cgroup: $CGROUP/{name}}}\n");
+        let others = workload("many") + &workload("beside");
+        place.configure(&config.replace("dns:", &format!("{others}dns:")))?;
+        let outside = place.cgroup.child("outside")?.display().to_string();
+        let mut serving = Vec::new();
+        for server in servers {
+            serving.push(tied(BINARY).args(["accept", &outside, server]).spawn()?);
+            tests::daemon::wait("the server", || Ok(TcpStream::connect(server).is_ok()))?;
+        }
+        serve("192.0.2.20:5432")?;
+        place.write("db.yaml", &entry("db", "192.0.2.10, 192.0.2.11, 192.0.2.20"))?;
+        place.remove("other.yaml")?;
+        let mut daemon = place.start(&["--ephemeral"])?;
+        for (at, server) in servers.iter().enumerate() {
+            place.probe(&format!("many/{at}"))?.hold_so(so, server.parse()?)?;
+        }
+        // Both are looked at in one sweep, the older cgroup first.
+        place
+            .probe("beside")?
+            .hold(Transport::Tcp, "192.0.2.20:5432".parse()?)?;
+        place.remove("db.yaml")?;
+        let start = Instant::now();
+        let errno = place.probe("beside")?.held_errno(PATIENCE)?;
+        let took = start.elapsed();
+        assert_eq!(errno, Some(libc::ECONNABORTED));
+        println!("beside {so:?} ended after {took:?}");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        let start = Instant::now();
+        for at in 0..servers.len() {
+            let last = place.probe(&format!("many/{at}"))?.held_errno(PATIENCE)?;
+            assert_eq!(last, Some(libc::ECONNABORTED));
+        }
+        println!("and the last of {so:?} {:?} later", start.elapsed());
+        daemon.line(&["revoked frontend/many -> tcp 192.0.2.10:5432"])?;
+        daemon.lines();
+        let complaints: Vec<_> = daemon.seen.iter().filter(|line| line.contains("ERROR")).collect();
+        assert!(complaints.is_empty(), "{complaints:#?}");
+        for mut server in serving {
+            server.kill()?;
+            server.wait()?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn connection_ends_within_a_second_beside_a_workload_with_very_many() {
+    println!("of {MANY} each");
+    ends_within_a_second_beside(How::Many, &[DB, "192.0.2.11:5432"]);
+}
+
+#[test]
+fn connection_ends_within_a_second_beside_a_workload_with_very_many_networks() {
+    ends_within_a_second_beside(How::AmongNetworks, &[DB]);
 }

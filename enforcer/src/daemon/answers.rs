@@ -71,9 +71,9 @@ impl Owner {
         match control {
             Control::Proof(question) => self.answer_proof(question),
             Control::Standing(reply) => self.answer_standing(reply),
-            Control::Sockets(live) => {
+            Control::Sockets(report) => {
                 if let Some(revocation) = &mut self.revocation {
-                    revocation.take(live);
+                    revocation.take(report);
                 }
             }
         }

@@ -16,7 +16,7 @@ use crate::{
     control::Standing,
     datapath::Batch,
     proof,
-    revoke::Live,
+    revoke::Report,
     sources::{
         cgroups::CgroupChange,
         files::FileChange,
@@ -40,15 +40,15 @@ pub(super) struct Controls {
     pub(super) proof: mpsc::Receiver<proof::Question>,
     pub(super) standing: mpsc::Receiver<oneshot::Sender<Standing>>,
     /// None if no sweep is ever made.
-    pub(super) live_sockets: Option<mpsc::Receiver<Vec<Live>>>,
+    pub(super) live_sockets: Option<mpsc::Receiver<Report>>,
 }
 
 /// What is to be answered at once.
 pub(super) enum Control {
     Proof(proof::Question),
     Standing(oneshot::Sender<Standing>),
-    /// Sockets that a sweep has found.
-    Sockets(Vec<Live>),
+    /// Sockets that a sweep has found, and what has become of sweeps and of sockets that were to end.
+    Sockets(Report),
 }
 
 /// Where changes of what is to be enforced come from.
@@ -84,7 +84,7 @@ impl Controls {
             question = self.standing.recv() => {
                 Control::Standing(question.context("nobody answers for the status any more")?)
             }
-            live = next(&mut self.live_sockets) => Control::Sockets(live.context("no more sockets")?),
+            report = next(&mut self.live_sockets) => Control::Sockets(report.context("no more sockets")?),
         })
     }
 }

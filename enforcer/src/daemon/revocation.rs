@@ -8,7 +8,7 @@
 //! between makes up for it. Taking over what an earlier start left is no reason for one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -25,7 +25,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use super::ended::Ended;
 use crate::{
     names::memory::Memory,
-    revoke::{Live, Place, Request},
+    revoke::{Live, Place, Report, Request},
     state::{FORMER, SWEEP},
     turns::{Shares, Turns},
 };
@@ -63,17 +63,21 @@ pub(super) struct Revocation {
     due: Due,
     /// None if nothing outlives this process.
     memory: Option<Memory>,
-    /// A file that is there while a sweep is due or under way.
+    /// A file that is there while a sweep is due or under way, or something that is to end has not ended.
     mark: Option<PathBuf>,
     is_marked: bool,
     /// Sockets that were found and are to be judged, in turns of their workloads.
     live: Turns<CgroupId, Live>,
-    /// Whether a sweep was answered and not everything that it found is judged.
-    is_answered: bool,
-    /// Sockets that are to be ended.
-    doomed: Vec<Live>,
+    /// Sockets that are to be ended, a batch for each workload.
+    doomed: VecDeque<Vec<Live>>,
     /// Whether a sweep is due that could not be asked for.
     is_put_off: bool,
+    /// Sweeps that were asked for and are not over.
+    under_way: usize,
+    /// Batches of sockets that are to end and of which nothing was heard.
+    ending: usize,
+    /// Sockets that could not be ended since the start.
+    open: usize,
     /// What was said of sockets that were ended.
     pub(super) ended: Ended,
 }
@@ -110,10 +114,12 @@ impl Revocation {
                 all: usize::MAX,
                 one: usize::MAX,
             }),
-            is_answered: false,
-            doomed: Vec::new(),
+            doomed: VecDeque::new(),
             is_put_off: false,
             ended: Ended::default(),
+            under_way: 0,
+            ending: 0,
+            open: 0,
         };
         for (host, addresses) in memory.as_ref().map(Memory::read).unwrap_or_default() {
             revocation.remember(&host, &addresses);
@@ -174,9 +180,11 @@ impl Revocation {
         }
     }
 
-    /// Once a sweep is over, unless another is due.
+    /// Unless there is something that a start after a crash would have to make up for.
     fn clear_mark(&mut self) {
-        if let Some(mark) = self.mark.as_ref().filter(|_| self.is_marked && !self.is_due()) {
+        let has_more = !self.live.is_empty() || !self.doomed.is_empty() || self.under_way + self.ending > 0;
+        let is_over = !self.is_due() && !has_more && self.open == 0;
+        if let Some(mark) = self.mark.as_ref().filter(|_| self.is_marked && is_over) {
             match fs::remove_file(mark) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(file = %mark.display(), %error, "the next start looks for sockets to end");
@@ -212,6 +220,7 @@ impl Revocation {
                 tracing::debug!("looking for sockets that are no longer allowed");
                 self.due = Due::NOTHING;
                 self.is_put_off = false;
+                self.under_way += 1;
             }
             Err(TrySendError::Full(_)) => self.is_put_off = true,
             Err(TrySendError::Closed(_)) => anyhow::bail!(GONE),
@@ -224,17 +233,26 @@ impl Revocation {
         !self.due.is_nothing()
     }
 
-    /// Takes in what a sweep has found.
-    pub(super) fn take(&mut self, live: Vec<Live>) {
-        for socket in live {
-            self.live.push(socket.workload, socket);
+    /// Takes in what was found, or has come of what was asked for.
+    pub(super) fn take(&mut self, report: Report) {
+        match report {
+            Report::Found(live) => {
+                for socket in live {
+                    self.live.push(socket.workload, socket);
+                }
+            }
+            Report::Swept => self.under_way = self.under_way.saturating_sub(1),
+            Report::Ended { open } => {
+                self.ending = self.ending.saturating_sub(1);
+                self.open += open;
+            }
         }
-        self.is_answered = true;
+        self.clear_mark();
     }
 
     /// Whether sockets are to be judged, and there is room for those that are to be ended.
     pub(super) fn has_sockets(&self) -> bool {
-        self.is_answered && self.doomed.is_empty()
+        !self.live.is_empty() && self.doomed.is_empty()
     }
 
     /// Asks for what had found no room; whether that is a sweep, which comes before sockets that are to be ended: a
@@ -275,27 +293,31 @@ impl Revocation {
             {
                 tracing::warn!("revoked {known} -> {destination}: {}{more}", explanation.why);
             }
-            self.doomed.extend(sockets);
+            match self.doomed.back_mut() {
+                // Those of one workload are neighbours in the round.
+                Some(batch) if batch.first().is_some_and(|first| first.workload == workload) => {
+                    batch.extend(sockets)
+                }
+                _ => self.doomed.push_back(sockets),
+            }
         }
-        self.is_answered = !self.live.is_empty();
         self.end()
     }
 
-    /// Has sockets ended, as soon as there is room for that.
+    /// Has sockets ended, each workload's by themselves, as soon as there is room for that.
     fn end(&mut self) -> Result<()> {
-        if !self.doomed.is_empty() {
-            match self
-                .requests
-                .try_send(Request::End(std::mem::take(&mut self.doomed)))
-            {
-                Err(TrySendError::Full(Request::End(doomed))) => self.doomed = doomed,
+        while let Some(batch) = self.doomed.pop_front() {
+            match self.requests.try_send(Request::End(batch)) {
+                Ok(()) => self.ending += 1,
+                Err(TrySendError::Full(Request::End(batch))) => {
+                    self.doomed.push_front(batch);
+                    break;
+                }
+                Err(TrySendError::Full(Request::Sweep { .. })) => break,
                 Err(TrySendError::Closed(_)) => anyhow::bail!(GONE),
-                Err(TrySendError::Full(Request::Sweep { .. })) | Ok(()) => {}
             }
         }
-        if !self.is_answered && self.doomed.is_empty() {
-            self.clear_mark();
-        }
+        self.clear_mark();
         Ok(())
     }
 
@@ -356,7 +378,7 @@ mod tests {
         second.sweep(&BTreeSet::new(), places, workloads).unwrap();
         assert!(matches!(asked.try_recv(), Ok(Request::Sweep { .. })));
         assert!(revocation(&state).0.is_due(), "it is under way");
-        second.clear_mark();
+        second.take(Report::Swept);
         assert!(!revocation(&state).0.is_due(), "it is over");
     }
 
@@ -387,6 +409,39 @@ mod tests {
         room(&mut revocation).await;
         assert!(revocation.as_mut().unwrap().go_on().unwrap());
         assert!(!sweep(&mut revocation));
+    }
+
+    /// Asks for a sweep of one workload.
+    fn sweep(revocation: &mut Revocation) {
+        revocation.note(Due::Of([CgroupId(1)].into()));
+        let place = Place {
+            cgroup: CgroupId(1),
+            folder: "/sys/fs/cgroup/workload".into(),
+        };
+        let (places, workloads) = (std::iter::once(place), std::iter::empty());
+        revocation.sweep(&BTreeSet::new(), places, workloads).unwrap();
+    }
+
+    #[test]
+    fn mark_stays_until_every_sweep_is_over_and_all_that_was_to_end_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let is_marked = || folder.path().join(SWEEP).exists();
+        let (mut revocation, _asked) = revocation(folder.path());
+        sweep(&mut revocation);
+        sweep(&mut revocation);
+        revocation.take(Report::Found(Vec::new()));
+        revocation.take(Report::Swept);
+        assert!(is_marked(), "the second is under way");
+        revocation.ending = 1;
+        revocation.take(Report::Swept);
+        assert!(is_marked(), "something is still to end");
+        revocation.take(Report::Ended { open: 0 });
+        assert!(!is_marked(), "all is over");
+        sweep(&mut revocation);
+        revocation.ending = 1;
+        revocation.take(Report::Ended { open: 1 });
+        revocation.take(Report::Swept);
+        assert!(is_marked(), "a socket could not be ended");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The tasks around the owner, each with the owner's ends of what connects them.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeSet, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use anyhow::Result;
 use enforcer_core::{model::Host, registry::Update};
@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     datapath::{Batch, CgroupMount, Events},
     names::{self, AskStatus},
-    revoke::{self, Live},
+    revoke::{self, Report},
     sources::{
         self, Heard,
         cgroups::{self, CgroupChange},
@@ -127,15 +127,19 @@ impl Wiring<'_> {
         Some(cluster)
     }
 
-    /// None if sockets that are open stay open.
-    pub(super) fn revocation(&mut self) -> (Option<Revocation>, Option<mpsc::Receiver<Vec<Live>>>) {
+    /// None if sockets that are open stay open. `sockets` is what the programs remember of each.
+    pub(super) fn revocation(
+        &mut self,
+        sockets: Arc<OwnedFd>,
+    ) -> (Option<Revocation>, Option<mpsc::Receiver<Report>>) {
         if !self.config.revoke {
             return (None, None);
         }
         // A sweep that is due waits with the owner, behind as little as may be.
         let (requests, asked) = mpsc::channel(1);
         let (found, live) = mpsc::channel(1);
-        self.tasks.spawn("revoke", revoke::run(asked, found));
+        self.tasks
+            .spawn("revoke", revoke::run(asked, found, Some(sockets)));
         let state = (!self.ephemeral).then_some(self.config.state.as_path());
         (Some(Revocation::new(requests, state)), Some(live))
     }

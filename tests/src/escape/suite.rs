@@ -199,7 +199,8 @@ fn revoke(root: &TestCgroup) -> Result<()> {
         cgroup: cgroup.context("it was just made")?.id,
         folder: root.folder().join("workload"),
     };
-    revoke::end(&revoke::sweep(&[place], &BTreeSet::new()));
+    let open = revoke::end(&revoke::sweep(&[place], &BTreeSet::new(), None));
+    ensure!(open == 0, "{open} sockets could not be ended");
     Ok(())
 }
 

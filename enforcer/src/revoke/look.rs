@@ -1,0 +1,248 @@
+//! A look at one workload's sockets, bit by bit, so that no workload keeps another waiting.
+//!
+//! ```text
+//! cgroups, threads -> their network namespaces, the host's -> sockets --> found
+//!        ^                     what their files lead to ---------^
+//!        `-- again, while new threads or namespaces have come, a few times
+//! ```
+
+use std::{
+    collections::{BTreeSet, HashSet, VecDeque},
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{Arc, Once},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result};
+use enforcer_common::CgroupId;
+
+use super::{
+    Live, Place,
+    held::Held,
+    listing::{Listing, Wanted},
+    network::{Network, NetworkId},
+    subtree::{Subtree, there},
+};
+
+/// How often a workload is looked at again, because it has new threads or namespaces.
+const ROUNDS: u32 = 3;
+/// The network namespace of the node's first process. Some kernels keep it from everybody else.
+const INIT: &str = "/proc/1/ns/net";
+/// Complaints that are written out.
+const COMPLAINTS: u64 = 5;
+/// Network namespaces that are looked at for one workload.
+const NETWORKS: usize = 4096;
+
+/// A look under way.
+pub(super) struct Look {
+    pub(super) place: Place,
+    others: Arc<BTreeSet<CgroupId>>,
+    wanted: Wanted,
+    threads: BTreeSet<u32>,
+    /// Namespaces that are, were or will be listed.
+    known: BTreeSet<NetworkId>,
+    ahead: VecDeque<Ahead>,
+    listing: Option<(Listing, Arc<Network>)>,
+    held: Option<Held>,
+    /// Of all sockets in the lists.
+    inodes: HashSet<u32>,
+    rounds: u32,
+    is_cut: bool,
+    complaints: u64,
+    /// Sockets that are to be handed on.
+    pub(super) found: VecDeque<Live>,
+}
+
+/// A namespace that is to be listed.
+enum Ahead {
+    /// By what leads to it: thousands are not kept open at once.
+    Path(PathBuf),
+    Open(Network),
+}
+
+impl Look {
+    pub(super) fn at(place: Place, others: Arc<BTreeSet<CgroupId>>, marks: Option<Arc<OwnedFd>>) -> Self {
+        Self {
+            place,
+            others,
+            wanted: Wanted {
+                cgroups: BTreeSet::new(),
+                marks,
+            },
+            threads: BTreeSet::new(),
+            known: BTreeSet::new(),
+            ahead: VecDeque::new(),
+            listing: None,
+            held: None,
+            inodes: HashSet::new(),
+            rounds: 0,
+            is_cut: false,
+            complaints: 0,
+            found: VecDeque::new(),
+        }
+    }
+
+    /// Looks on until a time, or until something was found. True once it is over.
+    pub(super) fn advance(&mut self, until: Instant) -> bool {
+        while Instant::now() < until && self.found.is_empty() {
+            if self.listing.is_some() {
+                self.list(until);
+            } else if let Some(ahead) = self.ahead.pop_front() {
+                self.enter(ahead);
+            } else if let Some(held) = self.held.take() {
+                self.search(held, until);
+            } else if !self.begin_round() {
+                self.sum_up();
+                return true;
+            }
+        }
+        false
+    }
+
+    /// False if there is nothing new since the last.
+    fn begin_round(&mut self) -> bool {
+        if self.rounds == ROUNDS {
+            return false;
+        }
+        self.rounds += 1;
+        let Subtree {
+            cgroups,
+            threads,
+            failed,
+        } = Subtree::of(&self.place.folder, &self.others);
+        if let Some(error) = failed {
+            self.complain(&format!("a cgroup below it cannot be read: {error}"));
+        }
+        let had = self.wanted.cgroups.len();
+        self.wanted.cgroups.extend(cgroups);
+        let is_wider = self.wanted.cgroups.len() > had;
+        if is_wider {
+            // Sockets of a new cgroup may be in any of them.
+            self.known.clear();
+        }
+        let news: BTreeSet<_> = threads.difference(&self.threads).copied().collect();
+        if !news.is_empty() || is_wider {
+            self.held = Some(Held::by(news.iter().copied()));
+        }
+        let ahead = self.ahead.len();
+        for thread in &threads {
+            self.note(PathBuf::from(format!("/proc/{thread}/ns/net")));
+        }
+        self.threads = threads;
+        // Where workloads come from that have none of their own, or have left for one.
+        self.note("/proc/thread-self/ns/net".into());
+        if let Err(error) = Network::id(INIT.as_ref()) {
+            static SAID: Once = Once::new();
+            SAID.call_once(|| tracing::info!("sockets are not looked for in {INIT}: {error}"));
+        } else {
+            self.note(INIT.into());
+        }
+        self.held.is_some() || self.ahead.len() > ahead
+    }
+
+    fn note(&mut self, path: PathBuf) {
+        match there(Network::id(&path)) {
+            Ok(Some(id)) => {
+                if self.is_news(id) {
+                    self.ahead.push_back(Ahead::Path(path));
+                }
+            }
+            Ok(None) => {}
+            Err(error) => self.complain(&format!("{}: {error}", path.display())),
+        }
+    }
+
+    /// Whether a namespace is to be looked at.
+    fn is_news(&mut self, id: NetworkId) -> bool {
+        if self.known.len() >= NETWORKS && !self.known.contains(&id) {
+            if !std::mem::replace(&mut self.is_cut, true) {
+                self.complain(&format!("it has more than {NETWORKS} network namespaces"));
+            }
+            return false;
+        }
+        self.known.insert(id)
+    }
+
+    fn enter(&mut self, ahead: Ahead) {
+        let network = match ahead {
+            Ahead::Open(network) => Ok(Some(network)),
+            Ahead::Path(path) => there(Network::open(&path)),
+        };
+        let started = network
+            .context("opening a network namespace")
+            .and_then(|network| {
+                let Some(network) = network else {
+                    return Ok(());
+                };
+                self.known.insert(network.id);
+                self.listing = Some((Listing::start(&network)?, Arc::new(network)));
+                Ok(())
+            });
+        if let Err(error) = started {
+            self.complain(&format!("{error:#}"));
+        }
+    }
+
+    fn list(&mut self, until: Instant) {
+        let Some((mut listing, network)) = self.listing.take() else {
+            return;
+        };
+        match listing.advance(&self.wanted, &mut self.inodes, until) {
+            Ok(false) => self.listing = Some((listing, network)),
+            Ok(true) => {
+                let (found, is_cut) = listing.end_round();
+                self.found.extend(found.into_iter().map(|listed| Live {
+                    workload: self.place.cgroup,
+                    listed,
+                    network: Arc::clone(&network),
+                }));
+                self.listing = is_cut.then_some((listing, network));
+            }
+            Err(error) => self.fail_listing(&error, network),
+        }
+    }
+
+    /// Lists again without marks if it is they that are refused.
+    fn fail_listing(&mut self, error: &anyhow::Error, network: Arc<Network>) {
+        self.complain(&format!("listing sockets: {error:#}"));
+        if self.wanted.marks.take().is_some() {
+            let again: Result<_> = Listing::start(&network);
+            self.listing = again.ok().map(|listing| (listing, network));
+        }
+    }
+
+    fn search(&mut self, mut held: Held, until: Instant) {
+        let (networks, is_over) = held.advance(&self.inodes, &self.known, until);
+        for network in networks {
+            if self.is_news(network.id) {
+                self.ahead.push_back(Ahead::Open(network));
+            }
+        }
+        if !is_over {
+            self.held = Some(held);
+        } else if let Some(why) = held.why {
+            let hidden = held.hidden;
+            self.complain(&format!(
+                "{hidden} files whose network namespace is not known: {why}"
+            ));
+        }
+    }
+
+    /// What a workload can bring about a thousand times is not said as often.
+    fn complain(&mut self, what: &str) {
+        self.complaints += 1;
+        if self.complaints <= COMPLAINTS {
+            let folder = self.place.folder.display();
+            tracing::error!("not all sockets of {folder} are looked at: {what}");
+        }
+    }
+
+    fn sum_up(&mut self) {
+        let more = std::mem::take(&mut self.complaints).saturating_sub(COMPLAINTS);
+        if more > 0 {
+            let folder = self.place.folder.display();
+            tracing::error!("not all sockets of {folder} are looked at: {more} more reasons of such a kind");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Leaves out what is too much.
+
+use std::path::PathBuf;
+
+use super::{Inode, Tally, Walk};
+
+/// There is too much, on account of the step at this depth.
+pub(super) struct Excess {
+    depth: usize,
+    why: String,
+}
+
+#[derive(Default)]
+pub(super) struct Added {
+    pub(super) found: Vec<PathBuf>,
+    pub(super) places: Vec<PathBuf>,
+    pub(super) seen: Vec<Inode>,
+}
+
+/// What was there at one moment.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    pub(super) found: usize,
+    pub(super) places: usize,
+    pub(super) seen: usize,
+    pub(super) tally: Tally,
+}
+
+impl Walk {
+    /// Looks whether there is too much, and on account of what: the first link on the way, else what the root holds,
+    /// else the root.
+    pub(super) fn weigh(&mut self) {
+        if self.excess.is_some() {
+            return;
+        }
+        self.tally.folders = self.places.len();
+        let is_endless = self.work > self.limits.work();
+        let Some(why) = self.tally.excess(&self.limits) else {
+            return;
+        };
+        let link = self.trail.iter().position(|step| step.is_link);
+        let inner = link.unwrap_or_else(|| 1.min(self.trail.len().saturating_sub(1)));
+        let depth = if is_endless { 0 } else { inner };
+        self.excess = Some(Excess { depth, why });
+    }
+
+    /// Leaves out what is at `depth`, if there is too much on account of that.
+    pub(super) fn settle(&mut self, depth: usize, path: PathBuf, mark: Mark) {
+        let Some(excess) = self.excess.take_if(|excess| excess.depth == depth) else {
+            return;
+        };
+        for path in self.added.found.drain(mark.found..) {
+            self.found.remove(&path);
+        }
+        for path in self.added.places.drain(mark.places..) {
+            self.places.remove(&path);
+        }
+        for inode in self.added.seen.drain(mark.seen..) {
+            self.seen.remove(&inode);
+        }
+        self.tally = mark.tally;
+        self.unreadable(path, excess.why);
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            found: self.added.found.len(),
+            places: self.added.places.len(),
+            seen: self.added.seen.len(),
+            tally: self.tally,
+        }
+    }
+}

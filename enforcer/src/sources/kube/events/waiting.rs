@@ -21,9 +21,9 @@ use crate::{
 /// How long the same news is not written again.
 const PAUSE: Duration = Duration::from_secs(300);
 /// News about all that are remembered for that long, and about one.
-const NEWS: Shares = Shares { all: 4096, one: 50 };
-/// Notices that wait for their turn.
-const WAITING: Shares = Shares { all: 1000, one: 5 };
+const NEWS: Shares = Shares { all: 4096, one: 100 };
+/// Notices that wait for their turn: of one as many as can be written in a row where nobody else has any.
+const WAITING: Shares = Shares { all: 1000, one: 20 };
 /// Events that may be written in a row, and how often one more: 5,000 nodes write 833 a second at the very worst.
 const BURST: u32 = 20;
 const REFILL: Duration = Duration::from_secs(6);

@@ -91,9 +91,17 @@ impl Sock {
     #[inline(always)]
     pub(crate) fn mark(self, flag: u32) {
         if let Some(state) = self.state(BPF_SK_STORAGE_GET_F_CREATE.into()) {
-            // SAFETY: as above. The flags are only ever set, and a mark that two calls set at once is set again by the
-            // next.
+            // SAFETY: as above. Of marks that two calls set at once one may be lost, which the next call sets again.
             unsafe { (*state).flags |= flag };
+        }
+    }
+
+    /// Forgets `flag` of it, if anything is remembered. Not for the socket of a packet.
+    #[inline(always)]
+    pub(crate) fn unmark(self, flag: u32) {
+        if let Some(state) = self.state(0) {
+            // SAFETY: as above.
+            unsafe { (*state).flags &= !flag };
         }
     }
 

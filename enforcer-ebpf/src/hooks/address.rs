@@ -149,15 +149,17 @@ impl Socket {
     /// first.
     #[inline(always)]
     fn note_allowed(&self, hook: Hook, reason: Reason, cookie: impl FnOnce() -> u64) {
+        let Some(sock) = self.sock else {
+            return;
+        };
+        let is_answer = matches!(reason, Reason::Answer);
         match (self.transport, hook) {
-            (Some(Transport::Tcp), _) => {
-                if let Some(sock) = self.sock {
-                    sock.mark(SocketState::OUTWARD);
-                }
+            (Some(Transport::Tcp), _) => sock.mark(SocketState::OUTWARD),
+            (Some(Transport::Udp), Hook::Connect4 | Hook::Connect6) if is_answer => {
+                sock.mark(SocketState::ANSWERING);
             }
-            (Some(Transport::Udp), Hook::Sendmsg4 | Hook::Sendmsg6)
-                if !matches!(reason, Reason::Answer | Reason::NotEnforced) =>
-            {
+            (Some(Transport::Udp), Hook::Connect4 | Hook::Connect6) => sock.unmark(SocketState::ANSWERING),
+            (Some(Transport::Udp), _) if !is_answer && !matches!(reason, Reason::NotEnforced) => {
                 peers::asked(&peers::key(cookie(), self.address, self.port));
             }
             _ => {}

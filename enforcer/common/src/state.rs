@@ -18,6 +18,8 @@ impl SocketState {
     pub const LOCAL: u32 = 1;
     /// A TCP socket whose `connect()` to somewhere beyond loopback was let through.
     pub const OUTWARD: u32 = 1 << 1;
+    /// A datagram socket that is connected to somebody who had sent to it: a server's, for one client.
+    pub const ANSWERING: u32 = 1 << 2;
 }
 
 /// Somebody with whom a datagram socket exchanges datagrams.

@@ -13,7 +13,7 @@ use enforcer_common::{CgroupId, Transport};
 
 use super::{
     diag::{Answer, Diag},
-    message::{Entry, LISTEN, Listed, Question, SOCKET_ID, entry},
+    message::{Entry, LISTEN, Listed, Mark, Question, SOCKET_ID, entry},
     network::Network,
 };
 
@@ -114,7 +114,7 @@ impl Listing {
         // Who listens on a port may be anybody.
         let born_in: Vec<_> = wanted.cgroups.iter().copied().collect();
         let born_in = if states == 1 << LISTEN { &[][..] } else { &born_in };
-        let marks = wanted.marks.as_ref().filter(|_| states == CONNECTED);
+        let marks = wanted.marks.as_ref().filter(|_| states != 1 << LISTEN);
         let storage = marks.map(|marks| u32::try_from(marks.as_raw_fd()));
         self.diag.ask(&Question {
             family,
@@ -135,7 +135,7 @@ impl Listing {
             socket,
             cgroup,
             is_spent,
-            is_outward,
+            mark,
             ..
         } = entry;
         if listens {
@@ -147,7 +147,7 @@ impl Listing {
         if !wanted.cgroups.contains(&cgroup)
             || is_spent
             || cookie <= self.after
-            || !is_outward && self.is_accepted(&socket)
+            || !self.reaches_out(&socket, mark)
         {
             return;
         }
@@ -155,6 +155,15 @@ impl Listing {
         if self.found.len() > self.most {
             self.found.pop_last();
             self.is_cut = true;
+        }
+    }
+
+    /// Whether the workload has begun what the socket does.
+    fn reaches_out(&self, socket: &Listed, mark: Option<Mark>) -> bool {
+        match mark {
+            Some(Mark::Outward) => true,
+            Some(Mark::Answering) => false,
+            None => !self.is_accepted(socket),
         }
     }
 

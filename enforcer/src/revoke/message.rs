@@ -69,8 +69,29 @@ pub(super) struct Entry {
     pub(super) inode: u32,
     /// All was sent, and nobody is left to read or send.
     pub(super) is_spent: bool,
-    /// Whether a connect hook has let it out.
-    pub(super) is_outward: bool,
+    /// What the connect hooks have noted, if anything.
+    pub(super) mark: Option<Mark>,
+}
+
+/// What a connect hook has noted of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// It was let out.
+    Outward,
+    /// It was let through to somebody who had sent to it.
+    Answering,
+}
+
+impl Mark {
+    fn of(flags: u32) -> Option<Self> {
+        if flags & SocketState::OUTWARD != 0 {
+            Some(Self::Outward)
+        } else if flags & SocketState::ANSWERING != 0 {
+            Some(Self::Answering)
+        } else {
+            None
+        }
+    }
 }
 
 impl Listed {
@@ -193,7 +214,7 @@ pub(super) fn entry(transport: Transport, body: &[u8]) -> Option<Entry> {
         cgroup: CgroupId(cgroup),
         inode,
         is_spent: *state == FIN_WAIT2 && inode == 0,
-        is_outward: flags.is_some_and(|flags| flags & SocketState::OUTWARD != 0),
+        mark: flags.and_then(Mark::of),
     })
 }
 
@@ -250,10 +271,10 @@ mod tests {
         let storage = attribute(SK_DIAG_BPF_STORAGE | NLA_F_NESTED, &state);
         body.extend(attribute(INET_DIAG_SK_BPF_STORAGES | NLA_F_NESTED, &storage));
         let whole = entry(Transport::Tcp, &body).unwrap();
-        assert!(whole.is_outward && whole.cgroup == CgroupId(7));
+        assert_eq!((whole.mark, whole.cgroup), (Some(Mark::Outward), CgroupId(7)));
         for length in 0..body.len() {
             let cut = entry(Transport::Tcp, &body[..length]);
-            assert!(cut.is_none_or(|cut| !cut.is_outward), "{length} bytes");
+            assert!(cut.is_none_or(|cut| cut.mark.is_none()), "{length} bytes");
         }
         for at in MESSAGE..body.len() {
             for byte in 0..=255 {

@@ -12,7 +12,7 @@ use crate::escape::{self, Manner, Outcome, Privileges, Row};
 type IsNoneOn = fn(&Kernel) -> bool;
 
 /// Ways that are none on some kernels, and on which: what is on no other is to be shown to be one and to be closed.
-const NONE_ON: [(&str, IsNoneOn); 26] = [
+const NONE_ON: [(&str, IsNoneOn); 22] = [
     // There is no other program than the test.
     ("another program", |_| true),
     // Debian's kernels for virtual machines have no such module from 6.1 on.
@@ -38,7 +38,6 @@ const NONE_ON: [(&str, IsNoneOn); 26] = [
     ("udp to 0.0.0.0 with IP_PKTINFO of the refused source", |_| true),
     ("udp connected to 0.0.0.0 from a free bind", |_| true),
     ("udp to 0.0.0.0, SO_BINDTODEVICE", |_| true),
-    ("udp connected to 127.0.0.1, then SO_BINDTODEVICE", |_| true),
     ("udp connected to 127.0.0.1, IP_UNICAST_IF", |kernel| {
         kernel.is_before(6, 1)
     }),
@@ -46,18 +45,6 @@ const NONE_ON: [(&str, IsNoneOn); 26] = [
     ("udp to ::1 with scope id", |_| true),
     ("tcp to 127.0.0.1, IP_UNICAST_IF", |_| true),
     ("tcp to ::1, IPV6_UNICAST_IF", |_| true),
-    (
-        "error for a datagram from the refused address, transparent bind",
-        |_| true,
-    ),
-    (
-        "error for a datagram from the refused address, IP_PKTINFO",
-        |_| true,
-    ),
-    (
-        "reset for a connection from the refused address, transparent bind",
-        |_| true,
-    ),
     // Whoever is root in a user namespace of its own is nobody in the network that it came from.
     ("raw socket from a user namespace of one's own", |_| true),
     // Depends on how the kernel is configured (`CONFIG_IPV6_MIP6`).

@@ -134,6 +134,11 @@ fn ways() -> Vec<&'static Way> {
     .collect()
 }
 
+/// Whether a way is only there where the kernel has a family of sockets.
+pub(crate) fn is_family(way: &str) -> bool {
+    families::WAYS.iter().any(|family| family.name == way)
+}
+
 /// The process of one attempt: `WAY CGROUP PORT [ROLE]`. It says `ready`, waits for `go`, and says `ok` or the number
 /// of the errno. With a role it only says the last.
 ///

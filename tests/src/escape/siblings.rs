@@ -124,7 +124,8 @@ pub(super) static WAYS: &[Way] = &[
         begins: Begins::Outside,
         ..way(
             "udp socket from outside by a polling io_uring from outside",
-            ClosedBy::Nothing("the ring's thread is outside, as a process that relays is"),
+            // The ring's thread moves with its process.
+            ClosedBy::Call("lsm_sendmsg"),
             |stage| {
                 let (ring, socket) = (sys::polling_ring()?, udp::udp()?);
                 stage.join()?;

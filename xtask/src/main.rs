@@ -12,6 +12,7 @@ mod lint;
 mod plan;
 mod process;
 mod programs;
+mod servers;
 mod setup;
 mod summary;
 mod test;

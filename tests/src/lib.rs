@@ -9,6 +9,7 @@
 //! node (a real Kubernetes node) -> the enforcer as it is installed, pods that call
 //!
 //! escape -> the loaded programs, against every way out
+//! servers -> the daemon, and the loaded programs, beside ordinary servers and their clients
 //! fault  -> a kernel that refuses what the daemon asks of it
 //! ```
 
@@ -23,4 +24,5 @@ pub mod kernel;
 pub mod kube;
 pub mod node;
 pub mod probe;
+pub mod servers;
 pub mod stream;

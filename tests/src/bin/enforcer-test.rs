@@ -3,7 +3,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use tests::{escape, fault, guest, probe, stream};
+use tests::{escape, fault, guest, probe, servers, stream};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         }
         fault::ARGUMENT => fault::main(arguments),
         escape::ARGUMENT => escape::main(arguments),
+        servers::ARGUMENT => servers::main(arguments),
         stream::ARGUMENT => stream::main(arguments),
         // The kernel's first process has no use for a command line.
         _ if std::process::id() == 1 => return guest::main(),

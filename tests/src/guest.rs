@@ -1,6 +1,6 @@
 //! The test binary as the only program of a kernel: `cargo xtask vm-test` boots it as `/init`.
 //!
-//! `mounts, modules -> checks (load, closures, lent, errno, pins, cost, kernel for each case, escape) -> report on /dev/ttyS1 -> power off`
+//! `mounts, modules -> checks (load, closures, lent, errno, pins, cost, kernel for each case, servers, escape) -> report on /dev/ttyS1 -> power off`
 //!
 //! What it prints for people goes to the console; the report has nothing but its lines.
 
@@ -9,6 +9,7 @@ mod lent;
 mod modules;
 mod mounts;
 mod report;
+mod servers;
 mod ways;
 
 use std::process::ExitCode;

@@ -14,6 +14,7 @@ use super::{
     lent::is_told,
     mounts::BPFFS,
     report::{Done, Measured},
+    servers,
     ways::ways,
 };
 use crate::{
@@ -28,7 +29,7 @@ type Check = fn(&Kernel) -> Result<Done>;
 
 /// Every check, in the order of the table that is printed. The suite of ways out is last: it tries what the ones before
 /// have shown to be enforced at all.
-pub(super) const CHECKS: [(&str, Check); 8] = [
+pub(super) const CHECKS: [(&str, Check); 10] = [
     ("load", load),
     ("closures", closures),
     ("lent", lent),
@@ -36,6 +37,8 @@ pub(super) const CHECKS: [(&str, Check); 8] = [
     ("pins", pins),
     ("instructions", instructions),
     ("rows", rows),
+    ("servers", servers::datagrams),
+    ("accepted", servers::accepted),
     ("ways", ways),
 ];
 

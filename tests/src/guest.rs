@@ -1,6 +1,6 @@
 //! The test binary as the only program of a kernel: `cargo xtask vm-test` boots it as `/init`.
 //!
-//! `mounts, modules -> checks (load, closures, lent, errno, pins, cost, kernel for each case, escape, generator) -> report on /dev/ttyS1 -> power off`
+//! `mounts, modules -> checks (load, closures, lent, errno, pins, cost, kernel for each case, servers, escape, generator) -> report on /dev/ttyS1 -> power off`
 //!
 //! What it prints for people goes to the console; the report has nothing but its lines.
 
@@ -10,6 +10,7 @@ mod modules;
 mod mounts;
 mod report;
 mod sequences;
+mod servers;
 mod ways;
 
 use std::process::ExitCode;

@@ -10,6 +10,7 @@
 //!
 //! escape -> the loaded programs, against every way out
 //! generator -> the same, against random sequences of calls
+//! servers -> the daemon, and the loaded programs, beside ordinary servers and their clients
 //! fault  -> a kernel that refuses what the daemon asks of it
 //! hostile -> a workload that does all the harm it can, beside another one
 //! ```
@@ -27,4 +28,5 @@ pub mod kernel;
 pub mod kube;
 pub mod node;
 pub mod probe;
+pub mod servers;
 pub mod stream;

@@ -50,6 +50,32 @@ pub(crate) fn install(packages: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Fetches `packages` and those that they need and that are not installed, and changes nothing else.
+pub(crate) fn download(into: &Path, packages: &[String]) -> Result<()> {
+    let download = || {
+        let mut download = Command::new("apt-get");
+        // No lock: nothing of the system is written.
+        download
+            .args([
+                "-q",
+                "install",
+                "--download-only",
+                "--yes",
+                "--no-install-recommends",
+            ])
+            .args(["-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root", "-o"])
+            .arg(format!("Dir::Cache::archives={}", into.display()))
+            .args(packages);
+        download
+    };
+    if let Err(error) = run(&mut download()) {
+        say!("setup: {error}; trying once more with new lists of packages");
+        update()?;
+        run(&mut download())?;
+    }
+    Ok(())
+}
+
 fn install_plainly(packages: &[String]) -> Result<()> {
     let mut install = apt_get();
     install

@@ -15,6 +15,7 @@ mod out;
 mod plan;
 mod process;
 mod programs;
+mod servers;
 mod setup;
 mod soak;
 mod summary;

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use crate::out::say;
-use crate::{apt, bpf, process, setup::Need};
+use crate::{apt, bpf, process, servers, setup::Need};
 
 /// The version of cargo-deny that CI checks with.
 const DENY: &str = "cargo-deny@0.20.2";
@@ -20,12 +20,16 @@ const FUZZ: &str = "cargo-fuzz@0.13.2";
 pub(crate) struct Plan {
     /// The steps.
     pub(crate) steps: Vec<Step>,
+    /// Servers that are to be had nowhere.
+    pub(crate) without: Vec<&'static str>,
 }
 
 /// One thing to do.
 pub(crate) enum Step {
     /// Packages by apt.
     Packages(Vec<String>),
+    /// Packages by apt that are only unpacked.
+    Servers(Vec<String>),
     /// A rustup nightly with `rust-src`.
     Nightly,
     /// bpf-linker, compiled.
@@ -44,6 +48,7 @@ struct Draft {
     packages: Vec<String>,
     then: Vec<Step>,
     by_hand: Vec<String>,
+    without: Vec<&'static str>,
 }
 
 impl Plan {
@@ -57,6 +62,12 @@ impl Plan {
             say!("setup: apt's lists do not have all of it; reading them anew");
             apt::update()?;
             draft = Draft::new(needs);
+        } else if apt::is_there() && !draft.without.is_empty() {
+            // Without them all else goes on, and so it does without an archive.
+            match apt::update() {
+                Ok(()) => draft = Draft::new(needs),
+                Err(error) => say!("setup: {error:#}"),
+            }
         }
         ensure!(
             draft.by_hand.is_empty(),
@@ -66,6 +77,7 @@ impl Plan {
         let packages = (!draft.packages.is_empty()).then_some(Step::Packages(draft.packages));
         Ok(Self {
             steps: packages.into_iter().chain(draft.then).collect(),
+            without: draft.without,
         })
     }
 }
@@ -73,6 +85,7 @@ impl Plan {
 impl Draft {
     fn new(needs: &[Need]) -> Self {
         let mut draft = Self::default();
+        let mut lacks_servers = false;
         for need in needs {
             match need {
                 Need::Compiler => draft.add_compiler(),
@@ -84,7 +97,14 @@ impl Draft {
                     Some(_) => draft.packages.push(program.package.to_owned()),
                     None => draft.by_hand.push(format!("{} ({})", program.name, program.why)),
                 },
+                Need::Server(server) if apt::candidate(server.package).is_none() => {
+                    draft.without.push(server.name);
+                }
+                Need::Server(_) => lacks_servers = true,
             }
+        }
+        if lacks_servers {
+            draft.then.push(Step::Servers(servers::packages()));
         }
         draft.packages.retain(|package| !apt::is_installed(package));
         draft
@@ -127,6 +147,10 @@ impl Step {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Packages(packages) => format!("packages by apt: {}", packages.join(" ")),
+            Self::Servers(packages) => format!(
+                "unpacked into the toolchain folder, not installed: {}",
+                packages.join(" ")
+            ),
             Self::Nightly => "the nightly toolchain with rust-src, by rustup".to_owned(),
             Self::Linker => "bpf-linker, compiled into the toolchain folder (a minute or two)".to_owned(),
             Self::Deny => format!("{DENY}, compiled into the toolchain folder (some minutes)"),
@@ -139,6 +163,7 @@ impl Step {
     pub(crate) fn run(&self) -> Result<()> {
         match self {
             Self::Packages(packages) => apt::install(packages),
+            Self::Servers(packages) => servers::unpack(packages),
             Self::Nightly => process::run(Command::new("rustup").args([
                 "toolchain",
                 "install",

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use enforcer_bpf_build::find_file;
+
 use crate::process::{find, is_program};
 
 /// A program of the distribution.
@@ -13,7 +15,7 @@ pub(crate) struct Program {
     pub(crate) package: &'static str,
     /// What it is for.
     pub(crate) why: &'static str,
-    is_there: fn(&Program) -> bool,
+    pub(crate) is_there: fn(&Program) -> bool,
 }
 
 impl Program {
@@ -88,6 +90,12 @@ pub(crate) const POSTGRESQL: &str = "postgresql";
 
 fn in_path(program: &Program) -> bool {
     find(program.name).is_some()
+}
+
+/// Installed, or unpacked by `setup`.
+pub(crate) fn find_anywhere(program: &Program) -> bool {
+    let unpacked = |folder| find_file(&format!("{folder}/{}", program.name));
+    in_path(program) || ["/usr/sbin", "/usr/bin"].into_iter().find_map(unpacked).is_some()
 }
 
 /// The folder with `initdb` and `postgres`: Debian keeps them out of `PATH`, one folder a version.

@@ -17,6 +17,7 @@ use crate::{
     plan::Plan,
     process::{answer, find, is_program, workspace},
     programs::{CROSS, FUZZING, NATIVE, PROGRAMS, Program, QEMU},
+    servers::SERVERS,
 };
 
 /// What `setup` is asked for.
@@ -54,6 +55,8 @@ pub(crate) enum Need {
     Target(Arch),
     /// A program of the distribution.
     Program(&'static Program),
+    /// A server that tests can do without.
+    Server(&'static Program),
 }
 
 /// Installs what is missing.
@@ -68,6 +71,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         say!("  {}: {}", need.name(), need.why());
     }
     let plan = Plan::new(&needs)?;
+    for server in &plan.without {
+        say!("setup: {server} cannot be had here; its test will say SKIPPED");
+    }
+    if plan.steps.is_empty() {
+        return Ok(());
+    }
     say!("setup: this is what gets installed:");
     for step in &plan.steps {
         say!("  {}", step.describe());
@@ -78,7 +87,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         step.run()?;
         say!("setup: done in {:.1} s", begin.elapsed().as_secs_f32());
     }
-    let left: Vec<_> = look(arguments)?.iter().map(Need::name).collect();
+    let left = look(arguments)?;
+    let left = left.iter().map(Need::name);
+    let left: Vec<_> = left.filter(|name| !plan.without.contains(name)).collect();
     ensure!(
         left.is_empty(),
         "still missing after the installation: {}",
@@ -130,6 +141,13 @@ fn look(arguments: &Arguments) -> Result<Vec<Need>> {
             .filter(|program| !program.is_there())
             .map(Need::Program),
     );
+    let servers = if arguments.to_build { &[][..] } else { &SERVERS };
+    needs.extend(
+        servers
+            .iter()
+            .filter(|server| !server.is_there())
+            .map(Need::Server),
+    );
     if let Some(arch) = arguments.image {
         let compiler = if arch == Arch::own() { &NATIVE } else { &CROSS };
         if !compiler.is_there() {
@@ -160,7 +178,7 @@ impl Need {
             Self::Deny => "cargo-deny",
             Self::Fuzz => "cargo-fuzz",
             Self::Target(arch) => arch.target(),
-            Self::Program(program) => program.name,
+            Self::Program(program) | Self::Server(program) => program.name,
         }
     }
 
@@ -172,7 +190,7 @@ impl Need {
             Self::Deny => "checks licences and sources of the dependencies",
             Self::Fuzz => "runs the fuzz targets",
             Self::Target(_) => "the target of the image's static binary",
-            Self::Program(program) => program.why,
+            Self::Program(program) | Self::Server(program) => program.why,
         }
     }
 }

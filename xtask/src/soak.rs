@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::workspace;
+use crate::{out::say, process::workspace};
 
 /// What `soak` is asked for.
 #[derive(clap::Args)]
@@ -97,13 +97,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let asked: Vec<_> = PARTS.iter().filter(is_asked).collect();
     let mut table = Table(Vec::new());
     for (number, part) in asked.iter().enumerate() {
-        println!("soak: {} ({} of {})", part.name, number + 1, asked.len());
+        say!("soak: {} ({} of {})", part.name, number + 1, asked.len());
         table.0.push(part.run(arguments)?);
-        println!("\n{table}");
+        say!("\n{table}");
     }
     let has_failed = table.0.iter().any(|row| matches!(row.outcome, Outcome::Failed));
     if has_failed {
-        println!("soak: FAILED");
+        say!("soak: FAILED");
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)

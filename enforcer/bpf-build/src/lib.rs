@@ -2,6 +2,8 @@
 //!
 //! `Toolchain::detect -> build -> the object's path`
 //!
+//! It also knows where setup puts programs that the tests run and that are not installed.
+//!
 //! Used by the daemon's build script and by `cargo xtask setup`, so that both mean the same by "there is a
 //! toolchain". **Architecture Invariant:** this crate installs nothing and reaches for nothing outside the machine
 //! but what the workspace's `Cargo.lock` names.
@@ -9,7 +11,9 @@
 mod compile;
 mod linker;
 mod toolchain;
+mod unpacked;
 
 pub use compile::{TARGET, build};
 pub use linker::{LINKER, find_linker, toolchain_root};
 pub use toolchain::{Compiler, Missing, OBJECT_VARIABLE, Toolchain};
+pub use unpacked::{find_file, library_path, unpacked_root};

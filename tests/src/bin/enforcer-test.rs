@@ -3,7 +3,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use tests::{escape, fault, generator, guest, hostile, probe, stream};
+use tests::{escape, fault, generator, guest, hostile, probe, servers, stream};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         escape::ARGUMENT => escape::main(arguments),
         generator::ARGUMENT => generator::main(arguments),
         hostile::ARGUMENT => hostile::main(arguments),
+        servers::ARGUMENT => servers::main(arguments),
         stream::ARGUMENT => stream::main(arguments),
         // The kernel's first process has no use for a command line.
         _ if std::process::id() == 1 => return guest::main(),

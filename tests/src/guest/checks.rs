@@ -15,6 +15,7 @@ use super::{
     mounts::BPFFS,
     report::{Done, Measured},
     sequences::sequences,
+    servers,
     ways::ways,
 };
 use crate::{
@@ -29,7 +30,7 @@ type Check = fn(&Kernel) -> Result<Done>;
 
 /// Every check, in the order of the table that is printed. The ways out and the random sequences are last: they
 /// try what the ones before have shown to be enforced at all.
-pub(super) const CHECKS: [(&str, Check); 9] = [
+pub(super) const CHECKS: [(&str, Check); 11] = [
     ("load", load),
     ("closures", closures),
     ("lent", lent),
@@ -37,6 +38,8 @@ pub(super) const CHECKS: [(&str, Check); 9] = [
     ("pins", pins),
     ("instructions", instructions),
     ("rows", rows),
+    ("servers", servers::datagrams),
+    ("accepted", servers::accepted),
     ("ways", ways),
     ("sequences", sequences),
 ];

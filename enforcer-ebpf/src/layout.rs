@@ -20,6 +20,9 @@ static AT_ADDRESS6: Global<u32> = Global::new(0);
 /// `skc_dport` in `struct sock`.
 #[unsafe(no_mangle)]
 static AT_PORT: Global<u32> = Global::new(0);
+/// `skc_num` in `struct sock`.
+#[unsafe(no_mangle)]
+static AT_OWN_PORT: Global<u32> = Global::new(0);
 /// `sk_cgrp_data.cgroup` in `struct sock`.
 #[unsafe(no_mangle)]
 static AT_CGROUP: Global<u32> = Global::new(0);
@@ -174,6 +177,12 @@ impl SockAddress {
     #[inline(always)]
     pub(crate) fn peer6(self) -> Address {
         Address::from_v6(read(self.0, AT_ADDRESS6.load()).unwrap_or([0; 16]))
+    }
+
+    /// Its own port in the machine's byte order.
+    #[inline(always)]
+    pub(crate) fn port(self) -> u16 {
+        read(self.0, AT_OWN_PORT.load()).unwrap_or(0)
     }
 
     /// The peer's port in network byte order; 0 if there is none.

@@ -1,7 +1,7 @@
 //! Who has sent a datagram to which socket, so that servers can answer.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use enforcer_common::{Address, Peer, PeerKey};
+use enforcer_common::{Peer, PeerKey};
 
 use crate::maps::PEERS;
 
@@ -11,32 +11,30 @@ fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-#[inline(always)]
-pub(crate) fn key(socket: u64, address: Address, port: [u8; 2]) -> PeerKey {
-    PeerKey {
-        socket,
-        address,
-        port,
-        pad: [0; 6],
-    }
-}
-
 /// Whether what the socket sends to this peer is an answer.
 #[inline(always)]
 pub(crate) fn may_be_answered(key: &PeerKey) -> bool {
-    known(key).is_some_and(|peer| peer.may_be_answered(now()))
+    match known(key) {
+        Some(peer) => peer.may_be_answered(now()),
+        None => false,
+    }
 }
 
-/// Notes that the peer has sent to the socket.
+/// Notes that the peer has sent to the socket; `of_port` gives the other entry.
 #[inline(always)]
-pub(crate) fn heard(key: &PeerKey) {
-    write(key, Peer::heard(known(key), now()));
+pub(crate) fn heard(key: &PeerKey, of_port: impl FnOnce() -> PeerKey) {
+    if let Some(peer) = Peer::heard(known(key), now()) {
+        write(key, &peer);
+        write(&of_port(), &peer);
+    }
 }
 
 /// Notes that a rule has let the socket send to the peer.
 #[inline(always)]
 pub(crate) fn asked(key: &PeerKey) {
-    write(key, Peer::asked(known(key), now()));
+    if let Some(peer) = Peer::asked(known(key), now()) {
+        write(key, &peer);
+    }
 }
 
 #[inline(always)]
@@ -46,10 +44,8 @@ fn known(key: &PeerKey) -> Option<Peer> {
 }
 
 #[inline(always)]
-fn write(key: &PeerKey, peer: Option<Peer>) {
-    if let Some(peer) = peer
-        && PEERS.insert(key, &peer, 0).is_err()
-    {
+fn write(key: &PeerKey, peer: &Peer) {
+    if PEERS.insert(key, peer, 0).is_err() {
         // What cannot be noted is refused, and told of, when it is answered.
     }
 }

@@ -73,6 +73,13 @@ impl Sock {
         [first, second]
     }
 
+    /// Its own port in the machine's byte order; 0 if it has none yet.
+    #[inline(always)]
+    pub(crate) fn port(self) -> u16 {
+        // SAFETY: as above.
+        (unsafe { read_volatile(&raw const (*self.0).src_port) }) as u16
+    }
+
     /// What is remembered of it.
     #[inline(always)]
     pub(crate) fn flags(self) -> u32 {

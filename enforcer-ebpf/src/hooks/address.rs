@@ -2,11 +2,15 @@
 
 use core::ptr::read_volatile;
 
-use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_get_socket_cookie, programs::SockAddrContext};
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{bpf_get_current_cgroup_id, generated::bpf_get_socket_cookie},
+    programs::SockAddrContext,
+};
 use aya_log_ebpf::debug;
 use enforcer_common::{
-    Address, Flow, Hook, Outcome, Reason, SocketState, Transport, Verdict, decide, is_bound_elsewhere,
-    is_loopback, refuse, socket, target,
+    Address, CgroupId, Flow, Hook, Outcome, PeerKey, Reason, SocketState, Transport, Verdict, decide,
+    is_bound_elsewhere, is_loopback, refuse, socket, target,
 };
 
 use crate::{
@@ -29,7 +33,7 @@ pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook) -> i32 {
     let outcome = if is_loopback(&socket.address) {
         hooks::refusal(&call.workload, Reason::Device)
     } else {
-        judge(socket.transport, &call, || cookie(ctx))
+        judge(socket.transport, &call, || socket.sender(ctx))
     };
     debug!(
         ctx,
@@ -60,10 +64,28 @@ fn cookie(ctx: &SockAddrContext) -> u64 {
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
-/// The verdict on a call to its destination; `transport` is None for what is neither TCP nor UDP, and `cookie` that of
-/// the socket.
+/// The socket that sends, as far as its peers are noted under it.
+#[derive(Clone, Copy)]
+pub(crate) struct Sender {
+    pub(crate) cookie: u64,
+    /// Where it was born, as far as that is known.
+    pub(crate) cgroup: CgroupId,
+    /// In the machine's byte order; 0 is none.
+    pub(crate) port: u16,
+}
+
+impl Sender {
+    #[inline(always)]
+    fn may_answer(&self, call: &Call) -> bool {
+        let key = PeerKey::of_socket(self.cookie, call.address, call.port);
+        peers::may_be_answered(&key)
+            || (self.port != 0 && peers::may_be_answered(&key.of_port(self.cgroup, self.port)))
+    }
+}
+
+/// The verdict on a call to its destination; `transport` is None for what is neither TCP nor UDP.
 #[inline(always)]
-pub(crate) fn judge(transport: Option<Transport>, call: &Call, cookie: impl FnOnce() -> u64) -> Outcome {
+pub(crate) fn judge(transport: Option<Transport>, call: &Call, sender: impl FnOnce() -> Sender) -> Outcome {
     let Some(policy_id) = call.workload.policy() else {
         return refuse(maps::unknown_mode(), Reason::UnknownWorkload);
     };
@@ -87,7 +109,7 @@ pub(crate) fn judge(transport: Option<Transport>, call: &Call, cookie: impl FnOn
     let outcome = decide(policy, &flow, &rules);
     if matches!(outcome.reason, Reason::NoRule)
         && matches!(transport, Transport::Udp)
-        && peers::may_be_answered(&peers::key(cookie(), call.address, call.port))
+        && sender().may_answer(call)
     {
         return Outcome {
             verdict: Verdict::Allow,
@@ -135,6 +157,20 @@ impl Socket {
         }
     }
 
+    #[inline(always)]
+    fn sender(&self, ctx: &SockAddrContext) -> Sender {
+        Sender {
+            cookie: cookie(ctx),
+            // Where it calls: a server's sockets are made where they are used.
+            // SAFETY: the helper has no precondition.
+            cgroup: CgroupId(unsafe { bpf_get_current_cgroup_id() }),
+            port: match self.sock {
+                Some(sock) => sock.port(),
+                None => 0,
+            },
+        }
+    }
+
     /// A socket that is connected to a loopback address shows that by itself.
     #[inline(always)]
     fn note_loopback(&self, hook: Hook) {
@@ -160,7 +196,7 @@ impl Socket {
             }
             (Some(Transport::Udp), Hook::Connect4 | Hook::Connect6) => sock.unmark(SocketState::ANSWERING),
             (Some(Transport::Udp), _) if !is_answer && !matches!(reason, Reason::NotEnforced) => {
-                peers::asked(&peers::key(cookie(), self.address, self.port));
+                peers::asked(&PeerKey::of_socket(cookie(), self.address, self.port));
             }
             _ => {}
         }

@@ -12,10 +12,15 @@ use enforcer_common::{
     packet::{UDP, V4, V6},
 };
 
-use super::{address, packet};
+use super::{
+    address::{self, Sender},
+    packet,
+};
 use crate::{
     emit::{self, Call, Caller},
-    hooks, layout, maps, workload,
+    hooks, layout, maps,
+    sock::Sock,
+    workload,
 };
 
 /// Bytes of an IPv4 header without options.
@@ -158,7 +163,11 @@ fn judge_translated(ctx: &SkBuffContext, protocol: u8, to: Address, length: u32)
         port: packet::pair(ctx, length + DESTINATION_PORT).unwrap_or([0; 2]),
         workload: workload::of_packet(ctx),
     };
-    let mut outcome = address::judge(Some(transport), &call, || packet::cookie(ctx));
+    let mut outcome = address::judge(Some(transport), &call, || Sender {
+        cookie: packet::cookie(ctx),
+        cgroup: packet::birthplace(ctx),
+        port: packet::sock(ctx).map_or(0, Sock::port),
+    });
     if matches!(outcome.reason, Reason::NoRule) {
         outcome = Outcome {
             reason: Reason::Translated,

@@ -16,7 +16,10 @@ use enforcer_common::{Address, Hook, Reason, Transport, Verdict, is_loopback, ta
 
 use crate::{
     emit::{self, Call, Caller},
-    hooks::{self, address},
+    hooks::{
+        self,
+        address::{self, Sender},
+    },
     layout::{Control, FileAddress},
     maps,
     workload::{self, Workload},
@@ -237,7 +240,11 @@ fn destination(seen: &Seen, transport: Transport, call: Call, to: To) -> i32 {
         // What is held goes to whom somebody else has named, and what is added goes along.
         hooks::refusal(&call.workload, Reason::Reroute)
     } else if !is_loopback(&call.address) {
-        address::judge(Some(transport), &call, || seen.sock.cookie())
+        address::judge(Some(transport), &call, || Sender {
+            cookie: seen.sock.cookie(),
+            cgroup: seen.birthplace(),
+            port: seen.port(),
+        })
     } else if loopback::stays(seen, &to.control) {
         return PROCEED;
     } else {

@@ -4,9 +4,10 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::generated::{bpf_get_socket_cookie, bpf_skb_load_bytes},
+    helpers::generated::{bpf_get_socket_cookie, bpf_skb_cgroup_id, bpf_skb_load_bytes},
     programs::SkBuffContext,
 };
+use enforcer_common::CgroupId;
 
 use crate::sock::Sock;
 
@@ -30,6 +31,13 @@ pub(super) fn sock(ctx: &SkBuffContext) -> Option<Sock> {
 pub(super) fn cookie(ctx: &SkBuffContext) -> u64 {
     // SAFETY: the packet is valid for the time of the call.
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
+}
+
+/// The cgroup in which the packet's socket was born.
+#[inline(always)]
+pub(super) fn birthplace(ctx: &SkBuffContext) -> CgroupId {
+    // SAFETY: as above.
+    CgroupId(unsafe { bpf_skb_cgroup_id(ctx.skb.skb) })
 }
 
 /// The first bytes of the packet, which begins with its IP header.

@@ -1,4 +1,5 @@
-//! Datagrams that arrive: who sends one to a socket may be answered by that socket.
+//! Datagrams that arrive: who sends one to a socket may be answered by that socket, and by others of its cgroup on its
+//! port.
 //!
 //! What arrives by the loopback device does not count: a process could send it to itself in anybody's name. Sockets that
 //! are connected need nobody's leave to answer.
@@ -6,7 +7,7 @@
 //! **Architecture Invariant:** nothing is refused here. What is not TCP or leaves no trace costs a look at its header.
 
 use aya_ebpf::programs::SkBuffContext;
-use enforcer_common::{Address, LOOPBACK_DEVICE, packet::UDP};
+use enforcer_common::{Address, LOOPBACK_DEVICE, PeerKey, packet::UDP};
 
 use super::{PROCEED, packet};
 use crate::peers;
@@ -23,7 +24,8 @@ pub(crate) fn note(ctx: &SkBuffContext) -> i32 {
         && let Some(sock) = packet::sock(ctx)
         && sock.peer_port() == [0; 2]
     {
-        peers::heard(&peers::key(packet::cookie(ctx), address, port));
+        let key = PeerKey::of_socket(packet::cookie(ctx), address, port);
+        peers::heard(&key, || key.of_port(packet::birthplace(ctx), sock.port()));
     }
     PROCEED
 }

@@ -55,8 +55,8 @@ pub const PREFIXES_CAPACITY: u32 = 65_536;
 pub const PORTS_CAPACITY: u32 = 65_536;
 /// Number of enforced roots that fit: each workload can be one.
 pub const ROOTS_CAPACITY: u32 = WORKLOADS_CAPACITY;
-/// Number of peers that are remembered, of all sockets together.
-pub const PEERS_CAPACITY: u32 = 131_072;
+/// Entries of peers that are remembered, of all sockets together: two for each.
+pub const PEERS_CAPACITY: u32 = 262_144;
 /// Number of shares of events that are counted.
 pub const SHARES_CAPACITY: u32 = 2 * WORKLOADS_CAPACITY;
 /// Bytes of the events' ring buffer.

@@ -22,18 +22,45 @@ impl SocketState {
     pub const ANSWERING: u32 = 1 << 2;
 }
 
-/// Somebody with whom a datagram socket exchanges datagrams.
+/// Somebody with whom a datagram socket exchanges datagrams. Each peer has two entries: one of the socket, and one of
+/// its cgroup and port, since some servers answer each client from a socket of its own on the same port.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PeerKey {
-    /// The socket's cookie.
-    pub socket: u64,
+    /// The socket's cookie, or the identifier of the cgroup in which it was born.
+    pub owner: u64,
     /// The peer's address.
     pub address: Address,
     /// The peer's port in network byte order.
     pub port: [u8; 2],
+    /// The socket's own port in the machine's byte order; 0 with a cookie.
+    pub local_port: u16,
     /// Always zero.
-    pub pad: [u8; 6],
+    pub pad: u32,
+}
+
+impl PeerKey {
+    /// Of one socket.
+    #[inline(always)]
+    pub const fn of_socket(cookie: u64, address: Address, port: [u8; 2]) -> Self {
+        Self {
+            owner: cookie,
+            address,
+            port,
+            local_port: 0,
+            pad: 0,
+        }
+    }
+
+    /// The same peer for all sockets of a cgroup on one port.
+    #[inline(always)]
+    pub const fn of_port(&self, cgroup: CgroupId, local_port: u16) -> Self {
+        Self {
+            owner: cgroup.0,
+            local_port,
+            ..*self
+        }
+    }
 }
 
 /// Value of the map of peers.

@@ -15,11 +15,12 @@ const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 
 /// Names of the object's constants, and the members from a structure to what they stand for.
-const PLACES: [(&str, &str, &[&str]); 27] = [
+const PLACES: [(&str, &str, &[&str]); 28] = [
     ("AT_PROTOCOL", "sock", &["sk_protocol"]),
     ("AT_ADDRESS", "sock", &["__sk_common", "skc_daddr"]),
     ("AT_ADDRESS6", "sock", &["__sk_common", "skc_v6_daddr"]),
     ("AT_PORT", "sock", &["__sk_common", "skc_dport"]),
+    ("AT_OWN_PORT", "sock", &["__sk_common", "skc_num"]),
     ("AT_CGROUP", "sock", &["sk_cgrp_data", "cgroup"]),
     ("AT_NODE", "cgroup", &["kn"]),
     ("AT_ID", "kernfs_node", &["id"]),

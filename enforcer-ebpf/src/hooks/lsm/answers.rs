@@ -2,7 +2,7 @@
 //! arrive runs where a socket was born, and does not see them.
 
 use aya_ebpf::{helpers::generated::bpf_get_socket_cookie, programs::FExitContext};
-use enforcer_common::LOOPBACK_DEVICE;
+use enforcer_common::{LOOPBACK_DEVICE, PeerKey};
 
 use super::{PROCEED, socket::Seen};
 use crate::{
@@ -26,7 +26,8 @@ pub(crate) fn receive(ctx: &FExitContext) -> i32 {
     {
         // SAFETY: the kernel gives a valid `struct sock`.
         let cookie = unsafe { bpf_get_socket_cookie(sock) };
-        peers::heard(&peers::key(cookie, address, port));
+        let key = PeerKey::of_socket(cookie, address, port);
+        peers::heard(&key, || key.of_port(seen.birthplace(), seen.port()));
     }
     PROCEED
 }

@@ -62,6 +62,8 @@ pub(super) fn ways(kernel: &Kernel) -> Result<Done> {
     for privileges in [Privileges::Nobody, Privileges::Containerd] {
         let manner = Manner {
             privileges,
+            // Refused to root, they are refused to all.
+            only: Some(|way| !escape::is_family(way)),
             ..Manner::default()
         };
         for row in escape::run(&kernel.program, manner)?.rows {

@@ -5,7 +5,11 @@
 //! LSM are not loaded, and others take what they would read for what is refused. What cannot be read is 0, which no rule
 //! allows.
 
-use aya_ebpf::{EbpfContext as _, Global, helpers::bpf_probe_read_kernel, programs::SkBuffContext};
+use aya_ebpf::{
+    EbpfContext as _, Global,
+    helpers::bpf_probe_read_kernel,
+    programs::{SkBuffContext, SockAddrContext},
+};
 use enforcer_common::{Address, CgroupId, LOOPBACK_DEVICE};
 
 /// `sk_protocol` in `struct sock`.
@@ -206,7 +210,8 @@ impl SockAddress {
     /// Whether it holds data for a destination that was named with it, and takes no other before that is sent.
     #[inline(always)]
     pub(crate) fn is_corked(self) -> bool {
-        read::<i32>(self.0, AT_PENDING.load()).unwrap_or(1) != 0
+        // The first member of all is none that a number is kept in: the place is not known.
+        AT_PENDING.load() != 0 && read::<i32>(self.0, AT_PENDING.load()).unwrap_or(1) != 0
     }
 
     /// The devices by which it sends whatever the destination is; 0 is none. One that cannot be read is none that
@@ -257,6 +262,14 @@ impl Control {
     pub(crate) fn read<T: Copy>(&self) -> Option<T> {
         read(self.at, 0)
     }
+}
+
+/// The socket that calls, of which the program is shown less.
+#[inline(always)]
+pub(crate) fn caller(ctx: &SockAddrContext) -> SockAddress {
+    // SAFETY: the context begins with the `struct sock` (`struct bpf_sock_addr_kern`), and the helper checks what it
+    // reads.
+    SockAddress(unsafe { bpf_probe_read_kernel(ctx.as_ptr().cast::<u64>()) }.unwrap_or(0))
 }
 
 /// Whether the kernel itself has sent a packet, by a socket that is no file of anybody's.

@@ -15,7 +15,7 @@ use enforcer_common::{
 
 use crate::{
     emit::{self, Call, Caller},
-    hooks, maps, peers,
+    hooks, layout, maps, peers,
     sock::Sock,
     workload::{self, Workload},
 };
@@ -24,13 +24,17 @@ use crate::{
 #[inline(always)]
 pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook) -> i32 {
     let socket = Socket::read(ctx, hook);
-    if socket.is_opted_in() || (is_loopback(&socket.address) && !is_bound_elsewhere(socket.device)) {
+    let is_muddled = socket.is_muddled(ctx, hook);
+    let stays = is_loopback(&socket.address) && !is_bound_elsewhere(socket.device);
+    if !is_muddled && (stays || socket.is_opted_in()) {
         socket.note_loopback(hook);
         emit::count(Verdict::Allow);
         return hooks::PROCEED;
     }
     let call = socket.call(hook, workload::current());
-    let outcome = if is_loopback(&socket.address) {
+    let outcome = if is_muddled {
+        hooks::refusal(&call.workload, Reason::Reroute)
+    } else if is_loopback(&socket.address) {
         hooks::refusal(&call.workload, Reason::Device)
     } else {
         judge(socket.transport, &call, || socket.sender(ctx))
@@ -155,6 +159,17 @@ impl Socket {
             port: self.port,
             workload,
         }
+    }
+
+    /// Whether it is an IPv6 socket that holds a datagram and connects by IPv4: the kernel writes the one destination
+    /// over the other, and the datagram goes to neither (`__ip4_datagram_connect`, `inet_cork`).
+    #[inline(always)]
+    fn is_muddled(&self, ctx: &SockAddrContext, hook: Hook) -> bool {
+        matches!(hook, Hook::Connect4 | Hook::Connect6)
+            && matches!(self.transport, Some(Transport::Udp))
+            && u32::from(self.family) == socket::AF_INET6
+            && self.address.as_v4().is_some()
+            && layout::caller(ctx).is_corked()
     }
 
     #[inline(always)]

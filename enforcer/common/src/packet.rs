@@ -94,10 +94,12 @@ impl V6 {
         (first == 0xfe && second & 0xc0 == 0x80) || (first == 0xff && second & 0x0f == 0x02)
     }
 
-    /// As for [`V4`].
+    /// As for [`V4`]. An IPv4-mapped address stands for IPv4 at a socket, and for nobody in a packet; a datagram without a
+    /// name's family gets there all the same (`udpv6_sendmsg`).
     #[inline(always)]
     const fn goes_nowhere(&self) -> bool {
         is_loopback(&self.destination)
+            || is_mapped(&self.destination)
             || u128::from_ne_bytes(self.source) == u128::from_ne_bytes(self.destination)
     }
 
@@ -142,6 +144,10 @@ const fn is_opted_in(sockets: u32, protocol: u8) -> bool {
 /// RFC 7045's list of extension headers.
 const fn is_extension(next: u8) -> bool {
     matches!(next, 0 | 43 | 44 | 50 | 51 | 60 | 135 | 139 | 140 | 253 | 254)
+}
+
+const fn is_mapped(address: &[u8; 16]) -> bool {
+    matches!(address, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
 }
 
 const fn is_loopback(address: &[u8; 16]) -> bool {
@@ -261,7 +267,9 @@ mod tests {
         assert_eq!(to_itself.refusal(0), Some(Reason::Device));
         let mut loopback = [0; 16];
         loopback[15] = 1;
-        for destination in [loopback, HERE] {
+        let mut mapped = [0; 16];
+        (mapped[10], mapped[11], mapped[12]) = (0xff, 0xff, 192);
+        for destination in [loopback, HERE, mapped] {
             let packet = V6 {
                 next: 6,
                 hop_limit: 64,

@@ -43,6 +43,20 @@ impl Sock {
         Address::from_v4(word.to_ne_bytes())
     }
 
+    /// The IPv6 address that it is bound to.
+    #[inline(always)]
+    pub(crate) fn source6(self) -> Address {
+        // SAFETY: as above.
+        Address::from_words(unsafe {
+            [
+                read_volatile(&raw const (*self.0).src_ip6[0]),
+                read_volatile(&raw const (*self.0).src_ip6[1]),
+                read_volatile(&raw const (*self.0).src_ip6[2]),
+                read_volatile(&raw const (*self.0).src_ip6[3]),
+            ]
+        })
+    }
+
     /// The IPv4 address that it is connected to, in network byte order.
     #[inline(always)]
     pub(crate) fn peer4(self) -> [u8; 4] {
@@ -80,14 +94,20 @@ impl Sock {
         (unsafe { read_volatile(&raw const (*self.0).src_port) }) as u16
     }
 
-    /// What is remembered of it.
+    /// What is remembered of the socket of a packet.
+    #[inline(always)]
+    pub(crate) fn packet_flags(self) -> u32 {
+        // SAFETY: the helper takes any socket of a packet.
+        match Self::new(unsafe { bpf_sk_fullsock(self.0) }) {
+            Some(full) => full.flags(),
+            None => 0,
+        }
+    }
+
+    /// What is remembered of it. Not for the socket of a packet.
     #[inline(always)]
     pub(crate) fn flags(self) -> u32 {
-        // SAFETY: the helper takes any socket of a packet.
-        let Some(full) = Self::new(unsafe { bpf_sk_fullsock(self.0) }) else {
-            return 0;
-        };
-        match full.state(0) {
+        match self.state(0) {
             // SAFETY: the value lives as long as the socket.
             Some(state) => unsafe { read_volatile(&raw const (*state).flags) },
             None => 0,

@@ -5,7 +5,7 @@ use aya_ebpf::helpers::{
     generated::{bpf_get_current_ancestor_cgroup_id, bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id},
 };
 use aya_ebpf::programs::SkBuffContext;
-use enforcer_common::{CgroupId, PolicyId, Settings};
+use enforcer_common::{Address, CgroupId, PolicyId, Settings};
 
 use crate::maps;
 
@@ -27,6 +27,15 @@ impl Workload {
     #[inline(always)]
     pub(crate) fn policy(&self) -> Option<PolicyId> {
         (self.policy_id.0 != NO_POLICY.0).then_some(self.policy_id)
+    }
+
+    /// Whether the address is one of its own, as far as they are known.
+    #[inline(always)]
+    pub(crate) fn owns(&self, address: &Address) -> bool {
+        match maps::binding(self.cgroup) {
+            Some(binding) => binding.owns(address),
+            None => false,
+        }
     }
 }
 

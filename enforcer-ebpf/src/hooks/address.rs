@@ -20,19 +20,50 @@ use crate::{
     workload::{self, Workload},
 };
 
-/// The whole of each program.
+/// The IPv6 address that the calling socket is bound to.
 #[inline(always)]
-pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook) -> i32 {
+pub(crate) fn bound_source(ctx: &SockAddrContext) -> Address {
+    match sock(ctx) {
+        Some(sock) => sock.source6(),
+        None => Address::UNSPECIFIED,
+    }
+}
+
+/// The IPv6 address that a datagram is sent from. For `sendmsg6` alone: other programs may not read it.
+#[inline(always)]
+pub(crate) fn message_source(ctx: &SockAddrContext) -> Address {
+    let raw = ctx.sock_addr;
+    // SAFETY: the kernel gives a valid `bpf_sock_addr` for the time of the call.
+    Address::from_words(unsafe {
+        [
+            read_volatile(&raw const (*raw).msg_src_ip6[0]),
+            read_volatile(&raw const (*raw).msg_src_ip6[1]),
+            read_volatile(&raw const (*raw).msg_src_ip6[2]),
+            read_volatile(&raw const (*raw).msg_src_ip6[3]),
+        ]
+    })
+}
+
+#[inline(always)]
+fn sock(ctx: &SockAddrContext) -> Option<Sock> {
+    // SAFETY: as above.
+    Sock::new(unsafe { read_volatile((&raw const (*ctx.sock_addr).__bindgen_anon_1.sk).cast()) })
+}
+
+/// The whole of each program. `source` is the IPv6 address that is sent from, unspecified if none was chosen.
+#[inline(always)]
+pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook, source: Address) -> i32 {
     let socket = Socket::read(ctx, hook);
     let is_muddled = socket.is_muddled(ctx, hook);
     let stays = is_loopback(&socket.address) && !is_bound_elsewhere(socket.device);
-    if !is_muddled && (stays || socket.is_opted_in()) {
+    let is_masked = socket.is_masked(&source);
+    if !is_muddled && !is_masked && (stays || socket.is_opted_in()) {
         socket.note_loopback(hook);
         emit::count(Verdict::Allow);
         return hooks::PROCEED;
     }
     let call = socket.call(hook, workload::current());
-    let outcome = if is_muddled {
+    let outcome = if is_muddled || (is_masked && !socket.may_send_from(&source, &call.workload, ctx)) {
         hooks::refusal(&call.workload, Reason::Reroute)
     } else if is_loopback(&socket.address) {
         hooks::refusal(&call.workload, Reason::Device)
@@ -172,6 +203,22 @@ impl Socket {
             && layout::caller(ctx).is_corked()
     }
 
+    /// Whether it could be bound to an address that is not the machine's, and sends from one that may be such. What
+    /// it sends would be answered there, by whoever gets it: an error of our own kernel is enough.
+    #[inline(always)]
+    fn is_masked(&self, source: &Address) -> bool {
+        let Some(sock) = self.sock else {
+            return false;
+        };
+        !source.is(&Address::UNSPECIFIED) && !is_loopback(source) && sock.flags() & SocketState::FREE != 0
+    }
+
+    /// Whether an address is the workload's own, or one at which this socket was reached from elsewhere.
+    #[inline(always)]
+    fn may_send_from(&self, source: &Address, workload: &Workload, ctx: &SockAddrContext) -> bool {
+        workload.owns(source) || peers::may_be_answered(&PeerKey::of_socket(cookie(ctx), *source, [0; 2]))
+    }
+
     #[inline(always)]
     fn sender(&self, ctx: &SockAddrContext) -> Sender {
         Sender {
@@ -222,15 +269,15 @@ impl Socket {
         let raw = ctx.sock_addr;
         // SAFETY: the kernel gives a valid `bpf_sock_addr` for the time of the call. Volatile, since the
         // verifier takes only whole aligned words here and the compiler would narrow them.
-        let (family, kind, protocol, port, sock) = unsafe {
+        let (family, kind, protocol, port) = unsafe {
             (
                 read_volatile(&raw const (*raw).family),
                 read_volatile(&raw const (*raw).type_),
                 read_volatile(&raw const (*raw).protocol),
                 read_volatile(&raw const (*raw).user_port),
-                Sock::new(read_volatile((&raw const (*raw).__bindgen_anon_1.sk).cast())),
             )
         };
+        let sock = sock(ctx);
         let named = Named {
             port: (port as u16).to_ne_bytes(),
             address: name(ctx, hook),
@@ -278,7 +325,7 @@ impl Named {
                 }
                 Hook::Sendmsg6 => {
                     return Self {
-                        address: Address::from_v6(bytes(sock.peer6())),
+                        address: Address::from_words(sock.peer6()),
                         port: sock.peer_port(),
                     };
                 }
@@ -323,16 +370,7 @@ fn name(ctx: &SockAddrContext, hook: Hook) -> Address {
                     read_volatile(&raw const (*raw).user_ip6[3]),
                 ]
             };
-            Address::from_v6(bytes(words))
+            Address::from_words(words)
         }
     }
-}
-
-/// The words of an address, each in network byte order, as its bytes.
-#[inline(always)]
-fn bytes(words: [u32; 4]) -> [u8; 16] {
-    let [a, b, c, d] = words.map(u32::to_ne_bytes);
-    [
-        a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3],
-    ]
 }

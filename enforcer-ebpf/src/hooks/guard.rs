@@ -142,7 +142,7 @@ fn is_translated(ctx: &SkBuffContext, protocol: u8, is_v6: bool) -> bool {
             _ => true,
         }
     };
-    !is_connected && protocol == UDP && sock.flags() & SocketState::LOCAL != 0
+    !is_connected && protocol == UDP && sock.packet_flags() & SocketState::LOCAL != 0
 }
 
 /// The verdict on where such a packet goes to now.

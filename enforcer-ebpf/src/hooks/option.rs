@@ -3,7 +3,7 @@
 use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::programs::SockoptContext;
-use enforcer_common::{Address, Hook, Reason, socket};
+use enforcer_common::{Address, Hook, Reason, SocketState, socket};
 
 use crate::{
     emit::{self, Call, Caller},
@@ -27,11 +27,13 @@ pub(crate) fn verdict(ctx: &SockoptContext) -> i32 {
             Sock::new(read_volatile((&raw const (*raw).__bindgen_anon_1.sk).cast())),
         )
     };
-    let family = match sock {
-        Some(sock) => sock.family(),
-        None => 0,
-    };
-    if !socket::reroutes(family, level, option, length) {
+    if let Some(sock) = sock
+        && socket::frees_source(sock.family(), level, option)
+    {
+        // Servers that wait for their address do so; what is sent from it is judged when it is sent.
+        sock.mark(SocketState::FREE);
+    }
+    if !socket::reroutes(level, option, length) {
         // The caller's own value is taken as it is. Kernels before 6.6 would refuse one larger than a page, of
         // which the program was shown a part (`__cgroup_bpf_run_filter_setsockopt`).
         // SAFETY: as above; the field is writable.

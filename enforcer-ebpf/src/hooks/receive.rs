@@ -7,7 +7,7 @@
 //! **Architecture Invariant:** nothing is refused here. What is not TCP or leaves no trace costs a look at its header.
 
 use aya_ebpf::programs::SkBuffContext;
-use enforcer_common::{Address, LOOPBACK_DEVICE, PeerKey, packet::UDP};
+use enforcer_common::{Address, LOOPBACK_DEVICE, PeerKey, SocketState, packet::UDP};
 
 use super::{PROCEED, packet};
 use crate::peers;
@@ -20,33 +20,54 @@ const V4_LENGTH: usize = 20;
 #[inline(always)]
 pub(crate) fn note(ctx: &SkBuffContext) -> i32 {
     if packet::device(ctx) != LOOPBACK_DEVICE
-        && let Some((address, port)) = sender(ctx)
+        && let Some(Datagram { from, port, to }) = datagram(ctx)
         && let Some(sock) = packet::sock(ctx)
         && sock.peer_port() == [0; 2]
     {
-        let key = PeerKey::of_socket(packet::cookie(ctx), address, port);
+        let cookie = packet::cookie(ctx);
+        let key = PeerKey::of_socket(cookie, from, port);
         peers::heard(&key, || key.of_port(packet::birthplace(ctx), sock.port()));
+        if sock.packet_flags() & SocketState::FREE != 0 {
+            // No peer has port 0: an address that is the machine's, since it was reached there.
+            let own = PeerKey::of_socket(cookie, to, [0; 2]);
+            peers::heard(&own, || own);
+        }
     }
     PROCEED
 }
 
-/// Who has sent a datagram; None for anything else.
+/// Who has sent a datagram to whom.
+struct Datagram {
+    from: Address,
+    /// The sender's, in network byte order.
+    port: [u8; 2],
+    to: Address,
+}
+
+/// None for anything else.
 #[inline(always)]
-fn sender(ctx: &SkBuffContext) -> Option<(Address, [u8; 2])> {
+fn datagram(ctx: &SkBuffContext) -> Option<Datagram> {
     let header = packet::first::<V4_LENGTH>(ctx)?;
     if header[0] >> 4 == 4 {
         if header[9] != UDP {
             return None;
         }
-        let length = u32::from(header[0] & 15) * 4;
-        let address = Address::from_v4([header[12], header[13], header[14], header[15]]);
-        return Some((address, packet::pair(ctx, length)?));
+        return Some(Datagram {
+            from: Address::from_v4([header[12], header[13], header[14], header[15]]),
+            port: packet::pair(ctx, u32::from(header[0] & 15) * 4)?,
+            to: Address::from_v4([header[16], header[17], header[18], header[19]]),
+        });
     }
     if header[6] != UDP {
         return None;
     }
     let header = packet::first::<V6_LENGTH>(ctx)?;
-    let mut address = [0; 16];
-    address.copy_from_slice(&header[8..24]);
-    Some((Address::from_v6(address), packet::pair(ctx, V6_LENGTH as u32)?))
+    let (mut from, mut to) = ([0; 16], [0; 16]);
+    from.copy_from_slice(&header[8..24]);
+    to.copy_from_slice(&header[24..40]);
+    Some(Datagram {
+        from: Address::from_v6(from),
+        port: packet::pair(ctx, V6_LENGTH as u32)?,
+        to: Address::from_v6(to),
+    })
 }

@@ -32,6 +32,16 @@ impl Address {
         Self(octets)
     }
 
+    /// From the words of an IPv6 address, each in network byte order.
+    #[inline(always)]
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        let [a, b, c, d] = words;
+        let [a, b, c, d] = [a.to_ne_bytes(), b.to_ne_bytes(), c.to_ne_bytes(), d.to_ne_bytes()];
+        Self([
+            a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3],
+        ])
+    }
+
     /// Whether it is `other`. As two words: a comparison of bytes would be a call, which programs cannot make.
     #[inline(always)]
     pub const fn is(&self, other: &Self) -> bool {

@@ -95,13 +95,10 @@ const IPV6_FREEBIND: u32 = 78;
 /// Whether a socket option sends what the socket sends by another way than its destination says, lets it send in
 /// somebody else's name, or gives it headers that the guard drops: refused at once, a TCP connection would otherwise
 /// hang until its timeout. Taking an option away, which has no value, is not refused.
-///
-/// A socket that may be bound to an address that is not the machine's sends from it if it is of IPv6 (`IP_FREEBIND` is
-/// one flag for both families); IPv4 asks for `IP_TRANSPARENT` besides.
 #[inline(always)]
-pub const fn reroutes(family: u32, level: u32, option: u32, length: u32) -> bool {
+pub const fn reroutes(level: u32, option: u32, length: u32) -> bool {
     length > 0
-        && (matches!(
+        && matches!(
             (level, option),
             (SOL_IP, IP_OPTIONS | IP_XFRM_POLICY | IP_TRANSPARENT)
                 | (
@@ -113,9 +110,15 @@ pub const fn reroutes(family: u32, level: u32, option: u32, length: u32) -> bool
                         | IPV6_RTHDR
                         | IPV6_DSTOPTS
                         | IPV6_TRANSPARENT
-                        | IPV6_FREEBIND
                 )
-        ) || matches!((family, level, option), (AF_INET6, SOL_IP, IP_FREEBIND)))
+        )
+}
+
+/// Whether a socket option lets a socket of this family be bound to an address that is not the machine's, and send from
+/// it: one of IPv6 may (one flag for both families); IPv4 asks for `IP_TRANSPARENT` besides.
+#[inline(always)]
+pub const fn frees_source(family: u32, level: u32, option: u32) -> bool {
+    family == AF_INET6 && matches!((level, option), (SOL_IP, IP_FREEBIND) | (SOL_IPV6, IPV6_FREEBIND))
 }
 
 #[cfg(test)]
@@ -160,20 +163,20 @@ mod tests {
 
     #[test]
     fn option_without_value_reroutes_nothing() {
-        assert!(reroutes(AF_INET, SOL_IP, IP_OPTIONS, 4) && reroutes(AF_INET6, SOL_IPV6, IPV6_RTHDR, 24));
-        assert!(!reroutes(AF_INET, SOL_IP, IP_OPTIONS, 0));
-        assert!(!reroutes(AF_INET, SOL_IP, 1, 4), "IP_TOS");
+        assert!(reroutes(SOL_IP, IP_OPTIONS, 4) && reroutes(SOL_IPV6, IPV6_RTHDR, 24));
+        assert!(!reroutes(SOL_IP, IP_OPTIONS, 0));
+        assert!(!reroutes(SOL_IP, 1, 4), "IP_TOS");
     }
 
     #[test]
     fn no_option_lets_a_socket_send_in_another_name() {
+        assert!(reroutes(SOL_IP, IP_TRANSPARENT, 4) && reroutes(SOL_IPV6, IPV6_TRANSPARENT, 4));
         assert!(
-            reroutes(AF_INET, SOL_IP, IP_TRANSPARENT, 4) && reroutes(AF_INET6, SOL_IP, IP_TRANSPARENT, 4)
+            frees_source(AF_INET6, SOL_IPV6, IPV6_FREEBIND) && frees_source(AF_INET6, SOL_IP, IP_FREEBIND)
         );
-        assert!(reroutes(AF_INET6, SOL_IPV6, IPV6_FREEBIND, 4) && reroutes(AF_INET6, SOL_IP, IP_FREEBIND, 4));
         assert!(
-            !reroutes(AF_INET, SOL_IP, IP_FREEBIND, 4),
-            "a server may wait for its address"
+            !frees_source(AF_INET, SOL_IP, IP_FREEBIND),
+            "it cannot send from such an address"
         );
     }
 }

@@ -20,10 +20,13 @@ impl SocketState {
     pub const OUTWARD: u32 = 1 << 1;
     /// A datagram socket that is connected to somebody who had sent to it: a server's, for one client.
     pub const ANSWERING: u32 = 1 << 2;
+    /// A socket that may be bound to an address that is not the machine's.
+    pub const FREE: u32 = 1 << 3;
 }
 
 /// Somebody with whom a datagram socket exchanges datagrams. Each peer has two entries: one of the socket, and one of
-/// its cgroup and port, since some servers answer each client from a socket of its own on the same port.
+/// its cgroup and port, since some servers answer each client from a socket of its own on the same port. With port 0 it
+/// is no peer but an address of the machine at which the socket was reached.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PeerKey {

@@ -155,7 +155,11 @@ impl Site<'_> {
             }
         }
         self.daemon.lines();
-        let denied = self.daemon.seen.iter().filter(|line| line.contains("denied"));
+        let denied = self
+            .daemon
+            .seen
+            .iter()
+            .filter(|line| line.contains(" WARN denied "));
         let is_meant = |line: &&String| meant.iter().any(|words| line.contains(words));
         Ok(denied.filter(|line| !is_meant(line)).cloned().collect())
     }

@@ -296,7 +296,7 @@ impl Revocation {
             match self.doomed.back_mut() {
                 // Those of one workload are neighbours in the round.
                 Some(batch) if batch.first().is_some_and(|first| first.workload == workload) => {
-                    batch.extend(sockets)
+                    batch.extend(sockets);
                 }
                 _ => self.doomed.push_back(sockets),
             }

@@ -10,7 +10,7 @@ use aya_ebpf::{
     helpers::bpf_probe_read_kernel,
     programs::{SkBuffContext, SockAddrContext},
 };
-use enforcer_common::{Address, CgroupId, LOOPBACK_DEVICE};
+use enforcer_common::{Address, CgroupId, LOOPBACK_DEVICE, Stand};
 
 /// `sk_protocol` in `struct sock`.
 #[unsafe(no_mangle)]
@@ -24,6 +24,12 @@ static AT_ADDRESS6: Global<u32> = Global::new(0);
 /// `skc_dport` in `struct sock`.
 #[unsafe(no_mangle)]
 static AT_PORT: Global<u32> = Global::new(0);
+/// `skc_net` in `struct sock`.
+#[unsafe(no_mangle)]
+static AT_NETWORK_SPACE: Global<u32> = Global::new(0);
+/// `msg_flags` in `struct msghdr`.
+#[unsafe(no_mangle)]
+static AT_MESSAGE_FLAGS: Global<u32> = Global::new(0);
 /// `skc_num` in `struct sock`.
 #[unsafe(no_mangle)]
 static AT_OWN_PORT: Global<u32> = Global::new(0);
@@ -183,10 +189,26 @@ impl SockAddress {
         Address::from_v6(read(self.0, AT_ADDRESS6.load()).unwrap_or([0; 16]))
     }
 
+    /// Its network namespace, as the kernel's number for it; 0 if that cannot be read.
+    #[inline(always)]
+    pub(crate) fn network(self) -> u64 {
+        read(self.0, AT_NETWORK_SPACE.load()).unwrap_or(0)
+    }
+
     /// Its own port in the machine's byte order.
     #[inline(always)]
     pub(crate) fn port(self) -> u16 {
         read(self.0, AT_OWN_PORT.load()).unwrap_or(0)
+    }
+
+    /// Where it stands.
+    #[inline(always)]
+    pub(crate) fn stand(self) -> Stand {
+        Stand {
+            cgroup: self.birthplace(),
+            network: self.network(),
+            port: self.port(),
+        }
     }
 
     /// The peer's port in network byte order; 0 if there is none.
@@ -257,6 +279,13 @@ impl Control {
         }
     }
 
+    /// Whether a message asks for a connection by its first data (`MSG_FASTOPEN`); what cannot be read does.
+    #[inline(always)]
+    pub(crate) fn is_fast_open(message: u64) -> bool {
+        const FAST_OPEN: u32 = 0x2000_0000;
+        read::<u32>(message, AT_MESSAGE_FLAGS.load()).unwrap_or(FAST_OPEN) & FAST_OPEN != 0
+    }
+
     /// What lies at its beginning.
     #[inline(always)]
     pub(crate) fn read<T: Copy>(&self) -> Option<T> {
@@ -264,25 +293,50 @@ impl Control {
     }
 }
 
-/// The socket that calls, of which the program is shown less.
+/// Not 0 if the kernel lets programs read its memory: `lockdown=confidentiality` does not. The loader sets it, and the
+/// verifier then removes the other branch before it looks for the helper.
+#[unsafe(no_mangle)]
+static HAS_PROBE: Global<u8> = Global::new(0);
+
+/// The network namespace of the socket that calls; 0 if that cannot be told.
 #[inline(always)]
-pub(crate) fn caller(ctx: &SockAddrContext) -> SockAddress {
+pub(crate) fn network_of_caller(ctx: &SockAddrContext) -> u64 {
+    if HAS_PROBE.load() == 0 || AT_NETWORK_SPACE.load() == 0 {
+        return 0;
+    }
     // SAFETY: the context begins with the `struct sock` (`struct bpf_sock_addr_kern`), and the helper checks what it
     // reads.
-    SockAddress(unsafe { bpf_probe_read_kernel(ctx.as_ptr().cast::<u64>()) }.unwrap_or(0))
+    SockAddress(unsafe { bpf_probe_read_kernel(ctx.as_ptr().cast::<u64>()) }.unwrap_or(0)).network()
+}
+
+/// The network namespace of a packet's socket; 0 if that cannot be told.
+#[inline(always)]
+pub(crate) fn network_of_packet(packet: &SkBuffContext) -> u64 {
+    if HAS_PROBE.load() == 0 || AT_NETWORK_SPACE.load() == 0 {
+        return 0;
+    }
+    sock_of(packet).network()
+}
+
+/// A packet's socket.
+#[inline(always)]
+fn sock_of(packet: &SkBuffContext) -> SockAddress {
+    /// Bytes at the beginning of `struct sk_buff` in which its socket is.
+    const BEGINNING: usize = 64;
+    // SAFETY: the context is the packet's `struct sk_buff`, and the helper checks what it reads.
+    let Ok(words) = (unsafe { bpf_probe_read_kernel(packet.as_ptr().cast::<[u64; BEGINNING / 8]>()) }) else {
+        return SockAddress(0);
+    };
+    SockAddress(words[(AT_PACKET_SOCK.load() as usize / 8) & (BEGINNING / 8 - 1)])
 }
 
 /// Whether the kernel itself has sent a packet, by a socket that is no file of anybody's.
 #[inline(always)]
 pub(crate) fn is_kernels_own(packet: &SkBuffContext) -> bool {
-    /// Bytes at the beginning of `struct sk_buff` in which its socket is.
-    const BEGINNING: usize = 64;
-    // SAFETY: the context is the packet's `struct sk_buff`, and the helper checks what it reads.
-    let Ok(bytes) = (unsafe { bpf_probe_read_kernel(packet.as_ptr().cast::<[u64; BEGINNING / 8]>()) }) else {
+    if HAS_PROBE.load() == 0 || AT_SOCKET.load() == 0 {
         return false;
-    };
-    let sock = bytes[(AT_PACKET_SOCK.load() as usize / 8) & (BEGINNING / 8 - 1)];
-    let socket = read::<u64>(sock, AT_SOCKET.load()).unwrap_or(0);
+    }
+    let socket = read::<u64>(sock_of(packet).0, AT_SOCKET.load()).unwrap_or(0);
     matches!(read::<u64>(socket, AT_FILE.load()), Some(0))
 }
 

@@ -10,11 +10,11 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
 };
 use enforcer_common::{
-    Address, Binding, CgroupId, Counter, Mode, Peer, PeerKey, Policy, PolicyId, PortKey, RuleKey, Rules,
+    Address, Binding, CgroupId, Counter, Heard, Mode, PeerKey, Policy, PolicyId, PortKey, RuleKey, Rules,
     Settings, Share, ShareKey, SocketState,
     maps::{
-        EVENTS_BYTES, EXACT_CAPACITY, PEERS_CAPACITY, POLICIES_CAPACITY, PORTS_CAPACITY, PREFIXES_CAPACITY,
-        ROOTS_CAPACITY, SHARES_CAPACITY, WORKLOADS_CAPACITY,
+        ASKED_CAPACITY, EVENTS_BYTES, EXACT_CAPACITY, PEERS_CAPACITY, POLICIES_CAPACITY, PORTS_CAPACITY,
+        PREFIXES_CAPACITY, ROOTS_CAPACITY, SHARES_CAPACITY, WORKLOADS_CAPACITY,
     },
 };
 
@@ -38,7 +38,9 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 #[map]
-pub(crate) static PEERS: LruHashMap<PeerKey, Peer> = LruHashMap::with_max_entries(PEERS_CAPACITY, 0);
+pub(crate) static PEERS: LruHashMap<PeerKey, Heard> = LruHashMap::with_max_entries(PEERS_CAPACITY, 0);
+#[map]
+pub(crate) static ASKED: LruHashMap<PeerKey, Heard> = LruHashMap::with_max_entries(ASKED_CAPACITY, 0);
 #[map]
 static SHARES: LruHashMap<ShareKey, Share> = LruHashMap::with_max_entries(SHARES_CAPACITY, 0);
 #[btf_map]
@@ -188,8 +190,8 @@ pub(crate) fn policy(id: PolicyId) -> Option<&'static Policy> {
 #[inline(always)]
 pub(crate) fn count(counter: Counter) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: the value belongs to this CPU, on which a program of this kind is not interrupted by another
-        // that counts.
-        unsafe { *value += 1 };
+        // SAFETY: the value lives until the program has ended. It belongs to this CPU, on which a program at packets may
+        // interrupt another.
+        unsafe { add_one(value) };
     }
 }

@@ -1,9 +1,13 @@
 //! Who has sent a datagram to which socket, so that servers can answer.
+//!
+//! These are functions of their own, with stacks of their own: keys are large, and a program has 512 bytes for all.
+//!
+//! Who was asked, because a rule allowed it, is no client: its answer gives no leave to send to it once the rule is gone.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use enforcer_common::{Peer, PeerKey};
+use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, maps::LruHashMap};
+use enforcer_common::{Address, Heard, PeerKey, Stand};
 
-use crate::maps::PEERS;
+use crate::maps::{ASKED, PEERS};
 
 #[inline(always)]
 fn now() -> u64 {
@@ -11,41 +15,104 @@ fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// Whether what the socket sends to this peer is an answer.
-#[inline(always)]
-pub(crate) fn may_be_answered(key: &PeerKey) -> bool {
-    match known(key) {
-        Some(peer) => peer.may_be_answered(now()),
+/// Whether what a socket sends to this peer is an answer, by its own entry or by the one of its port.
+#[inline(never)]
+pub(crate) fn may_be_answered(key: &PeerKey, stand: &Stand) -> bool {
+    if counts(&PEERS, key) {
+        return true;
+    }
+    match key.of_port(*stand) {
+        Some(of_port) => counts(&PEERS, &of_port),
         None => false,
     }
 }
 
-/// Notes that the peer has sent to the socket; `of_port` gives the other entry.
-#[inline(always)]
-pub(crate) fn heard(key: &PeerKey, of_port: impl FnOnce() -> PeerKey) {
-    if let Some(peer) = Peer::heard(known(key), now()) {
-        write(key, &peer);
-        write(&of_port(), &peer);
+/// Notes that the peer has sent to a socket.
+#[inline(never)]
+pub(crate) fn heard(key: &PeerKey, stand: &Stand) {
+    let now = now();
+    if is_fresh(&PEERS, key, now) {
+        return;
+    }
+    let of_port = key.of_port(*stand);
+    if was_asked(key, now) {
+        return;
+    }
+    if let Some(of_port) = &of_port {
+        if was_asked(of_port, now) {
+            return;
+        }
+        write(&PEERS, of_port, now);
+    }
+    write(&PEERS, key, now);
+}
+
+/// Notes that a rule lets a socket send to the peer. Who has sent first stays somebody to answer.
+#[inline(never)]
+pub(crate) fn asked(key: &PeerKey, stand: &Stand) {
+    let now = now();
+    if is_fresh(&ASKED, key, now) || counts(&PEERS, key) {
+        return;
+    }
+    if let Some(of_port) = &key.of_port(*stand) {
+        write(&ASKED, of_port, now);
+    }
+    write(&ASKED, key, now);
+}
+
+/// Notes an address of the machine at which a socket was reached.
+#[inline(never)]
+pub(crate) fn reached_at(cookie: u64, address: &Address) {
+    let key = PeerKey::of_socket(cookie, *address, [0; 2]);
+    let now = now();
+    if !is_fresh(&PEERS, &key, now) {
+        write(&PEERS, &key, now);
     }
 }
 
-/// Notes that a rule has let the socket send to the peer.
+/// Whether a socket was reached at this address.
+#[inline(never)]
+pub(crate) fn was_reached_at(cookie: u64, address: &Address) -> bool {
+    counts(&PEERS, &PeerKey::of_socket(cookie, *address, [0; 2]))
+}
+
+/// Whether the peer was asked; what it says now keeps it so.
 #[inline(always)]
-pub(crate) fn asked(key: &PeerKey) {
-    if let Some(peer) = Peer::asked(known(key), now()) {
-        write(key, &peer);
+fn was_asked(key: &PeerKey, now: u64) -> bool {
+    let Some(asked) = known(&ASKED, key) else {
+        return false;
+    };
+    if asked.counts(now) && !asked.is_fresh(now) {
+        write(&ASKED, key, now);
+    }
+    asked.counts(now)
+}
+
+#[inline(always)]
+fn counts(map: &LruHashMap<PeerKey, Heard>, key: &PeerKey) -> bool {
+    match known(map, key) {
+        Some(heard) => heard.counts(now()),
+        None => false,
     }
 }
 
 #[inline(always)]
-fn known(key: &PeerKey) -> Option<Peer> {
+fn is_fresh(map: &LruHashMap<PeerKey, Heard>, key: &PeerKey, now: u64) -> bool {
+    match known(map, key) {
+        Some(heard) => heard.is_fresh(now),
+        None => false,
+    }
+}
+
+#[inline(always)]
+fn known(map: &LruHashMap<PeerKey, Heard>, key: &PeerKey) -> Option<Heard> {
     // SAFETY: a value that is written meanwhile is one of two that hold for this key.
-    unsafe { PEERS.get(key) }.copied()
+    unsafe { map.get(key) }.copied()
 }
 
 #[inline(always)]
-fn write(key: &PeerKey, peer: &Peer) {
-    if PEERS.insert(key, peer, 0).is_err() {
-        // What cannot be noted is refused, and told of, when it is answered.
+fn write(map: &LruHashMap<PeerKey, Heard>, key: &PeerKey, now: u64) {
+    if map.insert(key, Heard(now), 0).is_err() {
+        // A client that cannot be noted is refused, and told of, when it is answered; who was asked is a client then.
     }
 }

@@ -114,13 +114,16 @@ impl Sock {
         }
     }
 
-    /// Remembers `flag` of it. Not for the socket of a packet.
+    /// Remembers `flag` of it, and says whether it could: a socket has only so much memory for what is attached to it
+    /// (`optmem_max`), which its owner can use up. Not for the socket of a packet.
     #[inline(always)]
-    pub(crate) fn mark(self, flag: u32) {
-        if let Some(state) = self.state(BPF_SK_STORAGE_GET_F_CREATE.into()) {
+    pub(crate) fn mark(self, flag: u32) -> bool {
+        let state = self.state(BPF_SK_STORAGE_GET_F_CREATE.into());
+        if let Some(state) = state {
             // SAFETY: as above. Of marks that two calls set at once one may be lost, which the next call sets again.
             unsafe { (*state).flags |= flag };
         }
+        state.is_some()
     }
 
     /// Forgets `flag` of it, if anything is remembered. Not for the socket of a packet.

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use enforcer_common::{
-    Address, CgroupId, Flow, Hook, Outcome, PeerKey, Reason, SocketState, Transport, Verdict, decide,
+    Address, CgroupId, Flow, Hook, Outcome, PeerKey, Reason, SocketState, Stand, Transport, Verdict, decide,
     is_bound_elsewhere, is_loopback, refuse, socket, target,
 };
 
@@ -54,22 +54,30 @@ fn sock(ctx: &SockAddrContext) -> Option<Sock> {
 #[inline(always)]
 pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook, source: Address) -> i32 {
     let socket = Socket::read(ctx, hook);
-    let is_muddled = socket.is_muddled(ctx, hook);
     let stays = is_loopback(&socket.address) && !is_bound_elsewhere(socket.device);
     let is_masked = socket.is_masked(&source);
-    if !is_muddled && !is_masked && (stays || socket.is_opted_in()) {
-        socket.note_loopback(hook);
+    if !is_masked && (stays && socket.note_loopback(hook) || socket.is_opted_in()) {
         emit::count(Verdict::Allow);
         return hooks::PROCEED;
     }
     let call = socket.call(hook, workload::current());
-    let outcome = if is_muddled || (is_masked && !socket.may_send_from(&source, &call.workload, ctx)) {
+    let peer = Exchange::of(ctx, &socket);
+    let mut outcome = if is_masked && !socket.may_send_from(&source, &call.workload, ctx) {
         hooks::refusal(&call.workload, Reason::Reroute)
-    } else if is_loopback(&socket.address) {
-        hooks::refusal(&call.workload, Reason::Device)
+    } else if !is_loopback(&socket.address) {
+        judge(socket.transport, &call, || peer.is_answer())
+    } else if stays && socket.note_loopback(hook) {
+        // From a source that could have been another's, and is not.
+        Outcome {
+            verdict: Verdict::Allow,
+            reason: Reason::Loopback,
+        }
     } else {
-        judge(socket.transport, &call, || socket.sender(ctx))
+        hooks::refusal(&call.workload, Reason::Device)
     };
+    if !matches!(outcome.verdict, Verdict::Deny) && !socket.note_allowed(hook, outcome.reason, &peer) {
+        outcome = hooks::refusal(&call.workload, Reason::Reroute);
+    }
     debug!(
         ctx,
         "hook {} protocol {} address {:i} port {} verdict {} reason {}",
@@ -86,8 +94,6 @@ pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook, source: Address) -> i32
     }
     if matches!(outcome.verdict, Verdict::Deny) {
         emit::set_errno();
-    } else {
-        socket.note_allowed(hook, outcome.reason, || cookie(ctx));
     }
     hooks::code(outcome.verdict)
 }
@@ -99,28 +105,88 @@ fn cookie(ctx: &SockAddrContext) -> u64 {
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
-/// The socket that sends, as far as its peers are noted under it.
+/// A socket and its peer in numbers alone. What looks them up is a function of its own, with a stack of its own, and
+/// takes no more than five: a program has 512 bytes for all.
 #[derive(Clone, Copy)]
-pub(crate) struct Sender {
-    pub(crate) cookie: u64,
-    /// Where it was born, as far as that is known.
-    pub(crate) cgroup: CgroupId,
-    /// In the machine's byte order; 0 is none.
-    pub(crate) port: u16,
+struct Exchange {
+    cookie: u64,
+    /// The peer's address.
+    high: u64,
+    low: u64,
+    /// The peer's port in network byte order, and above it the socket's own in the machine's.
+    ports: u64,
+    network: u64,
 }
 
-impl Sender {
+impl Exchange {
+    /// Of a call; nobody in particular for what is no datagram.
     #[inline(always)]
-    fn may_answer(&self, call: &Call) -> bool {
-        let key = PeerKey::of_socket(self.cookie, call.address, call.port);
-        peers::may_be_answered(&key)
-            || (self.port != 0 && peers::may_be_answered(&key.of_port(self.cgroup, self.port)))
+    fn of(ctx: &SockAddrContext, socket: &Socket) -> Self {
+        let is_datagram = matches!(socket.transport, Some(Transport::Udp));
+        let own = match socket.sock {
+            Some(sock) => sock.port(),
+            None => 0,
+        };
+        let [high, low] = socket.address.halves();
+        Self {
+            cookie: if is_datagram { cookie(ctx) } else { 0 },
+            high,
+            low,
+            ports: u64::from(own) << 16 | u64::from(u16::from_ne_bytes(socket.port)),
+            network: if is_datagram {
+                layout::network_of_caller(ctx)
+            } else {
+                0
+            },
+        }
+    }
+
+    #[inline(always)]
+    fn is_answer(&self) -> bool {
+        is_answer(self.cookie, self.high, self.low, self.ports, self.network) != 0
+    }
+
+    #[inline(always)]
+    fn note_asked(&self) {
+        note_asked(self.cookie, self.high, self.low, self.ports, self.network);
     }
 }
 
-/// The verdict on a call to its destination; `transport` is None for what is neither TCP nor UDP.
+#[inline(never)]
+fn is_answer(cookie: u64, high: u64, low: u64, ports: u64, network: u64) -> u64 {
+    let key = PeerKey::of_socket(
+        cookie,
+        Address::from_halves([high, low]),
+        (ports as u16).to_ne_bytes(),
+    );
+    u64::from(peers::may_be_answered(&key, &stand(ports, network)))
+}
+
+#[inline(never)]
+fn note_asked(cookie: u64, high: u64, low: u64, ports: u64, network: u64) {
+    let key = PeerKey::of_socket(
+        cookie,
+        Address::from_halves([high, low]),
+        (ports as u16).to_ne_bytes(),
+    );
+    peers::asked(&key, &stand(ports, network));
+}
+
 #[inline(always)]
-pub(crate) fn judge(transport: Option<Transport>, call: &Call, sender: impl FnOnce() -> Sender) -> Outcome {
+fn stand(ports: u64, network: u64) -> Stand {
+    Stand {
+        // Where it calls: a server's sockets are made where they are used.
+        // SAFETY: the helper has no precondition.
+        cgroup: CgroupId(unsafe { bpf_get_current_cgroup_id() }),
+        network,
+        port: (ports >> 16) as u16,
+    }
+}
+
+/// The verdict on a call to its destination; `transport` is None for what is neither TCP nor UDP, and `is_answer` is
+/// asked of a datagram that no rule allows.
+#[inline(always)]
+pub(crate) fn judge(transport: Option<Transport>, call: &Call, is_answer: impl FnOnce() -> bool) -> Outcome {
     let Some(policy_id) = call.workload.policy() else {
         return refuse(maps::unknown_mode(), Reason::UnknownWorkload);
     };
@@ -142,10 +208,7 @@ pub(crate) fn judge(transport: Option<Transport>, call: &Call, sender: impl FnOn
         cgroup: call.workload.cgroup,
     };
     let outcome = decide(policy, &flow, &rules);
-    if matches!(outcome.reason, Reason::NoRule)
-        && matches!(transport, Transport::Udp)
-        && sender().may_answer(call)
-    {
+    if matches!(outcome.reason, Reason::NoRule) && matches!(transport, Transport::Udp) && is_answer() {
         return Outcome {
             verdict: Verdict::Allow,
             reason: Reason::Answer,
@@ -192,17 +255,6 @@ impl Socket {
         }
     }
 
-    /// Whether it is an IPv6 socket that holds a datagram and connects by IPv4: the kernel writes the one destination
-    /// over the other, and the datagram goes to neither (`__ip4_datagram_connect`, `inet_cork`).
-    #[inline(always)]
-    fn is_muddled(&self, ctx: &SockAddrContext, hook: Hook) -> bool {
-        matches!(hook, Hook::Connect4 | Hook::Connect6)
-            && matches!(self.transport, Some(Transport::Udp))
-            && u32::from(self.family) == socket::AF_INET6
-            && self.address.as_v4().is_some()
-            && layout::caller(ctx).is_corked()
-    }
-
     /// Whether it could be bound to an address that is not the machine's, and sends from one that may be such. What
     /// it sends would be answered there, by whoever gets it: an error of our own kernel is enough.
     #[inline(always)]
@@ -216,51 +268,42 @@ impl Socket {
     /// Whether an address is the workload's own, or one at which this socket was reached from elsewhere.
     #[inline(always)]
     fn may_send_from(&self, source: &Address, workload: &Workload, ctx: &SockAddrContext) -> bool {
-        workload.owns(source) || peers::may_be_answered(&PeerKey::of_socket(cookie(ctx), *source, [0; 2]))
+        workload.owns(source) || peers::was_reached_at(cookie(ctx), source)
     }
 
+    /// Remembers that it has sent to loopback; false if that cannot be remembered. A TCP socket shows by itself that it is
+    /// connected to a loopback address.
     #[inline(always)]
-    fn sender(&self, ctx: &SockAddrContext) -> Sender {
-        Sender {
-            cookie: cookie(ctx),
-            // Where it calls: a server's sockets are made where they are used.
-            // SAFETY: the helper has no precondition.
-            cgroup: CgroupId(unsafe { bpf_get_current_cgroup_id() }),
-            port: match self.sock {
-                Some(sock) => sock.port(),
-                None => 0,
-            },
-        }
-    }
-
-    /// A socket that is connected to a loopback address shows that by itself.
-    #[inline(always)]
-    fn note_loopback(&self, hook: Hook) {
-        if matches!(hook, Hook::Sendmsg4 | Hook::Sendmsg6)
-            && let Some(sock) = self.sock
-        {
-            sock.mark(SocketState::LOCAL);
+    fn note_loopback(&self, hook: Hook) -> bool {
+        match (hook, self.sock) {
+            (Hook::Sendmsg4 | Hook::Sendmsg6, Some(sock)) => sock.mark(SocketState::LOCAL),
+            _ => true,
         }
     }
 
     /// Remembers what later verdicts need: that a TCP socket was connected from here, and that a datagram socket spoke
-    /// first.
+    /// first. False if that cannot be remembered.
     #[inline(always)]
-    fn note_allowed(&self, hook: Hook, reason: Reason, cookie: impl FnOnce() -> u64) {
+    fn note_allowed(&self, hook: Hook, reason: Reason, peer: &Exchange) -> bool {
         let Some(sock) = self.sock else {
-            return;
+            return true;
         };
-        let is_answer = matches!(reason, Reason::Answer);
-        match (self.transport, hook) {
-            (Some(Transport::Tcp), _) => sock.mark(SocketState::OUTWARD),
-            (Some(Transport::Udp), Hook::Connect4 | Hook::Connect6) if is_answer => {
-                sock.mark(SocketState::ANSWERING);
+        let is_connect = matches!(hook, Hook::Connect4 | Hook::Connect6);
+        match self.transport {
+            Some(Transport::Tcp) => sock.mark(SocketState::OUTWARD),
+            Some(Transport::Udp) if matches!(reason, Reason::Answer) => {
+                !is_connect || sock.mark(SocketState::ANSWERING)
             }
-            (Some(Transport::Udp), Hook::Connect4 | Hook::Connect6) => sock.unmark(SocketState::ANSWERING),
-            (Some(Transport::Udp), _) if !is_answer && !matches!(reason, Reason::NotEnforced) => {
-                peers::asked(&PeerKey::of_socket(cookie(), self.address, self.port));
+            Some(Transport::Udp) => {
+                if is_connect {
+                    sock.unmark(SocketState::ANSWERING);
+                }
+                if !matches!(reason, Reason::NotEnforced | Reason::Loopback) {
+                    peer.note_asked();
+                }
+                true
             }
-            _ => {}
+            None => true,
         }
     }
 

@@ -3,24 +3,19 @@
 //! It sees a packet as it leaves, after the kernel's NAT and routing, and so what no call tells: the device, and where a
 //! loopback address has been led.
 //!
-//! **Architecture Invariant:** for TCP and connected UDP without options this is a few comparisons of the header's and
-//! the socket's words; no map is looked at.
+//! **Architecture Invariant:** for TCP without options this is a few comparisons of the header's and the socket's words;
+//! no map is looked at. For UDP the socket's own storage is asked, besides.
 
 use aya_ebpf::programs::SkBuffContext;
 use enforcer_common::{
-    Address, Hook, LOOPBACK_DEVICE, Outcome, Reason, SocketState, Transport, Verdict,
+    Address, Hook, LOOPBACK_DEVICE, Outcome, PeerKey, Reason, SocketState, Transport, Verdict,
     packet::{UDP, V4, V6},
 };
 
-use super::{
-    address::{self, Sender},
-    packet,
-};
+use super::{address, packet};
 use crate::{
     emit::{self, Call, Caller},
-    hooks, layout, maps,
-    sock::Sock,
-    workload,
+    hooks, layout, maps, peers, workload,
 };
 
 /// Bytes of an IPv4 header without options.
@@ -122,27 +117,22 @@ fn v6(ctx: &SkBuffContext) -> i32 {
     }
 }
 
-/// Whether the kernel's NAT has made something else of a loopback address: the socket is connected to one, or has sent
-/// to one, and the packet leaves.
+/// Whether the packet goes elsewhere than a call has said, so that it is judged here: the kernel's NAT has made something
+/// else of a loopback address that the socket is connected to or has sent to, or an IPv6 datagram leaves a socket that is
+/// connected by IPv4, which writes over the destination of one that is held (`inet_cork`).
 #[inline(always)]
 fn is_translated(ctx: &SkBuffContext, protocol: u8, is_v6: bool) -> bool {
     let Some(sock) = packet::sock(ctx) else {
         return false;
     };
-    let is_connected = if is_v6 {
-        match sock.peer6() {
-            [0, 0, 0, 0] => false,
-            [0, 0, 0, last] if last == 1_u32.to_be() => return true,
-            _ => true,
-        }
+    let is_elsewhere = if is_v6 {
+        let [first, second, third, last] = sock.peer6();
+        let is_mapped = third == 0xffff_u32.to_be();
+        (first | second) == 0 && (is_mapped || (third == 0 && last == 1_u32.to_be()))
     } else {
-        match sock.peer4() {
-            [0, 0, 0, 0] => false,
-            [127, ..] => return true,
-            _ => true,
-        }
+        sock.peer4()[0] == 127
     };
-    !is_connected && protocol == UDP && sock.packet_flags() & SocketState::LOCAL != 0
+    is_elsewhere || (protocol == UDP && sock.packet_flags() & SocketState::LOCAL != 0)
 }
 
 /// The verdict on where such a packet goes to now.
@@ -163,10 +153,9 @@ fn judge_translated(ctx: &SkBuffContext, protocol: u8, to: Address, length: u32)
         port: packet::pair(ctx, length + DESTINATION_PORT).unwrap_or([0; 2]),
         workload: workload::of_packet(ctx),
     };
-    let mut outcome = address::judge(Some(transport), &call, || Sender {
-        cookie: packet::cookie(ctx),
-        cgroup: packet::birthplace(ctx),
-        port: packet::sock(ctx).map_or(0, Sock::port),
+    let mut outcome = address::judge(Some(transport), &call, || {
+        let key = PeerKey::of_socket(packet::cookie(ctx), to, call.port);
+        peers::may_be_answered(&key, &packet::stand(ctx))
     });
     if matches!(outcome.reason, Reason::NoRule) {
         outcome = Outcome {

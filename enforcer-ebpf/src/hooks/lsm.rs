@@ -16,10 +16,7 @@ use enforcer_common::{Address, Hook, Reason, Transport, Verdict, is_loopback, ta
 
 use crate::{
     emit::{self, Call, Caller},
-    hooks::{
-        self,
-        address::{self, Sender},
-    },
+    hooks::{self, address},
     layout::{Control, FileAddress},
     maps,
     workload::{self, Workload},
@@ -31,6 +28,8 @@ pub(crate) use answers::receive;
 const PROCEED: i32 = 0;
 /// What a socket that is refused for its kind returns.
 const EPERM: i32 = -1;
+/// What a socket that is connected returns.
+const EISCONN: i32 = -106;
 
 /// The beginning of the kernel's `struct msghdr`.
 #[repr(C)]
@@ -123,9 +122,11 @@ pub(crate) fn sendmsg(ctx: &LsmContext) -> i32 {
     }
     // SAFETY: the kernel gives a valid `struct msghdr`.
     let name = unsafe { read_volatile(&raw const (*message).name) };
-    // A name connects a TCP socket that is not connected (Fast Open); of one that is, the kernel ignores it. Whether a
-    // socket that was lent was connected or accepted, which is nothing to judge, cannot be told.
-    if matches!(seen.transport(), Some(Transport::Tcp)) && (name.is_null() || !seen.is_unconnected()) {
+    // A name connects a TCP socket where the first data is to (Fast Open), and is ignored otherwise. Whether a socket that
+    // was lent was connected or accepted, which is nothing to judge, cannot be told.
+    if matches!(seen.transport(), Some(Transport::Tcp))
+        && (name.is_null() || !Control::is_fast_open(message as u64))
+    {
         return PROCEED;
     }
     let Some(workload) = workload::enforced() else {
@@ -134,7 +135,7 @@ pub(crate) fn sendmsg(ctx: &LsmContext) -> i32 {
     let Some(transport) = seen.transport() else {
         return refuse_kind(seen.call(Hook::LsmSendmsg, workload));
     };
-    let mut to = To::peer(&seen);
+    let mut to = To::peer(&seen, Control::of(message as u64));
     if !name.is_null() {
         let Some(name) = Name::read(name) else {
             return unreadable(&workload);
@@ -174,7 +175,7 @@ pub(crate) fn splice(ctx: &LsmContext) -> i32 {
     let call = seen.call(Hook::LsmSendmsg, workload);
     match seen.transport() {
         None => refuse_kind(call),
-        Some(transport) => destination(&seen, transport, call, To::peer(&seen)),
+        Some(transport) => destination(&seen, transport, call, To::peer(&seen, Control::NONE)),
     }
 }
 
@@ -189,7 +190,7 @@ struct To {
 impl To {
     /// Whom the socket is connected to.
     #[inline(always)]
-    fn peer(seen: &Seen) -> Self {
+    fn peer(seen: &Seen, control: Control) -> Self {
         Self {
             address: if seen.family == INET {
                 seen.sock.peer4()
@@ -197,7 +198,7 @@ impl To {
                 seen.sock.peer6()
             },
             port: seen.sock.peer_port(),
-            control: Control::NONE,
+            control,
         }
     }
 }
@@ -240,18 +241,26 @@ fn destination(seen: &Seen, transport: Transport, call: Call, to: To) -> i32 {
         // What is held goes to whom somebody else has named, and what is added goes along.
         hooks::refusal(&call.workload, Reason::Reroute)
     } else if !is_loopback(&call.address) {
-        address::judge(Some(transport), &call, || Sender {
-            cookie: seen.sock.cookie(),
-            cgroup: seen.birthplace(),
-            port: seen.port(),
+        address::judge(Some(transport), &call, || {
+            answers::is_answer(seen.sock, call.address, call.port)
         })
     } else if loopback::stays(seen, &to.control) {
         return PROCEED;
     } else {
         hooks::refusal(&call.workload, Reason::Device)
     };
+    if matches!(transport, Transport::Tcp)
+        && !seen.is_unconnected()
+        && matches!(outcome.verdict, Verdict::Deny)
+    {
+        // What the kernel would say, and nothing to tell of. Not left to the kernel: another thread may be taking the
+        // connection apart.
+        return EISCONN;
+    }
     if matches!(outcome.verdict, Verdict::Deny) {
         emit::count(outcome.verdict);
+    } else if matches!(transport, Transport::Udp) && !matches!(outcome.reason, Reason::Answer) {
+        answers::asked(seen.sock, call.address, call.port);
     }
     if !matches!(outcome.verdict, Verdict::Allow) {
         emit::event(&call, Caller::current(), outcome);

@@ -27,13 +27,12 @@ pub(crate) fn verdict(ctx: &SockoptContext) -> i32 {
             Sock::new(read_volatile((&raw const (*raw).__bindgen_anon_1.sk).cast())),
         )
     };
-    if let Some(sock) = sock
-        && socket::frees_source(sock.family(), level, option)
-    {
+    let reroutes = match sock {
         // Servers that wait for their address do so; what is sent from it is judged when it is sent.
-        sock.mark(SocketState::FREE);
-    }
-    if !socket::reroutes(level, option, length) {
+        Some(sock) if socket::frees_source(sock.family(), level, option) => !sock.mark(SocketState::FREE),
+        _ => socket::reroutes(level, option, length),
+    };
+    if !reroutes {
         // The caller's own value is taken as it is. Kernels before 6.6 would refuse one larger than a page, of
         // which the program was shown a part (`__cgroup_bpf_run_filter_setsockopt`).
         // SAFETY: as above; the field is writable.

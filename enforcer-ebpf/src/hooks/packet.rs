@@ -7,9 +7,9 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_socket_cookie, bpf_skb_cgroup_id, bpf_skb_load_bytes},
     programs::SkBuffContext,
 };
-use enforcer_common::CgroupId;
+use enforcer_common::{CgroupId, Stand};
 
-use crate::sock::Sock;
+use crate::{layout, sock::Sock};
 
 /// The device by which the packet leaves, or has arrived.
 #[inline(always)]
@@ -33,11 +33,18 @@ pub(super) fn cookie(ctx: &SkBuffContext) -> u64 {
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
-/// The cgroup in which the packet's socket was born.
+/// Where the packet's socket stands.
 #[inline(always)]
-pub(super) fn birthplace(ctx: &SkBuffContext) -> CgroupId {
-    // SAFETY: as above.
-    CgroupId(unsafe { bpf_skb_cgroup_id(ctx.skb.skb) })
+pub(super) fn stand(ctx: &SkBuffContext) -> Stand {
+    Stand {
+        // SAFETY: as above.
+        cgroup: CgroupId(unsafe { bpf_skb_cgroup_id(ctx.skb.skb) }),
+        network: layout::network_of_packet(ctx),
+        port: match sock(ctx) {
+            Some(sock) => sock.port(),
+            None => 0,
+        },
+    }
 }
 
 /// The first bytes of the packet, which begins with its IP header.

@@ -26,11 +26,9 @@ pub(crate) fn note(ctx: &SkBuffContext) -> i32 {
     {
         let cookie = packet::cookie(ctx);
         let key = PeerKey::of_socket(cookie, from, port);
-        peers::heard(&key, || key.of_port(packet::birthplace(ctx), sock.port()));
+        peers::heard(&key, &packet::stand(ctx));
         if sock.packet_flags() & SocketState::FREE != 0 {
-            // No peer has port 0: an address that is the machine's, since it was reached there.
-            let own = PeerKey::of_socket(cookie, to, [0; 2]);
-            peers::heard(&own, || own);
+            peers::reached_at(cookie, &to);
         }
     }
     PROCEED

@@ -42,6 +42,19 @@ impl Address {
         ])
     }
 
+    /// As two numbers, which a function of a program takes by value.
+    #[inline(always)]
+    pub const fn halves(self) -> [u64; 2] {
+        let whole = u128::from_ne_bytes(self.0);
+        [(whole >> 64) as u64, whole as u64]
+    }
+
+    /// From [`Self::halves`].
+    #[inline(always)]
+    pub const fn from_halves([high, low]: [u64; 2]) -> Self {
+        Self((((high as u128) << 64) | low as u128).to_ne_bytes())
+    }
+
     /// Whether it is `other`. As two words: a comparison of bytes would be a call, which programs cannot make.
     #[inline(always)]
     pub const fn is(&self, other: &Self) -> bool {
@@ -87,6 +100,14 @@ mod tests {
         let plain: IpAddr = "192.0.2.1".parse().unwrap();
         assert_eq!(Address::from(mapped), Address::from(plain));
         assert_eq!(IpAddr::from(Address::from(mapped)), plain);
+    }
+
+    #[test]
+    fn address_is_the_same_by_halves_and_by_words() {
+        let address = Address(core::array::from_fn(|at| at as u8));
+        assert_eq!(Address::from_halves(address.halves()), address);
+        let words = [0, 4, 8, 12].map(|at| u32::from_ne_bytes(address.0[at..at + 4].try_into().unwrap()));
+        assert_eq!(Address::from_words(words), address);
     }
 
     #[test]

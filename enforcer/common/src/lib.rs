@@ -31,4 +31,4 @@ pub use decide::{
 pub use event::{COMM_LENGTH, Counter, Event, Hook};
 pub use key::{CgroupId, PolicyId, PortKey, RuleKey, Scope, Transport};
 pub use policy::{Binding, Mode, Policy, Settings};
-pub use state::{Peer, PeerKey, Share, ShareKey, SocketState, Talk};
+pub use state::{Heard, PeerKey, Share, ShareKey, SocketState, Stand, Talk};

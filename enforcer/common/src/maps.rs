@@ -12,7 +12,7 @@
 //! | `COUNTERS` | [`crate::Counter`] | `u64` on each CPU |
 //! | `EVENTS` | ring buffer | [`crate::Event`] |
 //! | `SOCKETS` | a socket (its own storage) | [`crate::SocketState`] |
-//! | `PEERS` | [`crate::PeerKey`] | [`crate::Peer`]; the least recently used go |
+//! | `PEERS`, `ASKED` | [`crate::PeerKey`] | [`crate::Heard`]; the least recently used go |
 //! | `SHARES` | [`crate::ShareKey`] | [`crate::Share`]; the least recently used go |
 
 /// Changes whenever a key, a value or the meaning of a map changes; part of the path of the pins.
@@ -38,8 +38,10 @@ pub const COUNTERS: &str = "COUNTERS";
 pub const EVENTS: &str = "EVENTS";
 /// What is known of a socket.
 pub const SOCKETS: &str = "SOCKETS";
-/// Who has sent a datagram to which socket.
+/// Who has sent a datagram to which socket, and may be answered.
 pub const PEERS: &str = "PEERS";
+/// To whom a rule has let which socket send a datagram: what comes back is an answer, and no leave to answer.
+pub const ASKED: &str = "ASKED";
 /// How many events each workload has caused.
 pub const SHARES: &str = "SHARES";
 
@@ -57,7 +59,9 @@ pub const PORTS_CAPACITY: u32 = 65_536;
 pub const ROOTS_CAPACITY: u32 = WORKLOADS_CAPACITY;
 /// Entries of peers that are remembered, of all sockets together: two for each.
 pub const PEERS_CAPACITY: u32 = 262_144;
-/// Number of shares of events that are counted.
-pub const SHARES_CAPACITY: u32 = 2 * WORKLOADS_CAPACITY;
+/// The same of those who were asked. They have a map of their own so that nobody's questions displace others' clients.
+pub const ASKED_CAPACITY: u32 = 65_536;
+/// Number of shares of events that are counted: one for each kind of call of each workload.
+pub const SHARES_CAPACITY: u32 = 4 * WORKLOADS_CAPACITY;
 /// Bytes of the events' ring buffer.
 pub const EVENTS_BYTES: u32 = 1 << 20;

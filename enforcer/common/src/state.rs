@@ -13,8 +13,8 @@ pub struct SocketState {
 }
 
 impl SocketState {
-    /// An unconnected datagram socket that has sent to a loopback address: should its packets leave by another device,
-    /// the kernel's NAT has led them there.
+    /// A datagram socket that has sent to a loopback address: should its packets leave by another device, the kernel's
+    /// NAT may have led them there.
     pub const LOCAL: u32 = 1;
     /// A TCP socket whose `connect()` to somewhere beyond loopback was let through.
     pub const OUTWARD: u32 = 1 << 1;
@@ -24,14 +24,17 @@ impl SocketState {
     pub const FREE: u32 = 1 << 3;
 }
 
-/// Somebody with whom a datagram socket exchanges datagrams. Each peer has two entries: one of the socket, and one of
-/// its cgroup and port, since some servers answer each client from a socket of its own on the same port. With port 0 it
-/// is no peer but an address of the machine at which the socket was reached.
+/// Somebody with whom a datagram socket exchanges datagrams: key of the peers that may be answered, and of those that were
+/// asked. Each has two entries: one of the socket, and one of its cgroup, network namespace and port, since some servers
+/// answer each client from a socket of its own on the same port. With port 0 it is no peer but an address of the machine
+/// at which the socket was reached.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PeerKey {
     /// The socket's cookie, or the identifier of the cgroup in which it was born.
     pub owner: u64,
+    /// The socket's network namespace, as the kernel's number for it; 0 with a cookie.
+    pub network: u64,
     /// The peer's address.
     pub address: Address,
     /// The peer's port in network byte order.
@@ -42,12 +45,24 @@ pub struct PeerKey {
     pub pad: u32,
 }
 
+/// Where a socket stands, for the entries that others on its port share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stand {
+    /// Where it was born.
+    pub cgroup: CgroupId,
+    /// Its network namespace; 0 if that is not known, and nothing is shared.
+    pub network: u64,
+    /// Its port in the machine's byte order; 0 if it has none yet.
+    pub port: u16,
+}
+
 impl PeerKey {
     /// Of one socket.
     #[inline(always)]
     pub const fn of_socket(cookie: u64, address: Address, port: [u8; 2]) -> Self {
         Self {
             owner: cookie,
+            network: 0,
             address,
             port,
             local_port: 0,
@@ -55,68 +70,44 @@ impl PeerKey {
         }
     }
 
-    /// The same peer for all sockets of a cgroup on one port.
+    /// The same peer for all sockets of a cgroup and a network namespace on one port; None where one of them is not
+    /// known.
     #[inline(always)]
-    pub const fn of_port(&self, cgroup: CgroupId, local_port: u16) -> Self {
-        Self {
-            owner: cgroup.0,
-            local_port,
-            ..*self
+    pub const fn of_port(&self, stand: Stand) -> Option<Self> {
+        if stand.network == 0 || stand.port == 0 {
+            return None;
         }
+        Some(Self {
+            owner: stand.cgroup.0,
+            network: stand.network,
+            local_port: stand.port,
+            ..*self
+        })
     }
 }
 
-/// Value of the map of peers.
-#[repr(C)]
+/// When something was last heard of a peer, in nanoseconds since boot (`bpf_ktime_get_ns`): value of the maps of peers.
+#[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// When it was last heard of, in nanoseconds since boot (`bpf_ktime_get_ns`).
-    pub time: u64,
-    /// Not 0 if the socket had sent first, because a rule allowed it: what comes back is an answer and nothing to
-    /// answer.
-    pub is_asked: u64,
-}
+pub struct Heard(pub u64);
 
-impl Peer {
-    /// For how long somebody who has sent may be answered, in nanoseconds: as long as the kernel's connection tracking
-    /// remembers a stream of datagrams at least.
+impl Heard {
+    /// For how long it counts, in nanoseconds: as long as the kernel's connection tracking remembers a stream of
+    /// datagrams at least.
     pub const LIFETIME: u64 = 180 * 1_000_000_000;
-    /// How old an entry gets before it is written again, in nanoseconds.
+    /// How old it gets before it is written again, in nanoseconds.
     pub const RENEWAL: u64 = 10 * 1_000_000_000;
 
-    /// Whether it may be answered at `now`.
+    /// Whether it counts at `now`.
     #[inline(always)]
-    pub const fn may_be_answered(&self, now: u64) -> bool {
-        self.is_asked == 0 && now.wrapping_sub(self.time) < Self::LIFETIME
+    pub const fn counts(self, now: u64) -> bool {
+        now.wrapping_sub(self.0) < Self::LIFETIME
     }
 
-    /// What is to be written at `now` when the peer has sent a datagram, `known` being what is known of it. None if
-    /// that is as good.
+    /// Whether it is as good as what would be written at `now`.
     #[inline(always)]
-    pub const fn heard(known: Option<Self>, now: u64) -> Option<Self> {
-        match known {
-            Some(peer) if now.wrapping_sub(peer.time) < Self::RENEWAL => None,
-            // For as long as it goes on answering, it was asked.
-            Some(peer) if now.wrapping_sub(peer.time) < Self::LIFETIME => Some(Self { time: now, ..peer }),
-            _ => Some(Self {
-                time: now,
-                is_asked: 0,
-            }),
-        }
-    }
-
-    /// What is to be written at `now` when a rule has allowed a datagram to the peer. Who has sent first stays somebody
-    /// to answer.
-    #[inline(always)]
-    pub const fn asked(known: Option<Self>, now: u64) -> Option<Self> {
-        match known {
-            Some(peer) if peer.may_be_answered(now) => None,
-            Some(peer) if peer.is_asked != 0 && now.wrapping_sub(peer.time) < Self::RENEWAL => None,
-            _ => Some(Self {
-                time: now,
-                is_asked: 1,
-            }),
-        }
+    pub const fn is_fresh(self, now: u64) -> bool {
+        now.wrapping_sub(self.0) < Self::RENEWAL
     }
 }
 
@@ -166,8 +157,8 @@ impl Share {
 }
 
 const _: () = assert!(
-    size_of::<PeerKey>() == 32
-        && size_of::<Peer>() == 16
+    size_of::<PeerKey>() == 40
+        && size_of::<Heard>() == 8
         && size_of::<ShareKey>() == 16
         && size_of::<Share>() == 24
 );
@@ -179,34 +170,32 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     #[test]
-    fn who_has_sent_may_be_answered_for_minutes() {
-        let peer = Peer::heard(None, SECOND).unwrap();
-        assert!(peer.may_be_answered(SECOND) && peer.may_be_answered(180 * SECOND));
-        assert!(!peer.may_be_answered(181 * SECOND));
-        assert_eq!(
-            Peer::heard(Some(peer), 2 * SECOND),
-            None,
-            "it is written once in a while"
-        );
-        let again = Peer::heard(Some(peer), 100 * SECOND).unwrap();
-        assert!(again.may_be_answered(200 * SECOND));
+    fn what_was_heard_counts_for_three_minutes_and_is_written_once_in_ten_seconds() {
+        let heard = Heard(5 * SECOND);
+        assert!(heard.counts(5 * SECOND) && heard.counts(184 * SECOND));
+        assert!(!heard.counts(185 * SECOND));
+        assert!(heard.is_fresh(14 * SECOND) && !heard.is_fresh(15 * SECOND));
     }
 
     #[test]
-    fn who_was_asked_is_not_answered() {
-        let asked = Peer::asked(None, SECOND).unwrap();
-        assert!(!asked.may_be_answered(SECOND));
-        let answered = Peer::heard(Some(asked), 20 * SECOND).unwrap();
-        assert!(
-            !answered.may_be_answered(20 * SECOND),
-            "an answer is nothing to answer"
+    fn nothing_is_shared_across_network_namespaces_or_without_a_port() {
+        let key = PeerKey::of_socket(7, Address::LOOPBACK_V4, [1, 187]);
+        let stand = Stand {
+            cgroup: CgroupId(3),
+            network: 9,
+            port: 5000,
+        };
+        let shared = key.of_port(stand).unwrap();
+        assert_ne!(Some(shared), key.of_port(Stand { network: 10, ..stand }));
+        assert_ne!(
+            Some(shared),
+            key.of_port(Stand {
+                cgroup: CgroupId(4),
+                ..stand
+            })
         );
-        let later = Peer::heard(Some(answered), 300 * SECOND).unwrap();
-        assert!(
-            later.may_be_answered(300 * SECOND),
-            "silent for minutes, it begins anew"
-        );
-        let client = Peer::heard(None, SECOND).unwrap();
-        assert_eq!(Peer::asked(Some(client), 2 * SECOND), None, "it has sent first");
+        assert_eq!(key.of_port(Stand { network: 0, ..stand }), None);
+        assert_eq!(key.of_port(Stand { port: 0, ..stand }), None);
+        assert_ne!(shared, key);
     }
 }

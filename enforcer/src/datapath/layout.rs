@@ -13,13 +13,16 @@ const MAGIC: u16 = 0xeb9f;
 /// `BTF_KIND_*`.
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
+const FUNCTION: u32 = 12;
 
 /// Names of the object's constants, and the members from a structure to what they stand for.
-const PLACES: [(&str, &str, &[&str]); 28] = [
+const PLACES: [(&str, &str, &[&str]); 30] = [
     ("AT_PROTOCOL", "sock", &["sk_protocol"]),
     ("AT_ADDRESS", "sock", &["__sk_common", "skc_daddr"]),
     ("AT_ADDRESS6", "sock", &["__sk_common", "skc_v6_daddr"]),
     ("AT_PORT", "sock", &["__sk_common", "skc_dport"]),
+    ("AT_NETWORK_SPACE", "sock", &["__sk_common", "skc_net", "net"]),
+    ("AT_MESSAGE_FLAGS", "msghdr", &["msg_flags"]),
     ("AT_OWN_PORT", "sock", &["__sk_common", "skc_num"]),
     ("AT_CGROUP", "sock", &["sk_cgrp_data", "cgroup"]),
     ("AT_NODE", "cgroup", &["kn"]),
@@ -54,6 +57,8 @@ pub(super) struct Layout {
     /// Whether `splice()` and `sendfile()` hand pages to a socket of their own accord (`sendpage`, before 6.5), so that
     /// no hook for messages sees them.
     pub(super) has_sendpage: bool,
+    /// Whether `__skb_recv_udp` has the four arguments that the program at its end takes it to have (5.19).
+    pub(super) receives_by_four: bool,
 }
 
 /// Reads it.
@@ -67,6 +72,7 @@ pub(super) fn read() -> Result<Layout> {
     Ok(Layout {
         places: places(&types)?,
         has_sendpage: types.place("proto", &["sendpage"]).is_some(),
+        receives_by_four: types.parameters("__skb_recv_udp") == Some(4),
     })
 }
 
@@ -163,6 +169,13 @@ impl<'a> Types<'a> {
             found = self.named(member.kind)?;
         }
         (bits % 8 == 0).then_some(bits / 8)
+    }
+
+    /// How many parameters a function has.
+    fn parameters(&self, function: &str) -> Option<usize> {
+        let mut records = self.places.iter().filter_map(|at| self.record(*at));
+        let found = records.find(|found| found.kind == FUNCTION && self.is_named(found.name, function))?;
+        Some(self.numbered(found.refers_to)?.count)
     }
 
     /// A member by its name, also of structures and unions in it that have none.

@@ -25,7 +25,7 @@ use super::{
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF"));
 
 /// Every map that is kept in bpffs. The rest (constants, the programs' own log) belongs to one load.
-pub(super) const MAPS: [&str; 12] = [
+pub(super) const MAPS: [&str; 13] = [
     name::WORKLOADS,
     name::POLICIES,
     name::EXACT,
@@ -37,6 +37,7 @@ pub(super) const MAPS: [&str; 12] = [
     name::EVENTS,
     name::SOCKETS,
     name::PEERS,
+    name::ASKED,
     name::SHARES,
 ];
 
@@ -45,6 +46,8 @@ pub(super) const MAPS: [&str; 12] = [
 pub struct Features {
     /// A refused call can return another errno than EPERM (5.18).
     pub set_retval: bool,
+    /// Programs may read the kernel's memory, which `lockdown=confidentiality` forbids.
+    pub probe: bool,
 }
 
 /// The object in the kernel.
@@ -126,7 +129,9 @@ impl Features {
         }
         let set_retval = is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval)
             .context("asking the kernel for bpf_set_retval")?;
-        Ok(Self { set_retval })
+        let probe = is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_probe_read_kernel)
+            .context("asking the kernel for bpf_probe_read_kernel")?;
+        Ok(Self { set_retval, probe })
     }
 }
 
@@ -182,6 +187,7 @@ fn load(
 ) -> Result<Loaded, Refusal> {
     let Options { capacities, debug } = options;
     let set_retval = u8::from(features.set_retval);
+    let probe = u8::from(features.probe);
     // The number of aya-log's level `Debug`; 0 is below every level, so that the verifier drops the log's code.
     let program_log = if debug { 4_u8 } else { 0 };
     let layout = layout::read();
@@ -192,12 +198,17 @@ fn load(
     loader
         .verifier_log_level(log)
         .override_global("HAS_SET_RETVAL", &set_retval, true)
+        .override_global("HAS_PROBE", &probe, true)
         .override_global("AYA_LOG_LEVEL", &program_log, true)
         .map_max_entries(name::WORKLOADS, capacities.workloads)
         .map_max_entries(name::POLICIES, capacities.policies)
         .map_max_entries(name::EXACT, capacities.exact)
         .map_max_entries(name::PREFIXES, capacities.prefixes)
         .map_max_entries(name::PORTS, capacities.ports)
+        .map_max_entries(
+            name::SHARES,
+            capacities.workloads.saturating_mul(4).max(name::SHARES_CAPACITY),
+        )
         .map_max_entries(name::ROOTS, capacities.workloads.max(name::ROOTS_CAPACITY));
     if let Some(pins) = pins {
         for map in MAPS {
@@ -209,8 +220,9 @@ fn load(
     // Only BPF LSM needs to know the kernel's types.
     let btf = Btf::from_sys_fs();
     let has_sendpage = layout.as_ref().is_ok_and(|layout| layout.has_sendpage);
+    let receives_by_four = layout.as_ref().is_ok_and(|layout| layout.receives_by_four);
     for program in PROGRAMS {
-        if program.is_for_sendpage() && !has_sendpage {
+        if program.is_for_sendpage() && !has_sendpage || program.is_for_four() && !receives_by_four {
             continue;
         }
         let obstacle = if program.is_lsm() {

@@ -125,6 +125,11 @@ impl Program {
         self.kind == Kind::Lsm("file_permission")
     }
 
+    /// Whether it takes its function to have four arguments.
+    pub(super) fn is_for_four(&self) -> bool {
+        matches!(self.kind, Kind::Exit(_))
+    }
+
     /// Loads it; `btf` describes the running kernel, where that is known.
     pub(super) fn load(&self, object: &mut Ebpf, btf: Option<&Btf>) -> Result<(), ProgramError> {
         // The object is part of this binary and has the programs that its source has.

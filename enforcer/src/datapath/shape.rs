@@ -8,7 +8,7 @@ use std::{fs, io, path::Path};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{MapInfo, MapType};
 use enforcer_common::{
-    Binding, CgroupId, Peer, PeerKey, Policy, PolicyId, PortKey, RuleKey, Settings, Share, ShareKey,
+    Binding, CgroupId, Heard, PeerKey, Policy, PolicyId, PortKey, RuleKey, Settings, Share, ShareKey,
     SocketState, maps as name,
 };
 
@@ -20,7 +20,7 @@ struct Shape(&'static str, MapType, usize, usize);
 /// Bytes of the prefix length before the key of a trie (`struct bpf_lpm_trie_key`).
 const PREFIX_LENGTH: usize = size_of::<u32>();
 
-const SHAPES: [Shape; 12] = [
+const SHAPES: [Shape; 13] = [
     Shape(
         name::WORKLOADS,
         MapType::Hash,
@@ -70,7 +70,13 @@ const SHAPES: [Shape; 12] = [
         name::PEERS,
         MapType::LruHash,
         size_of::<PeerKey>(),
-        size_of::<Peer>(),
+        size_of::<Heard>(),
+    ),
+    Shape(
+        name::ASKED,
+        MapType::LruHash,
+        size_of::<PeerKey>(),
+        size_of::<Heard>(),
     ),
     Shape(
         name::SHARES,

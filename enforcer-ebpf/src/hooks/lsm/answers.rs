@@ -2,7 +2,7 @@
 //! arrive runs where a socket was born, and does not see them.
 
 use aya_ebpf::{helpers::generated::bpf_get_socket_cookie, programs::FExitContext};
-use enforcer_common::{LOOPBACK_DEVICE, PeerKey};
+use enforcer_common::{Address, LOOPBACK_DEVICE, PeerKey};
 
 use super::{PROCEED, socket::Seen};
 use crate::{
@@ -27,7 +27,47 @@ pub(crate) fn receive(ctx: &FExitContext) -> i32 {
         // SAFETY: the kernel gives a valid `struct sock`.
         let cookie = unsafe { bpf_get_socket_cookie(sock) };
         let key = PeerKey::of_socket(cookie, address, port);
-        peers::heard(&key, || key.of_port(seen.birthplace(), seen.port()));
+        peers::heard(&key, &seen.sock.stand());
     }
     PROCEED
+}
+
+/// Whether what a borrowed socket sends is an answer.
+#[inline(always)]
+pub(super) fn is_answer(sock: SockAddress, address: Address, port: [u8; 2]) -> bool {
+    let [high, low] = address.halves();
+    ask(sock.0, high, low, u64::from(u16::from_ne_bytes(port))) != 0
+}
+
+/// Notes that a rule has let a borrowed socket send.
+#[inline(always)]
+pub(super) fn asked(sock: SockAddress, address: Address, port: [u8; 2]) {
+    let [high, low] = address.halves();
+    note(sock.0, high, low, u64::from(u16::from_ne_bytes(port)));
+}
+
+/// A function of its own, with a stack of its own, and numbers alone for its arguments: a program has 512 bytes for all.
+#[inline(never)]
+fn ask(sock: u64, high: u64, low: u64, port: u64) -> u64 {
+    let sock = SockAddress(sock);
+    u64::from(peers::may_be_answered(
+        &key(sock, [high, low], port),
+        &sock.stand(),
+    ))
+}
+
+/// As above.
+#[inline(never)]
+fn note(sock: u64, high: u64, low: u64, port: u64) {
+    let sock = SockAddress(sock);
+    peers::asked(&key(sock, [high, low], port), &sock.stand());
+}
+
+#[inline(always)]
+fn key(sock: SockAddress, halves: [u64; 2], port: u64) -> PeerKey {
+    PeerKey::of_socket(
+        sock.cookie(),
+        Address::from_halves(halves),
+        (port as u16).to_ne_bytes(),
+    )
 }

@@ -32,7 +32,7 @@ struct Packet6 {
 }
 
 /// Whether neither the socket nor its one control message names another device.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn stays(seen: &Seen, control: &Control) -> bool {
     let [bound, unicast, unicast6] = seen.sock.devices();
     if is_bound_elsewhere(bound) || is_bound_elsewhere(unicast) {
@@ -46,7 +46,7 @@ pub(super) fn stays(seen: &Seen, control: &Control) -> bool {
 
 /// A server that answers tells the source, and at most the device by which the question came. Whatever else there is
 /// could be read otherwise by the kernel than here.
-#[inline(always)]
+#[inline(never)]
 fn names_no_device(control: &Control) -> bool {
     let Some(message) = control.read::<Packet4>() else {
         return false;

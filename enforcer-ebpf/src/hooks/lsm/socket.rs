@@ -3,7 +3,7 @@
 use core::{ffi::c_void, ptr::read_volatile};
 
 use aya_ebpf::helpers::bpf_get_current_cgroup_id;
-use enforcer_common::{Address, CgroupId, Hook, Transport, socket};
+use enforcer_common::{Address, Hook, Transport, socket};
 
 use crate::{
     emit::Call,
@@ -80,18 +80,6 @@ impl Seen {
             sock,
             state: UNCONNECTED,
         }
-    }
-
-    /// The cgroup in which it was born.
-    #[inline(always)]
-    pub(super) fn birthplace(&self) -> CgroupId {
-        self.sock.birthplace()
-    }
-
-    /// Its own port in the machine's byte order.
-    #[inline(always)]
-    pub(super) fn port(&self) -> u16 {
-        self.sock.port()
     }
 
     /// Whether it is connected to somebody.

@@ -23,31 +23,31 @@ use aya_ebpf::{
     macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, cgroup_sockopt, fexit, lsm},
     programs::{FExitContext, LsmContext, SkBuffContext, SockAddrContext, SockContext, SockoptContext},
 };
-use enforcer_common::{Address, Hook};
+use enforcer_common::Hook;
 use hooks::{address, create, guard, lsm as security, option, receive};
 
 /// `connect()` of an IPv4 socket.
 #[cgroup_sock_addr(connect4)]
 fn connect4(ctx: SockAddrContext) -> i32 {
-    address::verdict(&ctx, Hook::Connect4, Address::UNSPECIFIED)
+    address::verdict(&ctx, Hook::Connect4, false)
 }
 
 /// `connect()` of an IPv6 socket.
 #[cgroup_sock_addr(connect6)]
 fn connect6(ctx: SockAddrContext) -> i32 {
-    address::verdict(&ctx, Hook::Connect6, address::bound_source(&ctx))
+    address::verdict(&ctx, Hook::Connect6, address::is_bound_masked(&ctx))
 }
 
 /// A datagram with its own destination, from an IPv4 socket.
 #[cgroup_sock_addr(sendmsg4)]
 fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    address::verdict(&ctx, Hook::Sendmsg4, Address::UNSPECIFIED)
+    address::verdict(&ctx, Hook::Sendmsg4, false)
 }
 
 /// A datagram with its own destination, from an IPv6 socket.
 #[cgroup_sock_addr(sendmsg6)]
 fn sendmsg6(ctx: SockAddrContext) -> i32 {
-    address::verdict(&ctx, Hook::Sendmsg6, address::message_source(&ctx))
+    address::verdict(&ctx, Hook::Sendmsg6, address::is_message_masked(&ctx))
 }
 
 /// `socket()` of an IPv4 or IPv6 socket.

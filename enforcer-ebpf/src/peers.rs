@@ -1,6 +1,6 @@
 //! Who has sent a datagram to which socket, so that servers can answer.
 //!
-//! These are functions of their own, with stacks of their own: keys are large, and a program has 512 bytes for all.
+//! Keys are large, and a program has 512 bytes of stack for all: who asks here is a function of its own.
 //!
 //! Who was asked, because a rule allowed it, is no client: its answer gives no leave to send to it once the rule is gone.
 

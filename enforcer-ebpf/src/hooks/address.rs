@@ -9,8 +9,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use enforcer_common::{
-    Address, CgroupId, Flow, Hook, Outcome, PeerKey, Reason, SocketState, Stand, Transport, Verdict, decide,
-    is_bound_elsewhere, is_loopback, refuse, socket, target,
+    Address, CgroupId, Flow, Hook, Outcome, PeerKey, PolicyId, Reason, SocketState, Stand, Transport,
+    Verdict, decide, is_bound_elsewhere, is_loopback, refuse, socket, target,
 };
 
 use crate::{
@@ -20,28 +20,43 @@ use crate::{
     workload::{self, Workload},
 };
 
-/// The IPv6 address that the calling socket is bound to.
-#[inline(always)]
-pub(crate) fn bound_source(ctx: &SockAddrContext) -> Address {
+/// Whether a socket that is bound by IPv6 sends in another's name.
+#[inline(never)]
+pub(crate) fn is_bound_masked(ctx: &SockAddrContext) -> bool {
     match sock(ctx) {
-        Some(sock) => sock.source6(),
-        None => Address::UNSPECIFIED,
+        Some(sock) => is_masked(ctx, sock, &sock.source6()),
+        None => false,
     }
 }
 
-/// The IPv6 address that a datagram is sent from. For `sendmsg6` alone: other programs may not read it.
-#[inline(always)]
-pub(crate) fn message_source(ctx: &SockAddrContext) -> Address {
+/// The same of a datagram with its own source. For `sendmsg6` alone: other programs may not read it.
+#[inline(never)]
+pub(crate) fn is_message_masked(ctx: &SockAddrContext) -> bool {
     let raw = ctx.sock_addr;
     // SAFETY: the kernel gives a valid `bpf_sock_addr` for the time of the call.
-    Address::from_words(unsafe {
+    let source = Address::from_words(unsafe {
         [
             read_volatile(&raw const (*raw).msg_src_ip6[0]),
             read_volatile(&raw const (*raw).msg_src_ip6[1]),
             read_volatile(&raw const (*raw).msg_src_ip6[2]),
             read_volatile(&raw const (*raw).msg_src_ip6[3]),
         ]
-    })
+    });
+    match sock(ctx) {
+        Some(sock) => is_masked(ctx, sock, &source),
+        None => false,
+    }
+}
+
+/// Whether a socket that could be bound to an address that is not the machine's sends from one that may be such. What it
+/// sends would be answered there, by whoever gets it: an error of our own kernel is enough.
+#[inline(always)]
+fn is_masked(ctx: &SockAddrContext, sock: Sock, source: &Address) -> bool {
+    !source.is(&Address::UNSPECIFIED)
+        && !is_loopback(source)
+        && sock.flags() & SocketState::FREE != 0
+        && !workload::current().owns(source)
+        && !peers::was_reached_at(cookie(ctx), source)
 }
 
 #[inline(always)]
@@ -50,32 +65,24 @@ fn sock(ctx: &SockAddrContext) -> Option<Sock> {
     Sock::new(unsafe { read_volatile((&raw const (*ctx.sock_addr).__bindgen_anon_1.sk).cast()) })
 }
 
-/// The whole of each program. `source` is the IPv6 address that is sent from, unspecified if none was chosen.
+/// The whole of each program. `is_masked`: it is sent in another's name.
 #[inline(always)]
-pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook, source: Address) -> i32 {
+pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook, is_masked: bool) -> i32 {
     let socket = Socket::read(ctx, hook);
     let stays = is_loopback(&socket.address) && !is_bound_elsewhere(socket.device);
-    let is_masked = socket.is_masked(&source);
     if !is_masked && (stays && socket.note_loopback(hook) || socket.is_opted_in()) {
         emit::count(Verdict::Allow);
         return hooks::PROCEED;
     }
     let call = socket.call(hook, workload::current());
-    let peer = Exchange::of(ctx, &socket);
-    let mut outcome = if is_masked && !socket.may_send_from(&source, &call.workload, ctx) {
+    let mut outcome = if is_masked {
         hooks::refusal(&call.workload, Reason::Reroute)
     } else if !is_loopback(&socket.address) {
-        judge(socket.transport, &call, || peer.is_answer())
-    } else if stays && socket.note_loopback(hook) {
-        // From a source that could have been another's, and is not.
-        Outcome {
-            verdict: Verdict::Allow,
-            reason: Reason::Loopback,
-        }
+        judge(socket.transport, &call, || Exchange::of(ctx, &socket).is_answer())
     } else {
         hooks::refusal(&call.workload, Reason::Device)
     };
-    if !matches!(outcome.verdict, Verdict::Deny) && !socket.note_allowed(hook, outcome.reason, &peer) {
+    if !matches!(outcome.verdict, Verdict::Deny) && !socket.note_allowed(ctx, hook, outcome.reason) {
         outcome = hooks::refusal(&call.workload, Reason::Reroute);
     }
     debug!(
@@ -190,24 +197,18 @@ pub(crate) fn judge(transport: Option<Transport>, call: &Call, is_answer: impl F
     let Some(policy_id) = call.workload.policy() else {
         return refuse(maps::unknown_mode(), Reason::UnknownWorkload);
     };
-    let Some(policy) = maps::policy(policy_id) else {
-        return Outcome {
-            verdict: Verdict::Deny,
-            reason: Reason::NoPolicy,
-        };
-    };
     let Some(transport) = transport else {
-        return refuse(policy.mode, Reason::NoRule);
+        return hooks::refusal(&call.workload, Reason::NoRule);
     };
-    let flow = Flow {
-        transport,
-        port: call.port,
-        address: call.address,
-    };
-    let rules = maps::Kernel {
-        cgroup: call.workload.cgroup,
-    };
-    let outcome = decide(policy, &flow, &rules);
+    let [high, low] = call.address.halves();
+    let port = u64::from(u16::from_ne_bytes(call.port)) | (transport as u64) << 16;
+    let outcome = Outcome::from_number(by_rules(
+        u64::from(policy_id.0),
+        high,
+        low,
+        port,
+        call.workload.cgroup.0,
+    ));
     if matches!(outcome.reason, Reason::NoRule) && matches!(transport, Transport::Udp) && is_answer() {
         return Outcome {
             verdict: Verdict::Allow,
@@ -215,6 +216,32 @@ pub(crate) fn judge(transport: Option<Transport>, call: &Call, is_answer: impl F
         };
     }
     outcome
+}
+
+/// [`decide`] with numbers alone, for the sake of the stack: the policy, the address, the port with the transport above
+/// it, and the workload's cgroup. Returns the outcome as [`Outcome::to_number`].
+#[inline(never)]
+fn by_rules(policy: u64, high: u64, low: u64, port: u64, cgroup: u64) -> u64 {
+    let Some(policy) = maps::policy(PolicyId(policy as u32)) else {
+        let none = Outcome {
+            verdict: Verdict::Deny,
+            reason: Reason::NoPolicy,
+        };
+        return none.to_number();
+    };
+    let flow = Flow {
+        transport: if port >> 16 == Transport::Tcp as u64 {
+            Transport::Tcp
+        } else {
+            Transport::Udp
+        },
+        port: (port as u16).to_ne_bytes(),
+        address: Address::from_halves([high, low]),
+    };
+    let rules = maps::Kernel {
+        cgroup: CgroupId(cgroup),
+    };
+    decide(policy, &flow, &rules).to_number()
 }
 
 /// What the hook says of the socket and its destination.
@@ -255,22 +282,6 @@ impl Socket {
         }
     }
 
-    /// Whether it could be bound to an address that is not the machine's, and sends from one that may be such. What
-    /// it sends would be answered there, by whoever gets it: an error of our own kernel is enough.
-    #[inline(always)]
-    fn is_masked(&self, source: &Address) -> bool {
-        let Some(sock) = self.sock else {
-            return false;
-        };
-        !source.is(&Address::UNSPECIFIED) && !is_loopback(source) && sock.flags() & SocketState::FREE != 0
-    }
-
-    /// Whether an address is the workload's own, or one at which this socket was reached from elsewhere.
-    #[inline(always)]
-    fn may_send_from(&self, source: &Address, workload: &Workload, ctx: &SockAddrContext) -> bool {
-        workload.owns(source) || peers::was_reached_at(cookie(ctx), source)
-    }
-
     /// Remembers that it has sent to loopback; false if that cannot be remembered. A TCP socket shows by itself that it is
     /// connected to a loopback address.
     #[inline(always)]
@@ -284,7 +295,7 @@ impl Socket {
     /// Remembers what later verdicts need: that a TCP socket was connected from here, and that a datagram socket spoke
     /// first. False if that cannot be remembered.
     #[inline(always)]
-    fn note_allowed(&self, hook: Hook, reason: Reason, peer: &Exchange) -> bool {
+    fn note_allowed(&self, ctx: &SockAddrContext, hook: Hook, reason: Reason) -> bool {
         let Some(sock) = self.sock else {
             return true;
         };
@@ -299,7 +310,7 @@ impl Socket {
                     sock.unmark(SocketState::ANSWERING);
                 }
                 if !matches!(reason, Reason::NotEnforced | Reason::Loopback) {
-                    peer.note_asked();
+                    Exchange::of(ctx, self).note_asked();
                 }
                 true
             }

@@ -22,8 +22,7 @@ impl Address {
     /// From an IPv4 address in network byte order.
     #[inline(always)]
     pub const fn from_v4(octets: [u8; 4]) -> Self {
-        let [a, b, c, d] = octets;
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+        Self::from_words([0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes(octets)])
     }
 
     /// From an IPv6 address in network byte order; an IPv4-mapped one is the IPv4 address.
@@ -32,14 +31,17 @@ impl Address {
         Self(octets)
     }
 
-    /// From the words of an IPv6 address, each in network byte order.
+    /// From the words of an IPv6 address, each in network byte order. By one number and not byte by byte: a compiler for
+    /// BPF keeps bytes that are put together one by one in a register each, and has no room for so many.
     #[inline(always)]
     pub const fn from_words(words: [u32; 4]) -> Self {
-        let [a, b, c, d] = words;
-        let [a, b, c, d] = [a.to_ne_bytes(), b.to_ne_bytes(), c.to_ne_bytes(), d.to_ne_bytes()];
-        Self([
-            a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3],
-        ])
+        let [a, b, c, d] = if cfg!(target_endian = "little") {
+            words
+        } else {
+            [words[3], words[2], words[1], words[0]]
+        };
+        let whole = (d as u128) << 96 | (c as u128) << 64 | (b as u128) << 32 | a as u128;
+        Self(whole.to_ne_bytes())
     }
 
     /// As two numbers, which a function of a program takes by value.

@@ -90,7 +90,67 @@ pub trait Rules {
     fn own(&self, address: &Address) -> bool;
 }
 
+impl Verdict {
+    /// From its number; any other refuses.
+    #[inline(always)]
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Allow,
+            3 => Self::Audit,
+            _ => Self::Deny,
+        }
+    }
+}
+
+impl Reason {
+    /// From its number, if it is one.
+    #[inline(always)]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Loopback,
+            2 => Self::Exact,
+            3 => Self::Prefix,
+            4 => Self::Port,
+            5 => Self::Udp,
+            6 => Self::NoRule,
+            7 => Self::NotEnforced,
+            8 => Self::UnknownWorkload,
+            9 => Self::NoPolicy,
+            10 => Self::SocketKind,
+            11 => Self::Reroute,
+            12 => Self::Headers,
+            13 => Self::Protocol,
+            14 => Self::Own,
+            15 => Self::Device,
+            16 => Self::Answer,
+            17 => Self::Translated,
+            _ => return None,
+        })
+    }
+}
+
 impl Outcome {
+    /// As one number, which a function of a program gives back.
+    #[inline(always)]
+    pub const fn to_number(self) -> u64 {
+        self.verdict as u64 | (self.reason as u64) << 8
+    }
+
+    /// From [`Self::to_number`]; what is none refuses.
+    #[inline(always)]
+    pub const fn from_number(number: u64) -> Self {
+        match Reason::from_number((number >> 8) as u8) {
+            Some(reason) => Self {
+                verdict: Verdict::from_number(number as u8),
+                reason,
+            },
+            None => Self {
+                verdict: Verdict::Deny,
+                reason: Reason::NoPolicy,
+            },
+        }
+    }
+
     /// Whether the daemon is told: of everything that enforcement refuses, or would.
     #[inline(always)]
     pub const fn is_reported(&self) -> bool {
@@ -230,5 +290,26 @@ fn find(scope: Scope, flow: &Flow, rules: &impl Rules) -> Option<Reason> {
         Some(Reason::Prefix)
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcome_is_the_same_by_its_number() {
+        for number in 1..=u8::MAX {
+            let Some(reason) = Reason::from_number(number) else {
+                continue;
+            };
+            assert_eq!(reason as u8, number);
+            for verdict in [Verdict::Allow, Verdict::Deny, Verdict::Audit] {
+                let outcome = Outcome { verdict, reason };
+                assert_eq!(Outcome::from_number(outcome.to_number()), outcome);
+            }
+        }
+        assert_eq!(Outcome::from_number(0).verdict, Verdict::Deny);
+        assert_eq!(Reason::from_number(18), None, "a reason that is not in the table");
     }
 }

@@ -14,6 +14,9 @@ pub(super) struct Twins<S>(HashMap<CgroupId, HashMap<(u32, S), u64>>);
 /// Calls of one workload that are remembered at most.
 const MOST: usize = 64;
 
+/// Workloads that are remembered; beyond that those of a moment ago are forgotten.
+const MOST_WORKLOADS: usize = 256;
+
 /// Nanoseconds between the two programs of one call.
 const APART: u64 = 10_000_000;
 
@@ -32,6 +35,10 @@ impl<S: Eq + Hash> Twins<S> {
         let of = sharer(event);
         let call = (event.pid, subject);
         if event.hook == Hook::LsmConnect as u8 || event.hook == Hook::LsmSendmsg as u8 {
+            if self.0.len() >= MOST_WORKLOADS {
+                let is_recent = |time: &u64| event.time.saturating_sub(*time) < APART;
+                self.0.retain(|_, told| told.values().any(is_recent));
+            }
             let told = self.0.entry(of).or_default();
             if told.len() >= MOST {
                 told.retain(|_, time| event.time.saturating_sub(*time) < APART);

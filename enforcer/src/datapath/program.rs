@@ -60,7 +60,7 @@ pub(super) const PROGRAMS: [Program; 13] = [
     closure(
         "setsockopt",
         Kind::Sockopt,
-        "at once, sockets with IP options or extension headers",
+        "IP options and extension headers at once, and sending in another's name",
     ),
     closure(
         "egress",

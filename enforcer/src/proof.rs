@@ -87,6 +87,8 @@ pub struct Proof {
     pub canary: BTreeMap<PathBuf, Verdict>,
     /// What had lapsed, and when it was noticed; the newest last.
     pub lapses: Vec<(Instant, Lapse)>,
+    /// What the last round could not make good.
+    pub unmended: Vec<Lapse>,
 }
 
 /// What the canary found at a root.
@@ -197,6 +199,8 @@ impl Prover {
 impl Proof {
     fn take(&mut self, inspection: Inspection) {
         let now = Instant::now();
+        let stays = inspection.lapses.iter().filter(|lapse| lapse.stays.is_some());
+        self.unmended = stays.cloned().collect();
         self.lapses
             .extend(inspection.lapses.into_iter().map(|lapse| (now, lapse)));
         let surplus = self.lapses.len().saturating_sub(REMEMBERED);

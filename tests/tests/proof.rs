@@ -264,6 +264,9 @@ fn removed_pins_are_back_and_nothing_lapses_meanwhile() {
         fs::remove_file(link(place, "connect4"))?;
         assert!(!place.reaches("root/app", DB)?, "a program goes with its pin");
         daemon.line(&["alarm", "connect4 was gone", "made good"])?;
+        fs::remove_dir_all(folder.join("links"))?;
+        daemon.line(&["alarm", "connect6 was gone", "made good"])?;
+        wait("pins of links", || Ok(link(place, "connect6").exists()))?;
         fs::remove_dir_all(&folder)?;
         assert!(!place.reaches("root/app", DB)?, "programs go with their pins");
         daemon.line(&["alarm", "the folder of the pins was gone", "made good"])?;

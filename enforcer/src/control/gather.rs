@@ -114,7 +114,11 @@ impl Ports {
             events_lost: standing.lost,
             events_untold: standing.untold,
             lapses: proof.lapses.iter().map(lapse).collect(),
-            problems: standing.problems,
+            problems: standing
+                .problems
+                .into_iter()
+                .chain(proof.unmended.iter().map(ToString::to_string))
+                .collect(),
             backlog: 0,
             proven: false,
         };

@@ -92,6 +92,9 @@ impl Pins {
             .context("looking at the folder of the pins")?;
         let is_ours = |there: fs::Metadata| (there.dev(), there.ino()) == (owned.dev(), owned.ino());
         if fs::metadata(self.folder.join(LOCK)).is_ok_and(is_ours) {
+            // Somebody may have removed what is in it.
+            create(&self.folder.join(&self.generation))?;
+            create(&self.folder.join(LINKS))?;
             return Ok(false);
         }
         is_bpffs(

@@ -134,7 +134,11 @@ impl Look {
         self.note("/proc/thread-self/ns/net".into());
         if let Err(error) = Network::id(INIT.as_ref()) {
             static SAID: Once = Once::new();
-            SAID.call_once(|| tracing::info!("sockets are not looked for in {INIT}: {error}"));
+            SAID.call_once(|| {
+                tracing::debug!(
+                    "{INIT} cannot be opened ({error}): sockets left there by a workload are not ended"
+                );
+            });
         } else {
             self.note(INIT.into());
         }

@@ -160,6 +160,10 @@ impl Exchange {
 }
 
 #[inline(never)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "as many registers as a call has, and nothing on the stack"
+)]
 fn is_answer(cookie: u64, high: u64, low: u64, ports: u64, network: u64) -> u64 {
     let key = PeerKey::of_socket(
         cookie,
@@ -170,6 +174,10 @@ fn is_answer(cookie: u64, high: u64, low: u64, ports: u64, network: u64) -> u64 
 }
 
 #[inline(never)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "as many registers as a call has, and nothing on the stack"
+)]
 fn note_asked(cookie: u64, high: u64, low: u64, ports: u64, network: u64) {
     let key = PeerKey::of_socket(
         cookie,
@@ -221,6 +229,10 @@ pub(crate) fn judge(transport: Option<Transport>, call: &Call, is_answer: impl F
 /// [`decide`] with numbers alone, for the sake of the stack: the policy, the address, the port with the transport above
 /// it, and the workload's cgroup. Returns the outcome as [`Outcome::to_number`].
 #[inline(never)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "as many registers as a call has, and nothing on the stack"
+)]
 fn by_rules(policy: u64, high: u64, low: u64, port: u64, cgroup: u64) -> u64 {
     let Some(policy) = maps::policy(PolicyId(policy as u32)) else {
         let none = Outcome {

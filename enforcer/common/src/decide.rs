@@ -138,6 +138,10 @@ impl Outcome {
 
     /// From [`Self::to_number`]; what is none refuses.
     #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "each part is one byte of the number"
+    )]
     pub const fn from_number(number: u64) -> Self {
         match Reason::from_number((number >> 8) as u8) {
             Some(reason) => Self {

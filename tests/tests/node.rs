@@ -335,7 +335,8 @@ fn node_port_leads_nobody_out(node: &Node, pods: &mut Pods<'_>) -> Result<()> {
         told.contains("address translation"),
         "the log does not tell of it"
     );
-    node.kubectl_with(NODE_PORT, &["delete", "-f", "-"]).map(drop)
+    node.kubectl_with(NODE_PORT, &["delete", "--ignore-not-found", "-f", "-"])
+        .map(drop)
 }
 
 /// Its first container asks at once, and once only.

@@ -58,9 +58,9 @@ pub const PORTS_CAPACITY: u32 = 65_536;
 /// Number of enforced roots that fit: each workload can be one.
 pub const ROOTS_CAPACITY: u32 = WORKLOADS_CAPACITY;
 /// Entries of peers that are remembered, of all sockets together: two for each.
-pub const PEERS_CAPACITY: u32 = 262_144;
+pub const PEERS_CAPACITY: u32 = 131_072;
 /// The same of those who were asked. They have a map of their own so that nobody's questions displace others' clients.
-pub const ASKED_CAPACITY: u32 = 65_536;
+pub const ASKED_CAPACITY: u32 = 32_768;
 /// Number of shares of events that are counted: one for each kind of call of each workload.
 pub const SHARES_CAPACITY: u32 = 4 * WORKLOADS_CAPACITY;
 /// Bytes of the events' ring buffer.

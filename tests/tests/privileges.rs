@@ -72,7 +72,10 @@ fn mask(capabilities: &[(&str, u32)]) -> u64 {
 fn check_threads(daemon: &Daemon, capabilities: &[(&str, u32)], bound: &[(&str, u32)]) -> Result<()> {
     let mut threads = 0;
     for task in fs::read_dir(format!("/proc/{}/task", daemon.pid()))? {
-        let status = fs::read_to_string(task?.path().join("status"))?;
+        // A thread that has ended since the folder was read has nothing to show.
+        let Ok(status) = fs::read_to_string(task?.path().join("status")) else {
+            continue;
+        };
         let field = |name: &str| -> Result<u64> {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             Ok(u64::from_str_radix(line.context("no such field")?.trim(), 16)?)

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use tests::{
     escape,
-    ground::{self, TestCgroup, in_own_network},
+    ground::{self, TestCgroup},
     stream::{self, Line},
 };
 
@@ -31,7 +31,7 @@ fn main() -> Result<()> {
         println!("{closure}");
     }
     println!("throughput with enforcement over that without: median [95 % interval]");
-    let lines = in_own_network(|| measure(&cgroups))?;
+    let lines = measure(&cgroups)?;
     for name in BULK {
         let line = lines.iter().find(|line| line.name == name);
         let cost = line.with_context(|| format!("{name} was not measured"))?.cost;

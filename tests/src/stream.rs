@@ -12,7 +12,7 @@ mod tcp;
 use std::{
     ffi::OsString,
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -22,6 +22,7 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::servers::networks::{Networks, in_two_networks};
 use measure::compare;
 
 pub use measure::Interval;
@@ -29,8 +30,10 @@ pub use measure::Interval;
 /// Argument with which a test binary becomes one.
 pub const ARGUMENT: &str = "stream";
 
-/// An address that is local but not a loopback one, so that a rule decides.
-const TO: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(198, 18, 7, 3)), 9000);
+/// Who is sent to, over a cable: the guard lets the loopback device's packets pass at once. A rule decides.
+const TO: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 18, 7, 3)), 9000);
+/// Who sends.
+const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 7, 1));
 
 /// Sends one block and says how long that took, in seconds.
 type Block<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
@@ -48,10 +51,15 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(0)?;
     sched_setaffinity(Pid::from_raw(0), &cpus).context("staying on one processor")?;
+    in_two_networks(|networks| measure(networks, &free, &enforced))
+}
+
+fn measure(networks: &Networks, free: &Path, enforced: &Path) -> Result<()> {
+    networks.add(FROM, TO.ip())?;
     // The far end is never enforced.
-    join(&free)?;
-    let stream = tcp::Receiver::new()?;
-    let datagrams = datagrams::Receiver::new()?;
+    join(free)?;
+    let stream = networks.at_client(tcp::Receiver::new)?;
+    let datagrams = networks.at_client(datagrams::Receiver::new)?;
     for kind in [Kind::Tcp, Kind::UdpSegmented, Kind::UdpSingle] {
         let (name, groups) = kind.measured();
         let block = || match kind {
@@ -60,9 +68,9 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> Result<()> {
             Kind::UdpSingle => datagrams.block(datagrams::Size::Single),
         };
         let (mut without, mut control) = (block()?, block()?);
-        join(&enforced)?;
+        join(enforced)?;
         let mut with = block()?;
-        join(&free)?;
+        join(free)?;
         let cost = compare(groups, &mut without, &mut with)?;
         let noise = compare(groups, &mut without, &mut control)?;
         println!("{name} {cost} {noise}");

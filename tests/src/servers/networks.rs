@@ -89,6 +89,15 @@ impl Networks {
         result
     }
 
+    /// Gives both sides an address of one more network.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn add(&self, server: IpAddr, client: IpAddr) -> Result<()> {
+        add_address(SERVER.device, server)?;
+        self.at_client(|| add_address(CLIENT.device, client))
+    }
+
     /// A client's connection.
     ///
     /// # Errors

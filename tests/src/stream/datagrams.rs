@@ -5,7 +5,7 @@ use std::{io::ErrorKind, net::UdpSocket, time::Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::{Block, TO};
+use super::{Block, FROM, TO};
 
 /// What fits the packets of most networks.
 const SEGMENT: u16 = 1400;
@@ -36,7 +36,7 @@ impl Receiver {
     /// Connects from the cgroup that this process is in. A block is over when the receiver's buffer holds it; it is
     /// emptied on nobody's time.
     pub(super) fn block(&self, size: Size) -> Result<Block<'_>> {
-        let sender = UdpSocket::bind((TO.ip(), 0)).context("binding")?;
+        let sender = UdpSocket::bind((FROM, 0)).context("binding")?;
         sender.connect(TO).context("connecting")?;
         let length = match size {
             Size::Single => usize::from(SEGMENT),

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Chosen, Explain, out};
 use crate::{
     config::{Config, Matching},
-    daemon::{pods, settings},
+    daemon::{ingest, settings},
     names,
     sources::files::{Content, read_all},
 };
@@ -154,7 +154,7 @@ fn target(text: &str) -> Result<(Target, u16)> {
 /// The registry of the files, with every configured workload present, and what its pods are on this node.
 fn registry(config: &Config, servers: &[SocketAddr]) -> Result<(Registry, Vec<Workload>)> {
     let mut registry = Registry::new(settings::of_registry(config, servers));
-    let settings = config.pods.as_ref().map(pods::settings).transpose()?;
+    let settings = config.pods.as_ref().map(ingest::settings).transpose()?;
     let mut node = settings.map(Pods::new);
     let mut objects = Vec::new();
     let mut documents = Documents::default();

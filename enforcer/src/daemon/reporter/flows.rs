@@ -15,8 +15,9 @@ use enforcer_core::{
 };
 use tokio::sync::mpsc;
 
-use super::{room::Room, twins::Twins};
+use super::twins::Twins;
 use crate::{
+    daemon::{ingest::Ingest, reconciler::Capacity},
     datapath::sharer,
     report::{
         flow::{self, Flow},
@@ -69,7 +70,7 @@ impl Flows {
     }
 
     /// Writes of an event, unless the same was written of a moment ago or its workload has used up its share.
-    pub(super) fn write(&mut self, event: &Event, registry: &mut Registry, room: &Room) {
+    pub(super) fn write(&mut self, event: &Event, registry: &mut Registry, capacity: &Capacity) {
         let address = IpAddr::from(event.address);
         let port = u16::from_be_bytes(event.port);
         let subject = (event.cgroup, address, port, event.transport, event.verdict);
@@ -98,7 +99,7 @@ impl Flows {
             let explanation = registry.explain(event.cgroup, Destination::new(transport, address, port));
             flow.reason = explanation.why.to_string();
             flow.suggestion = explanation.suggestion;
-            if let Some(advice) = room
+            if let Some(advice) = capacity
                 .advice_for_rules()
                 .filter(|_| explanation.verdict == Verdict::Allow)
             {
@@ -109,7 +110,7 @@ impl Flows {
                 flow.suggestion = Some(advice);
             }
         }
-        if let Some(advice) = room.advice_for_workload(event.cgroup) {
+        if let Some(advice) = capacity.advice_for_workload(event.cgroup) {
             flow.reason = "the kernel's maps have no room for its workload".to_owned();
             flow.suggestion = Some(advice);
         }
@@ -118,9 +119,9 @@ impl Flows {
     }
 
     /// Counts events that were left out.
-    pub(super) fn add_untold(&mut self, left_out: BTreeMap<CgroupId, u64>, registry: &Registry) {
+    pub(super) fn add_untold(&mut self, left_out: BTreeMap<CgroupId, u64>, ingest: &Ingest) {
         for (of, count) in left_out {
-            let name = match registry.workload(of) {
+            let name = match ingest.workload(of) {
                 Some(workload) => workload.to_string(),
                 None if of == Share::UNKNOWN => "unknown workloads".to_owned(),
                 None => format!("cgroup {}", of.0),
@@ -130,9 +131,9 @@ impl Flows {
     }
 
     /// Says what was left out, in few lines.
-    pub(super) fn say_untold(&mut self, registry: &Registry) {
+    pub(super) fn say_untold(&mut self, ingest: &Ingest) {
         for unsaid in [self.calls.take_unsaid(), self.probes.take_unsaid()] {
-            self.add_untold(unsaid, registry);
+            self.add_untold(unsaid, ingest);
         }
         for line in self.untold.lines(self.start.elapsed()) {
             match line {

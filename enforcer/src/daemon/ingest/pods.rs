@@ -9,12 +9,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use enforcer_common::CgroupId;
 use enforcer_core::{
-    plan,
     pods::{self, PodUid, Pods, ROOTS},
     registry::{Registry, Update},
 };
 
-use super::owner::Owner;
+use super::{Ingest, is_there};
 use crate::{
     config,
     datapath::Cgroup,
@@ -23,7 +22,7 @@ use crate::{
 };
 
 /// The pods, and what was said of them.
-pub(super) struct NodePods {
+pub(crate) struct NodePods {
     pods: Pods,
     enforcer: Option<PodUid>,
     notices: Once,
@@ -34,7 +33,7 @@ pub(super) struct NodePods {
 }
 
 /// Which cgroups of pods are followed.
-pub(super) fn wanted(config: &config::Pods) -> Wanted {
+pub(crate) fn wanted(config: &config::Pods) -> Wanted {
     let configured = config.roots.iter().map(|root| PathBuf::from(root.as_str()));
     Wanted {
         roots: if config.roots.is_empty() {
@@ -93,7 +92,7 @@ fn own_pod() -> Option<PodUid> {
 
 impl NodePods {
     /// No pods yet.
-    pub(super) fn new(settings: pods::Settings) -> Self {
+    pub(crate) fn new(settings: pods::Settings) -> Self {
         let enforcer = settings.enforcer.clone();
         Self {
             pods: Pods::new(settings),
@@ -130,9 +129,9 @@ impl NodePods {
     }
 }
 
-impl Owner {
+impl Ingest {
     /// Takes in the cgroups of pods that came or went.
-    pub(super) fn take_pods(&mut self, changes: Vec<PodChange>) {
+    pub(super) fn apply_pods(&mut self, changes: Vec<PodChange>) {
         for change in changes {
             match change {
                 PodChange::Appeared(cgroup, role) => {
@@ -140,7 +139,6 @@ impl Owner {
                     match role {
                         Role::Root => {
                             tracing::info!("the node's pods are below {}", cgroup.path.display());
-                            self.unattached.insert(cgroup.id, cgroup.clone());
                             self.with_pods(|node| {
                                 node.roots.insert(cgroup.id);
                                 Vec::new()
@@ -156,16 +154,13 @@ impl Owner {
                     }
                 }
                 PodChange::Gone(cgroup, role) => {
-                    self.unattached.remove(&cgroup.id);
                     self.cgroups.remove(&cgroup.id);
                     self.with_pods(|node| {
                         node.roots.remove(&cgroup.id);
                         node.pods.gone(cgroup.id)
                     });
-                    if role == Role::Root
-                        && let Err(error) = self.datapath.detach(&cgroup.path)
-                    {
-                        tracing::error!("{}: {error:#}", cgroup.path.display());
+                    if role == Role::Root {
+                        self.gone.push(cgroup);
                     }
                 }
             }
@@ -174,11 +169,11 @@ impl Owner {
 
     fn with_pods(&mut self, work: impl FnOnce(&mut NodePods) -> Vec<Update>) {
         let updates = self.pods.as_mut().map(work).unwrap_or_default();
-        self.set_workloads(updates);
+        self.update_workloads(updates);
     }
 
     /// Carries over to the registry what follows for workloads.
-    pub(super) fn set_workloads(&mut self, updates: Vec<Update>) {
+    pub(super) fn update_workloads(&mut self, updates: Vec<Update>) {
         for update in updates {
             match &update {
                 Update::Workload(cgroup, _) => {
@@ -188,7 +183,7 @@ impl Owner {
                 }
                 Update::WorkloadGone(cgroup) => {
                     if let Some(workload) = self.registry.workload(*cgroup)
-                        && cgroup.0 & pods::FORESEEN == 0
+                        && is_there(cgroup)
                     {
                         tracing::info!("pod {workload} is gone");
                     }
@@ -199,31 +194,24 @@ impl Owner {
         }
     }
 
-    /// Lets the enforcer's own pod through the maps that an earlier start has left in force, before anything is
-    /// waited for: it would be unknown to them, and nothing that it waits for could ever come.
-    ///
-    /// # Errors
-    /// If the maps cannot be read or written.
-    pub(super) fn admit_own_pod(&mut self) -> Result<()> {
+    /// Says which pods are where, once all that belongs together was taken in.
+    pub(in crate::daemon) fn report_pods(&mut self) {
+        if let Some(pods) = &mut self.pods {
+            pods.report(&self.registry, &self.cgroups);
+        }
+    }
+
+    /// The cgroups of the pod that this process is in.
+    pub(in crate::daemon) fn own_pod(&self) -> Vec<CgroupId> {
         let Some(node) = &self.pods else {
-            return Ok(());
+            return Vec::new();
         };
         if node.roots.is_empty() {
             tracing::warn!("no kubelet's cgroup of pods is there; they are enforced from when it appears");
         }
-        let Some(enforcer) = &node.enforcer else {
-            return Ok(());
-        };
-        let own: Vec<_> = node.pods.cgroups(enforcer).collect();
-        for cgroup in own {
-            self.set_depths(true)?;
-            let Some(at) = self.cgroups.get(&cgroup) else {
-                continue;
-            };
-            self.datapath
-                .admit(at, |applied| plan::admit(applied, cgroup))
-                .context("letting the enforcer's own pod through")?;
-        }
-        Ok(())
+        let enforcer = node.enforcer.as_ref();
+        enforcer
+            .map(|enforcer| node.pods.cgroups(enforcer).collect())
+            .unwrap_or_default()
     }
 }

@@ -18,7 +18,7 @@ use enforcer_core::{
 const NAMED: usize = 3;
 
 /// The room in the kernel's maps.
-pub(super) struct Room {
+pub(in crate::daemon) struct Room {
     capacities: Capacities,
     fullness: Fullness,
     /// By map, the number of entries that was last said to be needed.
@@ -42,7 +42,7 @@ impl Room {
     }
 
     /// How full the maps are by the last plan, and what is left out.
-    pub(super) fn fullness(&self) -> &Fullness {
+    pub(in crate::daemon) fn fullness(&self) -> &Fullness {
         &self.fullness
     }
 
@@ -89,15 +89,25 @@ impl Room {
         }
     }
 
+    /// What is left out.
+    pub(super) fn problems(&self) -> impl Iterator<Item = String> {
+        let tables = self.fullness.tables.iter();
+        let short = tables.filter(|(_, usage)| usage.is_exceeded());
+        short.map(|(table, usage)| {
+            let (needed, capacity) = (usage.needed, usage.capacity);
+            format!("capacities.{table} is too small: {needed} are needed, {capacity} fit; what does not is refused")
+        })
+    }
+
     /// What to raise so that `workload` is no longer left out; None if it is not.
-    pub(super) fn advice_for_workload(&self, workload: CgroupId) -> Option<String> {
+    pub(in crate::daemon) fn advice_for_workload(&self, workload: CgroupId) -> Option<String> {
         let mut left = self.fullness.workloads.iter();
         let (table, _) = left.find(|(_, workloads)| workloads.contains(&workload))?;
         Some(self.advice(*table))
     }
 
     /// What to raise so that no rule is left out; None if none is.
-    pub(super) fn advice_for_rules(&self) -> Option<String> {
+    pub(in crate::daemon) fn advice_for_rules(&self) -> Option<String> {
         let exceeded = self.fullness.tables.iter().filter(|(table, usage)| {
             usage.is_exceeded() && matches!(table, Table::Exact | Table::Prefixes | Table::Ports)
         });

@@ -3,58 +3,25 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use enforcer_common::CgroupId;
-use enforcer_core::{
-    model::Workload,
-    pods::FORESEEN,
-    policy::{Desired, DesiredPolicy},
-};
+use enforcer_core::{model::Workload, pods::FORESEEN};
 
 use crate::config::{CgroupPath, Config, Roots};
 
-fn is_there(cgroup: &CgroupId) -> bool {
+/// Whether it is the identifier of a cgroup, and no placeholder.
+pub(in crate::daemon) fn is_there(cgroup: &CgroupId) -> bool {
     cgroup.0 & FORESEEN == 0
 }
 
-/// What is desired for the cgroups that are there.
-pub(super) fn present(desired: &Desired) -> Desired {
-    let policies = desired.policies.iter().filter_map(|policy| {
-        let workloads: BTreeSet<_> = policy
-            .workloads
-            .iter()
-            .filter(|cgroup| is_there(cgroup))
-            .copied()
-            .collect();
-        (!workloads.is_empty()).then(|| DesiredPolicy {
-            workloads,
-            ..policy.clone()
-        })
-    });
-    let policies: Vec<_> = policies.collect();
-    let shared = if policies.is_empty() {
-        Arc::default()
-    } else {
-        Arc::clone(&desired.shared)
-    };
-    let own = desired.own.iter().filter(|(cgroup, _)| is_there(cgroup));
-    let own = own.map(|(cgroup, own)| (*cgroup, *own)).collect();
-    Desired {
-        shared,
-        policies,
-        own,
-    }
-}
-
 /// The configured cgroups.
-pub(super) struct Places {
+pub(super) struct Configured {
     workloads: BTreeMap<PathBuf, Workload>,
     roots: BTreeSet<PathBuf>,
 }
 
-impl Places {
+impl Configured {
     pub(super) fn new(config: &Config) -> Self {
         let path = |cgroup: &CgroupPath| PathBuf::from(cgroup.as_str());
         let workloads: BTreeMap<_, _> = config
@@ -83,7 +50,7 @@ impl Places {
 
     /// Each configured workload under an identifier that no cgroup has. The registry knows them from the start, so
     /// that their names are resolved before their cgroups appear.
-    pub(super) fn foreseen(&self) -> impl Iterator<Item = (CgroupId, &Workload)> {
+    pub(super) fn placeholders(&self) -> impl Iterator<Item = (CgroupId, &Workload)> {
         (0..)
             .zip(self.workloads.values())
             .map(|(number, workload)| (CgroupId(FORESEEN | number), workload))

@@ -53,7 +53,7 @@ impl Due {
     }
 }
 
-pub(super) struct Revocation {
+pub(in crate::daemon) struct Revocation {
     requests: mpsc::Sender<Request>,
     /// Every address that a wanted host has had.
     former: BTreeMap<Host, BTreeSet<IpAddr>>,
@@ -85,20 +85,9 @@ pub(super) struct Revocation {
 /// Sockets that are judged before anything else has a turn.
 const ROUND: usize = 128;
 
-/// When whoever sweeps and ends sockets can be asked for more, if something waits for that; else never.
-pub(super) async fn room(revocation: &mut Option<Revocation>) {
-    match revocation {
-        Some(revocation) if revocation.is_put_off || !revocation.doomed.is_empty() => {
-            // That nobody is there any more is found by asking.
-            drop(revocation.requests.reserve().await);
-        }
-        _ => std::future::pending().await,
-    }
-}
-
 impl Revocation {
     /// With what an earlier start has left in the folder `state`.
-    pub(super) fn new(requests: mpsc::Sender<Request>, state: Option<&Path>) -> Self {
+    pub(in crate::daemon) fn new(requests: mpsc::Sender<Request>, state: Option<&Path>) -> Self {
         let memory = state.map(|folder| Memory::new(folder.join(FORMER)));
         let mark = state.map(|folder| folder.join(SWEEP));
         let was_due = mark.as_ref().is_some_and(|mark| mark.exists());
@@ -255,6 +244,11 @@ impl Revocation {
         !self.live.is_empty() && self.doomed.is_empty()
     }
 
+    /// Whether something waits for whoever sweeps and ends sockets.
+    pub(super) fn waits(&self) -> bool {
+        self.is_put_off || !self.doomed.is_empty()
+    }
+
     /// Asks for what had found no room; whether that is a sweep, which comes before sockets that are to be ended: a
     /// workload with many of them is not to put off the sweep of another.
     ///
@@ -382,33 +376,22 @@ mod tests {
         assert!(!revocation(&state).0.is_due(), "it is over");
     }
 
-    #[tokio::test]
-    async fn sweep_that_found_no_room_is_asked_for_once_there_is() {
+    #[test]
+    fn sweep_that_found_no_room_is_asked_for_once_there_is() {
         let folder = tempfile::tempdir().unwrap();
         let (requests, mut asked) = mpsc::channel(1);
-        let mut revocation = Some(Revocation::new(requests, Some(folder.path())));
-        let sweep = |revocation: &mut Option<Revocation>| {
-            let revocation = revocation.as_mut().unwrap();
-            revocation.note(Due::Of([CgroupId(1)].into()));
-            let place = Place {
-                cgroup: CgroupId(1),
-                folder: "/sys/fs/cgroup/workload".into(),
-            };
-            let (places, workloads) = (std::iter::once(place), std::iter::empty());
-            revocation.sweep(&BTreeSet::new(), places, workloads).unwrap();
-            revocation.is_due()
-        };
-        assert!(!sweep(&mut revocation), "there is room for one");
-        assert!(sweep(&mut revocation), "and not for another");
-        tokio::select! {
-            biased;
-            () = room(&mut revocation) => panic!("there is no room"),
-            () = std::future::ready(()) => {}
-        }
+        let mut revocation = Revocation::new(requests, Some(folder.path()));
+        sweep(&mut revocation);
+        assert!(
+            !revocation.is_due() && !revocation.waits(),
+            "there is room for one"
+        );
+        sweep(&mut revocation);
+        assert!(revocation.is_due() && revocation.waits(), "and not for another");
         assert!(matches!(asked.try_recv(), Ok(Request::Sweep { .. })));
-        room(&mut revocation).await;
-        assert!(revocation.as_mut().unwrap().go_on().unwrap());
-        assert!(!sweep(&mut revocation));
+        assert!(revocation.go_on().unwrap(), "a plan is to ask for it");
+        sweep(&mut revocation);
+        assert!(!revocation.is_due() && !revocation.waits());
     }
 
     /// Asks for a sweep of one workload.

@@ -1,0 +1,151 @@
+//! From nothing to enforcement in force.
+//!
+//! The kernel's maps are changed only once every source has listed what there is: a start finds the maps of an earlier
+//! one in force, and must not take away what it does not know of yet.
+//!
+//! `first lists of all sources -> every host answered for, or five seconds -> in force`
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::Result;
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, timeout},
+};
+
+use super::{
+    ingest::Ingest,
+    input::{Resolution, Source, Sources},
+    reconciler::Reconciler,
+};
+use crate::{
+    names::{AskStatus, settled},
+    sources::kube::KubeStatus,
+};
+
+/// How long names may take. What does not resolve until then is refused until it does.
+const RESOLUTION: Duration = Duration::from_secs(5);
+
+/// After this long without the API server's first lists it is said that the start waits for them.
+const LATE: Duration = Duration::from_secs(5);
+
+pub(super) struct Start {
+    /// The sources that have not listed what there is.
+    awaited: BTreeSet<Source>,
+    /// Who waits for the enforcer's own pod to be let through.
+    admitted: Option<oneshot::Sender<()>>,
+    names: AskStatus,
+    resolution: Option<Resolution>,
+    /// When the API server's lists are late; None if that was said, or none is followed.
+    late: Option<Instant>,
+    kube: Option<watch::Receiver<KubeStatus>>,
+}
+
+impl Start {
+    /// Waits for all of `sources`. `admitted` is told once the enforcer's own pod is let through.
+    pub(super) fn new(
+        sources: &Sources,
+        admitted: oneshot::Sender<()>,
+        names: AskStatus,
+        kube: Option<watch::Receiver<KubeStatus>>,
+    ) -> Self {
+        let mut awaited = BTreeSet::from([Source::Files, Source::Cgroups]);
+        awaited.extend(sources.kube.as_ref().map(|_| Source::Kube));
+        awaited.extend(sources.pods.as_ref().map(|_| Source::Pods));
+        let mut start = Self {
+            late: kube.is_some().then(|| Instant::now() + LATE),
+            awaited,
+            admitted: Some(admitted),
+            names,
+            resolution: None,
+            kube,
+        };
+        if !start.awaited.contains(&Source::Pods) {
+            start.admit();
+        }
+        start
+    }
+
+    /// What is waited for: the answers for hosts, and the time at which lists are late.
+    pub(super) fn wanted(&mut self) -> (Option<&mut Resolution>, Option<Instant>) {
+        (self.resolution.as_mut(), self.late)
+    }
+
+    /// A source has listed what there is.
+    ///
+    /// # Errors
+    /// If the enforcer's own pod cannot be let through.
+    pub(super) fn note_list(
+        &mut self,
+        source: Source,
+        ingest: &mut Ingest,
+        reconciler: &mut Reconciler,
+    ) -> Result<()> {
+        if !self.awaited.remove(&source) {
+            return Ok(());
+        }
+        match source {
+            Source::Pods => {
+                reconciler.admit_own_pod(ingest)?;
+                self.admit();
+            }
+            Source::Kube => self.late = None,
+            Source::Files | Source::Cgroups => {}
+        }
+        if self.awaited.is_empty() {
+            let (names, hosts) = (self.names.clone(), reconciler.request_hosts(ingest));
+            self.resolution = Some(Box::pin(async move {
+                timeout(RESOLUTION, settled(&names, &hosts)).await.is_ok()
+            }));
+        }
+        Ok(())
+    }
+
+    /// The API server can be asked: this process is let through, or was never enforced.
+    fn admit(&mut self) {
+        if let Some(admitted) = self.admitted.take() {
+            // Nobody waits where no API server is followed.
+            admitted.send(()).ok();
+        }
+    }
+
+    /// Says what is missing; once.
+    pub(super) fn warn_of_late_lists(&mut self) {
+        self.late = None;
+        let Some(kube) = &self.kube else { return };
+        tracing::warn!(
+            "the API server has not told everything after {LATE:?} ({}): what an earlier start has left in the kernel \
+             stays in force until it has",
+            missing(&kube.borrow())
+        );
+    }
+
+    /// Brings into force what was listed. `in_time` says whether every host was answered for.
+    ///
+    /// # Errors
+    /// If the kernel refuses, or enforcement begins at none of the roots that are there.
+    pub(super) fn finish(
+        self,
+        in_time: bool,
+        ingest: &mut Ingest,
+        reconciler: &mut Reconciler,
+    ) -> Result<()> {
+        if !in_time {
+            tracing::warn!("not every host has resolved after {RESOLUTION:?}; the others follow as they do");
+        }
+        reconciler.begin(ingest)
+    }
+}
+
+/// The API server's kinds of which nothing is known, and why.
+fn missing(status: &KubeStatus) -> String {
+    let missing = status.sources.iter().filter(|source| source.contact.is_none());
+    let mut reasons: Vec<_> = missing
+        .map(|source| match &source.error {
+            Some(error) => format!("{}: {error}", source.name),
+            None => format!("{}: {}", source.name, source.state),
+        })
+        .collect();
+    reasons.sort();
+    reasons.join("; ")
+}

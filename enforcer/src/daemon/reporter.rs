@@ -27,6 +27,8 @@ pub(super) struct Reporter {
     flows: Flows,
     format: LogFormat,
     mode: Enforcement,
+    /// Events that this version does not understand, of which nothing was said.
+    unknown: u64,
     /// Events that were lost, as last said; pinned counters go on counting between starts.
     lost: u64,
 }
@@ -46,23 +48,33 @@ impl Reporter {
             flows,
             format,
             mode,
+            unknown: 0,
             lost: counted.lost,
         }
     }
 
     /// Tells of events, in turns of their workloads.
     pub(super) fn write(&mut self, batch: Batch, ingest: &mut Ingest, reconciler: &Reconciler) {
-        for event in &batch.events {
-            if !reconciler.is_canary(event.cgroup) {
-                self.flows.write(event, ingest.registry(), reconciler.capacity());
+        for decision in &batch.decisions {
+            if !reconciler.is_canary(decision.cgroup) {
+                self.flows
+                    .write(decision, ingest.registry(), reconciler.capacity());
             }
         }
+        self.unknown += batch.unknown;
         self.flows.add_untold(batch.left_out, ingest);
     }
 
     /// Says what was decided and not told since it was last said.
     pub(super) fn report_losses(&mut self, reconciler: &mut Reconciler, ingest: &Ingest) {
         self.report_lost(reconciler);
+        match std::mem::take(&mut self.unknown) {
+            0 => {}
+            unknown => tracing::warn!(
+                "{unknown} events of the programs in the kernel are not in the log: this version does not know their \
+                 form; another version of the enforcer has attached programs to the same cgroups"
+            ),
+        }
         match reconciler.untold() {
             Ok(counted) => {
                 let news = self.flows.untold.news(counted);

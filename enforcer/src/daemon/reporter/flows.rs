@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use enforcer_common::{CgroupId, Event, Reason, Share, Transport, Verdict};
+use enforcer_common::{CgroupId, Reason, Share, Verdict};
 use enforcer_core::{
     model::{Destination, Workload},
     pods::PodUid,
@@ -18,9 +18,9 @@ use tokio::sync::mpsc;
 use super::twins::Twins;
 use crate::{
     daemon::{ingest::Ingest, reconciler::Capacity},
-    datapath::sharer,
+    datapath::{Cause, Decision, Subject},
     report::{
-        flow::{self, Flow},
+        flow::Flow,
         log::LogFormat,
         notice::Notice,
         quiet::Quiet,
@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// What makes two refusals of a workload the same one for a reader.
-type Subject = (CgroupId, IpAddr, u16, u8, u8);
+type Refusal = (CgroupId, IpAddr, u16, Subject, u8);
 
 /// How long the same refusal is not written again.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -47,9 +47,9 @@ const SHARES: Shares = Shares {
 pub(super) struct Flows {
     format: LogFormat,
     start: Instant,
-    calls: Quiet<CgroupId, Subject>,
-    probes: Quiet<CgroupId, Subject>,
-    twins: Twins<Subject>,
+    calls: Quiet<CgroupId, Refusal>,
+    probes: Quiet<CgroupId, Refusal>,
+    twins: Twins<Refusal>,
     /// What was left out, by workload.
     pub(super) untold: Untold,
     /// Where what users of Kubernetes should know goes; None if there is no Kubernetes.
@@ -70,33 +70,34 @@ impl Flows {
     }
 
     /// Writes of an event, unless the same was written of a moment ago or its workload has used up its share.
-    pub(super) fn write(&mut self, event: &Event, registry: &mut Registry, capacity: &Capacity) {
-        let address = IpAddr::from(event.address);
-        let port = u16::from_be_bytes(event.port);
-        let subject = (event.cgroup, address, port, event.transport, event.verdict);
-        if self.twins.has(event, subject) {
+    pub(super) fn write(&mut self, decision: &Decision, registry: &mut Registry, capacity: &Capacity) {
+        let Decision {
+            cgroup,
+            address,
+            port,
+            subject,
+            verdict,
+            ..
+        } = *decision;
+        let refusal = (cgroup, address, port, subject, verdict as u8);
+        if self.twins.has(decision, refusal) {
             return;
         }
-        let quiet = if flow::is_datagram_connect(event) {
+        let quiet = if decision.is_datagram_connect() {
             &mut self.probes
         } else {
             &mut self.calls
         };
-        let Some(again) = quiet.ask(sharer(event), subject, self.start.elapsed()) else {
+        let Some(again) = quiet.ask(decision.sharer(), refusal, self.start.elapsed()) else {
             return;
         };
-        let workload = registry.workload(event.cgroup).map(ToString::to_string);
-        let mut flow = Flow::new(event, workload.unwrap_or_else(|| stranger(event)));
+        let workload = registry.workload(cgroup).map(ToString::to_string);
+        let mut flow = Flow::new(decision, workload.unwrap_or_else(|| stranger(decision)));
         flow.hosts = registry.names_of(address).into_iter().collect();
-        let transport = match event.transport {
-            6 => Some(Transport::Tcp),
-            17 => Some(Transport::Udp),
-            _ => None,
-        };
-        if let Some(transport) = transport
-            && event.reason == Reason::NoRule as u8
+        if let Subject::Transport(transport) = subject
+            && decision.cause == Cause::Known(Reason::NoRule)
         {
-            let explanation = registry.explain(event.cgroup, Destination::new(transport, address, port));
+            let explanation = registry.explain(cgroup, Destination::new(transport, address, port));
             flow.reason = explanation.why.to_string();
             flow.suggestion = explanation.suggestion;
             if let Some(advice) = capacity
@@ -110,12 +111,12 @@ impl Flows {
                 flow.suggestion = Some(advice);
             }
         }
-        if let Some(advice) = capacity.advice_for_workload(event.cgroup) {
+        if let Some(advice) = capacity.advice_for_workload(cgroup) {
             flow.reason = "the kernel's maps have no room for its workload".to_owned();
             flow.suggestion = Some(advice);
         }
         flow.write(self.format, again);
-        self.notify(&flow, registry.workload(event.cgroup));
+        self.notify(&flow, registry.workload(cgroup));
     }
 
     /// Counts events that were left out.
@@ -162,11 +163,11 @@ impl Flows {
 
 /// What can be said of a process that belongs to no known workload: its pod, as the path of its cgroup names it, or
 /// the number of its cgroup.
-fn stranger(event: &Event) -> String {
-    let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", event.pid)).unwrap_or_default();
+fn stranger(decision: &Decision) -> String {
+    let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", decision.pid)).unwrap_or_default();
     let unified = cgroups.lines().find_map(|line| line.strip_prefix("0::"));
     match unified.and_then(PodUid::of_path) {
         Some(pod) => format!("unknown pod {pod}"),
-        None => format!("cgroup {}", event.cgroup.0),
+        None => format!("cgroup {}", decision.cgroup.0),
     }
 }

@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, hash::Hash};
 
-use enforcer_common::{CgroupId, Event, Hook, Verdict};
+use enforcer_common::{CgroupId, Hook, Verdict};
 
-use crate::datapath::sharer;
+use crate::datapath::Decision;
 
 /// Calls on trial of which BPF LSM has told, by workload and process: the cgroup programs tell of them a moment later,
 /// unless the socket is from outside. What both tell of is one call.
@@ -28,13 +28,13 @@ impl<S> Default for Twins<S> {
 
 impl<S: Eq + Hash> Twins<S> {
     /// Whether the same call was told of already.
-    pub(super) fn has(&mut self, event: &Event, subject: S) -> bool {
-        if event.verdict != Verdict::Audit as u8 {
+    pub(super) fn has(&mut self, event: &Decision, subject: S) -> bool {
+        if event.verdict != Verdict::Audit {
             return false;
         }
-        let of = sharer(event);
+        let of = event.sharer();
         let call = (event.pid, subject);
-        if event.hook == Hook::LsmConnect as u8 || event.hook == Hook::LsmSendmsg as u8 {
+        if matches!(event.hook, Hook::LsmConnect | Hook::LsmSendmsg) {
             if self.0.len() >= MOST_WORKLOADS {
                 let is_recent = |time: &u64| event.time.saturating_sub(*time) < APART;
                 self.0.retain(|_, told| told.values().any(is_recent));
@@ -63,43 +63,32 @@ impl<S: Eq + Hash> Twins<S> {
 mod tests {
     use std::net::IpAddr;
 
-    use enforcer_common::{Address, COMM_LENGTH, PolicyId, Reason};
+    use enforcer_common::{Reason, Transport};
 
     use super::*;
+    use crate::datapath::{Cause, Subject};
 
-    fn event(hook: Hook, verdict: Verdict, time: u64) -> Event {
-        Event {
+    fn event(hook: Hook, verdict: Verdict, time: u64) -> Decision {
+        Decision {
             time,
             cgroup: CgroupId(7),
-            address: Address::from_v4([192, 0, 2, 1]),
-            comm: [0; COMM_LENGTH],
+            is_known: true,
+            address: IpAddr::from([192, 0, 2, 1]),
+            port: 80,
+            process: String::new(),
             pid: 12,
             uid: 0,
-            policy: PolicyId(1),
-            port: [0, 80],
-            transport: 6,
-            hook: hook as u8,
-            verdict: verdict as u8,
-            reason: Reason::NoRule as u8,
-            family: 2,
-            kind: 1,
-            pad: [0; 4],
+            subject: Subject::Transport(Transport::Tcp),
+            hook,
+            verdict,
+            cause: Cause::Known(Reason::NoRule),
         }
     }
 
     #[test]
     fn call_on_trial_that_two_programs_tell_of_is_one_call() {
         let mut twins = Twins::default();
-        let mut has = |event: Event| {
-            let subject = (
-                event.cgroup,
-                IpAddr::from(event.address),
-                80,
-                event.transport,
-                event.verdict,
-            );
-            twins.has(&event, subject)
-        };
+        let mut has = |event: Decision| twins.has(&event, (event.cgroup, event.address, event.port));
         assert!(!has(event(Hook::LsmConnect, Verdict::Audit, 1_000)));
         assert!(has(event(Hook::Connect4, Verdict::Audit, 2_000)));
         assert!(

@@ -6,7 +6,7 @@ use enforcer_core::{
     istio::{LabelExpression, LabelOperator, LabelSelector},
     model::{self, Namespace},
     pods::{self, Scope, Tree},
-    registry::Allowance,
+    settings::Allowance,
 };
 
 use super::{

@@ -25,7 +25,7 @@ use self::file::{Known, Outcome};
 use crate::{
     istio::{Object, ObjectId, Problem},
     registry::Update,
-    yaml::Digest,
+    yaml::{Digest, Field},
 };
 
 /// What a set of files holds.
@@ -290,7 +290,7 @@ impl Held {
 
 fn not_yaml(line: u32, message: &str) -> Problem {
     Problem {
-        field: crate::istio::Field::default(),
+        field: Field::default(),
         line: Some(line),
         message: format!("not YAML: {message}"),
     }

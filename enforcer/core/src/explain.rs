@@ -22,14 +22,14 @@ pub use suggest::service_entry;
 pub use why::{Matched, Why};
 
 use crate::{
+    grant::Grant,
     model::{CgroupId, Destination, Host, Mode, Reason, Transport, Verdict, Workload},
-    policy::Grant,
-    registry::{HostState, Lookup, Registry, UdpPolicy, allowing},
+    offer::{HostState, Import},
+    registry::{Lookup, Registry},
     rule::To,
-    view::{Import, View},
+    settings::UdpPolicy,
+    view::View,
 };
-
-pub use crate::{policy::Source, view::Ignored};
 
 /// The verdict on one destination for one workload, and what led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +109,9 @@ impl Registry {
             Some(Why::Resolver)
         } else {
             let objects = lookup.facts.objects;
-            allowing(settings, objects, &Destination::new(transport, address, port)).map(Why::BuiltIn)
+            settings
+                .allowing(objects, &Destination::new(transport, address, port))
+                .map(Why::BuiltIn)
         };
         if let Some(why) = always {
             return Explanation::allowed(view.mode, why, Vec::new());

@@ -11,16 +11,12 @@
 //! **Architecture Invariant:** every answer is a function of the objects, the resolved addresses and the
 //! workloads that are there, whatever the order in which they came.
 
-mod allowance;
 mod candidates;
 mod changes;
 mod compiled;
 mod known;
-mod objects;
-mod offer;
 #[cfg(test)]
 mod properties;
-mod settings;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -34,25 +30,23 @@ use std::{
 
 use enforcer_common::CgroupId;
 
-pub use allowance::Allowance;
-pub(crate) use allowance::allowing;
 pub(crate) use known::Known;
-pub(crate) use objects::{Key, Objects, Selected, in_namespace, is_of_revision};
-pub(crate) use offer::{HostState, Offer, Owner};
-pub use settings::{Matching, Settings, UdpPolicy};
 pub use warning::Warning;
 
 use self::{
     candidates::Candidates,
     changes::Stale,
     compiled::{Compiled, Everybody, KnownHosts, ViewKey},
-    offer::Owners,
 };
 use crate::{
+    grant::Facts,
     istio::{Object, ObjectId},
     model::{Enforcement, Host, OwnAddresses, Workload},
-    policy::{Desired, Facts},
+    objects::{Key, Objects},
+    offer::{HostState, Owners},
+    policy::Desired,
     rule::To,
+    settings::{Settings, UdpPolicy},
     view::View,
 };
 
@@ -279,7 +273,7 @@ impl Registry {
 /// What every workload is allowed.
 fn everybody(settings: &Settings, objects: &Objects) -> Everybody {
     Everybody {
-        rules: allowance::rules(settings, objects),
+        rules: settings.rules(objects),
         allows_udp: settings.udp == UdpPolicy::Allow,
     }
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::{
-    istio::{self, Field, Object, ObjectId, Problem, Reading},
-    yaml::{Digest, Document, SyntaxError, split},
+    istio::{self, Object, ObjectId, Problem, Reading},
+    yaml::{Digest, Document, Field, SyntaxError, split},
 };
 
 /// Documents that were good and unsuspicious when they were read before.

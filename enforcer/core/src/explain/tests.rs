@@ -4,7 +4,8 @@ use super::*;
 use crate::{
     istio::{MeshConfig, OutboundMode, Resolution, ServiceEntry, ServiceKind},
     model::{Namespace, Protocol},
-    registry::{Matching, Settings, Update},
+    registry::Update,
+    settings::{Matching, Settings},
     test_support::{
         cluster_ip, egress, entry, export, ip, pod, resolved, service, sidecar, slice, workload, world,
     },

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use crate::{
+    export::Ignored,
+    grant::Source,
     istio::ObjectId,
     model::{Host, Namespace, Protocol, Transport},
-    policy::Source,
-    view::Ignored,
 };
 
 /// What decided, or what came nearest to allowing it.

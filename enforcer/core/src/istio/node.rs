@@ -7,8 +7,11 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::problem::{Field, Problem, Step};
-use crate::model::Labels;
+use super::problem::Problem;
+use crate::{
+    model::Labels,
+    yaml::{Field, Step},
+};
 
 /// What reading and the rules have found so far.
 #[derive(Debug, Default)]

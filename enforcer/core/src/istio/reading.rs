@@ -9,10 +9,13 @@ use super::{
     node::{Findings, Node},
     object::{Kind, Meta, Object, ObjectId},
     pod,
-    problem::{Field, Invalid, Problem, Step},
+    problem::{Invalid, Problem},
     service, service_entry, sidecar, workload_entry,
 };
-use crate::model::Namespace;
+use crate::{
+    model::Namespace,
+    yaml::{Field, Step},
+};
 
 /// What a document says.
 #[derive(Clone, Debug, PartialEq)]

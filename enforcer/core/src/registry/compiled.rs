@@ -18,15 +18,17 @@ use std::{
 use enforcer_common::CgroupId;
 
 use super::{
-    HostState, Key,
     candidates::Candidates,
     tally::{Contribution, Flips, Tally},
 };
 use crate::{
+    grant::Facts,
     model::{Host, Mode, Namespace, OwnAddresses},
-    policy::{Desired, DesiredPolicy, Facts},
+    objects::Key,
+    offer::{HostState, Import},
+    policy::{Desired, DesiredPolicy},
     rule::{Rule, Rules},
-    view::{Import, View, common},
+    view::{View, common},
 };
 
 /// What tells views apart: the client's namespace, its Sidecar, and what becomes of what they do not have.

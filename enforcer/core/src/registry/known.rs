@@ -7,8 +7,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::HostState;
-use crate::{model::Host, rule::To};
+use crate::{model::Host, offer::HostState, rule::To};
 
 /// Hosts by the addresses and networks they declare or resolve to.
 #[derive(Debug, Default)]

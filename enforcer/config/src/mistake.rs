@@ -5,6 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::raw::At;
+
+/// Bytes of a configuration file at most.
+pub const SIZE_LIMIT: u64 = 16 << 20;
+
 /// Everything that was found wrong with a file, in the order of its lines. One line each when displayed:
 /// `enforcer.yaml:7: unknown key "dsn", did you mean "dns"?`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +33,8 @@ pub enum What {
     /// The file cannot be opened or read.
     #[error("cannot be read: {0}")]
     Unreadable(String),
-    /// The file is larger than [`super::SIZE_LIMIT`].
-    #[error("is larger than {} MiB", super::SIZE_LIMIT >> 20)]
+    /// The file is larger than [`SIZE_LIMIT`].
+    #[error("is larger than {} MiB", SIZE_LIMIT >> 20)]
     TooLarge,
     /// The file is not UTF-8.
     #[error("is not UTF-8 text")]
@@ -128,6 +133,47 @@ impl fmt::Display for Mistakes {
 }
 
 impl std::error::Error for Mistakes {}
+
+/// What was found wrong so far.
+#[derive(Default)]
+pub(super) struct Findings(Vec<Mistake>);
+
+impl Findings {
+    /// `read`, if nothing was found wrong with it.
+    pub(super) fn or<T>(self, read: T) -> Result<T, Vec<Mistake>> {
+        if self.0.is_empty() { Ok(read) } else { Err(self.0) }
+    }
+
+    /// One more.
+    pub(super) fn add(&mut self, line: Option<u64>, what: What) {
+        self.0.push(Mistake { line, what });
+    }
+
+    /// One more about the value of `key`.
+    pub(super) fn value(&mut self, key: &'static str, line: Option<u64>, problem: String) {
+        self.add(line, What::Value { key, problem });
+    }
+
+    /// The value, or one more.
+    pub(super) fn keep<T>(
+        &mut self,
+        key: &'static str,
+        line: Option<u64>,
+        value: Result<T, String>,
+    ) -> Option<T> {
+        value.map_err(|problem| self.value(key, line, problem)).ok()
+    }
+
+    /// What `read` makes of the value, or one more.
+    pub(super) fn read<T, U>(
+        &mut self,
+        key: &'static str,
+        raw: &At<T>,
+        read: impl FnOnce(&T) -> Result<U, String>,
+    ) -> Option<U> {
+        self.keep(key, raw.line, read(&raw.value))
+    }
+}
 
 /// No message needs more; a value that was typed might.
 const MESSAGE_LIMIT: usize = 400;

@@ -10,9 +10,10 @@ use enforcer_core::{
 };
 
 use super::{
-    CgroupPath, Enforcement, PodLabels, PodMode,
-    parse::Findings,
+    cgroup::CgroupPath,
+    mistake::Findings,
     raw::{At, RawBuiltIn, RawLabelExpression, RawLabelOperator, RawLabelSelector, RawPods},
+    words::{Enforcement, PodLabels, PodMode},
     workloads::namespace,
 };
 

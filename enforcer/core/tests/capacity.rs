@@ -185,7 +185,7 @@ proptest! {
         }
         for left in &fullness.rules {
             let usage = fullness.tables[&Table::of_rule(&left.rule)];
-            prop_assert!(usage.is_exceeded(), "{:?} is named, and there was room", left);
+            prop_assert!(usage.is_exceeded(), "{:?} is named, and its map was not full", left);
         }
         prop_assert_eq!(fit(desired, &capacities), (fitted, fullness), "the same every time");
     }

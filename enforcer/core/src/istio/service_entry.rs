@@ -225,7 +225,7 @@ impl<'a> Raw<'a> {
     }
 }
 
-/// A vector without room for more: there are thousands of entries, most with one port and one address.
+/// A vector without spare capacity: there are thousands of entries, most with one port and one address.
 fn exact<T>(items: impl Iterator<Item = T>) -> Vec<T> {
     let mut items: Vec<T> = items.collect();
     items.shrink_to_fit();

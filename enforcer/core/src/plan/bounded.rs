@@ -1,12 +1,12 @@
 //! Plans that no map is too small for on the way.
 //!
-//! A plan adds before it takes away, so that for a moment the maps hold the old and the new. Where there is no room
-//! for both, what goes is taken away first:
+//! A plan adds before it takes away, so that for a moment the maps hold the old and the new. Where they cannot
+//! hold both, what goes is taken away first:
 //!
 //! 1. [`Course::Direct`]: the plan as it is.
 //! 2. [`Course::TrimmedFirst`]: first goes what no workload keeps. That is tighter than the old and no tighter than
 //!    what both ends allow, and so is every step.
-//! 3. [`Course::RemovalsFirst`]: first goes every entry that is to be another. It needs no room at all, and is never
+//! 3. [`Course::RemovalsFirst`]: first goes every entry that is to be another. It needs no free capacity at all, and is never
 //!    looser than both ends; but for a moment what both allow may be refused, and workloads that change their policy
 //!    are unknown.
 //!
@@ -30,19 +30,19 @@ use crate::{
 /// How the way from one state to the other was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Course {
-    /// There is room for old and new.
+    /// The maps hold old and new at once.
     Direct,
     /// What nobody keeps goes first.
     TrimmedFirst,
-    /// What is to be another goes first, which for a moment refuses what is allowed before and after; with how much
-    /// room another course would have had.
+    /// What is to be another goes first, which for a moment refuses what is allowed before and after; with how many
+    /// entries another course would have needed.
     RemovalsFirst(Counts),
 }
 
 /// The plan from `applied` to `desired`, which both fit `capacities`, by the first course that fits all the way.
 pub fn diff_within(applied: &Applied, desired: &Desired, capacities: &Capacities) -> (Plan, Course) {
     let direct = diff(applied, desired);
-    if has_room(applied, &direct.changes, capacities) || peak(applied, &direct.changes).fit(capacities) {
+    if surely_fits(applied, &direct.changes, capacities) || peak(applied, &direct.changes).fit(capacities) {
         return (direct, Course::Direct);
     }
     let (mut changes, trimmed) = trim(applied, desired);
@@ -61,7 +61,7 @@ pub fn diff_within(applied: &Applied, desired: &Desired, capacities: &Capacities
 
 /// Whether everything would fit if each change added something, and all rules were of one kind: most plans are small
 /// beside what is free, and rules need not be counted by kind for them.
-fn has_room(now: &Applied, changes: &[Change], capacities: &Capacities) -> bool {
+fn surely_fits(now: &Applied, changes: &[Change], capacities: &Capacities) -> bool {
     let rules: usize = now.scopes.values().map(|rules| rules.len()).sum();
     Table::ALL.iter().all(|table| {
         let held = match table {

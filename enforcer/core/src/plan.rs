@@ -34,7 +34,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use enforcer_common::{Binding, CgroupId, Mode, Policy, PolicyId, Scope};
 
-pub use bounded::{Course, diff_within};
+pub use bounded::{PlanKind, diff_within};
 
 use crate::{
     policy::{Desired, DesiredPolicy},

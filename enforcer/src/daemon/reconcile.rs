@@ -6,7 +6,7 @@ use anyhow::Result;
 use enforcer_common::{Binding, CgroupId, Mode};
 use enforcer_core::{
     model::Host,
-    plan::{Applied, Course, Plan, diff_within},
+    plan::{Applied, Plan, PlanKind, diff_within},
 };
 
 use super::{owner::Owner, places::present, revocation::Due};
@@ -49,7 +49,7 @@ impl Owner {
         if !plan.changes.is_empty() {
             self.set_depths(true)?;
             self.datapath
-                .refuse_unknown(leaves_out || matches!(course, Course::RemovalsFirst(_)))?;
+                .refuse_unknown(leaves_out || matches!(course, PlanKind::RemovalsFirst(_)))?;
             let due = self.due_after(&plan);
             if let Some(revocation) = &mut self.revocation {
                 revocation.note(due);

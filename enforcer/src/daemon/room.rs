@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use enforcer_common::CgroupId;
 use enforcer_core::{
     capacity::{Capacities, Fullness, Table, Usage},
-    plan::Course,
+    plan::PlanKind,
     policy::{Desired, fit},
     registry::Registry,
     rule::{Rule, To},
@@ -73,8 +73,8 @@ impl Room {
     }
 
     /// Says that a change has no room beside what is in force, where that costs something.
-    pub(super) fn note_course(&mut self, course: Course) {
-        let Course::RemovalsFirst(needed) = course else {
+    pub(super) fn note_course(&mut self, course: PlanKind) {
+        let PlanKind::RemovalsFirst(needed) = course else {
             return;
         };
         for table in Table::ALL {

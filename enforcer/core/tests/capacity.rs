@@ -159,16 +159,16 @@ proptest! {
     #[test]
     fn what_is_fitted_fits_and_is_never_looser(desired in desired(), capacities in capacities()) {
         let whole = installed(&desired);
-        let (fitted, fullness) = fit(desired.clone(), &capacities);
+        let (fitted, report) = fit(desired.clone(), &capacities);
         let cut = installed(&fitted);
         prop_assert!(cut.0.counted().fit(&capacities));
-        prop_assert_eq!(fullness.is_exceeded(), !whole.0.counted().fit(&capacities));
-        if !fullness.is_exceeded() {
+        prop_assert_eq!(report.is_exceeded(), !whole.0.counted().fit(&capacities));
+        if !report.is_exceeded() {
             prop_assert_eq!(&fitted, &desired, "what fits is left as it is");
-            prop_assert!(fullness.workloads.is_empty() && fullness.rules.is_empty());
+            prop_assert!(report.workloads.is_empty() && report.rules.is_empty());
         }
         for workload in (1..=WORKLOADS).map(CgroupId) {
-            let is_left_out = fullness.workloads.values().any(|left| left.contains(&workload));
+            let is_left_out = report.workloads.values().any(|left| left.contains(&workload));
             let was_known = whole.0.workloads.contains_key(&workload);
             prop_assert_eq!(cut.0.workloads.contains_key(&workload), was_known && !is_left_out, "{:?}", workload);
             for destination in destinations() {
@@ -178,16 +178,16 @@ proptest! {
                 );
             }
         }
-        for (table, usage) in &fullness.tables {
+        for (table, usage) in &report.tables {
             prop_assert_eq!(usage.used, cut.0.counted().of(*table));
             prop_assert_eq!(usage.needed, whole.0.counted().of(*table));
             prop_assert!(usage.used <= usage.capacity);
         }
-        for left in &fullness.rules {
-            let usage = fullness.tables[&Table::of_rule(&left.rule)];
+        for left in &report.rules {
+            let usage = report.tables[&Table::of_rule(&left.rule)];
             prop_assert!(usage.is_exceeded(), "{:?} is named, and its map was not full", left);
         }
-        prop_assert_eq!(fit(desired, &capacities), (fitted, fullness), "the same every time");
+        prop_assert_eq!(fit(desired, &capacities), (fitted, report), "the same every time");
     }
 
     #[test]
@@ -285,8 +285,8 @@ fn names_can_be_asked_for_whatever_is_left_out() {
         to: To::Address(Ipv4Addr::new(192, 0, 2, 53).into()),
     };
     Arc::make_mut(&mut desired.policies[0].own).insert(dns);
-    let (fitted, fullness) = fit(desired, &capacities);
+    let (fitted, report) = fit(desired, &capacities);
     assert!(fitted.policies[0].own.contains(&dns));
     assert_eq!(fitted.policies[0].own.len(), 3);
-    assert_eq!(fullness.tables[&Table::Exact].needed, 11);
+    assert_eq!(report.tables[&Table::Exact].needed, 11);
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use enforcer_common::CgroupId;
 use enforcer_core::{
-    capacity::{Capacities, Fullness, Table, Usage},
+    capacity::{Capacities, CapacityReport, Table, Usage},
     plan::PlanKind,
     policy::{Desired, fit},
     registry::Registry,
@@ -20,7 +20,7 @@ const NAMED: usize = 3;
 /// The room in the kernel's maps.
 pub(super) struct Room {
     capacities: Capacities,
-    fullness: Fullness,
+    fullness: CapacityReport,
     /// By map, the number of entries that was last said to be needed.
     said: BTreeMap<Table, usize>,
     /// The same for changes on their way.
@@ -31,7 +31,7 @@ impl Room {
     pub(super) fn new(capacities: Capacities) -> Self {
         Self {
             capacities,
-            fullness: Fullness::default(),
+            fullness: CapacityReport::default(),
             said: BTreeMap::new(),
             said_of_changes: BTreeMap::new(),
         }
@@ -42,7 +42,7 @@ impl Room {
     }
 
     /// How full the maps are by the last plan, and what is left out.
-    pub(super) fn fullness(&self) -> &Fullness {
+    pub(super) fn fullness(&self) -> &CapacityReport {
         &self.fullness
     }
 

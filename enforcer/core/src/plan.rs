@@ -26,9 +26,9 @@
 //! and new at once, see [`bounded`].
 
 mod bounded;
-mod losses;
 mod pairing;
 mod phases;
+mod restricted;
 
 use std::{collections::BTreeMap, sync::Arc};
 

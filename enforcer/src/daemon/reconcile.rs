@@ -73,7 +73,7 @@ impl Owner {
 
     /// Whose sockets the plan may make unwelcome.
     fn due_after(&self, plan: &Plan) -> Due {
-        let mut due = plan.losers(&self.applied);
+        let mut due = plan.restricted(&self.applied);
         // Those without a folder are the canary's: it comes and goes, and takes nothing from anybody.
         due.retain(|workload| self.cgroups.contains_key(workload));
         for workload in plan.forgotten(&self.applied) {

@@ -21,7 +21,7 @@ use std::{
 };
 
 pub use self::check::{Judgement, Record, check};
-use self::file::{Known, Outcome};
+use self::file::{Outcome, ReadBefore};
 use crate::{
     istio::{Object, ObjectId, Problem},
     registry::Update,
@@ -214,10 +214,10 @@ impl Held {
         let mut new = Self::default();
         let mut refused = Vec::new();
         let versions = old.objects.values();
-        let known: Known<'_> = versions
+        let before: ReadBefore<'_> = versions
             .filter_map(|version| Some((version.digest?, &version.object)))
             .collect();
-        for entry in file::read(text, &known) {
+        for entry in file::read(text, &before) {
             let (line, digest) = (entry.line, entry.digest);
             let object = match entry.outcome {
                 Outcome::Skipped => None,

@@ -1,7 +1,7 @@
 //! Why a workload may, or may not, reach a destination.
 //!
 //! ```text
-//! Destination -> Known (hosts that have to do with the address) -> View -> grants -> Why, Matched
+//! Destination -> AddressIndex (hosts that have to do with the address) -> View -> grants -> Why, Matched
 //!                                                                  \-> miss -> Why, suggestion
 //! ```
 //!
@@ -169,8 +169,8 @@ impl<'a> Question<'a> {
             // The listener's protocol can let any host be reached at any address.
             return states.iter().collect();
         }
-        let known = self.lookup.known;
-        let hosts: BTreeSet<&Host> = known.hosts(address).chain(known.anywhere(port)).collect();
+        let index = self.lookup.by_address;
+        let hosts: BTreeSet<&Host> = index.hosts(address).chain(index.anywhere(port)).collect();
         hosts
             .into_iter()
             .filter_map(|host| states.get_key_value(host))
@@ -218,7 +218,7 @@ impl<'a> Question<'a> {
         let address = self.destination.address;
         let hosts = self
             .lookup
-            .known
+            .by_address
             .hosts(address)
             .filter(|host| !host.is_wildcard());
         let resolved = &self.lookup.facts.objects.resolved;

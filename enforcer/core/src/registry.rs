@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Update -> objects -> offers (one host of one object) -> HostState -> compiled -> Desired
-//!              \-> owners (host -> objects)                 \-> known (address -> hosts) -> explain
+//!              \-> owners (host -> objects)                 \-> address index -> explain
 //! ```
 //!
 //! One task owns it. An update only marks the hosts that it touches; they are worked out when an answer is
@@ -11,10 +11,10 @@
 //! **Architecture Invariant:** every answer is a function of the objects, the resolved addresses and the
 //! workloads that are there, whatever the order in which they came.
 
+mod address_index;
 mod candidates;
 mod changes;
 mod compiled;
-mod known;
 #[cfg(test)]
 mod properties;
 mod tally;
@@ -30,13 +30,13 @@ use std::{
 
 use enforcer_common::CgroupId;
 
-pub(crate) use known::Known;
+pub(crate) use address_index::AddressIndex;
 pub use warning::Warning;
 
 use self::{
     candidates::Candidates,
     changes::Stale,
-    compiled::{Compiled, Everybody, KnownHosts, ViewKey},
+    compiled::{Compiled, Everybody, HostIndexes, ViewKey},
 };
 use crate::{
     grant::Facts,
@@ -78,7 +78,7 @@ pub struct Registry {
     owners: Owners,
     workloads: BTreeMap<CgroupId, Workload>,
     states: BTreeMap<Host, HostState>,
-    known: Known,
+    by_address: AddressIndex,
     candidates: Candidates,
     /// The hosts to which a name that is not their own matters.
     users: BTreeMap<Host, BTreeSet<Host>>,
@@ -90,7 +90,7 @@ pub struct Registry {
 #[derive(Clone, Copy)]
 pub(crate) struct Lookup<'a> {
     pub(crate) states: &'a BTreeMap<Host, HostState>,
-    pub(crate) known: &'a Known,
+    pub(crate) by_address: &'a AddressIndex,
     pub(crate) facts: Facts<'a>,
 }
 
@@ -104,7 +104,7 @@ impl Registry {
             owners: Owners::default(),
             workloads: BTreeMap::new(),
             states: BTreeMap::new(),
-            known: Known::default(),
+            by_address: AddressIndex::default(),
             candidates: Candidates::default(),
             users: BTreeMap::new(),
             stale: Stale::default(),
@@ -151,7 +151,7 @@ impl Registry {
     /// The registered names that stand for `address`: hosts that declare it or resolve to it, in order.
     pub fn names_of(&mut self, address: IpAddr) -> BTreeSet<Host> {
         self.refresh();
-        self.known.hosts(address.to_canonical()).cloned().collect()
+        self.by_address.hosts(address.to_canonical()).cloned().collect()
     }
 
     /// The addresses that are known to stand for `host`: what it declares, and what it resolves to; networks
@@ -182,7 +182,7 @@ impl Registry {
         self.refresh();
         Lookup {
             states: &self.states,
-            known: &self.known,
+            by_address: &self.by_address,
             facts: Facts {
                 objects: &self.objects,
                 settings: &self.settings,
@@ -229,12 +229,12 @@ impl Registry {
                 let entry = assigned.entry((workload.namespace.clone(), sidecar, view.mode));
                 entry.or_insert_with(|| (view, BTreeSet::new())).1.insert(*cgroup);
             }
-            let known = KnownHosts {
+            let indexes = HostIndexes {
                 states: &self.states,
                 candidates: &self.candidates,
                 facts,
             };
-            self.compiled.assign(assigned, &known);
+            self.compiled.assign(assigned, &indexes);
             let own = self
                 .workloads
                 .iter()
@@ -264,7 +264,7 @@ impl Registry {
         for name in &state.related.names {
             self.users.entry(name.clone()).or_default().insert(host.clone());
         }
-        self.known.replace(host, &old, &state);
+        self.by_address.replace(host, &old, &state);
         self.candidates.replace(host, &old, &state);
         self.states.insert(host.clone(), state);
     }

@@ -13,7 +13,7 @@
 //! **Architecture Invariant:** what was said of cgroups so far is a function of the objects, the cgroups and the order
 //! of deletions alone. Nothing is bound by anything but the UID that the kubelet gave the cgroup as its name.
 
-mod place;
+mod cgroup;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -25,7 +25,7 @@ use std::{
 
 use enforcer_common::CgroupId;
 
-pub use place::{Class, LEVELS, Place, PodUid, ROOTS, Tree, container};
+pub use cgroup::{Class, LEVELS, PodCgroup, PodUid, ROOTS, Tree, container};
 pub use scope::{Notice, PodLabels, Scope};
 
 use crate::{
@@ -84,7 +84,7 @@ pub struct Pods {
     claims: BTreeMap<PodUid, BTreeSet<Claim>>,
     /// Pods without object whose cgroups are still there.
     orphans: BTreeMap<PodUid, Arc<Pod>>,
-    cgroups: BTreeMap<CgroupId, Place>,
+    cgroups: BTreeMap<CgroupId, PodCgroup>,
     cgroups_of: BTreeMap<PodUid, BTreeSet<CgroupId>>,
     foreseen: BTreeMap<PodUid, CgroupId>,
     next: u64,
@@ -134,19 +134,19 @@ impl Pods {
     }
 
     /// A cgroup of a pod is there.
-    pub fn appeared(&mut self, cgroup: CgroupId, place: Place) -> Vec<Update> {
-        let uid = place.pod().clone();
+    pub fn appeared(&mut self, cgroup: CgroupId, found: PodCgroup) -> Vec<Update> {
+        let uid = found.pod().clone();
         self.cgroups_of.entry(uid.clone()).or_default().insert(cgroup);
-        self.cgroups.insert(cgroup, place);
+        self.cgroups.insert(cgroup, found);
         self.settle(&uid)
     }
 
     /// A cgroup is gone.
     pub fn gone(&mut self, cgroup: CgroupId) -> Vec<Update> {
-        let Some(place) = self.cgroups.remove(&cgroup) else {
+        let Some(found) = self.cgroups.remove(&cgroup) else {
             return Vec::new();
         };
-        let uid = place.pod();
+        let uid = found.pod();
         if let Some(cgroups) = self.cgroups_of.get_mut(uid) {
             cgroups.remove(&cgroup);
             if cgroups.is_empty() {
@@ -166,14 +166,14 @@ impl Pods {
     /// The cgroups of a pod itself, without those of its containers.
     pub fn cgroups(&self, uid: &PodUid) -> impl Iterator<Item = CgroupId> {
         let cgroups = self.cgroups_of.get(uid).into_iter().flatten();
-        let is_pod = |cgroup: &&CgroupId| matches!(self.cgroups.get(cgroup), Some(Place::Pod(_)));
+        let is_pod = |cgroup: &&CgroupId| matches!(self.cgroups.get(cgroup), Some(PodCgroup::Pod(_)));
         cgroups.filter(is_pod).copied()
     }
 
     /// The pod whose cgroup this is, if its object is not known.
     pub fn stranger(&self, cgroup: CgroupId) -> Option<&PodUid> {
-        let place = self.cgroups.get(&cgroup)?;
-        self.object(place.pod()).is_none().then(|| place.pod())
+        let found = self.cgroups.get(&cgroup)?;
+        self.object(found.pod()).is_none().then(|| found.pod())
     }
 
     /// What objects say in vain, in order.
@@ -310,8 +310,8 @@ impl Pods {
 
     fn exempt_containers(&self, cgroups: &BTreeSet<CgroupId>, pod: &Pod) -> Vec<(CgroupId, Workload)> {
         let name = |cgroup: &CgroupId| match self.cgroups.get(cgroup)? {
-            Place::Pod(_) => None,
-            Place::Container { id, .. } => {
+            PodCgroup::Pod(_) => None,
+            PodCgroup::Container { id, .. } => {
                 let mut containers = pod.containers.iter();
                 let container = containers.find(|container| container.id == *id)?;
                 let is_exempt = self.settings.exempt.contains(&container.name);

@@ -78,8 +78,8 @@ fn delete(kind: Kind, namespace: &str, name: &str) -> Update {
     })
 }
 
-fn at(uid: &str) -> Place {
-    Place::Pod(PodUid::new(uid).unwrap())
+fn at(uid: &str) -> PodCgroup {
+    PodCgroup::Pod(PodUid::new(uid).unwrap())
 }
 
 /// The pods with what a registry would hold of them.
@@ -116,8 +116,8 @@ impl World {
         self.take(updates);
     }
 
-    fn appeared(&mut self, cgroup: u64, place: Place) {
-        let updates = self.pods.appeared(CgroupId(cgroup), place);
+    fn appeared(&mut self, cgroup: u64, found: PodCgroup) {
+        let updates = self.pods.appeared(CgroupId(cgroup), found);
         self.take(updates);
     }
 
@@ -189,7 +189,7 @@ fn static_pod_is_known_by_the_uid_that_its_mirror_names() {
 }
 
 #[test]
-fn made_up_mirror_never_takes_the_place_of_another_pod() {
+fn made_up_mirror_never_displaces_another_pod() {
     let mirror = |name: &str, created| {
         let mut mirror = pod("loose", name, "u-x");
         mirror.meta.annotations = pairs(&[(MIRROR, "u-1")]);
@@ -278,7 +278,7 @@ fn exempt_container_is_off_by_its_own_cgroup_and_no_other_is() {
         name: name.to_owned(),
         id: id.to_owned(),
     };
-    let of_container = |id: &str| Place::Container {
+    let of_container = |id: &str| PodCgroup::Container {
         pod: PodUid::new("u-1").unwrap(),
         id: id.to_owned(),
     };

@@ -119,7 +119,7 @@ impl Counts {
         self.0[table as usize] += entries;
     }
 
-    pub(crate) fn take(&mut self, table: Table) {
+    pub(crate) fn subtract(&mut self, table: Table) {
         self.0[table as usize] -= 1;
     }
 

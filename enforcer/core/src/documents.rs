@@ -223,7 +223,7 @@ impl Held {
                 Outcome::Skipped => None,
                 Outcome::Valid(object) => {
                     let id = object.id();
-                    new.take(file, Version { object, line, digest });
+                    new.insert(file, Version { object, line, digest });
                     Some(id)
                 }
                 Outcome::Invalid { id, errors } => {
@@ -245,7 +245,7 @@ impl Held {
     }
 
     /// Takes a good version, unless the file had one above.
-    fn take(&mut self, file: &Arc<str>, version: Version) {
+    fn insert(&mut self, file: &Arc<str>, version: Version) {
         let id = version.object.id();
         match self.objects.get(&id) {
             None => {

@@ -135,7 +135,7 @@ impl<'a> Raw<'a> {
                 found.error(&address.at, message);
             }
         }
-        if !self.resolution.takes_networks()
+        if !self.resolution.accepts_networks()
             && let Some(network) = self.addresses.iter().find(|address| address.contains('/'))
         {
             let message = "CIDR addresses are allowed only for NONE/STATIC resolution types";

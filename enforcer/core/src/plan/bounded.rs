@@ -82,16 +82,16 @@ fn peak(from: &Applied, changes: &[Change]) -> Counts {
     for change in changes {
         match change {
             Change::AddRule(_, rule) => now.add(Table::of_rule(rule), 1),
-            Change::RemoveRule(_, rule) => now.take(Table::of_rule(rule)),
+            Change::RemoveRule(_, rule) => now.subtract(Table::of_rule(rule)),
             Change::SetPolicy(id, _) => now.add(Table::Policies, usize::from(policies.insert(*id))),
             Change::RemovePolicy(id) => {
                 policies.remove(id);
-                now.take(Table::Policies);
+                now.subtract(Table::Policies);
             }
             Change::Bind(workload, _) => now.add(Table::Workloads, usize::from(workloads.insert(*workload))),
             Change::Unbind(workload) => {
                 workloads.remove(workload);
-                now.take(Table::Workloads);
+                now.subtract(Table::Workloads);
             }
         }
         peak = peak.max(&now);

@@ -96,7 +96,7 @@ impl World {
         }
     }
 
-    fn take(&mut self, updates: Vec<Update>) {
+    fn apply(&mut self, updates: Vec<Update>) {
         for update in updates {
             match update {
                 Update::Workload(cgroup, workload) => drop(self.workloads.insert(cgroup, workload)),
@@ -113,17 +113,17 @@ impl World {
 
     fn note(&mut self, update: Update) {
         let updates = self.pods.note(&update);
-        self.take(updates);
+        self.apply(updates);
     }
 
     fn appeared(&mut self, cgroup: u64, found: PodCgroup) {
         let updates = self.pods.appeared(CgroupId(cgroup), found);
-        self.take(updates);
+        self.apply(updates);
     }
 
     fn gone(&mut self, cgroup: u64) {
         let updates = self.pods.gone(CgroupId(cgroup));
-        self.take(updates);
+        self.apply(updates);
     }
 
     /// `namespace/name mode` of a cgroup.

@@ -36,9 +36,9 @@ use crate::{
 
 /// The bit that marks identifiers of workloads whose cgroups are not there yet: the kernel counts inodes up from 1.
 /// The registry knows such workloads so that their names are resolved before they run.
-pub const FORESEEN: u64 = 1 << 63;
+pub const PLACEHOLDER: u64 = 1 << 63;
 
-/// Tells the pods foreseen here from other workloads that are foreseen.
+/// Tells the placeholders of pods from those of other workloads.
 const POD: u64 = 1 << 62;
 
 /// The annotation by which the object that stands for a static pod says whose it is: the identifier that the kubelet
@@ -86,7 +86,7 @@ pub struct Pods {
     orphans: BTreeMap<PodUid, Arc<Pod>>,
     cgroups: BTreeMap<CgroupId, PodCgroup>,
     cgroups_of: BTreeMap<PodUid, BTreeSet<CgroupId>>,
-    foreseen: BTreeMap<PodUid, CgroupId>,
+    placeholders: BTreeMap<PodUid, CgroupId>,
     next: u64,
     /// What was last said of each cgroup.
     said: BTreeMap<CgroupId, Workload>,
@@ -104,7 +104,7 @@ impl Pods {
             orphans: BTreeMap::new(),
             cgroups: BTreeMap::new(),
             cgroups_of: BTreeMap::new(),
-            foreseen: BTreeMap::new(),
+            placeholders: BTreeMap::new(),
             next: 0,
             said: BTreeMap::new(),
             notices: BTreeMap::new(),
@@ -273,22 +273,22 @@ impl Pods {
         self.say(uid, &cgroups, now)
     }
 
-    /// The updates from what was said of these cgroups, and of the one that was foreseen, to `now`.
+    /// The updates from what was said of these cgroups, and of their placeholder, to `now`.
     fn say(
         &mut self,
         uid: &PodUid,
         cgroups: &BTreeSet<CgroupId>,
         now: BTreeMap<CgroupId, Workload>,
     ) -> Vec<Update> {
-        let foreseen = self.foreseen.get(uid).copied();
+        let placeholder = self.placeholders.get(uid).copied();
         let mut updates = Vec::new();
-        for cgroup in cgroups.iter().copied().chain(foreseen) {
+        for cgroup in cgroups.iter().copied().chain(placeholder) {
             if !now.contains_key(&cgroup) && self.said.remove(&cgroup).is_some() {
                 updates.push(Update::WorkloadGone(cgroup));
             }
         }
-        if foreseen.is_some_and(|foreseen| !now.contains_key(&foreseen)) {
-            self.foreseen.remove(uid);
+        if placeholder.is_some_and(|placeholder| !now.contains_key(&placeholder)) {
+            self.placeholders.remove(uid);
         }
         for (cgroup, workload) in now {
             if self.said.get(&cgroup) != Some(&workload) {
@@ -302,9 +302,9 @@ impl Pods {
     /// The identifier of a pod of which no cgroup is needed to resolve its names.
     fn foresee(&mut self, uid: &PodUid) -> CgroupId {
         let next = &mut self.next;
-        *self.foreseen.entry(uid.clone()).or_insert_with(|| {
+        *self.placeholders.entry(uid.clone()).or_insert_with(|| {
             *next += 1;
-            CgroupId(FORESEEN | POD | *next)
+            CgroupId(PLACEHOLDER | POD | *next)
         })
     }
 

@@ -9,14 +9,14 @@ use std::{
 use enforcer_common::CgroupId;
 use enforcer_core::{
     model::Workload,
-    pods::FORESEEN,
+    pods::PLACEHOLDER,
     policy::{Desired, DesiredPolicy},
 };
 
 use crate::config::{CgroupPath, Config, Roots};
 
 fn is_there(cgroup: &CgroupId) -> bool {
-    cgroup.0 & FORESEEN == 0
+    cgroup.0 & PLACEHOLDER == 0
 }
 
 /// What is desired for the cgroups that are there.
@@ -86,7 +86,7 @@ impl Places {
     pub(super) fn foreseen(&self) -> impl Iterator<Item = (CgroupId, &Workload)> {
         (0..)
             .zip(self.workloads.values())
-            .map(|(number, workload)| (CgroupId(FORESEEN | number), workload))
+            .map(|(number, workload)| (CgroupId(PLACEHOLDER | number), workload))
     }
 
     /// All paths, each once.

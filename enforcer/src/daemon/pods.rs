@@ -188,7 +188,7 @@ impl Owner {
                 }
                 Update::WorkloadGone(cgroup) => {
                     if let Some(workload) = self.registry.workload(*cgroup)
-                        && cgroup.0 & pods::FORESEEN == 0
+                        && cgroup.0 & pods::PLACEHOLDER == 0
                     {
                         tracing::info!("pod {workload} is gone");
                     }

@@ -132,10 +132,10 @@ impl World {
         Some(format!("{workload} {}", workload.enforcement.unwrap()))
     }
 
-    fn foreseen(&self) -> usize {
+    fn placeholders(&self) -> usize {
         self.workloads
             .keys()
-            .filter(|cgroup| cgroup.0 & FORESEEN != 0)
+            .filter(|cgroup| cgroup.0 & PLACEHOLDER != 0)
             .count()
     }
 }
@@ -144,7 +144,7 @@ impl World {
 fn pod_and_cgroup_meet_in_either_order() {
     let mut world = World::new(settings());
     world.note(apply(pod("shop", "a", "u-1")));
-    assert_eq!((world.of(1), world.foreseen()), (None, 1));
+    assert_eq!((world.of(1), world.placeholders()), (None, 1));
     world.appeared(1, at("u-1"));
     assert_eq!(world.of(1).as_deref(), Some("shop/a enforce"));
     world.appeared(2, at("u-2"));
@@ -165,7 +165,7 @@ fn pods_of_other_nodes_and_of_none_stand_for_nothing() {
             ..pod("shop", "a", "u-1")
         };
         world.note(apply(elsewhere));
-        assert_eq!((world.of(1), world.foreseen()), (None, 0), "{node:?}");
+        assert_eq!((world.of(1), world.placeholders()), (None, 0), "{node:?}");
     }
     world.note(apply(pod("shop", "a", "u-1")));
     assert_eq!(world.of(1).as_deref(), Some("shop/a enforce"));
@@ -175,7 +175,7 @@ fn pods_of_other_nodes_and_of_none_stand_for_nothing() {
 fn pod_without_uid_stands_for_nothing() {
     let mut world = World::new(settings());
     world.note(apply(pod("shop", "a", "")));
-    assert_eq!(world.foreseen(), 0);
+    assert_eq!(world.placeholders(), 0);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn deleted_pod_keeps_its_workload_until_its_cgroup_is_gone() {
     world.appeared(1, at("u-1"));
     world.note(delete(Kind::Pod, "shop", "a"));
     assert_eq!(world.of(1).as_deref(), Some("shop/a enforce"));
-    assert_eq!(world.foreseen(), 0, "nothing is to come any more");
+    assert_eq!(world.placeholders(), 0, "nothing is to come any more");
     world.note(namespace("shop", "audit"));
     assert_eq!(
         world.of(1).as_deref(),
@@ -262,13 +262,13 @@ fn nothing_is_left_of_pods_that_are_gone() {
         orphans,
         cgroups,
         cgroups_of,
-        foreseen,
+        placeholders,
         said,
         notices,
         ..
     } = world.pods;
     assert!(objects.is_empty() && claims.is_empty() && orphans.is_empty());
-    assert!(cgroups.is_empty() && cgroups_of.is_empty() && foreseen.is_empty());
+    assert!(cgroups.is_empty() && cgroups_of.is_empty() && placeholders.is_empty());
     assert!(said.is_empty() && notices.is_empty() && world.workloads.is_empty());
 }
 

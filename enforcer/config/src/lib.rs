@@ -1,16 +1,16 @@
 //! The configuration: one YAML file, as it was meant.
 //!
 //! ```text
-//! text -> raw (what was typed, with its lines) -> parse -> Config (what was meant) | Mistakes (one line each)
+//! text -> raw (what was typed, with its lines) -> parse -> Config (what was meant) | ConfigErrors (one line each)
 //!          |-> schema (deploy/config.schema.json)
 //! ```
 //!
-//! **Architecture Invariant:** a [`Config`] cannot hold an invalid value, and no mistake falls back to a default:
+//! **Architecture Invariant:** a [`Config`] cannot hold an invalid value, and no error falls back to a default:
 //! a configuration that is not understood enforces nothing that was not asked for.
 
 mod cgroup;
 mod config;
-mod mistake;
+mod error;
 mod parse;
 mod pods;
 mod raw;
@@ -25,7 +25,7 @@ use std::{fs::File, io::Read, path::Path};
 pub use cgroup::CgroupPath;
 pub use config::{Config, Dns, Kubernetes, Sockets};
 pub use enforcer_core::capacity::Capacities;
-pub use mistake::{Mistake, Mistakes, SIZE_LIMIT, What};
+pub use error::{ConfigError, ConfigErrors, ErrorKind, SIZE_LIMIT};
 pub use pods::{BuiltIn, Pods};
 pub use schema::json_schema;
 pub use words::{Enforcement, Errno, Matching, PodLabels, PodMode, Udp, UnknownWorkloads};
@@ -35,27 +35,27 @@ impl Config {
     /// Reads `file`. Its name in messages is the one given; paths in it are relative to its folder.
     ///
     /// # Errors
-    /// If it cannot be read, is larger than [`SIZE_LIMIT`], or holds [`Mistakes`].
-    pub fn load(file: &Path) -> Result<Self, Mistakes> {
-        let unreadable = |what| Mistakes::new(file, vec![Mistake { line: None, what }]);
+    /// If it cannot be read, is larger than [`SIZE_LIMIT`], or holds [`ConfigErrors`].
+    pub fn load(file: &Path) -> Result<Self, ConfigErrors> {
+        let unreadable = |kind| ConfigErrors::new(file, vec![ConfigError { line: None, kind }]);
         let mut bytes = Vec::new();
         File::open(file)
             .and_then(|opened| opened.take(SIZE_LIMIT + 1).read_to_end(&mut bytes))
-            .map_err(|error| unreadable(What::Unreadable(error.to_string())))?;
+            .map_err(|error| unreadable(ErrorKind::Unreadable(error.to_string())))?;
         if bytes.len() as u64 > SIZE_LIMIT {
-            return Err(unreadable(What::TooLarge));
+            return Err(unreadable(ErrorKind::TooLarge));
         }
-        let text = String::from_utf8(bytes).map_err(|_| unreadable(What::NotText))?;
+        let text = String::from_utf8(bytes).map_err(|_| unreadable(ErrorKind::NotText))?;
         Self::parse(&text, file)
     }
 
     /// Reads `text`, which is the content of `file`.
     ///
     /// # Errors
-    /// All mistakes of meaning at once; of mistakes in the YAML itself, and of unknown keys, the first.
-    pub fn parse(text: &str, file: &Path) -> Result<Self, Mistakes> {
-        let raw = yaml::read(text).map_err(|mistake| Mistakes::new(file, vec![mistake]))?;
+    /// All errors of meaning at once; of errors in the YAML itself, and of unknown keys, the first.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigErrors> {
+        let raw = yaml::read(text).map_err(|error| ConfigErrors::new(file, vec![error]))?;
         let folder = file.parent().unwrap_or(Path::new(""));
-        parse::config(raw, folder).map_err(|mistakes| Mistakes::new(file, mistakes))
+        parse::config(raw, folder).map_err(|errors| ConfigErrors::new(file, errors))
     }
 }

@@ -1,4 +1,4 @@
-//! What was typed to what was meant. Every mistake is kept, so that a user mends a file in one go.
+//! What was typed to what was meant. Every error is kept, so that a user mends a file in one go.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -11,7 +11,7 @@ use enforcer_core::{capacity::Capacities, istio::OutboundMode, model::Namespace}
 
 use super::{
     config::{Config, Dns, Kubernetes, Sockets},
-    mistake::{Findings, Mistake},
+    error::{ConfigError, Findings},
     pods,
     raw::{At, Raw, RawCapacities, RawDns, RawKubernetes, RawMode, RawSockets},
     units, workloads,
@@ -29,7 +29,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const CAPACITY_LIMIT: u32 = 1 << 24;
 
 /// The configuration whose file lies in `folder`.
-pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<Mistake>> {
+pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>> {
     let mut findings = Findings::default();
     let sources = raw.registry.unwrap_or_default();
     let files = sources.files.unwrap_or_default();

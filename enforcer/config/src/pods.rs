@@ -11,7 +11,7 @@ use enforcer_core::{
 
 use super::{
     cgroup::CgroupPath,
-    mistake::Findings,
+    error::Findings,
     raw::{At, RawBuiltIn, RawLabelExpression, RawLabelOperator, RawLabelSelector, RawPods},
     words::{Enforcement, PodLabels, PodMode},
     workloads::namespace,

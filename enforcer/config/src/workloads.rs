@@ -6,7 +6,7 @@ use enforcer_core::model::{Labels, Namespace, Workload};
 
 use super::{
     cgroup::CgroupPath,
-    mistake::{Findings, What},
+    error::{ErrorKind, Findings},
     raw::{At, RawWorkload},
 };
 
@@ -52,11 +52,11 @@ pub(super) fn workloads(raw: Vec<At<RawWorkload>>, findings: &mut Findings) -> V
         let line = line.unwrap_or_default();
         if let Some(other) = cgroups.insert(cgroup.clone(), format!("{title} (line {line})")) {
             let cgroup = cgroup.to_string();
-            findings.add(cgroup_line, What::SameCgroup { cgroup, other });
+            findings.add(cgroup_line, ErrorKind::SameCgroup { cgroup, other });
         } else if let Some(other) = names.insert(title.clone(), line) {
             findings.add(
                 Some(line),
-                What::SameWorkload {
+                ErrorKind::SameWorkload {
                     workload: title,
                     other,
                 },

@@ -5,8 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use enforcer_core::{capacity::Capacities, istio::OutboundMode, model::Namespace};
 
 use super::{
+    enums::{Enforcement, Errno, Matching, Udp, UnknownWorkloads},
     pods::Pods,
-    words::{Enforcement, Errno, Matching, Udp, UnknownWorkloads},
     workloads::{Roots, WorkloadConfig},
 };
 

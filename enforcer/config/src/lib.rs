@@ -10,13 +10,13 @@
 
 mod cgroup;
 mod config;
+mod enums;
 mod error;
 mod parse;
 mod pods;
 mod raw;
 mod schema;
 mod units;
-mod words;
 mod workloads;
 mod yaml;
 
@@ -25,10 +25,10 @@ use std::{fs::File, io::Read, path::Path};
 pub use cgroup::CgroupPath;
 pub use config::{Config, Dns, Kubernetes, Sockets};
 pub use enforcer_core::capacity::Capacities;
+pub use enums::{Enforcement, Errno, Matching, PodLabels, PodMode, Udp, UnknownWorkloads};
 pub use error::{ConfigError, ConfigErrors, ErrorKind, SIZE_LIMIT};
 pub use pods::{BuiltIn, Pods};
 pub use schema::json_schema;
-pub use words::{Enforcement, Errno, Matching, PodLabels, PodMode, Udp, UnknownWorkloads};
 pub use workloads::{Roots, WorkloadConfig};
 
 impl Config {

@@ -11,9 +11,9 @@ use enforcer_core::{
 
 use super::{
     cgroup::CgroupPath,
+    enums::{Enforcement, PodLabels, PodMode},
     error::Findings,
     raw::{At, RawBuiltIn, RawLabelExpression, RawLabelOperator, RawLabelSelector, RawPods},
-    words::{Enforcement, PodLabels, PodMode},
     workloads::namespace,
 };
 

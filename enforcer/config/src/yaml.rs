@@ -1,4 +1,4 @@
-//! Text to raw types, and the YAML crate's errors in the configuration's words.
+//! Text to raw types, and the YAML crate's errors as those of the configuration.
 
 use serde_yaml::{
     DefaultMessageFormatter, DuplicateKeyPolicy, Error, MessageFormatter, budget::BudgetBreach,
@@ -64,7 +64,7 @@ fn config_error(error: &Error, text: &str) -> ConfigError {
         Error::SerdeInvalidType { unexpected, .. } | Error::SerdeInvalidValue { unexpected, .. } => {
             wrong_type(&format!("something other than {unexpected}"))
         }
-        Error::Unexpected { expected, .. } => wrong_type(&format!("a {}", in_words(expected))),
+        Error::Unexpected { expected, .. } => wrong_type(&format!("a {}", kind_for_users(expected))),
         Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. }
         | Error::UnexpectedValueForUnitEnumVariant { .. } => wrong_type("one word"),
         Error::Budget { breach, .. } => ErrorKind::Yaml(too_much(breach)),
@@ -74,7 +74,7 @@ fn config_error(error: &Error, text: &str) -> ConfigError {
 }
 
 /// The crate's name of a kind of node, as users know it.
-fn in_words(kind: &str) -> &str {
+fn kind_for_users(kind: &str) -> &str {
     match kind {
         "string scalar" | "scalar" => "single value",
         "mapping start" => "mapping (`key: value` lines)",

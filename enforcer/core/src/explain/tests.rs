@@ -1,4 +1,4 @@
-//! Reasons, in the words that users read.
+//! Reasons, as the text that users read.
 
 use super::*;
 use crate::{

@@ -1,4 +1,4 @@
-//! The reasons, as values and as words.
+//! The reasons, as values and as text.
 
 use std::fmt;
 

@@ -12,7 +12,7 @@ pub struct Problem {
     pub field: Field,
     /// Where in the file, counted from 1; None if it was not read from a file.
     pub line: Option<u32>,
-    /// What, in Istio's or Kubernetes' words where they have some.
+    /// What, as Istio's or Kubernetes' message where they have one.
     pub message: String,
 }
 

@@ -14,7 +14,7 @@ fn read(files: &[(&str, &str)]) -> Crate {
         let found = files.iter().find(|(name, _)| *name == file);
         found.map(|(_, text)| (*text).to_owned())
     };
-    Crate::read(&text).unwrap()
+    Crate::read(&text).expect("what is made up is Rust")
 }
 
 /// The circles among `a`, `b` and `c`, each of which is one file.

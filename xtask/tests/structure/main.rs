@@ -98,10 +98,16 @@ fn known(name: &str, circle: &Circle) -> Option<usize> {
 
 /// Every crate of the workspace, by its folder.
 fn crates() -> BTreeMap<String, Crate> {
-    let manifest = fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
-    let members = manifest.split_once("members = [").unwrap().1;
-    let members = members.split_once(']').unwrap().0;
-    let members = members.split('"').skip(1).step_by(2);
+    let manifest = fs::read_to_string(workspace().join("Cargo.toml")).expect("the workspace has a manifest");
+    let members = manifest
+        .split("members = [")
+        .nth(1)
+        .and_then(|rest| rest.split(']').next());
+    let members = members
+        .expect("the manifest lists the members")
+        .split('"')
+        .skip(1)
+        .step_by(2);
     let crates: BTreeMap<String, Crate> = members
         .map(|member| {
             let folder = workspace().join(member).join("src");

@@ -78,9 +78,7 @@ impl Crate {
     /// The modules that `path`, as written in `from`, leads through: the one that it names, and where what is
     /// re-exported there is at home. None of them if it leads to another crate.
     pub(crate) fn resolve(&self, from: &[String], path: &[String]) -> Vec<ModulePath> {
-        let mut found = Vec::new();
-        self.follow(from, path, &mut found, 0);
-        found
+        self.follow(from, path, 0)
     }
 
     /// Whether `name` in `module` is a module within it.
@@ -88,7 +86,8 @@ impl Crate {
         self.modules.contains_key(&[module, &[name.to_owned()]].concat())
     }
 
-    fn follow(&self, from: &[String], path: &[String], found: &mut Vec<ModulePath>, depth: usize) {
+    fn follow(&self, from: &[String], path: &[String], depth: usize) -> Vec<ModulePath> {
+        let mut found = Vec::new();
         let mut at = from.to_vec();
         let mut rest = path;
         let mut is_rooted = false;
@@ -111,7 +110,7 @@ impl Crate {
             rest = more;
         }
         let Some(module) = self.modules.get(&at) else {
-            return;
+            return found;
         };
         let imports = module.imports.iter();
         let is_defined = rest.first().is_none_or(|name| module.names.contains(name));
@@ -123,19 +122,20 @@ impl Crate {
             found.push(at.clone());
         }
         if is_defined || depth > 8 {
-            return;
+            return found;
         }
         let onward = |import: &Import| [import.path.as_slice(), &rest[1..]].concat();
         if let Some(import) = import {
-            self.follow(&at, &onward(import), found, depth + 1);
-            return;
+            found.extend(self.follow(&at, &onward(import), depth + 1));
+            return found;
         }
         for glob in imports.filter(|import| import.name.is_none() && import.is_public) {
             let path = [glob.path.as_slice(), rest].concat();
             if self.leads_to_a_definition(&at, &path) {
-                self.follow(&at, &path, found, depth + 1);
+                found.extend(self.follow(&at, &path, depth + 1));
             }
         }
+        found
     }
 
     fn leads_to_a_definition(&self, from: &[String], path: &[String]) -> bool {

@@ -15,10 +15,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
 
 use crate::out::say;
-use crate::{process::target_folder, setup};
+use crate::{arch::Arch, process::target_folder, setup};
 
 /// What the manifests in `deploy/` call it.
 const NAME: &str = "enforcer";
@@ -32,42 +31,6 @@ pub(crate) struct Arguments {
     /// The archive's file; enforcer-VERSION-ARCH.tar in cargo's target folder if none is given
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-}
-
-/// An architecture, by the name that images have for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Arch {
-    /// x86-64.
-    Amd64,
-    /// 64-bit Arm.
-    Arm64,
-}
-
-impl Arch {
-    /// This machine's.
-    pub(crate) fn own() -> Self {
-        if cfg!(target_arch = "aarch64") {
-            Self::Arm64
-        } else {
-            Self::Amd64
-        }
-    }
-
-    /// As in an image's configuration.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Amd64 => "amd64",
-            Self::Arm64 => "arm64",
-        }
-    }
-
-    /// The target whose binaries need no library.
-    pub(crate) fn target(self) -> &'static str {
-        match self {
-            Self::Amd64 => "x86_64-unknown-linux-musl",
-            Self::Arm64 => "aarch64-unknown-linux-musl",
-        }
-    }
 }
 
 /// Builds the binary and writes the archive.

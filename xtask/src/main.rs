@@ -5,12 +5,14 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod apt;
+mod arch;
 mod bpf;
 mod demo;
 mod fuzz;
 mod image;
 mod kind;
 mod lint;
+mod need;
 mod out;
 mod plan;
 mod process;

@@ -1,4 +1,4 @@
-//! What was typed to what was meant. Every mistake is kept, so that a user mends a file in one go.
+//! What was typed to what was meant. Every error is kept, so that a user mends a file in one go.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -7,11 +7,11 @@ use std::{
 };
 
 use enforcer_common::maps;
-use enforcer_core::{istio::OutboundMode, model::Namespace};
+use enforcer_core::{capacity::Capacities, istio::OutboundMode, model::Namespace};
 
 use super::{
-    Capacities, Config, Dns, Kubernetes, Sockets,
-    mistake::{Mistake, What},
+    config::{Config, Dns, Kubernetes, Sockets},
+    error::{ConfigError, Findings},
     pods,
     raw::{At, Raw, RawCapacities, RawDns, RawKubernetes, RawMode, RawSockets},
     units, workloads,
@@ -29,7 +29,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const CAPACITY_LIMIT: u32 = 1 << 24;
 
 /// The configuration whose file lies in `folder`.
-pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<Mistake>> {
+pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>> {
     let mut findings = Findings::default();
     let sources = raw.registry.unwrap_or_default();
     let files = sources.files.unwrap_or_default();
@@ -80,47 +80,7 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<Mistake>> {
             .revision
             .and_then(|revision| findings.read("revision", &revision, |name| filled(name))),
     };
-    if findings.0.is_empty() {
-        Ok(config)
-    } else {
-        Err(findings.0)
-    }
-}
-
-/// What was found wrong so far.
-#[derive(Default)]
-pub(super) struct Findings(Vec<Mistake>);
-
-impl Findings {
-    /// One more.
-    pub(super) fn add(&mut self, line: Option<u64>, what: What) {
-        self.0.push(Mistake { line, what });
-    }
-
-    /// One more about the value of `key`.
-    pub(super) fn value(&mut self, key: &'static str, line: Option<u64>, problem: String) {
-        self.add(line, What::Value { key, problem });
-    }
-
-    /// The value, or one more.
-    pub(super) fn keep<T>(
-        &mut self,
-        key: &'static str,
-        line: Option<u64>,
-        value: Result<T, String>,
-    ) -> Option<T> {
-        value.map_err(|problem| self.value(key, line, problem)).ok()
-    }
-
-    /// What `read` makes of the value, or one more.
-    pub(super) fn read<T, U>(
-        &mut self,
-        key: &'static str,
-        raw: &At<T>,
-        read: impl FnOnce(&T) -> Result<U, String>,
-    ) -> Option<U> {
-        self.keep(key, raw.line, read(&raw.value))
-    }
+    findings.or(config)
 }
 
 fn kubernetes(raw: &RawKubernetes, folder: &Path, findings: &mut Findings) -> Kubernetes {

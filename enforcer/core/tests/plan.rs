@@ -148,7 +148,7 @@ proptest! {
         let from = Maps(diff(&Applied::default(), &first).after);
         let plan = diff(&from.0, &second);
         let to = Maps(plan.after.clone());
-        let losers = plan.losers(&from.0);
+        let restricted = plan.restricted(&from.0);
         let forgotten: BTreeSet<_> = plan.forgotten(&from.0).collect();
         for workload in (1..=5).map(CgroupId) {
             let (before, after) = (from.0.workloads.contains_key(&workload), to.0.workloads.contains_key(&workload));
@@ -157,9 +157,9 @@ proptest! {
                 let (old, new) = (allows(&from, workload, &rule), allows(&to, workload, &rule));
                 new == Some(false) && old != Some(false)
             });
-            prop_assert!(!is_less || losers.contains(&workload), "{:?} of {:#?} from {:#?}", workload, plan, from);
+            prop_assert!(!is_less || restricted.contains(&workload), "{:?} of {:#?} from {:#?}", workload, plan, from);
         }
-        prop_assert!(diff(&to.0, &second).losers(&to.0).is_empty(), "nothing is done, and nothing taken away");
+        prop_assert!(diff(&to.0, &second).restricted(&to.0).is_empty(), "nothing is done, and nothing taken away");
     }
 
     #[test]
@@ -225,11 +225,11 @@ fn one_changed_rule_is_one_change() {
     );
     assert_eq!(diff(&applied, &before).changes, []);
     let nobody = BTreeSet::new();
-    assert_eq!(diff(&applied, &after).losers(&applied), nobody, "it has more");
+    assert_eq!(diff(&applied, &after).restricted(&applied), nobody, "it has more");
     let more = diff(&applied, &after).after;
-    assert_eq!(diff(&more, &before).losers(&more), [CgroupId(7)].into());
+    assert_eq!(diff(&more, &before).restricted(&more), [CgroupId(7)].into());
     let all_go = diff(&more, &Desired::default());
-    assert_eq!(all_go.losers(&more), nobody, "nobody is left");
+    assert_eq!(all_go.restricted(&more), nobody, "nobody is left");
     assert_eq!(all_go.forgotten(&more).collect::<Vec<_>>(), [CgroupId(7)]);
     let id = PolicyId(1);
     let value = Policy {

@@ -24,7 +24,7 @@ use anyhow::{Context as _, Result, bail};
 use enforcer_common::{CgroupId, Counter};
 use enforcer_core::{
     model::Host,
-    plan::{self, Applied, Course, diff_within},
+    plan::{self, Applied, PlanKind, diff_within},
     policy::{Desired, DesiredPolicy},
 };
 use tokio::sync::watch;
@@ -37,12 +37,11 @@ use crate::{
     report::once::Once,
 };
 
-use capacity::Room;
 use proof::Comparison;
 use revocation::Due;
 use roots::RootPrograms;
 
-pub(super) use capacity::Room as Capacity;
+pub(super) use capacity::Capacity;
 pub(super) use revocation::Revocation;
 
 pub(super) struct Reconciler {
@@ -52,7 +51,7 @@ pub(super) struct Reconciler {
     /// What the registry said at the last plan, and what of it is there and fits.
     desired: Arc<Desired>,
     fitted: Desired,
-    capacity: Room,
+    capacity: Capacity,
     roots: RootPrograms,
     /// The hosts whose addresses are wanted.
     hosts: watch::Sender<BTreeSet<Host>>,
@@ -80,7 +79,7 @@ impl Reconciler {
             applied: Applied::default(),
             desired: Arc::default(),
             fitted: Desired::default(),
-            capacity: Room::new(capacities),
+            capacity: Capacity::new(capacities),
             roots: RootPrograms::default(),
             hosts,
             revocation,
@@ -164,13 +163,13 @@ impl Reconciler {
         let mut desired = self.fitted.clone();
         let canary = policy(self.canaries.now().iter().map(|cgroup| cgroup.id));
         desired.policies.extend(canary);
-        let (plan, course) = diff_within(&self.applied, &desired, &room_beside(self.capacity.capacities()));
-        self.capacity.note_course(course);
+        let (plan, kind) = diff_within(&self.applied, &desired, &room_beside(self.capacity.capacities()));
+        self.capacity.note_kind(kind);
         let leaves_out = self.capacity.leaves_workloads_out();
         if !plan.changes.is_empty() {
             self.set_depths(ingest, true)?;
             self.datapath
-                .refuse_unknown(leaves_out || matches!(course, Course::RemovalsFirst(_)))?;
+                .refuse_unknown(leaves_out || matches!(kind, PlanKind::RemovalsFirst(_)))?;
             self.note_due(&plan, ingest);
             if let Err(error) = self.datapath.carry_out(&plan.changes) {
                 // Nobody knows which of them are in force: what all of them may take away stays due.
@@ -178,8 +177,8 @@ impl Reconciler {
                 return Err(error);
             }
             if is_news {
-                let (changes, fullness) = (plan.changes.len(), self.capacity.fullness());
-                tracing::debug!(changes, tables = ?fullness.tables, "the kernel's maps are up to date");
+                let (changes, report) = (plan.changes.len(), self.capacity.report());
+                tracing::debug!(changes, tables = ?report.tables, "the kernel's maps are up to date");
             }
         }
         self.applied = plan.after;
@@ -203,7 +202,7 @@ impl Reconciler {
 
 /// What others ask.
 impl Reconciler {
-    pub(super) fn capacity(&self) -> &Room {
+    pub(super) fn capacity(&self) -> &Capacity {
         &self.capacity
     }
 

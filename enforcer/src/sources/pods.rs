@@ -13,7 +13,7 @@ mod look;
 use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::{Context as _, Result};
-use enforcer_core::pods::Place;
+use enforcer_core::pods::PodCgroup;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ pub enum Role {
     /// All pods are below it.
     Root,
     /// A pod or a container.
-    Place(Place),
+    Place(PodCgroup),
 }
 
 /// A cgroup has come or gone. One that was removed and made again has gone and come.

@@ -19,7 +19,8 @@ use enforcer_core::{
     documents::Documents,
     model::{Labels, Namespace, Workload},
     plan::{Applied, diff},
-    registry::{self, Registry, Update},
+    registry::{Registry, Update},
+    settings,
 };
 
 use super::{
@@ -213,9 +214,9 @@ pub fn enforce(root: &TestCgroup, manner: Manner) -> Result<Datapath> {
     let workload = mount
         .cgroup(&root.path().join("workload"))?
         .context("it was just made")?;
-    let mut registry = Registry::new(registry::Settings {
+    let mut registry = Registry::new(settings::Settings {
         audit: manner.is_audit,
-        ..registry::Settings::default()
+        ..settings::Settings::default()
     });
     let mut documents = Documents::default();
     for update in documents.set("registry", Some(REGISTRY)) {

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use enforcer::datapath::{CgroupMount, Datapath, Options, Pins, VERIFIER_LIMIT, is_enforced};
 use enforcer_common::{Mode, Settings, Transport};
-use enforcer_core::registry::Matching;
+use enforcer_core::settings::Matching;
 
 use super::{
     lent::is_told,

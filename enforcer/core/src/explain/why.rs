@@ -1,12 +1,12 @@
-//! The reasons, as values and as words.
+//! The reasons, as values and as text.
 
 use std::fmt;
 
 use crate::{
+    export::Ignored,
+    grant::Source,
     istio::ObjectId,
     model::{Host, Namespace, Protocol, Transport},
-    policy::Source,
-    view::Ignored,
 };
 
 /// What decided, or what came nearest to allowing it.

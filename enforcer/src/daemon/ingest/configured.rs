@@ -6,13 +6,13 @@ use std::{
 };
 
 use enforcer_common::CgroupId;
-use enforcer_core::{model::Workload, pods::FORESEEN};
+use enforcer_core::{model::Workload, pods::PLACEHOLDER};
 
 use crate::config::{CgroupPath, Config, Roots};
 
 /// Whether it is the identifier of a cgroup, and no placeholder.
 pub(in crate::daemon) fn is_there(cgroup: &CgroupId) -> bool {
-    cgroup.0 & FORESEEN == 0
+    cgroup.0 & PLACEHOLDER == 0
 }
 
 /// The configured cgroups.
@@ -53,7 +53,7 @@ impl Configured {
     pub(super) fn placeholders(&self) -> impl Iterator<Item = (CgroupId, &Workload)> {
         (0..)
             .zip(self.workloads.values())
-            .map(|(number, workload)| (CgroupId(FORESEEN | number), workload))
+            .map(|(number, workload)| (CgroupId(PLACEHOLDER | number), workload))
     }
 
     /// All paths, each once.

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use enforcer_common::CgroupId;
 use enforcer_core::{
-    capacity::{Capacities, Fullness, Table, Usage},
-    plan::Course,
+    capacity::{Capacities, CapacityReport, Table, Usage},
+    plan::PlanKind,
     policy::{Desired, fit},
     registry::Registry,
     rule::{Rule, To},
@@ -18,20 +18,20 @@ use enforcer_core::{
 const NAMED: usize = 3;
 
 /// The room in the kernel's maps.
-pub(in crate::daemon) struct Room {
+pub(in crate::daemon) struct Capacity {
     capacities: Capacities,
-    fullness: Fullness,
+    report: CapacityReport,
     /// By map, the number of entries that was last said to be needed.
     said: BTreeMap<Table, usize>,
     /// The same for changes on their way.
     said_of_changes: BTreeMap<Table, usize>,
 }
 
-impl Room {
+impl Capacity {
     pub(super) fn new(capacities: Capacities) -> Self {
         Self {
             capacities,
-            fullness: Fullness::default(),
+            report: CapacityReport::default(),
             said: BTreeMap::new(),
             said_of_changes: BTreeMap::new(),
         }
@@ -42,20 +42,20 @@ impl Room {
     }
 
     /// How full the maps are by the last plan, and what is left out.
-    pub(in crate::daemon) fn fullness(&self) -> &Fullness {
-        &self.fullness
+    pub(in crate::daemon) fn report(&self) -> &CapacityReport {
+        &self.report
     }
 
     /// Whether workloads are left out: unknown ones must be refused then, whatever is configured for them.
     pub(super) fn leaves_workloads_out(&self) -> bool {
-        !self.fullness.workloads.is_empty()
+        !self.report.workloads.is_empty()
     }
 
     /// What of `desired` fits; says what does not, and when all does again.
     pub(super) fn fit(&mut self, desired: Desired, registry: &mut Registry) -> Desired {
-        let (fitted, fullness) = fit(desired, &self.capacities);
-        self.fullness = fullness;
-        for (table, usage) in self.fullness.tables.clone() {
+        let (fitted, report) = fit(desired, &self.capacities);
+        self.report = report;
+        for (table, usage) in self.report.tables.clone() {
             match self.said.get(&table) {
                 Some(_) if !usage.is_exceeded() => {
                     self.said.remove(&table);
@@ -73,8 +73,8 @@ impl Room {
     }
 
     /// Says that a change has no room beside what is in force, where that costs something.
-    pub(super) fn note_course(&mut self, course: Course) {
-        let Course::RemovalsFirst(needed) = course else {
+    pub(super) fn note_kind(&mut self, kind: PlanKind) {
+        let PlanKind::RemovalsFirst(needed) = kind else {
             return;
         };
         for table in Table::ALL {
@@ -91,7 +91,7 @@ impl Room {
 
     /// What is left out.
     pub(super) fn problems(&self) -> impl Iterator<Item = String> {
-        let tables = self.fullness.tables.iter();
+        let tables = self.report.tables.iter();
         let short = tables.filter(|(_, usage)| usage.is_exceeded());
         short.map(|(table, usage)| {
             let (needed, capacity) = (usage.needed, usage.capacity);
@@ -101,14 +101,14 @@ impl Room {
 
     /// What to raise so that `workload` is no longer left out; None if it is not.
     pub(in crate::daemon) fn advice_for_workload(&self, workload: CgroupId) -> Option<String> {
-        let mut left = self.fullness.workloads.iter();
+        let mut left = self.report.workloads.iter();
         let (table, _) = left.find(|(_, workloads)| workloads.contains(&workload))?;
         Some(self.advice(*table))
     }
 
     /// What to raise so that no rule is left out; None if none is.
     pub(in crate::daemon) fn advice_for_rules(&self) -> Option<String> {
-        let exceeded = self.fullness.tables.iter().filter(|(table, usage)| {
+        let exceeded = self.report.tables.iter().filter(|(table, usage)| {
             usage.is_exceeded() && matches!(table, Table::Exact | Table::Prefixes | Table::Ports)
         });
         let advice: Vec<_> = exceeded.map(|(table, _)| self.advice(*table)).collect();
@@ -116,7 +116,7 @@ impl Room {
     }
 
     fn advice(&self, table: Table) -> String {
-        let needed = self.fullness.tables.get(&table).map_or(0, |usage| usage.needed);
+        let needed = self.report.tables.get(&table).map_or(0, |usage| usage.needed);
         format!("raise capacities.{table} to {needed} or more")
     }
 
@@ -131,10 +131,10 @@ impl Room {
                 .workload(*cgroup)
                 .map_or_else(|| format!("cgroup {}", cgroup.0), ToString::to_string)
         };
-        let left: Vec<_> = match self.fullness.workloads.get(&table) {
+        let left: Vec<_> = match self.report.workloads.get(&table) {
             Some(workloads) => workloads.iter().take(NAMED).map(name).collect(),
             None => {
-                let left = self.fullness.rules.iter();
+                let left = self.report.rules.iter();
                 let left = left
                     .filter(|left| Table::of_rule(&left.rule) == table)
                     .take(NAMED);
@@ -145,7 +145,7 @@ impl Room {
                     .collect()
             }
         };
-        let what = match self.fullness.workloads.get(&table) {
+        let what = match self.report.workloads.get(&table) {
             Some(workloads) => format!("{} workloads are refused everything", workloads.len()),
             None if left.is_empty() => "what is left out belongs to workloads that are left out".to_owned(),
             None => format!(

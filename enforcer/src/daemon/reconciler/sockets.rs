@@ -30,7 +30,7 @@ impl Reconciler {
     }
 
     fn due_after(&self, plan: &Plan, ingest: &Ingest) -> Due {
-        let mut due = plan.losers(&self.applied);
+        let mut due = plan.restricted(&self.applied);
         // Those without a folder are the canary's: it comes and goes, and takes nothing from anybody.
         due.retain(|workload| ingest.cgroups().contains_key(workload));
         for workload in plan.forgotten(&self.applied) {

@@ -63,7 +63,7 @@ fn roots(ingest: &Ingest) -> Vec<StandingRoot> {
 
 /// What is in each map, the canary's left out.
 fn usage(reconciler: &Reconciler) -> Vec<Usage> {
-    let tables = reconciler.capacity().fullness().tables.iter();
+    let tables = reconciler.capacity().report().tables.iter();
     let usage = tables.map(|(table, usage)| Usage {
         name: table.to_string(),
         used: usage.used,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use enforcer_common::CgroupId;
-use enforcer_core::pods::{Place, PodUid, Tree, container};
+use enforcer_core::pods::{PodCgroup, PodUid, Tree, container};
 
 use super::{PodChange, Role, Wanted};
 use crate::{
@@ -109,7 +109,7 @@ impl Scan {
                 if self.wanted.containers {
                     self.look_at_containers(&pod, &cgroup, &mut found)?;
                 }
-                found.insert(cgroup.id, (cgroup, Role::Place(Place::Pod(pod))));
+                found.insert(cgroup.id, (cgroup, Role::Place(PodCgroup::Pod(pod))));
             }
         }
         Ok(found)
@@ -120,7 +120,7 @@ impl Scan {
             if let Some(id) = container(&child.name) {
                 let (pod, id) = (pod.clone(), id.to_owned());
                 let cgroup = self.mount.child(of, &child.name, child.id);
-                found.insert(cgroup.id, (cgroup, Role::Place(Place::Container { pod, id })));
+                found.insert(cgroup.id, (cgroup, Role::Place(PodCgroup::Container { pod, id })));
             }
         }
         Ok(())

@@ -7,19 +7,18 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::HostState;
-use crate::{model::Host, rule::To};
+use crate::{model::Host, offer::HostState, rule::To};
 
 /// Hosts by the addresses and networks they declare or resolve to.
 #[derive(Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct AddressIndex {
     addresses: HashMap<IpAddr, Vec<Host>>,
     networks: BTreeMap<IpNet, Vec<Host>>,
     /// Hosts by the ports on which they allow any address.
     ports: BTreeMap<u16, BTreeSet<Host>>,
 }
 
-impl Known {
+impl AddressIndex {
     /// Replaces what has to do with `host`.
     pub(crate) fn replace(&mut self, host: &Host, old: &HostState, new: &HostState) {
         let (old_ports, new_ports) = (ports(old), ports(new));

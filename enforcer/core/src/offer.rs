@@ -1,28 +1,15 @@
 //! One host of one object: what Istio calls a service.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap};
 
-use super::{Key, Objects, Settings};
 use crate::{
-    istio::{ExportTo, MeshConfig, Meta, ObjectId, Service, ServiceEntry, ServicePort},
-    model::{Host, Namespace},
-    policy::{Facts, Port, PortGrants, Related, grants, related},
-    view::{Export, Ignored, Import, export, ignored, ignored_namespace},
+    export::{Export, Ignored, export, ignored, ignored_namespace},
+    grant::{Facts, Port, PortGrants, Related, grants, related},
+    istio::{MeshConfig, ServicePort},
+    model::{Host, Labels, Namespace, Protocol, selects},
+    objects::{Key, Objects, Owner, OwnerKey, in_namespace},
+    settings::Settings,
 };
-
-/// The object that offers a host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
-    Service(Arc<Service>),
-    Entry(Arc<ServiceEntry>),
-}
-
-/// What tells owners apart.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum OwnerKey {
-    Service(Key),
-    Entry(Key),
-}
 
 /// One host of one object, with all that does not depend on who looks.
 #[derive(Debug)]
@@ -35,6 +22,16 @@ pub(crate) struct Offer {
     pub(crate) grants: Vec<PortGrants>,
 }
 
+/// A port that a view has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Import<'a> {
+    pub(crate) offer: &'a Offer,
+    /// Index into the owner's ports.
+    pub(crate) port: usize,
+    /// The port's own protocol, or the one that a Sidecar's listener gives it.
+    pub(crate) protocol: Protocol,
+}
+
 /// All that is known of one host: a function of the objects alone.
 #[derive(Debug, Default)]
 pub(crate) struct HostState {
@@ -44,40 +41,6 @@ pub(crate) struct HostState {
     pub(crate) related: Related,
     /// Whether every view without a trimming Sidecar has the same of it.
     pub(crate) is_common: bool,
-}
-
-impl Owner {
-    pub(crate) fn meta(&self) -> &Meta {
-        match self {
-            Self::Service(object) => &object.meta,
-            Self::Entry(object) => &object.meta,
-        }
-    }
-
-    pub(crate) fn ports(&self) -> &[ServicePort] {
-        match self {
-            Self::Service(object) => &object.ports,
-            Self::Entry(object) => &object.ports,
-        }
-    }
-
-    pub(crate) fn export_to(&self) -> &[ExportTo] {
-        match self {
-            Self::Service(object) => &object.export_to,
-            Self::Entry(object) => &object.export_to,
-        }
-    }
-
-    pub(crate) fn is_service(&self) -> bool {
-        matches!(self, Self::Service(_))
-    }
-
-    pub(crate) fn id(&self) -> ObjectId {
-        match self {
-            Self::Service(object) => crate::istio::Object::Service(object.clone()).id(),
-            Self::Entry(object) => crate::istio::Object::ServiceEntry(object.clone()).id(),
-        }
-    }
 }
 
 impl Offer {
@@ -125,16 +88,16 @@ impl Offer {
 
 impl Import<'_> {
     /// What the port grants, under the protocol that counts.
-    pub(crate) fn grants(&self, facts: &Facts<'_>) -> std::borrow::Cow<'_, PortGrants> {
+    pub(crate) fn grants(&self, facts: &Facts<'_>) -> Cow<'_, PortGrants> {
         let port = &self.offer.owner.ports()[self.port];
         if port.protocol == self.protocol {
-            return std::borrow::Cow::Borrowed(&self.offer.grants[self.port]);
+            return Cow::Borrowed(&self.offer.grants[self.port]);
         }
         let port = Port {
             number: port.number,
             protocol: self.protocol,
         };
-        std::borrow::Cow::Owned(grants(&self.offer.owner, &self.offer.host, port, facts))
+        Cow::Owned(grants(&self.offer.owner, &self.offer.host, port, facts))
     }
 }
 
@@ -235,12 +198,12 @@ pub(crate) fn service_host(key: &Key, settings: &Settings) -> Host {
 pub(crate) fn selecting<'a>(
     objects: &'a Objects,
     namespace: &'a Namespace,
-    labels: &'a crate::model::Labels,
+    labels: &'a Labels,
 ) -> impl Iterator<Item = &'a Host> {
-    super::in_namespace(&objects.entries, namespace)
+    in_namespace(&objects.entries, namespace)
         .filter(|entry| {
             let selector = entry.selector.as_ref();
-            selector.is_some_and(|selector| crate::model::selects(selector, labels))
+            selector.is_some_and(|selector| selects(selector, labels))
         })
         .flat_map(|entry| &entry.hosts)
 }

@@ -1,4 +1,4 @@
-//! From whom a plan takes something: their open sockets have to be looked at.
+//! Workloads that a plan restricts: their open sockets have to be looked at.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{Applied, Plan};
 impl Plan {
     /// Workloads that may be allowed less by what the plan leads to than by `applied`, from which it leads there: those
     /// that are new or bound anew, and those whose policy becomes another or loses rules.
-    pub fn losers(&self, applied: &Applied) -> BTreeSet<CgroupId> {
+    pub fn restricted(&self, applied: &Applied) -> BTreeSet<CgroupId> {
         let is_less = |scope: &Scope| applied.missing_in(&self.after, *scope).next().is_some();
         let less: BTreeSet<Scope> = applied.scopes.keys().copied().filter(is_less).collect();
         let loses = |(id, policy): &(&PolicyId, &Policy)| {

@@ -1,9 +1,17 @@
 //! What the configuration says about the registry's meaning, already read and checked.
 
+mod allowance;
+
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::Allowance;
-use crate::istio::OutboundMode;
+pub use allowance::Allowance;
+
+use crate::{
+    istio::OutboundMode,
+    model::{Destination, Transport},
+    objects::Objects,
+    rule::{Rule, To},
+};
 
 /// How the registry is turned into rules. `Default` is what an empty configuration means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,5 +69,39 @@ impl Default for Settings {
             revision: String::new(),
             cluster_domain: "cluster.local".to_owned(),
         }
+    }
+}
+
+impl Settings {
+    /// The rules that everybody has, whatever its view.
+    pub(crate) fn rules(&self, objects: &Objects) -> Vec<Rule> {
+        let mut rules = BTreeSet::new();
+        for address in &self.resolvers {
+            for transport in [Transport::Tcp, Transport::Udp] {
+                rules.insert(Rule {
+                    transport,
+                    port: 53,
+                    to: To::Address(address.to_canonical()),
+                });
+            }
+        }
+        let built_in = self.allowances.iter();
+        rules.extend(built_in.flat_map(|allowance| allowance.rules(objects)));
+        rules.into_iter().collect()
+    }
+
+    /// The name of the allowance that lets `destination` be reached.
+    pub(crate) fn allowing(&self, objects: &Objects, destination: &Destination) -> Option<&'static str> {
+        let Destination {
+            transport,
+            address,
+            port,
+        } = *destination;
+        let is_met =
+            |rule: Rule| rule.transport == transport && rule.port == port && rule.to.contains(address);
+        let mut allowances = self.allowances.iter();
+        allowances
+            .find(|allowance| allowance.rules(objects).any(is_met))
+            .map(|allowance| allowance.name)
     }
 }

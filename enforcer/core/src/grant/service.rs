@@ -6,14 +6,11 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{
-    grant::{Grant, Source},
-    grants::{Facts, Port, PortGrants},
-};
+use super::{Facts, Grant, Port, PortGrants, Source};
 use crate::{
     istio::{Service, ServiceKind},
-    registry::Matching,
     rule::{Rule, To},
+    settings::Matching,
 };
 
 /// What one port of `service` grants.
@@ -49,7 +46,7 @@ pub(super) fn grants(service: &Service, port: Port, facts: &Facts<'_>) -> PortGr
 }
 
 /// Where clients reach `service`.
-pub(crate) fn addresses(service: &Service, facts: &Facts<'_>) -> BTreeSet<IpAddr> {
+pub(super) fn addresses(service: &Service, facts: &Facts<'_>) -> BTreeSet<IpAddr> {
     match &service.kind {
         ServiceKind::ClusterIp(addresses) => addresses.iter().map(IpAddr::to_canonical).collect(),
         ServiceKind::Headless => facts.objects.endpoints(service),

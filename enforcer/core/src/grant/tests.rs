@@ -3,7 +3,8 @@
 use crate::{
     istio::{Object, Resolution, ServiceEntry, ServiceKind},
     model::Protocol,
-    registry::{Matching, Settings, UdpPolicy, Update},
+    registry::Update,
+    settings::{Matching, Settings, UdpPolicy},
     test_support::{
         allowed, cluster_ip, entry, pod, port, resolved, service, set, slice, workload, workload_entry, world,
     },

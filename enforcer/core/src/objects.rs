@@ -2,11 +2,15 @@
 //!
 //! It must never interpret: what an object means for a workload is said by `view` and `policy`.
 
+mod owner;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{Arc, LazyLock},
 };
+
+pub(crate) use owner::{Owner, OwnerKey};
 
 use crate::{
     istio::{

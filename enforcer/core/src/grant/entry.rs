@@ -8,15 +8,13 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{
-    grant::{Grant, Source},
-    grants::{Facts, Port, PortGrants, Related},
-};
+use super::{Facts, Grant, Port, PortGrants, Related, Source};
 use crate::{
     istio::{EndpointAddress, Resolution, ServiceEntry},
     model::{Host, Protocol},
-    registry::{Matching, Selected},
+    objects::Selected,
     rule::{Rule, To},
+    settings::Matching,
 };
 
 /// What one port of one host of `entry` grants.

@@ -5,31 +5,36 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::raw::At;
+
+/// Bytes of a configuration file at most.
+pub const SIZE_LIMIT: u64 = 16 << 20;
+
 /// Everything that was found wrong with a file, in the order of its lines. One line each when displayed:
 /// `enforcer.yaml:7: unknown key "dsn", did you mean "dns"?`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistakes {
+pub struct ConfigErrors {
     file: PathBuf,
-    mistakes: Vec<Mistake>,
+    errors: Vec<ConfigError>,
 }
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+pub struct ConfigError {
     /// The line, counted from 1; None if it is about the whole file.
     pub line: Option<u64>,
     /// What is wrong.
-    pub what: What,
+    pub kind: ErrorKind,
 }
 
 /// What is wrong, and how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum What {
+pub enum ErrorKind {
     /// The file cannot be opened or read.
     #[error("cannot be read: {0}")]
     Unreadable(String),
-    /// The file is larger than [`super::SIZE_LIMIT`].
-    #[error("is larger than {} MiB", super::SIZE_LIMIT >> 20)]
+    /// The file is larger than [`SIZE_LIMIT`].
+    #[error("is larger than {} MiB", SIZE_LIMIT >> 20)]
     TooLarge,
     /// The file is not UTF-8.
     #[error("is not UTF-8 text")]
@@ -96,38 +101,79 @@ pub enum What {
     },
 }
 
-impl Mistakes {
-    pub(super) fn new(file: &Path, mut mistakes: Vec<Mistake>) -> Self {
-        mistakes.sort_by_key(|mistake| mistake.line);
+impl ConfigErrors {
+    pub(super) fn new(file: &Path, mut errors: Vec<ConfigError>) -> Self {
+        errors.sort_by_key(|error| error.line);
         Self {
             file: file.to_owned(),
-            mistakes,
+            errors,
         }
     }
 
     /// Each of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Mistake> {
-        self.mistakes.iter()
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+        self.errors.iter()
     }
 }
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, mistake) in self.mistakes.iter().enumerate() {
+        for (index, error) in self.errors.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
             write!(f, "{}:", self.file.display())?;
-            if let Some(line) = mistake.line {
+            if let Some(line) = error.line {
                 write!(f, "{line}:")?;
             }
-            write!(f, " {}", shortened(mistake.what.to_string()))?;
+            write!(f, " {}", shortened(error.kind.to_string()))?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for Mistakes {}
+impl std::error::Error for ConfigErrors {}
+
+/// What was found wrong so far.
+#[derive(Default)]
+pub(super) struct Findings(Vec<ConfigError>);
+
+impl Findings {
+    /// `read`, if nothing was found wrong with it.
+    pub(super) fn or<T>(self, read: T) -> Result<T, Vec<ConfigError>> {
+        if self.0.is_empty() { Ok(read) } else { Err(self.0) }
+    }
+
+    /// One more.
+    pub(super) fn add(&mut self, line: Option<u64>, kind: ErrorKind) {
+        self.0.push(ConfigError { line, kind });
+    }
+
+    /// One more about the value of `key`.
+    pub(super) fn value(&mut self, key: &'static str, line: Option<u64>, problem: String) {
+        self.add(line, ErrorKind::Value { key, problem });
+    }
+
+    /// The value, or one more.
+    pub(super) fn keep<T>(
+        &mut self,
+        key: &'static str,
+        line: Option<u64>,
+        value: Result<T, String>,
+    ) -> Option<T> {
+        value.map_err(|problem| self.value(key, line, problem)).ok()
+    }
+
+    /// What `read` makes of the value, or one more.
+    pub(super) fn read<T, U>(
+        &mut self,
+        key: &'static str,
+        raw: &At<T>,
+        read: impl FnOnce(&T) -> Result<U, String>,
+    ) -> Option<U> {
+        self.keep(key, raw.line, read(&raw.value))
+    }
+}
 
 /// No message needs more; a value that was typed might.
 const MESSAGE_LIMIT: usize = 400;

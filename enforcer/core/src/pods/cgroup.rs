@@ -63,7 +63,7 @@ impl fmt::Display for PodUid {
 
 /// What a cgroup below a kubepods cgroup stands for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum PodCgroup {
     /// A pod, with all its containers.
     Pod(PodUid),
     /// One container of a pod.
@@ -75,7 +75,7 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl PodCgroup {
     /// The pod.
     pub fn pod(&self) -> &PodUid {
         match self {

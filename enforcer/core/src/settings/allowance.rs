@@ -1,11 +1,11 @@
-//! What every workload may reach whatever its view: resolvers, and what the configuration counts as built in.
+//! Services of the cluster that every workload may reach whatever its view.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{Key, Objects, Settings};
 use crate::{
     istio::ServiceKind,
-    model::{Destination, Namespace, Transport},
+    model::{Namespace, Transport},
+    objects::{Key, Objects},
     rule::{Rule, To},
 };
 
@@ -46,12 +46,12 @@ impl Allowance {
     }
 
     /// Where its Service is found.
-    pub(super) fn key(&self) -> Key {
+    pub(crate) fn key(&self) -> Key {
         let (namespace, name) = &self.service;
         Key::new(namespace, name)
     }
 
-    fn rules(&self, objects: &Objects) -> impl Iterator<Item = Rule> + use<> {
+    pub(super) fn rules(&self, objects: &Objects) -> impl Iterator<Item = Rule> + use<> {
         let mut addresses: BTreeSet<_> = self.addresses.iter().map(IpAddr::to_canonical).collect();
         if let Some(service) = objects.services.get(&self.key())
             && let ServiceKind::ClusterIp(cluster) = &service.kind
@@ -68,39 +68,4 @@ impl Allowance {
             ports.clone().into_iter().map(rule)
         })
     }
-}
-
-/// The rules that everybody has.
-pub(super) fn rules(settings: &Settings, objects: &Objects) -> Vec<Rule> {
-    let mut rules = BTreeSet::new();
-    for address in &settings.resolvers {
-        for transport in [Transport::Tcp, Transport::Udp] {
-            rules.insert(Rule {
-                transport,
-                port: 53,
-                to: To::Address(address.to_canonical()),
-            });
-        }
-    }
-    let built_in = settings.allowances.iter();
-    rules.extend(built_in.flat_map(|allowance| allowance.rules(objects)));
-    rules.into_iter().collect()
-}
-
-/// The name of the allowance that lets `destination` be reached.
-pub(crate) fn allowing(
-    settings: &Settings,
-    objects: &Objects,
-    destination: &Destination,
-) -> Option<&'static str> {
-    let Destination {
-        transport,
-        address,
-        port,
-    } = *destination;
-    let is_met = |rule: Rule| rule.transport == transport && rule.port == port && rule.to.contains(address);
-    let mut allowances = settings.allowances.iter();
-    allowances
-        .find(|allowance| allowance.rules(objects).any(is_met))
-        .map(|allowance| allowance.name)
 }

@@ -1,13 +1,13 @@
 //! Plans that no map is too small for on the way.
 //!
-//! A plan adds before it takes away, so that for a moment the maps hold the old and the new. Where there is no room
-//! for both, what goes is taken away first:
+//! A plan adds before it takes away, so that for a moment the maps hold the old and the new. Where they cannot
+//! hold both, what goes is taken away first:
 //!
-//! 1. [`Course::Direct`]: the plan as it is.
-//! 2. [`Course::TrimmedFirst`]: first goes what no workload keeps. That is tighter than the old and no tighter than
+//! 1. [`PlanKind::Direct`]: the plan as it is.
+//! 2. [`PlanKind::TrimmedFirst`]: first goes what no workload keeps. That is tighter than the old and no tighter than
 //!    what both ends allow, and so is every step.
-//! 3. [`Course::RemovalsFirst`]: first goes every entry that is to be another. It needs no room at all, and is never
-//!    looser than both ends; but for a moment what both allow may be refused, and workloads that change their policy
+//! 3. [`PlanKind::RemovalsFirst`]: first goes every entry that is to be another. It needs no free capacity, and is
+//!    never looser than both ends; but for a moment what both allow may be refused, and workloads that change their policy
 //!    are unknown.
 //!
 //! **Architecture Invariant:** where `applied` and `desired` fit, so does what the maps hold after each change.
@@ -29,21 +29,21 @@ use crate::{
 
 /// How the way from one state to the other was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Course {
-    /// There is room for old and new.
+pub enum PlanKind {
+    /// The maps hold old and new at once.
     Direct,
     /// What nobody keeps goes first.
     TrimmedFirst,
-    /// What is to be another goes first, which for a moment refuses what is allowed before and after; with how much
-    /// room another course would have had.
+    /// What is to be another goes first, which for a moment refuses what is allowed before and after; with how many
+    /// entries another kind would have needed.
     RemovalsFirst(Counts),
 }
 
-/// The plan from `applied` to `desired`, which both fit `capacities`, by the first course that fits all the way.
-pub fn diff_within(applied: &Applied, desired: &Desired, capacities: &Capacities) -> (Plan, Course) {
+/// The plan from `applied` to `desired`, which both fit `capacities`, by the first kind that fits all the way.
+pub fn diff_within(applied: &Applied, desired: &Desired, capacities: &Capacities) -> (Plan, PlanKind) {
     let direct = diff(applied, desired);
-    if has_room(applied, &direct.changes, capacities) || peak(applied, &direct.changes).fit(capacities) {
-        return (direct, Course::Direct);
+    if surely_fits(applied, &direct.changes, capacities) || peak(applied, &direct.changes).fit(capacities) {
+        return (direct, PlanKind::Direct);
     }
     let (mut changes, trimmed) = trim(applied, desired);
     let rest = diff(&trimmed, desired);
@@ -54,14 +54,14 @@ pub fn diff_within(applied: &Applied, desired: &Desired, capacities: &Capacities
             changes,
             after: rest.after,
         };
-        return (plan, Course::TrimmedFirst);
+        return (plan, PlanKind::TrimmedFirst);
     }
-    (removals_first(applied, desired), Course::RemovalsFirst(needed))
+    (removals_first(applied, desired), PlanKind::RemovalsFirst(needed))
 }
 
 /// Whether everything would fit if each change added something, and all rules were of one kind: most plans are small
 /// beside what is free, and rules need not be counted by kind for them.
-fn has_room(now: &Applied, changes: &[Change], capacities: &Capacities) -> bool {
+fn surely_fits(now: &Applied, changes: &[Change], capacities: &Capacities) -> bool {
     let rules: usize = now.scopes.values().map(|rules| rules.len()).sum();
     Table::ALL.iter().all(|table| {
         let held = match table {
@@ -82,16 +82,16 @@ fn peak(from: &Applied, changes: &[Change]) -> Counts {
     for change in changes {
         match change {
             Change::AddRule(_, rule) => now.add(Table::of_rule(rule), 1),
-            Change::RemoveRule(_, rule) => now.take(Table::of_rule(rule)),
+            Change::RemoveRule(_, rule) => now.subtract(Table::of_rule(rule)),
             Change::SetPolicy(id, _) => now.add(Table::Policies, usize::from(policies.insert(*id))),
             Change::RemovePolicy(id) => {
                 policies.remove(id);
-                now.take(Table::Policies);
+                now.subtract(Table::Policies);
             }
             Change::Bind(workload, _) => now.add(Table::Workloads, usize::from(workloads.insert(*workload))),
             Change::Unbind(workload) => {
                 workloads.remove(workload);
-                now.take(Table::Workloads);
+                now.subtract(Table::Workloads);
             }
         }
         peak = peak.max(&now);

@@ -1,12 +1,25 @@
-//! What one port of one host grants: the common door to the rules of entries and of Services.
+//! The rules that one port of one object grants, with what in the object makes each.
+//!
+//! `ServiceEntry -> entry, Service -> service -> PortGrants`
+//!
+//! It must never decide who sees what: that is `view`.
+
+mod entry;
+mod service;
+mod source;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 
-use super::{entry, grant::Grant, service};
+pub(crate) use entry::is_port_only;
+pub(crate) use source::{Grant, Source};
+
 use crate::{
     model::{Host, Protocol, Transport},
-    registry::{Objects, Owner, Settings, UdpPolicy},
+    objects::{Objects, Owner},
     rule::To,
+    settings::{Settings, UdpPolicy},
 };
 
 /// Ports of listeners of the proxy's own: HTTP ports of services get no listener there
@@ -55,7 +68,7 @@ pub(crate) struct PortGrants {
 }
 
 impl PortGrants {
-    pub(super) fn sort(&mut self) {
+    fn sort(&mut self) {
         self.grants
             .sort_by(|a, b| (&a.rule, &a.source).cmp(&(&b.rule, &b.source)));
         self.grants.dedup_by(|a, b| a.rule == b.rule);

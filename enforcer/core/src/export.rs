@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt};
 use crate::{
     istio::{ExportTo, MeshConfig, Meta, Visibility},
     model::Namespace,
-    registry::{Objects, Owner, is_of_revision},
+    objects::{Objects, Owner, is_of_revision},
 };
 
 /// The namespaces that see an object.

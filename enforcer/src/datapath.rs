@@ -36,7 +36,7 @@ use enforcer_common::{CgroupId, Counter, Mode, Settings};
 use enforcer_core::plan::{Applied, Change};
 
 pub use crate::config::Capacities;
-pub use cgroup::{Cgroup, CgroupMount};
+pub use cgroup::{Cgroup, CgroupMount, of_process};
 pub use closure::Closure;
 pub use cost::VERIFIER_LIMIT;
 pub use decision::{Cause, Decision, Subject};

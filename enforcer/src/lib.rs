@@ -10,11 +10,14 @@ pub mod daemon;
 pub mod datapath;
 mod heap;
 pub mod names;
+mod node;
 pub mod privileges;
 pub mod proof;
+mod random;
 pub mod report;
 pub mod revoke;
 pub mod sources;
+mod stamp;
 mod state;
 mod turns;
 

@@ -17,10 +17,8 @@ mod ground;
 mod trial;
 
 use std::{
-    collections::{BTreeMap, hash_map::RandomState},
-    fs,
-    hash::BuildHasher as _,
-    io,
+    collections::BTreeMap,
+    fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -38,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Capacities;
 use crate::datapath::{Cgroup, CgroupMount, Inspection, Lapse, RootState};
+use crate::random;
 
 pub use canary::{COMMAND, Canary, join, serve};
 pub use trial::policy;
@@ -222,7 +221,7 @@ fn due(proof: &Proof) -> Vec<PathBuf> {
 /// The canary's cgroup below a root. Where cgroups are delegated, workloads make some too: one of theirs under its name
 /// is left alone, and another name taken that nobody foresees.
 fn make(mount: &CgroupMount, root: &Path) -> Result<Cgroup> {
-    let other = || format!("{CGROUP}-{:016x}", RandomState::new().hash_one(root));
+    let other = || format!("{CGROUP}-{:016x}", random::number());
     for name in [CGROUP.to_owned(), other()] {
         let path = root.join(name);
         let folder = mount.folder(&path);

@@ -33,7 +33,7 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>
     let mut findings = Findings::default();
     let sources = raw.registry.unwrap_or_default();
     let files = sources.files.unwrap_or_default();
-    let kubernetes = sources
+    let mut kubernetes = sources
         .kubernetes
         .map(|raw| kubernetes(&raw, folder, &mut findings));
     let registry = files
@@ -57,6 +57,10 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>
     let state = path("state", raw.state).unwrap_or_else(|| STATE.into());
     let cgroup_mount = path("cgroupMount", raw.cgroup_mount);
     let raw_mode = raw.mode.unwrap_or_default();
+    let mut pods = raw.pods.map(|raw| pods::pods(raw, raw_mode, &mut findings));
+    if let (Some(pods), Some(kubernetes)) = (&mut pods, &mut kubernetes) {
+        one_node(&mut pods.node, &mut kubernetes.node, &mut findings);
+    }
     let config = Config {
         registry,
         kubernetes,
@@ -64,7 +68,7 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>
         enforcement: raw_mode,
         workloads: found.into_iter().map(|(_, workload)| workload).collect(),
         roots,
-        pods: raw.pods.map(|raw| pods::pods(raw, raw_mode, &mut findings)),
+        pods,
         unknown_workloads: raw.unknown_workloads.unwrap_or_default(),
         dns: dns(raw.dns.unwrap_or_default(), &mut findings),
         errno: raw.deny.unwrap_or_default().errno.unwrap_or_default(),
@@ -81,6 +85,22 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>
             .and_then(|revision| findings.read("revision", &revision, |name| filled(name))),
     };
     findings.or(config)
+}
+
+/// The pods that are bound and those of which the API server is asked are the same node's: one setting stands for both,
+/// and two have to agree, since otherwise every pod would be unknown.
+fn one_node(of_pods: &mut Option<String>, of_kubernetes: &mut Option<String>, findings: &mut Findings) {
+    match (&of_pods, &of_kubernetes) {
+        (Some(pods), Some(kubernetes)) if pods != kubernetes => {
+            let problem = format!(
+                "{kubernetes:?} is another node than pods.node ({pods:?}): no pod would be known; leave one of the two out"
+            );
+            findings.value("registry.kubernetes.node", None, problem);
+        }
+        (None, Some(_)) => of_pods.clone_from(of_kubernetes),
+        (Some(_), None) => of_kubernetes.clone_from(of_pods),
+        _ => {}
+    }
 }
 
 fn kubernetes(raw: &RawKubernetes, folder: &Path, findings: &mut Findings) -> Kubernetes {

@@ -154,7 +154,7 @@ fn target(text: &str) -> Result<(Target, u16)> {
 /// The registry of the files, with every configured workload present, and what its pods are on this node.
 fn registry(config: &Config, servers: &[SocketAddr]) -> Result<(Registry, Vec<Workload>)> {
     let mut registry = Registry::new(settings::of_registry(config, servers));
-    let settings = config.pods.as_ref().map(ingest::settings).transpose()?;
+    let settings = config.pods.as_ref().map(ingest::settings);
     let mut node = settings.map(Pods::new);
     let mut objects = Vec::new();
     let mut documents = Documents::default();

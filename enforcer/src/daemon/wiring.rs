@@ -116,7 +116,7 @@ impl Wiring<'_> {
         let follow = sources::pods::follow(mount, ingest::wanted(config), sink, cancel);
         self.tasks.spawn("pods", follow);
         Ok(Some(Pods {
-            node: NodePods::new(ingest::settings(config)?),
+            node: NodePods::new(ingest::settings(config)),
             changes: taken,
             heard,
         }))

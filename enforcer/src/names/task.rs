@@ -1,11 +1,6 @@
 //! The loop: asks what is due, hands replies in, and tells the registry and the log what came of it.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, Hasher, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use enforcer_core::names::{
@@ -208,9 +203,9 @@ impl Task {
     }
 }
 
-/// A draw that spreads hosts out; nothing secret depends on it, and the hasher's keys are random.
+/// A draw that spreads hosts out.
 fn jitter() -> Jitter {
-    let [low, high, ..] = RandomState::new().build_hasher().finish().to_ne_bytes();
+    let [low, high, ..] = crate::random::number().to_ne_bytes();
     Jitter::new(u16::from_ne_bytes([low, high]))
 }
 

@@ -2,11 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::PathBuf,
 };
 
-use anyhow::{Context as _, Result};
 use enforcer_common::CgroupId;
 use enforcer_core::{
     pods::{self, PodUid, Pods, ROOTS},
@@ -16,7 +14,8 @@ use enforcer_core::{
 use super::{Ingest, is_there};
 use crate::{
     config,
-    datapath::Cgroup,
+    datapath::{Cgroup, of_process},
+    node,
     report::once::Once,
     sources::pods::{PodChange, Role, Wanted},
 };
@@ -46,34 +45,18 @@ pub(crate) fn wanted(config: &config::Pods) -> Wanted {
 }
 
 /// How pods become workloads on this node.
-///
-/// # Errors
-/// If the node's name is not known.
-pub(crate) fn settings(config: &config::Pods) -> Result<pods::Settings> {
-    let node = match &config.node {
-        Some(node) => node.clone(),
-        None => node_name()?,
-    };
+pub(crate) fn settings(config: &config::Pods) -> pods::Settings {
     let mut scope = config.scope.clone();
     if let Some(own) = variable("POD_NAMESPACE") {
         scope.excluded.insert(enforcer_core::model::Namespace::new(&own));
     }
-    Ok(pods::Settings {
-        node,
+    pods::Settings {
+        node: node::name(config.node.as_deref()),
         scope,
         exempt: config.exempt.clone(),
         own_addresses: config.built_in.own_addresses,
         enforcer: own_pod(),
-    })
-}
-
-/// As the kubelet has it unless it is told otherwise: the host's, in lower case.
-fn node_name() -> Result<String> {
-    if let Some(name) = variable("NODE_NAME") {
-        return Ok(name);
     }
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").context("reading the name of the host")?;
-    Ok(name.trim().to_ascii_lowercase())
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -83,11 +66,7 @@ fn variable(name: &str) -> Option<String> {
 /// The pod that this process is in: as the manifest hands it over, else as its own cgroup says.
 fn own_pod() -> Option<PodUid> {
     let of_manifest = variable("POD_UID").and_then(|uid| PodUid::new(&uid));
-    of_manifest.or_else(|| {
-        let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let unified = cgroups.lines().find_map(|line| line.strip_prefix("0::"))?;
-        PodUid::of_path(unified)
-    })
+    of_manifest.or_else(|| PodUid::of_path(&of_process("self")?))
 }
 
 impl NodePods {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -18,7 +17,7 @@ use tokio::sync::mpsc;
 use super::twins::Twins;
 use crate::{
     daemon::{ingest::Ingest, reconciler::Capacity},
-    datapath::{Cause, Decision, Subject},
+    datapath::{Cause, Decision, Subject, of_process},
     report::{
         flow::Flow,
         log::LogFormat,
@@ -164,9 +163,8 @@ impl Flows {
 /// What can be said of a process that belongs to no known workload: its pod, as the path of its cgroup names it, or
 /// the number of its cgroup.
 fn stranger(decision: &Decision) -> String {
-    let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", decision.pid)).unwrap_or_default();
-    let unified = cgroups.lines().find_map(|line| line.strip_prefix("0::"));
-    match unified.and_then(PodUid::of_path) {
+    let path = of_process(&decision.pid.to_string());
+    match path.as_deref().and_then(PodUid::of_path) {
         Some(pod) => format!("unknown pod {pod}"),
         None => format!("cgroup {}", decision.cgroup.0),
     }

@@ -79,7 +79,7 @@ enum Listed {
 
 impl Hub {
     pub(super) fn new(settings: Settings, access: Arc<Access>) -> Self {
-        let node = settings.access.node.clone().unwrap_or_else(this_node);
+        let node = crate::node::name(settings.access.node.as_deref());
         let versions = Versions::open(settings.versions.as_deref());
         Self {
             settings: Arc::new(settings),
@@ -360,13 +360,4 @@ impl Slot {
             }
         }
     }
-}
-
-/// The node's name: what the pod's manifest hands over, else the machine's.
-fn this_node() -> String {
-    let handed_over = std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty());
-    handed_over.unwrap_or_else(|| {
-        let name = nix::unistd::gethostname().unwrap_or_default();
-        name.to_string_lossy().to_lowercase()
-    })
 }

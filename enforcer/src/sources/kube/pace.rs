@@ -1,10 +1,8 @@
 //! Pauses between attempts: longer each time, and never those of thousands of other nodes.
 
-use std::{
-    collections::hash_map::RandomState,
-    hash::{BuildHasher as _, Hasher as _},
-    time::Duration,
-};
+use std::time::Duration;
+
+use crate::random;
 
 /// The first pause.
 const FIRST: Duration = Duration::from_millis(250);
@@ -39,9 +37,7 @@ impl Pace {
 
 /// A random time up to `longest`.
 pub(super) fn spread(longest: Duration) -> Duration {
-    // The standard library's only source of randomness.
-    let random = RandomState::new().build_hasher().finish();
-    let share = u32::try_from(random >> 48).unwrap_or_default();
+    let share = u32::try_from(random::number() >> 48).unwrap_or_default();
     longest * share / (1 << 16)
 }
 

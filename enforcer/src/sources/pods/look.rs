@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     os::unix::fs::{DirEntryExt as _, MetadataExt as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use enforcer_core::pods::{PodCgroup, PodUid, Tree, container};
 use super::{PodChange, Role, Wanted};
 use crate::{
     datapath::{Cgroup, CgroupMount},
-    sources::notices::Notices,
+    sources::{look, notices::Notices},
 };
 
 type Found = BTreeMap<CgroupId, (Cgroup, Role)>;
@@ -34,20 +34,12 @@ struct Child {
     id: CgroupId,
 }
 
-impl Scan {
-    pub(super) fn new(mount: CgroupMount, wanted: Wanted, notices: Notices) -> Self {
-        Self {
-            mount,
-            wanted,
-            notices,
-            watched: BTreeMap::new(),
-            known: Found::new(),
-        }
-    }
+impl look::Scan for Scan {
+    type Change = PodChange;
 
     /// What has changed since the last call: first what went, then what came, roots before pods before containers.
     /// Nothing, if a folder cannot be read: that is no reason to take anything for gone.
-    pub(super) fn changes(&mut self) -> Vec<PodChange> {
+    fn changes(&mut self) -> Vec<PodChange> {
         let now = match self.look() {
             Ok(now) => now,
             Err(error) => {
@@ -80,10 +72,26 @@ impl Scan {
         changes
     }
 
+    fn rescan(&self) -> Duration {
+        self.notices.rescan()
+    }
+}
+
+impl Scan {
+    pub(super) fn new(mount: CgroupMount, wanted: Wanted, notices: Notices) -> Self {
+        Self {
+            mount,
+            wanted,
+            notices,
+            watched: BTreeMap::new(),
+            known: Found::new(),
+        }
+    }
+
     fn look(&mut self) -> io::Result<Found> {
         let mut found = Found::new();
         for path in self.wanted.roots.clone() {
-            self.watch_above(&path);
+            self.notices.watch_above(&self.mount, &path);
             let name = path
                 .file_name()
                 .and_then(|name| name.to_str())
@@ -156,25 +164,6 @@ impl Scan {
             }
         }
         Ok(children)
-    }
-
-    /// Watches what is above a root, where the next part of its path may appear. Made anew each time: a folder that
-    /// was removed and made again is another one for inotify, and the same one keeps its watch.
-    fn watch_above(&mut self, path: &Path) {
-        let folders: Vec<_> = path
-            .ancestors()
-            .skip(1)
-            .map(|path| self.mount.folder(path))
-            .filter(|folder| folder.is_dir())
-            .collect();
-        for folder in folders {
-            self.notices.watch(&folder);
-        }
-    }
-
-    /// When to look again without a notice.
-    pub(super) fn rescan(&self) -> Duration {
-        self.notices.rescan()
     }
 }
 

@@ -12,7 +12,7 @@ const GRANULARITY: Duration = Duration::from_secs(2);
 
 /// A file or folder, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Inode {
+pub(crate) struct Inode {
     device: u64,
     number: u64,
 }
@@ -20,15 +20,15 @@ pub(super) struct Inode {
 /// One state of a file. The time of the last change of status is among it, because users can set the time of the
 /// last write (`cp -p`, `rsync -t`) but not that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Print {
-    pub(super) inode: Inode,
-    pub(super) size: u64,
+pub(crate) struct Stamp {
+    pub(crate) inode: Inode,
+    pub(crate) size: u64,
     written: (i64, i64),
     changed: (i64, i64),
 }
 
 impl Inode {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             number: metadata.ino(),
@@ -36,8 +36,8 @@ impl Inode {
     }
 }
 
-impl Print {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+impl Stamp {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         Self {
             inode: Inode::of(metadata),
             size: metadata.size(),
@@ -46,8 +46,8 @@ impl Print {
         }
     }
 
-    /// Whether another state could have the same print at `wall`: it has to be read again later.
-    pub(super) fn is_recent(&self, wall: SystemTime) -> bool {
+    /// Whether another state could have the same stamp at `wall`: it has to be read again later.
+    pub(crate) fn is_recent(&self, wall: SystemTime) -> bool {
         let seconds = u64::try_from(self.changed.0).unwrap_or(0);
         let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         // A clock that was set back leaves stamps in the future; they are no reason to read for ever.

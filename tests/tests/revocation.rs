@@ -318,6 +318,38 @@ fn taking_over_what_is_in_force_looks_for_no_sockets_but_a_cut_off_sweep_is_made
     });
 }
 
+#[test]
+fn added_entry_looks_for_no_sockets_though_its_workload_shared_a_policy_with_others() {
+    check(CONFIG, |place| {
+        let config = std::fs::read_to_string(place.config())?;
+        let other = "- {namespace: backend, name: api, cgroup: $CGROUP/backend}\n";
+        place.configure(&config.replace("dns:", &format!("{other}dns:")))?;
+        place.cgroup.child("backend")?;
+        let looks = "looking for sockets that are no longer allowed";
+        let mut daemon = place.start(&["--ephemeral", "--log-level", "debug"])?;
+        daemon.line(&[looks])?;
+        let of_one =
+            |name: &str, address: &str| entry(name, address).replace("spec:\n", "spec:\n  exportTo: [.]\n");
+        const ROUNDS: usize = 5;
+        for _ in 0..ROUNDS {
+            place.write("own.yaml", &of_one("own", "192.0.2.30"))?;
+            place.until("frontend", "192.0.2.30:5432", true)?;
+            place.remove("own.yaml")?;
+            place.until("frontend", "192.0.2.30:5432", false)?;
+            daemon.line(&[looks])?;
+        }
+        daemon.lines();
+        let said = daemon.seen.iter().filter(|line| line.contains(looks)).count();
+        assert_eq!(
+            said,
+            1 + ROUNDS,
+            "one at the start, and one for each removal: {:#?}",
+            daemon.seen
+        );
+        Ok(())
+    });
+}
+
 /// `SocketState::OUTWARD`.
 const OUTWARD: u32 = 2;
 

@@ -3,12 +3,13 @@
 //! ```text
 //! owner: rules went, or enforcement began -> Sweep -> look at every workload's sockets -> Found -> owner: allowed?
 //!                                                          end them <- End <-------------------------'
-//! Swept, once all that a sweep has found was told; Ended, for each End
+//! Looked, for each workload; Swept, once all that a sweep has found was told; Ended, for each End
 //! ```
 //!
-//! A TCP socket that a connect hook has let out was connected by the workload, whatever else happens on its port. One
-//! that no hook has seen may be older than enforcement: it counts as accepted, which is not the workload's doing, if
-//! somebody listens on its local port.
+//! A TCP socket that a connect hook has let out, or that `socket()` has made under enforcement, was connected by the
+//! workload, whatever else happens on its port; one that has the marks of the socket that listened for it was accepted,
+//! which is not the workload's doing, also once nobody listens any more. One without marks may be older than
+//! enforcement: it counts as accepted if somebody listens on its local port.
 //!
 //! **Architecture Invariant:** nothing is decided here, and a socket is only ended by the cookie under which it was
 //! listed, so that a later one with the same ports is safe.

@@ -156,6 +156,42 @@ fn connection_that_the_workload_accepted_stays() {
 }
 
 #[test]
+fn connection_that_the_workload_accepted_stays_though_nobody_listens_any_more() {
+    check(CONFIG, |place| {
+        serve("192.0.2.20:5432")?;
+        let server = place.cgroup.child("frontend")?;
+        let _daemon = place.start(&["--ephemeral"])?;
+        let mut listening = tied(BINARY)
+            .args(["accept-one", &server.display().to_string(), DB])
+            .spawn()?;
+        let mut client = None;
+        tests::daemon::wait("the server", || {
+            client = TcpStream::connect(DB).ok();
+            Ok(client.is_some())
+        })?;
+        let client = client.context("it is connected")?;
+        tests::daemon::wait("the end of listening", || Ok(TcpStream::connect(DB).is_err()))?;
+        // One that the workload has made is ended by the same sweep.
+        place
+            .probe("frontend")?
+            .hold(Transport::Tcp, "192.0.2.20:5432".parse()?)?;
+        place.remove("db.yaml")?;
+        place.remove("other.yaml")?;
+        ended(place)?;
+        client.set_read_timeout(Some(Duration::from_millis(300)))?;
+        let error = std::io::Read::read(&mut &client, &mut [0]).unwrap_err();
+        assert_eq!(
+            error.kind(),
+            std::io::ErrorKind::WouldBlock,
+            "the server's side was ended"
+        );
+        listening.kill()?;
+        listening.wait()?;
+        Ok(())
+    });
+}
+
+#[test]
 fn address_that_left_the_dns_answer_ends_nothing() {
     check(CONFIG, |place| {
         serve(DB)?;

@@ -185,6 +185,7 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         warnings: Once::default(),
         failures: Once::default(),
         refusals: Once::default(),
+        unrevoked: Once::default(),
         precedence: Precedence::new(config.kubernetes.is_some() && !config.registry.is_empty()),
     };
     let inputs = Inputs {

@@ -16,6 +16,7 @@ use enforcer::{
 use enforcer_common::Transport;
 use tests::{
     daemon::{PATIENCE, Place},
+    fault,
     ground::{bpf::SocketMarks, in_own_network, need_root, tied},
     probe::{How, MANY},
 };
@@ -386,6 +387,37 @@ fn added_entry_looks_for_no_sockets_though_its_workload_shared_a_policy_with_oth
     });
 }
 
+#[test]
+fn status_proves_nothing_while_sockets_of_a_workload_are_hidden_from_the_look_and_names_it() {
+    check(CONFIG, |place| {
+        serve(DB)?;
+        place.under = fault::failing(BINARY, fault::SETNS, libc::EPERM);
+        let mut daemon = place.start(&[])?;
+        let hidden = |problem: &String| {
+            problem.contains("connections of frontend/web that are no longer allowed may stay open")
+        };
+        let status = place.until_status("problem", |status| status.problems.iter().any(hidden))?;
+        assert!(!status.proven, "{:?}", status.problems);
+        daemon.line(&[
+            "ERROR",
+            "connections of frontend/web",
+            "not all of its sockets can be looked at",
+        ])?;
+        let text = String::from_utf8(place.command(&["status"]).output()?.stdout)?;
+        assert!(text.starts_with("enforcement: NOT PROVEN"), "{text}");
+        assert!(
+            text.lines()
+                .any(|line| line.contains("connections of frontend/web")),
+            "{text}"
+        );
+        drop(daemon);
+        place.under.clear();
+        let _daemon = place.start(&[])?;
+        place.until_status("proof", |status| status.proven)?;
+        Ok(())
+    });
+}
+
 /// `SocketState::OUTWARD`.
 const OUTWARD: u32 = 2;
 
@@ -428,7 +460,7 @@ fn marked_socket_was_connected_whoever_listens_on_its_port() {
             [DB.parse()?],
             "it was let out, and the one that listens is no connection"
         );
-        assert_eq!(revoke::end(&live), 0);
+        assert_eq!(revoke::end(&live), None);
         assert_eq!(
             place.probe("frontend")?.held_errno(PATIENCE)?,
             Some(libc::ECONNABORTED)

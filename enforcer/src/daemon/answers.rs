@@ -174,6 +174,8 @@ impl Owner {
             let (needed, capacity) = (usage.needed, usage.capacity);
             format!("capacities.{table} is too small: {needed} are needed, {capacity} fit; what does not is refused")
         }));
+        let revocation = self.revocation.as_ref();
+        problems.extend(revocation.into_iter().flat_map(|it| it.problems(&self.registry)));
         let lost = match self.datapath.counters() {
             Ok(counters) => counters.get(&enforcer_common::Counter::Lost).copied(),
             Err(error) => {

@@ -76,6 +76,7 @@ pub(super) struct Owner {
     pub(super) warnings: Once,
     pub(super) failures: Once,
     pub(super) refusals: Once,
+    pub(super) unrevoked: Once,
     /// Who is believed where both files and the API server have an object.
     pub(super) precedence: Precedence,
 }
@@ -108,7 +109,11 @@ impl Owner {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
                 control = inputs.controls.next() => self.answer(control?),
-                _ = count.tick() => self.count(),
+                _ = count.tick() => {
+                    if self.count() {
+                        work.note_change();
+                    }
+                }
                 () = sleep_until(work.retry.unwrap_or_else(Instant::now)), if work.retry.is_some() => {
                     work.retry = None;
                     work.note_change();
@@ -151,13 +156,19 @@ impl Owner {
         Ok(())
     }
 
-    /// What is due from time to time.
-    fn count(&mut self) {
+    /// What is due from time to time; whether there is a sweep to be asked for.
+    fn count(&mut self) -> bool {
         self.report_lost();
         self.report_untold();
-        if let Some(revocation) = &mut self.revocation {
-            revocation.write();
+        let Some(revocation) = &mut self.revocation else {
+            return false;
+        };
+        revocation.write();
+        let problems = revocation.problems(&self.registry).into_iter().collect();
+        for problem in self.unrevoked.news(problems) {
+            tracing::error!("{problem}");
         }
+        revocation.look_again()
     }
 
     /// Tells of events, in turns of their workloads.

@@ -44,7 +44,7 @@ pub use memlock::raise_memlock;
 pub use object::Features;
 pub use pins::{Pins, Removed};
 pub use program::Purpose;
-pub use roots::{Attached, is_enforced};
+pub use roots::{Attached, is_attached, is_enforced};
 
 use former::Former;
 use inspection::HeldMaps;

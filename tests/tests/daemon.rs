@@ -278,8 +278,66 @@ fn sigterm_leaves_enforcement_in_force_and_the_next_start_takes_it_up() {
         assert!(!place.state().exists());
         // The kernel detaches some time after the last pin is gone (`bpf_link_put` has a worker do it).
         place.until("default", DB, true)?;
-        let nothing = String::from_utf8(place.command(&["detach"]).output()?.stdout)?;
-        assert!(nothing.starts_with("nothing to remove"), "{nothing}");
+        let nothing = place.command(&["detach"]).output()?;
+        let error = String::from_utf8(nothing.stderr)?;
+        assert_eq!(nothing.status.code(), Some(1), "{error}");
+        assert!(
+            error.contains("nothing of an enforcer was found below"),
+            "{error}"
+        );
+        let nothing = place.command(&["detach", "--allow-nothing"]).output()?;
+        assert_eq!(nothing.status.code(), Some(0));
+        assert!(String::from_utf8(nothing.stdout)?.starts_with("nothing to remove"));
+        Ok(())
+    });
+}
+
+#[test]
+fn detach_fails_where_programs_still_run_whose_pins_it_does_not_find() {
+    check(|place| {
+        place.start(&[])?.end(Signal::SIGTERM)?;
+        // Another bpffs over the one that has the pins.
+        let bpffs = place.bpffs();
+        let none = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("bpf"), &bpffs, Some("bpf"), none, None::<&str>)?;
+        let detach = place.command(&["detach"]).output()?;
+        let error = String::from_utf8(detach.stderr)?;
+        assert_eq!(detach.status.code(), Some(1), "{error}");
+        let cgroup = place.cgroup.path().join("frontend").display().to_string();
+        for part in [
+            "programs of an enforcer still run at",
+            cgroup.as_str(),
+            "another bpffs",
+        ] {
+            assert!(error.contains(part), "{part:?} is missing in {error}");
+        }
+        assert!(!place.reaches("default", DB)?, "it is still enforced");
+        nix::mount::umount(&bpffs)?;
+        assert!(place.command(&["detach"]).status()?.success());
+        place.until("default", DB, true)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn entry_that_explain_prints_is_yaml_with_everything_else_as_comments() {
+    check(|place| {
+        let explain = ["explain", "--namespace", "default", "--entry", "192.0.2.10:5432"];
+        let output = place.command(&explain).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        assert!(text.contains("# mode: enforce\n# matching: declared\n"), "{text}");
+        std::fs::write(place.folder.path().join("suggested.yaml"), &text)?;
+        let mut check = std::process::Command::new(BINARY);
+        let check = check
+            .arg("check")
+            .arg(place.folder.path().join("suggested.yaml"))
+            .output()?;
+        let said = String::from_utf8(check.stdout)?;
+        assert_eq!(
+            (check.status.code(), said.lines().count()),
+            (Some(0), 1),
+            "{said}{text}"
+        );
         Ok(())
     });
 }
@@ -439,11 +497,51 @@ fn exec_runs_inside_the_workload() {
         );
         let mut exec = place.command(&["exec", "--namespace", "frontend"]);
         assert_eq!(exec.args(["--", "sh", "-c", "exit 7"]).status()?.code(), Some(7));
+        let mut exec = place.command(&["exec", "--namespace", "frontend"]);
+        let killed = exec.args(["--", "sh", "-c", "kill -TERM $$"]).status()?;
+        let signal = std::os::unix::process::ExitStatusExt::signal(&killed);
+        assert_eq!(signal, Some(libc::SIGTERM), "a shell calls that 128 + 15");
+        for (command, code) in [("/nowhere/command", 127), ("/", 126)] {
+            let mut exec = place.command(&["exec", "--namespace", "frontend"]);
+            assert_eq!(
+                exec.args(["--", command]).status()?.code(),
+                Some(code),
+                "{command}"
+            );
+        }
         let mut exec = place.command(&["exec", "--namespace", "nowhere"]);
         let output = exec.args(["--", "true"]).output()?;
+        assert_eq!(output.status.code(), Some(125));
         assert_eq!(
             String::from_utf8(output.stderr)?,
             "error: no workload is configured in namespace nowhere\n"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn exec_starts_nothing_where_nothing_is_enforced_unless_it_is_told_to() {
+    check(|place| {
+        let exec = |options: &[&str]| {
+            let words = [&["exec", "--namespace", "frontend"], options].concat();
+            place.command(&words).args(["--", "echo", "started"]).output()
+        };
+        let refused = exec(&[])?;
+        let error = String::from_utf8(refused.stderr)?;
+        assert_eq!(
+            (refused.status.code(), refused.stdout.as_slice()),
+            (Some(125), &b""[..]),
+            "{error}"
+        );
+        assert!(
+            error.contains("nothing is enforced at") && error.contains("--allow-unenforced"),
+            "{error}"
+        );
+        let told = exec(&["--allow-unenforced"])?;
+        assert_eq!(
+            (told.status.code(), told.stdout.as_slice()),
+            (Some(0), &b"started\n"[..])
         );
         Ok(())
     });

@@ -215,10 +215,21 @@ impl Roots {
 /// # Errors
 /// If the kernel does not say.
 pub fn is_enforced(cgroup: &Path) -> Result<bool> {
+    has_programs(cgroup, Which::Effective)
+}
+
+/// Whether programs of an enforcer are attached to this very cgroup, whichever enforcer's.
+///
+/// # Errors
+/// If the kernel does not say.
+pub fn is_attached(cgroup: &Path) -> Result<bool> {
+    has_programs(cgroup, Which::Attached)
+}
+
+fn has_programs(cgroup: &Path, which: Which) -> Result<bool> {
     let folder = File::open(cgroup).with_context(|| format!("opening the cgroup {}", cgroup.display()))?;
-    let attach_type = BPF_CGROUP_INET4_CONNECT;
-    let running = sys::programs(&folder, attach_type, Which::Effective)
-        .context("asking for the programs at a cgroup")?;
+    let running = sys::programs(&folder, BPF_CGROUP_INET4_CONNECT, which)
+        .context("asking the kernel for the programs at a cgroup")?;
     let ours = |program: ProgramInfo| {
         running.contains(&program.id()) && program.name_as_str() == Some(PROGRAMS[0].name)
     };

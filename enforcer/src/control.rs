@@ -30,7 +30,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::state;
+use crate::{ending, state};
 
 pub use gather::{Ports, Standing, StandingRoot};
 pub use status::{Canary, Closure, FailingName, Lapse, Names, Program, Root, Source, Status, Untold, Usage};
@@ -70,11 +70,10 @@ impl Control {
     pub fn bind(state: &Path) -> Result<Self> {
         let path = path(state);
         state::own(state)?;
-        if let Ok(stream) = std::os::unix::net::UnixStream::connect(&path) {
-            let holder = getsockopt(&stream, PeerCredentials).context("asking who answers")?;
+        if let Some(holder) = ending::wait(|| holder(&path))? {
             bail!(
-                "another enforcer (pid {}) answers at {}: give this one a `state` of its own",
-                holder.pid(),
+                "another enforcer (pid {holder}) runs and answers at {}: this one does not start; end that one first, or \
+                 give this one a `state` of its own if both are to run",
                 path.display()
             );
         }
@@ -117,6 +116,15 @@ impl Control {
         }
         fs::remove_file(&self.path).with_context(|| format!("removing {}", self.path.display()))
     }
+}
+
+/// The process that answers at a path.
+fn holder(path: &Path) -> Result<Option<u32>> {
+    let Ok(stream) = std::os::unix::net::UnixStream::connect(path) else {
+        return Ok(None);
+    };
+    let holder = getsockopt(&stream, PeerCredentials).context("asking who answers")?;
+    Ok(Some(holder.pid().unsigned_abs()))
 }
 
 /// Who asks may go away before the answer; that is their business.

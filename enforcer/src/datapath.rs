@@ -235,6 +235,14 @@ impl Datapath {
         Ok(attached)
     }
 
+    /// The start is over: what is pinned outlives the process from now on. Before, it goes with a start that fails, but
+    /// for what an earlier one has left.
+    pub fn keep_pins(&mut self) {
+        if let Some(pins) = &mut self.roots.pins {
+            pins.keep();
+        }
+    }
+
     /// Takes the programs away from a root that is gone or is no longer one.
     ///
     /// # Errors

@@ -320,6 +320,24 @@ fn detach_fails_where_programs_still_run_whose_pins_it_does_not_find() {
 }
 
 #[test]
+fn start_right_after_kill_takes_everything_up() {
+    check(|place| {
+        for _ in 0..5 {
+            let daemon = place.start(&[])?;
+            // Without waiting for its end, as `kill -9` does.
+            nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(daemon.pid().try_into()?),
+                Signal::SIGKILL,
+            )?;
+            let next = place.start(&[])?;
+            assert!(place.reaches("frontend", DB)? && !place.reaches("default", DB)?);
+            drop((daemon, next));
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn entry_that_explain_prints_is_yaml_with_everything_else_as_comments() {
     check(|place| {
         let explain = ["explain", "--namespace", "default", "--entry", "192.0.2.10:5432"];

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Stdio,
@@ -181,6 +182,32 @@ fn kernel_that_takes_no_change_is_a_clear_error_and_changes_no_verdict() {
         place.under = fault::failing(BINARY, fault::MAP_UPDATE, libc::ENOMEM);
         check_refusal(place, &[], &["Cannot allocate memory"])?;
         check_verdicts(place)?;
+        check_start(place)
+    });
+}
+
+#[test]
+fn start_that_fails_leaves_nothing_behind_that_was_not_there() {
+    check(|place| {
+        for command in [fault::MAP_UPDATE, fault::PIN] {
+            place.under = fault::failing(BINARY, command, libc::ENOMEM);
+            check_refusal(place, &[], &["Cannot allocate memory"])?;
+            assert!(!pins(place).exists(), "after a failure of {command}");
+        }
+        // Beside what an earlier start has left: other capacities mean maps of its own.
+        place.under.clear();
+        place.start(&[])?.end(Signal::SIGKILL)?;
+        let list = |folder: &Path| -> Result<BTreeSet<_>> {
+            let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
+            entries.collect()
+        };
+        let before = (list(&pins(place))?, list(&pins(place).join("links"))?);
+        let config = fs::read_to_string(place.config())?;
+        place.configure(&format!("{config}capacities: {{workloads: 512}}\n"))?;
+        place.under = fault::failing(BINARY, fault::MAP_UPDATE, libc::ENOMEM);
+        check_refusal(place, &[], &["Cannot allocate memory"])?;
+        assert_eq!((list(&pins(place))?, list(&pins(place).join("links"))?), before);
+        place.configure(&config)?;
         check_start(place)
     });
 }

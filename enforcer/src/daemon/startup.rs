@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use enforcer_core::model::Host;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{inputs::Inputs, owner::Owner};
@@ -20,6 +21,12 @@ use crate::{
 
 /// How long names may take at the start. What does not resolve until then is refused until it does.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long another enforcer may have every root before this start gives up.
+const TAKEOVER: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether it still has.
+const GLANCE: Duration = Duration::from_millis(50);
 
 impl Owner {
     /// Runs until `cancel`.
@@ -61,8 +68,15 @@ impl Owner {
         self.applied = self.datapath.read_back()?;
         self.canaries = Canaries::left_in(&self.applied);
         self.reconcile()?;
+        // What an enforcer had that was killed a moment ago goes after its process.
+        let start = Instant::now();
+        while self.check_roots().is_err() && start.elapsed() < TAKEOVER {
+            sleep(GLANCE).await;
+            self.reconcile()?;
+        }
         self.check_roots()?;
         self.is_started = true;
+        self.datapath.keep_pins();
         let unattached: Vec<_> = self.unattached.keys().copied().collect();
         self.datapath.remove_leftovers(&unattached)?;
         for closure in self.datapath.closures() {

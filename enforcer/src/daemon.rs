@@ -59,7 +59,10 @@ use crate::{
     control::{self, Control},
     datapath::{CgroupMount, Datapath, Options, Pins},
     proof::{self, Canaries, Canary, Proof, Prover},
-    report::{log::LogFormat, once::Once},
+    report::{
+        log::LogFormat,
+        once::{IN_STATUS, Once},
+    },
 };
 
 /// How the daemon is started, beside its configuration.
@@ -181,11 +184,11 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         canaries: Canaries::default(),
         outcome: Outcome::new(config.enforcement),
         room: Room::new(config.capacities),
-        problems: Once::default(),
-        warnings: Once::default(),
-        failures: Once::default(),
-        refusals: Once::default(),
-        unrevoked: Once::default(),
+        problems: Once::listed(IN_STATUS),
+        warnings: Once::listed(IN_STATUS),
+        failures: Once::listed(IN_STATUS),
+        refusals: Once::listed(IN_STATUS),
+        unrevoked: Once::listed(IN_STATUS),
         precedence: Precedence::new(config.kubernetes.is_some() && !config.registry.is_empty()),
     };
     let inputs = Inputs {

@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Capacities;
 use crate::datapath::{Cgroup, CgroupMount, Inspection, Lapse, RootState};
+use crate::report::once::Once;
 
 pub use canary::{COMMAND, Canary, join, serve};
 pub use trial::policy;
@@ -124,6 +125,7 @@ impl Prover {
         let mut pace = tokio::time::interval(PACE);
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut proof = Proof::default();
+        let (mut said, mut has_failed) = (Once::default(), false);
         loop {
             tokio::select! {
                 _ = pace.tick() => {}
@@ -132,6 +134,16 @@ impl Prover {
             proof.take(self.inspect().await?);
             let due = due(&proof);
             proof.canary.extend(self.try_at(&due).await?);
+            let failures = proof.failures();
+            if failures.is_empty() && has_failed {
+                tracing::info!(
+                    "the self-proof succeeds again: enforcement is proven at every root that was tried"
+                );
+            }
+            has_failed = !failures.is_empty();
+            for failure in said.news(failures) {
+                tracing::error!("{failure}");
+            }
             proof.at = Some(Instant::now());
             self.proof.send_replace(proof.clone());
         }
@@ -197,6 +209,21 @@ impl Prover {
 }
 
 impl Proof {
+    /// What the canary found wrong when it last tried, a line each.
+    fn failures(&self) -> BTreeSet<String> {
+        let all = self.canary.iter().flat_map(|(root, verdict)| {
+            let failures = verdict.failures.iter();
+            failures.map(move |failure| {
+                format!(
+                    "the self-proof failed at {}: {failure}; enforcement is not proven there, and it is tried again \
+                     every {PACE:?}; `enforcer status` says how it stands",
+                    root.display()
+                )
+            })
+        });
+        all.collect()
+    }
+
     fn take(&mut self, inspection: Inspection) {
         let now = Instant::now();
         let stays = inspection.lapses.iter().filter(|lapse| lapse.stays.is_some());

@@ -240,8 +240,16 @@ fn change_that_fails_again_and_again_is_reported_once_and_harms_no_other() {
         )?;
         place.until("frontend", "192.0.2.30:5432", true)?;
         daemon.lines();
-        let errors = daemon.seen.iter().filter(|line| line.contains("ERROR")).count();
-        assert_eq!(errors, 1, "{:#?}", daemon.seen);
+        let errors: Vec<_> = daemon.seen.iter().filter(|line| line.contains("ERROR")).collect();
+        let of_proof = errors
+            .iter()
+            .filter(|line| line.contains("the self-proof failed"))
+            .count();
+        assert!(
+            of_proof <= 1 && errors.len() - of_proof == 1,
+            "{:#?}",
+            daemon.seen
+        );
         Ok(())
     });
 }

@@ -13,7 +13,7 @@ use crate::{
     control::{Standing, StandingRoot, Untold, Usage},
     datapath::{Cgroup, Inspection, Lapse},
     proof::Question,
-    report::once::Once,
+    report::once::{IN_STATUS, Once},
 };
 
 /// What became of the last plan, and what was said of it.
@@ -42,7 +42,7 @@ impl Outcome {
             fitted: Desired::default(),
             failed: None,
             refused: BTreeMap::new(),
-            lapses: Once::default(),
+            lapses: Once::listed(IN_STATUS),
             compare: Instant::now(),
             mode,
         }

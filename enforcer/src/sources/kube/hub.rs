@@ -96,7 +96,7 @@ impl Hub {
             listed: Listed::No,
             problems: BTreeMap::new(),
             has_new_problems: false,
-            said: Once::default(),
+            said: Once::listed(": each rejected object has a Kubernetes Event that says why"),
         }
     }
 

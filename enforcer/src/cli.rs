@@ -243,6 +243,7 @@ fn run(arguments: &Run) -> Result<()> {
     let mut config = Config::load(&arguments.config)?;
     privileges::settle(&mut config)?;
     let start = Start {
+        config: &arguments.config,
         ephemeral: arguments.ephemeral,
         debug_programs: arguments.debug_programs,
         format: arguments.log_format,

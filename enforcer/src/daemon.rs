@@ -29,7 +29,7 @@ mod tasks;
 mod twins;
 mod wiring;
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use anyhow::{Context as _, Result};
 use enforcer_common::Counter;
@@ -51,11 +51,11 @@ use self::{
     places::Places,
     precedence::Precedence,
     room::Room,
-    tasks::Tasks,
+    tasks::{Left, Tasks},
     wiring::Wiring,
 };
 use crate::{
-    config::Config,
+    config::{Config, Enforcement},
     control::{self, Control},
     datapath::{CgroupMount, Datapath, Options, Pins},
     proof::{self, Canaries, Canary, Proof, Prover},
@@ -67,7 +67,9 @@ use crate::{
 
 /// How the daemon is started, beside its configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct Start {
+pub struct Start<'a> {
+    /// The configuration's file.
+    pub config: &'a Path,
     /// Pin nothing; take everything away at the end.
     pub ephemeral: bool,
     /// The programs write a line for each verdict.
@@ -83,7 +85,7 @@ const BACKLOG: usize = 256;
 ///
 /// # Errors
 /// What is missing, or the task that has ended and why.
-pub async fn run(config: Config, start: Start) -> Result<()> {
+pub async fn run(config: Config, start: Start<'_>) -> Result<()> {
     let began = Instant::now();
     limits::raise_open_files()?;
     let mount = match &config.cgroup_mount {
@@ -97,6 +99,15 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         Some(Pins::open(&config.bpffs, &capacities)?)
     };
     let control = Control::bind(&config.state)?;
+    tracing::info!(
+        "enforcer {} starts: {}, configuration {}",
+        env!("CARGO_PKG_VERSION"),
+        match config.enforcement {
+            Enforcement::Enforce => "mode enforce",
+            Enforcement::Audit => "mode audit (nothing is refused)",
+        },
+        start.config.display()
+    );
     let options = Options {
         capacities,
         debug: start.debug_programs,
@@ -210,5 +221,10 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         kube_status,
     };
     tasks.spawn("owner", owner.run(inputs, names.status, tasks.cancel.clone()));
-    tasks.run(terminate, interrupt).await
+    let left = if start.ephemeral {
+        Left::Nothing
+    } else {
+        Left::Enforcement
+    };
+    tasks.run(terminate, interrupt, left).await
 }

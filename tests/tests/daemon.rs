@@ -320,6 +320,28 @@ fn detach_fails_where_programs_still_run_whose_pins_it_does_not_find() {
 }
 
 #[test]
+fn log_says_what_starts_and_at_the_end_what_stays_in_force() {
+    check(|place| {
+        let config = place.config().display().to_string();
+        let mut daemon = place.start(&[])?;
+        daemon.line(&["enforcer 0.", "starts: mode enforce", &config])?;
+        daemon.end(Signal::SIGTERM)?;
+        daemon.line(&["SIGTERM", "stays in force", "`enforcer detach` ends enforcement"])?;
+        let text = std::fs::read_to_string(place.config())?;
+        place.configure(&format!("{text}mode: audit\n"))?;
+        let mut daemon = place.start(&["--ephemeral"]).or_else(|_| {
+            // What is pinned is another enforcer's business no more.
+            place.command(&["detach"]).status()?;
+            place.start(&["--ephemeral"])
+        })?;
+        daemon.line(&["starts: mode audit"])?;
+        daemon.end(Signal::SIGINT)?;
+        daemon.line(&["SIGINT", "nothing is enforced any more"])?;
+        Ok(())
+    });
+}
+
+#[test]
 fn start_right_after_kill_takes_everything_up() {
     check(|place| {
         for _ in 0..5 {

@@ -26,7 +26,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
     sync::{mpsc, oneshot},
     task::{JoinError, JoinSet},
-    time::error::Elapsed,
+    time::{MissedTickBehavior, error::Elapsed},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,9 @@ const READING: Duration = Duration::from_secs(1);
 
 /// How many are answered at one time.
 const CLIENTS: usize = 32;
+
+/// How often it is looked whether the socket is still where who asks looks for it.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// How long nobody is answered where a connection cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -77,29 +80,54 @@ impl Control {
                 path.display()
             );
         }
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("removing {}", path.display()));
-            }
-            _ => {}
-        }
-        let listener =
-            UnixListener::bind(&path).with_context(|| format!("listening at {}", path.display()))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
-            .with_context(|| format!("keeping {} to root", path.display()))?;
+        let listener = listen(&path)?;
         Ok(Self { listener, path })
+    }
+
+    /// Makes the socket, and the folder of the state, again if somebody has removed them.
+    fn restore(&mut self) -> Result<()> {
+        if self.path.exists() {
+            return Ok(());
+        }
+        let folder = self
+            .path
+            .parent()
+            .context("the socket lies in the state folder")?;
+        state::own(folder)?;
+        self.listener = listen(&self.path)?;
+        tracing::warn!(
+            "{0} had been removed and is made again: `enforcer status` is answered there; what was noted in {1} for the \
+             next start is written anew as it changes",
+            self.path.display(),
+            folder.display()
+        );
+        Ok(())
     }
 
     /// Answers until `cancel`. Nobody who asks waits for another who does.
     ///
     /// # Errors
     /// If the socket's file cannot be removed.
-    pub async fn serve(self, ports: Ports, cancel: CancellationToken) -> Result<()> {
+    pub async fn serve(mut self, ports: Ports, cancel: CancellationToken) -> Result<()> {
         let ports = Arc::new(ports);
         let mut answers = JoinSet::new();
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut said = None;
         loop {
             tokio::select! {
                 () = cancel.cancelled() => break,
+                _ = look.tick() => {
+                    let failed = self.restore().err().map(|error| format!("{error:#}"));
+                    if let Some(error) = failed.as_ref().filter(|_| failed != said) {
+                        tracing::error!(
+                            "`enforcer status` is not answered: {} was removed and cannot be made again, which is tried \
+                             every {LOOK:?}; enforcement goes on: {error}",
+                            self.path.display()
+                        );
+                    }
+                    said = failed;
+                }
                 Some(answered) = answers.join_next() => note(answered),
                 accepted = self.listener.accept(), if answers.len() < CLIENTS => match accepted {
                     Ok((stream, _)) => {
@@ -114,7 +142,12 @@ impl Control {
                 },
             }
         }
-        fs::remove_file(&self.path).with_context(|| format!("removing {}", self.path.display()))
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing {}", self.path.display()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -125,6 +158,20 @@ fn holder(path: &Path) -> Result<Option<u32>> {
     };
     let holder = getsockopt(&stream, PeerCredentials).context("asking who answers")?;
     Ok(Some(holder.pid().unsigned_abs()))
+}
+
+/// Listens at a path, for root alone, in the place of who no longer does.
+fn listen(path: &Path) -> Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("removing {}", path.display()));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).with_context(|| format!("listening at {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("keeping {} to root", path.display()))?;
+    Ok(listener)
 }
 
 /// Who asks may go away before the answer; that is their business.

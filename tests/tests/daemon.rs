@@ -360,6 +360,17 @@ fn start_right_after_kill_takes_everything_up() {
 }
 
 #[test]
+fn removed_state_folder_is_made_again() {
+    check(|place| {
+        let mut daemon = place.start(&[])?;
+        std::fs::remove_dir_all(place.state())?;
+        daemon.line(&["WARN", "had been removed and is made again"])?;
+        place.until_status("proof", |status| status.proven)?;
+        Ok(())
+    });
+}
+
+#[test]
 fn entry_that_explain_prints_is_yaml_with_everything_else_as_comments() {
     check(|place| {
         let explain = ["explain", "--namespace", "default", "--entry", "192.0.2.10:5432"];

@@ -34,6 +34,7 @@ use crate::{ending, state};
 
 pub use gather::{Ports, Standing, StandingRoot};
 pub use status::{Canary, Closure, FailingName, Lapse, Names, Program, Root, Source, Status, Untold, Usage};
+pub(crate) use text::AllowAny;
 
 /// What the task asks of the owner.
 pub type Question = mpsc::Sender<oneshot::Sender<Standing>>;

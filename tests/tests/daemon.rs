@@ -157,6 +157,21 @@ fn wrong_document_keeps_its_last_good_version_and_harms_no_other() {
 }
 
 #[test]
+fn field_that_nobody_reads_is_a_warning_with_its_place() {
+    check_running(|place, daemon| {
+        let odd = entry("frontend", "odd", "odd.example.com", 443).replace("exportTo", "exportto");
+        place.write("odd.yaml", &odd)?;
+        let line = daemon.line(&[
+            "WARN",
+            "odd.yaml:6: ServiceEntry frontend/odd: spec.exportto: unknown field",
+        ])?;
+        let status = place.until_status("warning", |status| !status.warnings.is_empty())?;
+        assert!(line.contains(&status.warnings[0]), "{line} {:?}", status.warnings);
+        Ok(())
+    });
+}
+
+#[test]
 fn changed_dns_answer_is_allowed_and_the_old_one_for_its_grace() {
     check_running(|place, _| {
         assert!(!place.reaches("frontend", "192.0.2.11:5432")?);
@@ -365,6 +380,60 @@ fn removed_state_folder_is_made_again() {
         let mut daemon = place.start(&[])?;
         std::fs::remove_dir_all(place.state())?;
         daemon.line(&["WARN", "had been removed and is made again"])?;
+        place.until_status("proof", |status| status.proven)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_allow_any_lets_through_is_said_at_the_start_and_in_the_status() {
+    check(|place| {
+        let mesh = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n\
+                    data: {mesh: 'outboundTrafficPolicy: {mode: ALLOW_ANY}'}\n";
+        place.write("mesh.yaml", mesh)?;
+        let daemon = place.start(&["--ephemeral"])?;
+        let names = "lets 2 of the workloads reach everything: default/app, frontend/web";
+        assert!(
+            daemon
+                .announced
+                .starts_with("enforcement is in force: workloads 2")
+        );
+        assert!(daemon.announced.contains(names), "{}", daemon.announced);
+        let status = place.until_status("proof", |status| status.proven)?;
+        assert_eq!(status.allow_any, ["default/app", "frontend/web"]);
+        let text = String::from_utf8(place.command(&["status"]).output()?.stdout)?;
+        assert!(
+            text.lines().nth(1).is_some_and(|line| line.contains(names)),
+            "{text}"
+        );
+        place.remove("mesh.yaml")?;
+        place.until_status("REGISTRY_ONLY", |status| status.allow_any.is_empty())?;
+        Ok(())
+    });
+}
+
+#[test]
+fn root_of_the_configuration_that_is_not_there_is_in_the_summary_and_the_exit_code() {
+    check(|place| {
+        let config = std::fs::read_to_string(place.config())?;
+        place.configure(&format!(
+            "{config}roots: [$CGROUP/frontend, $CGROUP/default, $CGROUP/late]\n"
+        ))?;
+        let mut daemon = place.start(&["--ephemeral"])?;
+        daemon.line(&["WARN", "/late is not there"])?;
+        place.until_status("proof at the other", |status| {
+            let other = status.roots.iter().find(|root| root.path.ends_with("/frontend"));
+            other.is_some_and(|other| other.canary.is_some())
+        })?;
+        let output = place.command(&["status"]).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.starts_with("enforcement: NOT PROVEN"), "{text}");
+        assert!(
+            text.lines()
+                .any(|line| line.contains("  ! the cgroup") && line.contains("/late is not there"))
+        );
+        place.cgroup.child("late")?;
         place.until_status("proof", |status| status.proven)?;
         Ok(())
     });

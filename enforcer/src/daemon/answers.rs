@@ -1,9 +1,13 @@
 //! What the owner says to those who ask: the self-proof and the control socket.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use anyhow::Result;
-use enforcer_common::CgroupId;
+use enforcer_common::{Binding, CgroupId, Mode};
 use enforcer_core::policy::Desired;
 use tokio::sync::oneshot;
 
@@ -149,13 +153,16 @@ impl Owner {
         let roots = self.places.roots().map(|path| StandingRoot {
             path: path.to_owned(),
             is_there: self.cgroups.values().any(|cgroup| cgroup.path == path),
+            is_required: self.places.is_required(path),
         });
         let is_of_pods = |cgroup: &&Cgroup| self.pods.as_ref().is_some_and(|pods| pods.is_root(cgroup.id));
         let of_pods = self.cgroups.values().filter(is_of_pods);
         let roots = roots.chain(of_pods.map(|cgroup| StandingRoot {
             path: cgroup.path.clone(),
             is_there: true,
+            is_required: true,
         }));
+        let roots: Vec<_> = roots.collect();
         let mut problems: Vec<_> = self.outcome.failed.iter().cloned().collect();
         if !self.is_started {
             problems.push("the first lists of all sources are not applied yet".to_owned());
@@ -174,6 +181,14 @@ impl Owner {
             let (needed, capacity) = (usage.needed, usage.capacity);
             format!("capacities.{table} is too small: {needed} are needed, {capacity} fit; what does not is refused")
         }));
+        let has_pods = self.cgroups.values().any(|cgroup| is_of_pods(&cgroup));
+        if self.pods.is_some() && !has_pods {
+            problems.push(
+                "the kubelet's cgroup of all pods is not there: no pod is enforced until the kubelet makes it; `pods` in \
+                 the configuration is for nodes of a cluster alone"
+                    .to_owned(),
+            );
+        }
         let revocation = self.revocation.as_ref();
         problems.extend(revocation.into_iter().flat_map(|it| it.problems(&self.registry)));
         let lost = match self.datapath.counters() {
@@ -192,7 +207,8 @@ impl Owner {
                 Enforcement::Enforce => "enforce",
                 Enforcement::Audit => "audit",
             },
-            roots: roots.collect(),
+            allow_any: self.allow_any(),
+            roots,
             closures: self.datapath.closures().to_vec(),
             usage: self.usage(),
             rejected: self
@@ -201,6 +217,7 @@ impl Owner {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            warnings: self.suspicions().into_iter().collect(),
             file_objects: self.documents.len(),
             workloads: configured,
             pods: self.cgroups.len() - configured,
@@ -208,6 +225,19 @@ impl Owner {
             untold: self.untold(),
             problems,
         }
+    }
+
+    /// Workloads that may reach everything by ALLOW_ANY.
+    pub(super) fn allow_any(&self) -> Vec<String> {
+        let is_let_through = |binding: &Binding| {
+            let policy = self.applied.policies.get(&binding.policy);
+            policy.is_some_and(|policy| policy.mode == Mode::Observe as u32)
+        };
+        let bound = self.applied.workloads.iter();
+        let let_through = bound.filter(|(_, binding)| is_let_through(binding));
+        let names = let_through.filter_map(|(workload, _)| self.registry.workload(*workload));
+        let names: BTreeSet<_> = names.map(ToString::to_string).collect();
+        names.into_iter().collect()
     }
 
     /// Of which workloads events were left out of the log, the most first.

@@ -52,6 +52,8 @@ pub(super) fn present(desired: &Desired) -> Desired {
 pub(super) struct Places {
     workloads: BTreeMap<PathBuf, Workload>,
     roots: BTreeSet<PathBuf>,
+    /// Whether the configuration names the roots, which then have to be there. A workload may come later.
+    are_roots_required: bool,
 }
 
 impl Places {
@@ -78,7 +80,16 @@ impl Places {
             }
             Roots::These(roots) => roots.iter().map(path).collect(),
         };
-        Self { workloads, roots }
+        Self {
+            workloads,
+            roots,
+            are_roots_required: matches!(config.roots, Roots::These(_)),
+        }
+    }
+
+    /// Whether this root has to be there.
+    pub(super) fn is_required(&self, root: &Path) -> bool {
+        self.are_roots_required && self.roots.contains(root)
     }
 
     /// Each configured workload under an identifier that no cgroup has. The registry knows them from the start, so

@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{inputs::Inputs, owner::Owner};
 use crate::{
+    control::AllowAny,
     datapath::Cgroup,
     names::{AskStatus, settled},
     proof::Canaries,
-    report::log::LogFormat,
+    report::{escape::Line, log::LogFormat},
 };
 
 /// How long names may take at the start. What does not resolve until then is refused until it does.
@@ -85,6 +86,14 @@ impl Owner {
             }
         }
         self.announce();
+        for root in self.places.roots().filter(|root| self.places.is_required(root)) {
+            if !self.cgroups.values().any(|cgroup| cgroup.path == root) {
+                tracing::warn!(
+                    "the root {} is not there: nothing is enforced below it until somebody makes it",
+                    root.display()
+                );
+            }
+        }
         Ok(())
     }
 
@@ -132,14 +141,26 @@ impl Owner {
         let (workloads, policies) = (self.applied.workloads.len(), self.applied.policies.len());
         let rules: usize = self.applied.scopes.values().map(|rules| rules.len()).sum();
         let message = "enforcement is in force";
+        let allow_any = self.allow_any();
         let line = match self.format {
             LogFormat::Human => {
-                format!("{message}: workloads {workloads}, policies {policies}, rules {rules}")
+                let but = if allow_any.is_empty() {
+                    String::new()
+                } else {
+                    format!("; but {}", AllowAny(&allow_any))
+                };
+                let line =
+                    format!("{message}: workloads {workloads}, policies {policies}, rules {rules}{but}");
+                Line(line).to_string()
             }
             LogFormat::Json => {
                 let counts =
                     serde_json::json!({ "workloads": workloads, "policies": policies, "rules": rules });
-                serde_json::json!({ "message": message, "counts": counts }).to_string()
+                let mut line = serde_json::json!({ "message": message, "counts": counts });
+                if !allow_any.is_empty() {
+                    line["allowAny"] = allow_any.into();
+                }
+                line.to_string()
             }
         };
         // Who reads it, or has stopped to, does not decide on what is enforced.

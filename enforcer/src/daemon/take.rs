@@ -1,6 +1,6 @@
 //! What comes in, on its way to the registry.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use enforcer_core::registry::Update;
 
@@ -54,12 +54,20 @@ impl Owner {
         self.say_warnings();
     }
 
-    /// Says what is suspicious about the registry as a whole, if it was not said already.
+    /// Says what is suspicious about files and about the registry as a whole, if it was not said already.
     pub(super) fn say_warnings(&mut self) {
-        let warnings = self.registry.warnings().iter().map(ToString::to_string).collect();
+        let warnings = self.suspicions();
         for warning in self.warnings.news(warnings) {
             tracing::warn!("{warning}");
         }
+    }
+
+    /// What is suspicious now.
+    pub(super) fn suspicions(&mut self) -> BTreeSet<String> {
+        let of_files = self.documents.warnings();
+        let of_files = of_files.iter().map(ToString::to_string);
+        let warnings = self.registry.warnings();
+        of_files.chain(warnings.iter().map(ToString::to_string)).collect()
     }
 
     /// Takes one change in. Every update of the registry comes through here, wherever it is from.

@@ -137,7 +137,10 @@ impl Control {
                     }
                     // Too many open files, say: whoever asks next may be more lucky.
                     Err(error) => {
-                        tracing::warn!("nobody can be answered at the control socket now: {error}");
+                        tracing::warn!(
+                            "`enforcer status` cannot be answered now, which is tried again; enforcement is as it was: \
+                             {error}"
+                        );
                         tokio::time::sleep(PAUSE).await;
                     }
                 },
@@ -181,7 +184,9 @@ fn note(answered: Result<Result<Result<()>, Elapsed>, JoinError>) {
         Ok(Ok(Ok(()))) => {}
         Ok(Ok(Err(error))) => tracing::debug!("somebody who asked has no answer: {error:#}"),
         Ok(Err(_)) => tracing::debug!("somebody who asked has no answer within {PATIENCE:?}"),
-        Err(error) => tracing::error!("answering at the control socket: {error}"),
+        Err(error) => {
+            tracing::error!("one `enforcer status` was not answered; enforcement is as it was: {error}");
+        }
     }
 }
 
@@ -225,7 +230,13 @@ pub async fn ask(state: &Path) -> Result<Status> {
         "the enforcer at {} gives no answer",
         path.display()
     );
-    serde_json::from_str(&text).with_context(|| format!("what answers at {} is no enforcer", path.display()))
+    serde_json::from_str(&text).map_err(|error| {
+        anyhow::anyhow!(
+            "what answers at {} is not understood: it is another version of the enforcer than this command, or no \
+             enforcer ({error})",
+            path.display()
+        )
+    })
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod ground;
 mod trial;
 
 use std::{
-    collections::{BTreeMap, hash_map::RandomState},
+    collections::{BTreeMap, BTreeSet, hash_map::RandomState},
     fs,
     hash::BuildHasher as _,
     io,
@@ -186,13 +186,17 @@ impl Prover {
         for (root, cgroup) in made {
             if let Err(error) = block_in_place(|| remove(&cgroup.folder)) {
                 tracing::warn!(
-                    "the canary's cgroup below {} stays for now: {error}",
+                    "the self-proof's cgroup below {} cannot be removed yet ({error}): enforcement is as it was, and the \
+                     next round removes it",
                     root.display()
                 );
             }
         }
         if let Err(error) = self.bind(Vec::new()).await? {
-            tracing::warn!("the canary's policy stays for now: {error:#}");
+            tracing::warn!(
+                "the self-proof's policy cannot be taken out of the kernel's maps yet: no workload has it, and the next \
+                 round takes it out: {error:#}"
+            );
         }
         Ok(verdicts)
     }

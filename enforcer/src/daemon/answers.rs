@@ -64,7 +64,10 @@ impl Owner {
                 .as_ref()
                 .is_some_and(super::revocation::Revocation::is_due);
         for failure in self.failures.news(failed.iter().cloned().collect()) {
-            tracing::error!("the kernel does not hold what it should, trying again: {failure}");
+            tracing::error!(
+                "the kernel does not hold what it should: what has not come into force is as it was before, and it is \
+                 tried again: {failure}"
+            );
         }
         self.outcome.failed = failed;
         retry

@@ -71,7 +71,8 @@ pub(super) struct Owner {
     pub(super) outcome: Outcome,
     /// What the kernel's maps have room for.
     pub(super) room: Room,
-    /// What was said of the files, of the registry as a whole, and of what the kernel refused.
+    /// What was said of the files, of the registry as a whole, of what the kernel refused, and of connections that
+    /// stay open.
     pub(super) problems: Once,
     pub(super) warnings: Once,
     pub(super) failures: Once,
@@ -188,7 +189,10 @@ impl Owner {
                 let news = self.flows.untold.news(counted);
                 self.flows.add_untold(news, &self.registry);
             }
-            Err(error) => tracing::error!("what the programs have not told is not known: {error:#}"),
+            Err(error) => tracing::error!(
+                "how many refusals are missing in the log is not known, since the kernel does not say; enforcement is as \
+                 it was: {error:#}"
+            ),
         }
         if let Some(revocation) = &mut self.revocation {
             let unsaid = revocation.ended.take_unsaid();
@@ -202,14 +206,17 @@ impl Owner {
         let counters = match self.datapath.counters() {
             Ok(counters) => counters,
             Err(error) => {
-                tracing::error!("what the programs counted is not known: {error:#}");
+                tracing::error!(
+                    "how many refusals were lost on their way to the log is not known, since the kernel does not say; \
+                     enforcement is as it was: {error:#}"
+                );
                 return;
             }
         };
         let lost = counters.get(&Counter::Lost).copied().unwrap_or_default();
         if lost > self.lost {
             tracing::warn!(
-                "{} flows were decided and not logged: they came faster than they are read",
+                "{} flows were decided and not logged: they came faster than they are read; enforcement is as it was",
                 lost - self.lost
             );
         }

@@ -165,7 +165,11 @@ impl Owner {
                     if role == Role::Root
                         && let Err(error) = self.datapath.detach(&cgroup.path)
                     {
-                        tracing::error!("{}: {error:#}", cgroup.path.display());
+                        tracing::error!(
+                            "what enforced {} is still pinned, though the cgroup is gone; the next start removes it: \
+                             {error:#}",
+                            cgroup.path.display()
+                        );
                     }
                 }
             }

@@ -124,7 +124,10 @@ impl Owner {
                 control = inputs.controls.next() => self.answer(control?),
                 in_time = &mut settled => {
                     if in_time.is_err() {
-                        tracing::warn!("not every host has resolved after {PATIENCE:?}; the others follow as they do");
+                        tracing::warn!(
+                            "not every host of the registry has resolved within {PATIENCE:?}: connections to the others \
+                             are refused until they resolve; `enforcer status` names those that fail"
+                        );
                     }
                     break;
                 }
@@ -165,7 +168,10 @@ impl Owner {
         };
         // Who reads it, or has stopped to, does not decide on what is enforced.
         if let Err(error) = writeln!(io::stdout(), "{line}") {
-            tracing::warn!("{line}: this could not be written to standard output: {error}");
+            tracing::warn!(
+                "{line}: this could not be written to standard output ({error}): enforcement is in force, and who waits \
+                 for that line waits in vain"
+            );
         }
         if self.applied.workloads.is_empty() {
             tracing::warn!("no configured workload has a cgroup yet; each is enforced from when it appears");

@@ -102,7 +102,11 @@ impl Owner {
                     self.unattached.remove(&cgroup.id);
                     self.cgroups.remove(&cgroup.id);
                     if let Err(error) = self.datapath.detach(&cgroup.path) {
-                        tracing::error!("{}: {error:#}", cgroup.path.display());
+                        tracing::error!(
+                            "what enforced {} is still pinned, though the cgroup is gone; the next start removes it: \
+                             {error:#}",
+                            cgroup.path.display()
+                        );
                     }
                 }
             }

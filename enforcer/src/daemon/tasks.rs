@@ -93,7 +93,10 @@ impl Tasks {
         let drained =
             tokio::time::timeout(DEADLINE, async { while self.set.join_next().await.is_some() {} }).await;
         if drained.is_err() {
-            tracing::warn!("some tasks did not end within {DEADLINE:?}");
+            tracing::warn!(
+                "parts of the enforcer did not end within {DEADLINE:?} and are ended with the process; what is pinned in \
+                 the kernel is not concerned"
+            );
         }
         outcome
     }

@@ -23,7 +23,10 @@ mod start;
 mod tasks;
 mod wiring;
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use enforcer_common::Counter;
@@ -41,11 +44,11 @@ use self::{
     reconciler::Reconciler,
     reporter::{Counted, Reporter},
     schedule::Schedule,
-    tasks::Tasks,
+    tasks::{Left, Tasks},
     wiring::Wiring,
 };
 use crate::{
-    config::Config,
+    config::{Config, Enforcement},
     control::{self, Control},
     datapath::{CgroupMount, Datapath, Events, Options, Pins},
     proof,
@@ -54,7 +57,9 @@ use crate::{
 
 /// How the daemon is started, beside its configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct Start {
+pub struct Start<'a> {
+    /// The configuration's file.
+    pub config: &'a Path,
     /// Pin nothing; take everything away at the end.
     pub ephemeral: bool,
     /// The programs write a line for each verdict.
@@ -73,7 +78,7 @@ const COUNT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// What is missing, or the task that has ended and why.
-pub async fn run(config: Config, start: Start) -> Result<()> {
+pub async fn run(config: Config, start: Start<'_>) -> Result<()> {
     let began = Instant::now();
     limits::raise_open_files()?;
     let mount = match &config.cgroup_mount {
@@ -97,7 +102,12 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         format: start.format,
     };
     connect(wiring, loaded).await?;
-    tasks.run(signals.0, signals.1).await
+    let left = if start.ephemeral {
+        Left::Nothing
+    } else {
+        Left::Enforcement
+    };
+    tasks.run(signals.0, signals.1, left).await
 }
 
 /// What is there before any task is.
@@ -109,7 +119,7 @@ struct Loaded {
     format: LogFormat,
 }
 
-fn load(config: &Config, start: Start) -> Result<(Datapath, Events, Control)> {
+fn load(config: &Config, start: Start<'_>) -> Result<(Datapath, Events, Control)> {
     let capacities = proof::room_beside(&config.capacities);
     let pins = if start.ephemeral {
         None
@@ -117,6 +127,15 @@ fn load(config: &Config, start: Start) -> Result<(Datapath, Events, Control)> {
         Some(Pins::open(&config.bpffs, &capacities)?)
     };
     let control = Control::bind(&config.state)?;
+    tracing::info!(
+        "enforcer {} starts: {}, configuration {}",
+        env!("CARGO_PKG_VERSION"),
+        match config.enforcement {
+            Enforcement::Enforce => "mode enforce",
+            Enforcement::Audit => "mode audit (nothing is refused)",
+        },
+        start.config.display()
+    );
     let options = Options {
         capacities,
         debug: start.debug_programs,

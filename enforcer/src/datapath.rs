@@ -29,9 +29,9 @@ mod roots;
 mod shape;
 mod sys;
 
-use std::{collections::BTreeMap, os::fd::OwnedFd, path::Path, sync::Arc};
+use std::{collections::BTreeMap, error::Error, fmt, io, os::fd::OwnedFd, path::Path, sync::Arc};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
 use enforcer_common::{CgroupId, Counter, Mode, Settings};
 use enforcer_core::plan::{Applied, Change};
 
@@ -46,7 +46,7 @@ pub use memlock::raise_memlock;
 pub use object::Features;
 pub use pins::{Pins, Removed};
 pub use program::Purpose;
-pub use roots::{Attached, is_enforced};
+pub use roots::{Attached, is_attached, is_enforced};
 
 use former::Former;
 use inspection::HeldMaps;
@@ -61,6 +61,40 @@ pub struct Options {
     pub capacities: Capacities,
     /// The programs write a line for each verdict to their own log.
     pub debug: bool,
+}
+
+/// A change, as it is told.
+struct Words<'a>(&'a Change);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Change::AddRule(_, rule) => write!(f, "to take the rule {rule} in"),
+            Change::RemoveRule(_, rule) => write!(f, "to take the rule {rule} away"),
+            Change::SetPolicy(id, _) => write!(f, "to write the policy {}", id.0),
+            Change::RemovePolicy(id) => write!(f, "to take the policy {} away", id.0),
+            Change::Bind(workload, binding) => {
+                write!(
+                    f,
+                    "to bind the cgroup {} to the policy {}",
+                    workload.0, binding.policy.0
+                )
+            }
+            Change::Unbind(workload) => write!(f, "to forget the cgroup {}", workload.0),
+        }
+    }
+}
+
+/// What the kernel has said.
+fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(said) = error.downcast_ref() {
+            return Some(said);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// The loaded programs with their maps, and where they are attached.
@@ -150,9 +184,13 @@ impl Datapath {
     /// Names the change that failed. What the maps hold then is for [`Self::read_back`] to say.
     pub fn carry_out(&mut self, changes: &[Change]) -> Result<()> {
         changes.iter().try_for_each(|change| {
+            // The library names its call, which says nothing to who reads this.
             self.maps
                 .carry_out(change)
-                .with_context(|| format!("carrying out {change:?}"))
+                .map_err(|error| match refusal(&error) {
+                    Some(why) => anyhow!("the kernel refuses {}: {why}", Words(change)),
+                    None => anyhow!(error).context(format!("the kernel refuses {}", Words(change))),
+                })
         })
     }
 
@@ -168,7 +206,11 @@ impl Datapath {
         for outcome in former.into_iter().flatten() {
             // Where unknown workloads are let through, it goes on all the same.
             if let Err(error) = outcome.and_then(|mut former| former.admit(workload, &changes)) {
-                tracing::warn!("the maps of an earlier start stay as they are: {error:#}");
+                tracing::warn!(
+                    "the enforcer's own pod cannot be let through in the maps of an earlier start, which decide until \
+                     this one has started: if it then cannot reach the API server, `enforcer detach` removes them: \
+                     {error:#}"
+                );
             }
         }
         Ok(())
@@ -235,6 +277,14 @@ impl Datapath {
             }
         }
         Ok(attached)
+    }
+
+    /// The start is over: what is pinned outlives the process from now on. Before, it goes with a start that fails, but
+    /// for what an earlier one has left.
+    pub fn keep_pins(&mut self) {
+        if let Some(pins) = &mut self.roots.pins {
+            pins.keep();
+        }
     }
 
     /// Takes the programs away from a root that is gone or is no longer one.

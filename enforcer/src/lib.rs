@@ -8,6 +8,7 @@ pub mod cli;
 pub mod control;
 pub mod daemon;
 pub mod datapath;
+mod ending;
 mod heap;
 pub mod names;
 mod node;

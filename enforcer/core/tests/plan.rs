@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use enforcer_common::{CgroupId, Mode, Policy, PolicyId, Scope, Transport, Verdict};
+use enforcer_common::{Binding, CgroupId, Mode, Policy, PolicyId, Scope, Transport, Verdict};
 use enforcer_core::{
     model::{Destination, OwnAddresses},
     plan::{Applied, Change, Plan, admit, diff},
@@ -158,6 +158,20 @@ proptest! {
                 new == Some(false) && old != Some(false)
             });
             prop_assert!(!is_less || restricted.contains(&workload), "{:?} of {:#?} from {:#?}", workload, plan, from);
+            let (Some(old), Some(new)) = (from.0.workloads.get(&workload), to.0.workloads.get(&workload)) else {
+                continue;
+            };
+            // A lost rule is no loss where an own address, or a policy for all UDP, allows the same.
+            let plain = |maps: &Maps, binding: &Binding| {
+                let policy = &maps.0.policies[&binding.policy];
+                let is_plain = policy.flags == 0 && *binding == Binding::new(binding.policy);
+                is_plain.then_some(policy.mode)
+            };
+            let is_alike = plain(&from, old).is_some() && plain(&from, old) == plain(&to, new);
+            prop_assert!(
+                is_less || !is_alike || !restricted.contains(&workload),
+                "{:?} loses nothing by {:#?} from {:#?}", workload, plan, from
+            );
         }
         prop_assert!(diff(&to.0, &second).restricted(&to.0).is_empty(), "nothing is done, and nothing taken away");
     }
@@ -239,4 +253,39 @@ fn one_changed_rule_is_one_change() {
         flags: 0,
     };
     assert_eq!(applied.policies, [(id, value)].into());
+}
+
+#[test]
+fn workload_that_gets_a_rule_of_its_own_beside_one_that_had_the_same_loses_nothing() {
+    let policy = |workloads: &[u64], own: Vec<Rule>| DesiredPolicy {
+        mode: Mode::Enforce,
+        allows_udp: false,
+        shares: true,
+        own: Arc::new(own.into_iter().collect()),
+        workloads: workloads.iter().copied().map(CgroupId).collect(),
+    };
+    let rule = universe().next().unwrap();
+    let desired = |policies| Desired {
+        policies,
+        ..Desired::default()
+    };
+    let alike = desired(vec![policy(&[1, 2], vec![])]);
+    let apart = desired(vec![policy(&[1], vec![]), policy(&[2], vec![rule])]);
+    let before = diff(&Applied::default(), &alike).after;
+    let added = diff(&before, &apart);
+    let bound = |applied: &Applied| {
+        applied
+            .workloads
+            .values()
+            .map(|it| it.policy)
+            .collect::<BTreeSet<_>>()
+    };
+    assert_eq!((bound(&before).len(), bound(&added.after).len()), (1, 2));
+    assert_eq!(added.restricted(&before), BTreeSet::new());
+    let removed = diff(&added.after, &alike);
+    assert_eq!(
+        removed.restricted(&added.after),
+        [CgroupId(2)].into(),
+        "and the other still has what it had"
+    );
 }

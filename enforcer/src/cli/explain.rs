@@ -71,15 +71,18 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
     } else {
         Transport::Tcp
     };
+    // Beside an entry, which is YAML, everything else is a comment.
+    let sign = if arguments.entry { "# " } else { "" };
+    let say = |text: std::fmt::Arguments<'_>| out::line(format_args!("{sign}{text}"));
     let mut is_allowed = true;
     let mut mode = None;
     for address in addresses {
         let destination = Destination::new(transport, address, port);
         let explanation = registry.explain_for(&workload, destination);
-        out::line(format_args!("{workload} -> {destination}: {explanation}"))?;
+        say(format_args!("{workload} -> {destination}: {explanation}"))?;
         mode = explanation.mode;
         if let Some(suggestion) = &explanation.suggestion {
-            out::line(format_args!("  to allow it: {suggestion}"))?;
+            say(format_args!("  to allow it: {suggestion}"))?;
         }
         if explanation.verdict != Verdict::Allow {
             is_allowed = false;
@@ -99,9 +102,9 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
         "declared"
     };
     if let Some(mode) = mode {
-        out::line(format_args!("mode: {}", word(mode)))?;
+        say(format_args!("mode: {}", word(mode)))?;
     }
-    out::line(format_args!("matching: {matching}"))?;
+    say(format_args!("matching: {matching}"))?;
     Ok(if is_allowed {
         ExitCode::SUCCESS
     } else {

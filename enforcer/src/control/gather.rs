@@ -28,6 +28,8 @@ use crate::{
 pub struct Standing {
     /// `enforce` or `audit`.
     pub mode: &'static str,
+    /// Workloads that may reach everything by ALLOW_ANY.
+    pub allow_any: Vec<String>,
     /// Every root of the configuration.
     pub roots: Vec<StandingRoot>,
     /// What is closed beyond rules.
@@ -36,6 +38,8 @@ pub struct Standing {
     pub usage: Vec<Usage>,
     /// Documents that are wrong now.
     pub rejected: Vec<String>,
+    /// What is suspicious about files and about the registry as a whole.
+    pub warnings: Vec<String>,
     /// Objects that files define.
     pub file_objects: usize,
     /// Workloads' cgroups that are there.
@@ -57,6 +61,8 @@ pub struct StandingRoot {
     pub path: PathBuf,
     /// Whether the cgroup is there.
     pub is_there: bool,
+    /// Whether it has to be.
+    pub is_required: bool,
 }
 
 /// Whom the task asks.
@@ -101,6 +107,7 @@ impl Ports {
             pid: std::process::id(),
             uptime_seconds: self.start.elapsed().as_secs_f64(),
             mode: standing.mode.to_owned(),
+            allow_any: standing.allow_any,
             proof_age_seconds: proof.at.map(age),
             roots: standing.roots.iter().map(|place| root(place, &proof)).collect(),
             closures: standing.closures.iter().map(closure).collect(),
@@ -110,6 +117,7 @@ impl Ports {
                 source("cgroups", standing.workloads, self.cgroups.age()),
             ],
             rejected: standing.rejected,
+            warnings: standing.warnings,
             names: named(&names),
             events_lost: standing.lost,
             events_untold: standing.untold,
@@ -162,6 +170,7 @@ fn root(place: &StandingRoot, proof: &Proof) -> Root {
     Root {
         path: place.path.display().to_string(),
         is_there: place.is_there,
+        is_required: place.is_required,
         programs: state
             .into_iter()
             .flat_map(|state| &state.programs)

@@ -24,8 +24,9 @@ use enforcer_core::{
 use super::input::{Change, Source};
 use crate::{
     config::Config,
+    control::StandingRoot,
     datapath::Cgroup,
-    report::once::Once,
+    report::once::{IN_STATUS, Once},
     sources::{
         cgroups::CgroupChange,
         files::{Content, FileChange},
@@ -79,8 +80,8 @@ impl Ingest {
             cgroups: BTreeMap::new(),
             gone: Vec::new(),
             allows_resolvers: config.dns.allow_resolvers,
-            problems: Once::default(),
-            warnings: Once::default(),
+            problems: Once::listed(IN_STATUS),
+            warnings: Once::listed(IN_STATUS),
         }
     }
 
@@ -188,9 +189,9 @@ impl Ingest {
         }
     }
 
-    /// Says what is suspicious about the registry as a whole, if it was not said already.
+    /// Says what is suspicious about files and about the registry as a whole, if it was not said already.
     fn say_warnings(&mut self) {
-        let warnings = self.registry.warnings().iter().map(ToString::to_string).collect();
+        let warnings = self.suspicions();
         for warning in self.warnings.news(warnings) {
             tracing::warn!("{warning}");
         }
@@ -232,12 +233,42 @@ impl Ingest {
     }
 
     /// The roots of the configuration, and those of pods that are there.
-    pub(super) fn root_paths(&self) -> impl Iterator<Item = &Path> {
+    pub(super) fn root_states(&self) -> Vec<StandingRoot> {
+        let is_there = |path: &Path| self.cgroups.values().any(|cgroup| cgroup.path == path);
+        let configured = self.configured.roots().map(|path| StandingRoot {
+            path: path.to_owned(),
+            is_there: is_there(path),
+            is_required: self.configured.is_required(path),
+        });
+        let of_pods = self.pod_roots().map(|cgroup| StandingRoot {
+            path: cgroup.path.clone(),
+            is_there: true,
+            is_required: true,
+        });
+        configured.chain(of_pods).collect()
+    }
+
+    fn pod_roots(&self) -> impl Iterator<Item = &Cgroup> {
         let is_of_pods = |cgroup: &&Cgroup| self.pods.as_ref().is_some_and(|pods| pods.is_root(cgroup.id));
-        let of_pods = self.cgroups.values().filter(is_of_pods);
-        self.configured
-            .roots()
-            .chain(of_pods.map(|cgroup| cgroup.path.as_path()))
+        self.cgroups.values().filter(is_of_pods)
+    }
+
+    /// What is missing of what is configured.
+    pub(super) fn problems(&self) -> Option<String> {
+        let lacks_pods = self.pods.is_some() && self.pod_roots().next().is_none();
+        lacks_pods.then(|| {
+            "the kubelet's cgroup of all pods is not there: no pod is enforced until the kubelet makes it; `pods` in the \
+             configuration is for nodes of a cluster alone"
+                .to_owned()
+        })
+    }
+
+    /// What is suspicious now.
+    pub(super) fn suspicions(&mut self) -> BTreeSet<String> {
+        let of_files = self.documents.warnings();
+        let of_files = of_files.iter().map(ToString::to_string);
+        let warnings = self.registry.warnings();
+        of_files.chain(warnings.iter().map(ToString::to_string)).collect()
     }
 
     /// Cgroups that are gone since the last call.

@@ -42,7 +42,12 @@ impl Owner {
                 Input::Question(question) => self.answer(question),
                 Input::Change(change) => self.apply(change)?,
                 Input::Events(batch) => self.reporter.write(batch, &mut self.ingest, &self.reconciler),
-                Input::Tick => self.reporter.report_losses(&mut self.reconciler, &self.ingest),
+                Input::Tick => {
+                    self.reporter.report_losses(&mut self.reconciler, &self.ingest);
+                    if self.reconciler.look_again(&self.ingest) {
+                        self.schedule.note_change();
+                    }
+                }
                 Input::Retry => self.schedule.note_change(),
                 Input::RevokerReady => {
                     if self.reconciler.resume_revocation()? {
@@ -109,7 +114,7 @@ impl Owner {
             Question::Proof(question) => self.reconciler.answer_proof(question, &mut self.ingest),
             Question::Sockets(report) => self.reconciler.note_sockets(report),
             Question::Status(reply) => {
-                let status = self.reporter.status(&self.ingest, &self.reconciler);
+                let status = self.reporter.status(&mut self.ingest, &self.reconciler);
                 if reply.send(status).is_err() {
                     tracing::debug!("the status was asked for and is no longer waited for");
                 }
@@ -121,9 +126,12 @@ impl Owner {
         while let Ok(update) = inputs.sources.names.try_recv() {
             self.apply(Change::Name(update))?;
         }
-        if let Some(start) = self.start.take() {
-            start.finish(in_time, &mut self.ingest, &mut self.reconciler)?;
-            self.reporter.announce(&self.reconciler);
+        let Some(start) = &mut self.start else {
+            return Ok(());
+        };
+        if start.finish(in_time, &mut self.ingest, &mut self.reconciler)? {
+            self.start = None;
+            self.reporter.announce(&self.ingest, &self.reconciler);
             self.schedule.retry_unless(!self.reconciler.lacks_roots());
         }
         Ok(())

@@ -20,7 +20,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use enforcer_common::{CgroupId, Counter};
 use enforcer_core::{
     model::Host,
@@ -34,7 +34,7 @@ use crate::{
     config::Capacities,
     datapath::{Closure, Datapath},
     proof::{Canaries, policy, room_beside},
-    report::once::Once,
+    report::once::{IN_STATUS, Once},
 };
 
 use proof::Comparison;
@@ -64,6 +64,8 @@ pub(super) struct Reconciler {
     /// Why the kernel does not hold what it should.
     failure: Option<String>,
     failures: Once,
+    /// What was said of connections that stay open.
+    unrevoked: Once,
 }
 
 impl Reconciler {
@@ -87,7 +89,8 @@ impl Reconciler {
             comparison: Comparison::default(),
             is_in_force: false,
             failure: None,
-            failures: Once::default(),
+            failures: Once::listed(IN_STATUS),
+            unrevoked: Once::listed(IN_STATUS),
         }
     }
 
@@ -121,33 +124,40 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Brings enforcement into force for the first time.
+    /// Brings enforcement into force for the first time. Returns why it begins at none of the roots that are there; it
+    /// can be tried again then.
     ///
     /// # Errors
-    /// If the kernel refuses, or enforcement begins at none of the roots that are there.
-    pub(super) fn begin(&mut self, ingest: &mut Ingest) -> Result<()> {
-        self.applied = self.datapath.read_back()?;
-        self.canaries = Canaries::left_in(&self.applied);
+    /// If the kernel refuses.
+    pub(super) fn begin(&mut self, ingest: &mut Ingest) -> Result<Option<String>> {
+        if self.applied == Applied::default() {
+            self.applied = self.datapath.read_back()?;
+            self.canaries = Canaries::left_in(&self.applied);
+        }
         self.reconcile(ingest)?;
         // One root that fails keeps no other from being enforced; a start that enforces at none of them is none.
         if let Some(refused) = self.roots.refused_everywhere() {
-            bail!("{refused}");
+            return Ok(Some(refused));
         }
         self.is_in_force = true;
+        self.datapath.keep_pins();
         self.datapath.remove_leftovers(&self.roots.missing(ingest))?;
         for closure in self.datapath.closures() {
             if closure.absent.is_some() {
                 tracing::warn!("{closure}");
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Brings the kernel to what the registry says. Returns whether nothing is left to be tried again.
     pub(super) fn bring_up_to_date(&mut self, ingest: &mut Ingest) -> bool {
         self.failure = self.reconcile(ingest).err().map(|error| format!("{error:#}"));
         for failure in self.failures.news(self.failure.iter().cloned().collect()) {
-            tracing::error!("the kernel does not hold what it should, trying again: {failure}");
+            tracing::error!(
+                "the kernel does not hold what it should: what has not come into force is as it was before, and it is \
+                 tried again: {failure}"
+            );
         }
         let is_revoked = self
             .revocation
@@ -227,19 +237,24 @@ impl Reconciler {
         self.datapath.untold()
     }
 
+    pub(super) fn is_in_force(&self) -> bool {
+        self.is_in_force
+    }
+
     /// Whether programs are missing at a root that is there.
     pub(super) fn lacks_roots(&self) -> bool {
         self.roots.lacks_some()
     }
 
     /// What keeps the kernel from holding what it should.
-    pub(super) fn problems(&self) -> Vec<String> {
+    pub(super) fn problems(&self, ingest: &Ingest) -> Vec<String> {
         let mut problems: Vec<_> = self.failure.iter().cloned().collect();
         if !self.is_in_force {
             problems.push("the first lists of all sources are not applied yet".to_owned());
         }
         problems.extend(self.roots.problems());
         problems.extend(self.capacity.problems());
+        problems.extend(self.unrevoked(ingest));
         problems
     }
 }

@@ -17,8 +17,9 @@ use tokio::sync::mpsc;
 use super::{ingest::Ingest, reconciler::Reconciler};
 use crate::{
     config::Enforcement,
+    control::AllowAny,
     datapath::Batch,
-    report::{log::LogFormat, notice::Notice},
+    report::{escape::Line, log::LogFormat, notice::Notice},
 };
 
 use flows::Flows;
@@ -80,7 +81,10 @@ impl Reporter {
                 let news = self.flows.untold.news(counted);
                 self.flows.add_untold(news, ingest);
             }
-            Err(error) => tracing::error!("what the programs have not told is not known: {error:#}"),
+            Err(error) => tracing::error!(
+                "how many refusals are missing in the log is not known, since the kernel does not say; enforcement is as \
+                 it was: {error:#}"
+            ),
         }
         self.flows.add_untold(reconciler.write_memory(), ingest);
         self.flows.say_untold(ingest);
@@ -91,42 +95,72 @@ impl Reporter {
         let counters = match reconciler.counters() {
             Ok(counters) => counters,
             Err(error) => {
-                tracing::error!("what the programs counted is not known: {error:#}");
+                tracing::error!(
+                    "how many refusals were lost on their way to the log is not known, since the kernel does not say; \
+                     enforcement is as it was: {error:#}"
+                );
                 return;
             }
         };
         let lost = counters.get(&Counter::Lost).copied().unwrap_or_default();
         if lost > self.lost {
             tracing::warn!(
-                "{} flows were decided and not logged: they came faster than they are read",
+                "{} flows were decided and not logged: they came faster than they are read; enforcement is as it was",
                 lost - self.lost
             );
         }
         self.lost = lost;
     }
 
-    /// The line that scripts wait for.
-    pub(super) fn announce(&self, reconciler: &Reconciler) {
+    /// The line that scripts wait for, and what is missing.
+    pub(super) fn announce(&self, ingest: &Ingest, reconciler: &Reconciler) {
+        let line = self.line(ingest, reconciler);
+        // Who reads it, or has stopped to, does not decide on what is enforced.
+        if let Err(error) = writeln!(io::stdout(), "{line}") {
+            tracing::warn!(
+                "{line}: this could not be written to standard output ({error}): enforcement is in force, and who waits \
+                 for that line waits in vain"
+            );
+        }
+        if reconciler.applied().workloads.is_empty() {
+            tracing::warn!("no configured workload has a cgroup yet; each is enforced from when it appears");
+        }
+        for root in ingest.root_states() {
+            if root.is_required && !root.is_there {
+                tracing::warn!(
+                    "the root {} is not there: nothing is enforced below it until somebody makes it",
+                    root.path.display()
+                );
+            }
+        }
+    }
+
+    fn line(&self, ingest: &Ingest, reconciler: &Reconciler) -> String {
         let applied = reconciler.applied();
         let (workloads, policies) = (applied.workloads.len(), applied.policies.len());
         let rules: usize = applied.scopes.values().map(|rules| rules.len()).sum();
         let message = "enforcement is in force";
-        let line = match self.format {
+        let allow_any = status::allow_any(ingest, reconciler);
+        match self.format {
             LogFormat::Human => {
-                format!("{message}: workloads {workloads}, policies {policies}, rules {rules}")
+                let but = if allow_any.is_empty() {
+                    String::new()
+                } else {
+                    format!("; but {}", AllowAny(&allow_any))
+                };
+                let line =
+                    format!("{message}: workloads {workloads}, policies {policies}, rules {rules}{but}");
+                Line(line).to_string()
             }
             LogFormat::Json => {
                 let counts =
                     serde_json::json!({ "workloads": workloads, "policies": policies, "rules": rules });
-                serde_json::json!({ "message": message, "counts": counts }).to_string()
+                let mut line = serde_json::json!({ "message": message, "counts": counts });
+                if !allow_any.is_empty() {
+                    line["allowAny"] = allow_any.into();
+                }
+                line.to_string()
             }
-        };
-        // Who reads it, or has stopped to, does not decide on what is enforced.
-        if let Err(error) = writeln!(io::stdout(), "{line}") {
-            tracing::warn!("{line}: this could not be written to standard output: {error}");
-        }
-        if workloads == 0 {
-            tracing::warn!("no configured workload has a cgroup yet; each is enforced from when it appears");
         }
     }
 }

@@ -7,10 +7,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tokio::{
     sync::{oneshot, watch},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -29,6 +29,12 @@ const RESOLUTION: Duration = Duration::from_secs(5);
 /// After this long without the API server's first lists it is said that the start waits for them.
 const LATE: Duration = Duration::from_secs(5);
 
+/// How long another enforcer may have every root before this start gives up.
+const TAKEOVER: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether it still has.
+const GLANCE: Duration = Duration::from_millis(50);
+
 pub(super) struct Start {
     /// The sources that have not listed what there is.
     awaited: BTreeSet<Source>,
@@ -39,6 +45,8 @@ pub(super) struct Start {
     /// When the API server's lists are late; None if that was said, or none is followed.
     late: Option<Instant>,
     kube: Option<watch::Receiver<KubeStatus>>,
+    /// Until when every root may be another enforcer's.
+    takeover: Option<Instant>,
 }
 
 impl Start {
@@ -59,6 +67,7 @@ impl Start {
             names,
             resolution: None,
             kube,
+            takeover: None,
         };
         if !start.awaited.contains(&Source::Pods) {
             start.admit();
@@ -120,20 +129,37 @@ impl Start {
         );
     }
 
-    /// Brings into force what was listed. `in_time` says whether every host was answered for.
+    /// Brings into force what was listed; false if that is to be tried again in a moment. `in_time` says whether every
+    /// host was answered for.
     ///
     /// # Errors
     /// If the kernel refuses, or enforcement begins at none of the roots that are there.
     pub(super) fn finish(
-        self,
+        &mut self,
         in_time: bool,
         ingest: &mut Ingest,
         reconciler: &mut Reconciler,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         if !in_time {
-            tracing::warn!("not every host has resolved after {RESOLUTION:?}; the others follow as they do");
+            tracing::warn!(
+                "not every host of the registry has resolved within {RESOLUTION:?}: connections to the others are refused \
+                 until they resolve; `enforcer status` names those that fail"
+            );
         }
-        reconciler.begin(ingest)
+        // What an enforcer had that was killed a moment ago goes after its process.
+        let end = *self.takeover.get_or_insert_with(|| Instant::now() + TAKEOVER);
+        let refused = reconciler.begin(ingest)?;
+        if let Some(refused) = refused.filter(|_| Instant::now() >= end) {
+            bail!("{refused}");
+        }
+        let is_begun = reconciler.is_in_force();
+        self.resolution = (!is_begun).then(|| -> Resolution {
+            Box::pin(async {
+                sleep(GLANCE).await;
+                true
+            })
+        });
+        Ok(is_begun)
     }
 }
 

@@ -37,7 +37,10 @@ pub(super) fn name_servers(text: &str) -> Vec<SocketAddr> {
                     servers.push(server);
                 }
             }
-            Err(error) => tracing::warn!(address, %error, "a name server of the system is not an address"),
+            Err(_) => tracing::warn!(
+                "the name server {address:?} of the system's resolv.conf is not an address: it is not asked, and the \
+                 others are"
+            ),
         }
     }
     servers

@@ -150,7 +150,9 @@ impl Task {
             && let Err(error) = self.change_servers(read)
         {
             let file = self.settings.resolv_conf.display();
-            tracing::warn!(%file, error = format!("{error:#}"), "keeping the DNS servers as they were");
+            tracing::warn!(
+                "{file} cannot be used: keeping the DNS servers as they were, until it can: {error:#}"
+            );
         }
         let Some(file) = &mut self.hosts_file else {
             return Outcome::default();
@@ -164,7 +166,10 @@ impl Task {
                 self.names.set_listed(self.now(), &Listed::new())
             }
             Some(Err(error)) => {
-                tracing::warn!(file = %file.path().display(), %error, "keeping the hosts file as it was");
+                tracing::warn!(
+                    "{} cannot be read ({error}): keeping the addresses that it had, until it can",
+                    file.path().display()
+                );
                 Outcome::default()
             }
             None => Outcome::default(),

@@ -6,21 +6,30 @@ use std::collections::BTreeSet;
 #[derive(Debug, Default)]
 pub struct Once {
     said: BTreeSet<String>,
+    /// Where those are that are not said.
+    all: &'static str,
 }
+
+/// What has all that holds now.
+pub const IN_STATUS: &str = ": `enforcer status` lists all that hold now";
 
 /// Lines that are said at one time at most: a registry that is wrong as a whole is not a thousand news.
 const MOST: usize = 20;
 
 impl Once {
+    /// Nothing was said; `all` ends the line about those that are not said.
+    pub fn listed(all: &'static str) -> Self {
+        let said = BTreeSet::new();
+        Self { said, all }
+    }
+
     /// Takes all that holds now, and returns the lines that are new, in order; too many are cut, with how many.
     pub fn news(&mut self, now: BTreeSet<String>) -> Vec<String> {
         let mut news: Vec<_> = now.difference(&self.said).cloned().collect();
         if news.len() > MOST {
             let cut = news.len() - MOST;
             news.truncate(MOST);
-            news.push(format!(
-                "and {cut} more like these: `enforcer check` and `enforcer explain` tell them all"
-            ));
+            news.push(format!("and {cut} more like these{}", self.all));
         }
         self.said = now;
         news
@@ -47,6 +56,8 @@ mod tests {
     fn too_much_is_cut_with_its_number() {
         let news = Once::default().news(lines(0..100));
         assert_eq!(news.len(), MOST + 1);
-        assert!(news[MOST].starts_with("and 80 more"));
+        assert_eq!(news[MOST], "and 80 more like these");
+        let listed = Once::listed(": there").news(lines(0..100));
+        assert_eq!(listed[MOST], "and 80 more like these: there");
     }
 }

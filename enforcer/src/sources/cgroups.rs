@@ -66,7 +66,11 @@ impl look::Scan for Scan {
             let now = match self.mount.cgroup(path) {
                 Ok(now) => now,
                 Err(error) => {
-                    tracing::warn!("the cgroup {} cannot be looked at: {error}", path.display());
+                    tracing::warn!(
+                        "whether the cgroup {} is there is not known ({error}): what is enforced stays so, and it is \
+                         looked at again",
+                        path.display()
+                    );
                     continue;
                 }
             };

@@ -103,6 +103,7 @@ fn read_document(document: &Document<'_>, value: &Value, entries: &mut Vec<Entry
                 (Outcome::Invalid { id, errors }, warnings)
             }
         };
+        warnings.extend(istio::unknown(object));
         locate(&mut warnings, &mut line_of);
         let is_plain = way.steps().is_empty() && warnings.is_empty();
         let digest = (is_plain && matches!(outcome, Outcome::Valid(_))).then(|| document.digest());

@@ -19,6 +19,8 @@ pub(in crate::daemon) fn is_there(cgroup: &CgroupId) -> bool {
 pub(super) struct Configured {
     workloads: BTreeMap<PathBuf, Workload>,
     roots: BTreeSet<PathBuf>,
+    /// Whether the configuration names the roots, which then have to be there. A workload may come later.
+    are_roots_required: bool,
 }
 
 impl Configured {
@@ -45,7 +47,16 @@ impl Configured {
             }
             Roots::These(roots) => roots.iter().map(path).collect(),
         };
-        Self { workloads, roots }
+        Self {
+            workloads,
+            roots,
+            are_roots_required: matches!(config.roots, Roots::These(_)),
+        }
+    }
+
+    /// Whether this root has to be there.
+    pub(super) fn is_required(&self, root: &Path) -> bool {
+        self.are_roots_required && self.roots.contains(root)
     }
 
     /// Each configured workload under an identifier that no cgroup has. The registry knows them from the start, so

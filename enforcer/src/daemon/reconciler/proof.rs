@@ -9,7 +9,7 @@ use crate::{
     daemon::ingest::Ingest,
     datapath::{Cgroup, Inspection, Lapse},
     proof::Question,
-    report::once::Once,
+    report::once::{IN_STATUS, Once},
 };
 
 /// How much of the time may go into comparing the maps with what was put there, as its inverse.
@@ -26,7 +26,7 @@ impl Default for Comparison {
     fn default() -> Self {
         Self {
             due: Instant::now(),
-            lapses: Once::default(),
+            lapses: Once::listed(IN_STATUS),
         }
     }
 }

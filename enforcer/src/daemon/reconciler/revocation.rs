@@ -7,10 +7,12 @@
 //! A sweep that is due is noted in the state folder before anything is taken away, so that a start after a crash in
 //! between makes up for it. Taking over what an earlier start left is no reason for one.
 
+mod past_addresses;
+mod unsettled;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fs, io,
-    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -22,20 +24,24 @@ use enforcer_core::{
 };
 use tokio::sync::mpsc::{self, error::TrySendError};
 
+use self::{past_addresses::PastAddresses, unsettled::Unsettled};
 use super::ended::Ended;
 use crate::{
+    daemon::ingest::Ingest,
     names::memory::Memory,
-    revoke::{Live, Place, Report, Request},
+    revoke::{BATCH, Live, Place, Report, Request},
     state::{FORMER, SWEEP},
     turns::{Shares, Turns},
 };
 
 const GONE: &str = "nobody revokes any more";
 
-/// Addresses that are remembered for one host at most...
-const MOST: usize = 4096;
-/// ...and for all of them, which is a file of some megabytes. What comes later is not remembered.
-const MOST_OF_ALL: usize = 65_536;
+/// Sockets of one workload that wait to be judged: two batches, of which whoever looks tells no more before the sockets
+/// of the last are judged and ended.
+const SHARES: Shares = Shares {
+    all: usize::MAX,
+    one: 2 * BATCH,
+};
 
 /// Whose sockets are to be looked at.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,29 +61,21 @@ impl Due {
 
 pub(in crate::daemon) struct Revocation {
     requests: mpsc::Sender<Request>,
-    /// Every address that a wanted host has had.
-    former: BTreeMap<Host, BTreeSet<IpAddr>>,
-    /// How many they are.
-    held: usize,
+    past: PastAddresses,
     /// The sweep that is to be asked for.
     due: Due,
-    /// None if nothing outlives this process.
-    memory: Option<Memory>,
     /// A file that is there while a sweep is due or under way, or something that is to end has not ended.
     mark: Option<PathBuf>,
     is_marked: bool,
     /// Sockets that were found and are to be judged, in turns of their workloads.
     live: Turns<CgroupId, Live>,
     /// Sockets that are to be ended, a batch for each workload.
-    doomed: VecDeque<Vec<Live>>,
+    doomed: VecDeque<(CgroupId, Vec<Live>)>,
     /// Whether a sweep is due that could not be asked for.
     is_put_off: bool,
     /// Sweeps that were asked for and are not over.
     under_way: usize,
-    /// Batches of sockets that are to end and of which nothing was heard.
-    ending: usize,
-    /// Sockets that could not be ended since the start.
-    open: usize,
+    unsettled: Unsettled,
     /// What was said of sockets that were ended.
     pub(super) ended: Ended,
 }
@@ -91,58 +89,31 @@ impl Revocation {
         let memory = state.map(|folder| Memory::new(folder.join(FORMER)));
         let mark = state.map(|folder| folder.join(SWEEP));
         let was_due = mark.as_ref().is_some_and(|mark| mark.exists());
-        let mut revocation = Self {
+        Self {
             requests,
-            former: BTreeMap::new(),
-            held: 0,
+            past: PastAddresses::new(memory),
             due: if was_due { Due::Everything } else { Due::NOTHING },
-            memory: None,
             mark,
             is_marked: was_due,
-            live: Turns::new(Shares {
-                all: usize::MAX,
-                one: usize::MAX,
-            }),
+            live: Turns::new(SHARES),
             doomed: VecDeque::new(),
             is_put_off: false,
             ended: Ended::default(),
             under_way: 0,
-            ending: 0,
-            open: 0,
-        };
-        for (host, addresses) in memory.as_ref().map(Memory::read).unwrap_or_default() {
-            revocation.remember(&host, &addresses);
+            unsettled: Unsettled::default(),
         }
-        revocation.memory = memory;
-        revocation
     }
 
     /// Remembers the addresses of hosts.
     pub(super) fn note_update(&mut self, update: &Update) {
         if let Update::Resolved { host, addresses } = update {
-            self.remember(host, addresses);
-        }
-    }
-
-    fn remember(&mut self, host: &Host, addresses: &BTreeSet<IpAddr>) {
-        let former = self.former.entry(host.clone()).or_default();
-        let before = former.len();
-        let room = (MOST.saturating_sub(before)).min(MOST_OF_ALL.saturating_sub(self.held));
-        let news: Vec<_> = addresses.difference(former).take(room).copied().collect();
-        former.extend(news);
-        let more = former.len() - before;
-        self.held += more;
-        if let Some(memory) = self.memory.as_mut().filter(|_| more > 0) {
-            memory.touch();
+            self.past.remember(host, addresses);
         }
     }
 
     /// Writes what is remembered, if that has changed a moment ago.
     pub(super) fn write(&mut self) {
-        let former = &self.former;
-        if let Some(memory) = &mut self.memory {
-            memory.write(|| former.clone());
-        }
+        self.past.write();
     }
 
     /// Notes from whom something is about to be taken, or was.
@@ -163,7 +134,11 @@ impl Revocation {
             match folder.and_then(|()| fs::write(mark, "")) {
                 Ok(()) => self.is_marked = true,
                 Err(error) => {
-                    tracing::warn!(file = %mark.display(), %error, "a crash now would leave sockets open");
+                    tracing::warn!(
+                        "{}: that connections are to be ended cannot be noted there ({error}): should the enforcer be \
+                         killed now, connections that are no longer allowed stay open; make the folder writable",
+                        mark.display()
+                    );
                 }
             }
         }
@@ -171,12 +146,16 @@ impl Revocation {
 
     /// Unless there is something that a start after a crash would have to make up for.
     fn clear_mark(&mut self) {
-        let has_more = !self.live.is_empty() || !self.doomed.is_empty() || self.under_way + self.ending > 0;
-        let is_over = !self.is_due() && !has_more && self.open == 0;
+        let has_more = !self.live.is_empty() || !self.doomed.is_empty() || self.under_way > 0;
+        let is_over = !self.is_due() && !has_more && self.unsettled.is_empty();
         if let Some(mark) = self.mark.as_ref().filter(|_| self.is_marked && is_over) {
             match fs::remove_file(mark) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(file = %mark.display(), %error, "the next start looks for sockets to end");
+                    tracing::warn!(
+                        "{}: this file cannot be removed ({error}): the next start looks at all connections anew, \
+                         which ends none that is allowed",
+                        mark.display()
+                    );
                 }
                 _ => self.is_marked = false,
             }
@@ -196,20 +175,22 @@ impl Revocation {
             Due::Of(due) => places.filter(|place| due.contains(&place.cgroup)).collect(),
             Due::Everything => places.collect(),
         };
-        self.former.retain(|host, _| wanted.contains(host));
+        self.past.keep(wanted);
+        let workloads: BTreeSet<_> = workloads.copied().collect();
+        self.unsettled.keep(&workloads);
         if places.is_empty() {
             self.due = Due::NOTHING;
             self.clear_mark();
             return Ok(());
         }
-        self.held = self.former.values().map(BTreeSet::len).sum();
-        let workloads = workloads.copied().collect();
+        let looked_at: Vec<_> = places.iter().map(|place| place.cgroup).collect();
         match self.requests.try_send(Request::Sweep { places, workloads }) {
             Ok(()) => {
                 tracing::debug!("looking for sockets that are no longer allowed");
                 self.due = Due::NOTHING;
                 self.is_put_off = false;
                 self.under_way += 1;
+                self.unsettled.note_look(looked_at.into_iter());
             }
             Err(TrySendError::Full(_)) => self.is_put_off = true,
             Err(TrySendError::Closed(_)) => anyhow::bail!(GONE),
@@ -229,14 +210,49 @@ impl Revocation {
                 for socket in live {
                     self.live.push(socket.workload, socket);
                 }
+                self.note_left_out();
             }
+            Report::Looked { workload, hidden } => self.unsettled.note_looked(workload, hidden),
             Report::Swept => self.under_way = self.under_way.saturating_sub(1),
-            Report::Ended { open } => {
-                self.ending = self.ending.saturating_sub(1);
-                self.open += open;
-            }
+            Report::Ended { workload, open } => self.unsettled.note_ended(workload, open),
+        }
+        self.settle();
+    }
+
+    /// What finds no room is looked for again.
+    fn note_left_out(&mut self) {
+        let left_out = self.live.take_left_out();
+        if !left_out.is_empty() {
+            let sockets: u64 = left_out.values().sum();
+            tracing::warn!(
+                "{sockets} connections more than are judged at a time were found: their workloads are looked at again, \
+                 and those that are no longer allowed end later"
+            );
+            self.note(Due::Of(left_out.into_keys().collect()));
+        }
+    }
+
+    fn settle(&mut self) {
+        if self.live.is_empty() && self.doomed.is_empty() {
+            self.unsettled.settle();
         }
         self.clear_mark();
+    }
+
+    /// Has workloads looked at again of which something is hidden or still open; whether there are any.
+    pub(super) fn look_again(&mut self) -> bool {
+        let due = self.unsettled.due();
+        let has_more = !due.is_empty();
+        self.note(Due::Of(due));
+        has_more
+    }
+
+    /// What keeps connections open that are no longer allowed, a line each.
+    pub(super) fn problems(&self, ingest: &Ingest) -> Vec<String> {
+        self.unsettled.problems(|workload| {
+            let known = ingest.workload(workload);
+            known.map_or_else(|| format!("cgroup {}", workload.0), ToString::to_string)
+        })
     }
 
     /// Whether sockets are to be judged, and there is room for those that are to be ended.
@@ -289,10 +305,8 @@ impl Revocation {
             }
             match self.doomed.back_mut() {
                 // Those of one workload are neighbours in the round.
-                Some(batch) if batch.first().is_some_and(|first| first.workload == workload) => {
-                    batch.extend(sockets);
-                }
-                _ => self.doomed.push_back(sockets),
+                Some((of, batch)) if *of == workload => batch.extend(sockets),
+                _ => self.doomed.push_back((workload, sockets)),
             }
         }
         self.end()
@@ -300,18 +314,18 @@ impl Revocation {
 
     /// Has sockets ended, each workload's by themselves, as soon as there is room for that.
     fn end(&mut self) -> Result<()> {
-        while let Some(batch) = self.doomed.pop_front() {
-            match self.requests.try_send(Request::End(batch)) {
-                Ok(()) => self.ending += 1,
-                Err(TrySendError::Full(Request::End(batch))) => {
-                    self.doomed.push_front(batch);
+        while let Some((workload, batch)) = self.doomed.pop_front() {
+            match self.requests.try_send(Request::End(workload, batch)) {
+                Ok(()) => self.unsettled.note_end(workload),
+                Err(TrySendError::Full(Request::End(workload, batch))) => {
+                    self.doomed.push_front((workload, batch));
                     break;
                 }
                 Err(TrySendError::Full(Request::Sweep { .. })) => break,
                 Err(TrySendError::Closed(_)) => anyhow::bail!(GONE),
             }
         }
-        self.clear_mark();
+        self.settle();
         Ok(())
     }
 
@@ -322,8 +336,7 @@ impl Revocation {
         destination: Destination,
         registry: &mut Registry,
     ) -> bool {
-        let had = |(_, former): &(&Host, &BTreeSet<IpAddr>)| former.contains(&destination.address);
-        self.former.iter().filter(had).any(|(host, _)| {
+        self.past.hosts(destination.address).any(|host| {
             registry.addresses_of(host).into_iter().any(|address| {
                 let now = Destination {
                     address,
@@ -340,17 +353,11 @@ mod tests {
     use enforcer_common::CgroupId;
 
     use super::*;
+    use crate::revoke::Open;
 
     fn revocation(state: &Path) -> (Revocation, mpsc::Receiver<Request>) {
         let (requests, asked) = mpsc::channel(4);
         (Revocation::new(requests, Some(state)), asked)
-    }
-
-    fn resolved(host: &str, addresses: impl IntoIterator<Item = [u8; 4]>) -> Update {
-        Update::Resolved {
-            host: Host::new(host),
-            addresses: addresses.into_iter().map(IpAddr::from).collect(),
-        }
     }
 
     #[test]
@@ -415,35 +422,20 @@ mod tests {
         revocation.take(Report::Found(Vec::new()));
         revocation.take(Report::Swept);
         assert!(is_marked(), "the second is under way");
-        revocation.ending = 1;
+        revocation.unsettled.note_end(CgroupId(1));
         revocation.take(Report::Swept);
         assert!(is_marked(), "something is still to end");
-        revocation.take(Report::Ended { open: 0 });
+        let workload = CgroupId(1);
+        revocation.take(Report::Ended { workload, open: None });
         assert!(!is_marked(), "all is over");
         sweep(&mut revocation);
-        revocation.ending = 1;
-        revocation.take(Report::Ended { open: 1 });
+        revocation.unsettled.note_end(workload);
+        let open = Some(Open {
+            sockets: 1,
+            why: "it stays".to_owned(),
+        });
+        revocation.take(Report::Ended { workload, open });
         revocation.take(Report::Swept);
         assert!(is_marked(), "a socket could not be ended");
-    }
-
-    #[test]
-    fn what_is_remembered_has_bounds() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut revocation, _asked) = revocation(folder.path());
-        let many = |host: u8| (0..=255_u8).flat_map(move |a| (0..32_u8).map(move |b| [10, host, a, b]));
-        for host in 0..20 {
-            revocation.note_update(&resolved(&format!("h{host}.example.com"), many(host)));
-        }
-        assert!(
-            revocation
-                .former
-                .values()
-                .all(|addresses| addresses.len() <= MOST)
-        );
-        let all: usize = revocation.former.values().map(BTreeSet::len).sum();
-        assert_eq!((all, revocation.held), (MOST_OF_ALL, MOST_OF_ALL));
-        revocation.note_update(&resolved("h0.example.com", many(0)));
-        assert_eq!(revocation.held, MOST_OF_ALL, "what is known is not counted twice");
     }
 }

@@ -10,16 +10,25 @@ use crate::{
     daemon::ingest::Ingest,
     datapath::{Attached, Cgroup},
     proof::LEVELS,
-    report::once::Once,
+    report::once::{IN_STATUS, Once},
 };
 
 /// Where the programs run.
-#[derive(Default)]
 pub(super) struct RootPrograms {
     attached: BTreeSet<CgroupId>,
     /// Why they do not run at roots that are there.
     refused: BTreeMap<CgroupId, String>,
     refusals: Once,
+}
+
+impl Default for RootPrograms {
+    fn default() -> Self {
+        Self {
+            attached: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            refusals: Once::listed(IN_STATUS),
+        }
+    }
 }
 
 impl RootPrograms {
@@ -54,7 +63,10 @@ impl Reconciler {
         for gone in ingest.take_gone() {
             self.roots.attached.remove(&gone.id);
             if let Err(error) = self.datapath.detach(&gone.path) {
-                tracing::error!("{}: {error:#}", gone.path.display());
+                tracing::error!(
+                    "what enforced {} is still pinned, though the cgroup is gone; the next start removes it: {error:#}",
+                    gone.path.display()
+                );
             }
         }
         self.roots.refused.clear();

@@ -105,6 +105,24 @@ impl Reconciler {
         }
     }
 
+    /// Has workloads looked at again of which something is hidden or still open, and says so; returns whether there are
+    /// any.
+    pub(in crate::daemon) fn look_again(&mut self, ingest: &Ingest) -> bool {
+        let problems = self.unrevoked(ingest).into_iter().collect();
+        for problem in self.unrevoked.news(problems) {
+            tracing::error!("{problem}");
+        }
+        self.revocation.as_mut().is_some_and(Revocation::look_again)
+    }
+
+    /// What keeps connections open that are no longer allowed, a line each.
+    pub(super) fn unrevoked(&self, ingest: &Ingest) -> Vec<String> {
+        let revocation = self.revocation.as_ref();
+        revocation
+            .map(|revocation| revocation.problems(ingest))
+            .unwrap_or_default()
+    }
+
     /// Writes to the state folder what has changed a while ago. Returns how many ended sockets of each workload were
     /// not told of.
     pub(in crate::daemon) fn write_memory(&mut self) -> BTreeMap<CgroupId, u64> {

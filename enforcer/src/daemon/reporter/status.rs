@@ -1,18 +1,21 @@
 //! What the owner knows, for the control socket.
 
-use enforcer_common::Counter;
+use std::collections::BTreeSet;
+
+use enforcer_common::{Binding, Counter, Mode};
 
 use super::Reporter;
 use crate::{
     config::Enforcement,
-    control::{Standing, StandingRoot, Untold, Usage},
+    control::{Standing, Untold, Usage},
     daemon::{ingest::Ingest, reconciler::Reconciler},
 };
 
 impl Reporter {
     /// How everything stands now.
-    pub(in crate::daemon) fn status(&self, ingest: &Ingest, reconciler: &Reconciler) -> Standing {
-        let mut problems = reconciler.problems();
+    pub(in crate::daemon) fn status(&self, ingest: &mut Ingest, reconciler: &Reconciler) -> Standing {
+        let mut problems = reconciler.problems(ingest);
+        problems.extend(ingest.problems());
         let lost = match reconciler.counters() {
             Ok(counters) => counters.get(&Counter::Lost).copied(),
             Err(error) => {
@@ -26,10 +29,12 @@ impl Reporter {
                 Enforcement::Enforce => "enforce",
                 Enforcement::Audit => "audit",
             },
-            roots: roots(ingest),
+            allow_any: allow_any(ingest, reconciler),
+            roots: ingest.root_states(),
             closures: reconciler.closures().to_vec(),
             usage: usage(reconciler),
             rejected: ingest.rejected(),
+            warnings: ingest.suspicions().into_iter().collect(),
             file_objects: ingest.file_objects(),
             workloads,
             pods,
@@ -53,12 +58,18 @@ impl Reporter {
     }
 }
 
-fn roots(ingest: &Ingest) -> Vec<StandingRoot> {
-    let roots = ingest.root_paths().map(|path| StandingRoot {
-        path: path.to_owned(),
-        is_there: ingest.cgroups().values().any(|cgroup| cgroup.path == path),
-    });
-    roots.collect()
+/// Workloads that may reach everything by ALLOW_ANY.
+pub(super) fn allow_any(ingest: &Ingest, reconciler: &Reconciler) -> Vec<String> {
+    let applied = reconciler.applied();
+    let is_let_through = |binding: &Binding| {
+        let policy = applied.policies.get(&binding.policy);
+        policy.is_some_and(|policy| policy.mode == Mode::Observe as u32)
+    };
+    let bound = applied.workloads.iter();
+    let let_through = bound.filter(|(_, binding)| is_let_through(binding));
+    let names = let_through.filter_map(|(workload, _)| ingest.workload(*workload));
+    let names: BTreeSet<_> = names.map(ToString::to_string).collect();
+    names.into_iter().collect()
 }
 
 /// What is in each map, the canary's left out.

@@ -96,7 +96,7 @@ impl Hub {
             listed: Listed::No,
             problems: BTreeMap::new(),
             has_new_problems: false,
-            said: Once::default(),
+            said: Once::listed(": each rejected object has a Kubernetes Event that says why"),
         }
     }
 
@@ -345,18 +345,28 @@ impl Slot {
             SourceState::Following => tracing::info!("{name}: following again"),
             SourceState::Starting => {}
             SourceState::Away => {
-                tracing::warn!("{name}: the API server is away, what is in force stays: {reason}");
+                tracing::warn!(
+                    "{name}: the API server is away, what is in force stays, and its changes are followed once it is \
+                     back: {reason}"
+                );
             }
             SourceState::Unauthorized => {
                 tracing::error!(
-                    "{name}: the API server does not accept our credentials, what is in force stays: {reason}"
+                    "{name}: the API server does not accept our credentials, what is in force stays, and its changes \
+                     are not followed until it does; its token is read again at each try: {reason}"
                 );
             }
             SourceState::Absent => {
-                tracing::warn!("{name}: not served, done without until it is: {reason}");
+                tracing::warn!(
+                    "{name}: not served by the API server: none of its objects allows anything until it is; install \
+                     Istio's resource definitions if it should be: {reason}"
+                );
             }
             SourceState::Forbidden => {
-                tracing::error!("{name}: not shown to us, done without what is not known already: {reason}");
+                tracing::error!(
+                    "{name}: not shown to us by the API server: what is known of it stays in force, and its changes are \
+                     not followed; give the enforcer's ServiceAccount list and watch: {reason}"
+                );
             }
         }
     }

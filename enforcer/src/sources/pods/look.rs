@@ -43,7 +43,10 @@ impl look::Scan for Scan {
         let now = match self.look() {
             Ok(now) => now,
             Err(error) => {
-                tracing::warn!("the cgroups of pods cannot be looked at: {error}");
+                tracing::warn!(
+                    "which pods there are on this node is not known, since their cgroups cannot be read ({error}): those \
+                     that are known stay enforced, new ones are treated as unknown, and it is tried again"
+                );
                 return Vec::new();
             }
         };

@@ -63,7 +63,7 @@ pub struct Control {
 
 /// Where the socket is, in the folder of the state.
 pub fn path(state: &Path) -> PathBuf {
-    state.join("control.sock")
+    state.join(crate::state::SOCKET)
 }
 
 impl Control {

@@ -138,7 +138,7 @@ impl Ingest {
         }
         let problems = self.rejected().into_iter().collect();
         for problem in self.problems.news(problems) {
-            tracing::error!("{problem}");
+            tracing::error!(event = "document_rejected", "{problem}");
         }
         self.say_warnings();
     }
@@ -164,15 +164,27 @@ impl Ingest {
             match change {
                 CgroupChange::Appeared(cgroup) => {
                     if let Some(workload) = self.configured.workload(&cgroup.path) {
-                        tracing::info!("workload {workload} is at {}", cgroup.path.display());
                         let workload = workload.clone();
+                        tracing::info!(
+                            event = "workload_found",
+                            %workload,
+                            namespace = %workload.namespace,
+                            "workload {workload} is at {}",
+                            cgroup.path.display()
+                        );
                         self.update(Update::Workload(cgroup.id, workload));
                     }
                     self.cgroups.insert(cgroup.id, cgroup);
                 }
                 CgroupChange::Gone(cgroup) => {
                     if let Some(workload) = self.configured.workload(&cgroup.path) {
-                        tracing::info!("workload {workload} is gone from {}", cgroup.path.display());
+                        tracing::info!(
+                            event = "workload_gone",
+                            %workload,
+                            namespace = %workload.namespace,
+                            "workload {workload} is gone from {}",
+                            cgroup.path.display()
+                        );
                         self.update(Update::WorkloadGone(cgroup.id));
                     }
                     self.cgroups.remove(&cgroup.id);
@@ -206,6 +218,12 @@ impl Ingest {
 
     pub(super) fn workload(&self, cgroup: CgroupId) -> Option<&Workload> {
         self.registry.workload(cgroup)
+    }
+
+    /// Whether a cgroup is a pod's, or one of its containers'.
+    pub(super) fn is_pod(&self, cgroup: CgroupId) -> bool {
+        let there = self.cgroups.get(&cgroup);
+        there.is_some_and(|cgroup| self.configured.workload(&cgroup.path).is_none())
     }
 
     /// What is desired, of all that is known.

@@ -58,8 +58,7 @@ impl Reporter {
     pub(super) fn write(&mut self, batch: Batch, ingest: &mut Ingest, reconciler: &Reconciler) {
         for decision in &batch.decisions {
             if !reconciler.is_canary(decision.cgroup) {
-                self.flows
-                    .write(decision, ingest.registry(), reconciler.capacity());
+                self.flows.write(decision, ingest, reconciler.capacity());
             }
         }
         self.unknown += batch.unknown;

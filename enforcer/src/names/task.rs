@@ -221,20 +221,34 @@ fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
 
 fn log(notice: &Notice) {
     match notice {
-        Notice::Failing { host, error, kept: 0 } => {
-            tracing::warn!(%host, error, "host does not resolve, no address is known");
-        }
-        Notice::Failing { host, error, kept } => {
-            tracing::warn!(%host, error, kept, "host does not resolve, its last addresses stay allowed");
-        }
-        Notice::Recovered { host, after } => {
-            tracing::info!(%host, failed_seconds = after.as_secs(), "host resolves again");
-        }
-        Notice::TooMany { host, left_out } => {
-            tracing::warn!(%host, left_out, "host has more addresses than are taken");
-        }
-        Notice::Senseless { host, addresses } => {
-            tracing::warn!(%host, addresses = %list(addresses), "answer holds addresses that nothing can connect to");
-        }
+        Notice::Failing { host, error, kept: 0 } => tracing::warn!(
+            event = "resolution_failed",
+            %host,
+            reason = %error,
+            "{host} does not resolve ({error}): no address of it is known, and connections to it are refused until it does"
+        ),
+        Notice::Failing { host, error, kept } => tracing::warn!(
+            event = "resolution_failed",
+            %host,
+            reason = %error,
+            "{host} does not resolve ({error}): the {kept} addresses that it had last stay allowed"
+        ),
+        Notice::Recovered { host, after } => tracing::info!(
+            event = "resolution_recovered",
+            %host,
+            "{host} resolves again after {} s",
+            after.as_secs()
+        ),
+        Notice::TooMany { host, left_out } => tracing::warn!(
+            event = "addresses_left_out",
+            %host,
+            "{host} has more addresses than one host may have: {left_out} are left out, and connections to them are refused"
+        ),
+        Notice::Senseless { host, addresses } => tracing::warn!(
+            event = "addresses_left_out",
+            %host,
+            "the answer for {host} holds addresses that nothing can connect to, which are left out: {}",
+            list(addresses)
+        ),
     }
 }

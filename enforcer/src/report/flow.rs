@@ -16,6 +16,10 @@ pub struct Flow {
     pub verdict: Verdict,
     /// `namespace/name`, or the cgroup of an unknown one.
     pub workload: String,
+    /// Its namespace; None of an unknown one.
+    pub namespace: Option<String>,
+    /// Its pod's name; None if it is no pod.
+    pub pod: Option<String>,
     /// The process's name.
     pub process: String,
     /// Its id in the initial namespace.
@@ -23,13 +27,15 @@ pub struct Flow {
     /// Its user in the initial namespace.
     pub uid: u32,
     /// `tcp`, `udp`, the number of another protocol, or the socket or option that was refused.
-    pub transport: String,
+    pub protocol: String,
     /// Where it wanted to go.
     pub destination: SocketAddr,
     /// Registered names of that address.
     pub hosts: Vec<Host>,
     /// Why.
     pub reason: String,
+    /// The object that is the nearest miss, or that allows it.
+    pub object: Option<String>,
     /// What would allow it.
     pub suggestion: Option<String>,
 }
@@ -41,13 +47,16 @@ impl Flow {
         Self {
             verdict: decision.verdict,
             workload,
+            namespace: None,
+            pod: None,
             process: decision.process.clone(),
             pid: decision.pid,
             uid: decision.uid,
-            transport: decision.subject.to_string(),
+            protocol: decision.subject.to_string(),
             destination: SocketAddr::new(decision.address, decision.port),
             hosts: Vec::new(),
             reason: reason(decision.cause),
+            object: None,
             suggestion: None,
         }
     }
@@ -70,31 +79,38 @@ impl Flow {
         let address = self.destination.ip().to_string();
         let Self {
             workload,
+            namespace,
+            pod,
             process,
             pid,
             uid,
-            transport,
+            protocol,
             reason,
+            object,
             suggestion,
             ..
         } = self;
         let (verdict, port) = (self.verdict_word(), self.destination.port());
-        let message = if self.verdict == Verdict::Deny {
-            "flow denied"
-        } else {
-            "flow unregistered"
+        let (event, message) = match self.verdict {
+            Verdict::Deny => ("flow_denied", "flow denied"),
+            Verdict::Audit => ("flow_would_be_denied", "flow unregistered"),
+            Verdict::Allow => ("flow_unregistered", "flow unregistered"),
         };
         tracing::warn!(
+            event,
             verdict,
             workload,
+            namespace,
+            pod,
             process,
             pid,
             uid,
-            transport,
+            protocol,
             address,
             port,
             host,
             reason,
+            object,
             suggestion,
             again,
             "{message}"
@@ -122,12 +138,12 @@ impl fmt::Display for Flow {
             workload,
             process,
             pid,
-            transport,
+            protocol,
             destination,
             reason,
             ..
         } = self;
-        write!(f, "{word} {workload} {process}[{pid}] -> {transport}")?;
+        write!(f, "{word} {workload} {process}[{pid}] -> {protocol}")?;
         // A socket that was not made has no destination.
         if !destination.ip().is_unspecified() || destination.port() != 0 {
             write!(f, " {destination}")?;

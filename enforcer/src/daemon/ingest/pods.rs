@@ -98,7 +98,14 @@ impl NodePods {
             if let (Some(workload), Some(at)) = (registry.workload(cgroup), cgroups.get(&cgroup)) {
                 let mode = workload.enforcement.map(|mode| format!(" ({mode})"));
                 let mode = mode.unwrap_or_default();
-                tracing::info!("pod {workload}{mode} is at {}", at.path.display());
+                tracing::info!(
+                    event = "workload_found",
+                    %workload,
+                    namespace = %workload.namespace,
+                    pod = workload.name,
+                    "pod {workload}{mode} is at {}",
+                    at.path.display()
+                );
             }
         }
         let notices = self.pods.notices().map(ToString::to_string).collect();
@@ -164,7 +171,13 @@ impl Ingest {
                     if let Some(workload) = self.registry.workload(*cgroup)
                         && is_there(cgroup)
                     {
-                        tracing::info!("pod {workload} is gone");
+                        tracing::info!(
+                            event = "workload_gone",
+                            %workload,
+                            namespace = %workload.namespace,
+                            pod = workload.name,
+                            "pod {workload} is gone"
+                        );
                     }
                 }
                 _ => {}

@@ -57,7 +57,7 @@ impl Reconciler {
         let stays = stays.into_iter().map(ToString::to_string).collect();
         let mended = mended.into_iter().map(ToString::to_string);
         for lapse in self.comparison.lapses.news(stays).into_iter().chain(mended) {
-            tracing::error!("alarm: {lapse}");
+            tracing::error!(event = "alarm", "alarm: {lapse}");
         }
         if let (true, Some(revocation)) = (is_mended, &mut self.revocation) {
             // What has come through meanwhile ends, if it is not allowed.

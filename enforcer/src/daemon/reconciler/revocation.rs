@@ -28,6 +28,7 @@ use self::{past_addresses::PastAddresses, unsettled::Unsettled};
 use super::ended::Ended;
 use crate::{
     daemon::ingest::Ingest,
+    datapath::Subject,
     names::memory::Memory,
     revoke::{BATCH, Live, Place, Report, Request},
     state::{FORMER, SWEEP},
@@ -301,7 +302,18 @@ impl Revocation {
             if let Some(known) = registry.workload(workload)
                 && let Some(more) = self.ended.ask(workload, sockets.len())
             {
-                tracing::warn!("revoked {known} -> {destination}: {}{more}", explanation.why);
+                tracing::warn!(
+                    event = "connection_revoked",
+                    workload = %known,
+                    namespace = %known.namespace,
+                    address = %destination.address,
+                    port = destination.port,
+                    protocol = %Subject::Transport(destination.transport),
+                    reason = %explanation.why,
+                    object = explanation.why.object().map(tracing::field::display),
+                    "revoked {known} -> {destination}: {}{more}",
+                    explanation.why
+                );
             }
             match self.doomed.back_mut() {
                 // Those of one workload are neighbours in the round.

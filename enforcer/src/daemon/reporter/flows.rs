@@ -10,7 +10,6 @@ use enforcer_common::{CgroupId, Reason, Share, Verdict};
 use enforcer_core::{
     model::{Destination, Workload},
     pods::PodUid,
-    registry::Registry,
 };
 use tokio::sync::mpsc;
 
@@ -69,7 +68,7 @@ impl Flows {
     }
 
     /// Writes of an event, unless the same was written of a moment ago or its workload has used up its share.
-    pub(super) fn write(&mut self, decision: &Decision, registry: &mut Registry, capacity: &Capacity) {
+    pub(super) fn write(&mut self, decision: &Decision, ingest: &mut Ingest, capacity: &Capacity) {
         let Decision {
             cgroup,
             address,
@@ -90,14 +89,22 @@ impl Flows {
         let Some(again) = quiet.ask(decision.sharer(), refusal, self.start.elapsed()) else {
             return;
         };
-        let workload = registry.workload(cgroup).map(ToString::to_string);
-        let mut flow = Flow::new(decision, workload.unwrap_or_else(|| stranger(decision)));
-        flow.hosts = registry.names_of(address).into_iter().collect();
+        let workload = ingest.workload(cgroup);
+        let name = workload.map(ToString::to_string);
+        let mut flow = Flow::new(decision, name.unwrap_or_else(|| stranger(decision)));
+        flow.namespace = workload.map(|workload| workload.namespace.to_string());
+        flow.pod = workload
+            .filter(|_| ingest.is_pod(cgroup))
+            .map(|pod| pod.name.clone());
+        flow.hosts = ingest.registry().names_of(address).into_iter().collect();
         if let Subject::Transport(transport) = subject
             && decision.cause == Cause::Known(Reason::NoRule)
         {
-            let explanation = registry.explain(cgroup, Destination::new(transport, address, port));
+            let explanation = ingest
+                .registry()
+                .explain(cgroup, Destination::new(transport, address, port));
             flow.reason = explanation.why.to_string();
+            flow.object = explanation.why.object().map(ToString::to_string);
             flow.suggestion = explanation.suggestion;
             if let Some(advice) = capacity
                 .advice_for_rules()
@@ -115,7 +122,7 @@ impl Flows {
             flow.suggestion = Some(advice);
         }
         flow.write(self.format, again);
-        self.notify(&flow, registry.workload(cgroup));
+        self.notify(&flow, ingest.workload(cgroup));
     }
 
     /// Counts events that were left out.

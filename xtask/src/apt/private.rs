@@ -1,0 +1,119 @@
+//! apt with a state of its own: what it fetches is not installed, and the machine's own apt does not see any of it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+/// Seconds after which an archive that does not answer is not there.
+const PATIENCE: &str = "300";
+
+/// apt with one source, and nothing installed.
+pub(crate) struct Private {
+    folder: TempDir,
+}
+
+impl Private {
+    /// `sources` are lines of a `sources.list`.
+    ///
+    /// # Errors
+    /// If there is no room for its state.
+    pub(crate) fn new(sources: &str, architecture: &str) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("enforcer-apt-").tempdir()?;
+        let path = folder.path();
+        for made in ["lists/partial", "cache/archives/partial", "packages", "unpacked"] {
+            fs::create_dir_all(path.join(made))?;
+        }
+        fs::write(path.join("sources.list"), sources)?;
+        fs::write(path.join("status"), "")?;
+        fs::write(path.join("apt.conf"), configuration(path, architecture))?;
+        Ok(Self { folder })
+    }
+
+    /// What the program prints; its messages are the error.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let output = Command::new("timeout")
+            .args([PATIENCE, program, "-c"])
+            .arg(self.folder.path().join("apt.conf"))
+            .args(arguments)
+            .current_dir(self.downloads())
+            .env("LC_ALL", "C")
+            .output()
+            .with_context(|| format!("starting {program}"))?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let lines: Vec<_> = errors
+            .lines()
+            .filter(|line| line.starts_with("E:") || line.starts_with("Err:"))
+            .collect();
+        ensure!(
+            output.status.success(),
+            "{program} {}: {}",
+            arguments.join(" "),
+            if lines.is_empty() {
+                output.status.to_string()
+            } else {
+                lines.join("; ")
+            }
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Where it puts what it downloads.
+    pub(crate) fn downloads(&self) -> PathBuf {
+        self.folder.path().join("packages")
+    }
+
+    /// Unpacks the packages that were downloaded.
+    ///
+    /// # Errors
+    /// If one is broken.
+    pub(crate) fn unpack(&self) -> Result<PathBuf> {
+        let unpacked = self.folder.path().join("unpacked");
+        for package in fs::read_dir(self.downloads())? {
+            let package = package?.path();
+            let status = Command::new("dpkg-deb")
+                .arg("--extract")
+                .args([&package, &unpacked])
+                .status()
+                .context("starting dpkg-deb")?;
+            ensure!(status.success(), "dpkg-deb cannot unpack {}", package.display());
+        }
+        Ok(unpacked)
+    }
+}
+
+/// Apart from the machine's own, but with its proxies and certificates.
+fn configuration(folder: &Path, architecture: &str) -> String {
+    let folder = folder.display();
+    format!(
+        r#"Dir::Etc::SourceList "{folder}/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::Etc::Preferences "/dev/null";
+Dir::Etc::PreferencesParts "/dev/null";
+Dir::State::Lists "{folder}/lists";
+Dir::State::status "{folder}/status";
+Dir::Cache "{folder}/cache";
+APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
+// The user that apt fetches as cannot write into this folder.
+APT::Sandbox::User "";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Acquire::IndexTargets::deb::CNF::DefaultEnabled "false";
+Acquire::http::Timeout "30";
+Acquire::https::Timeout "30";
+Acquire::Retries "2";
+// What a machine does after its own updates is about its own state.
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+"#
+    )
+}

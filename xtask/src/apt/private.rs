@@ -25,7 +25,7 @@ impl Private {
     pub(crate) fn new(sources: &str, architecture: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("enforcer-apt-").tempdir()?;
         let path = folder.path();
-        for made in ["lists/partial", "cache/archives/partial", "packages", "unpacked"] {
+        for made in ["lists/partial", "cache/archives/partial", "packages"] {
             fs::create_dir_all(path.join(made))?;
         }
         fs::write(path.join("sources.list"), sources)?;
@@ -70,22 +70,32 @@ impl Private {
         self.folder.path().join("packages")
     }
 
-    /// Unpacks the packages that were downloaded.
+    /// Unpacks the packages that were downloaded into a folder that goes with the state.
     ///
     /// # Errors
     /// If one is broken.
     pub(crate) fn unpack(&self) -> Result<PathBuf> {
         let unpacked = self.folder.path().join("unpacked");
+        self.unpack_into(&unpacked)?;
+        Ok(unpacked)
+    }
+
+    /// Unpacks the packages that were downloaded.
+    ///
+    /// # Errors
+    /// If one is broken.
+    pub(crate) fn unpack_into(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         for package in fs::read_dir(self.downloads())? {
             let package = package?.path();
             let status = Command::new("dpkg-deb")
                 .arg("--extract")
-                .args([&package, &unpacked])
+                .args([package.as_path(), folder])
                 .status()
                 .context("starting dpkg-deb")?;
             ensure!(status.success(), "dpkg-deb cannot unpack {}", package.display());
         }
-        Ok(unpacked)
+        Ok(())
     }
 }
 

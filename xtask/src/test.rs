@@ -70,6 +70,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// Builds what the acceptance tests need, and tells them where it is. From here on none of it may be missing.
 fn prepare_kubernetes(tests: &mut Command) -> Result<()> {
+    // Before the rest, during which this program may be built anew.
+    let this = env::current_exe().context("finding this program's own path")?;
+    tests.env(XTASK, this);
     let folder = Folder::new(None)?;
     kubernetes::build(&folder)?;
     if env::var_os(IMAGE).is_none() {
@@ -78,8 +81,7 @@ fn prepare_kubernetes(tests: &mut Command) -> Result<()> {
     if env::var_os(SERVERS).is_none() {
         tests.env(SERVERS, folder.programs());
     }
-    let this = env::current_exe().context("finding this program's own path")?;
-    tests.env(XTASK, this).env(REQUIRED, "1");
+    tests.env(REQUIRED, "1");
     Ok(())
 }
 

@@ -18,12 +18,15 @@ pub(crate) struct Private {
 }
 
 impl Private {
-    /// `sources` are lines of a `sources.list`.
+    /// `sources` are lines of a `sources.list`; its state is in a new folder below `parent`.
     ///
     /// # Errors
-    /// If there is no room for its state.
-    pub(crate) fn new(sources: &str, architecture: &str) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("enforcer-apt-").tempdir()?;
+    /// If there is no room for that.
+    pub(crate) fn new(sources: &str, architecture: &str, parent: &Path) -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("enforcer-apt-")
+            .tempdir_in(parent)
+            .with_context(|| format!("making a folder in {}", parent.display()))?;
         let path = folder.path();
         for made in ["lists/partial", "cache/archives/partial", "packages"] {
             fs::create_dir_all(path.join(made))?;

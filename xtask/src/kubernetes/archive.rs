@@ -51,12 +51,13 @@ const PLACES: [&str; 4] = ["usr/bin", "usr/sbin", "bin", "sbin"];
 pub(super) struct Release(Private);
 
 impl Release {
-    pub(super) fn open() -> Result<Self> {
+    /// Its state goes with what is needed for building alone, also where the build is killed.
+    pub(super) fn open(folder: &Folder) -> Result<Self> {
         let source = Source::find(Archive::Main).map_err(|error| Unavailable(format!("{error:#}")))?;
         let architecture = answer(Command::new("dpkg").arg("--print-architecture"))
             .context("asking dpkg for this machine's architecture")?;
         let lines = ["deb", "deb-src"].map(|kind| source.line(kind, architecture.trim(), SUITE));
-        let apt = Private::new(&lines.concat(), architecture.trim())?;
+        let apt = Private::new(&lines.concat(), architecture.trim(), &folder.work())?;
         say!("kubernetes: asking the archive of {SUITE}");
         apt.run("apt-get", &["--quiet", "--error-on=any", "update"])
             .map_err(judge)?;

@@ -4,13 +4,12 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context as _, Result};
 
 use super::{
-    go::{Go, MODULE, succeed},
+    go::{Go, MODULE, succeed, tied},
     source::Tree,
 };
 
@@ -47,9 +46,8 @@ pub(super) fn generate(tree: &Tree, go: &Go, work: &Path) -> Result<()> {
         .map(|package| format!("{MODULE}/{package}"))
         .collect();
     let output = work.join("openapi");
-    let mut generate = Command::new("nice");
+    let mut generate = tied(&generator);
     generate
-        .arg(&generator)
         .arg("--logtostderr")
         .args(["--input-dirs", &packages.join(",")])
         .args(["--output-package", &format!("{MODULE}/{PACKAGE}")])

@@ -93,7 +93,7 @@ fn cached(folder: &Path) -> Result<Option<(Kernel, Duration)>> {
 
 fn fetch(suite: &Suite, folder: &Path) -> Result<Kernel> {
     let source = Source::find(suite.archive)?.line("deb", ARCHITECTURE, suite.name);
-    let apt = Private::new(&source, ARCHITECTURE)?;
+    let apt = Private::new(&source, ARCHITECTURE, &std::env::temp_dir())?;
     say!("vm-test: {}: asking the archive", suite.title());
     apt.run("apt-get", &["--quiet", "--error-on=any", "update"])?;
     let found = apt.run("apt-cache", &["search", "--names-only", "^linux-image-"])?;

@@ -17,7 +17,7 @@ use super::{
     READY, Up,
     components::{self, CONTAINERD, Component, certificates},
     images, mounts,
-    mounts::NODE,
+    mounts::ON_NODE,
     network,
     place::Place,
     supervisor::keep_quiet,
@@ -34,7 +34,7 @@ pub(super) fn run(asked: &Up) -> Result<()> {
     mounts::arrange(&place, &folder).context("mounting the node's file systems")?;
     network::make().context("making the node's network")?;
     cluster()?;
-    fs::write(Path::new(NODE).join(READY), "").context("noting that the node is ready")?;
+    fs::write(Path::new(ON_NODE).join(READY), "").context("noting that the node is ready")?;
     // If nobody is waiting for it any more, nobody needs the node.
     let mut output = std::io::stdout();
     writeln!(output, "{READY}")

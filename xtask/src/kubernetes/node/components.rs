@@ -11,10 +11,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::mounts::NODE;
+use super::mounts::ON_NODE;
 use crate::{
     kubernetes::{
-        certificates::{Certificates, NODE as NAME},
+        certificates::{Certificates, NODE},
         control_plane::ControlPlane,
     },
     out::complain,
@@ -43,7 +43,7 @@ pub(super) struct Component {
 
 /// The certificates, as the node sees them.
 pub(super) fn certificates() -> Certificates {
-    Certificates::at(Path::new(NODE).join("certificates"))
+    Certificates::at(Path::new(ON_NODE).join("certificates"))
 }
 
 /// What everything else needs.
@@ -53,11 +53,11 @@ pub(super) fn first() -> [Component; 3] {
         address: ADDRESS,
         port: PORT,
         etcd: [2379, 2380],
-        data: format!("{NODE}/etcd"),
+        data: format!("{ON_NODE}/etcd"),
         certificates: &certificates,
     };
     [
-        Component::new("containerd", [format!("--config={NODE}/containerd.toml")]),
+        Component::new("containerd", [format!("--config={ON_NODE}/containerd.toml")]),
         Component::new("etcd", place.etcd()),
         Component::new("kube-apiserver", place.apiserver()),
     ]
@@ -81,7 +81,7 @@ pub(super) fn second() -> [Component; 4] {
             file("cluster-signing-cert-file", "ca.crt"),
             file("cluster-signing-key-file", "ca.key"),
             // Its own choice is a folder of the machine, which it would make.
-            format!("--flex-volume-plugin-dir={NODE}/kubelet/plugins"),
+            format!("--flex-volume-plugin-dir={ON_NODE}/kubelet/plugins"),
             one,
             other,
         ],
@@ -94,9 +94,9 @@ pub(super) fn second() -> [Component; 4] {
     let kubelet = Component::new(
         "kubelet",
         [
-            format!("--config={NODE}/kubelet.yaml"),
+            format!("--config={ON_NODE}/kubelet.yaml"),
             file("kubeconfig", "kubelet.kubeconfig"),
-            format!("--hostname-override={NAME}"),
+            format!("--hostname-override={NODE}"),
             format!("--node-ip={ADDRESS}"),
             "--container-runtime=remote".into(),
             format!("--container-runtime-endpoint=unix://{CONTAINERD}"),
@@ -106,7 +106,7 @@ pub(super) fn second() -> [Component; 4] {
         "kube-proxy",
         [
             file("kubeconfig", "proxy.kubeconfig"),
-            format!("--hostname-override={NAME}"),
+            format!("--hostname-override={NODE}"),
             "--proxy-mode=iptables".into(),
             "--cluster-cidr=10.244.0.0/16".into(),
             // Settings of the whole kernel, which cannot be written here.
@@ -155,5 +155,16 @@ impl Component {
             .stderr(log)
             .status()
             .context("starting it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::certificates::NODE_ADDRESS;
+
+    #[test]
+    fn node_listens_where_its_certificates_say() {
+        assert_eq!(ADDRESS.to_string(), NODE_ADDRESS);
     }
 }

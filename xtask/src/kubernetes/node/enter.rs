@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::sched::{CloneFlags, setns};
 
-use super::{init::path, mounts::NODE, place::Place};
+use super::{init::path, mounts::ON_NODE, place::Place};
 use crate::kubernetes::running::Running;
 
 /// The node's namespaces; that of mounts comes last, as the others are found by the machine's `/proc`.
@@ -53,7 +53,7 @@ pub(super) fn run(place: &Place, program: &OsStr, arguments: &[OsString]) -> Res
         .arg(program)
         .args(arguments)
         .env("PATH", path())
-        .env("KUBECONFIG", format!("{NODE}/certificates/admin.kubeconfig"))
+        .env("KUBECONFIG", format!("{ON_NODE}/certificates/admin.kubeconfig"))
         .status()
         .context("starting setpriv")?;
     // As shells tell it.

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
-use super::{enter, mounts::NODE, place::Place};
+use super::{enter, mounts::ON_NODE, place::Place};
 use crate::{
     image::{Arch, Image, Tar},
     out::say,
@@ -61,7 +61,7 @@ pub(super) fn import_own() -> Result<()> {
 }
 
 fn busybox() -> Result<Tar> {
-    let program = PathBuf::from(format!("{NODE}/programs/bin/busybox"));
+    let program = PathBuf::from(format!("{ON_NODE}/programs/bin/busybox"));
     let mut layer = Tar::default();
     let binary = fs::read(&program).with_context(|| format!("reading {}", program.display()))?;
     layer.add("bin/busybox", 0o755, &binary)?;
@@ -134,7 +134,7 @@ fn archive(name: &str, entry_point: &[String], layer: Tar) -> Result<Vec<u8>> {
 
 /// Gives an archive to containerd.
 fn hand_over(archive: &[u8]) -> Result<()> {
-    let mut import = Command::new(format!("{NODE}/programs/bin/ctr"))
+    let mut import = Command::new(format!("{ON_NODE}/programs/bin/ctr"))
         .args(["--namespace", "k8s.io", "images", "import", "-"])
         .stdin(Stdio::piped())
         // While the node starts, standard output is for what waits for it.

@@ -12,11 +12,11 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Up, mounts::NODE, place::Place, supervisor::keep_quiet};
+use super::{Up, mounts::ON_NODE, place::Place, supervisor::keep_quiet};
 
 /// Where programs are on the node: those that were built come first.
 pub(super) fn path() -> OsString {
-    let mut path = OsString::from(format!("{NODE}/programs/bin:"));
+    let mut path = OsString::from(format!("{ON_NODE}/programs/bin:"));
     path.push(std::env::var_os("PATH").unwrap_or_default());
     path.push(":/usr/sbin:/usr/bin:/sbin:/bin");
     path

@@ -16,7 +16,7 @@ use super::place::Place;
 use crate::kubernetes::folder::Folder;
 
 /// Where the node finds its folder.
-pub(super) const NODE: &str = "/run/kubernetes";
+pub(super) const ON_NODE: &str = "/run/kubernetes";
 
 /// Settings of the whole kernel that the kubelet insists on, with the values that satisfy it. It finds them so, and the
 /// machine keeps its own.
@@ -84,7 +84,7 @@ fn variable() -> Result<()> {
     new_file_system("overlay", Path::new("/var"), Some(layers))?;
     for (part, target) in [("kubelet", "/var/lib/kubelet"), ("log", "/var/log")] {
         fs::create_dir_all(target).with_context(|| format!("creating {target}"))?;
-        bind(&Path::new(NODE).join(part), Path::new(target))?;
+        bind(&Path::new(ON_NODE).join(part), Path::new(target))?;
     }
     Ok(())
 }
@@ -100,7 +100,7 @@ fn resolver() -> Result<()> {
         let folder = file.parent().context("it lies in a folder")?;
         fs::create_dir_all(folder).and_then(|()| File::create(&file).map(drop))?;
     }
-    bind(&Path::new(NODE).join("resolv.conf"), &file)
+    bind(&Path::new(ON_NODE).join("resolv.conf"), &file)
 }
 
 /// Only what belongs to the network namespace can be written.

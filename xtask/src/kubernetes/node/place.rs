@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
-use super::mounts::NODE;
+use super::mounts::ON_NODE;
 use crate::{
     cgroup,
     kubernetes::{certificates::Certificates, folder::remove, running::Running},
@@ -141,5 +141,5 @@ impl Place {
 
 /// containerd passes no arguments of ours to what it runs.
 fn runtime_script() -> String {
-    format!("#!/bin/sh\nexec {NODE}/xtask kubernetes oci-runtime -- \"$@\"\n")
+    format!("#!/bin/sh\nexec {ON_NODE}/xtask kubernetes oci-runtime -- \"$@\"\n")
 }

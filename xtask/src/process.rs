@@ -41,6 +41,16 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Command {
     sudo
 }
 
+/// The same, with this process's environment, most of which sudo drops.
+pub(crate) fn as_root_with_environment(program: impl AsRef<OsStr>) -> Command {
+    let mut command = as_root("env");
+    for (name, value) in env::vars_os() {
+        command.arg([name, value].join(OsStr::new("=")));
+    }
+    command.arg(program);
+    command
+}
+
 /// Runs `command` after showing it, and fails unless it succeeds.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = status(command)?;

@@ -6,7 +6,6 @@
 //!
 //! Never a kernel of the machine it runs on, never an accelerator of it, and no network in the machines.
 
-mod archive;
 mod boundary;
 mod cpio;
 mod fetch;

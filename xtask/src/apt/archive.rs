@@ -42,7 +42,7 @@ impl Source {
     /// Says why this machine knows no such archive.
     pub(crate) fn find(archive: Archive) -> Result<Self> {
         if !apt::is_there() {
-            bail!("Debian's kernels come by apt, which this system does not have");
+            bail!("it comes from Debian's archives by apt, which this system does not have");
         }
         let label = archive.label();
         let mut found = among(&targets()?, label);
@@ -63,14 +63,18 @@ impl Source {
         Ok(Self { uri, keyrings })
     }
 
-    /// The line of a `sources.list` for one suite. Without keyrings apt believes those that it trusts anyway.
-    pub(crate) fn line(&self, suite: &str) -> String {
+    /// The line of a `sources.list` for one suite, of packages (`deb`) or of their sources (`deb-src`). Without keyrings
+    /// apt believes those that it trusts anyway.
+    pub(crate) fn line(&self, kind: &str, architecture: &str, suite: &str) -> String {
         let keyrings: Vec<_> = self.keyrings.iter().map(String::as_str).collect();
         let options = match keyrings.join(",") {
             none if none.is_empty() => String::new(),
             keyrings => format!(" signed-by={keyrings}"),
         };
-        format!("deb [arch=amd64{options}] {} {suite} main\n", self.uri)
+        format!(
+            "{kind} [arch={architecture}{options}] {} {suite} main\n",
+            self.uri
+        )
     }
 }
 
@@ -147,12 +151,12 @@ mod tests {
             keyrings: BTreeSet::new(),
         };
         assert_eq!(
-            source.line("forky"),
+            source.line("deb", "amd64", "forky"),
             "deb [arch=amd64] http://mirror.test/debian/ forky main\n"
         );
         source.keyrings.insert("/k/a.gpg".into());
         assert_eq!(
-            source.line("forky"),
+            source.line("deb", "amd64", "forky"),
             "deb [arch=amd64 signed-by=/k/a.gpg] http://mirror.test/debian/ forky main\n"
         );
     }

@@ -121,6 +121,17 @@ pub const fn frees_source(family: u32, level: u32, option: u32) -> bool {
     family == AF_INET6 && matches!((level, option), (SOL_IP, IP_FREEBIND) | (SOL_IPV6, IPV6_FREEBIND))
 }
 
+/// Whether a socket option lets a socket send from an address that is not the machine's: those of [`frees_source`], and
+/// those that [`reroutes`] refuses for it. For kernels where the programs at options cannot refuse.
+#[inline(always)]
+pub const fn forges_source(family: u32, level: u32, option: u32) -> bool {
+    frees_source(family, level, option)
+        || matches!(
+            (level, option),
+            (SOL_IP, IP_TRANSPARENT) | (SOL_IPV6, IPV6_TRANSPARENT)
+        )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,5 +189,7 @@ mod tests {
             !frees_source(AF_INET, SOL_IP, IP_FREEBIND),
             "it cannot send from such an address"
         );
+        assert!(forges_source(AF_INET, SOL_IP, IP_TRANSPARENT));
+        assert!(forges_source(AF_INET6, SOL_IP, IP_FREEBIND) && !forges_source(AF_INET, SOL_IP, IP_FREEBIND));
     }
 }

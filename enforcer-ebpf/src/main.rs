@@ -98,6 +98,12 @@ fn lsm_sendmsg(ctx: LsmContext) -> i32 {
     security::sendmsg(&ctx)
 }
 
+/// `setsockopt()`, whichever cgroup the socket was born in.
+#[lsm(hook = "socket_setsockopt")]
+fn lsm_setsockopt(ctx: LsmContext) -> i32 {
+    security::setsockopt(&ctx)
+}
+
 /// Data for a file, before the kernel hands its pages to a socket.
 #[lsm(hook = "file_permission")]
 fn lsm_splice(ctx: LsmContext) -> i32 {

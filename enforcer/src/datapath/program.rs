@@ -51,7 +51,7 @@ pub(super) enum Kind {
 }
 
 /// Every program. The first is the one that tells whether a cgroup is enforced.
-pub(super) const PROGRAMS: [Program; 14] = [
+pub(super) const PROGRAMS: [Program; 15] = [
     needed("connect4", 10),
     needed("connect6", 11),
     needed("sendmsg4", 14),
@@ -87,6 +87,11 @@ pub(super) const PROGRAMS: [Program; 14] = [
         "lsm_sendmsg",
         Kind::Lsm("socket_sendmsg"),
         "datagrams from sockets that were made outside",
+    ),
+    closure(
+        "lsm_setsockopt",
+        Kind::Lsm("socket_setsockopt"),
+        "options that reroute sockets that were made outside",
     ),
     closure(
         "lsm_splice",

@@ -199,8 +199,9 @@ pub(crate) fn is_root(cgroup: CgroupId) -> bool {
 /// What a workload is bound to.
 #[inline(always)]
 pub(crate) fn binding(cgroup: CgroupId) -> Option<&'static Binding> {
-    // SAFETY: the map is not preallocated, so that an update makes a new value and the old one stays as it is
-    // until the program has ended (RCU).
+    // SAFETY: the map is not preallocated, so that an update makes a new value. Before 6.1 the old one stays as it is
+    // until the program has ended (RCU). From then on (`bpf_mem_cache_free` in `htab_elem_free`) its memory lives on but
+    // may be another key's within the same instant: plain numbers, of which any bits are a value.
     unsafe { WORKLOADS.get(cgroup) }
 }
 

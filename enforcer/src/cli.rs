@@ -241,7 +241,7 @@ fn run(arguments: &Run) -> Result<()> {
     log::init(arguments.log_format, &arguments.log_level)?;
     heap::share_arena();
     let mut config = Config::load(&arguments.config)?;
-    privileges::settle(&mut config)?;
+    privileges::drop_unneeded(&mut config)?;
     let start = Start {
         config: &arguments.config,
         ephemeral: arguments.ephemeral,

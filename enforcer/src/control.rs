@@ -1,7 +1,7 @@
 //! The control socket: whoever is root may ask how everything stands.
 //!
 //! ```text
-//! enforcer status -> <state>/control.sock -> owner (Standing), proof, names, sources -> Status, as one line of JSON
+//! enforcer status -> <state>/control.sock -> owner (OwnerStatus), proof, names, sources -> Status, as one line of JSON
 //! ```
 //!
 //! A connection is a question and the answer is the whole of what is sent; nothing is read, so that nothing can be
@@ -32,12 +32,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ending, state};
 
-pub use gather::{Ports, Standing, StandingRoot};
-pub use status::{Canary, Closure, FailingName, Lapse, Names, Program, Root, Source, Status, Untold, Usage};
+pub use gather::{OwnerStatus, Ports, RootStatus};
+pub use status::{
+    Canary, Drift, FailingName, Hardening, Names, Program, Root, Source, Status, Untold, Usage,
+};
 pub(crate) use text::AllowAny;
 
 /// What the task asks of the owner.
-pub type Question = mpsc::Sender<oneshot::Sender<Standing>>;
+pub type Question = mpsc::Sender<oneshot::Sender<OwnerStatus>>;
 
 /// How long an answer may take, on either side.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -250,13 +252,13 @@ mod tests {
 
     /// Whom the task asks, with an answer that no socket's buffer holds.
     fn ports() -> Ports {
-        let (owner, mut questions) = mpsc::channel::<oneshot::Sender<Standing>>(1);
+        let (owner, mut questions) = mpsc::channel::<oneshot::Sender<OwnerStatus>>(1);
         tokio::spawn(async move {
             while let Some(reply) = questions.recv().await {
                 let rejected = vec!["x".repeat(1 << 18)];
-                drop(reply.send(Standing {
+                drop(reply.send(OwnerStatus {
                     rejected,
-                    ..Standing::default()
+                    ..OwnerStatus::default()
                 }));
             }
         });

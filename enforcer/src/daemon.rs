@@ -165,8 +165,8 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     let config = wiring.config;
     let names = wiring.names()?;
     let registry = Registry::new(settings::of_registry(config, &names.resolvers.borrow()));
-    let (files, files_heard) = wiring.files();
-    let (cgroups, cgroups_heard) = wiring.cgroups(ingest::cgroup_paths(config));
+    let (files, files_heartbeat) = wiring.files();
+    let (cgroups, cgroups_heartbeat) = wiring.cgroups(ingest::cgroup_paths(config));
     let pods = wiring.pods()?;
     let (admitted, admission) = oneshot::channel();
     let cluster = wiring.cluster(admission);
@@ -178,9 +178,9 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         names: names.status.clone(),
         proof,
         kubernetes: cluster.as_ref().map(|cluster| cluster.status.clone()),
-        files: files_heard,
-        cgroups: cgroups_heard,
-        pods: pods.as_ref().map(|pods| pods.heard.clone()),
+        files: files_heartbeat,
+        cgroups: cgroups_heartbeat,
+        pods: pods.as_ref().map(|pods| pods.heartbeat.clone()),
         start: began,
     };
     wiring.serve(control, ports);

@@ -11,11 +11,10 @@
 
 mod cgroup;
 mod claim;
-mod closure;
 mod cost;
 mod decision;
 mod events;
-mod former;
+mod hardening;
 mod inspection;
 mod layout;
 mod link;
@@ -24,6 +23,7 @@ mod memlock;
 mod object;
 mod pins;
 mod place;
+mod previous;
 mod program;
 mod roots;
 mod shape;
@@ -37,21 +37,21 @@ use enforcer_core::plan::{Applied, Change};
 
 pub use crate::config::Capacities;
 pub use cgroup::{Cgroup, CgroupMount, of_process};
-pub use closure::Closure;
 pub use cost::VERIFIER_LIMIT;
 pub use decision::{Cause, Decision, Subject};
 pub use events::{Batch, Events};
-pub use inspection::{Inspection, Lapse, RootState};
+pub use hardening::Hardening;
+pub use inspection::{Drift, Inspection, RootState};
 pub use memlock::raise_memlock;
 pub use object::Features;
 pub use pins::{Pins, Removed};
 pub use program::Purpose;
 pub use roots::{Attached, is_attached, is_enforced};
 
-use former::Former;
 use inspection::HeldMaps;
 use maps::Maps;
 use object::Object;
+use previous::Previous;
 use roots::{Roots, Unattached};
 
 /// How the programs are loaded.
@@ -102,7 +102,7 @@ pub struct Datapath {
     maps: Maps,
     roots: Roots,
     features: Features,
-    closures: Vec<Closure>,
+    closures: Vec<Hardening>,
     settings: Settings,
     held: HeldMaps,
     sockets: Arc<OwnedFd>,
@@ -127,16 +127,16 @@ impl Datapath {
             features,
         } = Object::load(pins.as_ref(), options)?;
         // The maps may be those that decide at this moment: workloads are to be found where they are.
-        let former = maps.settings()?;
+        let previous = maps.settings()?;
         let unknown = settings.unknown;
-        let settings = if former.depth_max == 0 {
+        let settings = if previous.depth_max == 0 {
             settings
         } else {
             Settings {
-                depth_min: former.depth_min.min(settings.depth_min),
-                depth_max: former.depth_max.max(settings.depth_max),
+                depth_min: previous.depth_min.min(settings.depth_min),
+                depth_max: previous.depth_max.max(settings.depth_max),
                 // Until everybody who is known is bound.
-                unknown: former.unknown,
+                unknown: previous.unknown,
                 ..settings
             }
         };
@@ -202,10 +202,10 @@ impl Datapath {
     pub fn admit(&mut self, workload: &Cgroup, changes: impl Fn(&Applied) -> Vec<Change>) -> Result<()> {
         let here = changes(&self.read_back()?);
         self.carry_out(&here)?;
-        let former = self.roots.pins.as_ref().map(Former::all).transpose()?;
-        for outcome in former.into_iter().flatten() {
+        let previous = self.roots.pins.as_ref().map(Previous::all).transpose()?;
+        for outcome in previous.into_iter().flatten() {
             // Where unknown workloads are let through, it goes on all the same.
-            if let Err(error) = outcome.and_then(|mut former| former.admit(workload, &changes)) {
+            if let Err(error) = outcome.and_then(|mut previous| previous.admit(workload, &changes)) {
                 tracing::warn!(
                     "the enforcer's own pod cannot be let through in the maps of an earlier start, which decide until \
                      this one has started: if it then cannot reach the API server, `enforcer detach` removes them: \
@@ -264,10 +264,10 @@ impl Datapath {
     /// # Errors
     /// If another enforcer has it, or the kernel refuses.
     pub fn attach(&mut self, root: &Cgroup) -> Result<Attached> {
-        let former = self.roots.id(&root.path);
+        let previous = self.roots.id(&root.path);
         let attached = self.roots.attach(root)?;
-        if let Some(former) = former.filter(|former| *former != root.id) {
-            self.maps.remove_root(former)?;
+        if let Some(previous) = previous.filter(|previous| *previous != root.id) {
+            self.maps.remove_root(previous)?;
         }
         self.maps.add_root(root.id)?;
         for Unattached(program, why) in self.roots.attach_lsm() {
@@ -341,7 +341,7 @@ impl Datapath {
 
     /// What is closed beyond rules, and what is not and why. Those of BPF LSM are known for sure once a root is
     /// attached.
-    pub fn closures(&self) -> &[Closure] {
+    pub fn closures(&self) -> &[Hardening] {
         &self.closures
     }
 

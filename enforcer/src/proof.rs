@@ -13,7 +13,7 @@
 //! what the kernel says of its programs, is all that counts.
 
 mod canary;
-mod ground;
+mod network;
 mod trial;
 
 use std::{
@@ -35,9 +35,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Capacities;
-use crate::datapath::{Cgroup, CgroupMount, Inspection, Lapse, RootState};
+use crate::datapath::{Cgroup, CgroupMount, Drift, Inspection, RootState};
 use crate::random;
-use crate::report::once::Once;
+use crate::report::dedup::Dedup;
 
 pub use canary::{COMMAND, Canary, join, serve};
 pub use trial::policy;
@@ -86,9 +86,9 @@ pub struct Proof {
     /// What the canary found at each root, and when.
     pub canary: BTreeMap<PathBuf, Verdict>,
     /// What had lapsed, and when it was noticed; the newest last.
-    pub lapses: Vec<(Instant, Lapse)>,
+    pub lapses: Vec<(Instant, Drift)>,
     /// What the last round could not make good.
-    pub unmended: Vec<Lapse>,
+    pub unmended: Vec<Drift>,
 }
 
 /// What the canary found at a root.
@@ -124,7 +124,7 @@ impl Prover {
         let mut pace = tokio::time::interval(PACE);
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut proof = Proof::default();
-        let (mut said, mut has_failed) = (Once::default(), false);
+        let (mut said, mut has_failed) = (Dedup::default(), false);
         loop {
             tokio::select! {
                 _ = pace.tick() => {}

@@ -211,7 +211,7 @@ async fn resolve(
     };
     let cancel = CancellationToken::new();
     let task = tokio::spawn(names::run(settings, ports, cancel.clone()));
-    let settled = tokio::time::timeout(PATIENCE, names::settled(&ask, &wanted));
+    let settled = tokio::time::timeout(PATIENCE, names::wait_for_answers(&ask, &wanted));
     tokio::pin!(settled);
     let mut all = Vec::new();
     loop {

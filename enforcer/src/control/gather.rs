@@ -11,29 +11,29 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     Question,
-    status::{Canary, Closure, FailingName, Lapse, Names, Program, Root, Source, Status, Untold, Usage},
+    status::{Canary, Drift, FailingName, Hardening, Names, Program, Root, Source, Status, Untold, Usage},
 };
 use crate::{
     datapath,
     names::AskStatus,
     proof::Proof,
     sources::{
-        Heard,
+        Heartbeat,
         kube::{KubeStatus, SourceState, SourceStatus},
     },
 };
 
 /// What the owner knows.
 #[derive(Clone, Debug, Default)]
-pub struct Standing {
+pub struct OwnerStatus {
     /// `enforce` or `audit`.
     pub mode: &'static str,
     /// Workloads that may reach everything by ALLOW_ANY.
     pub allow_any: Vec<String>,
     /// Every root of the configuration.
-    pub roots: Vec<StandingRoot>,
+    pub roots: Vec<RootStatus>,
     /// What is closed beyond rules.
-    pub closures: Vec<datapath::Closure>,
+    pub closures: Vec<datapath::Hardening>,
     /// What is in each map.
     pub usage: Vec<Usage>,
     /// Documents that are wrong now.
@@ -56,7 +56,7 @@ pub struct Standing {
 
 /// A root of the configuration.
 #[derive(Clone, Debug, Default)]
-pub struct StandingRoot {
+pub struct RootStatus {
     /// From the cgroup mount on.
     pub path: PathBuf,
     /// Whether the cgroup is there.
@@ -77,11 +77,11 @@ pub struct Ports {
     /// What is known of the API server's kinds; None if none is followed.
     pub kubernetes: Option<watch::Receiver<KubeStatus>>,
     /// When the files were last looked at.
-    pub files: Heard,
+    pub files: Heartbeat,
     /// When the cgroups were.
-    pub cgroups: Heard,
+    pub cgroups: Heartbeat,
     /// When the cgroups of pods were; None if pods are left alone.
-    pub pods: Option<Heard>,
+    pub pods: Option<Heartbeat>,
     /// When the enforcer was started.
     pub start: Instant,
 }
@@ -165,7 +165,7 @@ fn age(at: Instant) -> f64 {
     at.elapsed().as_secs_f64()
 }
 
-fn root(place: &StandingRoot, proof: &Proof) -> Root {
+fn root(place: &RootStatus, proof: &Proof) -> Root {
     let state = proof.roots.iter().find(|state| state.path == place.path);
     Root {
         path: place.path.display().to_string(),
@@ -191,16 +191,16 @@ fn root(place: &StandingRoot, proof: &Proof) -> Root {
     }
 }
 
-fn closure(closure: &datapath::Closure) -> Closure {
-    Closure {
+fn closure(closure: &datapath::Hardening) -> Hardening {
+    Hardening {
         program: closure.program.to_owned(),
         purpose: closure.purpose.to_string(),
         absent: closure.absent.clone(),
     }
 }
 
-fn lapse((at, lapse): &(Instant, datapath::Lapse)) -> Lapse {
-    Lapse {
+fn lapse((at, lapse): &(Instant, datapath::Drift)) -> Drift {
+    Drift {
         what: lapse.what.clone(),
         age_seconds: age(*at),
         stays: lapse.stays.clone(),

@@ -26,7 +26,7 @@ pub struct Status {
     /// The cgroups below which everything is enforced.
     pub roots: Vec<Root>,
     /// What is closed beyond rules.
-    pub closures: Vec<Closure>,
+    pub closures: Vec<Hardening>,
     /// What is in each map, of how much.
     pub usage: Vec<Usage>,
     /// Where the registry and the workloads come from.
@@ -46,7 +46,7 @@ pub struct Status {
     #[serde(default)]
     pub events_untold: Vec<Untold>,
     /// What had lapsed since the start; the newest last.
-    pub lapses: Vec<Lapse>,
+    pub lapses: Vec<Drift>,
 }
 
 /// A cgroup below which everything is enforced.
@@ -89,7 +89,7 @@ pub struct Canary {
 
 /// What is closed beyond rules.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Closure {
+pub struct Hardening {
     /// The program.
     pub program: String,
     /// What it is for: `refuses …`, or `lets …`.
@@ -162,7 +162,7 @@ pub struct Untold {
 /// Something in the kernel that was not as it was put there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Lapse {
+pub struct Drift {
     /// What was wrong.
     pub what: String,
     /// Seconds since it was noticed.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::report::escape::Line;
 
-use super::status::{Canary, Closure, FailingName, Lapse, Root, Source, Status, Untold, Usage};
+use super::status::{Canary, Drift, FailingName, Hardening, Root, Source, Status, Untold, Usage};
 
 /// Whole seconds, or the minutes and hours that they make.
 struct Age(f64);
@@ -127,7 +127,7 @@ impl fmt::Display for Root {
     }
 }
 
-impl fmt::Display for Closure {
+impl fmt::Display for Hardening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.absent {
             None => write!(f, "{:12} present: {}", self.program, self.purpose),
@@ -180,7 +180,7 @@ impl fmt::Display for Untold {
     }
 }
 
-impl fmt::Display for Lapse {
+impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let age = Age(self.age_seconds);
         match &self.stays {

@@ -24,9 +24,9 @@ use enforcer_core::{
 use super::input::{Change, Source};
 use crate::{
     config::Config,
-    control::StandingRoot,
+    control::RootStatus,
     datapath::Cgroup,
-    report::once::{IN_STATUS, Once},
+    report::dedup::{Dedup, IN_STATUS},
     sources::{
         cgroups::CgroupChange,
         files::{Content, FileChange},
@@ -55,8 +55,8 @@ pub(super) struct Ingest {
     /// Whether every workload may ask the resolvers.
     allows_resolvers: bool,
     /// What was said of the files, and of the registry as a whole.
-    problems: Once,
-    warnings: Once,
+    problems: Dedup,
+    warnings: Dedup,
 }
 
 /// The paths of all configured cgroups, each once.
@@ -80,8 +80,8 @@ impl Ingest {
             cgroups: BTreeMap::new(),
             gone: Vec::new(),
             allows_resolvers: config.dns.allow_resolvers,
-            problems: Once::listed(IN_STATUS),
-            warnings: Once::listed(IN_STATUS),
+            problems: Dedup::listed(IN_STATUS),
+            warnings: Dedup::listed(IN_STATUS),
         }
     }
 
@@ -251,14 +251,14 @@ impl Ingest {
     }
 
     /// The roots of the configuration, and those of pods that are there.
-    pub(super) fn root_states(&self) -> Vec<StandingRoot> {
+    pub(super) fn root_states(&self) -> Vec<RootStatus> {
         let is_there = |path: &Path| self.cgroups.values().any(|cgroup| cgroup.path == path);
-        let configured = self.configured.roots().map(|path| StandingRoot {
+        let configured = self.configured.roots().map(|path| RootStatus {
             path: path.to_owned(),
             is_there: is_there(path),
             is_required: self.configured.is_required(path),
         });
-        let of_pods = self.pod_roots().map(|cgroup| StandingRoot {
+        let of_pods = self.pod_roots().map(|cgroup| RootStatus {
             path: cgroup.path.clone(),
             is_there: true,
             is_required: true,

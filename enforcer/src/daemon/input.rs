@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    control::Standing,
+    control::OwnerStatus,
     datapath::Batch,
     proof,
     revoke::{self, Report},
@@ -56,7 +56,7 @@ pub(super) enum Input {
 /// Who waits for an answer.
 pub(super) enum Question {
     Proof(proof::Question),
-    Status(oneshot::Sender<Standing>),
+    Status(oneshot::Sender<OwnerStatus>),
     /// Sockets that a sweep has found, and what has become of sweeps and of sockets that were to end.
     Sockets(Report),
 }
@@ -105,7 +105,7 @@ pub(super) struct Wanted<'a> {
 pub(super) struct Inputs {
     pub(super) cancel: CancellationToken,
     pub(super) proof: mpsc::Receiver<proof::Question>,
-    pub(super) status: mpsc::Receiver<oneshot::Sender<Standing>>,
+    pub(super) status: mpsc::Receiver<oneshot::Sender<OwnerStatus>>,
     /// None if sockets that are open stay open.
     pub(super) sockets: Option<mpsc::Receiver<Report>>,
     pub(super) revoker: Option<mpsc::Sender<revoke::Request>>,

@@ -32,9 +32,9 @@ use tokio::sync::watch;
 use super::ingest::{Ingest, is_there};
 use crate::{
     config::Capacities,
-    datapath::{Closure, Datapath},
+    datapath::{Datapath, Hardening},
     proof::{Canaries, policy, room_beside},
-    report::once::{IN_STATUS, Once},
+    report::dedup::{Dedup, IN_STATUS},
 };
 
 use proof::Comparison;
@@ -63,9 +63,9 @@ pub(super) struct Reconciler {
     is_in_force: bool,
     /// Why the kernel does not hold what it should.
     failure: Option<String>,
-    failures: Once,
+    failures: Dedup,
     /// What was said of connections that stay open.
-    unrevoked: Once,
+    unrevoked: Dedup,
 }
 
 impl Reconciler {
@@ -89,8 +89,8 @@ impl Reconciler {
             comparison: Comparison::default(),
             is_in_force: false,
             failure: None,
-            failures: Once::listed(IN_STATUS),
-            unrevoked: Once::listed(IN_STATUS),
+            failures: Dedup::listed(IN_STATUS),
+            unrevoked: Dedup::listed(IN_STATUS),
         }
     }
 
@@ -225,7 +225,7 @@ impl Reconciler {
         self.canaries.has(cgroup)
     }
 
-    pub(super) fn closures(&self) -> &[Closure] {
+    pub(super) fn closures(&self) -> &[Hardening] {
         self.datapath.closures()
     }
 

@@ -2,9 +2,9 @@
 //!
 //! **Architecture Invariant:** nothing here changes what is enforced.
 
+mod duplicates;
 mod flows;
 mod status;
-mod twins;
 
 use std::{
     collections::BTreeMap,

@@ -19,7 +19,7 @@ use super::{
     reconciler::Reconciler,
 };
 use crate::{
-    names::{AskStatus, settled},
+    names::{AskStatus, wait_for_answers},
     sources::kube::KubeStatus,
 };
 
@@ -104,7 +104,9 @@ impl Start {
         if self.awaited.is_empty() {
             let (names, hosts) = (self.names.clone(), reconciler.request_hosts(ingest));
             self.resolution = Some(Box::pin(async move {
-                timeout(RESOLUTION, settled(&names, &hosts)).await.is_ok()
+                timeout(RESOLUTION, wait_for_answers(&names, &hosts))
+                    .await
+                    .is_ok()
             }));
         }
         Ok(())

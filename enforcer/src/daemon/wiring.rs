@@ -23,7 +23,7 @@ use crate::{
     proof::{self, Canary, Proof, Prover},
     revoke::{self, Report, Request},
     sources::{
-        self, Heard,
+        self, Heartbeat,
         cgroups::{self, CgroupChange},
         files::{self, FileChange},
         kube,
@@ -59,7 +59,7 @@ pub(super) struct Names {
 pub(super) struct Pods {
     pub(super) node: NodePods,
     pub(super) changes: mpsc::Receiver<Vec<PodChange>>,
-    pub(super) heard: Heard,
+    pub(super) heartbeat: Heartbeat,
 }
 
 /// Takes requests to look for sockets and to end them, and says what was found and done.
@@ -89,20 +89,23 @@ impl Wiring<'_> {
         })
     }
 
-    pub(super) fn files(&mut self) -> (mpsc::Receiver<Vec<FileChange>>, Heard) {
+    pub(super) fn files(&mut self) -> (mpsc::Receiver<Vec<FileChange>>, Heartbeat) {
         let (changes, taken) = mpsc::channel(BACKLOG);
-        let (sink, heard) = sink(changes);
+        let (sink, heartbeat) = sink(changes);
         let follow = files::follow(self.config.registry.clone(), sink, self.tasks.cancel.clone());
         self.tasks.spawn("files", follow);
-        (taken, heard)
+        (taken, heartbeat)
     }
 
-    pub(super) fn cgroups(&mut self, paths: BTreeSet<PathBuf>) -> (mpsc::Receiver<Vec<CgroupChange>>, Heard) {
+    pub(super) fn cgroups(
+        &mut self,
+        paths: BTreeSet<PathBuf>,
+    ) -> (mpsc::Receiver<Vec<CgroupChange>>, Heartbeat) {
         let (changes, taken) = mpsc::channel(BACKLOG);
-        let (sink, heard) = sink(changes);
+        let (sink, heartbeat) = sink(changes);
         let follow = cgroups::follow(self.mount.clone(), paths, sink, self.tasks.cancel.clone());
         self.tasks.spawn("cgroups", follow);
-        (taken, heard)
+        (taken, heartbeat)
     }
 
     /// None if pods are left alone.
@@ -111,14 +114,14 @@ impl Wiring<'_> {
             return Ok(None);
         };
         let (changes, taken) = mpsc::channel(BACKLOG);
-        let (sink, heard) = sink(changes);
+        let (sink, heartbeat) = sink(changes);
         let (mount, cancel) = (self.mount.clone(), self.tasks.cancel.clone());
         let follow = sources::pods::follow(mount, ingest::wanted(config), sink, cancel);
         self.tasks.spawn("pods", follow);
         Ok(Some(Pods {
             node: NodePods::new(ingest::settings(config)),
             changes: taken,
-            heard,
+            heartbeat,
         }))
     }
 

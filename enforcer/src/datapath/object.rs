@@ -16,7 +16,7 @@ use aya_log::EbpfLogger;
 use enforcer_common::maps as name;
 
 use super::{
-    Closure, Events, Options, Pins, closure, layout,
+    Events, Hardening, Options, Pins, hardening, layout,
     maps::Maps,
     program::{PROGRAMS, Program, Purpose},
     shape,
@@ -57,7 +57,7 @@ pub(super) struct Object {
     pub(super) programs: Ebpf,
     /// Those of [`PROGRAMS`] that the kernel took.
     pub(super) loaded: Vec<Program>,
-    pub(super) closures: Vec<Closure>,
+    pub(super) closures: Vec<Hardening>,
     pub(super) maps: Maps,
     pub(super) sockets: OwnedFd,
     pub(super) events: Events,
@@ -87,7 +87,7 @@ impl Object {
                 let absent = refused.iter().find(|refused| refused.program == program.name);
                 // One that this kernel does not need is neither.
                 let is_there = absent.is_some() || loaded.contains(program);
-                Closure::new(program, absent.map(|refused| refused.why.clone())).filter(|_| is_there)
+                Hardening::new(program, absent.map(|refused| refused.why.clone())).filter(|_| is_there)
             })
             .collect();
         let events = programs
@@ -244,7 +244,7 @@ fn load(
         let obstacle = if program.is_lsm() {
             let untyped = btf.as_ref().err().map(ToString::to_string);
             let untyped = untyped.or(layout.as_ref().err().map(|error| format!("{error:#}")));
-            closure::lsm_obstacle()
+            hardening::lsm_obstacle()
                 .or(untyped.map(|error| format!("the kernel does not describe its types: {error}")))
         } else {
             None

@@ -16,7 +16,7 @@ use crate::{
     config,
     datapath::{Cgroup, of_process},
     node,
-    report::once::Once,
+    report::dedup::Dedup,
     sources::pods::{PodChange, Role, Wanted},
 };
 
@@ -24,7 +24,7 @@ use crate::{
 pub(crate) struct NodePods {
     pods: Pods,
     enforcer: Option<PodUid>,
-    notices: Once,
+    notices: Dedup,
     /// The roots that are there.
     roots: BTreeSet<CgroupId>,
     /// Cgroups of which something else holds than was last said.
@@ -76,7 +76,7 @@ impl NodePods {
         Self {
             pods: Pods::new(settings),
             enforcer,
-            notices: Once::default(),
+            notices: Dedup::default(),
             roots: BTreeSet::new(),
             news: BTreeSet::new(),
         }

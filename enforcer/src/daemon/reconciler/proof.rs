@@ -7,9 +7,9 @@ use anyhow::{Result, anyhow};
 use super::{Due, Reconciler};
 use crate::{
     daemon::ingest::Ingest,
-    datapath::{Cgroup, Inspection, Lapse},
+    datapath::{Cgroup, Drift, Inspection},
     proof::Question,
-    report::once::{IN_STATUS, Once},
+    report::dedup::{Dedup, IN_STATUS},
 };
 
 /// How much of the time may go into comparing the maps with what was put there, as its inverse.
@@ -19,14 +19,14 @@ const SHARE: u32 = 200;
 pub(super) struct Comparison {
     due: Instant,
     /// What stays wrong is said once.
-    lapses: Once,
+    lapses: Dedup,
 }
 
 impl Default for Comparison {
     fn default() -> Self {
         Self {
             due: Instant::now(),
-            lapses: Once::listed(IN_STATUS),
+            lapses: Dedup::listed(IN_STATUS),
         }
     }
 }
@@ -76,7 +76,7 @@ impl Reconciler {
     }
 
     /// Compares the maps with what was put there, as often as it costs little; puts it there again if they differ.
-    fn compare(&mut self, ingest: &mut Ingest) -> Option<Lapse> {
+    fn compare(&mut self, ingest: &mut Ingest) -> Option<Drift> {
         let start = Instant::now();
         if start < self.comparison.due {
             return None;
@@ -87,7 +87,7 @@ impl Reconciler {
             return None;
         }
         let restored = self.restore(ingest);
-        Some(Lapse {
+        Some(Drift {
             what: "the maps held something else than was put there".to_owned(),
             stays: restored.err().map(|error| format!("{error:#}")),
         })

@@ -10,7 +10,7 @@ use crate::{
     daemon::ingest::Ingest,
     datapath::{Attached, Cgroup},
     proof::LEVELS,
-    report::once::{IN_STATUS, Once},
+    report::dedup::{Dedup, IN_STATUS},
 };
 
 /// Where the programs run.
@@ -18,7 +18,7 @@ pub(super) struct RootPrograms {
     attached: BTreeSet<CgroupId>,
     /// Why they do not run at roots that are there.
     refused: BTreeMap<CgroupId, String>,
-    refusals: Once,
+    refusals: Dedup,
 }
 
 impl Default for RootPrograms {
@@ -26,7 +26,7 @@ impl Default for RootPrograms {
         Self {
             attached: BTreeSet::new(),
             refused: BTreeMap::new(),
-            refusals: Once::listed(IN_STATUS),
+            refusals: Dedup::listed(IN_STATUS),
         }
     }
 }

@@ -13,7 +13,7 @@ use enforcer_core::{
 };
 use tokio::sync::mpsc;
 
-use super::twins::Twins;
+use super::duplicates::Duplicates;
 use crate::{
     daemon::{ingest::Ingest, reconciler::Capacity},
     datapath::{Cause, Decision, Subject, of_process},
@@ -21,7 +21,7 @@ use crate::{
         flow::Flow,
         log::LogFormat,
         notice::Notice,
-        quiet::Quiet,
+        rate_limit::RateLimit,
         untold::{Line, Untold},
     },
     turns::Shares,
@@ -45,9 +45,9 @@ const SHARES: Shares = Shares {
 pub(super) struct Flows {
     format: LogFormat,
     start: Instant,
-    calls: Quiet<CgroupId, Refusal>,
-    probes: Quiet<CgroupId, Refusal>,
-    twins: Twins<Refusal>,
+    calls: RateLimit<CgroupId, Refusal>,
+    probes: RateLimit<CgroupId, Refusal>,
+    duplicates: Duplicates<Refusal>,
     /// What was left out, by workload.
     pub(super) untold: Untold,
     /// Where what users of Kubernetes should know goes; None if there is no Kubernetes.
@@ -59,9 +59,9 @@ impl Flows {
         Self {
             format,
             start: Instant::now(),
-            calls: Quiet::new(PAUSE, SHARES),
-            probes: Quiet::new(PROBE_PAUSE, SHARES),
-            twins: Twins::default(),
+            calls: RateLimit::new(PAUSE, SHARES),
+            probes: RateLimit::new(PROBE_PAUSE, SHARES),
+            duplicates: Duplicates::default(),
             untold: Untold::default(),
             notices,
         }
@@ -78,7 +78,7 @@ impl Flows {
             ..
         } = *decision;
         let refusal = (cgroup, address, port, subject, verdict as u8);
-        if self.twins.has(decision, refusal) {
+        if self.duplicates.has(decision, refusal) {
             return;
         }
         let quiet = if decision.is_datagram_connect() {

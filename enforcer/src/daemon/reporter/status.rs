@@ -7,13 +7,13 @@ use enforcer_common::{Binding, Counter, Mode};
 use super::Reporter;
 use crate::{
     config::Enforcement,
-    control::{Standing, Untold, Usage},
+    control::{OwnerStatus, Untold, Usage},
     daemon::{ingest::Ingest, reconciler::Reconciler},
 };
 
 impl Reporter {
     /// How everything stands now.
-    pub(in crate::daemon) fn status(&self, ingest: &mut Ingest, reconciler: &Reconciler) -> Standing {
+    pub(in crate::daemon) fn status(&self, ingest: &mut Ingest, reconciler: &Reconciler) -> OwnerStatus {
         let mut problems = reconciler.problems(ingest);
         problems.extend(ingest.problems());
         let lost = match reconciler.counters() {
@@ -24,7 +24,7 @@ impl Reporter {
             }
         };
         let (workloads, pods) = ingest.counts();
-        Standing {
+        OwnerStatus {
             mode: match self.mode {
                 Enforcement::Enforce => "enforce",
                 Enforcement::Audit => "audit",

@@ -24,12 +24,12 @@ use super::{
     KubeChange, KubeStatus, Ports, Settings, SourceState, SourceStatus,
     access::Access,
     events::{Pods, Writer},
-    known::{Change, Known, Rejection},
     source::Source,
+    store::{Change, Rejection, Store},
     versions::Versions,
     watch::{Follower, News, Report},
 };
-use crate::report::{notice::Notice, once::Once};
+use crate::report::{dedup::Dedup, notice::Notice};
 
 /// Reports that wait between the sources and the hub.
 const BACKLOG: usize = 64;
@@ -57,7 +57,7 @@ pub(super) struct Hub {
     problems: BTreeMap<ObjectId, String>,
     /// Whether the problems are others than those that were said.
     has_new_problems: bool,
-    said: Once,
+    said: Dedup,
 }
 
 struct Slot {
@@ -96,7 +96,7 @@ impl Hub {
             listed: Listed::No,
             problems: BTreeMap::new(),
             has_new_problems: false,
-            said: Once::listed(": each rejected object has a Kubernetes Event that says why"),
+            said: Dedup::listed(": each rejected object has a Kubernetes Event that says why"),
         }
     }
 
@@ -140,7 +140,7 @@ impl Hub {
         let number = self.slots.last_key_value().map_or(0, |(last, _)| last + 1);
         let status = SourceStatus::new(source.name.clone());
         let newest = self.versions.earlier(&source.name);
-        let known = Known::new(source.clone(), newest);
+        let known = Store::new(source.clone(), newest);
         let to = (number, out.clone());
         let follower = Follower::new(self.access.clone(), self.settings.clone(), known, to);
         let abort = self.tasks.spawn(async move {

@@ -87,7 +87,7 @@ impl Unsettled {
         }
     }
 
-    /// Takes those for settled that were looked at again and of which nothing was found that is still open. To be
+    /// Takes those for wait_for_answers that were looked at again and of which nothing was found that is still open. To be
     /// called while no socket waits to be judged.
     pub(super) fn settle(&mut self) {
         let (ending, open) = (&self.ending, &mut self.open);

@@ -6,7 +6,7 @@ use super::program::{Program, Purpose};
 
 /// A program beyond those that make verdicts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Closure {
+pub struct Hardening {
     /// The program.
     pub program: &'static str,
     /// What it is for.
@@ -15,7 +15,7 @@ pub struct Closure {
     pub absent: Option<String>,
 }
 
-impl Closure {
+impl Hardening {
     /// That of a program, if it is one.
     pub(super) fn new(program: &Program, absent: Option<String>) -> Option<Self> {
         (program.purpose != Purpose::Verdicts).then_some(Self {
@@ -43,7 +43,7 @@ impl fmt::Display for Purpose {
 }
 
 /// `lsm_create absent (Operation not permitted): without it nothing refuses packet and XDP sockets`
-impl fmt::Display for Closure {
+impl fmt::Display for Hardening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { program, purpose, .. } = self;
         match &self.absent {

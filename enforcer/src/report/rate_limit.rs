@@ -14,7 +14,7 @@ use crate::turns::Shares;
 
 /// Subjects, by whom they are about, and when they were last written of.
 #[derive(Debug)]
-pub struct Quiet<W, K> {
+pub struct RateLimit<W, K> {
     pause: Duration,
     shares: Shares,
     seen: HashMap<W, Seen<K>>,
@@ -37,7 +37,7 @@ struct Written {
     again: u64,
 }
 
-impl<W: Clone + Eq + Hash + Ord, K: Eq + Hash> Quiet<W, K> {
+impl<W: Clone + Eq + Hash + Ord, K: Eq + Hash> RateLimit<W, K> {
     /// Writes of the same subject once in `pause`, and in that time of no more subjects about one than its share.
     pub fn new(pause: Duration, shares: Shares) -> Self {
         Self {
@@ -127,8 +127,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const SHARES: Shares = Shares { all: 1000, one: 10 };
 
-    fn quiet() -> Quiet<&'static str, u32> {
-        Quiet::new(10 * SECOND, SHARES)
+    fn quiet() -> RateLimit<&'static str, u32> {
+        RateLimit::new(10 * SECOND, SHARES)
     }
 
     #[test]
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_those_who_are_quiet_are_forgotten() {
-        let mut quiet = Quiet::new(10 * SECOND, SHARES);
+        let mut quiet = RateLimit::new(10 * SECOND, SHARES);
         for about in 0..2000_u32 {
             for subject in 0..20 {
                 quiet.ask(about, subject, SECOND);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 /// What was last said.
 #[derive(Debug, Default)]
-pub struct Once {
+pub struct Dedup {
     said: BTreeSet<String>,
     /// Where those are that are not said.
     all: &'static str,
@@ -16,7 +16,7 @@ pub const IN_STATUS: &str = ": `enforcer status` lists all that hold now";
 /// Lines that are said at one time at most: a registry that is wrong as a whole is not a thousand news.
 const MOST: usize = 20;
 
-impl Once {
+impl Dedup {
     /// Nothing was said; `all` ends the line about those that are not said.
     pub fn listed(all: &'static str) -> Self {
         let said = BTreeSet::new();
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn what_holds_is_said_when_it_begins() {
-        let mut once = Once::default();
+        let mut once = Dedup::default();
         assert_eq!(once.news(lines(0..2)), ["000", "001"]);
         assert_eq!(once.news(lines(1..3)), ["002"]);
         assert_eq!(once.news(lines(0..1)), ["000"], "it had ended, and begins again");
@@ -54,10 +54,10 @@ mod tests {
 
     #[test]
     fn too_much_is_cut_with_its_number() {
-        let news = Once::default().news(lines(0..100));
+        let news = Dedup::default().news(lines(0..100));
         assert_eq!(news.len(), MOST + 1);
         assert_eq!(news[MOST], "and 80 more like these");
-        let listed = Once::listed(": there").news(lines(0..100));
+        let listed = Dedup::listed(": there").news(lines(0..100));
         assert_eq!(listed[MOST], "and 80 more like these: there");
     }
 }

@@ -9,12 +9,12 @@ const FIRST: Duration = Duration::from_millis(250);
 
 /// How long to wait before the next attempt.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct Backoff {
     longest: Duration,
     next: Duration,
 }
 
-impl Pace {
+impl Backoff {
     pub(super) fn new(longest: Duration) -> Self {
         Self {
             longest,
@@ -48,13 +48,13 @@ mod tests {
     #[test]
     fn pauses_grow_to_the_longest_and_begin_anew() {
         let longest = Duration::from_secs(2);
-        let mut pace = Pace::new(longest);
+        let mut backoff = Backoff::new(longest);
         let within = |pause: Duration, about: Duration| pause >= about * 3 / 4 && pause <= about * 5 / 4;
         for milliseconds in [250, 500, 1000, 2000, 2000] {
-            let pause = pace.pause();
+            let pause = backoff.pause();
             assert!(within(pause, Duration::from_millis(milliseconds)), "{pause:?}");
         }
-        pace.reset();
-        assert!(within(pace.pause(), FIRST));
+        backoff.reset();
+        assert!(within(backoff.pause(), FIRST));
     }
 }

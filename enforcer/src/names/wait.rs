@@ -12,13 +12,13 @@ pub type AskStatus = mpsc::Sender<oneshot::Sender<Vec<HostStatus>>>;
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// Waits until every host has been answered for, or has failed. Somebody must take the updates meanwhile.
-pub async fn settled(task: &AskStatus, hosts: &BTreeSet<Host>) {
+pub async fn wait_for_answers(task: &AskStatus, hosts: &BTreeSet<Host>) {
     loop {
         let (reply, status) = oneshot::channel();
         if task.send(reply).await.is_err() {
             return;
         }
-        let settled: BTreeSet<_> = status
+        let wait_for_answers: BTreeSet<_> = status
             .await
             .unwrap_or_default()
             .into_iter()
@@ -28,7 +28,7 @@ pub async fn settled(task: &AskStatus, hosts: &BTreeSet<Host>) {
         if hosts
             .iter()
             .filter(|host| !host.is_wildcard())
-            .all(|host| settled.contains(host))
+            .all(|host| wait_for_answers.contains(host))
         {
             return;
         }

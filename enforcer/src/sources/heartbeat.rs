@@ -13,12 +13,12 @@ pub struct Sink<T> {
 
 /// Knows when a source has last looked.
 #[derive(Clone, Debug)]
-pub struct Heard(watch::Receiver<Option<Instant>>);
+pub struct Heartbeat(watch::Receiver<Option<Instant>>);
 
 /// Both ends, and the other end of `changes` is with who made them.
-pub fn sink<T>(changes: mpsc::Sender<T>) -> (Sink<T>, Heard) {
-    let (looked, heard) = watch::channel(None);
-    (Sink { changes, looked }, Heard(heard))
+pub fn sink<T>(changes: mpsc::Sender<T>) -> (Sink<T>, Heartbeat) {
+    let (looked, heartbeat) = watch::channel(None);
+    (Sink { changes, looked }, Heartbeat(heartbeat))
 }
 
 impl<T> Sink<T> {
@@ -33,7 +33,7 @@ impl<T> Sink<T> {
     }
 }
 
-impl Heard {
+impl Heartbeat {
     /// How long ago; None if it never has.
     pub fn age(&self) -> Option<Duration> {
         self.0.borrow().map(|at| at.elapsed())

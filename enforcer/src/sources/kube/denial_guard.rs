@@ -11,9 +11,9 @@ const LASTING: Duration = Duration::from_secs(10);
 
 /// Since when a server denies something, and whether it has said since that it is ready.
 #[derive(Debug, Default)]
-pub(super) struct Doubt(Option<(Instant, bool)>);
+pub(super) struct DenialGuard(Option<(Instant, bool)>);
 
-impl Doubt {
+impl DenialGuard {
     /// Takes another denial, and returns whether it is believed: if the server had said that it is ready before it
     /// denied again, or if that has lasted.
     pub(super) async fn is_over(&mut self, client: &Client) -> bool {

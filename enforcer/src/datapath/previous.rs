@@ -15,13 +15,13 @@ use enforcer_core::plan::{Applied, Change};
 use super::{Cgroup, Pins, shape};
 
 /// The maps of one generation that say which workload has which policy.
-pub(super) struct Former {
+pub(super) struct Previous {
     workloads: HashMap<MapData, CgroupId, Binding>,
     policies: HashMap<MapData, PolicyId, Policy>,
     settings: Array<MapData, Settings>,
 }
 
-impl Former {
+impl Previous {
     /// Every other generation that is pinned, or why it cannot be used: another version may have laid it out.
     pub(super) fn all(pins: &Pins) -> Result<Vec<Result<Self>>> {
         Ok(pins.others()?.iter().map(|folder| Self::open(folder)).collect())

@@ -41,13 +41,13 @@ pub(super) struct Rejection {
 }
 
 /// How many objects that are gone are remembered, for events that come late.
-const GRAVES: usize = 256;
+const TOMBSTONES: usize = 256;
 
 /// Namespace and name.
 type Key = (Box<str>, Box<str>);
 
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct Store {
     source: Source,
     /// Which of the versions that the source may be served in is read.
     pub(super) served: usize,
@@ -57,7 +57,7 @@ pub(super) struct Known {
     /// The same of the present list alone.
     newest_listed: Option<u64>,
     objects: HashMap<Key, Entry>,
-    graves: VecDeque<(Key, u64)>,
+    tombstones: VecDeque<(Key, u64)>,
     /// Counts the lists; an object that the present one has is marked with its number.
     list: u32,
     is_listing: bool,
@@ -73,7 +73,7 @@ struct Entry {
     problem: Option<u64>,
 }
 
-impl Known {
+impl Store {
     pub(super) fn new(source: Source, newest: Option<u64>) -> Self {
         Self {
             source,
@@ -81,7 +81,7 @@ impl Known {
             newest,
             newest_listed: None,
             objects: HashMap::new(),
-            graves: VecDeque::new(),
+            tombstones: VecDeque::new(),
             list: 0,
             is_listing: false,
             hasher: RandomState::new(),
@@ -120,7 +120,7 @@ impl Known {
         if version < self.newest {
             self.newest = self.newest_listed;
         }
-        self.graves.clear();
+        self.tombstones.clear();
         let list = self.list;
         let gone = self.objects.extract_if(|_, entry| entry.list != list);
         gone.map(|((namespace, name), _)| Change::Gone(self.source.id(&namespace, &name)))
@@ -188,8 +188,8 @@ impl Known {
             return None;
         }
         if let Some(version) = version {
-            self.graves.truncate(GRAVES - 1);
-            self.graves.push_front((key.clone(), version));
+            self.tombstones.truncate(TOMBSTONES - 1);
+            self.tombstones.push_front((key.clone(), version));
         }
         let entry = self.objects.remove(&key)?;
         let was_known = entry.is_in_force || entry.problem.is_some();
@@ -198,8 +198,8 @@ impl Known {
 
     /// Whether an object that is gone was still there after this version.
     fn died_after(&self, key: &Key, version: Option<u64>) -> bool {
-        let grave = self.graves.iter().find(|(buried, _)| buried == key);
-        grave.is_some_and(|(_, death)| version.is_some_and(|version| version <= *death))
+        let tombstone = self.tombstones.iter().find(|(buried, _)| buried == key);
+        tombstone.is_some_and(|(_, death)| version.is_some_and(|version| version <= *death))
     }
 
     /// The object; None if it is no part of the registry; or what is wrong with it.
@@ -237,10 +237,10 @@ mod tests {
         sources::kube::{Settings, document::Event},
     };
 
-    fn known() -> Known {
+    fn known() -> Store {
         let config = Config::parse("registry: {kubernetes: {}}", std::path::Path::new("c.yaml")).unwrap();
         let settings = Settings::new(config.kubernetes.unwrap(), None);
-        Known::new(Source::all(&settings, "n1").remove(0), None)
+        Store::new(Source::all(&settings, "n1").remove(0), None)
     }
 
     fn event(what: &str, name: &str, version: u64, host: &str) -> Event {
@@ -252,7 +252,7 @@ mod tests {
         Event::read(json!({"type": what, "object": object}).to_string().as_bytes()).unwrap()
     }
 
-    fn take(known: &mut Known, event: Event) -> Option<String> {
+    fn take(known: &mut Store, event: Event) -> Option<String> {
         let change = match event {
             Event::Set(document) => known.set(document),
             Event::Gone(head) => known.gone(&head),
@@ -273,7 +273,7 @@ mod tests {
     }
 
     /// Each line is an event and what is said because of it.
-    fn check(known: &mut Known, lines: &[(&str, &str, u64, &str, Option<&str>)]) {
+    fn check(known: &mut Store, lines: &[(&str, &str, u64, &str, Option<&str>)]) {
         for (what, name, version, host, expected) in lines {
             let said = take(known, event(what, name, *version, host));
             assert_eq!(said.as_deref(), *expected, "{what} {name} {version} {host}");
@@ -313,7 +313,7 @@ mod tests {
         );
     }
 
-    fn list(known: &mut Known, items: &[(&str, u64, &str)]) -> Vec<String> {
+    fn list(known: &mut Store, items: &[(&str, u64, &str)]) -> Vec<String> {
         known.begin();
         let mut all = Vec::new();
         for (name, version, host) in items {

@@ -9,7 +9,7 @@ use crate::datapath::Decision;
 /// Calls on trial of which BPF LSM has told, by workload and process: the cgroup programs tell of them a moment later,
 /// unless the socket is from outside. What both tell of is one call.
 #[derive(Debug)]
-pub(super) struct Twins<S>(HashMap<CgroupId, HashMap<(u32, S), u64>>);
+pub(super) struct Duplicates<S>(HashMap<CgroupId, HashMap<(u32, S), u64>>);
 
 /// Calls of one workload that are remembered at most.
 const MOST: usize = 64;
@@ -20,13 +20,13 @@ const MOST_WORKLOADS: usize = 256;
 /// Nanoseconds between the two programs of one call.
 const APART: u64 = 10_000_000;
 
-impl<S> Default for Twins<S> {
+impl<S> Default for Duplicates<S> {
     fn default() -> Self {
         Self(HashMap::new())
     }
 }
 
-impl<S: Eq + Hash> Twins<S> {
+impl<S: Eq + Hash> Duplicates<S> {
     /// Whether the same call was told of already.
     pub(super) fn has(&mut self, event: &Decision, subject: S) -> bool {
         if event.verdict != Verdict::Audit {
@@ -87,8 +87,8 @@ mod tests {
 
     #[test]
     fn call_on_trial_that_two_programs_tell_of_is_one_call() {
-        let mut twins = Twins::default();
-        let mut has = |event: Decision| twins.has(&event, (event.cgroup, event.address, event.port));
+        let mut duplicates = Duplicates::default();
+        let mut has = |event: Decision| duplicates.has(&event, (event.cgroup, event.address, event.port));
         assert!(!has(event(Hook::LsmConnect, Verdict::Audit, 1_000)));
         assert!(has(event(Hook::Connect4, Verdict::Audit, 2_000)));
         assert!(

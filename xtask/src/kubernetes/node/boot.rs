@@ -16,9 +16,8 @@ use anyhow::{Context as _, Result, ensure};
 use super::{
     READY, Up,
     components::{self, CONTAINERD, Component, certificates},
-    images, mounts,
-    mounts::ON_NODE,
-    network,
+    images, mounts, network,
+    place::ON_NODE,
     place::Place,
     supervisor::keep_quiet,
 };
@@ -52,7 +51,7 @@ fn cluster() -> Result<()> {
     images::import_own().context("importing the node's own images")?;
     let kubeconfig = certificates().file("admin.kubeconfig");
     wait(300, "kube-apiserver", || {
-        let listens = TcpStream::connect((NODE_ADDRESS, components::PORT)).is_ok();
+        let listens = TcpStream::connect((NODE_ADDRESS, network::PORT)).is_ok();
         Ok(listens && is_ready("kubectl".as_ref(), &kubeconfig)?)
     })?;
     components::second().into_iter().for_each(Component::keep);

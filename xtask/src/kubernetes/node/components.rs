@@ -2,7 +2,6 @@
 
 use std::{
     fs::OpenOptions,
-    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -11,7 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::mounts::ON_NODE;
+use super::{
+    network::{ADDRESS, PORT},
+    place::ON_NODE,
+};
 use crate::{
     kubernetes::{
         certificates::{Certificates, NODE},
@@ -20,20 +22,11 @@ use crate::{
     out::complain,
 };
 
-/// The node's address in the network between it and the outside, as in the certificates.
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 2);
-pub(super) const PORT: u16 = 6443;
-
 /// Where containerd is asked.
 pub(super) const CONTAINERD: &str = "/run/containerd/containerd.sock";
 
 /// How soon what has ended is started again.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// The address of the API server.
-pub(super) fn server() -> String {
-    format!("https://{ADDRESS}:{PORT}")
-}
 
 /// A program that is kept running.
 pub(super) struct Component {

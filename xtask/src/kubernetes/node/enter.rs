@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::sched::{CloneFlags, setns};
 
-use super::{init::path, mounts::ON_NODE, place::Place};
+use super::{init::path, place::ON_NODE, place::Place};
 use crate::kubernetes::running::Running;
 
 /// The node's namespaces; that of mounts comes last, as the others are found by the machine's `/proc`.

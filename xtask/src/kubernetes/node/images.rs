@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
-use super::{enter, mounts::ON_NODE, place::Place};
+use super::{enter, place::ON_NODE, place::Place};
 use crate::{
     arch::Arch,
     image::{Image, Tar},

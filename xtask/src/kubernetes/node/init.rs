@@ -12,7 +12,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Up, mounts::ON_NODE, place::Place, supervisor::keep_quiet};
+use super::{Up, place::ON_NODE, place::Place, supervisor::keep_quiet};
 
 /// Where programs are on the node: those that were built come first.
 pub(super) fn path() -> OsString {

@@ -12,11 +12,8 @@ use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
 };
 
-use super::place::Place;
+use super::place::{ON_NODE, Place};
 use crate::kubernetes::folder::Folder;
-
-/// Where the node finds its folder.
-pub(super) const ON_NODE: &str = "/run/kubernetes";
 
 /// Settings of the whole kernel that the kubelet insists on, with the values that satisfy it. It finds them so, and the
 /// machine keeps its own.

@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::Write as _,
+    net::Ipv4Addr,
     path::Path,
     process::{Command, Stdio},
 };
@@ -11,6 +12,11 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use crate::kubernetes::certificates::NODE;
+
+/// The node's address in the network between it and the outside, as in the certificates.
+pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 2);
+/// Of the API server.
+pub(super) const PORT: u16 = 6443;
 
 const NODE_SIDE: &str = "
 link set lo up
@@ -26,6 +32,11 @@ address add 172.31.0.1/24 dev eth0
 link set eth0 up
 route add 10.244.0.0/16 via 172.31.0.2
 ";
+
+/// The address of the API server.
+pub(super) fn server() -> String {
+    format!("https://{ADDRESS}:{PORT}")
+}
 
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 

@@ -9,11 +9,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
-use super::mounts::ON_NODE;
 use crate::{
     cgroup,
     kubernetes::{certificates::Certificates, folder::remove, running::Running},
 };
+
+/// Where the node finds its folder.
+pub(super) const ON_NODE: &str = "/run/kubernetes";
 
 /// Files of the node, with those of its folder that something is mounted on.
 const FOLDERS: [&str; 6] = ["kubelet", "log", "manifests", "networks", "programs", "run"];
@@ -116,7 +118,7 @@ impl Place {
         let runtime = files.join("oci-runtime");
         fs::write(&runtime, runtime_script()).context("writing the runtime")?;
         fs::set_permissions(&runtime, PermissionsExt::from_mode(0o755))?;
-        Certificates::at(files.join("certificates")).make(&super::components::server())?;
+        Certificates::at(files.join("certificates")).make(&super::network::server())?;
         fs::create_dir_all(self.own_cgroup())
             .with_context(|| format!("creating {}", self.own_cgroup().display()))
     }

@@ -60,6 +60,12 @@ static AT_INFO6: Global<u32> = Global::new(0);
 /// `ucast_oif` in `struct ipv6_pinfo`.
 #[unsafe(no_mangle)]
 static AT_UNICAST6: Global<u32> = Global::new(0);
+/// `inet_opt` in `struct inet_sock`.
+#[unsafe(no_mangle)]
+static AT_OPTIONS: Global<u32> = Global::new(0);
+/// `opt` in `struct ipv6_pinfo`.
+#[unsafe(no_mangle)]
+static AT_OPTIONS6: Global<u32> = Global::new(0);
 /// `pending` in `struct udp_sock`.
 #[unsafe(no_mangle)]
 static AT_PENDING: Global<u32> = Global::new(0);
@@ -252,6 +258,19 @@ impl SockAddress {
         ]
     }
 
+    /// Whether it has options that go into the headers of what it sends: of IPv4, such as a source route, or of IPv6. What
+    /// cannot be read has.
+    #[inline(always)]
+    pub(crate) fn has_options(self) -> bool {
+        let info = read::<u64>(self.0, AT_INFO6.load()).unwrap_or(0);
+        let options6 = if info == 0 {
+            0
+        } else {
+            read::<u64>(info, AT_OPTIONS6.load()).unwrap_or(1)
+        };
+        read::<u64>(self.0, AT_OPTIONS.load()).unwrap_or(1) | options6 != 0
+    }
+
     /// The cgroup in which the socket was born.
     #[inline(always)]
     pub(crate) fn birthplace(self) -> CgroupId {
@@ -290,6 +309,12 @@ impl Control {
     #[inline(always)]
     pub(crate) fn read<T: Copy>(&self) -> Option<T> {
         read(self.at, 0)
+    }
+
+    /// What lies so many bytes behind its beginning.
+    #[inline(always)]
+    pub(crate) fn read_at<T: Copy>(&self, at: u64) -> Option<T> {
+        read(self.at.wrapping_add(at), 0)
     }
 }
 

@@ -29,7 +29,7 @@ use hooks::{address, create, guard, lsm as security, option, receive};
 /// `connect()` of an IPv4 socket.
 #[cgroup_sock_addr(connect4)]
 fn connect4(ctx: SockAddrContext) -> i32 {
-    address::verdict(&ctx, Hook::Connect4, false)
+    address::verdict(&ctx, Hook::Connect4, address::is_bound_masked4(&ctx))
 }
 
 /// `connect()` of an IPv6 socket.
@@ -41,7 +41,7 @@ fn connect6(ctx: SockAddrContext) -> i32 {
 /// A datagram with its own destination, from an IPv4 socket.
 #[cgroup_sock_addr(sendmsg4)]
 fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    address::verdict(&ctx, Hook::Sendmsg4, false)
+    address::verdict(&ctx, Hook::Sendmsg4, address::is_message_masked4(&ctx))
 }
 
 /// A datagram with its own destination, from an IPv6 socket.
@@ -60,6 +60,12 @@ fn sock_create(ctx: SockContext) -> i32 {
 #[cgroup_sockopt(setsockopt)]
 fn setsockopt(ctx: SockoptContext) -> i32 {
     option::verdict(&ctx)
+}
+
+/// `setsockopt()` where a program there cannot find the workload.
+#[cgroup_sockopt(setsockopt)]
+fn mark_source(ctx: SockoptContext) -> i32 {
+    option::mark(&ctx)
 }
 
 /// A packet on its way out.
@@ -90,6 +96,12 @@ fn lsm_connect(ctx: LsmContext) -> i32 {
 #[lsm(hook = "socket_sendmsg")]
 fn lsm_sendmsg(ctx: LsmContext) -> i32 {
     security::sendmsg(&ctx)
+}
+
+/// `setsockopt()`, whichever cgroup the socket was born in.
+#[lsm(hook = "socket_setsockopt")]
+fn lsm_setsockopt(ctx: LsmContext) -> i32 {
+    security::setsockopt(&ctx)
 }
 
 /// Data for a file, before the kernel hands its pages to a socket.

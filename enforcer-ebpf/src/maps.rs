@@ -1,10 +1,9 @@
 //! The maps, and the questions that programs ask them.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, ptr::null};
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
-    btf_maps::SkStorage,
+    bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
     helpers::generated::bpf_ktime_get_ns,
     macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
@@ -44,7 +43,33 @@ pub(crate) static ASKED: LruHashMap<PeerKey, Heard> = LruHashMap::with_max_entri
 #[map]
 static SHARES: LruHashMap<ShareKey, Share> = LruHashMap::with_max_entries(SHARES_CAPACITY, 0);
 #[btf_map]
-static SOCKETS: SkStorage<SocketState> = SkStorage::new();
+static SOCKETS: SocketStorage = SocketStorage::new();
+
+/// A socket storage whose values the kernel copies from a listening socket to those that it accepts, as the loader reads
+/// it from the types of the fields. Nothing is ever behind the pointers.
+#[repr(C)]
+struct SocketStorage {
+    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const SocketState,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+}
+
+impl SocketStorage {
+    const fn new() -> Self {
+        Self {
+            r#type: null(),
+            key: null(),
+            value: null(),
+            max_entries: null(),
+            map_flags: null(),
+        }
+    }
+}
+
+// SAFETY: the pointers are never followed.
+unsafe impl Sync for SocketStorage {}
 
 /// The sockets' storage, as helpers take it.
 #[inline(always)]
@@ -174,8 +199,9 @@ pub(crate) fn is_root(cgroup: CgroupId) -> bool {
 /// What a workload is bound to.
 #[inline(always)]
 pub(crate) fn binding(cgroup: CgroupId) -> Option<&'static Binding> {
-    // SAFETY: the map is not preallocated, so that an update makes a new value and the old one stays as it is
-    // until the program has ended (RCU).
+    // SAFETY: the map is not preallocated, so that an update makes a new value. Before 6.1 the old one stays as it is
+    // until the program has ended (RCU). From then on (`bpf_mem_cache_free` in `htab_elem_free`) its memory lives on but
+    // may be another key's within the same instant: plain numbers, of which any bits are a value.
     unsafe { WORKLOADS.get(cgroup) }
 }
 

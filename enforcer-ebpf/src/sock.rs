@@ -4,7 +4,7 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
-    helpers::generated::{bpf_sk_fullsock, bpf_sk_storage_get},
+    helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock, bpf_sk_storage_get},
 };
 use enforcer_common::{Address, SocketState};
 
@@ -132,6 +132,18 @@ impl Sock {
         if let Some(state) = self.state(0) {
             // SAFETY: as above.
             unsafe { (*state).flags &= !flag };
+        }
+    }
+
+    /// Remembers that `socket()` has made it, if that can be remembered: what is not known of a socket is guessed from
+    /// who listens. Only for the socket of a program at `socket()`.
+    #[inline(always)]
+    pub(crate) fn note_made(sock: *mut bpf_sock) {
+        // SAFETY: the kernel gives a valid socket for the time of the call.
+        let cookie = unsafe { bpf_get_socket_cookie(sock.cast()) };
+        if let Some(state) = Self(sock).state(BPF_SK_STORAGE_GET_F_CREATE.into()) {
+            // SAFETY: the value lives as long as the socket, which nobody else has yet.
+            unsafe { (*state).origin = cookie as u32 };
         }
     }
 

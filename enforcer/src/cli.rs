@@ -37,9 +37,11 @@ enum Command {
     Explain(Explain),
     /// Say whether enforcement is proven, and what says so; exit code 0: it is, 1: it is not, 2: nobody answers
     Status(StatusArguments),
-    /// Run a command inside a workload's cgroup
+    /// Run a command inside a workload's cgroup; exit code: the command's, 125: not started, as it would not be enforced,
+    /// 126: it cannot be started, 127: there is no such command
     Exec(Exec),
-    /// Remove every program, link, map, pin and state file of an enforcer that has ended
+    /// Remove every program, link, map, pin and state file of an enforcer that has ended; exit code 1: nothing was found,
+    /// or programs still run
     Detach(Detach),
     /// Print the JSON schema of the configuration
     Schema,
@@ -185,6 +187,9 @@ struct Canary {
 pub(crate) struct Exec {
     #[command(flatten)]
     workload: Chosen,
+    /// Start the command also where nothing is enforced
+    #[arg(long)]
+    allow_unenforced: bool,
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     command: Vec<std::ffi::OsString>,
@@ -201,7 +206,10 @@ pub(crate) struct Detach {
     /// The folder of the enforcer's state
     #[arg(long, default_value = "/run/enforcer", value_name = "FOLDER")]
     state: PathBuf,
-    /// Then wait for SIGTERM: for a DaemonSet, whose pods must not end
+    /// Succeed also where nothing is found
+    #[arg(long)]
+    allow_nothing: bool,
+    /// Then wait for SIGTERM, whatever was found: for a DaemonSet, whose pods must not end
     #[arg(long)]
     hold: bool,
 }
@@ -215,7 +223,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
-        Command::Detach(arguments) => detach::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Detach(arguments) => detach::run(&arguments),
         Command::Canary(arguments) => {
             let outcome = arguments
                 .join
@@ -233,8 +241,9 @@ fn run(arguments: &Run) -> Result<()> {
     log::init(arguments.log_format, &arguments.log_level)?;
     heap::share_arena();
     let mut config = Config::load(&arguments.config)?;
-    privileges::settle(&mut config)?;
+    privileges::drop_unneeded(&mut config)?;
     let start = Start {
+        config: &arguments.config,
         ephemeral: arguments.ephemeral,
         debug_programs: arguments.debug_programs,
         format: arguments.log_format,

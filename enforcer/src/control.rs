@@ -1,7 +1,7 @@
 //! The control socket: whoever is root may ask how everything stands.
 //!
 //! ```text
-//! enforcer status -> <state>/control.sock -> owner (Standing), proof, names, sources -> Status, as one line of JSON
+//! enforcer status -> <state>/control.sock -> owner (OwnerStatus), proof, names, sources -> Status, as one line of JSON
 //! ```
 //!
 //! A connection is a question and the answer is the whole of what is sent; nothing is read, so that nothing can be
@@ -26,17 +26,20 @@ use tokio::{
     net::{UnixListener, UnixStream},
     sync::{mpsc, oneshot},
     task::{JoinError, JoinSet},
-    time::error::Elapsed,
+    time::{MissedTickBehavior, error::Elapsed},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::state;
+use crate::{ending, state};
 
-pub use gather::{Ports, Standing, StandingRoot};
-pub use status::{Canary, Closure, FailingName, Lapse, Names, Program, Root, Source, Status, Untold, Usage};
+pub use gather::{OwnerStatus, Ports, RootStatus};
+pub use status::{
+    Canary, Drift, FailingName, Hardening, Names, Program, Root, Source, Status, Untold, Usage,
+};
+pub(crate) use text::AllowAny;
 
 /// What the task asks of the owner.
-pub type Question = mpsc::Sender<oneshot::Sender<Standing>>;
+pub type Question = mpsc::Sender<oneshot::Sender<OwnerStatus>>;
 
 /// How long an answer may take, on either side.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,6 +49,9 @@ const READING: Duration = Duration::from_secs(1);
 
 /// How many are answered at one time.
 const CLIENTS: usize = 32;
+
+/// How often it is looked whether the socket is still where who asks looks for it.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// How long nobody is answered where a connection cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -59,7 +65,7 @@ pub struct Control {
 
 /// Where the socket is, in the folder of the state.
 pub fn path(state: &Path) -> PathBuf {
-    state.join("control.sock")
+    state.join(crate::state::SOCKET)
 }
 
 impl Control {
@@ -70,37 +76,61 @@ impl Control {
     pub fn bind(state: &Path) -> Result<Self> {
         let path = path(state);
         state::own(state)?;
-        if let Ok(stream) = std::os::unix::net::UnixStream::connect(&path) {
-            let holder = getsockopt(&stream, PeerCredentials).context("asking who answers")?;
+        if let Some(holder) = ending::wait(|| holder(&path))? {
             bail!(
-                "another enforcer (pid {}) answers at {}: give this one a `state` of its own",
-                holder.pid(),
+                "another enforcer (pid {holder}) runs and answers at {}: this one does not start; end that one first, or \
+                 give this one a `state` of its own if both are to run",
                 path.display()
             );
         }
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("removing {}", path.display()));
-            }
-            _ => {}
-        }
-        let listener =
-            UnixListener::bind(&path).with_context(|| format!("listening at {}", path.display()))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
-            .with_context(|| format!("keeping {} to root", path.display()))?;
+        let listener = listen(&path)?;
         Ok(Self { listener, path })
+    }
+
+    /// Makes the socket, and the folder of the state, again if somebody has removed them.
+    fn restore(&mut self) -> Result<()> {
+        if self.path.exists() {
+            return Ok(());
+        }
+        let folder = self
+            .path
+            .parent()
+            .context("the socket lies in the state folder")?;
+        state::own(folder)?;
+        self.listener = listen(&self.path)?;
+        tracing::warn!(
+            "{0} had been removed and is made again: `enforcer status` is answered there; what was noted in {1} for the \
+             next start is written anew as it changes",
+            self.path.display(),
+            folder.display()
+        );
+        Ok(())
     }
 
     /// Answers until `cancel`. Nobody who asks waits for another who does.
     ///
     /// # Errors
     /// If the socket's file cannot be removed.
-    pub async fn serve(self, ports: Ports, cancel: CancellationToken) -> Result<()> {
+    pub async fn serve(mut self, ports: Ports, cancel: CancellationToken) -> Result<()> {
         let ports = Arc::new(ports);
         let mut answers = JoinSet::new();
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut said = None;
         loop {
             tokio::select! {
                 () = cancel.cancelled() => break,
+                _ = look.tick() => {
+                    let failed = self.restore().err().map(|error| format!("{error:#}"));
+                    if let Some(error) = failed.as_ref().filter(|_| failed != said) {
+                        tracing::error!(
+                            "`enforcer status` is not answered: {} was removed and cannot be made again, which is tried \
+                             every {LOOK:?}; enforcement goes on: {error}",
+                            self.path.display()
+                        );
+                    }
+                    said = failed;
+                }
                 Some(answered) = answers.join_next() => note(answered),
                 accepted = self.listener.accept(), if answers.len() < CLIENTS => match accepted {
                     Ok((stream, _)) => {
@@ -109,14 +139,45 @@ impl Control {
                     }
                     // Too many open files, say: whoever asks next may be more lucky.
                     Err(error) => {
-                        tracing::warn!("nobody can be answered at the control socket now: {error}");
+                        tracing::warn!(
+                            "`enforcer status` cannot be answered now, which is tried again; enforcement is as it was: \
+                             {error}"
+                        );
                         tokio::time::sleep(PAUSE).await;
                     }
                 },
             }
         }
-        fs::remove_file(&self.path).with_context(|| format!("removing {}", self.path.display()))
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing {}", self.path.display()))
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+/// The process that answers at a path.
+fn holder(path: &Path) -> Result<Option<u32>> {
+    let Ok(stream) = std::os::unix::net::UnixStream::connect(path) else {
+        return Ok(None);
+    };
+    let holder = getsockopt(&stream, PeerCredentials).context("asking who answers")?;
+    Ok(Some(holder.pid().unsigned_abs()))
+}
+
+/// Listens at a path, for root alone, in the place of who no longer does.
+fn listen(path: &Path) -> Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("removing {}", path.display()));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).with_context(|| format!("listening at {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("keeping {} to root", path.display()))?;
+    Ok(listener)
 }
 
 /// Who asks may go away before the answer; that is their business.
@@ -125,7 +186,9 @@ fn note(answered: Result<Result<Result<()>, Elapsed>, JoinError>) {
         Ok(Ok(Ok(()))) => {}
         Ok(Ok(Err(error))) => tracing::debug!("somebody who asked has no answer: {error:#}"),
         Ok(Err(_)) => tracing::debug!("somebody who asked has no answer within {PATIENCE:?}"),
-        Err(error) => tracing::error!("answering at the control socket: {error}"),
+        Err(error) => {
+            tracing::error!("one `enforcer status` was not answered; enforcement is as it was: {error}");
+        }
     }
 }
 
@@ -169,7 +232,13 @@ pub async fn ask(state: &Path) -> Result<Status> {
         "the enforcer at {} gives no answer",
         path.display()
     );
-    serde_json::from_str(&text).with_context(|| format!("what answers at {} is no enforcer", path.display()))
+    serde_json::from_str(&text).map_err(|error| {
+        anyhow::anyhow!(
+            "what answers at {} is not understood: it is another version of the enforcer than this command, or no \
+             enforcer ({error})",
+            path.display()
+        )
+    })
 }
 
 #[cfg(test)]
@@ -183,13 +252,13 @@ mod tests {
 
     /// Whom the task asks, with an answer that no socket's buffer holds.
     fn ports() -> Ports {
-        let (owner, mut questions) = mpsc::channel::<oneshot::Sender<Standing>>(1);
+        let (owner, mut questions) = mpsc::channel::<oneshot::Sender<OwnerStatus>>(1);
         tokio::spawn(async move {
             while let Some(reply) = questions.recv().await {
                 let rejected = vec!["x".repeat(1 << 18)];
-                drop(reply.send(Standing {
+                drop(reply.send(OwnerStatus {
                     rejected,
-                    ..Standing::default()
+                    ..OwnerStatus::default()
                 }));
             }
         });

@@ -1,70 +1,65 @@
 //! The composition root: which tasks there are, and what connects them.
 //!
 //! ```text
-//! files, kubernetes, cgroups, names -> owner (registry, plan, datapath) <- events
-//!                                       |-> hosts wanted -> names
-//!                                       `-> notices -> kubernetes
+//! files, kubernetes, cgroups, pods, names -> owner (ingest -> reconciler -> reporter) <- events
+//!                                             |-> hosts wanted -> names
+//!                                             |-> sockets to look for -> revoke
+//!                                             `-> notices -> kubernetes
+//! proof, control -> owner
 //! ```
 //!
 //! **Architecture Invariant:** one task owns the registry and the datapath. Any task that ends, for whatever
 //! reason, ends the process with its name.
 
-mod answers;
-mod cluster;
-mod ended;
-mod flows;
-mod inputs;
+pub(crate) mod ingest;
+mod input;
 mod limits;
 mod owner;
-mod places;
-pub(crate) mod pods;
-mod precedence;
-mod reconcile;
-mod revocation;
-mod room;
+mod reconciler;
+mod reporter;
+mod schedule;
 pub(crate) mod settings;
-mod startup;
-mod take;
+mod start;
 mod tasks;
-mod twins;
 mod wiring;
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use enforcer_common::Counter;
-use enforcer_core::{
-    documents::Documents,
-    plan::Applied,
-    registry::{Registry, Update},
-};
+use enforcer_core::registry::Registry;
 use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot, watch},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, oneshot},
+    time::MissedTickBehavior,
 };
 
 use self::{
-    answers::Outcome,
-    flows::Flows,
-    inputs::{Changes, Controls, Inputs},
+    ingest::Ingest,
+    input::{Inputs, Sources},
     owner::Owner,
-    places::Places,
-    precedence::Precedence,
-    room::Room,
-    tasks::Tasks,
+    reconciler::Reconciler,
+    reporter::{Counted, Reporter},
+    schedule::Schedule,
+    tasks::{Left, Tasks},
     wiring::Wiring,
 };
 use crate::{
-    config::Config,
+    config::{Config, Enforcement},
     control::{self, Control},
-    datapath::{CgroupMount, Datapath, Options, Pins},
-    proof::{self, Canaries, Canary, Proof, Prover},
-    report::{log::LogFormat, once::Once},
+    datapath::{CgroupMount, Datapath, Events, Options, Pins},
+    proof,
+    report::log::LogFormat,
 };
 
 /// How the daemon is started, beside its configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct Start {
+pub struct Start<'a> {
+    /// The configuration's file.
+    pub config: &'a Path,
     /// Pin nothing; take everything away at the end.
     pub ephemeral: bool,
     /// The programs write a line for each verdict.
@@ -76,17 +71,55 @@ pub struct Start {
 /// Messages that wait between two tasks.
 const BACKLOG: usize = 256;
 
+/// How often the programs' counters are looked at.
+const COUNT: Duration = Duration::from_secs(5);
+
 /// Enforces until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// What is missing, or the task that has ended and why.
-pub async fn run(config: Config, start: Start) -> Result<()> {
+pub async fn run(config: Config, start: Start<'_>) -> Result<()> {
     let began = Instant::now();
     limits::raise_open_files()?;
     let mount = match &config.cgroup_mount {
         Some(path) => CgroupMount::at(path)?,
         None => CgroupMount::find()?,
     };
+    let (datapath, events, control) = load(&config, start)?;
+    let signals = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let mut tasks = Tasks::new();
+    let wiring = Wiring {
+        config: &config,
+        ephemeral: start.ephemeral,
+        mount: &mount,
+        tasks: &mut tasks,
+    };
+    let loaded = Loaded {
+        datapath,
+        events,
+        control,
+        began,
+        format: start.format,
+    };
+    connect(wiring, loaded).await?;
+    let left = if start.ephemeral {
+        Left::Nothing
+    } else {
+        Left::Enforcement
+    };
+    tasks.run(signals.0, signals.1, left).await
+}
+
+/// What is there before any task is.
+struct Loaded {
+    datapath: Datapath,
+    events: Events,
+    control: Control,
+    began: Instant,
+    format: LogFormat,
+}
+
+fn load(config: &Config, start: Start<'_>) -> Result<(Datapath, Events, Control)> {
     let capacities = proof::room_beside(&config.capacities);
     let pins = if start.ephemeral {
         None
@@ -94,117 +127,105 @@ pub async fn run(config: Config, start: Start) -> Result<()> {
         Some(Pins::open(&config.bpffs, &capacities)?)
     };
     let control = Control::bind(&config.state)?;
+    tracing::info!(
+        "enforcer {} starts: {}, configuration {}",
+        env!("CARGO_PKG_VERSION"),
+        match config.enforcement {
+            Enforcement::Enforce => "mode enforce",
+            Enforcement::Audit => "mode audit (nothing is refused)",
+        },
+        start.config.display()
+    );
     let options = Options {
         capacities,
         debug: start.debug_programs,
     };
-    let (datapath, events) = Datapath::load(pins, options, settings::of_programs(&config))?;
-    let can_choose = datapath.features().set_retval;
-    if !can_choose && config.errno.number() != libc::EPERM.unsigned_abs() {
+    let (datapath, events) = Datapath::load(pins, options, settings::of_programs(config))?;
+    if !datapath.features().set_retval && config.errno.number() != libc::EPERM.unsigned_abs() {
         tracing::warn!(
             "this kernel returns EPERM for refused calls, whatever deny.errno says (5.18 or newer is needed)"
         );
     }
-    let terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    Ok((datapath, events, control))
+}
 
-    let mut tasks = Tasks::new();
-    let mut wiring = Wiring {
-        config: &config,
-        ephemeral: start.ephemeral,
-        mount: &mount,
-        tasks: &mut tasks,
-    };
+fn listen(kind: SignalKind) -> Result<Signal> {
+    signal(kind).with_context(|| format!("listening for {kind:?}"))
+}
+
+/// Starts all tasks, the owner last.
+async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
+    let Loaded {
+        datapath,
+        events,
+        control,
+        began,
+        format,
+    } = loaded;
+    let config = wiring.config;
     let names = wiring.names()?;
-    let (file_changes, files) = wiring.files();
-    let places = Places::new(&config);
-    let (cgroup_changes, cgroups) = wiring.cgroups(places.paths());
+    let registry = Registry::new(settings::of_registry(config, &names.resolvers.borrow()));
+    let (files, files_heartbeat) = wiring.files();
+    let (cgroups, cgroups_heartbeat) = wiring.cgroups(ingest::cgroup_paths(config));
     let pods = wiring.pods()?;
     let (admitted, admission) = oneshot::channel();
     let cluster = wiring.cluster(admission);
-    let (revocation, live_sockets) = wiring.revocation(datapath.sockets());
-    let flow_events = wiring.events(events);
-    let (proof_sink, proof_questions) = mpsc::channel(BACKLOG);
-    let (standing_sink, standing_questions) = mpsc::channel(BACKLOG);
-
-    let (proven, proof) = watch::channel(Proof::default());
-    let prover = Prover {
-        canary: Canary::start().await,
-        errno: if can_choose {
-            config.errno.number().cast_signed()
-        } else {
-            libc::EPERM
-        },
-        mount,
-        owner: proof_sink,
-        proof: proven,
-    };
-    tasks.spawn("proof", prover.run(tasks.cancel.clone()));
-    let kube_status = cluster.as_ref().map(|cluster| cluster.status.clone());
+    let (revocation, revoker) = wiring.revocation(datapath.sockets()).unzip();
+    let (proof, proof_questions) = wiring.proof(&datapath).await;
+    let (status, status_questions) = mpsc::channel(BACKLOG);
     let ports = control::Ports {
-        owner: standing_sink,
+        owner: status,
         names: names.status.clone(),
         proof,
-        kubernetes: kube_status.clone(),
-        files,
-        cgroups,
-        pods: pods.as_ref().map(|pods| pods.heard.clone()),
+        kubernetes: cluster.as_ref().map(|cluster| cluster.status.clone()),
+        files: files_heartbeat,
+        cgroups: cgroups_heartbeat,
+        pods: pods.as_ref().map(|pods| pods.heartbeat.clone()),
         start: began,
     };
-    tasks.spawn("control", control.serve(ports, tasks.cancel.clone()));
+    wiring.serve(control, ports);
 
-    let mut registry = Registry::new(settings::of_registry(&config, &names.resolvers.borrow()));
-    for (cgroup, workload) in places.foreseen() {
-        registry.apply(Update::Workload(cgroup, workload.clone()));
-    }
-    let notify = cluster.as_ref().map(|cluster| cluster.notify.clone());
-    let mut flows = Flows::new(start.format, notify);
-    flows.untold.skip(datapath.untold()?);
-    let lost = datapath.counters()?.get(&Counter::Lost).copied();
-    let (node, pod_changes) = pods.map(|pods| (pods.node, pods.changes)).unzip();
+    let (node, pods) = pods.map(|pods| (pods.node, pods.changes)).unzip();
+    let (notify, kube_status) = cluster
+        .as_ref()
+        .map(|cluster| (cluster.notify.clone(), cluster.status.clone()))
+        .unzip();
+    let counted = Counted {
+        untold: datapath.untold()?,
+        lost: datapath
+            .counters()?
+            .get(&Counter::Lost)
+            .copied()
+            .unwrap_or_default(),
+    };
+    let sources = Sources {
+        files,
+        kube: cluster.map(|cluster| cluster.changes),
+        cgroups,
+        pods,
+        names: names.updates,
+        resolvers: names.resolvers,
+    };
     let owner = Owner {
-        registry,
-        documents: Documents::default(),
-        datapath,
-        applied: Applied::default(),
-        places,
-        pods: node,
-        cgroups: BTreeMap::new(),
-        unattached: BTreeMap::new(),
-        hosts: names.hosts,
-        flows,
-        format: start.format,
-        allow_resolvers: config.dns.allow_resolvers,
-        lost: lost.unwrap_or_default(),
-        revocation,
-        is_started: false,
-        canaries: Canaries::default(),
-        outcome: Outcome::new(config.enforcement),
-        room: Room::new(config.capacities),
-        problems: Once::default(),
-        warnings: Once::default(),
-        failures: Once::default(),
-        refusals: Once::default(),
-        precedence: Precedence::new(config.kubernetes.is_some() && !config.registry.is_empty()),
+        ingest: Ingest::new(config, registry, node),
+        reconciler: Reconciler::new(datapath, config.capacities, names.hosts, revocation),
+        reporter: Reporter::new(format, config.enforcement, notify, counted),
+        start: Some(start::Start::new(&sources, admitted, names.status, kube_status)),
+        schedule: Schedule::default(),
     };
+    let mut tick = tokio::time::interval(COUNT);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (requests, sockets) = revoker.unzip();
     let inputs = Inputs {
-        admitted: Some(admitted),
-        controls: Controls {
-            proof: proof_questions,
-            standing: standing_questions,
-            live_sockets,
-        },
-        changes: Changes {
-            files: file_changes,
-            kube: cluster.map(|cluster| cluster.changes),
-            cgroups: cgroup_changes,
-            pods: pod_changes,
-            names: names.updates,
-            resolvers: names.resolvers,
-        },
-        events: flow_events,
-        kube_status,
+        cancel: wiring.tasks.cancel.clone(),
+        proof: proof_questions,
+        status: status_questions,
+        sockets,
+        revoker: requests,
+        sources,
+        events: wiring.events(events),
+        tick,
     };
-    tasks.spawn("owner", owner.run(inputs, names.status, tasks.cancel.clone()));
-    tasks.run(terminate, interrupt).await
+    wiring.tasks.spawn("owner", owner.run(inputs));
+    Ok(())
 }

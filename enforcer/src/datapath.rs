@@ -11,10 +11,10 @@
 
 mod cgroup;
 mod claim;
-mod closure;
 mod cost;
+mod decision;
 mod events;
-mod former;
+mod hardening;
 mod inspection;
 mod layout;
 mod link;
@@ -23,33 +23,35 @@ mod memlock;
 mod object;
 mod pins;
 mod place;
+mod previous;
 mod program;
 mod roots;
 mod shape;
 mod sys;
 
-use std::{collections::BTreeMap, os::fd::OwnedFd, path::Path, sync::Arc};
+use std::{collections::BTreeMap, error::Error, fmt, io, os::fd::OwnedFd, path::Path, sync::Arc};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
 use enforcer_common::{CgroupId, Counter, Mode, Settings};
 use enforcer_core::plan::{Applied, Change};
 
 pub use crate::config::Capacities;
-pub use cgroup::{Cgroup, CgroupMount};
-pub use closure::Closure;
+pub use cgroup::{Cgroup, CgroupMount, of_process};
 pub use cost::VERIFIER_LIMIT;
-pub use events::{Batch, Events, sharer};
-pub use inspection::{Inspection, Lapse, RootState};
+pub use decision::{Cause, Decision, Subject};
+pub use events::{Batch, Events};
+pub use hardening::Hardening;
+pub use inspection::{Drift, Inspection, RootState};
 pub use memlock::raise_memlock;
 pub use object::Features;
 pub use pins::{Pins, Removed};
 pub use program::Purpose;
-pub use roots::{Attached, is_enforced};
+pub use roots::{Attached, is_attached, is_enforced};
 
-use former::Former;
 use inspection::HeldMaps;
 use maps::Maps;
 use object::Object;
+use previous::Previous;
 use roots::{Roots, Unattached};
 
 /// How the programs are loaded.
@@ -61,12 +63,46 @@ pub struct Options {
     pub debug: bool,
 }
 
+/// A change, as it is told.
+struct Words<'a>(&'a Change);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Change::AddRule(_, rule) => write!(f, "to take the rule {rule} in"),
+            Change::RemoveRule(_, rule) => write!(f, "to take the rule {rule} away"),
+            Change::SetPolicy(id, _) => write!(f, "to write the policy {}", id.0),
+            Change::RemovePolicy(id) => write!(f, "to take the policy {} away", id.0),
+            Change::Bind(workload, binding) => {
+                write!(
+                    f,
+                    "to bind the cgroup {} to the policy {}",
+                    workload.0, binding.policy.0
+                )
+            }
+            Change::Unbind(workload) => write!(f, "to forget the cgroup {}", workload.0),
+        }
+    }
+}
+
+/// What the kernel has said.
+fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(said) = error.downcast_ref() {
+            return Some(said);
+        }
+        cause = error.source();
+    }
+    None
+}
+
 /// The loaded programs with their maps, and where they are attached.
 pub struct Datapath {
     maps: Maps,
     roots: Roots,
     features: Features,
-    closures: Vec<Closure>,
+    closures: Vec<Hardening>,
     settings: Settings,
     held: HeldMaps,
     sockets: Arc<OwnedFd>,
@@ -91,16 +127,16 @@ impl Datapath {
             features,
         } = Object::load(pins.as_ref(), options)?;
         // The maps may be those that decide at this moment: workloads are to be found where they are.
-        let former = maps.settings()?;
+        let previous = maps.settings()?;
         let unknown = settings.unknown;
-        let settings = if former.depth_max == 0 {
+        let settings = if previous.depth_max == 0 {
             settings
         } else {
             Settings {
-                depth_min: former.depth_min.min(settings.depth_min),
-                depth_max: former.depth_max.max(settings.depth_max),
+                depth_min: previous.depth_min.min(settings.depth_min),
+                depth_max: previous.depth_max.max(settings.depth_max),
                 // Until everybody who is known is bound.
-                unknown: former.unknown,
+                unknown: previous.unknown,
                 ..settings
             }
         };
@@ -148,9 +184,13 @@ impl Datapath {
     /// Names the change that failed. What the maps hold then is for [`Self::read_back`] to say.
     pub fn carry_out(&mut self, changes: &[Change]) -> Result<()> {
         changes.iter().try_for_each(|change| {
+            // The library names its call, which says nothing to who reads this.
             self.maps
                 .carry_out(change)
-                .with_context(|| format!("carrying out {change:?}"))
+                .map_err(|error| match refusal(&error) {
+                    Some(why) => anyhow!("the kernel refuses {}: {why}", Words(change)),
+                    None => anyhow!(error).context(format!("the kernel refuses {}", Words(change))),
+                })
         })
     }
 
@@ -162,11 +202,15 @@ impl Datapath {
     pub fn admit(&mut self, workload: &Cgroup, changes: impl Fn(&Applied) -> Vec<Change>) -> Result<()> {
         let here = changes(&self.read_back()?);
         self.carry_out(&here)?;
-        let former = self.roots.pins.as_ref().map(Former::all).transpose()?;
-        for outcome in former.into_iter().flatten() {
+        let previous = self.roots.pins.as_ref().map(Previous::all).transpose()?;
+        for outcome in previous.into_iter().flatten() {
             // Where unknown workloads are let through, it goes on all the same.
-            if let Err(error) = outcome.and_then(|mut former| former.admit(workload, &changes)) {
-                tracing::warn!("the maps of an earlier start stay as they are: {error:#}");
+            if let Err(error) = outcome.and_then(|mut previous| previous.admit(workload, &changes)) {
+                tracing::warn!(
+                    "the enforcer's own pod cannot be let through in the maps of an earlier start, which decide until \
+                     this one has started: if it then cannot reach the API server, `enforcer detach` removes them: \
+                     {error:#}"
+                );
             }
         }
         Ok(())
@@ -220,10 +264,10 @@ impl Datapath {
     /// # Errors
     /// If another enforcer has it, or the kernel refuses.
     pub fn attach(&mut self, root: &Cgroup) -> Result<Attached> {
-        let former = self.roots.id(&root.path);
+        let previous = self.roots.id(&root.path);
         let attached = self.roots.attach(root)?;
-        if let Some(former) = former.filter(|former| *former != root.id) {
-            self.maps.remove_root(former)?;
+        if let Some(previous) = previous.filter(|previous| *previous != root.id) {
+            self.maps.remove_root(previous)?;
         }
         self.maps.add_root(root.id)?;
         for Unattached(program, why) in self.roots.attach_lsm() {
@@ -233,6 +277,14 @@ impl Datapath {
             }
         }
         Ok(attached)
+    }
+
+    /// The start is over: what is pinned outlives the process from now on. Before, it goes with a start that fails, but
+    /// for what an earlier one has left.
+    pub fn keep_pins(&mut self) {
+        if let Some(pins) = &mut self.roots.pins {
+            pins.keep();
+        }
     }
 
     /// Takes the programs away from a root that is gone or is no longer one.
@@ -289,7 +341,7 @@ impl Datapath {
 
     /// What is closed beyond rules, and what is not and why. Those of BPF LSM are known for sure once a root is
     /// attached.
-    pub fn closures(&self) -> &[Closure] {
+    pub fn closures(&self) -> &[Hardening] {
         &self.closures
     }
 

@@ -8,13 +8,17 @@ pub mod cli;
 pub mod control;
 pub mod daemon;
 pub mod datapath;
+mod ending;
 mod heap;
 pub mod names;
+mod node;
 pub mod privileges;
 pub mod proof;
+mod random;
 pub mod report;
 pub mod revoke;
 pub mod sources;
+mod stamp;
 mod state;
 mod turns;
 

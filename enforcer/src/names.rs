@@ -12,9 +12,9 @@ mod lookup;
 pub(crate) mod memory;
 mod records;
 mod settings;
-mod settle;
 mod system;
 mod task;
+mod wait;
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use settings::Settings;
-pub use settle::{AskStatus, settled};
+pub use wait::{AskStatus, wait_for_answers};
 
 /// What the task is connected to.
 #[derive(Debug)]

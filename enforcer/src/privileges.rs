@@ -82,7 +82,7 @@ impl fmt::Display for Privilege {
 ///
 /// # Errors
 /// Names what is missing, if nothing can be enforced without it.
-pub fn settle(config: &mut Config) -> Result<()> {
+pub fn drop_unneeded(config: &mut Config) -> Result<()> {
     let held = caps::read(None, CapSet::Permitted).context("reading the process's capabilities")?;
     let is_missing = |privilege: &&Privilege| !held.contains(&privilege.capability);
     let missing = |needed| {

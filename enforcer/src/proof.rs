@@ -13,14 +13,12 @@
 //! what the kernel says of its programs, is all that counts.
 
 mod canary;
-mod ground;
+mod network;
 mod trial;
 
 use std::{
-    collections::{BTreeMap, hash_map::RandomState},
-    fs,
-    hash::BuildHasher as _,
-    io,
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -37,7 +35,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Capacities;
-use crate::datapath::{Cgroup, CgroupMount, Inspection, Lapse, RootState};
+use crate::datapath::{Cgroup, CgroupMount, Drift, Inspection, RootState};
+use crate::random;
+use crate::report::dedup::Dedup;
 
 pub use canary::{COMMAND, Canary, join, serve};
 pub use trial::policy;
@@ -86,9 +86,9 @@ pub struct Proof {
     /// What the canary found at each root, and when.
     pub canary: BTreeMap<PathBuf, Verdict>,
     /// What had lapsed, and when it was noticed; the newest last.
-    pub lapses: Vec<(Instant, Lapse)>,
+    pub lapses: Vec<(Instant, Drift)>,
     /// What the last round could not make good.
-    pub unmended: Vec<Lapse>,
+    pub unmended: Vec<Drift>,
 }
 
 /// What the canary found at a root.
@@ -124,6 +124,7 @@ impl Prover {
         let mut pace = tokio::time::interval(PACE);
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut proof = Proof::default();
+        let (mut said, mut has_failed) = (Dedup::default(), false);
         loop {
             tokio::select! {
                 _ = pace.tick() => {}
@@ -132,6 +133,16 @@ impl Prover {
             proof.take(self.inspect().await?);
             let due = due(&proof);
             proof.canary.extend(self.try_at(&due).await?);
+            let failures = proof.failures();
+            if failures.is_empty() && has_failed {
+                tracing::info!(
+                    "the self-proof succeeds again: enforcement is proven at every root that was tried"
+                );
+            }
+            has_failed = !failures.is_empty();
+            for failure in said.news(failures) {
+                tracing::error!("{failure}");
+            }
             proof.at = Some(Instant::now());
             self.proof.send_replace(proof.clone());
         }
@@ -174,13 +185,17 @@ impl Prover {
         for (root, cgroup) in made {
             if let Err(error) = block_in_place(|| remove(&cgroup.folder)) {
                 tracing::warn!(
-                    "the canary's cgroup below {} stays for now: {error}",
+                    "the self-proof's cgroup below {} cannot be removed yet ({error}): enforcement is as it was, and the \
+                     next round removes it",
                     root.display()
                 );
             }
         }
         if let Err(error) = self.bind(Vec::new()).await? {
-            tracing::warn!("the canary's policy stays for now: {error:#}");
+            tracing::warn!(
+                "the self-proof's policy cannot be taken out of the kernel's maps yet: no workload has it, and the next \
+                 round takes it out: {error:#}"
+            );
         }
         Ok(verdicts)
     }
@@ -197,6 +212,21 @@ impl Prover {
 }
 
 impl Proof {
+    /// What the canary found wrong when it last tried, a line each.
+    fn failures(&self) -> BTreeSet<String> {
+        let all = self.canary.iter().flat_map(|(root, verdict)| {
+            let failures = verdict.failures.iter();
+            failures.map(move |failure| {
+                format!(
+                    "the self-proof failed at {}: {failure}; enforcement is not proven there, and it is tried again \
+                     every {PACE:?}; `enforcer status` says how it stands",
+                    root.display()
+                )
+            })
+        });
+        all.collect()
+    }
+
     fn take(&mut self, inspection: Inspection) {
         let now = Instant::now();
         let stays = inspection.lapses.iter().filter(|lapse| lapse.stays.is_some());
@@ -222,7 +252,7 @@ fn due(proof: &Proof) -> Vec<PathBuf> {
 /// The canary's cgroup below a root. Where cgroups are delegated, workloads make some too: one of theirs under its name
 /// is left alone, and another name taken that nobody foresees.
 fn make(mount: &CgroupMount, root: &Path) -> Result<Cgroup> {
-    let other = || format!("{CGROUP}-{:016x}", RandomState::new().hash_one(root));
+    let other = || format!("{CGROUP}-{:016x}", random::number());
     for name in [CGROUP.to_owned(), other()] {
         let path = root.join(name);
         let folder = mount.folder(&path);

@@ -3,12 +3,13 @@
 //! ```text
 //! owner: rules went, or enforcement began -> Sweep -> look at every workload's sockets -> Found -> owner: allowed?
 //!                                                          end them <- End <-------------------------'
-//! Swept, once all that a sweep has found was told; Ended, for each End
+//! Looked, for each workload; Swept, once all that a sweep has found was told; Ended, for each End
 //! ```
 //!
-//! A TCP socket that a connect hook has let out was connected by the workload, whatever else happens on its port. One
-//! that no hook has seen may be older than enforcement: it counts as accepted, which is not the workload's doing, if
-//! somebody listens on its local port.
+//! A TCP socket that a connect hook has let out, or that `socket()` has made under enforcement, was connected by the
+//! workload, whatever else happens on its port; one that has the marks of the socket that listened for it was accepted,
+//! which is not the workload's doing, also once nobody listens any more. One without marks may be older than
+//! enforcement: it counts as accepted if somebody listens on its local port.
 //!
 //! **Architecture Invariant:** nothing is decided here, and a socket is only ended by the cookie under which it was
 //! listed, so that a later one with the same ports is safe.
@@ -34,6 +35,7 @@ use std::{
 
 use anyhow::Result;
 use enforcer_common::{CgroupId, Transport};
+use tokio::sync::Notify;
 
 pub use task::run;
 
@@ -61,23 +63,46 @@ pub enum Request {
         /// All workloads.
         workloads: BTreeSet<CgroupId>,
     },
-    /// End these, which are one workload's.
-    End(Vec<Live>),
+    /// End these, which are this workload's.
+    End(CgroupId, Vec<Live>),
 }
 
 /// What the owner is told.
 #[derive(Debug)]
 pub enum Report {
-    /// Sockets of one workload that a sweep has found; some of many.
+    /// Sockets of one workload that a sweep has found; some of many. The next of the same look come once all of these
+    /// are judged, and those of them that are not allowed are ended: no workload has more than [`BATCH`] for each of
+    /// its looks with the owner and with those who end them.
     Found(Vec<Live>),
+    /// A look at a workload's sockets is over, and all that it has found was told.
+    Looked {
+        /// The workload's.
+        workload: CgroupId,
+        /// Why not all of its sockets could be looked at; None if all were.
+        hidden: Option<String>,
+    },
     /// A sweep is over, and all that it has found was told.
     Swept,
-    /// What was to be ended is gone, but for as many as are still open.
+    /// What was to be ended is gone, but for those that are still open.
     Ended {
-        /// Those that could not be ended.
-        open: usize,
+        /// Whose they were.
+        workload: CgroupId,
+        /// How many could not be ended, and why; None if all were.
+        open: Option<Open>,
     },
 }
+
+/// Sockets that could not be ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// How many.
+    pub sockets: usize,
+    /// The reason, the first of maybe several.
+    pub why: String,
+}
+
+/// Sockets that the owner is told of at once.
+pub const BATCH: usize = 256;
 
 /// A socket with which a workload reaches out.
 #[derive(Clone, Debug)]
@@ -86,6 +111,18 @@ pub struct Live {
     pub workload: CgroupId,
     listed: Listed,
     network: Arc<Network>,
+    /// Held by every socket of a batch.
+    _batch: Option<Arc<Batch>>,
+}
+
+/// Tells, when it goes with the last socket of a batch, that there is room for the next.
+#[derive(Debug)]
+struct Batch(Arc<Notify>);
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 impl Live {
@@ -112,14 +149,14 @@ pub fn sweep(places: &[Place], workloads: &BTreeSet<CgroupId>, marks: Option<&Ar
     for place in places {
         let mut look = Look::at(place.clone(), Arc::clone(&others), marks.cloned());
         while !look.advance(Instant::now() + Duration::from_secs(1)) {
-            all.append(&mut look.found.drain(..).collect());
+            all.extend(look.found.drain(..));
         }
     }
     all
 }
 
-/// Ends sockets, and says how many are still open. The log says why, once for each reason.
-pub fn end(sockets: &[Live]) -> usize {
+/// Ends sockets, and says which are still open. The log says why, once for each reason.
+pub fn end(sockets: &[Live]) -> Option<Open> {
     let mut by_network: BTreeMap<NetworkId, Vec<&Live>> = BTreeMap::new();
     for socket in sockets {
         by_network.entry(socket.network.id).or_default().push(socket);
@@ -132,11 +169,14 @@ pub fn end(sockets: &[Live]) -> usize {
     }
     for (error, (count, remote)) in &open {
         tracing::error!(
-            "sockets that are no longer allowed are still open: {count} of {}, one of them to {remote}: {error}",
+            "connections that are no longer allowed are still open: {count} of {}, one of them to {remote}; it is tried \
+             again, and restarting their process ends them: {error}",
             sockets.len()
         );
     }
-    open.values().map(|(count, _)| count).sum()
+    let sockets = open.values().map(|(count, _)| count).sum();
+    let (why, _) = open.pop_first()?;
+    Some(Open { sockets, why })
 }
 
 /// Ends sockets of one namespace. Returns those that are still open, and why.

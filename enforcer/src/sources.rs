@@ -2,10 +2,10 @@
 
 pub mod cgroups;
 pub mod files;
-mod heard;
+mod heartbeat;
 pub mod kube;
 mod look;
 mod notices;
 pub mod pods;
 
-pub use heard::{Heard, Sink, sink};
+pub use heartbeat::{Heartbeat, Sink, sink};

@@ -12,8 +12,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::unistd::geteuid;
 
-use crate::control;
-
+/// Where the status is asked for.
+pub(crate) const SOCKET: &str = "control.sock";
 /// What is known of names.
 pub(crate) const NAMES: &str = "names.json";
 /// What was known of them.
@@ -54,7 +54,7 @@ pub(crate) fn own(folder: &Path) -> Result<()> {
 /// # Errors
 /// If a file is there and cannot be removed.
 pub(crate) fn remove(folder: &Path) -> Result<usize> {
-    let socket = control::path(folder);
+    let socket = folder.join(SOCKET);
     if UnixStream::connect(&socket).is_ok() {
         return Ok(0);
     }

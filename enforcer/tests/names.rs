@@ -172,7 +172,7 @@ async fn no_trouble_of_the_server_takes_an_address_away() {
                 None
             }
         };
-        let line = running.logged("host does not resolve").await;
+        let line = running.logged("does not resolve").await;
         assert!(line.contains("WARN") && line.contains("db.test"), "{line}");
         assert!(line.contains(&format!("(resolver {address})")), "{line}");
         // Four failures are past every grace here, and only the first is in the log.
@@ -191,7 +191,7 @@ async fn no_trouble_of_the_server_takes_an_address_away() {
             }
             None => Dnsmasq::start_at(address, good, options),
         };
-        let line = running.logged("host resolves again").await;
+        let line = running.logged("resolves again").await;
         assert!(line.contains("INFO") && line.contains("db.test"), "{line}");
     }
 }
@@ -342,7 +342,7 @@ async fn changed_system_resolvers_are_followed_and_the_hosts_file_adds_to_them()
     assert_eq!(*running.resolvers.borrow_and_update(), [first]);
 
     drop(gone);
-    running.logged("host does not resolve").await;
+    running.logged("does not resolve").await;
     let new = folder.path().join("new");
     fs::write(&new, format!("nameserver {}\n", second.ip())).unwrap();
     fs::rename(&new, &resolv_conf).unwrap();

@@ -15,7 +15,8 @@ use enforcer_common::{Transport, Verdict};
 use enforcer_core::{
     documents::Documents,
     model::{Enforcement, Host, Labels, Namespace, Workload},
-    registry::{Allowance, Matching, Settings, UdpPolicy, Update},
+    registry::Update,
+    settings::{Allowance, Matching, Settings, UdpPolicy},
 };
 use serde::Deserialize;
 

@@ -1,5 +1,5 @@
-//! A kernel that refuses: a command runs under a seccomp filter that answers chosen commands of `bpf(2)` with an errno,
-//! as kernels do that are short of memory, locked down, or whose bpffs takes nothing more.
+//! A kernel that refuses: a command runs under a seccomp filter that answers chosen commands of `bpf(2)`, or `setns(2)`,
+//! with an errno, as kernels do that are short of memory, locked down, or whose bpffs takes nothing more.
 #![expect(unsafe_code, reason = "a filter goes to the kernel by address")]
 
 use std::{ffi::OsString, io, os::unix::process::CommandExt as _, process::Command};
@@ -20,6 +20,8 @@ pub const MAP_DELETE: u32 = 3;
 pub const PIN: u32 = 6;
 /// Every command.
 pub const ALL: u32 = u32::MAX;
+/// No command of `bpf(2)` but the system call `setns(2)`.
+pub const SETNS: u32 = u32::MAX - 1;
 
 /// What an enforcer is to be started by so that `bpf(2)` fails.
 pub fn failing(binary: &str, command: u32, errno: i32) -> Vec<String> {
@@ -63,10 +65,12 @@ fn filter(command: u32, errno: u32) -> io::Result<()> {
     let answer = |k| statement(libc::BPF_RET | libc::BPF_K, k);
     let refuse = answer(libc::SECCOMP_RET_ERRNO | errno);
     // `struct seccomp_data`: the call's number is first, and its first argument, little-endian, at 16.
-    let mut filter = vec![load(0), unless(bpf, if command == ALL { 1 } else { 3 })];
-    if command != ALL {
-        filter.extend([load(16), unless(command, 1)]);
-    }
+    let setns = u32::try_from(libc::SYS_setns).map_err(io::Error::other)?;
+    let mut filter = match command {
+        ALL => vec![load(0), unless(bpf, 1)],
+        SETNS => vec![load(0), unless(setns, 1)],
+        command => vec![load(0), unless(bpf, 3), load(16), unless(command, 1)],
+    };
     filter.extend([refuse, answer(libc::SECCOMP_RET_ALLOW)]);
     prctl::set_no_new_privs()?;
     let program = libc::sock_fprog {

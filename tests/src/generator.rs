@@ -100,6 +100,18 @@ impl Job {
     }
 }
 
+impl Report {
+    /// Sequences a second.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate for people, which is none where no time was taken"
+    )]
+    pub fn rate(&self) -> u64 {
+        (self.sequences as f64 / self.seconds.max(1e-9)) as u64
+    }
+}
+
 /// One of the generator's processes.
 ///
 /// # Errors
@@ -113,14 +125,10 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Result<()> {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rate = if self.seconds > 0.0 {
-            self.sequences as f64 / self.seconds
-        } else {
-            0.0
-        };
+        let rate = self.rate();
         write!(
             f,
-            "{} sequences in {:.1} s ({rate:.0} a second), {} kept ones, {} plain calls arrived{}",
+            "{} sequences in {:.1} s ({rate} a second), {} kept ones, {} plain calls arrived{}",
             self.sequences,
             self.seconds,
             self.kept,

@@ -10,8 +10,9 @@ use enforcer_common::{
 use enforcer_core::{
     model::Destination,
     plan::{Applied, diff},
-    registry::{Matching, Registry, Update},
+    registry::{Registry, Update},
     rule::{Rule, Slot, To},
+    settings::Matching,
 };
 
 use crate::case::{Case, Row, Who};

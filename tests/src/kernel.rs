@@ -12,7 +12,8 @@ use enforcer::datapath::{Capacities, CgroupMount, Datapath, Events, Options};
 use enforcer_common::{Mode, Settings, Verdict};
 use enforcer_core::{
     plan::diff,
-    registry::{Matching, Registry, Update},
+    registry::{Registry, Update},
+    settings::Matching,
 };
 
 use crate::{

@@ -9,4 +9,5 @@ mod server;
 
 pub use api::Api;
 pub use fake::{Fake, Reply, Then};
-pub use server::{Server, with_server};
+pub(crate) use server::missing;
+pub use server::{Server, built, with_server};

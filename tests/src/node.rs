@@ -1,8 +1,8 @@
 //! A real Kubernetes node for a test: containerd, kubelet and a control plane in namespaces of their own on this
-//! machine's kernel, by the script `node.sh` in the folder that `REAL_KUBERNETES` names.
+//! machine's kernel, by `cargo xtask kubernetes node`.
 //!
 //! ```text
-//! node.sh -> Node -> kubectl -> Pods (processes in pods) -> table (the conformance table in a cluster)
+//! xtask -> Node -> kubectl -> Pods (processes in pods) -> table (the conformance table in a cluster)
 //! ```
 //!
 //! Everything outside the node is the network namespace `world`, in which the addresses of documentation are local and
@@ -24,14 +24,17 @@ use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
 use self::cgroups::Sweeper;
-use crate::ground::{folder, left, tied};
+use crate::{
+    ground::{folder, left, tied},
+    kube::missing,
+};
 
 pub use pods::Pods;
 pub use table::{Table, Tally};
 pub use world::World;
 
-/// The folder with the scripts.
-const SCRIPTS: &str = "REAL_KUBERNETES";
+/// The program behind `cargo xtask`, which starts nodes.
+const XTASK: &str = "ENFORCER_XTASK";
 
 /// The archive that `cargo xtask image` has written.
 const IMAGE: &str = "ENFORCER_IMAGE";
@@ -48,7 +51,7 @@ const PREFIX: &str = "enforcer-node-";
 /// A node that is up.
 #[derive(Debug)]
 pub struct Node {
-    script: PathBuf,
+    xtask: PathBuf,
     folder: TempDir,
     image: PathBuf,
     /// None until it is up.
@@ -59,25 +62,22 @@ impl Node {
     /// Starts one. None, after a line that says why, where there is nothing to start it with.
     ///
     /// # Errors
-    /// If it does not come up.
+    /// If it does not come up; or if there has to be something to start it with.
     pub fn start() -> Result<Option<Self>> {
-        let (Some(scripts), Some(image)) = (env::var_os(SCRIPTS), env::var_os(IMAGE)) else {
-            println!(
-                "SKIPPED: no real node: {SCRIPTS} (the folder of node.sh) and {IMAGE} (what `cargo xtask image --output` \
-                 has written) have to be set"
-            );
+        let (Some(xtask), Some(image)) = (env::var_os(XTASK), env::var_os(IMAGE)) else {
+            missing("real node")?;
             return Ok(None);
         };
-        let script = Path::new(&scripts).join("node.sh");
-        take_down_left(&script)?;
+        let xtask = PathBuf::from(xtask);
+        take_down_left(&xtask)?;
         let folder = folder(PREFIX)?;
         let mut node = Self {
-            script,
+            xtask,
             image: image.into(),
             folder,
             sweeper: None,
         };
-        node.script("up", &[]).map(drop)?;
+        node.run("up", &["--ttl", LIFETIME]).map(drop)?;
         node.sweeper = Some(Sweeper::start(&node)?);
         Ok(Some(node))
     }
@@ -97,7 +97,7 @@ impl Node {
     /// # Errors
     /// What it complains of.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        self.script("kubectl", arguments)
+        self.run("kubectl", &behind(arguments))
     }
 
     /// What a command prints that runs on the node as root.
@@ -105,7 +105,7 @@ impl Node {
     /// # Errors
     /// What it complains of.
     pub fn exec(&self, command: &[&str]) -> Result<String> {
-        self.script("exec", command)
+        self.run("exec", &behind(command))
     }
 
     /// `kubectl` with `documents` on its standard input.
@@ -114,7 +114,7 @@ impl Node {
     /// What it complains of.
     pub fn kubectl_with(&self, documents: &str, arguments: &[&str]) -> Result<String> {
         let mut child = self
-            .brief("kubectl", arguments)
+            .brief("kubectl", &behind(arguments))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -130,8 +130,11 @@ impl Node {
 
     /// What goes on for longer, `exec` or `kubectl`, ready to be started. It ends with the thread that starts it.
     fn command(&self, action: &str, arguments: &[&str]) -> Command {
-        let mut command = tied(&self.script);
-        command.arg(action).arg(self.folder.path()).args(arguments);
+        let mut command = tied(&self.xtask);
+        command
+            .args(["kubernetes", "node", action])
+            .arg(self.folder.path())
+            .args(behind(arguments));
         command
     }
 
@@ -140,27 +143,26 @@ impl Node {
         let mut command = Command::new("timeout");
         command
             .args(["--kill-after=5", PATIENCE])
-            .arg(&self.script)
-            .arg(action)
+            .arg(&self.xtask)
+            .args(["kubernetes", "node", action])
             .arg(self.folder.path())
-            .args(arguments)
-            .env("KUBE_TTL", LIFETIME);
+            .args(arguments);
         command
     }
 
-    fn script(&self, action: &str, arguments: &[&str]) -> Result<String> {
+    fn run(&self, action: &str, arguments: &[&str]) -> Result<String> {
         let output = self
             .brief(action, arguments)
             .stdin(Stdio::null())
             .output()
-            .with_context(|| format!("starting {}", self.script.display()))?;
+            .with_context(|| format!("starting {}", self.xtask.display()))?;
         outcome(&output, arguments)
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if let Err(error) = self.script("down", &[]) {
+        if let Err(error) = self.run("down", &[]) {
             eprintln!("the node is still there: {error:#}");
         }
         // What it reads from ends with the node.
@@ -168,10 +170,16 @@ impl Drop for Node {
     }
 }
 
+/// What stands behind the folder on a command line.
+fn behind<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    [&["--"], arguments].concat()
+}
+
 /// Takes down the nodes of test processes that were killed.
-fn take_down_left(script: &Path) -> Result<()> {
+fn take_down_left(xtask: &Path) -> Result<()> {
     for folder in left(&env::temp_dir(), PREFIX)? {
-        let output = Command::new(script).arg("down").arg(&folder).output()?;
+        let down = ["kubernetes", "node", "down"];
+        let output = Command::new(xtask).args(down).arg(&folder).output()?;
         outcome(&output, &["down"])?;
         fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
     }

@@ -43,6 +43,9 @@ pub const HERE: &str = "-";
 /// Argument with which a test binary becomes a server that accepts and says nothing.
 pub const ACCEPT: &str = "accept";
 
+/// Argument with which a test binary becomes a server that accepts one connection and listens no more.
+pub const ACCEPT_ONE: &str = "accept-one";
+
 /// A running probe.
 pub struct Probe {
     child: Child,
@@ -406,13 +409,29 @@ fn raise_files() -> Result<()> {
 /// # Errors
 /// If the cgroup cannot be joined, or the address is taken.
 pub fn accept(cgroup: &Path, address: &str) -> Result<()> {
-    fs::write(cgroup.join("cgroup.procs"), "0").with_context(|| format!("joining {}", cgroup.display()))?;
+    join(cgroup)?;
     raise_files()?;
     let listener = TcpListener::bind(address)?;
     let mut kept = Vec::new();
     loop {
         kept.push(listener.accept()?);
     }
+}
+
+/// The same of one that accepts one connection, and keeps it without listening any more.
+///
+/// # Errors
+/// If the cgroup cannot be joined, or the address is taken.
+pub fn accept_one(cgroup: &Path, address: &str) -> Result<()> {
+    join(cgroup)?;
+    let _accepted = TcpListener::bind(address)?.accept()?;
+    loop {
+        thread::park();
+    }
+}
+
+fn join(cgroup: &Path) -> Result<()> {
+    fs::write(cgroup.join("cgroup.procs"), "0").with_context(|| format!("joining {}", cgroup.display()))
 }
 
 fn send(to: SocketAddr) -> io::Result<()> {

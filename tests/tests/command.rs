@@ -252,6 +252,17 @@ fn check_writes_one_json_record_a_document() {
 }
 
 #[test]
+fn check_warns_of_fields_that_nobody_reads_and_takes_the_document() {
+    let odd = GOOD.replace("resolution", "exportto: [.], resolution");
+    let (code, out, _) = check(&[("odd.yaml", &odd)], &[]);
+    assert_eq!(code, Some(0));
+    assert!(
+        out.contains("  warning: line 4: spec.exportto: unknown field: nothing reads it"),
+        "{out}"
+    );
+}
+
+#[test]
 fn check_reads_standard_input() {
     use std::io::Write as _;
     let mut command = Command::new(BINARY);

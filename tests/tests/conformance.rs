@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use enforcer_core::registry::Matching;
+use enforcer_core::settings::Matching;
 use tests::{case, ground, host, kernel};
 
 fn run(mut execute: impl FnMut(&case::Case, Matching) -> Result<usize>) {

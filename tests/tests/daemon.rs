@@ -103,7 +103,10 @@ fn refusal_in_json_has_a_field_for_each_fact() {
             ("verdict", "deny"),
             ("workload", "default/app"),
             ("process", "enforcer-test"),
-            ("transport", "tcp"),
+            ("event", "flow_denied"),
+            ("namespace", "default"),
+            ("protocol", "tcp"),
+            ("object", "ServiceEntry frontend/db"),
             ("address", "192.0.2.10"),
             ("host", "db.example.com"),
             ("reason", "ServiceEntry frontend/db is not exported to default"),
@@ -152,6 +155,21 @@ fn wrong_document_keeps_its_last_good_version_and_harms_no_other() {
         place.write("db.yaml", "{ this is not YAML")?;
         daemon.line(&["db.yaml:", "not YAML"])?;
         assert!(place.reaches("frontend", DB)? && place.reaches("default", DB)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn field_that_nobody_reads_is_a_warning_with_its_place() {
+    check_running(|place, daemon| {
+        let odd = entry("frontend", "odd", "odd.example.com", 443).replace("exportTo", "exportto");
+        place.write("odd.yaml", &odd)?;
+        let line = daemon.line(&[
+            "WARN",
+            "odd.yaml:6: ServiceEntry frontend/odd: spec.exportto: unknown field",
+        ])?;
+        let status = place.until_status("warning", |status| !status.warnings.is_empty())?;
+        assert!(line.contains(&status.warnings[0]), "{line} {:?}", status.warnings);
         Ok(())
     });
 }
@@ -278,8 +296,171 @@ fn sigterm_leaves_enforcement_in_force_and_the_next_start_takes_it_up() {
         assert!(!place.state().exists());
         // The kernel detaches some time after the last pin is gone (`bpf_link_put` has a worker do it).
         place.until("default", DB, true)?;
-        let nothing = String::from_utf8(place.command(&["detach"]).output()?.stdout)?;
-        assert!(nothing.starts_with("nothing to remove"), "{nothing}");
+        let nothing = place.command(&["detach"]).output()?;
+        let error = String::from_utf8(nothing.stderr)?;
+        assert_eq!(nothing.status.code(), Some(1), "{error}");
+        assert!(
+            error.contains("nothing of an enforcer was found below"),
+            "{error}"
+        );
+        let nothing = place.command(&["detach", "--allow-nothing"]).output()?;
+        assert_eq!(nothing.status.code(), Some(0));
+        assert!(String::from_utf8(nothing.stdout)?.starts_with("nothing to remove"));
+        Ok(())
+    });
+}
+
+#[test]
+fn detach_fails_where_programs_still_run_whose_pins_it_does_not_find() {
+    check(|place| {
+        place.start(&[])?.end(Signal::SIGTERM)?;
+        // Another bpffs over the one that has the pins.
+        let bpffs = place.bpffs();
+        let none = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("bpf"), &bpffs, Some("bpf"), none, None::<&str>)?;
+        let detach = place.command(&["detach"]).output()?;
+        let error = String::from_utf8(detach.stderr)?;
+        assert_eq!(detach.status.code(), Some(1), "{error}");
+        let cgroup = place.cgroup.path().join("frontend").display().to_string();
+        for part in [
+            "programs of an enforcer still run at",
+            cgroup.as_str(),
+            "another bpffs",
+        ] {
+            assert!(error.contains(part), "{part:?} is missing in {error}");
+        }
+        assert!(!place.reaches("default", DB)?, "it is still enforced");
+        nix::mount::umount(&bpffs)?;
+        assert!(place.command(&["detach"]).status()?.success());
+        place.until("default", DB, true)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn log_says_what_starts_and_at_the_end_what_stays_in_force() {
+    check(|place| {
+        let config = place.config().display().to_string();
+        let mut daemon = place.start(&[])?;
+        daemon.line(&["enforcer 0.", "starts: mode enforce", &config])?;
+        daemon.end(Signal::SIGTERM)?;
+        daemon.line(&["SIGTERM", "stays in force", "`enforcer detach` ends enforcement"])?;
+        let text = std::fs::read_to_string(place.config())?;
+        place.configure(&format!("{text}mode: audit\n"))?;
+        let mut daemon = place.start(&["--ephemeral"]).or_else(|_| {
+            // What is pinned is another enforcer's business no more.
+            place.command(&["detach"]).status()?;
+            place.start(&["--ephemeral"])
+        })?;
+        daemon.line(&["starts: mode audit"])?;
+        daemon.end(Signal::SIGINT)?;
+        daemon.line(&["SIGINT", "nothing is enforced any more"])?;
+        Ok(())
+    });
+}
+
+#[test]
+fn start_right_after_kill_takes_everything_up() {
+    check(|place| {
+        for _ in 0..5 {
+            let daemon = place.start(&[])?;
+            // Without waiting for its end, as `kill -9` does.
+            nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(daemon.pid().try_into()?),
+                Signal::SIGKILL,
+            )?;
+            let next = place.start(&[])?;
+            assert!(place.reaches("frontend", DB)? && !place.reaches("default", DB)?);
+            drop((daemon, next));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn removed_state_folder_is_made_again() {
+    check(|place| {
+        let mut daemon = place.start(&[])?;
+        std::fs::remove_dir_all(place.state())?;
+        daemon.line(&["WARN", "had been removed and is made again"])?;
+        place.until_status("proof", |status| status.proven)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_allow_any_lets_through_is_said_at_the_start_and_in_the_status() {
+    check(|place| {
+        let mesh = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n\
+                    data: {mesh: 'outboundTrafficPolicy: {mode: ALLOW_ANY}'}\n";
+        place.write("mesh.yaml", mesh)?;
+        let daemon = place.start(&["--ephemeral"])?;
+        let names = "lets 2 of the workloads reach everything: default/app, frontend/web";
+        assert!(
+            daemon
+                .announced
+                .starts_with("enforcement is in force: workloads 2")
+        );
+        assert!(daemon.announced.contains(names), "{}", daemon.announced);
+        let status = place.until_status("proof", |status| status.proven)?;
+        assert_eq!(status.allow_any, ["default/app", "frontend/web"]);
+        let text = String::from_utf8(place.command(&["status"]).output()?.stdout)?;
+        assert!(
+            text.lines().nth(1).is_some_and(|line| line.contains(names)),
+            "{text}"
+        );
+        place.remove("mesh.yaml")?;
+        place.until_status("REGISTRY_ONLY", |status| status.allow_any.is_empty())?;
+        Ok(())
+    });
+}
+
+#[test]
+fn root_of_the_configuration_that_is_not_there_is_in_the_summary_and_the_exit_code() {
+    check(|place| {
+        let config = std::fs::read_to_string(place.config())?;
+        place.configure(&format!(
+            "{config}roots: [$CGROUP/frontend, $CGROUP/default, $CGROUP/late]\n"
+        ))?;
+        let mut daemon = place.start(&["--ephemeral"])?;
+        daemon.line(&["WARN", "/late is not there"])?;
+        place.until_status("proof at the other", |status| {
+            let other = status.roots.iter().find(|root| root.path.ends_with("/frontend"));
+            other.is_some_and(|other| other.canary.is_some())
+        })?;
+        let output = place.command(&["status"]).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.starts_with("enforcement: NOT PROVEN"), "{text}");
+        assert!(
+            text.lines()
+                .any(|line| line.contains("  ! the cgroup") && line.contains("/late is not there"))
+        );
+        place.cgroup.child("late")?;
+        place.until_status("proof", |status| status.proven)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn entry_that_explain_prints_is_yaml_with_everything_else_as_comments() {
+    check(|place| {
+        let explain = ["explain", "--namespace", "default", "--entry", "192.0.2.10:5432"];
+        let output = place.command(&explain).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        assert!(text.contains("# mode: enforce\n# matching: declared\n"), "{text}");
+        std::fs::write(place.folder.path().join("suggested.yaml"), &text)?;
+        let mut check = std::process::Command::new(BINARY);
+        let check = check
+            .arg("check")
+            .arg(place.folder.path().join("suggested.yaml"))
+            .output()?;
+        let said = String::from_utf8(check.stdout)?;
+        assert_eq!(
+            (check.status.code(), said.lines().count()),
+            (Some(0), 1),
+            "{said}{text}"
+        );
         Ok(())
     });
 }
@@ -439,11 +620,51 @@ fn exec_runs_inside_the_workload() {
         );
         let mut exec = place.command(&["exec", "--namespace", "frontend"]);
         assert_eq!(exec.args(["--", "sh", "-c", "exit 7"]).status()?.code(), Some(7));
+        let mut exec = place.command(&["exec", "--namespace", "frontend"]);
+        let killed = exec.args(["--", "sh", "-c", "kill -TERM $$"]).status()?;
+        let signal = std::os::unix::process::ExitStatusExt::signal(&killed);
+        assert_eq!(signal, Some(libc::SIGTERM), "a shell calls that 128 + 15");
+        for (command, code) in [("/nowhere/command", 127), ("/", 126)] {
+            let mut exec = place.command(&["exec", "--namespace", "frontend"]);
+            assert_eq!(
+                exec.args(["--", command]).status()?.code(),
+                Some(code),
+                "{command}"
+            );
+        }
         let mut exec = place.command(&["exec", "--namespace", "nowhere"]);
         let output = exec.args(["--", "true"]).output()?;
+        assert_eq!(output.status.code(), Some(125));
         assert_eq!(
             String::from_utf8(output.stderr)?,
             "error: no workload is configured in namespace nowhere\n"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn exec_starts_nothing_where_nothing_is_enforced_unless_it_is_told_to() {
+    check(|place| {
+        let exec = |options: &[&str]| {
+            let words = [&["exec", "--namespace", "frontend"], options].concat();
+            place.command(&words).args(["--", "echo", "started"]).output()
+        };
+        let refused = exec(&[])?;
+        let error = String::from_utf8(refused.stderr)?;
+        assert_eq!(
+            (refused.status.code(), refused.stdout.as_slice()),
+            (Some(125), &b""[..]),
+            "{error}"
+        );
+        assert!(
+            error.contains("nothing is enforced at") && error.contains("--allow-unenforced"),
+            "{error}"
+        );
+        let told = exec(&["--allow-unenforced"])?;
+        assert_eq!(
+            (told.status.code(), told.stdout.as_slice()),
+            (Some(0), &b"started\n"[..])
         );
         Ok(())
     });

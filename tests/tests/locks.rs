@@ -166,7 +166,7 @@ fn what_others_have_made_in_bpffs_is_moved_aside_and_not_looked_into() {
         check(|place| {
             let (_nobody, made) = Nobody::run(script, &[&pins(place)])?;
             assert_eq!(made, "made");
-            let detached = place.command(&["detach"]).output()?;
+            let detached = place.command(&["detach", "--allow-nothing"]).output()?;
             assert!(detached.status.success(), "{detached:?}");
             let mut daemon = place.start(&[])?;
             daemon.line(&["was not ours"])?;

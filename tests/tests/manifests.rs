@@ -9,6 +9,7 @@ use std::{
 
 use enforcer::config::Config;
 use serde_json::{Value, json};
+use tests::kube::built;
 
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 
@@ -35,10 +36,8 @@ fn document(file: &str) -> Value {
 
 /// The machine's kubectl, and those beside the API servers that tests run: each has a kustomize of its own.
 fn kubectls() -> Vec<PathBuf> {
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
     let folders = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from).into_iter();
-    let folders = folders.chain(cache.map(|cache| cache.join("real-kubernetes/bin")));
+    let folders = folders.chain(built());
     let path = env::var_os("PATH").unwrap_or_default();
     let mut found: Vec<_> = env::split_paths(&path)
         .map(|folder| folder.join("kubectl"))
@@ -50,6 +49,7 @@ fn kubectls() -> Vec<PathBuf> {
             .map(|folder| folder.join("kubectl"))
             .filter(|file| file.is_file()),
     );
+    found.dedup();
     found
 }
 
@@ -100,7 +100,7 @@ fn daemon_set(objects: &BTreeMap<String, Value>) -> &Value {
 fn every_kustomize_renders_the_same() {
     let kubectls = kubectls();
     let Some((first, others)) = kubectls.split_first() else {
-        println!("SKIPPED: no kubectl");
+        println!("SKIPPED: no kubectl: run `cargo xtask test --kubernetes`");
         return;
     };
     for folder in FOLDERS {
@@ -120,7 +120,7 @@ fn every_kustomize_renders_the_same() {
 #[test]
 fn uninstaller_is_what_it_replaces_without_any_capability() {
     let Some(kubectl) = kubectls().into_iter().next() else {
-        println!("SKIPPED: no kubectl");
+        println!("SKIPPED: no kubectl: run `cargo xtask test --kubernetes`");
         return;
     };
     let installed = rendered(&kubectl, "overlays/enforce");

@@ -16,6 +16,7 @@ use enforcer::{
 use enforcer_common::Transport;
 use tests::{
     daemon::{PATIENCE, Place},
+    fault,
     ground::{bpf::SocketMarks, in_own_network, need_root, tied},
     probe::{How, MANY},
 };
@@ -149,6 +150,42 @@ fn connection_that_the_workload_accepted_stays() {
         let accepted = client.local_addr()?.to_string();
         let is_ended = |line: &String| line.contains("revoked") && line.contains(&accepted);
         assert!(!daemon.lines().iter().any(is_ended));
+        listening.kill()?;
+        listening.wait()?;
+        Ok(())
+    });
+}
+
+#[test]
+fn connection_that_the_workload_accepted_stays_though_nobody_listens_any_more() {
+    check(CONFIG, |place| {
+        serve("192.0.2.20:5432")?;
+        let server = place.cgroup.child("frontend")?;
+        let _daemon = place.start(&["--ephemeral"])?;
+        let mut listening = tied(BINARY)
+            .args(["accept-one", &server.display().to_string(), DB])
+            .spawn()?;
+        let mut client = None;
+        tests::daemon::wait("the server", || {
+            client = TcpStream::connect(DB).ok();
+            Ok(client.is_some())
+        })?;
+        let client = client.context("it is connected")?;
+        tests::daemon::wait("the end of listening", || Ok(TcpStream::connect(DB).is_err()))?;
+        // One that the workload has made is ended by the same sweep.
+        place
+            .probe("frontend")?
+            .hold(Transport::Tcp, "192.0.2.20:5432".parse()?)?;
+        place.remove("db.yaml")?;
+        place.remove("other.yaml")?;
+        ended(place)?;
+        client.set_read_timeout(Some(Duration::from_millis(300)))?;
+        let error = std::io::Read::read(&mut &client, &mut [0]).unwrap_err();
+        assert_eq!(
+            error.kind(),
+            std::io::ErrorKind::WouldBlock,
+            "the server's side was ended"
+        );
         listening.kill()?;
         listening.wait()?;
         Ok(())
@@ -318,6 +355,69 @@ fn taking_over_what_is_in_force_looks_for_no_sockets_but_a_cut_off_sweep_is_made
     });
 }
 
+#[test]
+fn added_entry_looks_for_no_sockets_though_its_workload_shared_a_policy_with_others() {
+    check(CONFIG, |place| {
+        let config = std::fs::read_to_string(place.config())?;
+        let other = "- {namespace: backend, name: api, cgroup: $CGROUP/backend}\n";
+        place.configure(&config.replace("dns:", &format!("{other}dns:")))?;
+        place.cgroup.child("backend")?;
+        let looks = "looking for sockets that are no longer allowed";
+        let mut daemon = place.start(&["--ephemeral", "--log-level", "debug"])?;
+        daemon.line(&[looks])?;
+        let of_one =
+            |name: &str, address: &str| entry(name, address).replace("spec:\n", "spec:\n  exportTo: [.]\n");
+        const ROUNDS: usize = 5;
+        for _ in 0..ROUNDS {
+            place.write("own.yaml", &of_one("own", "192.0.2.30"))?;
+            place.until("frontend", "192.0.2.30:5432", true)?;
+            place.remove("own.yaml")?;
+            place.until("frontend", "192.0.2.30:5432", false)?;
+            daemon.line(&[looks])?;
+        }
+        daemon.lines();
+        let said = daemon.seen.iter().filter(|line| line.contains(looks)).count();
+        assert_eq!(
+            said,
+            1 + ROUNDS,
+            "one at the start, and one for each removal: {:#?}",
+            daemon.seen
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn status_proves_nothing_while_sockets_of_a_workload_are_hidden_from_the_look_and_names_it() {
+    check(CONFIG, |place| {
+        serve(DB)?;
+        place.under = fault::failing(BINARY, fault::SETNS, libc::EPERM);
+        let mut daemon = place.start(&[])?;
+        let hidden = |problem: &String| {
+            problem.contains("connections of frontend/web that are no longer allowed may stay open")
+        };
+        let status = place.until_status("problem", |status| status.problems.iter().any(hidden))?;
+        assert!(!status.proven, "{:?}", status.problems);
+        daemon.line(&[
+            "ERROR",
+            "connections of frontend/web",
+            "not all of its sockets can be looked at",
+        ])?;
+        let text = String::from_utf8(place.command(&["status"]).output()?.stdout)?;
+        assert!(text.starts_with("enforcement: NOT PROVEN"), "{text}");
+        assert!(
+            text.lines()
+                .any(|line| line.contains("connections of frontend/web")),
+            "{text}"
+        );
+        drop(daemon);
+        place.under.clear();
+        let _daemon = place.start(&[])?;
+        place.until_status("proof", |status| status.proven)?;
+        Ok(())
+    });
+}
+
 /// `SocketState::OUTWARD`.
 const OUTWARD: u32 = 2;
 
@@ -360,7 +460,7 @@ fn marked_socket_was_connected_whoever_listens_on_its_port() {
             [DB.parse()?],
             "it was let out, and the one that listens is no connection"
         );
-        assert_eq!(revoke::end(&live), 0);
+        assert_eq!(revoke::end(&live), None);
         assert_eq!(
             place.probe("frontend")?.held_errno(PATIENCE)?,
             Some(libc::ECONNABORTED)

@@ -1,5 +1,8 @@
 //! Packages of Debian and Ubuntu.
 
+mod archive;
+mod private;
+
 use std::{path::Path, process::Command};
 
 use anyhow::Result;
@@ -9,6 +12,9 @@ use crate::{
     process::{answer, as_root, run},
     programs::POSTGRESQL,
 };
+
+pub(crate) use archive::{Archive, Source};
+pub(crate) use private::Private;
 
 /// Whether this system has apt.
 pub(crate) fn is_there() -> bool {

@@ -15,10 +15,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
+use serde_json::{Value, json};
 
 use crate::out::say;
-use crate::{process::target_folder, setup};
+use crate::{arch::Arch, process::target_folder, setup};
+
+pub(crate) use archive::{Image, Tar};
 
 /// What the manifests in `deploy/` call it.
 const NAME: &str = "enforcer";
@@ -32,42 +34,6 @@ pub(crate) struct Arguments {
     /// The archive's file; enforcer-VERSION-ARCH.tar in cargo's target folder if none is given
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-}
-
-/// An architecture, by the name that images have for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Arch {
-    /// x86-64.
-    Amd64,
-    /// 64-bit Arm.
-    Arm64,
-}
-
-impl Arch {
-    /// This machine's.
-    pub(crate) fn own() -> Self {
-        if cfg!(target_arch = "aarch64") {
-            Self::Arm64
-        } else {
-            Self::Amd64
-        }
-    }
-
-    /// As in an image's configuration.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Amd64 => "amd64",
-            Self::Arm64 => "arm64",
-        }
-    }
-
-    /// The target whose binaries need no library.
-    pub(crate) fn target(self) -> &'static str {
-        match self {
-            Self::Amd64 => "x86_64-unknown-linux-musl",
-            Self::Arm64 => "aarch64-unknown-linux-musl",
-        }
-    }
 }
 
 /// Builds the binary and writes the archive.
@@ -103,25 +69,39 @@ pub(crate) fn write(arch: Arch, output: Option<&Path>) -> Result<Written> {
     })?;
     let binary = binary::build(arch)?;
     let binary = fs::read(&binary).with_context(|| format!("reading {}", binary.display()))?;
-    let image = archive::Image {
+    let mut layer = Tar::default();
+    layer.add(NAME, 0o755, &binary)?;
+    let image = Image {
         name: NAME,
         // The workspace has one version, and one licence.
         version: env!("CARGO_PKG_VERSION"),
-        licence: env!("CARGO_PKG_LICENSE"),
         arch: arch.name(),
-        description: "Enforces Istio's REGISTRY_ONLY outside the pod.",
-        binary: &binary,
+        labels: labels(),
+        entry_point: &[format!("/{NAME}")],
+        environment: &[],
+        layer,
+        created_by: format!("COPY {NAME} /{NAME}"),
     };
+    let (reference, version) = (image.reference(), image.version);
     let archive = image.archive()?;
     let file = match output {
         Some(file) => file.to_owned(),
-        None => target_folder().join(format!("{NAME}-{}-{}.tar", image.version, image.arch)),
+        None => target_folder().join(format!("{NAME}-{version}-{}.tar", arch.name())),
     };
     fs::write(&file, &archive.bytes).with_context(|| format!("writing {}", file.display()))?;
     Ok(Written {
         file,
-        reference: image.reference(),
+        reference,
         digest: archive.digest,
-        megabytes: image.binary.len() as f64 / 1e6,
+        megabytes: binary.len() as f64 / 1e6,
+    })
+}
+
+fn labels() -> Value {
+    json!({
+        "org.opencontainers.image.title": NAME,
+        "org.opencontainers.image.description": "Enforces Istio's REGISTRY_ONLY outside the pod.",
+        "org.opencontainers.image.version": env!("CARGO_PKG_VERSION"),
+        "org.opencontainers.image.licenses": env!("CARGO_PKG_LICENSE"),
     })
 }

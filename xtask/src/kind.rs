@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::out::say;
 use crate::{
+    arch::Arch,
     image,
     process::{answer, find, run as run_visibly, workspace},
 };
@@ -45,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         answer(Command::new("docker").arg("info").stderr(Stdio::null())).is_some(),
         "Docker's server does not answer: `docker info` says why"
     );
-    let image = image::write(image::Arch::own(), None)?;
+    let image = image::write(Arch::own(), None)?;
     run_visibly(kind("create").args(["--wait", "3m"]))?;
     let shown = show(&image);
     if arguments.keep {

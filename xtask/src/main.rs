@@ -1,16 +1,21 @@
 //! Developer commands: `cargo xtask --help` lists them.
 //!
-//! `setup <- {demo, test, vm-test, fuzz, image, lint}`, `soak -> {test, vm-test, fuzz}`, and all of them through `process`.
+//! `setup <- {demo, test, vm-test, fuzz, image, lint}`, `{image, kubernetes} <- test`, `soak -> {test, vm-test, fuzz}`,
+//! and all of them through `process`.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod apt;
+mod arch;
 mod bpf;
+mod cgroup;
 mod demo;
 mod fuzz;
 mod image;
 mod kind;
+mod kubernetes;
 mod lint;
+mod need;
 mod out;
 mod plan;
 mod process;
@@ -53,6 +58,8 @@ enum Command {
     Image(image::Arguments),
     /// Show the enforcer on a cluster in containers; needs Docker, kind and kubectl
     Kind(kind::Arguments),
+    /// Build a real Kubernetes from its source, and start its API server or a whole node on this machine
+    Kubernetes(kubernetes::Arguments),
     /// Check formatting, clippy's lints, licences and dependencies, as CI does
     Lint,
     /// Run a test binary, with root's rights if its package needs them (cargo's runner for `test`)
@@ -81,6 +88,7 @@ fn command() -> ExitCode {
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Image(arguments) => image::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Kind(arguments) => kind::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Kubernetes(arguments) => kubernetes::run(arguments),
         Command::Demo => demo::run(),
         Command::DemoGround { enforcer } => demo::run_ground(&enforcer),
         Command::DemoStage(stage) => demo::run_stage(&stage).map(|()| ExitCode::SUCCESS),
@@ -90,6 +98,6 @@ fn command() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         complain!("error: {error:#}");
-        ExitCode::FAILURE
+        kubernetes::exit_code(&error)
     })
 }

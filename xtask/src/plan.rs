@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use crate::out::say;
-use crate::{apt, bpf, process, servers, setup::Need};
+use crate::{apt, bpf, need::Need, process, servers};
 
 /// The version of cargo-deny that CI checks with.
 const DENY: &str = "cargo-deny@0.20.2";

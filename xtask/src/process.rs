@@ -28,7 +28,21 @@ pub(crate) fn target_folder() -> PathBuf {
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace());
+    // Build scripts that look at these, such as ring's, would run again, and all that needs them be built again, whenever
+    // cargo is started from here and from elsewhere in turn.
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(is_of_this_package) {
+            cargo.env_remove(name);
+        }
+    }
     cargo
+}
+
+/// Whether cargo has set the variable to say which package's program it runs.
+fn is_of_this_package(variable: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_"]
+        .iter()
+        .any(|prefix| variable.starts_with(prefix))
 }
 
 /// `program` with root's rights: by sudo unless we have them.
@@ -39,6 +53,16 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Command {
     let mut sudo = Command::new("sudo");
     sudo.arg(program);
     sudo
+}
+
+/// The same, with this process's environment, most of which sudo drops.
+pub(crate) fn as_root_with_environment(program: impl AsRef<OsStr>) -> Command {
+    let mut command = as_root("env");
+    for (name, value) in env::vars_os() {
+        command.arg([name, value].join(OsStr::new("=")));
+    }
+    command.arg(program);
+    command
 }
 
 /// Runs `command` after showing it, and fails unless it succeeds.
@@ -91,4 +115,25 @@ fn line(command: &Command) -> String {
         .map(|word| word.to_string_lossy())
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cargo_says_of_this_package_is_told_from_its_settings() {
+        for name in ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"] {
+            assert!(is_of_this_package(name), "{name}");
+        }
+        for name in [
+            "CARGO",
+            "CARGO_HOME",
+            "CARGO_TARGET_DIR",
+            "CARGO_INCREMENTAL",
+            "CARGO_TERM_COLOR",
+        ] {
+            assert!(!is_of_this_package(name), "{name}");
+        }
+    }
 }

@@ -5,7 +5,6 @@
 
 use std::{
     env,
-    ffi::OsStr,
     io::{BufRead, BufReader, Write},
     os::unix::process::CommandExt,
     process::{Command, ExitCode, Stdio},
@@ -15,7 +14,10 @@ use anyhow::{Context, Result};
 
 use crate::out::say;
 use crate::{
-    process::{as_root, cargo},
+    arch::Arch,
+    image,
+    kubernetes::{self, Folder},
+    process::{as_root_with_environment, cargo},
     setup,
     summary::Summary,
 };
@@ -23,9 +25,19 @@ use crate::{
 /// The packages whose tests load programs into the kernel, make cgroups and network namespaces.
 const NEED_ROOT: [&str; 2] = ["enforcer", "tests"];
 
+/// What the acceptance tests are told: the program that starts nodes, the image's archive, the folder of the API server's
+/// programs, and that it is a failure if something of it is not there. Archive and folder may be set before.
+const XTASK: &str = "ENFORCER_XTASK";
+const IMAGE: &str = "ENFORCER_IMAGE";
+const SERVERS: &str = "KUBEBUILDER_ASSETS";
+const REQUIRED: &str = "REAL_KUBERNETES_REQUIRED";
+
 /// What `test` is asked for.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
+    /// Build a real Kubernetes and the image first, and run what needs them as well; stands before all else
+    #[arg(long)]
+    kubernetes: bool,
     /// Passed on to `cargo test`, for instance `-p enforcer-core` or the part of a test's name
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
@@ -42,6 +54,9 @@ pub(crate) struct Runner {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     setup::run(&setup::Arguments::default())?;
     let mut tests = cargo();
+    if arguments.kubernetes {
+        prepare_kubernetes(&mut tests)?;
+    }
     tests.args(["test", "--no-fail-fast"]);
     if !nix::unistd::geteuid().is_root() {
         say!(
@@ -54,18 +69,30 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     report(&mut tests)
 }
 
+/// Builds what the acceptance tests need, and tells them where it is. From here on none of it may be missing.
+fn prepare_kubernetes(tests: &mut Command) -> Result<()> {
+    // Before the rest, during which this program may be built anew.
+    let this = env::current_exe().context("finding this program's own path")?;
+    tests.env(XTASK, this);
+    let folder = Folder::new(None)?;
+    kubernetes::build(&folder)?;
+    if env::var_os(IMAGE).is_none() {
+        tests.env(IMAGE, image::write(Arch::own(), None)?.file);
+    }
+    if env::var_os(SERVERS).is_none() {
+        tests.env(SERVERS, folder.programs());
+    }
+    tests.env(REQUIRED, "1");
+    Ok(())
+}
+
 /// Runs one test binary for cargo; never returns on success.
 pub(crate) fn run_as_needed(runner: &Runner) -> Result<ExitCode> {
     let (program, arguments) = runner.command.split_first().context("cargo names the binary")?;
     let package = env::var("CARGO_PKG_NAME").unwrap_or_default();
     let mut command = if NEED_ROOT.contains(&package.as_str()) {
-        let mut sudo = as_root("env");
-        // sudo drops most of the environment, which tells the tests where things are.
-        for (name, value) in env::vars_os() {
-            sudo.arg([name, value].join(OsStr::new("=")));
-        }
-        sudo.arg(program);
-        sudo
+        // The tests are told by it where things are.
+        as_root_with_environment(program)
     } else {
         Command::new(program)
     };

@@ -6,7 +6,6 @@
 //!
 //! Never a kernel of the machine it runs on, never an accelerator of it, and no network in the machines.
 
-mod archive;
 mod boundary;
 mod cpio;
 mod fetch;
@@ -38,8 +37,9 @@ use table::{Column, Table};
 /// What the test binary is built for: Debian's kernels of that architecture are fetched.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// What reads the object with the programs, which an emulated processor otherwise takes two seconds for.
-const OPTIMIZED: [&str; 3] = ["aya", "aya-obj", "object"];
+/// What an emulated processor takes long for otherwise: reading the object with the programs (two seconds), and making
+/// random sequences and looking for them in what arrives (most of the time that a sequence takes).
+const OPTIMIZED: [&str; 5] = ["aya", "aya-obj", "object", "tests", "fastrand"];
 
 /// What `vm-test` is asked for.
 #[derive(clap::Args)]
@@ -50,6 +50,20 @@ pub(crate) struct Arguments {
     /// How many random sequences of calls each kernel tries
     #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     pub(crate) sequences: u64,
+    /// Only this check, such as `ways`; can be given repeatedly
+    #[arg(long, value_name = "CHECK")]
+    pub(crate) only: Vec<String>,
+}
+
+impl Arguments {
+    /// What the machines are told, on their kernels' command lines.
+    fn words(&self) -> String {
+        let mut words = format!("enforcer.sequences={}", self.sequences);
+        if !self.only.is_empty() {
+            words.push_str(&format!(" enforcer.only={}", self.only.join(",")));
+        }
+        words
+    }
 }
 
 /// Runs the matrix; the exit code is a failure if a check failed, and not if a kernel cannot be had.
@@ -64,9 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         ..Default::default()
     })?;
     let binary = build()?;
-    let columns = suites
-        .into_iter()
-        .map(|suite| column(suite, &binary, arguments.sequences));
+    let columns = suites.into_iter().map(|suite| column(suite, &binary, arguments));
     let table = Table(columns.collect::<Result<_>>()?);
     crate::out::write(format_args!("\n{table}"));
     if table.has_failed() {
@@ -76,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn column(suite: Suite, binary: &Path, sequences: u64) -> Result<Column> {
+fn column(suite: Suite, binary: &Path, arguments: &Arguments) -> Result<Column> {
     let outcome = match fetch::kernel(&suite) {
         Err(why) => {
             say!("SKIPPED: kernel {}: {why:#}", suite.title());
@@ -84,7 +96,7 @@ fn column(suite: Suite, binary: &Path, sequences: u64) -> Result<Column> {
         }
         Ok(kernel) => {
             let initrd = initrd(&kernel, binary)?;
-            let mut report = machine::run(&kernel.image, initrd.path(), sequences)?;
+            let mut report = machine::run(&kernel.image, initrd.path(), arguments)?;
             boundary::check(&suite, &mut report)?;
             say!(
                 "vm-test: {}: {} in {:.1} s",

@@ -3,7 +3,7 @@
 use core::ptr::read_volatile;
 
 use aya_ebpf::{
-    EbpfContext as _,
+    EbpfContext as _, Global,
     helpers::{bpf_get_current_cgroup_id, generated::bpf_get_socket_cookie},
     programs::SockAddrContext,
 };
@@ -19,6 +19,33 @@ use crate::{
     sock::Sock,
     workload::{self, Workload},
 };
+
+/// Not 0 if no program refuses options (5.10): sockets of IPv4 can then be transparent too. The loader sets it, and the
+/// verifier removes the question elsewhere.
+#[unsafe(no_mangle)]
+static ONLY_MARKS_OPTIONS: Global<u8> = Global::new(0);
+
+/// Whether a socket that is bound by IPv4 sends in another's name.
+#[inline(never)]
+pub(crate) fn is_bound_masked4(ctx: &SockAddrContext) -> bool {
+    match sock(ctx) {
+        Some(sock) if ONLY_MARKS_OPTIONS.load() != 0 => is_masked(ctx, sock, &sock.source4()),
+        _ => false,
+    }
+}
+
+/// The same of a datagram with its own source. For `sendmsg4` alone: other programs may not read it.
+#[inline(never)]
+pub(crate) fn is_message_masked4(ctx: &SockAddrContext) -> bool {
+    // SAFETY: the kernel gives a valid `bpf_sock_addr` for the time of the call.
+    let source = unsafe { read_volatile(&raw const (*ctx.sock_addr).msg_src_ip4) };
+    match sock(ctx) {
+        Some(sock) if ONLY_MARKS_OPTIONS.load() != 0 => {
+            is_masked(ctx, sock, &Address::from_v4(source.to_ne_bytes()))
+        }
+        _ => false,
+    }
+}
 
 /// Whether a socket that is bound by IPv6 sends in another's name.
 #[inline(never)]

@@ -3,11 +3,13 @@
 use core::ptr::read_volatile;
 
 use aya_ebpf::programs::SockContext;
-use enforcer_common::{Address, Hook, Reason, socket};
+use enforcer_common::{Address, Hook, Reason, Transport, socket};
 
 use crate::{
     emit::{self, Call, Caller},
-    hooks, maps, workload,
+    hooks, maps,
+    sock::Sock,
+    workload,
 };
 
 /// The whole of the program. The errno is always EPERM: the others that can be configured are those of a
@@ -25,6 +27,9 @@ pub(crate) fn verdict(ctx: &SockContext) -> i32 {
         )
     };
     if socket::admits(maps::sockets(), kind, protocol) {
+        if matches!(socket::transport(kind, protocol), Some(Transport::Tcp)) {
+            Sock::note_made(raw);
+        }
         return hooks::PROCEED;
     }
     let workload = workload::current();

@@ -7,6 +7,7 @@
 
 mod answers;
 mod loopback;
+mod options;
 mod socket;
 
 use core::{ffi::c_void, ptr::read_volatile};
@@ -24,6 +25,7 @@ use crate::{
 use socket::{AF_UNSPEC, INET, INET6, Seen, Socket};
 
 pub(crate) use answers::receive;
+pub(crate) use options::setsockopt;
 
 const PROCEED: i32 = 0;
 /// What a socket that is refused for its kind returns.
@@ -135,20 +137,22 @@ pub(crate) fn sendmsg(ctx: &LsmContext) -> i32 {
     let Some(transport) = seen.transport() else {
         return refuse_kind(seen.call(Hook::LsmSendmsg, workload));
     };
-    let mut to = To::peer(&seen, Control::of(message as u64));
-    if !name.is_null() {
-        let Some(name) = Name::read(name) else {
+    let control = Control::of(message as u64);
+    let to = if name.is_null() {
+        To::peer(&seen, control)
+    } else {
+        // A name without a family is none to a socket of IPv6 (`udpv6_sendmsg`). An IPv4 address that it is connected to is
+        // then taken for one of IPv6, and routed so: nowhere that a rule speaks of.
+        let is_stray = |name: &Name| seen.family == INET6 && name.family == AF_UNSPEC;
+        let Some(name) = Name::read(name).filter(|name| !is_stray(name)) else {
             return unreadable(&workload);
         };
-        // A name without a family is none to a socket of IPv6 (`udpv6_sendmsg`).
-        if seen.family != INET6 || name.family != AF_UNSPEC {
-            to = To {
-                address: name.target(&seen),
-                port: name.port,
-                control: Control::of(message as u64),
-            };
+        To {
+            address: name.target(&seen),
+            port: name.port,
+            control,
         }
-    }
+    };
     destination(&seen, transport, seen.call(Hook::LsmSendmsg, workload), to)
 }
 
@@ -182,7 +186,7 @@ pub(crate) fn splice(ctx: &LsmContext) -> i32 {
 /// Where a borrowed socket sends.
 struct To {
     address: Address,
-    /// Network byte order; 0 is nobody.
+    /// Network byte order; 0 with no address is nobody.
     port: [u8; 2],
     control: Control,
 }
@@ -228,8 +232,12 @@ impl Name {
 #[inline(always)]
 fn destination(seen: &Seen, transport: Transport, call: Call, to: To) -> i32 {
     let is_corked = seen.is_corked();
-    if to.port[0] == 0 && to.port[1] == 0 && !is_corked {
-        // To nobody: the kernel itself refuses.
+    // Nothing is named with port 0 that is sent to, but a datagram socket can be connected to it.
+    let is_nobody = to.port[0] == 0
+        && to.port[1] == 0
+        && (to.address.is(&Address::UNSPECIFIED) || to.address.is(&Address::UNSPECIFIED_V4));
+    if is_nobody && !is_corked {
+        // The kernel itself refuses.
         return PROCEED;
     }
     let call = Call {
@@ -239,6 +247,8 @@ fn destination(seen: &Seen, transport: Transport, call: Call, to: To) -> i32 {
     };
     let outcome = if is_corked {
         // What is held goes to whom somebody else has named, and what is added goes along.
+        hooks::refusal(&call.workload, Reason::Reroute)
+    } else if options::reroute(seen, &to.control) {
         hooks::refusal(&call.workload, Reason::Reroute)
     } else if !is_loopback(&call.address) {
         address::judge(Some(transport), &call, || {
@@ -268,7 +278,7 @@ fn destination(seen: &Seen, transport: Transport, call: Call, to: To) -> i32 {
     code(outcome.verdict, emit::errno_to_return())
 }
 
-/// What the helper does not read is refused.
+/// What the helper does not read, or what no rule can speak of, is refused.
 #[inline(always)]
 fn unreadable(workload: &Workload) -> i32 {
     code(hooks::refusal(workload, Reason::NoRule).verdict, EPERM)

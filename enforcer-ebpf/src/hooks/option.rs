@@ -12,6 +12,34 @@ use crate::{
     workload,
 };
 
+/// The whole of the program that remembers alone, where none can find the workload (5.10): whether a socket may send
+/// from an address that is not the machine's. What it sends is judged when it is sent.
+#[inline(always)]
+pub(crate) fn mark(ctx: &SockoptContext) -> i32 {
+    let raw = ctx.sockopt;
+    // SAFETY: as below.
+    let (level, option, sock) = unsafe {
+        (
+            read_volatile(&raw const (*raw).level) as u32,
+            read_volatile(&raw const (*raw).optname) as u32,
+            Sock::new(read_volatile((&raw const (*raw).__bindgen_anon_1.sk).cast())),
+        )
+    };
+    // SAFETY: as below, and why.
+    unsafe { write_volatile(&raw mut (*raw).optlen, 0) };
+    match sock {
+        Some(sock) if socket::forges_source(sock.family(), level, option) => {
+            // Whoever cannot be remembered is not known either.
+            if sock.mark(SocketState::FREE) {
+                hooks::PROCEED
+            } else {
+                hooks::REJECT
+            }
+        }
+        _ => hooks::PROCEED,
+    }
+}
+
 /// The whole of the program. It looks at the option and whether it has a value, not into the value, which the
 /// caller can change meanwhile.
 #[inline(always)]

@@ -9,10 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{Compiler, Toolchain};
-
-/// The target that the programs are built for.
-pub const TARGET: &str = "bpfel-unknown-none";
+use crate::toolchain::{Compiler, TARGET, Toolchain};
 
 const PACKAGE: &str = "enforcer-ebpf";
 const BINARY: &str = "enforcer";

@@ -13,7 +13,7 @@ mod linker;
 mod toolchain;
 mod unpacked;
 
-pub use compile::{TARGET, build};
+pub use compile::build;
 pub use linker::{LINKER, find_linker, toolchain_root};
-pub use toolchain::{Compiler, Missing, OBJECT_VARIABLE, Toolchain};
+pub use toolchain::{Compiler, Missing, OBJECT_VARIABLE, TARGET, Toolchain};
 pub use unpacked::{find_file, library_path, unpacked_root};

@@ -6,7 +6,10 @@ use std::{
     process::Command,
 };
 
-use crate::{compile::TARGET, linker::find_linker};
+use crate::linker::find_linker;
+
+/// The target that the programs are built for.
+pub const TARGET: &str = "bpfel-unknown-none";
 
 /// Environment variable with which packagers point at a prebuilt object.
 pub const OBJECT_VARIABLE: &str = "ENFORCER_BPF_OBJECT";

@@ -32,7 +32,7 @@ impl Address {
     }
 
     /// From the words of an IPv6 address, each in network byte order. By one number and not byte by byte: a compiler for
-    /// BPF keeps bytes that are put together one by one in a register each, and has no room for so many.
+    /// BPF keeps bytes that are put together one by one in a register each, and does not have so many.
     #[inline(always)]
     pub const fn from_words(words: [u32; 4]) -> Self {
         let [a, b, c, d] = if cfg!(target_endian = "little") {

@@ -102,6 +102,29 @@ impl Verdict {
     }
 }
 
+/// From its number; the number itself if it is none.
+impl TryFrom<u8> for Verdict {
+    type Error = u8;
+
+    fn try_from(number: u8) -> Result<Self, u8> {
+        let verdict = Self::from_number(number);
+        if verdict as u8 == number {
+            Ok(verdict)
+        } else {
+            Err(number)
+        }
+    }
+}
+
+/// From its number; the number itself if it is none.
+impl TryFrom<u8> for Reason {
+    type Error = u8;
+
+    fn try_from(number: u8) -> Result<Self, u8> {
+        Self::from_number(number).ok_or(number)
+    }
+}
+
 impl Reason {
     /// From its number, if it is one.
     #[inline(always)]

@@ -31,6 +31,27 @@ pub enum Hook {
     LsmSendmsg = 10,
 }
 
+/// From its number; the number itself if it is none.
+impl TryFrom<u8> for Hook {
+    type Error = u8;
+
+    fn try_from(number: u8) -> Result<Self, u8> {
+        Ok(match number {
+            1 => Self::Connect4,
+            2 => Self::Connect6,
+            3 => Self::Sendmsg4,
+            4 => Self::Sendmsg6,
+            5 => Self::SockCreate,
+            6 => Self::Setsockopt,
+            7 => Self::Egress,
+            8 => Self::LsmCreate,
+            9 => Self::LsmConnect,
+            10 => Self::LsmSendmsg,
+            other => return Err(other),
+        })
+    }
+}
+
 /// One verdict that is worth telling: refused, would be refused, or unregistered.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,6 +34,19 @@ pub enum Transport {
     Udp = 17,
 }
 
+/// From its number; the number itself if it is none.
+impl TryFrom<u8> for Transport {
+    type Error = u8;
+
+    fn try_from(number: u8) -> Result<Self, u8> {
+        match number {
+            6 => Ok(Self::Tcp),
+            17 => Ok(Self::Udp),
+            other => Err(other),
+        }
+    }
+}
+
 /// Where a rule for one port lives; on its own the key of "any address on this port".
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -16,7 +16,7 @@
 //! | `SHARES` | [`crate::ShareKey`] | [`crate::Share`]; the least recently used go |
 
 /// Changes whenever a key, a value or the meaning of a map changes; part of the path of the pins.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// Workload's cgroup to policy and own addresses.
 pub const WORKLOADS: &str = "WORKLOADS";

@@ -82,7 +82,11 @@ const IP_OPTIONS: u32 = 4;
 const IP_FREEBIND: u32 = 15;
 const IP_XFRM_POLICY: u32 = 17;
 const IP_TRANSPARENT: u32 = 19;
+const IP_RETOPTS: u32 = 7;
 const SOL_IPV6: u32 = 41;
+const IPV6_2292HOPOPTS: u32 = 3;
+const IPV6_2292DSTOPTS: u32 = 4;
+const IPV6_2292RTHDR: u32 = 5;
 const IPV6_2292PKTOPTIONS: u32 = 6;
 const IPV6_XFRM_POLICY: u32 = 35;
 const IPV6_HOPOPTS: u32 = 54;
@@ -114,11 +118,41 @@ pub const fn reroutes(level: u32, option: u32, length: u32) -> bool {
         )
 }
 
+/// The same of a control message, which lends the option to what is sent with it.
+#[inline(always)]
+pub const fn message_reroutes(level: u32, kind: u32) -> bool {
+    matches!(
+        (level, kind),
+        (SOL_IP, IP_RETOPTS)
+            | (
+                SOL_IPV6,
+                IPV6_2292HOPOPTS
+                    | IPV6_2292DSTOPTS
+                    | IPV6_2292RTHDR
+                    | IPV6_HOPOPTS
+                    | IPV6_RTHDRDSTOPTS
+                    | IPV6_RTHDR
+                    | IPV6_DSTOPTS
+            )
+    )
+}
+
 /// Whether a socket option lets a socket of this family be bound to an address that is not the machine's, and send from
 /// it: one of IPv6 may (one flag for both families); IPv4 asks for `IP_TRANSPARENT` besides.
 #[inline(always)]
 pub const fn frees_source(family: u32, level: u32, option: u32) -> bool {
     family == AF_INET6 && matches!((level, option), (SOL_IP, IP_FREEBIND) | (SOL_IPV6, IPV6_FREEBIND))
+}
+
+/// Whether a socket option lets a socket send from an address that is not the machine's: those of [`frees_source`], and
+/// those that [`reroutes`] refuses for it. For kernels where the programs at options cannot refuse.
+#[inline(always)]
+pub const fn forges_source(family: u32, level: u32, option: u32) -> bool {
+    frees_source(family, level, option)
+        || matches!(
+            (level, option),
+            (SOL_IP, IP_TRANSPARENT) | (SOL_IPV6, IPV6_TRANSPARENT)
+        )
 }
 
 #[cfg(test)]
@@ -169,6 +203,15 @@ mod tests {
     }
 
     #[test]
+    fn message_reroutes_by_headers_and_not_by_its_source_or_segments() {
+        assert!(message_reroutes(SOL_IP, IP_RETOPTS) && message_reroutes(SOL_IPV6, IPV6_RTHDR));
+        // IP_PKTINFO, IPV6_PKTINFO, UDP_SEGMENT.
+        for (level, kind) in [(SOL_IP, 8), (SOL_IPV6, 50), (17, 103)] {
+            assert!(!message_reroutes(level, kind), "{level} {kind}");
+        }
+    }
+
+    #[test]
     fn no_option_lets_a_socket_send_in_another_name() {
         assert!(reroutes(SOL_IP, IP_TRANSPARENT, 4) && reroutes(SOL_IPV6, IPV6_TRANSPARENT, 4));
         assert!(
@@ -178,5 +221,7 @@ mod tests {
             !frees_source(AF_INET, SOL_IP, IP_FREEBIND),
             "it cannot send from such an address"
         );
+        assert!(forges_source(AF_INET, SOL_IP, IP_TRANSPARENT));
+        assert!(forges_source(AF_INET6, SOL_IP, IP_FREEBIND) && !forges_source(AF_INET, SOL_IP, IP_FREEBIND));
     }
 }

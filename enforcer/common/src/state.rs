@@ -8,8 +8,9 @@ use crate::{Address, CgroupId};
 pub struct SocketState {
     /// Bits of the constants below.
     pub flags: u32,
-    /// Always zero.
-    pub pad: u32,
+    /// The low half of the cookie of the TCP socket that `socket()` has made; 0 if no program has seen it made. The
+    /// kernel copies the state of a listening socket to those that it accepts, so that theirs is another's cookie.
+    pub origin: u32,
 }
 
 impl SocketState {

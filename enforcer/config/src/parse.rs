@@ -1,4 +1,4 @@
-//! What was typed to what was meant. Every mistake is kept, so that a user mends a file in one go.
+//! What was typed to what was meant. Every error is kept, so that a user mends a file in one go.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -7,11 +7,11 @@ use std::{
 };
 
 use enforcer_common::maps;
-use enforcer_core::{istio::OutboundMode, model::Namespace};
+use enforcer_core::{capacity::Capacities, istio::OutboundMode, model::Namespace};
 
 use super::{
-    Capacities, Config, Dns, Kubernetes, Sockets,
-    mistake::{Mistake, What},
+    config::{Config, Dns, Kubernetes, Sockets},
+    error::{ConfigError, Findings},
     pods,
     raw::{At, Raw, RawCapacities, RawDns, RawKubernetes, RawMode, RawSockets},
     units, workloads,
@@ -29,11 +29,11 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const CAPACITY_LIMIT: u32 = 1 << 24;
 
 /// The configuration whose file lies in `folder`.
-pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<Mistake>> {
+pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>> {
     let mut findings = Findings::default();
     let sources = raw.registry.unwrap_or_default();
     let files = sources.files.unwrap_or_default();
-    let kubernetes = sources
+    let mut kubernetes = sources
         .kubernetes
         .map(|raw| kubernetes(&raw, folder, &mut findings));
     let registry = files
@@ -57,6 +57,10 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<Mistake>> {
     let state = path("state", raw.state).unwrap_or_else(|| STATE.into());
     let cgroup_mount = path("cgroupMount", raw.cgroup_mount);
     let raw_mode = raw.mode.unwrap_or_default();
+    let mut pods = raw.pods.map(|raw| pods::pods(raw, raw_mode, &mut findings));
+    if let (Some(pods), Some(kubernetes)) = (&mut pods, &mut kubernetes) {
+        one_node(&mut pods.node, &mut kubernetes.node, &mut findings);
+    }
     let config = Config {
         registry,
         kubernetes,
@@ -64,7 +68,7 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<Mistake>> {
         enforcement: raw_mode,
         workloads: found.into_iter().map(|(_, workload)| workload).collect(),
         roots,
-        pods: raw.pods.map(|raw| pods::pods(raw, raw_mode, &mut findings)),
+        pods,
         unknown_workloads: raw.unknown_workloads.unwrap_or_default(),
         dns: dns(raw.dns.unwrap_or_default(), &mut findings),
         errno: raw.deny.unwrap_or_default().errno.unwrap_or_default(),
@@ -80,46 +84,22 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<Mistake>> {
             .revision
             .and_then(|revision| findings.read("revision", &revision, |name| filled(name))),
     };
-    if findings.0.is_empty() {
-        Ok(config)
-    } else {
-        Err(findings.0)
-    }
+    findings.or(config)
 }
 
-/// What was found wrong so far.
-#[derive(Default)]
-pub(super) struct Findings(Vec<Mistake>);
-
-impl Findings {
-    /// One more.
-    pub(super) fn add(&mut self, line: Option<u64>, what: What) {
-        self.0.push(Mistake { line, what });
-    }
-
-    /// One more about the value of `key`.
-    pub(super) fn value(&mut self, key: &'static str, line: Option<u64>, problem: String) {
-        self.add(line, What::Value { key, problem });
-    }
-
-    /// The value, or one more.
-    pub(super) fn keep<T>(
-        &mut self,
-        key: &'static str,
-        line: Option<u64>,
-        value: Result<T, String>,
-    ) -> Option<T> {
-        value.map_err(|problem| self.value(key, line, problem)).ok()
-    }
-
-    /// What `read` makes of the value, or one more.
-    pub(super) fn read<T, U>(
-        &mut self,
-        key: &'static str,
-        raw: &At<T>,
-        read: impl FnOnce(&T) -> Result<U, String>,
-    ) -> Option<U> {
-        self.keep(key, raw.line, read(&raw.value))
+/// The pods that are bound and those of which the API server is asked are the same node's: one setting stands for both,
+/// and two have to agree, since otherwise every pod would be unknown.
+fn one_node(of_pods: &mut Option<String>, of_kubernetes: &mut Option<String>, findings: &mut Findings) {
+    match (&of_pods, &of_kubernetes) {
+        (Some(pods), Some(kubernetes)) if pods != kubernetes => {
+            let problem = format!(
+                "{kubernetes:?} is another node than pods.node ({pods:?}): no pod would be known; leave one of the two out"
+            );
+            findings.value("registry.kubernetes.node", None, problem);
+        }
+        (None, Some(_)) => of_pods.clone_from(of_kubernetes),
+        (Some(_), None) => of_kubernetes.clone_from(of_pods),
+        _ => {}
     }
 }
 

@@ -6,12 +6,13 @@ use enforcer_core::{
     istio::{LabelExpression, LabelOperator, LabelSelector},
     model::{self, Namespace},
     pods::{self, Scope, Tree},
-    registry::Allowance,
+    settings::Allowance,
 };
 
 use super::{
-    CgroupPath, Enforcement, PodLabels, PodMode,
-    parse::Findings,
+    cgroup::CgroupPath,
+    enums::{Enforcement, PodLabels, PodMode},
+    error::Findings,
     raw::{At, RawBuiltIn, RawLabelExpression, RawLabelOperator, RawLabelSelector, RawPods},
     workloads::namespace,
 };

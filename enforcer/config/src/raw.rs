@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 use serde_yaml::Spanned;
 
-use super::words::{Enforcement, Errno, Matching, PodLabels, PodMode, Udp, UnknownWorkloads};
+use super::enums::{Enforcement, Errno, Matching, PodLabels, PodMode, Udp, UnknownWorkloads};
 
 /// Configuration of the enforcer.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -5,11 +5,28 @@ use std::collections::BTreeMap;
 use enforcer_core::model::{Labels, Namespace, Workload};
 
 use super::{
-    CgroupPath, Roots, WorkloadConfig,
-    mistake::What,
-    parse::Findings,
+    cgroup::CgroupPath,
+    error::{ErrorKind, Findings},
     raw::{At, RawWorkload},
 };
+
+/// A workload and where it lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadConfig {
+    /// Its cgroup.
+    pub cgroup: CgroupPath,
+    /// What the cgroup stands for.
+    pub workload: Workload,
+}
+
+/// Where the programs are attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Roots {
+    /// At each workload's own cgroup.
+    EachWorkload,
+    /// At these, none within another; every configured workload is at or below one of them. Never empty.
+    These(Vec<CgroupPath>),
+}
 
 /// The workloads, in the order of the file.
 pub(super) fn workloads(raw: Vec<At<RawWorkload>>, findings: &mut Findings) -> Vec<(u64, WorkloadConfig)> {
@@ -35,11 +52,11 @@ pub(super) fn workloads(raw: Vec<At<RawWorkload>>, findings: &mut Findings) -> V
         let line = line.unwrap_or_default();
         if let Some(other) = cgroups.insert(cgroup.clone(), format!("{title} (line {line})")) {
             let cgroup = cgroup.to_string();
-            findings.add(cgroup_line, What::SameCgroup { cgroup, other });
+            findings.add(cgroup_line, ErrorKind::SameCgroup { cgroup, other });
         } else if let Some(other) = names.insert(title.clone(), line) {
             findings.add(
                 Some(line),
-                What::SameWorkload {
+                ErrorKind::SameWorkload {
                     workload: title,
                     other,
                 },

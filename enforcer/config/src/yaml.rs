@@ -1,16 +1,16 @@
-//! Text to raw types, and the YAML crate's errors in the configuration's words.
+//! Text to raw types, and the YAML crate's errors as those of the configuration.
 
 use serde_yaml::{
     DefaultMessageFormatter, DuplicateKeyPolicy, Error, MessageFormatter, budget::BudgetBreach,
 };
 
 use super::{
-    mistake::{Mistake, What},
+    error::{ConfigError, ErrorKind},
     raw::Raw,
 };
 
 /// Reads one document.
-pub(super) fn read(text: &str) -> Result<Raw, Mistake> {
+pub(super) fn read(text: &str) -> Result<Raw, ConfigError> {
     let options = serde_yaml::options! {
         duplicate_keys: DuplicateKeyPolicy::Error,
         with_snippet: false,
@@ -19,41 +19,41 @@ pub(super) fn read(text: &str) -> Result<Raw, Mistake> {
         .lines()
         .all(|line| line.trim_start().starts_with('#') || matches!(line.trim(), "" | "---"))
     {
-        return Err(Mistake {
+        return Err(ConfigError {
             line: None,
-            what: What::Empty,
+            kind: ErrorKind::Empty,
         });
     }
-    serde_yaml::from_str_with_options(text, options).map_err(|error| mistake(&error, text))
+    serde_yaml::from_str_with_options(text, options).map_err(|error| config_error(&error, text))
 }
 
-fn mistake(error: &Error, text: &str) -> Mistake {
+fn config_error(error: &Error, text: &str) -> ConfigError {
     if let Error::AliasError { error, .. } | Error::WithSnippet { error, .. } = error {
-        return mistake(error, text);
+        return config_error(error, text);
     }
     let line = error
         .location()
         .map(|location| location.line())
         .filter(|line| *line > 0);
-    let wrong_type = |expected: &str| What::Type {
+    let wrong_type = |expected: &str| ErrorKind::Type {
         key: key_in_line(text, line),
         expected: expected.to_owned(),
     };
-    let what = match error {
-        Error::SerdeUnknownField { field, expected, .. } => What::UnknownKey {
+    let kind = match error {
+        Error::SerdeUnknownField { field, expected, .. } => ErrorKind::UnknownKey {
             key: field.clone(),
             valid: expected.clone(),
         },
         Error::SerdeUnknownVariant {
             variant, expected, ..
-        } => What::UnknownValue {
+        } => ErrorKind::UnknownValue {
             value: variant.clone(),
             valid: expected.clone(),
         },
-        Error::SerdeMissingField { field, .. } => What::MissingKey(field),
-        Error::DuplicateMappingKey { key, .. } => What::DuplicateKey(key.clone().unwrap_or_default()),
+        Error::SerdeMissingField { field, .. } => ErrorKind::MissingKey(field),
+        Error::DuplicateMappingKey { key, .. } => ErrorKind::DuplicateKey(key.clone().unwrap_or_default()),
         Error::MultipleDocuments { .. } => {
-            What::Yaml("a second document begins here; there may be one".into())
+            ErrorKind::Yaml("a second document begins here; there may be one".into())
         }
         Error::InvalidScalar { ty: "boolean", .. } => wrong_type("true or false"),
         Error::InvalidScalar { ty, .. } if ty.starts_with(['u', 'i']) => {
@@ -64,17 +64,17 @@ fn mistake(error: &Error, text: &str) -> Mistake {
         Error::SerdeInvalidType { unexpected, .. } | Error::SerdeInvalidValue { unexpected, .. } => {
             wrong_type(&format!("something other than {unexpected}"))
         }
-        Error::Unexpected { expected, .. } => wrong_type(&format!("a {}", in_words(expected))),
+        Error::Unexpected { expected, .. } => wrong_type(&format!("a {}", kind_for_users(expected))),
         Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. }
         | Error::UnexpectedValueForUnitEnumVariant { .. } => wrong_type("one word"),
-        Error::Budget { breach, .. } => What::Yaml(too_much(breach)),
-        other => What::Yaml(one_line(&DefaultMessageFormatter.format_message(other))),
+        Error::Budget { breach, .. } => ErrorKind::Yaml(too_much(breach)),
+        other => ErrorKind::Yaml(one_line(&DefaultMessageFormatter.format_message(other))),
     };
-    Mistake { line, what }
+    ConfigError { line, kind }
 }
 
 /// The crate's name of a kind of node, as users know it.
-fn in_words(kind: &str) -> &str {
+fn kind_for_users(kind: &str) -> &str {
     match kind {
         "string scalar" | "scalar" => "single value",
         "mapping start" => "mapping (`key: value` lines)",

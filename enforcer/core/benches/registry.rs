@@ -15,7 +15,8 @@ use enforcer_core::{
     },
     model::{CgroupId, Destination, Host, Labels, Namespace, Protocol, Transport, Workload},
     plan::{Applied, diff},
-    registry::{Registry, Settings, Update},
+    registry::{Registry, Update},
+    settings::Settings,
 };
 
 const ENTRIES: u32 = 10_000;

@@ -119,7 +119,7 @@ impl Counts {
         self.0[table as usize] += entries;
     }
 
-    pub(crate) fn take(&mut self, table: Table) {
+    pub(crate) fn subtract(&mut self, table: Table) {
         self.0[table as usize] -= 1;
     }
 
@@ -165,7 +165,7 @@ pub struct LeftRule {
 
 /// How full the maps are, and what did not fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fullness {
+pub struct CapacityReport {
     /// Every map.
     pub tables: BTreeMap<Table, Usage>,
     /// Workloads that are left out, by the map that is too small for them: they are refused everything.
@@ -175,7 +175,7 @@ pub struct Fullness {
     pub rules: Vec<LeftRule>,
 }
 
-impl Fullness {
+impl CapacityReport {
     /// Whether something is left out.
     pub fn is_exceeded(&self) -> bool {
         self.tables.values().any(Usage::is_exceeded)

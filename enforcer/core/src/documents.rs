@@ -21,11 +21,11 @@ use std::{
 };
 
 pub use self::check::{Judgement, Record, check};
-use self::file::{Known, Outcome};
+use self::file::{Outcome, ReadBefore};
 use crate::{
     istio::{Object, ObjectId, Problem},
     registry::Update,
-    yaml::Digest,
+    yaml::{Digest, Field},
 };
 
 /// What a set of files holds.
@@ -214,16 +214,16 @@ impl Held {
         let mut new = Self::default();
         let mut refused = Vec::new();
         let versions = old.objects.values();
-        let known: Known<'_> = versions
+        let before: ReadBefore<'_> = versions
             .filter_map(|version| Some((version.digest?, &version.object)))
             .collect();
-        for entry in file::read(text, &known) {
+        for entry in file::read(text, &before) {
             let (line, digest) = (entry.line, entry.digest);
             let object = match entry.outcome {
                 Outcome::Skipped => None,
                 Outcome::Valid(object) => {
                     let id = object.id();
-                    new.take(file, Version { object, line, digest });
+                    new.insert(file, Version { object, line, digest });
                     Some(id)
                 }
                 Outcome::Invalid { id, errors } => {
@@ -245,7 +245,7 @@ impl Held {
     }
 
     /// Takes a good version, unless the file had one above.
-    fn take(&mut self, file: &Arc<str>, version: Version) {
+    fn insert(&mut self, file: &Arc<str>, version: Version) {
         let id = version.object.id();
         match self.objects.get(&id) {
             None => {
@@ -290,7 +290,7 @@ impl Held {
 
 fn not_yaml(line: u32, message: &str) -> Problem {
     Problem {
-        field: crate::istio::Field::default(),
+        field: Field::default(),
         line: Some(line),
         message: format!("not YAML: {message}"),
     }

@@ -1,7 +1,7 @@
 //! Why a workload may, or may not, reach a destination.
 //!
 //! ```text
-//! Destination -> Known (hosts that have to do with the address) -> View -> grants -> Why, Matched
+//! Destination -> AddressIndex (hosts that have to do with the address) -> View -> grants -> Why, Matched
 //!                                                                  \-> miss -> Why, suggestion
 //! ```
 //!
@@ -22,14 +22,14 @@ pub use suggest::service_entry;
 pub use why::{Matched, Why};
 
 use crate::{
+    grant::Grant,
     model::{CgroupId, Destination, Host, Mode, Reason, Transport, Verdict, Workload},
-    policy::Grant,
-    registry::{HostState, Lookup, Registry, UdpPolicy, allowing},
+    offer::{HostState, Import},
+    registry::{Lookup, Registry},
     rule::To,
-    view::{Import, View},
+    settings::UdpPolicy,
+    view::View,
 };
-
-pub use crate::{policy::Source, view::Ignored};
 
 /// The verdict on one destination for one workload, and what led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +109,9 @@ impl Registry {
             Some(Why::Resolver)
         } else {
             let objects = lookup.facts.objects;
-            allowing(settings, objects, &Destination::new(transport, address, port)).map(Why::BuiltIn)
+            settings
+                .allowing(objects, &Destination::new(transport, address, port))
+                .map(Why::BuiltIn)
         };
         if let Some(why) = always {
             return Explanation::allowed(view.mode, why, Vec::new());
@@ -167,8 +169,8 @@ impl<'a> Question<'a> {
             // The listener's protocol can let any host be reached at any address.
             return states.iter().collect();
         }
-        let known = self.lookup.known;
-        let hosts: BTreeSet<&Host> = known.hosts(address).chain(known.anywhere(port)).collect();
+        let index = self.lookup.by_address;
+        let hosts: BTreeSet<&Host> = index.hosts(address).chain(index.anywhere(port)).collect();
         hosts
             .into_iter()
             .filter_map(|host| states.get_key_value(host))
@@ -216,7 +218,7 @@ impl<'a> Question<'a> {
         let address = self.destination.address;
         let hosts = self
             .lookup
-            .known
+            .by_address
             .hosts(address)
             .filter(|host| !host.is_wildcard());
         let resolved = &self.lookup.facts.objects.resolved;

@@ -32,8 +32,10 @@ mod service_entry;
 mod sidecar;
 #[cfg(test)]
 mod testing;
+mod unknown;
 mod workload_entry;
 
 pub use object::*;
 pub use problem::*;
 pub use reading::*;
+pub(crate) use unknown::unknown;

@@ -1,8 +1,8 @@
 //! What Istio's registry means for one workload.
 //!
 //! ```text
-//! YAML, API objects -> istio -> registry -> view -> policy -> plan -> changes to the kernel's maps
-//!                                             |-> explain -> reasons
+//! YAML, API objects -> istio -> objects -> grant, export -> offer -> view -> registry -> policy -> plan -> changes
+//!                                                                              |-> explain -> reasons
 //! ```
 //!
 //! **Architecture Invariant:** no async, clock, randomness, file, socket, aya or kube client in this crate. Time
@@ -11,14 +11,19 @@
 pub mod capacity;
 pub mod documents;
 pub mod explain;
+mod export;
+mod grant;
 pub mod istio;
 pub mod model;
 pub mod names;
+mod objects;
+mod offer;
 pub mod plan;
 pub mod pods;
 pub mod policy;
 pub mod registry;
 pub mod rule;
+pub mod settings;
 #[cfg(test)]
 mod test_support;
 mod view;

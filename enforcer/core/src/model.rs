@@ -1,4 +1,4 @@
-//! The words of the domain.
+//! The types of the domain.
 //!
 //! `Namespace, Labels -> Workload`, `Host, Port, Protocol -> what a service offers`, `Destination -> Verdict`.
 

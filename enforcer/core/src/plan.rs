@@ -22,19 +22,19 @@
 //! A workload that keeps its policy and has other addresses of its own is bound anew within 1, 3 or 5, where the rules
 //! that can take the place of an address, or give it up, are all there.
 //!
-//! What this order alone cannot keep, a policy of a new identifier does: see [`pairing`]. Where the maps have no room
-//! for old and new at once, see [`room`].
+//! What this order alone cannot keep, a policy of a new identifier does: see [`pairing`]. Where the maps cannot hold old
+//! and new at once, see [`bounded`].
 
-mod losses;
+mod bounded;
 mod pairing;
 mod phases;
-mod room;
+mod restricted;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use enforcer_common::{Binding, CgroupId, Mode, Policy, PolicyId, Scope};
 
-pub use room::{Course, diff_within};
+pub use bounded::{PlanKind, diff_within};
 
 use crate::{
     policy::{Desired, DesiredPolicy},

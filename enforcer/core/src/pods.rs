@@ -13,7 +13,7 @@
 //! **Architecture Invariant:** what was said of cgroups so far is a function of the objects, the cgroups and the order
 //! of deletions alone. Nothing is bound by anything but the UID that the kubelet gave the cgroup as its name.
 
-mod place;
+mod cgroup;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -25,7 +25,7 @@ use std::{
 
 use enforcer_common::CgroupId;
 
-pub use place::{Class, LEVELS, Place, PodUid, ROOTS, Tree, container};
+pub use cgroup::{Class, LEVELS, PodCgroup, PodUid, ROOTS, Tree, container};
 pub use scope::{Notice, PodLabels, Scope};
 
 use crate::{
@@ -36,9 +36,9 @@ use crate::{
 
 /// The bit that marks identifiers of workloads whose cgroups are not there yet: the kernel counts inodes up from 1.
 /// The registry knows such workloads so that their names are resolved before they run.
-pub const FORESEEN: u64 = 1 << 63;
+pub const PLACEHOLDER: u64 = 1 << 63;
 
-/// Tells the pods foreseen here from other workloads that are foreseen.
+/// Tells the placeholders of pods from those of other workloads.
 const POD: u64 = 1 << 62;
 
 /// The annotation by which the object that stands for a static pod says whose it is: the identifier that the kubelet
@@ -84,9 +84,9 @@ pub struct Pods {
     claims: BTreeMap<PodUid, BTreeSet<Claim>>,
     /// Pods without object whose cgroups are still there.
     orphans: BTreeMap<PodUid, Arc<Pod>>,
-    cgroups: BTreeMap<CgroupId, Place>,
+    cgroups: BTreeMap<CgroupId, PodCgroup>,
     cgroups_of: BTreeMap<PodUid, BTreeSet<CgroupId>>,
-    foreseen: BTreeMap<PodUid, CgroupId>,
+    placeholders: BTreeMap<PodUid, CgroupId>,
     next: u64,
     /// What was last said of each cgroup.
     said: BTreeMap<CgroupId, Workload>,
@@ -104,7 +104,7 @@ impl Pods {
             orphans: BTreeMap::new(),
             cgroups: BTreeMap::new(),
             cgroups_of: BTreeMap::new(),
-            foreseen: BTreeMap::new(),
+            placeholders: BTreeMap::new(),
             next: 0,
             said: BTreeMap::new(),
             notices: BTreeMap::new(),
@@ -134,19 +134,19 @@ impl Pods {
     }
 
     /// A cgroup of a pod is there.
-    pub fn appeared(&mut self, cgroup: CgroupId, place: Place) -> Vec<Update> {
-        let uid = place.pod().clone();
+    pub fn appeared(&mut self, cgroup: CgroupId, found: PodCgroup) -> Vec<Update> {
+        let uid = found.pod().clone();
         self.cgroups_of.entry(uid.clone()).or_default().insert(cgroup);
-        self.cgroups.insert(cgroup, place);
+        self.cgroups.insert(cgroup, found);
         self.settle(&uid)
     }
 
     /// A cgroup is gone.
     pub fn gone(&mut self, cgroup: CgroupId) -> Vec<Update> {
-        let Some(place) = self.cgroups.remove(&cgroup) else {
+        let Some(found) = self.cgroups.remove(&cgroup) else {
             return Vec::new();
         };
-        let uid = place.pod();
+        let uid = found.pod();
         if let Some(cgroups) = self.cgroups_of.get_mut(uid) {
             cgroups.remove(&cgroup);
             if cgroups.is_empty() {
@@ -166,14 +166,14 @@ impl Pods {
     /// The cgroups of a pod itself, without those of its containers.
     pub fn cgroups(&self, uid: &PodUid) -> impl Iterator<Item = CgroupId> {
         let cgroups = self.cgroups_of.get(uid).into_iter().flatten();
-        let is_pod = |cgroup: &&CgroupId| matches!(self.cgroups.get(cgroup), Some(Place::Pod(_)));
+        let is_pod = |cgroup: &&CgroupId| matches!(self.cgroups.get(cgroup), Some(PodCgroup::Pod(_)));
         cgroups.filter(is_pod).copied()
     }
 
     /// The pod whose cgroup this is, if its object is not known.
     pub fn stranger(&self, cgroup: CgroupId) -> Option<&PodUid> {
-        let place = self.cgroups.get(&cgroup)?;
-        self.object(place.pod()).is_none().then(|| place.pod())
+        let found = self.cgroups.get(&cgroup)?;
+        self.object(found.pod()).is_none().then(|| found.pod())
     }
 
     /// What objects say in vain, in order.
@@ -273,22 +273,22 @@ impl Pods {
         self.say(uid, &cgroups, now)
     }
 
-    /// The updates from what was said of these cgroups, and of the one that was foreseen, to `now`.
+    /// The updates from what was said of these cgroups, and of their placeholder, to `now`.
     fn say(
         &mut self,
         uid: &PodUid,
         cgroups: &BTreeSet<CgroupId>,
         now: BTreeMap<CgroupId, Workload>,
     ) -> Vec<Update> {
-        let foreseen = self.foreseen.get(uid).copied();
+        let placeholder = self.placeholders.get(uid).copied();
         let mut updates = Vec::new();
-        for cgroup in cgroups.iter().copied().chain(foreseen) {
+        for cgroup in cgroups.iter().copied().chain(placeholder) {
             if !now.contains_key(&cgroup) && self.said.remove(&cgroup).is_some() {
                 updates.push(Update::WorkloadGone(cgroup));
             }
         }
-        if foreseen.is_some_and(|foreseen| !now.contains_key(&foreseen)) {
-            self.foreseen.remove(uid);
+        if placeholder.is_some_and(|placeholder| !now.contains_key(&placeholder)) {
+            self.placeholders.remove(uid);
         }
         for (cgroup, workload) in now {
             if self.said.get(&cgroup) != Some(&workload) {
@@ -302,16 +302,16 @@ impl Pods {
     /// The identifier of a pod of which no cgroup is needed to resolve its names.
     fn foresee(&mut self, uid: &PodUid) -> CgroupId {
         let next = &mut self.next;
-        *self.foreseen.entry(uid.clone()).or_insert_with(|| {
+        *self.placeholders.entry(uid.clone()).or_insert_with(|| {
             *next += 1;
-            CgroupId(FORESEEN | POD | *next)
+            CgroupId(PLACEHOLDER | POD | *next)
         })
     }
 
     fn exempt_containers(&self, cgroups: &BTreeSet<CgroupId>, pod: &Pod) -> Vec<(CgroupId, Workload)> {
         let name = |cgroup: &CgroupId| match self.cgroups.get(cgroup)? {
-            Place::Pod(_) => None,
-            Place::Container { id, .. } => {
+            PodCgroup::Pod(_) => None,
+            PodCgroup::Container { id, .. } => {
                 let mut containers = pod.containers.iter();
                 let container = containers.find(|container| container.id == *id)?;
                 let is_exempt = self.settings.exempt.contains(&container.name);

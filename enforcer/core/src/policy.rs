@@ -1,16 +1,10 @@
-//! What the kernel is to hold, and the rules it is made of.
+//! What the kernel is to hold: a policy for each set of workloads that see and may the same.
 //!
-//! `entry, service -> grants (rules with what they stem from) -> the registry's views -> Desired -> fit`
+//! `the registry's views -> Desired -> fit`
 //!
 //! It must never decide who sees what: that is `view`.
 
-mod entry;
 mod fit;
-mod grant;
-mod grants;
-mod service;
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,11 +13,7 @@ use std::{
 
 use enforcer_common::CgroupId;
 
-pub(crate) use entry::is_port_only;
 pub use fit::fit;
-pub(crate) use grant::Grant;
-pub use grant::Source;
-pub(crate) use grants::{Facts, Port, PortGrants, Related, grants, is_reserved, related};
 
 use crate::{
     model::{Mode, OwnAddresses},

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Update -> objects -> offers (one host of one object) -> HostState -> compiled -> Desired
-//!              \-> owners (host -> objects)                 \-> known (address -> hosts) -> explain
+//!              \-> owners (host -> objects)                 \-> address index -> explain
 //! ```
 //!
 //! One task owns it. An update only marks the hosts that it touches; they are worked out when an answer is
@@ -11,16 +11,12 @@
 //! **Architecture Invariant:** every answer is a function of the objects, the resolved addresses and the
 //! workloads that are there, whatever the order in which they came.
 
-mod allowance;
+mod address_index;
 mod candidates;
 mod changes;
 mod compiled;
-mod known;
-mod objects;
-mod offer;
 #[cfg(test)]
 mod properties;
-mod settings;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -34,25 +30,23 @@ use std::{
 
 use enforcer_common::CgroupId;
 
-pub use allowance::Allowance;
-pub(crate) use allowance::allowing;
-pub(crate) use known::Known;
-pub(crate) use objects::{Key, Objects, Selected, in_namespace, is_of_revision};
-pub(crate) use offer::{HostState, Offer, Owner};
-pub use settings::{Matching, Settings, UdpPolicy};
+pub(crate) use address_index::AddressIndex;
 pub use warning::Warning;
 
 use self::{
     candidates::Candidates,
     changes::Stale,
-    compiled::{Compiled, Everybody, KnownHosts, ViewKey},
-    offer::Owners,
+    compiled::{Compiled, Everybody, HostIndexes, ViewKey},
 };
 use crate::{
+    grant::Facts,
     istio::{Object, ObjectId},
     model::{Enforcement, Host, OwnAddresses, Workload},
-    policy::{Desired, Facts},
+    objects::{Key, Objects},
+    offer::{HostState, Owners},
+    policy::Desired,
     rule::To,
+    settings::{Settings, UdpPolicy},
     view::View,
 };
 
@@ -84,7 +78,7 @@ pub struct Registry {
     owners: Owners,
     workloads: BTreeMap<CgroupId, Workload>,
     states: BTreeMap<Host, HostState>,
-    known: Known,
+    by_address: AddressIndex,
     candidates: Candidates,
     /// The hosts to which a name that is not their own matters.
     users: BTreeMap<Host, BTreeSet<Host>>,
@@ -96,7 +90,7 @@ pub struct Registry {
 #[derive(Clone, Copy)]
 pub(crate) struct Lookup<'a> {
     pub(crate) states: &'a BTreeMap<Host, HostState>,
-    pub(crate) known: &'a Known,
+    pub(crate) by_address: &'a AddressIndex,
     pub(crate) facts: Facts<'a>,
 }
 
@@ -110,7 +104,7 @@ impl Registry {
             owners: Owners::default(),
             workloads: BTreeMap::new(),
             states: BTreeMap::new(),
-            known: Known::default(),
+            by_address: AddressIndex::default(),
             candidates: Candidates::default(),
             users: BTreeMap::new(),
             stale: Stale::default(),
@@ -157,7 +151,7 @@ impl Registry {
     /// The registered names that stand for `address`: hosts that declare it or resolve to it, in order.
     pub fn names_of(&mut self, address: IpAddr) -> BTreeSet<Host> {
         self.refresh();
-        self.known.hosts(address.to_canonical()).cloned().collect()
+        self.by_address.hosts(address.to_canonical()).cloned().collect()
     }
 
     /// The addresses that are known to stand for `host`: what it declares, and what it resolves to; networks
@@ -188,7 +182,7 @@ impl Registry {
         self.refresh();
         Lookup {
             states: &self.states,
-            known: &self.known,
+            by_address: &self.by_address,
             facts: Facts {
                 objects: &self.objects,
                 settings: &self.settings,
@@ -235,12 +229,12 @@ impl Registry {
                 let entry = assigned.entry((workload.namespace.clone(), sidecar, view.mode));
                 entry.or_insert_with(|| (view, BTreeSet::new())).1.insert(*cgroup);
             }
-            let known = KnownHosts {
+            let indexes = HostIndexes {
                 states: &self.states,
                 candidates: &self.candidates,
                 facts,
             };
-            self.compiled.assign(assigned, &known);
+            self.compiled.assign(assigned, &indexes);
             let own = self
                 .workloads
                 .iter()
@@ -270,7 +264,7 @@ impl Registry {
         for name in &state.related.names {
             self.users.entry(name.clone()).or_default().insert(host.clone());
         }
-        self.known.replace(host, &old, &state);
+        self.by_address.replace(host, &old, &state);
         self.candidates.replace(host, &old, &state);
         self.states.insert(host.clone(), state);
     }
@@ -279,7 +273,7 @@ impl Registry {
 /// What every workload is allowed.
 fn everybody(settings: &Settings, objects: &Objects) -> Everybody {
     Everybody {
-        rules: allowance::rules(settings, objects),
+        rules: settings.rules(objects),
         allows_udp: settings.udp == UdpPolicy::Allow,
     }
 }

@@ -150,11 +150,7 @@ impl Rule {
                 )
             }
         };
-        let transport = match key.transport {
-            6 => Transport::Tcp,
-            17 => Transport::Udp,
-            _ => return None,
-        };
+        let transport = Transport::try_from(key.transport).ok()?;
         Some((
             key.scope,
             Self {

@@ -16,8 +16,9 @@ use crate::{
     },
     model::{CgroupId, Host, Labels, Namespace, Protocol, Workload},
     policy::DesiredPolicy,
-    registry::{Registry, Settings, Update},
+    registry::{Registry, Update},
     rule::Rules,
+    settings::Settings,
 };
 
 pub(crate) fn ip(text: &str) -> IpAddr {

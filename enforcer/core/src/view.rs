@@ -1,29 +1,28 @@
 //! What one workload may see of the registry.
 //!
 //! ```text
-//! exportTo, mesh bounds, ignored objects -> export
-//! Sidecar choice and listeners           -> sidecar
-//! the offers of one host -> View::imports -> the ports that count, of the one namespace that wins the host
+//! Sidecar choice and listeners -> sidecar -.
+//! the offers of one host, their exports ----+-> View::imports -> the ports that count, of the namespace that wins
 //! ```
 //!
 //! It must never look at addresses or ports beyond what a Sidecar says: what is seen does not depend on how it
 //! is reached.
 
-mod export;
 mod sidecar;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-pub use export::Ignored;
-pub(crate) use export::{Export, export, ignored, ignored_namespace};
 pub(crate) use sidecar::{choose, trims};
 
 use crate::{
+    export::Export,
     istio::{OutboundMode, Sidecar},
-    model::{Enforcement, Mode, Namespace, Protocol, Workload},
-    registry::{HostState, Objects, Offer, Settings},
+    model::{Enforcement, Mode, Namespace, Workload},
+    objects::Objects,
+    offer::{HostState, Import, Offer},
+    settings::Settings,
 };
 
 /// What decides what a workload sees.
@@ -32,16 +31,6 @@ pub(crate) struct View {
     pub(crate) namespace: Namespace,
     pub(crate) sidecar: Option<Arc<Sidecar>>,
     pub(crate) mode: Mode,
-}
-
-/// A port that a view has.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Import<'a> {
-    pub(crate) offer: &'a Offer,
-    /// Index into the owner's ports.
-    pub(crate) port: usize,
-    /// The port's own protocol, or the one that a Sidecar's listener gives it.
-    pub(crate) protocol: Protocol,
 }
 
 impl View {

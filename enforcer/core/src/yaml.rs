@@ -6,6 +6,7 @@
 //!
 //! It must not take unbounded time or memory for any text: sizes, depth and the replay of aliases are limited.
 
+mod field;
 mod lines;
 mod split;
 
@@ -13,6 +14,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
 
+pub use self::field::{Field, Step};
 pub use self::lines::Lines;
 pub use self::split::{Document, split};
 

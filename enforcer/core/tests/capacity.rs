@@ -13,7 +13,7 @@ use enforcer_common::{CgroupId, Mode, Transport, Verdict};
 use enforcer_core::{
     capacity::{Capacities, Table},
     model::Destination,
-    plan::{Applied, Change, Course, Plan, diff, diff_within},
+    plan::{Applied, Change, Plan, PlanKind, diff, diff_within},
     policy::{Desired, DesiredPolicy, fit},
     rule::{Rule, Rules, To},
 };
@@ -123,14 +123,14 @@ fn installed(desired: &Desired) -> Maps {
     Maps(diff(&Applied::default(), desired).after)
 }
 
-fn check_way(from: &Maps, plan: &Plan, course: Course, capacities: &Capacities) {
+fn check_way(from: &Maps, plan: &Plan, kind: PlanKind, capacities: &Capacities) {
     let mut to = from.clone();
     plan.changes.iter().for_each(|change| to.carry_out(change));
     assert_eq!(to.0, plan.after, "the plan leads where it says");
     let mut now = from.clone();
     for (step, change) in plan.changes.iter().enumerate() {
         now.carry_out(change);
-        let context = || format!("step {step} {change:?} of {course:?} {plan:#?} from {from:#?}");
+        let context = || format!("step {step} {change:?} of {kind:?} {plan:#?} from {from:#?}");
         assert!(now.0.counted().fit(capacities), "too much at {}", context());
         for workload in (1..=WORKLOADS).map(CgroupId) {
             for destination in destinations() {
@@ -141,7 +141,7 @@ fn check_way(from: &Maps, plan: &Plan, course: Course, capacities: &Capacities) 
                 );
                 let subject = || format!("{workload:?} {destination} at {}", context());
                 assert!(!is || old || new, "looser than both ends: {}", subject());
-                if !matches!(course, Course::RemovalsFirst(_)) {
+                if !matches!(kind, PlanKind::RemovalsFirst(_)) {
                     assert!(is || !old || !new, "tighter than both ends: {}", subject());
                 }
             }
@@ -159,16 +159,16 @@ proptest! {
     #[test]
     fn what_is_fitted_fits_and_is_never_looser(desired in desired(), capacities in capacities()) {
         let whole = installed(&desired);
-        let (fitted, fullness) = fit(desired.clone(), &capacities);
+        let (fitted, report) = fit(desired.clone(), &capacities);
         let cut = installed(&fitted);
         prop_assert!(cut.0.counted().fit(&capacities));
-        prop_assert_eq!(fullness.is_exceeded(), !whole.0.counted().fit(&capacities));
-        if !fullness.is_exceeded() {
+        prop_assert_eq!(report.is_exceeded(), !whole.0.counted().fit(&capacities));
+        if !report.is_exceeded() {
             prop_assert_eq!(&fitted, &desired, "what fits is left as it is");
-            prop_assert!(fullness.workloads.is_empty() && fullness.rules.is_empty());
+            prop_assert!(report.workloads.is_empty() && report.rules.is_empty());
         }
         for workload in (1..=WORKLOADS).map(CgroupId) {
-            let is_left_out = fullness.workloads.values().any(|left| left.contains(&workload));
+            let is_left_out = report.workloads.values().any(|left| left.contains(&workload));
             let was_known = whole.0.workloads.contains_key(&workload);
             prop_assert_eq!(cut.0.workloads.contains_key(&workload), was_known && !is_left_out, "{:?}", workload);
             for destination in destinations() {
@@ -178,16 +178,16 @@ proptest! {
                 );
             }
         }
-        for (table, usage) in &fullness.tables {
+        for (table, usage) in &report.tables {
             prop_assert_eq!(usage.used, cut.0.counted().of(*table));
             prop_assert_eq!(usage.needed, whole.0.counted().of(*table));
             prop_assert!(usage.used <= usage.capacity);
         }
-        for left in &fullness.rules {
-            let usage = fullness.tables[&Table::of_rule(&left.rule)];
-            prop_assert!(usage.is_exceeded(), "{:?} is named, and there was room", left);
+        for left in &report.rules {
+            let usage = report.tables[&Table::of_rule(&left.rule)];
+            prop_assert!(usage.is_exceeded(), "{:?} is named, and its map was not full", left);
         }
-        prop_assert_eq!(fit(desired, &capacities), (fitted, fullness), "the same every time");
+        prop_assert_eq!(fit(desired, &capacities), (fitted, report), "the same every time");
     }
 
     #[test]
@@ -198,8 +198,8 @@ proptest! {
         let mut maps = Maps::default();
         for desired in states {
             let (fitted, _) = fit(desired, &capacities);
-            let (plan, course) = diff_within(&maps.0, &fitted, &capacities);
-            check_way(&maps, &plan, course, &capacities);
+            let (plan, kind) = diff_within(&maps.0, &fitted, &capacities);
+            check_way(&maps, &plan, kind, &capacities);
             maps = Maps(plan.after);
             let (again, _) = diff_within(&maps.0, &fitted, &capacities);
             prop_assert_eq!(again.changes, vec![], "a plan carried out leaves nothing to do");
@@ -217,8 +217,8 @@ proptest! {
         let (plan, _) = diff_within(&maps.0, &second, &capacities);
         let steps = cut.index(plan.changes.len() + 1);
         plan.changes[..steps].iter().for_each(|change| maps.carry_out(change));
-        let (plan, course) = diff_within(&maps.0, &third, &capacities);
-        check_way(&maps, &plan, course, &capacities);
+        let (plan, kind) = diff_within(&maps.0, &third, &capacities);
+        check_way(&maps, &plan, kind, &capacities);
     }
 }
 
@@ -248,9 +248,9 @@ fn full_map_takes_other_rules_without_refusing_those_that_stay() {
         ..Capacities::default()
     };
     let before = installed(&one_policy(0..10));
-    let (plan, course) = diff_within(&before.0, &one_policy(5..15), &capacities);
-    assert_eq!(course, Course::TrimmedFirst);
-    check_way(&before, &plan, course, &capacities);
+    let (plan, kind) = diff_within(&before.0, &one_policy(5..15), &capacities);
+    assert_eq!(kind, PlanKind::TrimmedFirst);
+    check_way(&before, &plan, kind, &capacities);
     assert!(matches!(plan.changes[..5], [Change::RemoveRule(..), ..]));
     assert_eq!(plan.changes.len(), 10);
 }
@@ -264,10 +264,10 @@ fn full_map_whose_policy_is_to_be_another_is_emptied_first() {
     let mut desired = one_policy(0..10);
     let before = installed(&desired);
     desired.policies[0].mode = Mode::Audit;
-    let (plan, course) = diff_within(&before.0, &desired, &capacities);
+    let (plan, kind) = diff_within(&before.0, &desired, &capacities);
     assert!(
-        matches!(course, Course::RemovalsFirst(needed) if needed.of(Table::Exact) == 20),
-        "{course:?}"
+        matches!(kind, PlanKind::RemovalsFirst(needed) if needed.of(Table::Exact) == 20),
+        "{kind:?}"
     );
     assert_eq!(plan.changes.len(), 1, "no rule of it changes: {plan:?}");
 }
@@ -285,8 +285,8 @@ fn names_can_be_asked_for_whatever_is_left_out() {
         to: To::Address(Ipv4Addr::new(192, 0, 2, 53).into()),
     };
     Arc::make_mut(&mut desired.policies[0].own).insert(dns);
-    let (fitted, fullness) = fit(desired, &capacities);
+    let (fitted, report) = fit(desired, &capacities);
     assert!(fitted.policies[0].own.contains(&dns));
     assert_eq!(fitted.policies[0].own.len(), 3);
-    assert_eq!(fullness.tables[&Table::Exact].needed, 11);
+    assert_eq!(report.tables[&Table::Exact].needed, 11);
 }

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Chosen, Explain, out};
 use crate::{
     config::{Config, Matching},
-    daemon::{pods, settings},
+    daemon::{ingest, settings},
     names,
     sources::files::{Content, read_all},
 };
@@ -71,15 +71,18 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
     } else {
         Transport::Tcp
     };
+    // Beside an entry, which is YAML, everything else is a comment.
+    let sign = if arguments.entry { "# " } else { "" };
+    let say = |text: std::fmt::Arguments<'_>| out::line(format_args!("{sign}{text}"));
     let mut is_allowed = true;
     let mut mode = None;
     for address in addresses {
         let destination = Destination::new(transport, address, port);
         let explanation = registry.explain_for(&workload, destination);
-        out::line(format_args!("{workload} -> {destination}: {explanation}"))?;
+        say(format_args!("{workload} -> {destination}: {explanation}"))?;
         mode = explanation.mode;
         if let Some(suggestion) = &explanation.suggestion {
-            out::line(format_args!("  to allow it: {suggestion}"))?;
+            say(format_args!("  to allow it: {suggestion}"))?;
         }
         if explanation.verdict != Verdict::Allow {
             is_allowed = false;
@@ -99,9 +102,9 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
         "declared"
     };
     if let Some(mode) = mode {
-        out::line(format_args!("mode: {}", word(mode)))?;
+        say(format_args!("mode: {}", word(mode)))?;
     }
-    out::line(format_args!("matching: {matching}"))?;
+    say(format_args!("matching: {matching}"))?;
     Ok(if is_allowed {
         ExitCode::SUCCESS
     } else {
@@ -154,7 +157,7 @@ fn target(text: &str) -> Result<(Target, u16)> {
 /// The registry of the files, with every configured workload present, and what its pods are on this node.
 fn registry(config: &Config, servers: &[SocketAddr]) -> Result<(Registry, Vec<Workload>)> {
     let mut registry = Registry::new(settings::of_registry(config, servers));
-    let settings = config.pods.as_ref().map(pods::settings).transpose()?;
+    let settings = config.pods.as_ref().map(ingest::settings);
     let mut node = settings.map(Pods::new);
     let mut objects = Vec::new();
     let mut documents = Documents::default();
@@ -208,7 +211,7 @@ async fn resolve(
     };
     let cancel = CancellationToken::new();
     let task = tokio::spawn(names::run(settings, ports, cancel.clone()));
-    let settled = tokio::time::timeout(PATIENCE, names::settled(&ask, &wanted));
+    let settled = tokio::time::timeout(PATIENCE, names::wait_for_answers(&ask, &wanted));
     tokio::pin!(settled);
     let mut all = Vec::new();
     loop {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::{
-    config::Mistakes,
+    config::ConfigErrors,
     report::escape::{self, Line},
 };
 
@@ -76,7 +76,7 @@ pub(super) fn end(outcome: Result<ExitCode>) -> ExitCode {
         signal_hook::low_level::emulate_default_handler(libc::SIGPIPE).ok();
         return ExitCode::from(ENDED_BY_SIGPIPE);
     }
-    match error.downcast_ref::<Mistakes>() {
+    match error.downcast_ref::<ConfigErrors>() {
         // One line each.
         Some(mistakes) => format!("error: {mistakes}").lines().for_each(complain),
         None => complain(format_args!("error: {error:#}")),

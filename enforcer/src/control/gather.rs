@@ -11,31 +11,35 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     Question,
-    status::{Canary, Closure, FailingName, Lapse, Names, Program, Root, Source, Status, Untold, Usage},
+    status::{Canary, Drift, FailingName, Hardening, Names, Program, Root, Source, Status, Untold, Usage},
 };
 use crate::{
     datapath,
     names::AskStatus,
     proof::Proof,
     sources::{
-        Heard,
+        Heartbeat,
         kube::{KubeStatus, SourceState, SourceStatus},
     },
 };
 
 /// What the owner knows.
 #[derive(Clone, Debug, Default)]
-pub struct Standing {
+pub struct OwnerStatus {
     /// `enforce` or `audit`.
     pub mode: &'static str,
+    /// Workloads that may reach everything by ALLOW_ANY.
+    pub allow_any: Vec<String>,
     /// Every root of the configuration.
-    pub roots: Vec<StandingRoot>,
+    pub roots: Vec<RootStatus>,
     /// What is closed beyond rules.
-    pub closures: Vec<datapath::Closure>,
+    pub closures: Vec<datapath::Hardening>,
     /// What is in each map.
     pub usage: Vec<Usage>,
     /// Documents that are wrong now.
     pub rejected: Vec<String>,
+    /// What is suspicious about files and about the registry as a whole.
+    pub warnings: Vec<String>,
     /// Objects that files define.
     pub file_objects: usize,
     /// Workloads' cgroups that are there.
@@ -52,11 +56,13 @@ pub struct Standing {
 
 /// A root of the configuration.
 #[derive(Clone, Debug, Default)]
-pub struct StandingRoot {
+pub struct RootStatus {
     /// From the cgroup mount on.
     pub path: PathBuf,
     /// Whether the cgroup is there.
     pub is_there: bool,
+    /// Whether it has to be.
+    pub is_required: bool,
 }
 
 /// Whom the task asks.
@@ -71,11 +77,11 @@ pub struct Ports {
     /// What is known of the API server's kinds; None if none is followed.
     pub kubernetes: Option<watch::Receiver<KubeStatus>>,
     /// When the files were last looked at.
-    pub files: Heard,
+    pub files: Heartbeat,
     /// When the cgroups were.
-    pub cgroups: Heard,
+    pub cgroups: Heartbeat,
     /// When the cgroups of pods were; None if pods are left alone.
-    pub pods: Option<Heard>,
+    pub pods: Option<Heartbeat>,
     /// When the enforcer was started.
     pub start: Instant,
 }
@@ -101,6 +107,7 @@ impl Ports {
             pid: std::process::id(),
             uptime_seconds: self.start.elapsed().as_secs_f64(),
             mode: standing.mode.to_owned(),
+            allow_any: standing.allow_any,
             proof_age_seconds: proof.at.map(age),
             roots: standing.roots.iter().map(|place| root(place, &proof)).collect(),
             closures: standing.closures.iter().map(closure).collect(),
@@ -110,6 +117,7 @@ impl Ports {
                 source("cgroups", standing.workloads, self.cgroups.age()),
             ],
             rejected: standing.rejected,
+            warnings: standing.warnings,
             names: named(&names),
             events_lost: standing.lost,
             events_untold: standing.untold,
@@ -157,11 +165,12 @@ fn age(at: Instant) -> f64 {
     at.elapsed().as_secs_f64()
 }
 
-fn root(place: &StandingRoot, proof: &Proof) -> Root {
+fn root(place: &RootStatus, proof: &Proof) -> Root {
     let state = proof.roots.iter().find(|state| state.path == place.path);
     Root {
         path: place.path.display().to_string(),
         is_there: place.is_there,
+        is_required: place.is_required,
         programs: state
             .into_iter()
             .flat_map(|state| &state.programs)
@@ -182,16 +191,16 @@ fn root(place: &StandingRoot, proof: &Proof) -> Root {
     }
 }
 
-fn closure(closure: &datapath::Closure) -> Closure {
-    Closure {
+fn closure(closure: &datapath::Hardening) -> Hardening {
+    Hardening {
         program: closure.program.to_owned(),
         purpose: closure.purpose.to_string(),
         absent: closure.absent.clone(),
     }
 }
 
-fn lapse((at, lapse): &(Instant, datapath::Lapse)) -> Lapse {
-    Lapse {
+fn lapse((at, lapse): &(Instant, datapath::Drift)) -> Drift {
+    Drift {
         what: lapse.what.clone(),
         age_seconds: age(*at),
         stays: lapse.stays.clone(),

@@ -16,14 +16,17 @@ pub struct Status {
     pub pid: u32,
     /// Seconds since it was started.
     pub uptime_seconds: f64,
-    /// `enforce` or `audit`.
+    /// `enforce` or `audit`, as configured; workloads of `allow_any` are let through in either.
     pub mode: String,
+    /// Workloads, `namespace/name`, that may reach everything because their outboundTrafficPolicy is ALLOW_ANY.
+    #[serde(default)]
+    pub allow_any: Vec<String>,
     /// Seconds since the last round of the self-proof; None before the first.
     pub proof_age_seconds: Option<f64>,
     /// The cgroups below which everything is enforced.
     pub roots: Vec<Root>,
     /// What is closed beyond rules.
-    pub closures: Vec<Closure>,
+    pub closures: Vec<Hardening>,
     /// What is in each map, of how much.
     pub usage: Vec<Usage>,
     /// Where the registry and the workloads come from.
@@ -32,6 +35,9 @@ pub struct Status {
     pub backlog: usize,
     /// Documents that are wrong now.
     pub rejected: Vec<String>,
+    /// What is suspicious about files and about the registry as a whole.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Hosts that are resolved.
     pub names: Names,
     /// Flows that were decided and not logged, since the maps were made.
@@ -40,7 +46,7 @@ pub struct Status {
     #[serde(default)]
     pub events_untold: Vec<Untold>,
     /// What had lapsed since the start; the newest last.
-    pub lapses: Vec<Lapse>,
+    pub lapses: Vec<Drift>,
 }
 
 /// A cgroup below which everything is enforced.
@@ -51,6 +57,9 @@ pub struct Root {
     pub path: String,
     /// Whether the cgroup is there.
     pub is_there: bool,
+    /// Whether it has to be: it is one of the configuration's `roots`, and not a workload's cgroup.
+    #[serde(default)]
+    pub is_required: bool,
     /// The programs that the kernel runs there.
     pub programs: Vec<Program>,
     /// Those that it does not run although it should.
@@ -80,7 +89,7 @@ pub struct Canary {
 
 /// What is closed beyond rules.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Closure {
+pub struct Hardening {
     /// The program.
     pub program: String,
     /// What it is for: `refuses …`, or `lets …`.
@@ -153,7 +162,7 @@ pub struct Untold {
 /// Something in the kernel that was not as it was put there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Lapse {
+pub struct Drift {
     /// What was wrong.
     pub what: String,
     /// Seconds since it was noticed.
@@ -174,8 +183,17 @@ impl Status {
             Some(age) if age > STALE => problems.push(format!("the last self-proof is {age:.0} s old")),
             Some(_) => {}
         }
-        if !self.roots.iter().any(|root| root.is_there) {
+        let is_any_there = self.roots.iter().any(|root| root.is_there);
+        if !is_any_there {
             problems.push("none of the cgroups that are to be enforced is there".to_owned());
+        }
+        let is_missing = |root: &&Root| is_any_there && root.is_required && !root.is_there;
+        for root in self.roots.iter().filter(is_missing) {
+            problems.push(format!(
+                "the cgroup {} is not there: nothing is enforced below it until somebody makes it; if nobody will, take \
+                 it out of `roots`",
+                root.path
+            ));
         }
         for root in self.roots.iter().filter(|root| root.is_there) {
             problems.extend(root.problems());
@@ -277,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn root_that_is_not_there_lets_nothing_out_but_one_must_be() {
+    fn workloads_may_come_later_but_configured_roots_must_be_there_and_one_cgroup_at_least() {
         check(
             |status| {
                 status.roots.push(Root::default());
@@ -287,6 +305,19 @@ mod tests {
         check(
             |status| status.roots[0].is_there = false,
             Some("none of the cgroups that are to be enforced is there"),
+        );
+        check(
+            |status| {
+                status.roots.push(Root {
+                    path: "/b.slice".to_owned(),
+                    is_required: true,
+                    ..Root::default()
+                });
+            },
+            Some(
+                "the cgroup /b.slice is not there: nothing is enforced below it until somebody makes it; if nobody will, \
+                 take it out of `roots`",
+            ),
         );
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::report::escape::Line;
 
-use super::status::{Canary, Closure, FailingName, Lapse, Root, Source, Status, Untold, Usage};
+use super::status::{Canary, Drift, FailingName, Hardening, Root, Source, Status, Untold, Usage};
 
 /// Whole seconds, or the minutes and hours that they make.
 struct Age(f64);
@@ -33,6 +33,9 @@ impl fmt::Display for Status {
         let head =
             format!("enforcement: {verdict}  (mode {mode}, enforcer {version}, pid {pid}, up {uptime})");
         writeln!(f, "{}", Line(head))?;
+        if !self.allow_any.is_empty() {
+            writeln!(f, "  ! {}", Line(AllowAny(&self.allow_any)))?;
+        }
         for problem in &self.problems {
             writeln!(f, "  ! {}", Line(problem))?;
         }
@@ -53,6 +56,7 @@ impl fmt::Display for Status {
             writeln!(f, "  {}", Line(name))?;
         }
         section(f, "rejected", &self.rejected)?;
+        section(f, "warnings", &self.warnings)?;
         writeln!(f, "events lost: {}", self.events_lost)?;
         let (most, rest) = self.events_untold.split_at(MOST.min(self.events_untold.len()));
         section(f, "events not logged", most)?;
@@ -61,6 +65,25 @@ impl fmt::Display for Status {
             writeln!(f, "  {} other workloads: {events}", rest.len())?;
         }
         section(f, "lapses", &self.lapses)
+    }
+}
+
+/// Workloads for which nothing is refused.
+pub(crate) struct AllowAny<'a>(pub(crate) &'a [String]);
+
+impl fmt::Display for AllowAny<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (most, rest) = self.0.split_at(MOST.min(self.0.len()));
+        write!(
+            f,
+            "outboundTrafficPolicy ALLOW_ANY lets {} of the workloads reach everything: {}",
+            self.0.len(),
+            most.join(", ")
+        )?;
+        match rest.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} more, which `enforcer status -o json` names"),
+        }
     }
 }
 
@@ -77,7 +100,11 @@ impl fmt::Display for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.path)?;
         if !self.is_there {
-            return f.write_str("  not there yet");
+            return f.write_str(if self.is_required {
+                "  NOT THERE"
+            } else {
+                "  not there yet"
+            });
         }
         write!(f, "  programs {}", self.programs.len())?;
         if !self.absent.is_empty() {
@@ -100,7 +127,7 @@ impl fmt::Display for Root {
     }
 }
 
-impl fmt::Display for Closure {
+impl fmt::Display for Hardening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.absent {
             None => write!(f, "{:12} present: {}", self.program, self.purpose),
@@ -153,7 +180,7 @@ impl fmt::Display for Untold {
     }
 }
 
-impl fmt::Display for Lapse {
+impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let age = Age(self.age_seconds);
         match &self.stays {

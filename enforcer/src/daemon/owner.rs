@@ -1,219 +1,139 @@
-//! The one task that owns the registry and the datapath.
+//! The one task that owns the registry and the datapath, and what happens at each input.
 //!
-//! Whatever comes in changes the registry; then the plan from what the kernel holds to what it should hold is
-//! carried out. A plan that fails half-way is taken up from what the maps really hold.
+//! ```text
+//! Input -> ingest (registry, pods, cgroups) -> reconciler (plan, maps, programs, open sockets) -> reporter (log, Events)
+//! ```
+//!
+//! A ServiceEntry comes: `Input::Change` -> [`Ingest::apply`] changes the registry -> [`Schedule`] collects what else
+//! comes within 50 ms -> `Input::Turn` -> [`Reconciler::bring_up_to_date`] compiles, compares with what the kernel holds,
+//! and carries out the difference. A plan that fails half-way starts again from what the maps really hold.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
-
-use anyhow::{Context as _, Result, bail};
-use enforcer_common::{CgroupId, Counter};
-use enforcer_core::{documents::Documents, model::Host, plan::Applied, registry::Registry};
-use tokio::{
-    sync::{mpsc::error::TryRecvError, watch},
-    task::yield_now,
-    time::{Instant, MissedTickBehavior, sleep_until},
-};
-use tokio_util::sync::CancellationToken;
+use anyhow::Result;
 
 use super::{
-    answers::Outcome,
-    flows::Flows,
-    inputs::Inputs,
-    places::Places,
-    pods::NodePods,
-    precedence::Precedence,
-    revocation::{self, Revocation},
-    room::Room,
+    ingest::Ingest,
+    input::{Change, Input, Inputs, Question, Wanted},
+    reconciler::Reconciler,
+    reporter::Reporter,
+    schedule::Schedule,
+    start::Start,
 };
-use crate::{
-    datapath::{Batch, Cgroup, Datapath},
-    proof::Canaries,
-    report::{log::LogFormat, once::Once},
-};
-
-/// How often what has failed is tried again.
-const RETRY: Duration = Duration::from_secs(2);
-
-/// How often the programs' counters are looked at.
-const COUNT: Duration = Duration::from_secs(5);
-
-/// For how long changes that wait already are taken in before they are carried out.
-const GATHER: Duration = Duration::from_millis(50);
 
 pub(super) struct Owner {
-    pub(super) registry: Registry,
-    pub(super) documents: Documents,
-    pub(super) datapath: Datapath,
-    pub(super) applied: Applied,
-    pub(super) places: Places,
-    /// None if pods are left alone.
-    pub(super) pods: Option<NodePods>,
-    /// The configured cgroups, and those of pods, that are there.
-    pub(super) cgroups: BTreeMap<CgroupId, Cgroup>,
-    /// Roots that are there and at which the programs do not run yet.
-    pub(super) unattached: BTreeMap<CgroupId, Cgroup>,
-    pub(super) hosts: watch::Sender<BTreeSet<Host>>,
-    pub(super) flows: Flows,
-    pub(super) format: LogFormat,
-    /// Whether every workload may ask the resolvers.
-    pub(super) allow_resolvers: bool,
-    /// Events that were lost, as last said; pinned counters go on counting between starts.
-    pub(super) lost: u64,
-    /// None if sockets that are open stay open.
-    pub(super) revocation: Option<Revocation>,
-    /// Whether the kernel holds what the first lists said.
-    pub(super) is_started: bool,
-    pub(super) canaries: Canaries,
-    /// How the last plan ended.
-    pub(super) outcome: Outcome,
-    /// What the kernel's maps have room for.
-    pub(super) room: Room,
-    /// What was said of the files, of the registry as a whole, and of what the kernel refused.
-    pub(super) problems: Once,
-    pub(super) warnings: Once,
-    pub(super) failures: Once,
-    pub(super) refusals: Once,
-    /// Who is believed where both files and the API server have an object.
-    pub(super) precedence: Precedence,
-}
-
-/// What is done when nothing more urgent waits.
-#[derive(Default)]
-struct Work {
-    /// Since when there are changes that were taken in and not carried out.
-    changed: Option<Instant>,
-    /// When what has failed is tried again.
-    retry: Option<Instant>,
+    pub(super) ingest: Ingest,
+    pub(super) reconciler: Reconciler,
+    pub(super) reporter: Reporter,
+    /// None once enforcement is in force.
+    pub(super) start: Option<Start>,
+    pub(super) schedule: Schedule,
 }
 
 impl Owner {
-    /// Takes in whatever comes until `cancel`: control first, then changes, then events, and no class can keep the
-    /// others waiting. Who asks waits for the answer, changes are taken in for [`GATHER`] before they are carried
-    /// out, and each plan is followed by a batch of events and some of the sockets that are to be judged.
+    /// Enforces until it is cancelled. The start, the steady state and the end run through the same arms; until the
+    /// first lists of all sources are there, nothing is carried out.
     ///
     /// # Errors
-    /// If a source has ended.
-    pub(super) async fn follow(&mut self, inputs: &mut Inputs, cancel: &CancellationToken) -> Result<()> {
-        let mut work = Work {
-            retry: (!self.unattached.is_empty()).then(|| Instant::now() + RETRY),
-            ..Work::default()
-        };
-        let mut count = tokio::time::interval(COUNT);
-        count.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// If a source has ended, or enforcement cannot be brought into force.
+    pub(super) async fn run(mut self, mut inputs: Inputs) -> Result<()> {
         loop {
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => return Ok(()),
-                control = inputs.controls.next() => self.answer(control?),
-                _ = count.tick() => self.count(),
-                () = sleep_until(work.retry.unwrap_or_else(Instant::now)), if work.retry.is_some() => {
-                    work.retry = None;
-                    work.note_change();
-                }
-                () = revocation::room(&mut self.revocation) => {
-                    if let Some(revocation) = &mut self.revocation
-                        && revocation.go_on()?
-                    {
-                        work.note_change();
+            let input = inputs.next(self.wanted()).await?;
+            match input {
+                Input::Cancelled => return Ok(()),
+                Input::Question(question) => self.answer(question),
+                Input::Change(change) => self.apply(change)?,
+                Input::Events(batch) => self.reporter.write(batch, &mut self.ingest, &self.reconciler),
+                Input::Tick => {
+                    self.reporter.report_losses(&mut self.reconciler, &self.ingest);
+                    if self.reconciler.look_again(&self.ingest) {
+                        self.schedule.note_change();
                     }
                 }
-                change = inputs.changes.next(), if work.takes_changes() => {
-                    self.take(change?);
-                    work.note_change();
+                Input::Retry => self.schedule.note_change(),
+                Input::RevokerReady => {
+                    if self.reconciler.resume_revocation()? {
+                        self.schedule.note_change();
+                    }
                 }
-                // Not at once: who has used up the runtime's budget would find no questions any more.
-                () = yield_now(), if self.has_work(&work) => self.do_work(&mut work, inputs)?,
-                batch = inputs.events.recv() => self.tell(batch.context("no more events")?),
+                Input::Turn => self.take_turn(&mut inputs)?,
+                Input::ListsLate => {
+                    if let Some(start) = &mut self.start {
+                        start.warn_of_late_lists();
+                    }
+                }
+                Input::Resolved { in_time } => self.come_into_force(in_time, &mut inputs)?,
             }
         }
     }
 
-    fn has_work(&self, work: &Work) -> bool {
-        work.changed.is_some() || self.revocation.as_ref().is_some_and(Revocation::has_sockets)
+    fn wanted(&mut self) -> Wanted<'_> {
+        let is_in_force = self.start.is_none();
+        let has_work = self.schedule.has_changes() || self.reconciler.has_sockets();
+        let (resolution, late) = match &mut self.start {
+            Some(start) => start.wanted(),
+            None => (None, None),
+        };
+        Wanted {
+            changes: self.schedule.collects(),
+            events: is_in_force,
+            retry: self.schedule.retry().filter(|_| is_in_force),
+            revoker: self.reconciler.waits_for_revoker(),
+            turn: is_in_force && has_work,
+            resolution,
+            late,
+        }
     }
 
-    /// A turn of everything that is not answered at once: the plan, some sockets, some events.
-    fn do_work(&mut self, work: &mut Work, inputs: &mut Inputs) -> Result<()> {
-        if work.changed.take().is_some() {
-            work.retry = self.bring_up_to_date().then(|| Instant::now() + RETRY);
+    fn apply(&mut self, change: Change) -> Result<()> {
+        if let Change::Name(update) = &change {
+            self.reconciler.remember_addresses(update);
         }
-        if let Some(revocation) = &mut self.revocation {
-            revocation.judge(&mut self.registry)?;
-        }
-        match inputs.events.try_recv() {
-            Ok(batch) => self.tell(batch),
-            Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Disconnected) => bail!("no more events"),
+        let listed = self.ingest.apply(change);
+        match (&mut self.start, listed) {
+            (None, _) => self.schedule.note_change(),
+            (Some(start), Some(source)) => start.note_list(source, &mut self.ingest, &mut self.reconciler)?,
+            (Some(_), None) => {}
         }
         Ok(())
     }
 
-    /// What is due from time to time.
-    fn count(&mut self) {
-        self.report_lost();
-        self.report_untold();
-        if let Some(revocation) = &mut self.revocation {
-            revocation.write();
+    /// A turn of everything that is not answered at once: the plan, some sockets, some events.
+    fn take_turn(&mut self, inputs: &mut Inputs) -> Result<()> {
+        if self.schedule.take_changes() {
+            let is_done = self.reconciler.bring_up_to_date(&mut self.ingest);
+            self.schedule.retry_unless(is_done);
+        }
+        self.reconciler.judge_sockets(&mut self.ingest)?;
+        if let Some(batch) = inputs.waiting_events()? {
+            self.reporter.write(batch, &mut self.ingest, &self.reconciler);
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, question: Question) {
+        match question {
+            Question::Proof(question) => self.reconciler.answer_proof(question, &mut self.ingest),
+            Question::Sockets(report) => self.reconciler.note_sockets(report),
+            Question::Status(reply) => {
+                let status = self.reporter.status(&mut self.ingest, &self.reconciler);
+                if reply.send(status).is_err() {
+                    tracing::debug!("the status was asked for and is no longer waited for");
+                }
+            }
         }
     }
 
-    /// Tells of events, in turns of their workloads.
-    fn tell(&mut self, batch: Batch) {
-        for event in &batch.events {
-            if !self.canaries.has(event.cgroup) {
-                self.flows.write(event, &mut self.registry, &self.room);
-            }
+    fn come_into_force(&mut self, in_time: bool, inputs: &mut Inputs) -> Result<()> {
+        while let Ok(update) = inputs.sources.names.try_recv() {
+            self.apply(Change::Name(update))?;
         }
-        self.flows.add_untold(batch.left_out, &self.registry);
-    }
-
-    /// Says of which workloads events were left out since it was last said.
-    fn report_untold(&mut self) {
-        match self.datapath.untold() {
-            Ok(counted) => {
-                let news = self.flows.untold.news(counted);
-                self.flows.add_untold(news, &self.registry);
-            }
-            Err(error) => tracing::error!("what the programs have not told is not known: {error:#}"),
-        }
-        if let Some(revocation) = &mut self.revocation {
-            let unsaid = revocation.ended.take_unsaid();
-            self.flows.add_untold(unsaid, &self.registry);
-        }
-        self.flows.say_untold(&self.registry);
-    }
-
-    /// Says how many events did not fit the ring buffer since it was last said.
-    fn report_lost(&mut self) {
-        let counters = match self.datapath.counters() {
-            Ok(counters) => counters,
-            Err(error) => {
-                tracing::error!("what the programs counted is not known: {error:#}");
-                return;
-            }
+        let Some(start) = &mut self.start else {
+            return Ok(());
         };
-        let lost = counters.get(&Counter::Lost).copied().unwrap_or_default();
-        if lost > self.lost {
-            tracing::warn!(
-                "{} flows were decided and not logged: they came faster than they are read",
-                lost - self.lost
-            );
+        if start.finish(in_time, &mut self.ingest, &mut self.reconciler)? {
+            self.start = None;
+            self.reporter.announce(&self.ingest, &self.reconciler);
+            self.schedule.retry_unless(!self.reconciler.lacks_roots());
         }
-        self.lost = lost;
-    }
-}
-
-impl Work {
-    fn note_change(&mut self) {
-        self.changed.get_or_insert_with(Instant::now);
-    }
-
-    /// Whether more changes are to be taken in before those that were are carried out: a thousand of them cost one
-    /// plan, and a stream without end does not put it off.
-    fn takes_changes(&self) -> bool {
-        self.changed.is_none_or(|since| since.elapsed() < GATHER)
+        Ok(())
     }
 }

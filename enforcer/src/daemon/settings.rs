@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use enforcer_common::{Mode, Settings, socket};
-use enforcer_core::{model, names::Pacing, registry};
+use enforcer_core::{model, names::Pacing, settings};
 
 use crate::{
     config::{self, Config, Enforcement, Matching, Sockets, Udp, UnknownWorkloads},
@@ -66,23 +66,23 @@ pub(crate) fn of_names(config: &Config, memory: Option<PathBuf>) -> names::Setti
 }
 
 /// What the registry is to mean.
-pub(crate) fn of_registry(config: &Config, servers: &[SocketAddr]) -> registry::Settings {
+pub(crate) fn of_registry(config: &Config, servers: &[SocketAddr]) -> settings::Settings {
     let resolvers = if config.dns.allow_resolvers {
         servers.iter().map(SocketAddr::ip).collect()
     } else {
         BTreeSet::new()
     };
-    registry::Settings {
+    settings::Settings {
         mode: config.outbound,
         audit: config.enforcement == Enforcement::Audit,
         matching: match config.matching {
-            Matching::Declared => registry::Matching::Declared,
-            Matching::Istio => registry::Matching::Istio,
+            Matching::Declared => settings::Matching::Declared,
+            Matching::Istio => settings::Matching::Istio,
         },
         udp: match config.udp {
-            Udp::Registry => registry::UdpPolicy::Registry,
-            Udp::Allow => registry::UdpPolicy::Allow,
-            Udp::DnsOnly => registry::UdpPolicy::DnsOnly,
+            Udp::Registry => settings::UdpPolicy::Registry,
+            Udp::Allow => settings::UdpPolicy::Allow,
+            Udp::DnsOnly => settings::UdpPolicy::DnsOnly,
         },
         resolvers,
         allowances: config
@@ -91,6 +91,6 @@ pub(crate) fn of_registry(config: &Config, servers: &[SocketAddr]) -> registry::
             .map(|pods| pods.built_in.allowances.clone())
             .unwrap_or_default(),
         revision: config.revision.clone().unwrap_or_default(),
-        ..registry::Settings::default()
+        ..settings::Settings::default()
     }
 }

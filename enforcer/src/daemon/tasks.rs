@@ -1,6 +1,6 @@
 //! The tasks of the process, and their end.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::{
@@ -16,6 +16,26 @@ const DEADLINE: Duration = Duration::from_millis(1500);
 pub(super) struct Tasks {
     set: JoinSet<Ended>,
     pub(super) cancel: CancellationToken,
+}
+
+/// What an enforcer leaves when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    /// What is pinned.
+    Enforcement,
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "nothing is enforced any more (--ephemeral)",
+            Self::Enforcement => {
+                "what it has brought into force stays in force, and changes are not followed until the next start; \
+                 `enforcer detach` ends enforcement"
+            }
+        })
+    }
 }
 
 /// A task's name, and how it has ended.
@@ -41,13 +61,24 @@ impl Tasks {
     ///
     /// # Errors
     /// Why the task has ended that nobody has told to.
-    pub(super) async fn run(mut self, mut terminate: Signal, mut interrupt: Signal) -> Result<()> {
+    pub(super) async fn run(
+        mut self,
+        mut terminate: Signal,
+        mut interrupt: Signal,
+        left: Left,
+    ) -> Result<()> {
         let ended = tokio::select! {
-            _ = terminate.recv() => None,
-            _ = interrupt.recv() => None,
-            ended = self.set.join_next() => ended,
+            _ = terminate.recv() => Err("SIGTERM"),
+            _ = interrupt.recv() => Err("SIGINT"),
+            ended = self.set.join_next() => Ok(ended),
         };
-        self.end(ended).await
+        match ended {
+            Err(signal) => {
+                tracing::info!("{signal}: the enforcer ends; {left}");
+                self.end(None).await
+            }
+            Ok(ended) => self.end(ended).await,
+        }
     }
 
     /// Tells all tasks to end, and waits for them until the deadline. `ended` is the one that has ended by itself.
@@ -62,7 +93,10 @@ impl Tasks {
         let drained =
             tokio::time::timeout(DEADLINE, async { while self.set.join_next().await.is_some() {} }).await;
         if drained.is_err() {
-            tracing::warn!("some tasks did not end within {DEADLINE:?}");
+            tracing::warn!(
+                "parts of the enforcer did not end within {DEADLINE:?} and are ended with the process; what is pinned in \
+                 the kernel is not concerned"
+            );
         }
         outcome
     }

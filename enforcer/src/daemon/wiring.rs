@@ -1,5 +1,7 @@
 //! The tasks around the owner, each with the owner's ends of what connects them.
 
+mod cluster;
+
 use std::{collections::BTreeSet, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use anyhow::Result;
@@ -8,19 +10,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     BACKLOG,
-    cluster::Cluster,
-    pods::{self, NodePods},
-    revocation::Revocation,
+    ingest::{self, NodePods},
+    reconciler::Revocation,
     settings,
     tasks::Tasks,
 };
 use crate::{
     config::Config,
-    datapath::{Batch, CgroupMount, Events},
+    control::{self, Control},
+    datapath::{Batch, CgroupMount, Datapath, Events},
     names::{self, AskStatus},
-    revoke::{self, Report},
+    proof::{self, Canary, Proof, Prover},
+    revoke::{self, Report, Request},
     sources::{
-        self, Heard,
+        self, Heartbeat,
         cgroups::{self, CgroupChange},
         files::{self, FileChange},
         kube,
@@ -29,6 +32,8 @@ use crate::{
     },
     state,
 };
+
+use cluster::Cluster;
 
 /// What tasks are made from.
 pub(super) struct Wiring<'a> {
@@ -54,8 +59,11 @@ pub(super) struct Names {
 pub(super) struct Pods {
     pub(super) node: NodePods,
     pub(super) changes: mpsc::Receiver<Vec<PodChange>>,
-    pub(super) heard: Heard,
+    pub(super) heartbeat: Heartbeat,
 }
+
+/// Takes requests to look for sockets and to end them, and says what was found and done.
+pub(super) type Revoker = (mpsc::Sender<Request>, mpsc::Receiver<Report>);
 
 impl Wiring<'_> {
     pub(super) fn names(&mut self) -> Result<Names> {
@@ -81,20 +89,23 @@ impl Wiring<'_> {
         })
     }
 
-    pub(super) fn files(&mut self) -> (mpsc::Receiver<Vec<FileChange>>, Heard) {
+    pub(super) fn files(&mut self) -> (mpsc::Receiver<Vec<FileChange>>, Heartbeat) {
         let (changes, taken) = mpsc::channel(BACKLOG);
-        let (sink, heard) = sink(changes);
+        let (sink, heartbeat) = sink(changes);
         let follow = files::follow(self.config.registry.clone(), sink, self.tasks.cancel.clone());
         self.tasks.spawn("files", follow);
-        (taken, heard)
+        (taken, heartbeat)
     }
 
-    pub(super) fn cgroups(&mut self, paths: BTreeSet<PathBuf>) -> (mpsc::Receiver<Vec<CgroupChange>>, Heard) {
+    pub(super) fn cgroups(
+        &mut self,
+        paths: BTreeSet<PathBuf>,
+    ) -> (mpsc::Receiver<Vec<CgroupChange>>, Heartbeat) {
         let (changes, taken) = mpsc::channel(BACKLOG);
-        let (sink, heard) = sink(changes);
+        let (sink, heartbeat) = sink(changes);
         let follow = cgroups::follow(self.mount.clone(), paths, sink, self.tasks.cancel.clone());
         self.tasks.spawn("cgroups", follow);
-        (taken, heard)
+        (taken, heartbeat)
     }
 
     /// None if pods are left alone.
@@ -103,14 +114,14 @@ impl Wiring<'_> {
             return Ok(None);
         };
         let (changes, taken) = mpsc::channel(BACKLOG);
-        let (sink, heard) = sink(changes);
+        let (sink, heartbeat) = sink(changes);
         let (mount, cancel) = (self.mount.clone(), self.tasks.cancel.clone());
-        let follow = sources::pods::follow(mount, pods::wanted(config), sink, cancel);
+        let follow = sources::pods::follow(mount, ingest::wanted(config), sink, cancel);
         self.tasks.spawn("pods", follow);
         Ok(Some(Pods {
-            node: NodePods::new(pods::settings(config)?),
+            node: NodePods::new(ingest::settings(config)),
             changes: taken,
-            heard,
+            heartbeat,
         }))
     }
 
@@ -128,12 +139,9 @@ impl Wiring<'_> {
     }
 
     /// None if sockets that are open stay open. `sockets` is what the programs remember of each.
-    pub(super) fn revocation(
-        &mut self,
-        sockets: Arc<OwnedFd>,
-    ) -> (Option<Revocation>, Option<mpsc::Receiver<Report>>) {
+    pub(super) fn revocation(&mut self, sockets: Arc<OwnedFd>) -> Option<(Revocation, Revoker)> {
         if !self.config.revoke {
-            return (None, None);
+            return None;
         }
         // A sweep that is due waits with the owner, behind as little as may be.
         let (requests, asked) = mpsc::channel(1);
@@ -141,7 +149,34 @@ impl Wiring<'_> {
         self.tasks
             .spawn("revoke", revoke::run(asked, found, Some(sockets)));
         let state = (!self.ephemeral).then_some(self.config.state.as_path());
-        (Some(Revocation::new(requests, state)), Some(live))
+        Some((Revocation::new(requests.clone(), state), (requests, live)))
+    }
+
+    /// The self-proof's task: what it has shown, and what it asks.
+    pub(super) async fn proof(
+        &mut self,
+        datapath: &Datapath,
+    ) -> (watch::Receiver<Proof>, mpsc::Receiver<proof::Question>) {
+        let (owner, questions) = mpsc::channel(BACKLOG);
+        let (proven, proof) = watch::channel(Proof::default());
+        let prover = Prover {
+            canary: Canary::start().await,
+            errno: if datapath.features().set_retval {
+                self.config.errno.number().cast_signed()
+            } else {
+                libc::EPERM
+            },
+            mount: self.mount.clone(),
+            owner,
+            proof: proven,
+        };
+        self.tasks.spawn("proof", prover.run(self.tasks.cancel.clone()));
+        (proof, questions)
+    }
+
+    pub(super) fn serve(&mut self, control: Control, ports: control::Ports) {
+        let serve = control.serve(ports, self.tasks.cancel.clone());
+        self.tasks.spawn("control", serve);
     }
 
     pub(super) fn events(&mut self, events: Events) -> mpsc::Receiver<Batch> {

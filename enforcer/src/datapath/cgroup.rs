@@ -163,6 +163,13 @@ impl Cgroup {
     }
 }
 
+/// The cgroup of a process (`self` or its id) in cgroup v2, from the root on. None if it has ended, or there is none.
+pub fn of_process(process: &str) -> Option<String> {
+    let cgroups = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+    let unified = cgroups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    Some(unified.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,12 +11,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
-use enforcer_common::{CgroupId, Event, Share};
+use enforcer_common::{CgroupId, Event};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::mpsc,
 };
 
+use super::decision::Decision;
 use crate::turns::{Shares, Turns};
 
 type Log = EbpfLogger<&'static dyn log::Log>;
@@ -27,13 +28,15 @@ pub struct Events {
     log: Log,
 }
 
-/// Events in turns of their workloads, few enough to be told of at one time.
+/// Decisions in turns of their workloads, few enough to be told of at one time.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// At most [`Batch::MOST`].
-    pub events: Vec<Event>,
-    /// How many are left out, of workloads of which too many waited. By [`sharer`].
+    pub decisions: Vec<Decision>,
+    /// How many are left out, of workloads of which too many waited. By [`Decision::sharer`].
     pub left_out: BTreeMap<CgroupId, u64>,
+    /// How many events this version does not understand, since a newer one's programs have written them.
+    pub unknown: u64,
 }
 
 impl Batch {
@@ -47,16 +50,6 @@ const WAITING: Shares = Shares { all: 8192, one: 512 };
 /// Events that are read before anything else has a turn.
 const ROUND: usize = 1024;
 
-/// Whose share an event is told from. All workloads that are not known have one together: whoever can make cgroups there
-/// would have a share in each.
-pub fn sharer(event: &Event) -> CgroupId {
-    if event.policy.0 == 0 {
-        Share::UNKNOWN
-    } else {
-        event.cgroup
-    }
-}
-
 impl Events {
     pub(super) fn new(ring: RingBuf<MapData>, log: Log) -> Self {
         Self { ring, log }
@@ -69,7 +62,10 @@ impl Events {
     pub async fn run(self, sink: mpsc::Sender<Batch>) -> Result<()> {
         let mut ring = readable(self.ring)?;
         let mut log = readable(self.log)?;
-        let mut waiting = Turns::new(WAITING);
+        let mut waiting = Waiting {
+            decisions: Turns::new(WAITING),
+            unknown: 0,
+        };
         loop {
             tokio::select! {
                 ready = ring.readable_mut() => {
@@ -84,7 +80,7 @@ impl Events {
                     ready.clear_ready();
                 }
                 permit = sink.reserve(), if !waiting.is_empty() => match permit {
-                    Ok(permit) => permit.send(batch(&mut waiting)),
+                    Ok(permit) => permit.send(waiting.batch()),
                     Err(_) => return Ok(()),
                 },
                 () = sink.closed() => return Ok(()),
@@ -107,31 +103,40 @@ fn readable<T: AsFd + AsRawFd>(source: T) -> Result<AsyncFd<T>> {
 }
 
 /// Takes events out of the ring buffer; whether there may be more.
-fn read(ring: &mut RingBuf<MapData>, waiting: &mut Turns<CgroupId, Event>) -> bool {
+fn read(ring: &mut RingBuf<MapData>, waiting: &mut Waiting) -> bool {
     for _ in 0..ROUND {
-        match next(ring) {
-            Some(event) => waiting.push(sharer(&event), event),
+        match ring.next() {
+            Some(entry) => waiting.push(&entry),
             None => return false,
         }
     }
     true
 }
 
-fn batch(waiting: &mut Turns<CgroupId, Event>) -> Batch {
-    let turns = std::iter::from_fn(|| waiting.pop());
-    Batch {
-        events: turns.take(Batch::MOST).map(|(_, event)| event).collect(),
-        left_out: waiting.take_left_out(),
-    }
+/// What waits for the reader.
+struct Waiting {
+    decisions: Turns<CgroupId, Decision>,
+    unknown: u64,
 }
 
-/// The next whole event; an entry that is none was written by another layout's program and is left out.
-fn next(ring: &mut RingBuf<MapData>) -> Option<Event> {
-    loop {
-        let entry = ring.next()?;
-        match Event::from_bytes(&entry) {
-            Some(event) => return Some(event),
-            None => tracing::warn!("the programs wrote {} bytes that are no event", entry.len()),
+impl Waiting {
+    fn push(&mut self, entry: &[u8]) {
+        match Event::from_bytes(entry).map(|event| Decision::try_from(&event)) {
+            Some(Ok(decision)) => self.decisions.push(decision.sharer(), decision),
+            Some(Err(_)) | None => self.unknown += 1,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.decisions.is_empty() && self.unknown == 0
+    }
+
+    fn batch(&mut self) -> Batch {
+        let turns = std::iter::from_fn(|| self.decisions.pop());
+        Batch {
+            decisions: turns.take(Batch::MOST).map(|(_, decision)| decision).collect(),
+            left_out: self.decisions.take_left_out(),
+            unknown: std::mem::take(&mut self.unknown),
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct Inspection {
     /// Every root at which programs were attached.
     pub roots: Vec<RootState>,
     /// What was not as it should be, before it was made good.
-    pub lapses: Vec<Lapse>,
+    pub lapses: Vec<Drift>,
 }
 
 /// One root as it is now.
@@ -38,7 +38,7 @@ pub struct RootState {
 
 /// Something that was not as it was put there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lapse {
+pub struct Drift {
     /// What was wrong, as a sentence without its end.
     pub what: String,
     /// Why it could not be made good; None if it was.
@@ -46,7 +46,7 @@ pub struct Lapse {
 }
 
 /// `connect4 did not run at /a.slice: made good`
-impl fmt::Display for Lapse {
+impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.stays {
             None => write!(f, "{}: made good", self.what),
@@ -147,7 +147,7 @@ impl Roots {
 }
 
 #[derive(Default)]
-struct Lapses(Vec<Lapse>);
+struct Lapses(Vec<Drift>);
 
 impl Lapses {
     /// Takes in whether something had to be made good.
@@ -157,7 +157,7 @@ impl Lapses {
             Ok(true) => None,
             Err(error) => Some(format!("{error:#}")),
         };
-        self.0.push(Lapse { what: what(), stays });
+        self.0.push(Drift { what: what(), stays });
     }
 
     fn note_pin(&mut self, link: &Link) {

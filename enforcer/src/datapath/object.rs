@@ -16,7 +16,7 @@ use aya_log::EbpfLogger;
 use enforcer_common::maps as name;
 
 use super::{
-    Closure, Events, Options, Pins, closure, layout,
+    Events, Hardening, Options, Pins, hardening, layout,
     maps::Maps,
     program::{PROGRAMS, Program, Purpose},
     shape,
@@ -48,6 +48,8 @@ pub struct Features {
     pub set_retval: bool,
     /// Programs may read the kernel's memory, which `lockdown=confidentiality` forbids.
     pub probe: bool,
+    /// Programs at socket options can find the workload, and so refuse; those of 5.10 cannot.
+    pub refuses_options: bool,
 }
 
 /// The object in the kernel.
@@ -55,7 +57,7 @@ pub(super) struct Object {
     pub(super) programs: Ebpf,
     /// Those of [`PROGRAMS`] that the kernel took.
     pub(super) loaded: Vec<Program>,
-    pub(super) closures: Vec<Closure>,
+    pub(super) closures: Vec<Hardening>,
     pub(super) maps: Maps,
     pub(super) sockets: OwnedFd,
     pub(super) events: Events,
@@ -85,7 +87,7 @@ impl Object {
                 let absent = refused.iter().find(|refused| refused.program == program.name);
                 // One that this kernel does not need is neither.
                 let is_there = absent.is_some() || loaded.contains(program);
-                Closure::new(program, absent.map(|refused| refused.why.clone())).filter(|_| is_there)
+                Hardening::new(program, absent.map(|refused| refused.why.clone())).filter(|_| is_there)
             })
             .collect();
         let events = programs
@@ -131,7 +133,16 @@ impl Features {
             .context("asking the kernel for bpf_set_retval")?;
         let probe = is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_probe_read_kernel)
             .context("asking the kernel for bpf_probe_read_kernel")?;
-        Ok(Self { set_retval, probe })
+        let refuses_options = is_helper_supported(
+            ProgramType::CgroupSockopt,
+            BpfHelper::BPF_FUNC_get_current_ancestor_cgroup_id,
+        )
+        .context("asking the kernel for bpf_get_current_ancestor_cgroup_id")?;
+        Ok(Self {
+            set_retval,
+            probe,
+            refuses_options,
+        })
     }
 }
 
@@ -188,6 +199,7 @@ fn load(
     let Options { capacities, debug } = options;
     let set_retval = u8::from(features.set_retval);
     let probe = u8::from(features.probe);
+    let only_marks = u8::from(!features.refuses_options);
     // The number of aya-log's level `Debug`; 0 is below every level, so that the verifier drops the log's code.
     let program_log = if debug { 4_u8 } else { 0 };
     let layout = layout::read();
@@ -199,6 +211,7 @@ fn load(
         .verifier_log_level(log)
         .override_global("HAS_SET_RETVAL", &set_retval, true)
         .override_global("HAS_PROBE", &probe, true)
+        .override_global("ONLY_MARKS_OPTIONS", &only_marks, true)
         .override_global("AYA_LOG_LEVEL", &program_log, true)
         .map_max_entries(name::WORKLOADS, capacities.workloads)
         .map_max_entries(name::POLICIES, capacities.policies)
@@ -222,13 +235,16 @@ fn load(
     let has_sendpage = layout.as_ref().is_ok_and(|layout| layout.has_sendpage);
     let receives_by_four = layout.as_ref().is_ok_and(|layout| layout.receives_by_four);
     for program in PROGRAMS {
-        if program.is_for_sendpage() && !has_sendpage || program.is_for_four() && !receives_by_four {
+        let is_needless = program.is_for_sendpage() && !has_sendpage
+            || program.is_for_four() && !receives_by_four
+            || program.is_for_blind_options() && features.refuses_options;
+        if is_needless {
             continue;
         }
         let obstacle = if program.is_lsm() {
             let untyped = btf.as_ref().err().map(ToString::to_string);
             let untyped = untyped.or(layout.as_ref().err().map(|error| format!("{error:#}")));
-            closure::lsm_obstacle()
+            hardening::lsm_obstacle()
                 .or(untyped.map(|error| format!("the kernel does not describe its types: {error}")))
         } else {
             None

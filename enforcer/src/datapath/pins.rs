@@ -32,6 +32,7 @@ use super::{
     Capacities,
     place::{self, is_own},
 };
+use crate::ending;
 
 pub(super) use super::place::create;
 
@@ -46,6 +47,19 @@ pub struct Pins {
     folder: PathBuf,
     generation: String,
     lock: Flock<File>,
+    /// What this start has made, until it is over.
+    made: Option<Made>,
+}
+
+/// What goes again with a start that fails.
+#[derive(Debug, Default)]
+struct Made {
+    /// Folders of links and single links that were not there before.
+    links: Vec<PathBuf>,
+    /// The folder of the maps was not there before.
+    has_made_maps: bool,
+    /// Links of an earlier start have these programs now, which use these maps.
+    has_replaced: bool,
 }
 
 /// What [`Pins::remove_all`] took away.
@@ -75,13 +89,64 @@ impl Pins {
             ports,
         } = capacities;
         let generation = format!("v{LAYOUT}-{workloads}-{policies}-{exact}-{prefixes}-{ports}");
-        create(&folder.join(&generation))?;
+        let maps = folder.join(&generation);
+        let made = Made {
+            has_made_maps: !is_own(&maps)?,
+            ..Made::default()
+        };
+        create(&maps)?;
         create(&folder.join(LINKS))?;
         Ok(Self {
             folder,
             generation,
             lock,
+            made: Some(made),
         })
+    }
+
+    /// The start is over: from now on what is pinned stays, however the process ends.
+    pub(super) fn keep(&mut self) {
+        self.made = None;
+    }
+
+    /// Makes the folder of the links at one cgroup.
+    pub(super) fn make_links(&mut self, cgroup: CgroupId) -> Result<PathBuf> {
+        let folder = self.links(cgroup);
+        let is_new = !is_own(&folder)?;
+        create(&folder)?;
+        if is_new {
+            self.note_made(&folder);
+        }
+        Ok(folder)
+    }
+
+    /// Notes a link, or a folder of links, that was not there before.
+    pub(super) fn note_made(&mut self, path: &Path) {
+        if let Some(made) = &mut self.made {
+            made.links.push(path.to_owned());
+        }
+    }
+
+    /// Notes that a link of an earlier start has a program of this one.
+    pub(super) fn note_replaced(&mut self) {
+        if let Some(made) = &mut self.made {
+            made.has_replaced = true;
+        }
+    }
+
+    /// Takes away what a start has made that has failed. What was in force before it stays so.
+    fn abandon(&self, made: &Made) -> Result<()> {
+        for links in &made.links {
+            remove(links)?;
+        }
+        if made.has_made_maps && !made.has_replaced {
+            remove(&self.folder.join(&self.generation))?;
+        }
+        let has_links = !entries(&self.folder.join(LINKS))?.is_empty();
+        if has_links || !self.others()?.is_empty() || self.folder.join(&self.generation).exists() {
+            return Ok(());
+        }
+        remove(&self.folder).map(drop)
     }
 
     /// Makes the folders again if they have gone, and takes them for this process; says whether it had to.
@@ -210,6 +275,20 @@ impl Pins {
     }
 }
 
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if let Some(made) = self.made.take()
+            && let Err(error) = self.abandon(&made)
+        {
+            tracing::warn!(
+                "{}: this start has failed, and what it had pinned there stays ({error:#}): `enforcer detach` removes \
+                 it together with what an earlier start has left in force",
+                self.folder.display()
+            );
+        }
+    }
+}
+
 fn is_bpffs(path: &Path) -> Result<()> {
     match statfs(path) {
         Ok(stat) if stat.filesystem_type() == BPF_FS_MAGIC => {
@@ -233,13 +312,19 @@ fn is_bpffs(path: &Path) -> Result<()> {
 fn lock(folder: &Path) -> Result<Flock<File>> {
     let path = folder.join(LOCK);
     create(&path)?;
-    let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
-    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, error)| {
+    let open = || File::open(&path).with_context(|| format!("opening {}", path.display()));
+    // One that was killed a moment ago still has it.
+    let looked_at = open()?;
+    ending::wait(|| Ok(holder(&looked_at)))?;
+    let lock = Flock::lock(open()?, FlockArg::LockExclusiveNonblock).map_err(|(file, error)| {
         if error == nix::errno::Errno::EWOULDBLOCK {
             let holder = holder(&file)
                 .map(|pid| format!(" (pid {pid})"))
                 .unwrap_or_default();
-            anyhow::anyhow!("another enforcer{holder} has {}", folder.display())
+            anyhow::anyhow!(
+                "another enforcer{holder} has {}: end that one first, or give this one a `bpffs` of its own",
+                folder.display()
+            )
         } else {
             anyhow::anyhow!("locking {}: {}", path.display(), error.desc())
         }

@@ -51,7 +51,7 @@ pub(super) enum Kind {
 }
 
 /// Every program. The first is the one that tells whether a cgroup is enforced.
-pub(super) const PROGRAMS: [Program; 13] = [
+pub(super) const PROGRAMS: [Program; 15] = [
     needed("connect4", 10),
     needed("connect6", 11),
     needed("sendmsg4", 14),
@@ -60,8 +60,9 @@ pub(super) const PROGRAMS: [Program; 13] = [
     closure(
         "setsockopt",
         Kind::Sockopt,
-        "IP options and extension headers at once, and sending in another's name",
+        "IP options and extension headers at once, and transparent sockets",
     ),
+    closure("mark_source", Kind::Sockopt, "sending in another's name"),
     closure(
         "egress",
         Kind::Packet(1),
@@ -86,6 +87,11 @@ pub(super) const PROGRAMS: [Program; 13] = [
         "lsm_sendmsg",
         Kind::Lsm("socket_sendmsg"),
         "datagrams from sockets that were made outside",
+    ),
+    closure(
+        "lsm_setsockopt",
+        Kind::Lsm("socket_setsockopt"),
+        "options that reroute sockets that were made outside",
     ),
     closure(
         "lsm_splice",
@@ -123,6 +129,11 @@ impl Program {
     /// Whether it is of no use to kernels without `sendpage`. It costs every write to a file a few nanoseconds.
     pub(super) fn is_for_sendpage(&self) -> bool {
         self.kind == Kind::Lsm("file_permission")
+    }
+
+    /// Whether it is of use only to kernels whose programs at options cannot find the workload.
+    pub(super) fn is_for_blind_options(&self) -> bool {
+        self.name == "mark_source"
     }
 
     /// Whether it takes its function to have four arguments.

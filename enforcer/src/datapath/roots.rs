@@ -78,10 +78,11 @@ impl Roots {
         }
         let folder = root.open()?;
         let claim = Claim::new(&folder)?;
-        let pins = self.pins.as_ref().map(|pins| pins.links(root.id));
-        if let Some(pins) = &pins {
-            pins::create(pins)?;
-        }
+        let pins = self
+            .pins
+            .as_mut()
+            .map(|pins| pins.make_links(root.id))
+            .transpose()?;
         let (mut links, mut attached) = (Vec::new(), Attached::TakenOver);
         for program in self.cgroup_programs() {
             let pin = pins.as_ref().map(|pins| pins.join(program.name));
@@ -119,11 +120,17 @@ impl Roots {
             Ok(fd) => {
                 sys::update_link(&fd, program.fd(&mut self.programs)?)
                     .with_context(|| format!("replacing the program {}", program.name))?;
+                if let Some(pins) = &mut self.pins {
+                    pins.note_replaced();
+                }
                 (fd, Attached::TakenOver)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let fd = program.attach(&mut self.programs, cgroup)?;
                 sys::pin(&fd, path).with_context(|| format!("pinning {}", path.display()))?;
+                if let Some(pins) = &mut self.pins {
+                    pins.note_made(path);
+                }
                 (fd, Attached::Anew)
             }
             Err(error) => return Err(error).with_context(|| format!("opening {}", path.display())),
@@ -161,11 +168,12 @@ impl Roots {
 
     fn attach_everywhere(&mut self, program: Program) -> Result<Link> {
         let fd = program.attach_everywhere(&mut self.programs)?;
-        let pin = match &self.pins {
+        let pin = match &mut self.pins {
             None => None,
             Some(pins) => {
                 let path = pins.new_lsm_link(program.name)?;
                 sys::pin(&fd, &path).with_context(|| format!("pinning {}", path.display()))?;
+                pins.note_made(&path);
                 Some(path)
             }
         };
@@ -215,10 +223,21 @@ impl Roots {
 /// # Errors
 /// If the kernel does not say.
 pub fn is_enforced(cgroup: &Path) -> Result<bool> {
+    has_programs(cgroup, Which::Effective)
+}
+
+/// Whether programs of an enforcer are attached to this very cgroup, whichever enforcer's.
+///
+/// # Errors
+/// If the kernel does not say.
+pub fn is_attached(cgroup: &Path) -> Result<bool> {
+    has_programs(cgroup, Which::Attached)
+}
+
+fn has_programs(cgroup: &Path, which: Which) -> Result<bool> {
     let folder = File::open(cgroup).with_context(|| format!("opening the cgroup {}", cgroup.display()))?;
-    let attach_type = BPF_CGROUP_INET4_CONNECT;
-    let running = sys::programs(&folder, attach_type, Which::Effective)
-        .context("asking for the programs at a cgroup")?;
+    let running = sys::programs(&folder, BPF_CGROUP_INET4_CONNECT, which)
+        .context("asking the kernel for the programs at a cgroup")?;
     let ours = |program: ProgramInfo| {
         running.contains(&program.id()) && program.name_as_str() == Some(PROGRAMS[0].name)
     };

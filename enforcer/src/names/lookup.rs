@@ -76,7 +76,7 @@ impl Servers {
                 },
                 () = tokio::time::sleep(self.patience), if more => go_on = true,
             }
-            if let Some(failure) = settled(&failures, self.servers.len()) {
+            if let Some(failure) = wait_for_answers(&failures, self.servers.len()) {
                 return Err(failure.clone());
             }
         }
@@ -85,7 +85,7 @@ impl Servers {
 
 /// The failure that counts, once no other server can change it: the first denial that no unfinished server
 /// precedes, or when all of `servers` have failed, the one that says most.
-fn settled(failures: &[Option<Failure>], servers: usize) -> Option<&Failure> {
+fn wait_for_answers(failures: &[Option<Failure>], servers: usize) -> Option<&Failure> {
     for failure in failures {
         match failure {
             None => return None,
@@ -189,8 +189,8 @@ mod tests {
 
     #[track_caller]
     fn check(failures: &[Option<Failure>], servers: usize, expected: Option<Cause>) {
-        let settled = settled(failures, servers).map(|failure| failure.cause.clone());
-        assert_eq!(settled, expected, "{failures:?} of {servers}");
+        let wait_for_answers = wait_for_answers(failures, servers).map(|failure| failure.cause.clone());
+        assert_eq!(wait_for_answers, expected, "{failures:?} of {servers}");
     }
 
     #[test]

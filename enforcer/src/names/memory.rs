@@ -38,7 +38,11 @@ impl Memory {
                 .collect(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Listed::new(),
             Err(error) => {
-                tracing::warn!(file = %self.file.display(), %error, "forgetting the addresses of an earlier run");
+                tracing::warn!(
+                    "{}: addresses of hosts that an earlier run has noted cannot be read ({error}): until DNS answers, \
+                     connections to these hosts are refused; the file is written anew",
+                    self.file.display()
+                );
                 Listed::new()
             }
         }
@@ -61,7 +65,11 @@ impl Memory {
         }
         self.due = None;
         if let Err(error) = replace(&self.file, &known()) {
-            tracing::warn!(file = %self.file.display(), %error, "the next start will not know today's addresses");
+            tracing::warn!(
+                "{}: addresses of hosts cannot be noted there ({error}): enforcement is as it was, and the next start \
+                 refuses connections to these hosts until DNS answers; make the folder writable",
+                self.file.display()
+            );
         }
     }
 }

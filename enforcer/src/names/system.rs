@@ -2,15 +2,18 @@
 //! other files or have other contents; a file that has become unreadable or names nobody changes nothing.
 
 use std::{
-    fs, io,
+    fs,
+    hash::{BuildHasher as _, RandomState},
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use enforcer_core::{model::Host, names::Listed};
 
 use super::settings::PORT;
+use crate::stamp::Stamp;
 
 /// As many resolvers as the C library takes from its file (`MAXNS` in resolv.h); no application asks further ones.
 const MOST_SERVERS: usize = 3;
@@ -34,7 +37,10 @@ pub(super) fn name_servers(text: &str) -> Vec<SocketAddr> {
                     servers.push(server);
                 }
             }
-            Err(error) => tracing::warn!(address, %error, "a name server of the system is not an address"),
+            Err(_) => tracing::warn!(
+                "the name server {address:?} of the system's resolv.conf is not an address: it is not asked, and the \
+                 others are"
+            ),
         }
     }
     servers
@@ -67,16 +73,17 @@ pub(super) fn listed(text: &str) -> Listed {
 #[derive(Debug)]
 pub(super) struct Followed {
     path: PathBuf,
-    seen: Option<Result<Version, io::ErrorKind>>,
+    seen: Option<Seen>,
+    hasher: RandomState,
 }
 
-/// What tells one content of a file from the next, also when another file took its place.
-#[derive(Debug, PartialEq, Eq)]
-struct Version {
-    file: (u64, u64),
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+/// What was seen of a file last.
+#[derive(Debug)]
+struct Seen {
+    stamp: Result<Stamp, io::ErrorKind>,
+    /// Whether a later content must have another stamp.
+    is_settled: bool,
+    content: Result<u64, io::ErrorKind>,
 }
 
 impl Followed {
@@ -84,6 +91,7 @@ impl Followed {
         Self {
             path: path.to_owned(),
             seen: None,
+            hasher: RandomState::new(),
         }
     }
 
@@ -93,25 +101,35 @@ impl Followed {
 
     /// The content, if it is another than the last time: one system call if it is not.
     pub(super) fn read_if_changed(&mut self) -> Option<io::Result<String>> {
-        // The version is taken before the content: a change in between is seen as one more change.
-        let version = fs::metadata(&self.path).map(|data| Version {
-            file: (data.dev(), data.ino()),
-            size: data.size(),
-            modified: (data.mtime(), data.mtime_nsec()),
-            changed: (data.ctime(), data.ctime_nsec()),
-        });
-        let version = version.map_err(|error| error.kind());
-        if self.seen.as_ref() == Some(&version) {
+        // The stamp is taken before the content: a change in between is seen as one more change.
+        let now = SystemTime::now();
+        let stamp = fs::metadata(&self.path).map(|metadata| Stamp::of(&metadata));
+        let stamp = stamp.map_err(|error| error.kind());
+        if self
+            .seen
+            .as_ref()
+            .is_some_and(|seen| seen.is_settled && seen.stamp == stamp)
+        {
             return None;
         }
-        self.seen = Some(version);
-        Some(read(&self.path))
+        let read = read(&self.path);
+        let content = match &read {
+            Ok(text) => Ok(self.hasher.hash_one(text)),
+            Err(error) => Err(error.kind()),
+        };
+        let is_news = self.seen.as_ref().is_none_or(|seen| seen.content != content);
+        self.seen = Some(Seen {
+            is_settled: stamp.is_ok_and(|stamp| !stamp.is_recent(now)),
+            stamp,
+            content,
+        });
+        is_news.then_some(read)
     }
 }
 
 pub(super) fn read(path: &Path) -> io::Result<String> {
     let data = fs::metadata(path)?;
-    if !data.is_file() || data.size() > LARGEST {
+    if !data.is_file() || data.len() > LARGEST {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("not a file of at most {LARGEST} bytes"),

@@ -1,11 +1,6 @@
 //! The loop: asks what is due, hands replies in, and tells the registry and the log what came of it.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, Hasher, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use enforcer_core::names::{
@@ -155,7 +150,9 @@ impl Task {
             && let Err(error) = self.change_servers(read)
         {
             let file = self.settings.resolv_conf.display();
-            tracing::warn!(%file, error = format!("{error:#}"), "keeping the DNS servers as they were");
+            tracing::warn!(
+                "{file} cannot be used: keeping the DNS servers as they were, until it can: {error:#}"
+            );
         }
         let Some(file) = &mut self.hosts_file else {
             return Outcome::default();
@@ -169,7 +166,10 @@ impl Task {
                 self.names.set_listed(self.now(), &Listed::new())
             }
             Some(Err(error)) => {
-                tracing::warn!(file = %file.path().display(), %error, "keeping the hosts file as it was");
+                tracing::warn!(
+                    "{} cannot be read ({error}): keeping the addresses that it had, until it can",
+                    file.path().display()
+                );
                 Outcome::default()
             }
             None => Outcome::default(),
@@ -208,9 +208,9 @@ impl Task {
     }
 }
 
-/// A draw that spreads hosts out; nothing secret depends on it, and the hasher's keys are random.
+/// A draw that spreads hosts out.
 fn jitter() -> Jitter {
-    let [low, high, ..] = RandomState::new().build_hasher().finish().to_ne_bytes();
+    let [low, high, ..] = crate::random::number().to_ne_bytes();
     Jitter::new(u16::from_ne_bytes([low, high]))
 }
 
@@ -221,20 +221,34 @@ fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
 
 fn log(notice: &Notice) {
     match notice {
-        Notice::Failing { host, error, kept: 0 } => {
-            tracing::warn!(%host, error, "host does not resolve, no address is known");
-        }
-        Notice::Failing { host, error, kept } => {
-            tracing::warn!(%host, error, kept, "host does not resolve, its last addresses stay allowed");
-        }
-        Notice::Recovered { host, after } => {
-            tracing::info!(%host, failed_seconds = after.as_secs(), "host resolves again");
-        }
-        Notice::TooMany { host, left_out } => {
-            tracing::warn!(%host, left_out, "host has more addresses than are taken");
-        }
-        Notice::Senseless { host, addresses } => {
-            tracing::warn!(%host, addresses = %list(addresses), "answer holds addresses that nothing can connect to");
-        }
+        Notice::Failing { host, error, kept: 0 } => tracing::warn!(
+            event = "resolution_failed",
+            %host,
+            reason = %error,
+            "{host} does not resolve ({error}): no address of it is known, and connections to it are refused until it does"
+        ),
+        Notice::Failing { host, error, kept } => tracing::warn!(
+            event = "resolution_failed",
+            %host,
+            reason = %error,
+            "{host} does not resolve ({error}): the {kept} addresses that it had last stay allowed"
+        ),
+        Notice::Recovered { host, after } => tracing::info!(
+            event = "resolution_recovered",
+            %host,
+            "{host} resolves again after {} s",
+            after.as_secs()
+        ),
+        Notice::TooMany { host, left_out } => tracing::warn!(
+            event = "addresses_left_out",
+            %host,
+            "{host} has more addresses than one host may have: {left_out} are left out, and connections to them are refused"
+        ),
+        Notice::Senseless { host, addresses } => tracing::warn!(
+            event = "addresses_left_out",
+            %host,
+            "the answer for {host} holds addresses that nothing can connect to, which are left out: {}",
+            list(addresses)
+        ),
     }
 }

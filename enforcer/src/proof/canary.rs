@@ -20,7 +20,7 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout},
 };
 
-use super::{ground, trial};
+use super::{network, trial};
 
 /// The hidden subcommand.
 pub const COMMAND: &str = "canary";
@@ -116,7 +116,7 @@ const READY: &str = "ready";
 /// If nobody reads its answers.
 pub fn serve() -> Result<()> {
     let mut output = std::io::stdout();
-    let greeting = ground::enter().map_or_else(|error| format!("{error:#}"), |()| READY.to_owned());
+    let greeting = network::enter().map_or_else(|error| format!("{error:#}"), |()| READY.to_owned());
     writeln!(output, "{}", one_line(&greeting))?;
     for folder in std::io::stdin().lock().lines() {
         let folder = folder?;

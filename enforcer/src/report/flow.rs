@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use enforcer_common::{Event, Hook, Reason, Verdict};
+use enforcer_common::{Reason, Verdict};
 use enforcer_core::model::Host;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::log::LogFormat;
+use crate::datapath::{Cause, Decision};
 
 /// A verdict with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,10 @@ pub struct Flow {
     pub verdict: Verdict,
     /// `namespace/name`, or the cgroup of an unknown one.
     pub workload: String,
+    /// Its namespace; None of an unknown one.
+    pub namespace: Option<String>,
+    /// Its pod's name; None if it is no pod.
+    pub pod: Option<String>,
     /// The process's name.
     pub process: String,
     /// Its id in the initial namespace.
@@ -22,44 +27,36 @@ pub struct Flow {
     /// Its user in the initial namespace.
     pub uid: u32,
     /// `tcp`, `udp`, the number of another protocol, or the socket or option that was refused.
-    pub transport: String,
+    pub protocol: String,
     /// Where it wanted to go.
     pub destination: SocketAddr,
     /// Registered names of that address.
     pub hosts: Vec<Host>,
     /// Why.
     pub reason: String,
+    /// The object that is the nearest miss, or that allows it.
+    pub object: Option<String>,
     /// What would allow it.
     pub suggestion: Option<String>,
 }
 
 /// The part of a flow that the kernel told.
 impl Flow {
-    /// From an event, with the words of the registry to be filled in.
-    pub fn new(event: &Event, workload: String) -> Self {
-        let name = event.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-        let is_of = |hooks: &[Hook]| hooks.iter().any(|hook| *hook as u8 == event.hook);
-        let Event { family, kind, .. } = event;
-        let transport = match event.transport {
-            number if is_of(&[Hook::SockCreate, Hook::LsmCreate]) => {
-                format!("socket of family {family}, type {kind}, protocol {number}")
-            }
-            _ if is_of(&[Hook::Setsockopt]) => format!("socket option {kind} of level {family}"),
-            6 => "tcp".to_owned(),
-            17 => "udp".to_owned(),
-            number => format!("protocol {number}"),
-        };
-        let port = u16::from_be_bytes(event.port);
+    /// From a decision, with the words of the registry to be filled in.
+    pub fn new(decision: &Decision, workload: String) -> Self {
         Self {
-            verdict: verdict(event.verdict),
+            verdict: decision.verdict,
             workload,
-            process: String::from_utf8_lossy(name).into_owned(),
-            pid: event.pid,
-            uid: event.uid,
-            transport,
-            destination: SocketAddr::new(IpAddr::from(event.address), port),
+            namespace: None,
+            pod: None,
+            process: decision.process.clone(),
+            pid: decision.pid,
+            uid: decision.uid,
+            protocol: decision.subject.to_string(),
+            destination: SocketAddr::new(decision.address, decision.port),
             hosts: Vec::new(),
-            reason: reason(event.reason).to_owned(),
+            reason: reason(decision.cause),
+            object: None,
             suggestion: None,
         }
     }
@@ -82,31 +79,38 @@ impl Flow {
         let address = self.destination.ip().to_string();
         let Self {
             workload,
+            namespace,
+            pod,
             process,
             pid,
             uid,
-            transport,
+            protocol,
             reason,
+            object,
             suggestion,
             ..
         } = self;
         let (verdict, port) = (self.verdict_word(), self.destination.port());
-        let message = if self.verdict == Verdict::Deny {
-            "flow denied"
-        } else {
-            "flow unregistered"
+        let (event, message) = match self.verdict {
+            Verdict::Deny => ("flow_denied", "flow denied"),
+            Verdict::Audit => ("flow_would_be_denied", "flow unregistered"),
+            Verdict::Allow => ("flow_unregistered", "flow unregistered"),
         };
         tracing::warn!(
+            event,
             verdict,
             workload,
+            namespace,
+            pod,
             process,
             pid,
             uid,
-            transport,
+            protocol,
             address,
             port,
             host,
             reason,
+            object,
             suggestion,
             again,
             "{message}"
@@ -134,12 +138,12 @@ impl fmt::Display for Flow {
             workload,
             process,
             pid,
-            transport,
+            protocol,
             destination,
             reason,
             ..
         } = self;
-        write!(f, "{word} {workload} {process}[{pid}] -> {transport}")?;
+        write!(f, "{word} {workload} {process}[{pid}] -> {protocol}")?;
         // A socket that was not made has no destination.
         if !destination.ip().is_unspecified() || destination.port() != 0 {
             write!(f, " {destination}")?;
@@ -156,53 +160,37 @@ impl fmt::Display for Flow {
     }
 }
 
-/// Whether an event is of a datagram socket's `connect`: nothing was sent yet, and maybe nothing would have been.
-pub fn is_datagram_connect(event: &Event) -> bool {
-    let connects = [Hook::Connect4, Hook::Connect6, Hook::LsmConnect];
-    event.transport != 6 && connects.iter().any(|hook| *hook as u8 == event.hook)
-}
-
-fn verdict(number: u8) -> Verdict {
-    [Verdict::Allow, Verdict::Audit]
-        .into_iter()
-        .find(|verdict| *verdict as u8 == number)
-        .unwrap_or(Verdict::Deny)
-}
-
-fn reason(number: u8) -> &'static str {
-    let words = [
-        (
-            Reason::UnknownWorkload,
-            "its cgroup belongs to no configured workload",
-        ),
-        (Reason::NoPolicy, "its workload has no policy in the kernel"),
-        (
-            Reason::SocketKind,
-            "sockets of this kind send past the registry, and are not admitted (sockets)",
-        ),
-        (
-            Reason::Reroute,
-            "this socket option leads packets elsewhere than their destination says",
-        ),
-        (
-            Reason::Headers,
-            "the packet has IP options or extension headers, which could lead it elsewhere",
-        ),
-        (
-            Reason::Protocol,
-            "packets of this protocol go past the registry, and are not admitted (sockets)",
-        ),
-        (
-            Reason::Device,
-            "it would leave by a network device for an address that stands for this machine itself",
-        ),
-        (
-            Reason::Translated,
-            "address translation (NAT) leads a loopback address to this destination, which no rule allows",
-        ),
-    ];
-    words
-        .iter()
-        .find(|(reason, _)| *reason as u8 == number)
-        .map_or("no rule allows it", |(_, words)| words)
+fn reason(cause: Cause) -> String {
+    let reason = match cause {
+        Cause::Known(reason) => reason,
+        Cause::Unknown(number) => {
+            return format!(
+                "the program gives reason {number}, which this version of the enforcer does not know"
+            );
+        }
+    };
+    match reason {
+        Reason::UnknownWorkload => "its cgroup belongs to no configured workload",
+        Reason::NoPolicy => "its workload has no policy in the kernel",
+        Reason::SocketKind => "sockets of this kind send past the registry, and are not admitted (sockets)",
+        Reason::Reroute => "this socket option leads packets elsewhere than their destination says",
+        Reason::Headers => "the packet has IP options or extension headers, which could lead it elsewhere",
+        Reason::Protocol => "packets of this protocol go past the registry, and are not admitted (sockets)",
+        Reason::Device => {
+            "it would leave by a network device for an address that stands for this machine itself"
+        }
+        Reason::Translated => {
+            "address translation (NAT) leads a loopback address to this destination, which no rule allows"
+        }
+        Reason::NoRule
+        | Reason::Loopback
+        | Reason::Exact
+        | Reason::Prefix
+        | Reason::Port
+        | Reason::Udp
+        | Reason::NotEnforced
+        | Reason::Own
+        | Reason::Answer => "no rule allows it",
+    }
+    .to_owned()
 }

@@ -1,16 +1,17 @@
 //! The log's form: whatever it tells of, each record is one line.
 
-use std::{fmt, io};
+use std::{
+    fmt::{self, Write as _},
+    io,
+};
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
+use tracing::field::{Field, Visit};
 use tracing_subscriber::{
     EnvFilter,
     field::RecordFields,
-    fmt::{
-        FormatFields, MakeWriter,
-        format::{DefaultFields, Writer},
-    },
+    fmt::{FormatFields, MakeWriter, format::Writer},
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
@@ -71,14 +72,44 @@ where
     }
 }
 
-/// The message and the fields of a record, which can hold words that are not ours.
+/// Fields of records in JSON, whose values the message of the same record has in words. docs/LOG.md has them in a table.
+const FIELDS: [&str; 12] = [
+    "event",
+    "workload",
+    "namespace",
+    "pod",
+    "process",
+    "host",
+    "address",
+    "port",
+    "protocol",
+    "reason",
+    "object",
+    "suggestion",
+];
+
+/// The message of a record and its fields but [`FIELDS`]. They can hold words that are not ours.
 struct OneLine;
 
 impl<'a> FormatFields<'a> for OneLine {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'a>, fields: R) -> fmt::Result {
-        let mut text = String::new();
-        DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
-        write!(writer, "{}", Line(text))
+        let mut text = Text(String::new());
+        fields.record(&mut text);
+        write!(writer, "{}", Line(text.0))
+    }
+}
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let Self(text) = self;
+        if field.name() == "message" {
+            text.insert_str(0, &format!("{value:?}"));
+        } else if !FIELDS.contains(&field.name()) {
+            // A string takes whatever is written to it.
+            write!(text, " {field}={value:?}").ok();
+        }
     }
 }
 
@@ -133,6 +164,27 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn person_reads_the_message_and_a_program_the_fields() {
+        let written = |format| {
+            let written = Written::default();
+            let sink = written.clone();
+            let subscriber = subscriber(format, EnvFilter::new("info"), false, move || sink.clone());
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::warn!(event = "flow_denied", port = 80, kept = 2, "denied, to port 80");
+            });
+            let bytes = written.0.lock().unwrap().clone();
+            String::from_utf8(bytes).unwrap()
+        };
+        let human = written(LogFormat::Human);
+        assert!(human.ends_with("denied, to port 80 kept=2\n"), "{human}");
+        let json: serde_json::Value = serde_json::from_str(&written(LogFormat::Json)).unwrap();
+        assert_eq!(
+            (&json["event"], &json["port"], &json["kept"]),
+            (&"flow_denied".into(), &80.into(), &2.into())
+        );
     }
 
     /// What is written of a record with this text as message and as field.

@@ -61,11 +61,11 @@ impl Notice {
             format!(" ({})", hosts.join(", "))
         };
         let Flow {
-            transport,
+            protocol,
             destination,
             ..
         } = flow;
-        let mut message = format!("{transport} {destination}{named} {verb}: {}", flow.reason);
+        let mut message = format!("{protocol} {destination}{named} {verb}: {}", flow.reason);
         if let Some(suggestion) = &flow.suggestion {
             message = format!("{message}; {suggestion}");
         }
@@ -75,8 +75,8 @@ impl Notice {
             message: shortened(message),
             // A host's addresses change while it remains the same news.
             subject: match flow.hosts.first() {
-                Some(host) => format!("{reason} {transport} {host}:{}", destination.port()),
-                None => format!("{reason} {transport} {destination}"),
+                Some(host) => format!("{reason} {protocol} {host}:{}", destination.port()),
+                None => format!("{reason} {protocol} {destination}"),
             },
         })
     }
@@ -139,13 +139,16 @@ mod tests {
         Flow {
             verdict,
             workload: "frontend/web".to_owned(),
+            namespace: Some("frontend".to_owned()),
+            pod: Some("web".to_owned()),
             process: "curl".to_owned(),
             pid: 1,
             uid: 0,
-            transport: "tcp".to_owned(),
+            protocol: "tcp".to_owned(),
             destination: "192.0.2.10:5432".parse().unwrap(),
             hosts: hosts.iter().map(|host| Host::new(host)).collect(),
             reason: "no ServiceEntry has it".to_owned(),
+            object: None,
             suggestion: Some("add one".to_owned()),
         }
     }

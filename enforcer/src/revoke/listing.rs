@@ -161,8 +161,8 @@ impl Listing {
     /// Whether the workload has begun what the socket does.
     fn reaches_out(&self, socket: &Listed, mark: Option<Mark>) -> bool {
         match mark {
-            Some(Mark::Outward) => true,
-            Some(Mark::Answering) => false,
+            Some(Mark::Outward | Mark::Made) => true,
+            Some(Mark::Answering | Mark::Accepted) => false,
             None => !self.is_accepted(socket),
         }
     }

@@ -22,7 +22,7 @@ use super::{
     held::Held,
     listing::{Listing, Wanted},
     network::{Network, NetworkId},
-    subtree::{Subtree, there},
+    subtree::{CGROUPS, Subtree, there},
 };
 
 /// How often a workload is looked at again, because it has new threads or namespaces.
@@ -45,11 +45,21 @@ pub(super) struct Look {
     ahead: VecDeque<Ahead>,
     listing: Option<(Listing, Arc<Network>)>,
     held: Option<Held>,
+    /// The cgroups and threads of a round that has begun.
+    subtree: Option<Subtree>,
+    /// Threads of this round whose namespaces are still to be found out.
+    asking: VecDeque<u32>,
     /// Of all sockets in the lists.
     inodes: HashSet<u32>,
     rounds: u32,
+    /// Network namespaces that are looked at.
+    most: usize,
+    /// Whether this round has brought threads, cgroups or namespaces that the last one had not.
+    has_news: bool,
     is_cut: bool,
     complaints: u64,
+    /// Why not all of its sockets were looked at, the first reason of maybe many.
+    pub(super) hidden: Option<String>,
     /// Sockets that are to be handed on.
     pub(super) found: VecDeque<Live>,
 }
@@ -75,10 +85,15 @@ impl Look {
             ahead: VecDeque::new(),
             listing: None,
             held: None,
+            subtree: None,
+            asking: VecDeque::new(),
             inodes: HashSet::new(),
             rounds: 0,
+            most: NETWORKS,
+            has_news: true,
             is_cut: false,
             complaints: 0,
+            hidden: None,
             found: VecDeque::new(),
         }
     }
@@ -88,10 +103,14 @@ impl Look {
         while Instant::now() < until && self.found.is_empty() {
             if self.listing.is_some() {
                 self.list(until);
+            } else if let Some(thread) = self.asking.pop_front() {
+                self.note(PathBuf::from(format!("/proc/{thread}/ns/net")));
             } else if let Some(ahead) = self.ahead.pop_front() {
                 self.enter(ahead);
             } else if let Some(held) = self.held.take() {
                 self.search(held, until);
+            } else if let Some(subtree) = self.subtree.take() {
+                self.walk(subtree, until);
             } else if !self.begin_round() {
                 self.sum_up();
                 return true;
@@ -100,19 +119,36 @@ impl Look {
         false
     }
 
-    /// False if there is nothing new since the last.
+    /// False once a round has brought nothing new, or there were enough of them.
     fn begin_round(&mut self) -> bool {
-        if self.rounds == ROUNDS {
+        if self.rounds == ROUNDS || !std::mem::take(&mut self.has_news) {
             return false;
         }
         self.rounds += 1;
+        self.subtree = Some(Subtree::at(&self.place.folder));
+        true
+    }
+
+    /// Looks for cgroups and threads; once all are found, begins to look for their namespaces and files.
+    fn walk(&mut self, mut subtree: Subtree, until: Instant) {
+        if !subtree.advance(&self.others, until) {
+            self.subtree = Some(subtree);
+            return;
+        }
         let Subtree {
             cgroups,
             threads,
             failed,
-        } = Subtree::of(&self.place.folder, &self.others);
+            is_cut,
+            ..
+        } = subtree;
         if let Some(error) = failed {
             self.complain(&format!("a cgroup below it cannot be read: {error}"));
+        }
+        if is_cut {
+            self.complain(&format!(
+                "there are more than {CGROUPS} cgroups below it; remove those that are not used"
+            ));
         }
         let had = self.wanted.cgroups.len();
         self.wanted.cgroups.extend(cgroups);
@@ -124,12 +160,8 @@ impl Look {
         let news: BTreeSet<_> = threads.difference(&self.threads).copied().collect();
         if !news.is_empty() || is_wider {
             self.held = Some(Held::by(news.iter().copied()));
+            self.has_news = true;
         }
-        let ahead = self.ahead.len();
-        for thread in &threads {
-            self.note(PathBuf::from(format!("/proc/{thread}/ns/net")));
-        }
-        self.threads = threads;
         // Where workloads come from that have none of their own, or have left for one.
         self.note("/proc/thread-self/ns/net".into());
         if let Err(error) = Network::id(INIT.as_ref()) {
@@ -142,7 +174,9 @@ impl Look {
         } else {
             self.note(INIT.into());
         }
-        self.held.is_some() || self.ahead.len() > ahead
+        // A thread that was there before may have entered another namespace meanwhile.
+        self.asking = threads.iter().copied().collect();
+        self.threads = threads;
     }
 
     fn note(&mut self, path: PathBuf) {
@@ -159,13 +193,19 @@ impl Look {
 
     /// Whether a namespace is to be looked at.
     fn is_news(&mut self, id: NetworkId) -> bool {
-        if self.known.len() >= NETWORKS && !self.known.contains(&id) {
+        if self.known.len() >= self.most && !self.known.contains(&id) {
             if !std::mem::replace(&mut self.is_cut, true) {
-                self.complain(&format!("it has more than {NETWORKS} network namespaces"));
+                self.complain(&format!(
+                    "it has more than {} network namespaces; end its processes and close its files that \
+                     hold them",
+                    self.most
+                ));
             }
             return false;
         }
-        self.known.insert(id)
+        let is_news = self.known.insert(id);
+        self.has_news |= is_news;
+        is_news
     }
 
     fn enter(&mut self, ahead: Ahead) {
@@ -200,6 +240,7 @@ impl Look {
                     workload: self.place.cgroup,
                     listed,
                     network: Arc::clone(&network),
+                    _batch: None,
                 }));
                 self.listing = is_cut.then_some((listing, network));
             }
@@ -236,6 +277,7 @@ impl Look {
     /// What a workload can bring about a thousand times is not said as often.
     fn complain(&mut self, what: &str) {
         self.complaints += 1;
+        self.hidden.get_or_insert_with(|| what.to_owned());
         if self.complaints <= COMPLAINTS {
             let folder = self.place.folder.display();
             tracing::error!("not all sockets of {folder} are looked at: {what}");
@@ -248,5 +290,63 @@ impl Look {
             let folder = self.place.folder.display();
             tracing::error!("not all sockets of {folder} are looked at: {more} more reasons of such a kind");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        sync::mpsc,
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use nix::{
+        sched::{CloneFlags, unshare},
+        unistd::gettid,
+    };
+
+    use super::*;
+
+    /// Looks at threads with as many network namespaces of their own, at most `most` namespaces.
+    fn hidden(networks: usize, most: usize) -> Option<String> {
+        let (tell, told) = mpsc::channel();
+        let (hold, _held): (Vec<_>, Vec<_>) = (0..networks)
+            .map(|_| {
+                let (tell, (hold, held)) = (tell.clone(), mpsc::channel::<()>());
+                let thread = thread::spawn(move || {
+                    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+                    tell.send(gettid()).unwrap();
+                    // Until nobody holds it any more.
+                    held.recv().unwrap_err();
+                });
+                (hold, thread)
+            })
+            .unzip();
+        let threads: Vec<_> = told
+            .iter()
+            .take(networks)
+            .map(|thread| thread.to_string())
+            .collect();
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("cgroup.threads"), threads.join("\n")).unwrap();
+        let place = Place {
+            cgroup: CgroupId(7),
+            folder: folder.path().to_owned(),
+        };
+        let mut look = Look::at(place, Arc::default(), None);
+        look.most = most;
+        while !look.advance(Instant::now() + Duration::from_millis(1)) {}
+        drop(hold);
+        look.hidden
+    }
+
+    #[test]
+    fn more_network_namespaces_than_are_looked_at_are_told_of() {
+        // Beside this thread's own and the host's, which may be one.
+        assert_eq!(hidden(3, 5), None);
+        let told = hidden(6, 5).unwrap();
+        assert!(told.contains("more than 5 network namespaces"), "{told}");
     }
 }

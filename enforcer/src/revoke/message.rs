@@ -69,27 +69,35 @@ pub(super) struct Entry {
     pub(super) inode: u32,
     /// All was sent, and nobody is left to read or send.
     pub(super) is_spent: bool,
-    /// What the connect hooks have noted, if anything.
+    /// What the programs have noted, if anything.
     pub(super) mark: Option<Mark>,
 }
 
-/// What a connect hook has noted of a socket.
+/// What the programs have noted of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
     /// It was let out.
     Outward,
     /// It was let through to somebody who had sent to it.
     Answering,
+    /// `socket()` has made it: nobody accepted it.
+    Made,
+    /// The kernel has made it for a client of a listening socket, whose marks it has.
+    Accepted,
 }
 
 impl Mark {
-    fn of(flags: u32) -> Option<Self> {
-        if flags & SocketState::OUTWARD != 0 {
+    /// From the state of a socket with this cookie.
+    fn of(flags: u32, origin: u32, cookie: u64) -> Option<Self> {
+        let is_own = cookie & u64::from(u32::MAX) == u64::from(origin);
+        if origin != 0 && !is_own {
+            Some(Self::Accepted)
+        } else if flags & SocketState::OUTWARD != 0 {
             Some(Self::Outward)
         } else if flags & SocketState::ANSWERING != 0 {
             Some(Self::Answering)
         } else {
-            None
+            (origin != 0).then_some(Self::Made)
         }
     }
 }
@@ -204,17 +212,22 @@ pub(super) fn entry(transport: Transport, body: &[u8]) -> Option<Entry> {
     let marks = value(attributes, INET_DIAG_SK_BPF_STORAGES)
         .and_then(|storages| value(storages, SK_DIAG_BPF_STORAGE))
         .and_then(|storage| value(storage, SK_DIAG_BPF_STORAGE_MAP_VALUE));
-    let flags = marks.and_then(|marks| Some(u32::from_ne_bytes(*marks.first_chunk()?)));
+    let noted = marks.and_then(|marks| {
+        let (flags, rest) = marks.split_first_chunk()?;
+        let origin = rest.first_chunk()?;
+        Some((u32::from_ne_bytes(*flags), u32::from_ne_bytes(*origin)))
+    });
+    let socket = Listed {
+        transport,
+        family: *family,
+        id,
+    };
     Some(Entry {
-        socket: Listed {
-            transport,
-            family: *family,
-            id,
-        },
         cgroup: CgroupId(cgroup),
         inode,
         is_spent: *state == FIN_WAIT2 && inode == 0,
-        mark: flags.and_then(Mark::of),
+        mark: noted.and_then(|(flags, origin)| Mark::of(flags, origin, socket.cookie())),
+        socket,
     })
 }
 
@@ -259,6 +272,25 @@ mod tests {
             value(&[5, 0, 1, 0, 9, 0, 0, 0, 6, 0, 21, 0, 7, 7], 21),
             Some(&[7, 7][..])
         );
+    }
+
+    #[test]
+    fn accepted_sockets_are_told_from_connected_ones_by_whose_cookie_they_have() {
+        let cookie = 7 << 32 | 12;
+        let outward = SocketState::OUTWARD;
+        for (flags, origin, mark) in [
+            (0, 0, None),
+            (SocketState::LOCAL, 0, None),
+            (0, 12, Some(Mark::Made)),
+            (outward, 0, Some(Mark::Outward)),
+            (outward, 12, Some(Mark::Outward)),
+            (SocketState::ANSWERING, 0, Some(Mark::Answering)),
+            (0, 11, Some(Mark::Accepted)),
+            // One that had connected before it listened.
+            (outward, 11, Some(Mark::Accepted)),
+        ] {
+            assert_eq!(Mark::of(flags, origin, cookie), mark, "{flags} {origin}");
+        }
     }
 
     #[test]

@@ -3,15 +3,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     os::fd::OwnedFd,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 use enforcer_common::CgroupId;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinSet,
+};
 
-use super::{Live, Place, Report, Request, end, look::Look};
+use super::{BATCH, Batch, Live, Place, Report, Request, end, look::Look};
 
 /// How long one workload is looked at before the next has its turn.
 const TURN: Duration = Duration::from_millis(20);
@@ -19,13 +22,11 @@ const TURN: Duration = Duration::from_millis(20);
 const ABREAST: usize = 2;
 /// Batches that are ended at the same time.
 const ENDS: usize = 16;
-/// Sockets that the owner is asked about at once.
-const BATCH: usize = 256;
-
 /// Does as it is asked until nobody asks any more. Each sweep and each end is answered.
 ///
 /// Ends go before looks, and of each workload a batch of sockets at a time: whatever one workload has, the others have
-/// their turn. `marks` is the socket storage in which the connect hooks mark what they let out, if there is one.
+/// their turn. A look whose last batch is not settled waits, so that what a workload has open, or keeps from ending,
+/// takes as much memory as two batches of it. `marks` is the socket storage in which the connect hooks mark what they let out, if there is one.
 ///
 /// # Errors
 /// If a thread cannot be had.
@@ -40,7 +41,7 @@ pub async fn run(
     loop {
         ends.start();
         while looking.len() < ABREAST
-            && let Some(mut turn) = turns.waiting.pop_front()
+            && let Some(mut turn) = turns.next()
         {
             looking.spawn_blocking(move || {
                 turn.is_over = turn.look.advance(Instant::now() + TURN);
@@ -51,7 +52,7 @@ pub async fn run(
             biased;
             request = requests.recv() => match request {
                 Some(Request::Sweep { places, workloads }) => turns.add(places, workloads),
-                Some(Request::End(sockets)) => ends.waiting.push_back(sockets),
+                Some(Request::End(workload, sockets)) => ends.waiting.push_back((workload, sockets)),
                 None => return Ok(()),
             },
             Some(ended) = ends.running.join_next() => {
@@ -59,6 +60,7 @@ pub async fn run(
                 turns.reports.push_back(ends.finish(ended));
             }
             Some(turn) = looking.join_next() => turns.put_back(turn.context("looking at sockets")?),
+            () = turns.settled.notified() => {}
             permit = reports.reserve(), if turns.has_news() => match permit {
                 Ok(permit) => turns.tell(permit),
                 Err(_) => return Ok(()),
@@ -78,10 +80,16 @@ struct Turns {
     telling: VecDeque<Turn>,
     /// What goes before what was found.
     reports: VecDeque<Report>,
+    /// Workloads whose look has begun and is not over: each has one at a time, and one more that waits for it.
+    begun: BTreeSet<CgroupId>,
+    /// A batch is settled.
+    settled: Arc<Notify>,
 }
 
 struct Turn {
     look: Look,
+    /// The batch that the owner was told last, as long as it is not settled.
+    told: Weak<Batch>,
     /// Whom it answers.
     sweeps: BTreeSet<u64>,
     is_begun: bool,
@@ -97,6 +105,8 @@ impl Turns {
             waiting: VecDeque::new(),
             telling: VecDeque::new(),
             reports: VecDeque::new(),
+            begun: BTreeSet::new(),
+            settled: Arc::default(),
         }
     }
 
@@ -119,6 +129,7 @@ impl Turns {
                 }
                 None => self.waiting.push_back(Turn {
                     look,
+                    told: Weak::new(),
                     sweeps: [sweep].into(),
                     is_begun: false,
                     is_over: false,
@@ -127,11 +138,24 @@ impl Turns {
         }
     }
 
-    fn put_back(&mut self, mut turn: Turn) {
+    /// Whose turn it is.
+    fn next(&mut self) -> Option<Turn> {
+        let may_go_on = |turn: &Turn| turn.is_begun || !self.begun.contains(&turn.look.place.cgroup);
+        let at = self.waiting.iter().position(may_go_on)?;
+        let mut turn = self.waiting.remove(at)?;
         turn.is_begun = true;
+        self.begun.insert(turn.look.place.cgroup);
+        Some(turn)
+    }
+
+    fn put_back(&mut self, turn: Turn) {
         if !turn.look.found.is_empty() {
             self.telling.push_back(turn);
         } else if turn.is_over {
+            let workload = turn.look.place.cgroup;
+            self.begun.remove(&workload);
+            let hidden = turn.look.hidden;
+            self.reports.push_back(Report::Looked { workload, hidden });
             self.answer(&turn.sweeps);
         } else {
             self.waiting.push_back(turn);
@@ -151,55 +175,145 @@ impl Turns {
     }
 
     fn has_news(&self) -> bool {
-        !self.reports.is_empty() || !self.telling.is_empty()
+        !self.reports.is_empty() || self.telling.iter().any(Turn::has_room)
     }
 
     fn tell(&mut self, to: mpsc::Permit<'_, Report>) {
         if let Some(report) = self.reports.pop_front() {
             to.send(report);
-        } else if let Some(mut turn) = self.telling.pop_front() {
+        } else if let Some(at) = self.telling.iter().position(Turn::has_room)
+            && let Some(mut turn) = self.telling.remove(at)
+        {
+            let batch = Arc::new(Batch(Arc::clone(&self.settled)));
+            turn.told = Arc::downgrade(&batch);
             let found = &mut turn.look.found;
-            to.send(Report::Found(found.drain(..found.len().min(BATCH)).collect()));
+            let of_batch = found.drain(..found.len().min(BATCH)).map(|socket| Live {
+                _batch: Some(Arc::clone(&batch)),
+                ..socket
+            });
+            to.send(Report::Found(of_batch.collect()));
             self.put_back(turn);
         }
+    }
+}
+
+impl Turn {
+    /// Whether the owner may be told of more.
+    fn has_room(&self) -> bool {
+        self.told.strong_count() == 0
     }
 }
 
 /// What is ended. Of one workload one batch at a time: a process can hold a socket so that ending it takes for ever.
 #[derive(Default)]
 struct Ends {
-    waiting: VecDeque<Vec<Live>>,
-    running: JoinSet<(Option<CgroupId>, Report)>,
+    /// No more than two batches of found sockets for each workload.
+    waiting: VecDeque<(CgroupId, Vec<Live>)>,
+    running: JoinSet<(CgroupId, Report)>,
     busy: BTreeSet<CgroupId>,
 }
 
 impl Ends {
     fn start(&mut self) {
-        while let Some(sockets) = self.next() {
-            let whose = whose(&sockets);
-            self.busy.extend(whose);
-            self.running
-                .spawn_blocking(move || (whose, Report::Ended { open: end(&sockets) }));
+        while let Some((workload, sockets)) = self.next() {
+            self.busy.insert(workload);
+            self.running.spawn_blocking(move || {
+                let open = end(&sockets);
+                (workload, Report::Ended { workload, open })
+            });
         }
     }
 
-    fn next(&mut self) -> Option<Vec<Live>> {
+    fn next(&mut self) -> Option<(CgroupId, Vec<Live>)> {
         if self.running.len() >= ENDS {
             return None;
         }
-        let is_free = |sockets: &Vec<Live>| whose(sockets).is_none_or(|whose| !self.busy.contains(&whose));
+        let is_free = |(workload, _): &(CgroupId, _)| !self.busy.contains(workload);
         let at = self.waiting.iter().position(is_free)?;
         self.waiting.remove(at)
     }
 
-    fn finish(&mut self, (whose, report): (Option<CgroupId>, Report)) -> Report {
-        if let Some(whose) = whose {
-            self.busy.remove(&whose);
-        }
+    fn finish(&mut self, (workload, report): (CgroupId, Report)) -> Report {
+        self.busy.remove(&workload);
         report
     }
 }
 
-fn whose(sockets: &[Live]) -> Option<CgroupId> {
-    sockets.first().map(|socket| socket.workload)
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use enforcer_common::Transport;
+
+    use super::{
+        super::{message, network::Network},
+        *,
+    };
+
+    const W: CgroupId = CgroupId(7);
+
+    fn live() -> Live {
+        // `inet_diag_msg` with the one attribute that has to be there (`INET_DIAG_CGROUP_ID`).
+        let mut body = vec![0; 72];
+        body.extend([12_u16, 21].map(u16::to_ne_bytes).as_flattened());
+        body.extend(W.0.to_ne_bytes());
+        let entry = message::entry(Transport::Tcp, &body).unwrap();
+        Live {
+            workload: W,
+            listed: entry.socket,
+            network: Arc::new(Network::open(Path::new("/proc/self/ns/net")).unwrap()),
+            _batch: None,
+        }
+    }
+
+    async fn told(turns: &mut Turns) -> Report {
+        let (sink, mut reports) = mpsc::channel(1);
+        assert!(turns.has_news());
+        turns.tell(sink.reserve().await.unwrap());
+        reports.recv().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn next_sockets_of_a_look_come_once_the_last_are_settled_and_nobody_else_waits_for_that() {
+        let place = Place {
+            cgroup: W,
+            folder: "/nowhere".into(),
+        };
+        let mut turns = Turns::new(None);
+        turns.add(vec![place.clone()], BTreeSet::new());
+        let mut turn = turns.next().unwrap();
+        turn.look.found.extend(vec![live(); BATCH + 50]);
+        turn.is_over = true;
+        turns.put_back(turn);
+        let Report::Found(first) = told(&mut turns).await else {
+            panic!("sockets were found")
+        };
+        assert_eq!(first.len(), BATCH);
+        assert!(!turns.has_news(), "they are not settled");
+        turns.add(vec![place], BTreeSet::new());
+        assert!(turns.next().is_none(), "one look of a workload at a time");
+        turns.add(Vec::new(), BTreeSet::new());
+        assert!(
+            matches!(told(&mut turns).await, Report::Swept),
+            "another sweep is answered"
+        );
+        let mut some = first;
+        drop(some.split_off(1));
+        assert!(!turns.has_news(), "one of them is not settled");
+        drop(some);
+        turns.settled.notified().await;
+        let Report::Found(second) = told(&mut turns).await else {
+            panic!("there were more")
+        };
+        assert_eq!(second.len(), 50);
+        assert!(matches!(
+            told(&mut turns).await,
+            Report::Looked {
+                workload: W,
+                hidden: None
+            }
+        ));
+        assert!(matches!(told(&mut turns).await, Report::Swept));
+        assert!(turns.next().is_some(), "its next look");
+    }
 }

@@ -6,13 +6,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    time::Duration,
 };
 
 use anyhow::Result;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Sink, look::next_look, notices::Notices};
+use super::{Sink, look, notices::Notices};
 use crate::datapath::{Cgroup, CgroupMount};
 
 /// A cgroup has come or gone. One that was removed and made again has gone and come.
@@ -27,34 +28,21 @@ pub enum CgroupChange {
 /// Follows the cgroups at `paths`. The first batch is sent in any case and holds what is there.
 ///
 /// # Errors
-/// None: what cannot be watched is looked at.
+/// If looking at them panics.
 pub async fn follow(
     mount: CgroupMount,
     paths: BTreeSet<PathBuf>,
     sink: Sink<Vec<CgroupChange>>,
     cancel: CancellationToken,
 ) -> Result<()> {
-    let (wake, mut woken) = mpsc::channel::<()>(1);
-    let mut scan = Scan {
+    let (wake, woken) = mpsc::channel(1);
+    let scan = Scan {
         mount,
         paths,
         known: BTreeMap::new(),
         notices: Notices::new(wake),
     };
-    let mut is_first = true;
-    loop {
-        let start = Instant::now();
-        let changes = scan.changes();
-        sink.beat();
-        if (is_first || !changes.is_empty()) && !sink.send(changes).await {
-            return Ok(());
-        }
-        is_first = false;
-        tokio::select! {
-            () = next_look(&mut woken, start, scan.notices.rescan()) => {}
-            () = cancel.cancelled() => return Ok(()),
-        }
-    }
+    look::follow(scan, woken, sink, cancel).await
 }
 
 struct Scan {
@@ -64,17 +52,25 @@ struct Scan {
     notices: Notices,
 }
 
-impl Scan {
+impl look::Scan for Scan {
+    type Change = CgroupChange;
+
     /// What has changed since the last call. The folders are watched before they are looked at, so that nothing
     /// falls in between.
     fn changes(&mut self) -> Vec<CgroupChange> {
-        self.watch();
+        for path in &self.paths {
+            self.notices.watch_above(&self.mount, path);
+        }
         let mut changes = Vec::new();
         for path in &self.paths {
             let now = match self.mount.cgroup(path) {
                 Ok(now) => now,
                 Err(error) => {
-                    tracing::warn!("the cgroup {} cannot be looked at: {error}", path.display());
+                    tracing::warn!(
+                        "whether the cgroup {} is there is not known ({error}): what is enforced stays so, and it is \
+                         looked at again",
+                        path.display()
+                    );
                     continue;
                 }
             };
@@ -93,18 +89,7 @@ impl Scan {
         changes
     }
 
-    /// Watches every folder above a configured cgroup that is there.
-    fn watch(&mut self) {
-        let folders: BTreeSet<PathBuf> = self
-            .paths
-            .iter()
-            .flat_map(|path| path.ancestors().skip(1))
-            .map(|path| self.mount.folder(path))
-            .filter(|folder| folder.is_dir())
-            .collect();
-        for folder in folders {
-            // Made anew each time: a folder that was removed and made again is another one.
-            self.notices.watch(&folder);
-        }
+    fn rescan(&self) -> Duration {
+        self.notices.rescan()
     }
 }

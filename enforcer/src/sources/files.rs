@@ -30,7 +30,6 @@ use tokio_util::sync::CancellationToken;
 
 mod known;
 mod limit;
-mod print;
 mod read;
 mod scan;
 mod walk;

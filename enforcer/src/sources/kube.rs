@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! watch (a task for each source: list, then watch) -> Report -> hub -> [KubeChange] -> owner
-//!   `-> Known: what was said of each object                      |-> KubeStatus
+//!   `-> Store: what was said of each object                      |-> KubeStatus
 //! events (Kubernetes Events) <- Notice <- hub, owner
 //! ```
 //!
@@ -14,18 +14,18 @@
 //! an object is gone, and that a kind is not served is believed only of a server that says that it is ready.
 
 mod access;
+mod backoff;
+mod denial_guard;
 mod document;
-mod doubt;
 mod events;
 mod failure;
 mod hub;
-mod known;
-mod lean;
 mod list;
-mod pace;
+mod prune;
 mod request;
 mod source;
 mod status;
+mod store;
 mod versions;
 mod watch;
 

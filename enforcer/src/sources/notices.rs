@@ -8,6 +8,8 @@ use std::{path::Path, time::Duration};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _, event::ModifyKind};
 use tokio::sync::mpsc;
 
+use crate::datapath::CgroupMount;
+
 /// How often cgroups are looked at without a notice.
 const RESCAN: Duration = Duration::from_secs(2);
 /// The same where there are no notices.
@@ -40,6 +42,15 @@ impl Notices {
         Self {
             is_limited: watcher.is_err(),
             watcher: watcher.ok(),
+        }
+    }
+
+    /// Watches what is above a cgroup, where the next part of its path may appear. Made anew each time: a folder that was
+    /// removed and made again is another one for inotify, and the same one keeps its watch.
+    pub(super) fn watch_above(&mut self, mount: &CgroupMount, path: &Path) {
+        let folders = path.ancestors().skip(1).map(|path| mount.folder(path));
+        for folder in folders.filter(|folder| folder.is_dir()) {
+            self.watch(&folder);
         }
     }
 

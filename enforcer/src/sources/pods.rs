@@ -12,12 +12,12 @@ mod look;
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use anyhow::{Context as _, Result};
-use enforcer_core::pods::Place;
-use tokio::{sync::mpsc, time::Instant};
+use anyhow::Result;
+use enforcer_core::pods::PodCgroup;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Sink, look::next_look, notices::Notices};
+use super::{Sink, notices::Notices};
 use crate::datapath::{Cgroup, CgroupMount};
 use look::Scan;
 
@@ -27,7 +27,7 @@ pub enum Role {
     /// All pods are below it.
     Root,
     /// A pod or a container.
-    Place(Place),
+    Place(PodCgroup),
 }
 
 /// A cgroup has come or gone. One that was removed and made again has gone and come.
@@ -58,25 +58,7 @@ pub async fn follow(
     sink: Sink<Vec<PodChange>>,
     cancel: CancellationToken,
 ) -> Result<()> {
-    let (wake, mut woken) = mpsc::channel::<()>(1);
-    let mut scan = Scan::new(mount, wanted, Notices::new(wake));
-    let mut is_first = true;
-    loop {
-        let start = Instant::now();
-        let looking = tokio::task::spawn_blocking(move || {
-            let changes = scan.changes();
-            (scan, changes)
-        });
-        let changes;
-        (scan, changes) = looking.await.context("looking at the cgroups of pods")?;
-        sink.beat();
-        if (is_first || !changes.is_empty()) && !sink.send(changes).await {
-            return Ok(());
-        }
-        is_first = false;
-        tokio::select! {
-            () = next_look(&mut woken, start, scan.rescan()) => {}
-            () = cancel.cancelled() => return Ok(()),
-        }
-    }
+    let (wake, woken) = mpsc::channel(1);
+    let scan = Scan::new(mount, wanted, Notices::new(wake));
+    super::look::follow(scan, woken, sink, cancel).await
 }

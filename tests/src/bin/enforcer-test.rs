@@ -17,6 +17,9 @@ fn main() -> ExitCode {
         probe::ACCEPT => {
             cgroup(arguments).and_then(|(cgroup, address)| probe::accept(Path::new(&cgroup), &address))
         }
+        probe::ACCEPT_ONE => {
+            cgroup(arguments).and_then(|(cgroup, address)| probe::accept_one(Path::new(&cgroup), &address))
+        }
         fault::ARGUMENT => fault::main(arguments),
         escape::ARGUMENT => escape::main(arguments),
         generator::ARGUMENT => generator::main(arguments),

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use enforcer::{
-    datapath::{Capacities, CgroupMount, Closure, Datapath, Options},
+    datapath::{Capacities, CgroupMount, Datapath, Hardening, Options},
     revoke::{self, Place},
 };
 use enforcer_common::{Mode, Settings, socket};
@@ -19,7 +19,8 @@ use enforcer_core::{
     documents::Documents,
     model::{Labels, Namespace, Workload},
     plan::{Applied, diff},
-    registry::{self, Registry, Update},
+    registry::{Registry, Update},
+    settings,
 };
 
 use super::{
@@ -34,7 +35,7 @@ pub struct Report {
     /// One for each way.
     pub rows: Vec<Row>,
     /// What this kernel has beyond rules.
-    pub closures: Vec<Closure>,
+    pub closures: Vec<Hardening>,
 }
 
 /// What became of one way.
@@ -200,7 +201,7 @@ fn revoke(root: &TestCgroup) -> Result<()> {
         folder: root.folder().join("workload"),
     };
     let open = revoke::end(&revoke::sweep(&[place], &BTreeSet::new(), None));
-    ensure!(open == 0, "{open} sockets could not be ended");
+    ensure!(open.is_none(), "sockets could not be ended: {open:?}");
     Ok(())
 }
 
@@ -213,9 +214,9 @@ pub fn enforce(root: &TestCgroup, manner: Manner) -> Result<Datapath> {
     let workload = mount
         .cgroup(&root.path().join("workload"))?
         .context("it was just made")?;
-    let mut registry = Registry::new(registry::Settings {
+    let mut registry = Registry::new(settings::Settings {
         audit: manner.is_audit,
-        ..registry::Settings::default()
+        ..settings::Settings::default()
     });
     let mut documents = Documents::default();
     for update in documents.set("registry", Some(REGISTRY)) {
@@ -318,7 +319,7 @@ impl Process {
     }
 }
 
-fn outcome(way: &Way, baseline: &Attempt, enforced: &Attempt, closures: &[Closure]) -> Outcome {
+fn outcome(way: &Way, baseline: &Attempt, enforced: &Attempt, closures: &[Hardening]) -> Outcome {
     if !baseline.is_open {
         let why = match &baseline.result {
             Ok(()) => "nothing arrives".to_owned(),
@@ -358,7 +359,7 @@ fn outcome(way: &Way, baseline: &Attempt, enforced: &Attempt, closures: &[Closur
 const GUARD: &str = "egress";
 
 /// The program beyond rules that has to close a way.
-fn closer(way: &Way, closures: &[Closure]) -> Option<&'static str> {
+fn closer(way: &Way, closures: &[Hardening]) -> Option<&'static str> {
     match way.closed_by {
         ClosedBy::Call("setsockopt") if absence("setsockopt", closures).is_some() => Some(GUARD),
         ClosedBy::Call(program) => Some(program),
@@ -380,7 +381,7 @@ fn label(closed_by: ClosedBy) -> String {
 }
 
 /// Why a program does not run; None if it does.
-fn absence<'a>(program: &str, closures: &'a [Closure]) -> Option<&'a str> {
+fn absence<'a>(program: &str, closures: &'a [Hardening]) -> Option<&'a str> {
     let mut closures = closures.iter();
     closures
         .find(|closure| closure.program == program)

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use enforcer::datapath::{CgroupMount, Datapath, Options, Pins, VERIFIER_LIMIT, is_enforced};
 use enforcer_common::{Mode, Settings, Transport};
-use enforcer_core::registry::Matching;
+use enforcer_core::settings::Matching;
 
 use super::{
     lent::is_told,
@@ -104,7 +104,7 @@ fn load(_: &Kernel) -> Result<Done> {
 }
 
 /// Closures that every kernel has; those from 6.1 on have all.
-const FLOOR: [&str; 2] = ["sock_create", "egress"];
+const FLOOR: [&str; 3] = ["sock_create", "mark_source", "egress"];
 
 /// What is closed beyond rules.
 fn closures(kernel: &Kernel) -> Result<Done> {

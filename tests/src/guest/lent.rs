@@ -46,10 +46,10 @@ pub(super) fn is_told(_datapath: &Datapath, events: Events, root: &TestCgroup) -
             .await
             .context("nobody has told of it")?
             .context("no more events")?;
-        let event = batch.events.first().context("a batch has an event")?;
+        let event = batch.decisions.first().context("a batch has an event")?;
         drop(told);
         reading.await.context("reading events")??;
-        if (event.hook, event.verdict) != (Hook::LsmConnect as u8, Verdict::Audit as u8) {
+        if (event.hook, event.verdict) != (Hook::LsmConnect, Verdict::Audit) {
             bail!("told of is {event:?}");
         }
         Ok(())

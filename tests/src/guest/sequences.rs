@@ -1,7 +1,5 @@
 //! Random sequences of calls; the kernel's command line says how many.
 
-use std::fs;
-
 use anyhow::{Context as _, Result};
 
 use super::{
@@ -15,9 +13,12 @@ const WORD: &str = "enforcer.sequences=";
 
 /// Nothing of a sequence arrives where nothing may go. None are tried where none are asked for.
 pub(super) fn sequences(kernel: &Kernel) -> Result<Done> {
-    let line = fs::read_to_string("/proc/cmdline").context("reading the kernel's command line")?;
-    let asked = line.split_whitespace().find_map(|word| word.strip_prefix(WORD));
-    let count = asked.unwrap_or("0").parse().context("a number of sequences")?;
+    let asked = super::asked(WORD)?;
+    let count = asked
+        .as_deref()
+        .unwrap_or("0")
+        .parse()
+        .context("a number of sequences")?;
     if count == 0 {
         return Ok(Done::Skipped("no sequences are asked for".into()));
     }
@@ -28,6 +29,7 @@ pub(super) fn sequences(kernel: &Kernel) -> Result<Done> {
         text: report.to_string(),
         figures: vec![
             figure("sequences", report.sequences),
+            figure("sequences-a-second", report.rate()),
             figure("plain-calls", report.plain),
         ],
         remarks: Vec::new(),

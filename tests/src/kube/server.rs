@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use enforcer_bpf_build::toolchain_root;
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, setns, unshare},
@@ -34,6 +35,19 @@ const ADMIN_TOKEN: &str = "admin";
 
 /// Set where the programs were made ready, so that a test without them is a failure and no skip.
 const REQUIRED: &str = "REAL_KUBERNETES_REQUIRED";
+
+/// Says that a test is skipped for want of a part of Kubernetes.
+///
+/// # Errors
+/// If it has to be there.
+pub(crate) fn missing(what: &str) -> Result<()> {
+    ensure!(
+        env::var_os(REQUIRED).is_none(),
+        "{REQUIRED} is set, and there is no {what}"
+    );
+    println!("SKIPPED: no {what}: run `cargo xtask test --kubernetes`");
+    Ok(())
+}
 
 /// A running API server.
 pub struct Server {
@@ -62,11 +76,7 @@ pub fn with_server(work: impl FnOnce(&mut Server) -> Result<()> + Send) -> Resul
     static SHARED: OnceLock<Result<Shared, String>> = OnceLock::new();
     need_root()?;
     let Some(programs) = programs() else {
-        ensure!(
-            env::var_os(REQUIRED).is_none(),
-            "{REQUIRED} is set, and there is no kube-apiserver"
-        );
-        println!("SKIPPED: no kube-apiserver and etcd in KUBEBUILDER_ASSETS, PATH or the cache");
+        missing("API server")?;
         return Ok(());
     };
     let crds = crds()?;
@@ -118,24 +128,10 @@ impl Server {
     fn new(programs: PathBuf, spawner: Spawner) -> Result<Self> {
         let folder = folder("enforcer-kube-")?;
         let at = |name: &str| folder.path().join(name);
-        let (private, public) = (at("sa.key"), at("sa.pub"));
-        let make = [
-            "genpkey",
-            "-algorithm",
-            "EC",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-out",
-        ];
-        openssl(tied("openssl").args(make).arg(&private))?;
-        let publish = ["pkey", "-pubout", "-in"];
-        openssl(
-            tied("openssl")
-                .args(publish)
-                .arg(&private)
-                .arg("-out")
-                .arg(&public),
-        )?;
+        // The pair that signs the tokens of ServiceAccounts.
+        let pair = rcgen::KeyPair::generate()?;
+        fs::write(at("sa.key"), pair.serialize_pem())?;
+        fs::write(at("sa.pub"), pair.public_key_pem())?;
         fs::write(
             at("tokens.csv"),
             format!("{ADMIN_TOKEN},admin,admin,\"system:masters\"\n"),
@@ -289,13 +285,6 @@ impl Drop for Server {
     }
 }
 
-fn openssl(command: &mut Command) -> Result<()> {
-    let output = command.output().context("starting openssl")?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "openssl: {errors}");
-    Ok(())
-}
-
 /// Asks etcd's gateway.
 fn etcd(path: &str, body: &str) -> Result<serde_json::Value> {
     let mut stream = TcpStream::connect(ETCD)?;
@@ -313,21 +302,23 @@ fn etcd(path: &str, body: &str) -> Result<serde_json::Value> {
 
 /// The folder of the programs.
 fn programs() -> Option<PathBuf> {
-    let cache = env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")));
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::var_os("KUBEBUILDER_ASSETS")
         .map(PathBuf::from)
         .into_iter()
         .chain(env::split_paths(&path))
-        .chain(cache.map(|cache| cache.join("real-kubernetes/bin")));
+        .chain(built());
     let has = |folder: &Path| {
         ["etcd", "kube-apiserver"]
             .iter()
             .all(|name| folder.join(name).is_file())
     };
     folders.into_iter().find(|folder| has(folder))
+}
+
+/// Where `cargo xtask kubernetes build` puts programs.
+pub fn built() -> Option<PathBuf> {
+    Some(toolchain_root()?.with_file_name("kubernetes").join("bin"))
 }
 
 /// The definitions that the repository ships.

@@ -97,7 +97,8 @@ fn sweep(pods: &Path, going: &mpsc::Receiver<String>) {
 impl Node {
     /// The node's own cgroup, as this machine sees it.
     pub(super) fn cgroup(&self) -> Result<PathBuf> {
-        let pid = fs::read_to_string(self.folder.path().join("pid")).context("reading the node's pid")?;
+        let pid =
+            fs::read_to_string(self.folder.path().join("node/pid")).context("reading the node's pid")?;
         let pid = pid.split(' ').next().context("a pid stands first")?;
         let cgroups =
             fs::read_to_string(format!("/proc/{pid}/cgroup")).context("reading the node's cgroup")?;

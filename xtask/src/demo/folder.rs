@@ -1,13 +1,11 @@
 //! What the demo makes outside its namespaces: two cgroups and a folder.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
 };
 
-use crate::out::say;
+use crate::{cgroup, out::say};
 use anyhow::{Context, Result};
 
 const PREFIX: &str = "enforcer-demo-";
@@ -22,7 +20,7 @@ pub(super) struct Ground {
 impl Ground {
     /// Makes them, and removes those of demos that were killed.
     pub(super) fn new() -> Result<Self> {
-        let mount = cgroup_mount()?;
+        let mount = cgroup::mount()?;
         sweep(&mount)?;
         let name = format!("{PREFIX}{}", std::process::id());
         fs::create_dir(mount.join(&name))
@@ -51,18 +49,9 @@ impl Ground {
     }
 
     pub(super) fn remove(self) -> Result<()> {
-        remove(&self.mount.join(&self.name)).context("removing the demo's cgroups")?;
+        cgroup::remove(&self.mount.join(&self.name)).context("removing the demo's cgroups")?;
         self.folder.close().context("removing the demo's folder")
     }
-}
-
-fn cgroup_mount() -> Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").context("reading the mounts")?;
-    let mount = mounts.lines().find_map(|line| {
-        let fields: Vec<_> = line.split(' ').collect();
-        (fields.get(2) == Some(&"cgroup2")).then(|| PathBuf::from(fields[1]))
-    });
-    mount.context("no cgroup v2 is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified` adds one")
 }
 
 /// Ends what a killed demo has left, and removes it.
@@ -77,7 +66,7 @@ fn sweep(mount: &Path) -> Result<()> {
             continue;
         }
         say!("demo: removing {name}, which a killed demo has left");
-        remove(&entry.path())?;
+        cgroup::remove(&entry.path())?;
         for folder in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
             let is_left = folder.file_name().to_string_lossy().starts_with(PREFIX);
             if is_left && let Err(error) = fs::remove_dir_all(folder.path()) {
@@ -86,32 +75,4 @@ fn sweep(mount: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Removes a cgroup with those below it, and ends the processes that are in them.
-fn remove(folder: &Path) -> io::Result<()> {
-    // `cgroup.kill` came with 5.14; before it the namespaces' end is waited for.
-    match fs::write(folder.join("cgroup.kill"), "1") {
-        Err(error)
-            if error.kind() != io::ErrorKind::NotFound && error.kind() != io::ErrorKind::PermissionDenied =>
-        {
-            return Err(error);
-        }
-        _ => {}
-    }
-    for child in fs::read_dir(folder)? {
-        let child = child?;
-        if child.file_type()?.is_dir() {
-            remove(&child.path())?;
-        }
-    }
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        match fs::remove_dir(folder) {
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
-                thread::sleep(Duration::from_millis(5));
-            }
-            result => return result,
-        }
-    }
 }

@@ -2,17 +2,27 @@
 
 use std::{
     fs,
-    process::{Command, Output},
+    path::PathBuf,
+    process::{Child, Command, Output},
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{
-    servers::{DATABASE, HOST},
-    stage::Scene,
-};
+use super::servers::{DATABASE, Dns, HOST};
 use crate::out::say;
+
+/// What the script works with.
+pub(super) struct Scene {
+    pub(super) enforcer: PathBuf,
+    pub(super) config: PathBuf,
+    pub(super) registry: PathBuf,
+    pub(super) dns: Dns,
+    /// Lines of the enforcer's log.
+    pub(super) log: mpsc::Receiver<String>,
+    pub(super) daemon: Child,
+}
 
 /// The ServiceEntry of the database, for the namespace's own use.
 pub(super) fn service_entry(namespace: &str) -> String {

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{
-    script,
+    script::{self, Scene},
     servers::{DATABASE, Dns, RESOLVER, start_database},
 };
 use crate::out::say;
@@ -27,18 +27,6 @@ pub(crate) struct Stage {
     mount: PathBuf,
 }
 
-/// What the script works with.
-pub(super) struct Scene {
-    pub(super) enforcer: PathBuf,
-    pub(super) config: PathBuf,
-    pub(super) registry: PathBuf,
-    pub(super) dns: Dns,
-    /// Lines of the enforcer's log.
-    pub(super) log: mpsc::Receiver<String>,
-    pub(super) daemon: Child,
-    _database: Child,
-}
-
 /// Runs the script; whatever is started here ends with this process, the first of its namespace.
 pub(crate) fn run(stage: &Stage) -> Result<()> {
     network()?;
@@ -49,7 +37,7 @@ pub(crate) fn run(stage: &Stage) -> Result<()> {
         DATABASE[0],
         DATABASE[1]
     );
-    let database = start_database(&stage.folder)?;
+    let _database = start_database(&stage.folder)?;
     let registry = stage.folder.join("registry");
     fs::create_dir(&registry)?;
     fs::write(registry.join("frontend.yaml"), script::service_entry("frontend"))?;
@@ -82,7 +70,6 @@ pub(crate) fn run(stage: &Stage) -> Result<()> {
         dns,
         log,
         daemon,
-        _database: database,
     };
     script::play(&mut scene)
 }

@@ -5,9 +5,12 @@
 //! The one layer is not compressed: whoever pushes it compresses it, and a compressor's version would be part of the
 //! digest.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tar::{EntryType, Header};
 
 /// The media types of the specification.
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -19,34 +22,40 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const EPOCH: &str = "1970-01-01T00:00:00Z";
 
 /// What goes into an image.
-pub(super) struct Image<'a> {
-    /// Without registry and version; also the name of the binary in the root folder, which is the entry point.
-    pub(super) name: &'a str,
-    pub(super) version: &'a str,
+pub(crate) struct Image<'a> {
+    /// Without version; short, or with the registry that it is not pulled from.
+    pub(crate) name: &'a str,
+    pub(crate) version: &'a str,
     /// As Go names it.
-    pub(super) arch: &'a str,
-    pub(super) description: &'a str,
-    /// As SPDX names it.
-    pub(super) licence: &'a str,
-    pub(super) binary: &'a [u8],
+    pub(crate) arch: &'a str,
+    /// What is known about it.
+    pub(crate) labels: Value,
+    /// What runs in it, unless something else is asked for.
+    pub(crate) entry_point: &'a [String],
+    pub(crate) environment: &'a [&'a str],
+    /// All files.
+    pub(crate) layer: Tar,
+    /// How these came there, in the words of a Dockerfile.
+    pub(crate) created_by: String,
 }
 
 /// An image as a file.
-pub(super) struct Archive {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Archive {
+    pub(crate) bytes: Vec<u8>,
     /// The manifest's, by which registries know the image.
-    pub(super) digest: String,
+    pub(crate) digest: String,
 }
 
 /// Something that is found by its digest.
 struct Blob {
     kind: &'static str,
     bytes: Vec<u8>,
+    hash: String,
 }
 
 impl Image<'_> {
     /// As manifests of pods name it.
-    pub(super) fn reference(&self) -> String {
+    pub(crate) fn reference(&self) -> String {
         format!("{}:{}", self.name, self.version)
     }
 
@@ -54,13 +63,8 @@ impl Image<'_> {
     ///
     /// # Errors
     /// If a name does not fit into the format.
-    pub(super) fn archive(&self) -> Result<Archive> {
-        let mut layer = Tar::new();
-        layer.add(self.name, 0o755, self.binary)?;
-        let layer = Blob {
-            kind: LAYER,
-            bytes: layer.finish()?,
-        };
+    pub(crate) fn archive(mut self) -> Result<Archive> {
+        let layer = Blob::new(LAYER, std::mem::take(&mut self.layer).finish()?);
         let configuration = Blob::json(CONFIGURATION, &self.configuration(&layer));
         let manifest = Blob::json(
             MANIFEST,
@@ -69,7 +73,7 @@ impl Image<'_> {
                 "mediaType": MANIFEST,
                 "config": configuration.descriptor(),
                 "layers": [layer.descriptor()],
-                "annotations": self.labels(),
+                "annotations": self.labels,
             }),
         );
         let old_manifest = json!([{
@@ -78,7 +82,7 @@ impl Image<'_> {
             "Layers": [layer.path()],
         }]);
 
-        let mut archive = Tar::new();
+        let mut archive = Tar::default();
         archive.add(
             "oci-layout",
             0o644,
@@ -96,20 +100,24 @@ impl Image<'_> {
     }
 
     fn configuration(&self, layer: &Blob) -> Value {
-        json!({
+        let mut configuration = json!({
             "created": EPOCH,
             "architecture": self.arch,
             "os": "linux",
             "config": {
                 "User": "0:0",
-                "Entrypoint": [format!("/{}", self.name)],
+                "Entrypoint": self.entry_point,
                 "WorkingDir": "/",
-                "Labels": self.labels(),
+                "Labels": self.labels,
             },
             // The digest of the uncompressed layer, which it is.
             "rootfs": { "type": "layers", "diff_ids": [layer.digest()] },
-            "history": [{ "created": EPOCH, "created_by": format!("COPY {0} /{0}", self.name) }],
-        })
+            "history": [{ "created": EPOCH, "created_by": self.created_by }],
+        });
+        if !self.environment.is_empty() {
+            configuration["config"]["Env"] = json!(self.environment);
+        }
+        configuration
     }
 
     fn index(&self, manifest: &Blob) -> Value {
@@ -117,40 +125,31 @@ impl Image<'_> {
         entry["platform"] = json!({ "architecture": self.arch, "os": "linux" });
         entry["annotations"] = json!({
             // containerd takes the name from the first, and completes no short one there; other tools from the second.
-            "io.containerd.image.name": format!("docker.io/library/{}", self.reference()),
+            "io.containerd.image.name": format!("{}{}", registry(self.name), self.reference()),
             "org.opencontainers.image.ref.name": self.version,
         });
         json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [entry] })
     }
-
-    fn labels(&self) -> Value {
-        json!({
-            "org.opencontainers.image.title": self.name,
-            "org.opencontainers.image.description": self.description,
-            "org.opencontainers.image.version": self.version,
-            "org.opencontainers.image.licenses": self.licence,
-        })
-    }
 }
 
 impl Blob {
-    fn json(kind: &'static str, value: &Value) -> Self {
-        let bytes = text(value);
-        Self { kind, bytes }
+    fn new(kind: &'static str, bytes: Vec<u8>) -> Self {
+        let hash = Sha256::digest(&bytes);
+        let hash = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { kind, bytes, hash }
     }
 
-    fn hash(&self) -> String {
-        let hash = Sha256::digest(&self.bytes);
-        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    fn json(kind: &'static str, value: &Value) -> Self {
+        Self::new(kind, text(value))
     }
 
     fn digest(&self) -> String {
-        format!("sha256:{}", self.hash())
+        format!("sha256:{}", self.hash)
     }
 
     /// Where it is in the archive.
     fn path(&self) -> String {
-        format!("blobs/sha256/{}", self.hash())
+        format!("blobs/sha256/{}", self.hash)
     }
 
     fn descriptor(&self) -> Value {
@@ -162,30 +161,63 @@ fn text(value: &Value) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
-/// A tar archive whose bytes depend on names, rights and contents alone.
-struct Tar(tar::Builder<Vec<u8>>);
+/// What is left out of a short name.
+fn registry(name: &str) -> &'static str {
+    match name.split_once('/') {
+        None => "docker.io/library/",
+        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => "",
+        Some(_) => "docker.io/",
+    }
+}
 
-impl Tar {
-    fn new() -> Self {
+/// A tar archive whose bytes depend on names, rights and contents alone.
+pub(crate) struct Tar(tar::Builder<Vec<u8>>);
+
+impl Default for Tar {
+    fn default() -> Self {
         Self(tar::Builder::new(Vec::new()))
     }
+}
 
-    fn add(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
-        let mut header = tar::Header::new_ustar();
-        header.set_entry_type(tar::EntryType::Regular);
-        header.set_mode(mode);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
+impl Tar {
+    /// Adds a file.
+    pub(crate) fn add(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
+        let mut header = header(EntryType::Regular, mode);
         header.set_size(u64::try_from(content.len())?);
         self.0
             .append_data(&mut header, name, content)
             .with_context(|| format!("adding {name}"))
     }
 
-    fn finish(self) -> Result<Vec<u8>> {
+    /// Adds an empty folder.
+    pub(crate) fn add_folder(&mut self, name: &str, mode: u32) -> Result<()> {
+        self.0
+            .append_data(&mut header(EntryType::Directory, mode), name, [].as_slice())
+            .with_context(|| format!("adding {name}"))
+    }
+
+    /// Adds a symbolic link.
+    pub(crate) fn add_link(&mut self, name: &str, target: &Path) -> Result<()> {
+        self.0
+            .append_link(&mut header(EntryType::Symlink, 0o777), name, target)
+            .with_context(|| format!("adding {name}"))
+    }
+
+    /// The archive.
+    pub(crate) fn finish(self) -> Result<Vec<u8>> {
         self.0.into_inner().context("ending the archive")
     }
+}
+
+fn header(kind: EntryType, mode: u32) -> Header {
+    let mut header = Header::new_ustar();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(0);
+    header
 }
 
 #[cfg(test)]
@@ -194,15 +226,20 @@ mod tests {
 
     use super::*;
 
-    fn image(binary: &[u8]) -> Image<'_> {
-        Image {
+    fn archive(binary: &[u8]) -> Archive {
+        let mut layer = Tar::default();
+        layer.add("enforcer", 0o755, binary).unwrap();
+        let image = Image {
             name: "enforcer",
             version: "1.2.3",
             arch: "arm64",
-            description: "about it",
-            licence: "Apache-2.0",
-            binary,
-        }
+            labels: json!({ "about": "it" }),
+            entry_point: &["/enforcer".to_owned()],
+            environment: &[],
+            layer,
+            created_by: "COPY enforcer /enforcer".into(),
+        };
+        image.archive().unwrap()
     }
 
     /// The files of an archive.
@@ -235,14 +272,13 @@ mod tests {
 
     #[test]
     fn same_binary_has_the_same_image_and_another_has_another() {
-        let archive = |binary| image(binary).archive().unwrap();
         assert_eq!(archive(b"binary").bytes, archive(b"binary").bytes);
         assert_ne!(archive(b"binary").digest, archive(b"other").digest);
     }
 
     #[test]
     fn every_reference_leads_from_the_index_to_the_binary() {
-        let archive = image(b"binary").archive().unwrap();
+        let archive = archive(b"binary");
         let files = files(&archive.bytes);
         assert_eq!(json(&files["oci-layout"])["imageLayoutVersion"], "1.0.0");
         let entry = &json(&files["index.json"])["manifests"][0];
@@ -265,8 +301,21 @@ mod tests {
     }
 
     #[test]
+    fn short_name_is_completed() {
+        for (name, expected) in [
+            ("enforcer", "docker.io/library/"),
+            ("test/enforcer", "docker.io/"),
+            ("registry.test/enforcer", ""),
+            ("localhost/enforcer", ""),
+            ("registry:5000/test/enforcer", ""),
+        ] {
+            assert_eq!(registry(name), expected, "{name}");
+        }
+    }
+
+    #[test]
     fn docker_finds_the_same_configuration_and_layer() {
-        let files = files(&image(b"binary").archive().unwrap().bytes);
+        let files = files(&archive(b"binary").bytes);
         let entry = &json(&files["index.json"])["manifests"][0];
         let manifest = json(blob(&files, entry));
         let old = &json(&files["manifest.json"])[0];

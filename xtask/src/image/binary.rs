@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::Result;
 
-use super::Arch;
 use crate::{
+    arch::Arch,
     process::{cargo, run, target_folder},
     programs::CROSS,
 };

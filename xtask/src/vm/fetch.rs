@@ -6,16 +6,20 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use enforcer_bpf_build::toolchain_root;
-use tempfile::TempDir;
 
-use super::{archive::Source, modules, suite::Suite};
-use crate::out::say;
+use super::{modules, suite::Suite};
+use crate::{
+    apt::{Private, Source},
+    out::say,
+};
+
+/// The machines' architecture, whatever this machine's.
+const ARCHITECTURE: &str = "amd64";
 
 /// How long a kernel is used before the archive is asked for a newer one.
 const FRESH: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -25,9 +29,6 @@ const IMAGE: &str = "vmlinuz";
 const MODULES: &str = "modules";
 /// Which modules were wanted when it was fetched.
 const WANTED: &str = "wanted";
-
-/// Seconds after which an archive that does not answer is not there.
-const PATIENCE: &str = "300";
 
 /// A kernel on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +92,8 @@ fn cached(folder: &Path) -> Result<Option<(Kernel, Duration)>> {
 }
 
 fn fetch(suite: &Suite, folder: &Path) -> Result<Kernel> {
-    let apt = Apt::new(&Source::find(suite.archive)?.line(suite.name))?;
+    let source = Source::find(suite.archive)?.line("deb", ARCHITECTURE, suite.name);
+    let apt = Private::new(&source, ARCHITECTURE, &std::env::temp_dir())?;
     say!("vm-test: {}: asking the archive", suite.title());
     apt.run("apt-get", &["--quiet", "--error-on=any", "update"])?;
     let found = apt.run("apt-cache", &["search", "--names-only", "^linux-image-"])?;
@@ -125,97 +127,6 @@ fn fetch(suite: &Suite, folder: &Path) -> Result<Kernel> {
     fs::rename(&new, &kept).with_context(|| format!("writing {}", kept.display()))?;
     let (kernel, _) = cached(folder)?.context("the cache does not keep what is written to it")?;
     Ok(kernel)
-}
-
-/// apt with one source, and nothing installed.
-struct Apt {
-    folder: TempDir,
-}
-
-impl Apt {
-    fn new(source: &str) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("enforcer-apt-").tempdir()?;
-        let path = folder.path();
-        for made in ["lists/partial", "cache/archives/partial", "packages", "unpacked"] {
-            fs::create_dir_all(path.join(made))?;
-        }
-        fs::write(path.join("sources.list"), source)?;
-        fs::write(path.join("status"), "")?;
-        fs::write(path.join("apt.conf"), configuration(path))?;
-        Ok(Self { folder })
-    }
-
-    /// What the program prints; its messages are the error.
-    fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
-        let output = Command::new("timeout")
-            .args([PATIENCE, program, "-c"])
-            .arg(self.folder.path().join("apt.conf"))
-            .args(arguments)
-            .current_dir(self.folder.path().join("packages"))
-            .env("LC_ALL", "C")
-            .output()
-            .with_context(|| format!("starting {program}"))?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        let lines: Vec<_> = errors
-            .lines()
-            .filter(|line| line.starts_with("E:") || line.starts_with("Err:"))
-            .collect();
-        ensure!(
-            output.status.success(),
-            "{program} {}: {}",
-            arguments.join(" "),
-            if lines.is_empty() {
-                output.status.to_string()
-            } else {
-                lines.join("; ")
-            }
-        );
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// Unpacks what was downloaded.
-    fn unpack(&self) -> Result<PathBuf> {
-        let unpacked = self.folder.path().join("unpacked");
-        for package in fs::read_dir(self.folder.path().join("packages"))? {
-            let package = package?.path();
-            let status = Command::new("dpkg-deb")
-                .arg("--extract")
-                .args([&package, &unpacked])
-                .status()
-                .context("starting dpkg-deb")?;
-            ensure!(status.success(), "dpkg-deb cannot unpack {}", package.display());
-        }
-        Ok(unpacked)
-    }
-}
-
-/// Apart from the machine's own, but with its proxies and certificates.
-fn configuration(folder: &Path) -> String {
-    let folder = folder.display();
-    format!(
-        r#"Dir::Etc::SourceList "{folder}/sources.list";
-Dir::Etc::SourceParts "/dev/null";
-Dir::Etc::Preferences "/dev/null";
-Dir::Etc::PreferencesParts "/dev/null";
-Dir::State::Lists "{folder}/lists";
-Dir::State::status "{folder}/status";
-Dir::Cache "{folder}/cache";
-APT::Architecture "amd64";
-APT::Architectures {{ "amd64"; }};
-// The user that apt fetches as cannot write into this folder.
-APT::Sandbox::User "";
-Acquire::Languages "none";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-Acquire::IndexTargets::deb::CNF::DefaultEnabled "false";
-Acquire::http::Timeout "30";
-Acquire::https::Timeout "30";
-Acquire::Retries "2";
-// What a machine does after its own updates is about its own state.
-#clear APT::Update::Pre-Invoke;
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-"#
-    )
 }
 
 fn find_kernel(folder: &Path) -> Result<Option<PathBuf>> {

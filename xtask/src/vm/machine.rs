@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::report::Report;
+use super::{Arguments, report::Report};
 use crate::out::complain;
 use crate::programs::QEMU;
 
@@ -26,17 +26,17 @@ const SEQUENCES_PER_SECOND: u64 = 20;
 /// Lines of the console that are shown when something failed.
 const CONSOLE_LINES: usize = 40;
 
-/// Boots `kernel` with the archive `initrd`, has it try so many random sequences, and reads what it reports until it
-/// powers off.
+/// Boots `kernel` with the archive `initrd`, has it try what is asked for, and reads what it reports until it powers off.
 ///
 /// # Errors
 /// If QEMU cannot be started. Whatever goes wrong inside is in the report.
-pub(crate) fn run(kernel: &Path, initrd: &Path, sequences: u64) -> Result<Report> {
+pub(crate) fn run(kernel: &Path, initrd: &Path, arguments: &Arguments) -> Result<Report> {
     let folder = tempfile::Builder::new().prefix("enforcer-vm-").tempdir()?;
     let console = folder.path().join("console");
     let begin = Instant::now();
-    let machine = Machine::start(kernel, initrd, (&console, sequences))?;
-    let mut report = machine.report(PATIENCE + Duration::from_secs(sequences / SEQUENCES_PER_SECOND))?;
+    let machine = Machine::start(kernel, initrd, (&console, &arguments.words()))?;
+    let mut report =
+        machine.report(PATIENCE + Duration::from_secs(arguments.sequences / SEQUENCES_PER_SECOND))?;
     report.took = begin.elapsed();
     if report.has_failed() {
         report.console = last_lines(&console);
@@ -47,8 +47,8 @@ pub(crate) fn run(kernel: &Path, initrd: &Path, sequences: u64) -> Result<Report
 struct Machine(Child);
 
 impl Machine {
-    fn start(kernel: &Path, initrd: &Path, (console, sequences): (&Path, u64)) -> Result<Self> {
-        let line = format!("console=ttyS0 panic=-1 quiet enforcer.sequences={sequences}");
+    fn start(kernel: &Path, initrd: &Path, (console, words): (&Path, &str)) -> Result<Self> {
+        let line = format!("console=ttyS0 panic=-1 quiet {words}");
         let mut console_file = std::ffi::OsString::from("file:");
         console_file.push(console);
         let mut qemu = Command::new(QEMU.name);

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::archive::Archive;
+use crate::apt::Archive;
 
 /// A suite of Debian with a kernel of the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Any text as the configuration: it is taken, or every mistake is one line.
+//! Any text as the configuration: it is taken, or every error is one line.
 
 #![no_main]
 
@@ -8,8 +8,8 @@ use enforcer_config::Config;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    if let Err(mistakes) = Config::parse(text, Path::new("enforcer.yaml")) {
-        for line in mistakes.to_string().lines() {
+    if let Err(errors) = Config::parse(text, Path::new("enforcer.yaml")) {
+        for line in errors.to_string().lines() {
             assert!(line.starts_with("enforcer.yaml"), "{line:?}");
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::file::{self, Entry, Known, Outcome};
+use super::file::{self, Entry, Outcome, ReadBefore};
 use crate::istio::Problem;
 
 /// What is said about one document.
@@ -41,7 +41,7 @@ pub enum Judgement {
 
 /// One record for each document of `text`, in order; the items of a list each for itself.
 pub fn check(file: &str, text: &str) -> Vec<Record> {
-    let entries = file::read(text, &Known::new());
+    let entries = file::read(text, &ReadBefore::new());
     entries.into_iter().map(|entry| record(file, entry)).collect()
 }
 

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::{
-    istio::{self, Field, Object, ObjectId, Problem, Reading},
-    yaml::{Digest, Document, SyntaxError, split},
+    istio::{self, Object, ObjectId, Problem, Reading},
+    yaml::{Digest, Document, Field, SyntaxError, split},
 };
 
 /// Documents that were good and unsuspicious when they were read before.
-pub(super) type Known<'a> = HashMap<Digest, &'a Object>;
+pub(super) type ReadBefore<'a> = HashMap<Digest, &'a Object>;
 
 /// One object of a file, or a document that is none.
 #[derive(Debug)]
@@ -48,11 +48,11 @@ pub(super) enum Outcome {
 }
 
 /// Every document of `text`, in order; the items of a list each for itself. What is known is not read again.
-pub(super) fn read(text: &str, known: &Known<'_>) -> Vec<Entry> {
+pub(super) fn read(text: &str, before: &ReadBefore<'_>) -> Vec<Entry> {
     let mut entries = Vec::new();
     for document in split(text) {
         let digest = document.digest();
-        if let Some(object) = known.get(&digest) {
+        if let Some(object) = before.get(&digest) {
             entries.push(Entry {
                 line: document.line,
                 subject: Subject::default(),
@@ -103,6 +103,7 @@ fn read_document(document: &Document<'_>, value: &Value, entries: &mut Vec<Entry
                 (Outcome::Invalid { id, errors }, warnings)
             }
         };
+        warnings.extend(istio::unknown(object));
         locate(&mut warnings, &mut line_of);
         let is_plain = way.steps().is_empty() && warnings.is_empty();
         let digest = (is_plain && matches!(outcome, Outcome::Valid(_))).then(|| document.digest());

@@ -2,11 +2,12 @@
 
 use super::{Question, Why};
 use crate::{
+    grant::is_reserved,
     istio::{Kind, ObjectId, ServicePort},
     model::{Host, Transport},
-    policy::is_reserved,
-    registry::{HostState, Offer, UdpPolicy},
-    view::{Import, winners},
+    offer::{HostState, Import, Offer},
+    settings::UdpPolicy,
+    view::winners,
 };
 
 /// How far off a miss is; lower is nearer. A rule that fits and is withheld comes before a host that is seen

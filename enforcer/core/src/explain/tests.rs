@@ -1,10 +1,11 @@
-//! Reasons, in the words that users read.
+//! Reasons, as the text that users read.
 
 use super::*;
 use crate::{
     istio::{MeshConfig, OutboundMode, Resolution, ServiceEntry, ServiceKind},
     model::{Namespace, Protocol},
-    registry::{Matching, Settings, Update},
+    registry::Update,
+    settings::{Matching, Settings},
     test_support::{
         cluster_ip, egress, entry, export, ip, pod, resolved, service, sidecar, slice, workload, world,
     },

@@ -1,12 +1,12 @@
-//! The reasons, as values and as words.
+//! The reasons, as values and as text.
 
 use std::fmt;
 
 use crate::{
+    export::Ignored,
+    grant::Source,
     istio::ObjectId,
     model::{Host, Namespace, Protocol, Transport},
-    policy::Source,
-    view::Ignored,
 };
 
 /// What decided, or what came nearest to allowing it.
@@ -113,6 +113,30 @@ pub enum Why {
 }
 
 impl Why {
+    /// The object that allows it, or that is the nearest miss.
+    pub fn object(&self) -> Option<&ObjectId> {
+        match self {
+            Self::Loopback
+            | Self::AllUdp
+            | Self::Resolver
+            | Self::Off
+            | Self::BuiltIn(_)
+            | Self::Own
+            | Self::UnknownWorkload
+            | Self::Unregistered => None,
+            Self::Allowed { object, .. }
+            | Self::NotExported { object, .. }
+            | Self::Ignored { object, .. }
+            | Self::NotImported { object, .. }
+            | Self::Displaced { object, .. }
+            | Self::PortNotDeclared { object, .. }
+            | Self::OtherTransport { object, .. }
+            | Self::UdpNotAllowed { object }
+            | Self::Reserved { object, .. }
+            | Self::OtherAddress { object, .. } => Some(object),
+        }
+    }
+
     /// Whether it allows.
     pub fn is_permission(&self) -> bool {
         matches!(

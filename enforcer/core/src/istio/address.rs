@@ -19,7 +19,7 @@ pub(super) fn parse_ip(text: &str) -> Option<IpAddr> {
 /// An element of a ServiceEntry's `addresses`: an address or, with a `/`, a network, host bits cleared.
 ///
 /// # Errors
-/// Istio's words for what is wrong with it.
+/// Istio's message for what is wrong with it.
 pub(super) fn parse_network(text: &str) -> Result<IpNet, String> {
     let Some((address, length)) = text.split_once('/') else {
         return parse_ip(text)
@@ -44,7 +44,7 @@ pub(super) fn parse_network(text: &str) -> Result<IpNet, String> {
 /// What comes after `unix://`: an absolute path to a file, or an abstract name after `@`.
 ///
 /// # Errors
-/// Istio's words for what is wrong with it.
+/// Istio's message for what is wrong with it.
 pub(super) fn check_unix(path: &str) -> Result<(), String> {
     if path.is_empty() {
         return Err("unix address must not be empty".to_owned());

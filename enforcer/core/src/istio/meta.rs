@@ -25,7 +25,7 @@ const REFUSED_ANNOTATIONS: [(&str, &str); 3] = [
 
 /// Whether objects of a kind live in namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Scope {
     /// In one; `default` if the document names none.
     Namespaced,
     /// In none.
@@ -33,7 +33,7 @@ pub(super) enum Place {
 }
 
 /// Reads `metadata`; None if it does not name the object.
-pub(super) fn read(document: &Node<'_>, place: Place, found: &mut Findings) -> Option<Meta> {
+pub(super) fn read(document: &Node<'_>, scope: Scope, found: &mut Findings) -> Option<Meta> {
     let metadata = document.get("metadata");
     if !metadata.is_mapping(found) {
         if !metadata.is_set() {
@@ -49,9 +49,9 @@ pub(super) fn read(document: &Node<'_>, place: Place, found: &mut Findings) -> O
         }
     }
     let name = read_name(&metadata.get("name"), found)?;
-    let namespace = match place {
-        Place::Cluster => Namespace::new(""),
-        Place::Namespaced => read_namespace(&metadata.get("namespace"), found)?,
+    let namespace = match scope {
+        Scope::Cluster => Namespace::new(""),
+        Scope::Namespaced => read_namespace(&metadata.get("namespace"), found)?,
     };
     Some(Meta {
         namespace,

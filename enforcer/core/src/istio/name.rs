@@ -53,7 +53,7 @@ fn is_wildcard_label(text: &str) -> bool {
 /// A complete domain name; a trailing dot is fine, a last label that is a number is none.
 ///
 /// # Errors
-/// Istio's words for what is wrong with it.
+/// Istio's message for what is wrong with it.
 pub(super) fn check_domain(name: &str) -> Result<(), String> {
     check_length(name)?;
     check_labels(name)
@@ -62,7 +62,7 @@ pub(super) fn check_domain(name: &str) -> Result<(), String> {
 /// A domain name whose first label may be a wildcard.
 ///
 /// # Errors
-/// Istio's words for what is wrong with it.
+/// Istio's message for what is wrong with it.
 pub(super) fn check_wildcard_domain(name: &str) -> Result<(), String> {
     check_length(name)?;
     let (first, rest) = match name.split_once('.') {
@@ -78,7 +78,7 @@ pub(super) fn check_wildcard_domain(name: &str) -> Result<(), String> {
 /// `*` stands for whole labels only.
 ///
 /// # Errors
-/// Istio's words for what is wrong with it.
+/// Istio's message for what is wrong with it.
 pub(super) fn check_partial_wildcard(name: &str) -> Result<(), String> {
     if name.contains('*') && name.len() != 1 && !name.starts_with("*.") {
         return Err(format!("partial wildcard {name:?} not allowed"));
@@ -119,7 +119,7 @@ fn check_labels(domain: &str) -> Result<(), String> {
 /// A label of a workload, by the rules for Kubernetes' labels.
 ///
 /// # Errors
-/// Istio's words for what is wrong with the key.
+/// Istio's message for what is wrong with the key.
 pub(super) fn check_label_key(key: &str) -> Result<(), String> {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
@@ -141,7 +141,7 @@ pub(super) fn check_label_key(key: &str) -> Result<(), String> {
 /// A label's value, which may be empty.
 ///
 /// # Errors
-/// Istio's words for what is wrong with it.
+/// Istio's message for what is wrong with it.
 pub(super) fn check_label_value(value: &str) -> Result<(), String> {
     if value.is_empty() || is_qualified(value) {
         Ok(())

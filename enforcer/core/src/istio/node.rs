@@ -7,8 +7,11 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::problem::{Field, Problem, Step};
-use crate::model::Labels;
+use super::problem::Problem;
+use crate::{
+    model::Labels,
+    yaml::{Field, Step},
+};
 
 /// What reading and the rules have found so far.
 #[derive(Debug, Default)]
@@ -29,7 +32,7 @@ impl Findings {
     }
 }
 
-/// A place in a document with what is there; `Null` if nothing is.
+/// A position in a document with what is there; `Null` if nothing is.
 #[derive(Clone, Debug)]
 pub(super) struct Node<'a> {
     value: &'a Value,
@@ -48,7 +51,7 @@ enum Via<'a> {
     Index(usize),
 }
 
-/// A value together with its place.
+/// A value together with its position.
 #[derive(Clone, Debug)]
 pub(super) struct Item<'a, T> {
     pub(super) at: Node<'a>,
@@ -63,7 +66,7 @@ impl<'a> Node<'a> {
         Self { value, path: None }
     }
 
-    /// The same place with another value: what a text there says once it is parsed.
+    /// The same position with another value: what a text there says once it is parsed.
     pub(super) fn holding<'b>(&self, value: &'b Value) -> Node<'b>
     where
         'a: 'b,

@@ -1,4 +1,4 @@
-//! What a valid document says, in the words of the domain. Nothing here can hold an invalid value.
+//! What a valid document says, in the types of the domain. Nothing here can hold an invalid value.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 

@@ -4,15 +4,18 @@ use serde_json::Value;
 
 use super::{
     endpoint_slice, mesh_config,
-    meta::{self, Place},
+    meta::{self, Scope},
     namespace,
     node::{Findings, Node},
     object::{Kind, Meta, Object, ObjectId},
     pod,
-    problem::{Field, Invalid, Problem, Step},
+    problem::{Invalid, Problem},
     service, service_entry, sidecar, workload_entry,
 };
-use crate::model::Namespace;
+use crate::{
+    model::Namespace,
+    yaml::{Field, Step},
+};
 
 /// What a document says.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,12 +104,12 @@ fn read_kind(root: &Node<'_>, kind: Kind, mut found: Findings) -> Reading {
     if kind == Kind::MeshConfig && !mesh_config::is_in_config_map(root) {
         return Reading::Skipped;
     }
-    let place = if kind == Kind::Namespace {
-        Place::Cluster
+    let scope = if kind == Kind::Namespace {
+        Scope::Cluster
     } else {
-        Place::Namespaced
+        Scope::Namespaced
     };
-    let Some(meta) = meta::read(root, place, &mut found) else {
+    let Some(meta) = meta::read(root, scope, &mut found) else {
         return invalid(None, found);
     };
     let id = ObjectId {
@@ -134,7 +137,7 @@ fn read_kind(root: &Node<'_>, kind: Kind, mut found: Findings) -> Reading {
 /// A bare MeshConfig is not an object of the API: it needs neither a version nor a name.
 fn read_mesh_config(root: &Node<'_>, mut found: Findings) -> Reading {
     let meta = if root.get("metadata").get("name").is_set() {
-        meta::read(root, Place::Namespaced, &mut found)
+        meta::read(root, Scope::Namespaced, &mut found)
     } else {
         Some(mesh_config::default_meta())
     };

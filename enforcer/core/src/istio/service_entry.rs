@@ -135,7 +135,7 @@ impl<'a> Raw<'a> {
                 found.error(&address.at, message);
             }
         }
-        if !self.resolution.takes_networks()
+        if !self.resolution.accepts_networks()
             && let Some(network) = self.addresses.iter().find(|address| address.contains('/'))
         {
             let message = "CIDR addresses are allowed only for NONE/STATIC resolution types";
@@ -225,7 +225,7 @@ impl<'a> Raw<'a> {
     }
 }
 
-/// A vector without room for more: there are thousands of entries, most with one port and one address.
+/// A vector without spare capacity: there are thousands of entries, most with one port and one address.
 fn exact<T>(items: impl Iterator<Item = T>) -> Vec<T> {
     let mut items: Vec<T> = items.collect();
     items.shrink_to_fit();

@@ -91,7 +91,7 @@ pub enum Cause {
     /// Every address given is one that nothing can connect to.
     #[error("no usable address in the answer ({0})")]
     Unusable(IpAddr),
-    /// Anything else, in words.
+    /// Anything else, as text.
     #[error("{0}")]
     Other(String),
 }

@@ -23,7 +23,7 @@ pub(super) fn order(applied: &Applied, after: &Applied) -> Vec<Change> {
     phases.set_policies();
     phases.bind_moved();
     phases.readdress(|before, after| before.shared == Scope::NONE && after.shared != Scope::NONE);
-    phases.take_own(&bridges);
+    phases.remove_own(&bridges);
     phases.bind_new();
     phases.changes
 }
@@ -206,7 +206,7 @@ impl Phases<'_> {
     }
 
     /// Phase 6.
-    fn take_own(&mut self, bridges: &BTreeSet<(Scope, Rule)>) {
+    fn remove_own(&mut self, bridges: &BTreeSet<(Scope, Rule)>) {
         for id in self.applied.policies.keys() {
             if !self.after.policies.contains_key(id) {
                 self.changes.push(Change::RemovePolicy(*id));

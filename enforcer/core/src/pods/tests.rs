@@ -78,8 +78,8 @@ fn delete(kind: Kind, namespace: &str, name: &str) -> Update {
     })
 }
 
-fn at(uid: &str) -> Place {
-    Place::Pod(PodUid::new(uid).unwrap())
+fn at(uid: &str) -> PodCgroup {
+    PodCgroup::Pod(PodUid::new(uid).unwrap())
 }
 
 /// The pods with what a registry would hold of them.
@@ -96,7 +96,7 @@ impl World {
         }
     }
 
-    fn take(&mut self, updates: Vec<Update>) {
+    fn apply(&mut self, updates: Vec<Update>) {
         for update in updates {
             match update {
                 Update::Workload(cgroup, workload) => drop(self.workloads.insert(cgroup, workload)),
@@ -113,17 +113,17 @@ impl World {
 
     fn note(&mut self, update: Update) {
         let updates = self.pods.note(&update);
-        self.take(updates);
+        self.apply(updates);
     }
 
-    fn appeared(&mut self, cgroup: u64, place: Place) {
-        let updates = self.pods.appeared(CgroupId(cgroup), place);
-        self.take(updates);
+    fn appeared(&mut self, cgroup: u64, found: PodCgroup) {
+        let updates = self.pods.appeared(CgroupId(cgroup), found);
+        self.apply(updates);
     }
 
     fn gone(&mut self, cgroup: u64) {
         let updates = self.pods.gone(CgroupId(cgroup));
-        self.take(updates);
+        self.apply(updates);
     }
 
     /// `namespace/name mode` of a cgroup.
@@ -132,10 +132,10 @@ impl World {
         Some(format!("{workload} {}", workload.enforcement.unwrap()))
     }
 
-    fn foreseen(&self) -> usize {
+    fn placeholders(&self) -> usize {
         self.workloads
             .keys()
-            .filter(|cgroup| cgroup.0 & FORESEEN != 0)
+            .filter(|cgroup| cgroup.0 & PLACEHOLDER != 0)
             .count()
     }
 }
@@ -144,7 +144,7 @@ impl World {
 fn pod_and_cgroup_meet_in_either_order() {
     let mut world = World::new(settings());
     world.note(apply(pod("shop", "a", "u-1")));
-    assert_eq!((world.of(1), world.foreseen()), (None, 1));
+    assert_eq!((world.of(1), world.placeholders()), (None, 1));
     world.appeared(1, at("u-1"));
     assert_eq!(world.of(1).as_deref(), Some("shop/a enforce"));
     world.appeared(2, at("u-2"));
@@ -165,7 +165,7 @@ fn pods_of_other_nodes_and_of_none_stand_for_nothing() {
             ..pod("shop", "a", "u-1")
         };
         world.note(apply(elsewhere));
-        assert_eq!((world.of(1), world.foreseen()), (None, 0), "{node:?}");
+        assert_eq!((world.of(1), world.placeholders()), (None, 0), "{node:?}");
     }
     world.note(apply(pod("shop", "a", "u-1")));
     assert_eq!(world.of(1).as_deref(), Some("shop/a enforce"));
@@ -175,7 +175,7 @@ fn pods_of_other_nodes_and_of_none_stand_for_nothing() {
 fn pod_without_uid_stands_for_nothing() {
     let mut world = World::new(settings());
     world.note(apply(pod("shop", "a", "")));
-    assert_eq!(world.foreseen(), 0);
+    assert_eq!(world.placeholders(), 0);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn static_pod_is_known_by_the_uid_that_its_mirror_names() {
 }
 
 #[test]
-fn made_up_mirror_never_takes_the_place_of_another_pod() {
+fn made_up_mirror_never_displaces_another_pod() {
     let mirror = |name: &str, created| {
         let mut mirror = pod("loose", name, "u-x");
         mirror.meta.annotations = pairs(&[(MIRROR, "u-1")]);
@@ -221,7 +221,7 @@ fn deleted_pod_keeps_its_workload_until_its_cgroup_is_gone() {
     world.appeared(1, at("u-1"));
     world.note(delete(Kind::Pod, "shop", "a"));
     assert_eq!(world.of(1).as_deref(), Some("shop/a enforce"));
-    assert_eq!(world.foreseen(), 0, "nothing is to come any more");
+    assert_eq!(world.placeholders(), 0, "nothing is to come any more");
     world.note(namespace("shop", "audit"));
     assert_eq!(
         world.of(1).as_deref(),
@@ -262,13 +262,13 @@ fn nothing_is_left_of_pods_that_are_gone() {
         orphans,
         cgroups,
         cgroups_of,
-        foreseen,
+        placeholders,
         said,
         notices,
         ..
     } = world.pods;
     assert!(objects.is_empty() && claims.is_empty() && orphans.is_empty());
-    assert!(cgroups.is_empty() && cgroups_of.is_empty() && foreseen.is_empty());
+    assert!(cgroups.is_empty() && cgroups_of.is_empty() && placeholders.is_empty());
     assert!(said.is_empty() && notices.is_empty() && world.workloads.is_empty());
 }
 
@@ -278,7 +278,7 @@ fn exempt_container_is_off_by_its_own_cgroup_and_no_other_is() {
         name: name.to_owned(),
         id: id.to_owned(),
     };
-    let of_container = |id: &str| Place::Container {
+    let of_container = |id: &str| PodCgroup::Container {
         pod: PodUid::new("u-1").unwrap(),
         id: id.to_owned(),
     };

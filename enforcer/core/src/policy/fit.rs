@@ -15,7 +15,7 @@ use enforcer_common::CgroupId;
 
 use super::{Desired, DesiredPolicy};
 use crate::{
-    capacity::{Capacities, Counts, Fullness, LeftRule, Table, Usage},
+    capacity::{Capacities, CapacityReport, Counts, LeftRule, Table, Usage},
     rule::{Rule, Rules},
 };
 
@@ -28,16 +28,16 @@ const DNS: u16 = 53;
 /// What fits of `desired`, and how full the maps are with it. All of it, with the same sets of rules, if all fits.
 ///
 /// Two policies of what is returned may be alike in all but their workloads.
-pub fn fit(desired: Desired, capacities: &Capacities) -> (Desired, Fullness) {
+pub fn fit(desired: Desired, capacities: &Capacities) -> (Desired, CapacityReport) {
     let needed = counted(&desired);
-    let mut fullness = Fullness::default();
+    let mut report = CapacityReport::default();
     let fitted = if needed.fit(capacities) {
         desired
     } else {
         let mut cut = Cut {
             capacities,
             used: Counts::default(),
-            fullness: &mut fullness,
+            report: &mut report,
         };
         let policies = cut.policies(desired.policies);
         let shared = if policies.iter().any(|policy| policy.shares) {
@@ -64,7 +64,7 @@ pub fn fit(desired: Desired, capacities: &Capacities) -> (Desired, Fullness) {
     } else {
         counted(&fitted)
     };
-    fullness.tables = Table::ALL
+    report.tables = Table::ALL
         .into_iter()
         .map(|table| {
             let usage = Usage {
@@ -75,7 +75,7 @@ pub fn fit(desired: Desired, capacities: &Capacities) -> (Desired, Fullness) {
             (table, usage)
         })
         .collect();
-    (fitted, fullness)
+    (fitted, report)
 }
 
 fn counted(desired: &Desired) -> Counts {
@@ -92,7 +92,7 @@ fn counted(desired: &Desired) -> Counts {
 struct Cut<'a> {
     capacities: &'a Capacities,
     used: Counts,
-    fullness: &'a mut Fullness,
+    report: &'a mut CapacityReport,
 }
 
 impl Cut<'_> {
@@ -107,7 +107,7 @@ impl Cut<'_> {
             .copied();
         if let Some(first_left) = first_left {
             let left = workloads.split_off(&first_left);
-            self.fullness.workloads.insert(Table::Workloads, left);
+            self.report.workloads.insert(Table::Workloads, left);
         }
         let mut kept: Vec<_> = policies
             .into_iter()
@@ -124,7 +124,7 @@ impl Cut<'_> {
             .flat_map(|policy| policy.workloads)
             .collect();
         if !left.is_empty() {
-            self.fullness.workloads.insert(Table::Policies, left);
+            self.report.workloads.insert(Table::Policies, left);
         }
         kept
     }
@@ -140,8 +140,8 @@ impl Cut<'_> {
                 continue;
             }
             let is_of_table = |left: &&LeftRule| Table::of_rule(&left.rule) == table;
-            if self.fullness.rules.iter().filter(is_of_table).count() < NAMED {
-                self.fullness.rules.push(LeftRule { of, rule: *rule });
+            if self.report.rules.iter().filter(is_of_table).count() < NAMED {
+                self.report.rules.push(LeftRule { of, rule: *rule });
             }
             left.insert(*rule);
         }

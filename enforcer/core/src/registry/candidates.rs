@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::HostState;
 use crate::{
+    export::Export,
     istio::{EgressNamespace, Sidecar},
     model::{Host, Namespace},
-    view::{Export, View},
+    offer::HostState,
+    view::View,
 };
 
 /// Hosts by who offers them and, unless they are common, by who sees them.

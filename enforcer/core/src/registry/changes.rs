@@ -2,14 +2,12 @@
 
 use std::{collections::BTreeSet, mem, net::IpAddr, sync::Arc};
 
-use super::{
-    Key, Registry, Update,
-    objects::workload_labels,
-    offer::{OwnerKey, selecting, service_host},
-};
+use super::{Registry, Update};
 use crate::{
-    istio::{Kind, MeshConfig, Object, ObjectId, Pod, Service, ServiceEntry, WorkloadEntry},
+    istio::{EndpointSlice, Kind, MeshConfig, Object, ObjectId, Pod, Service, ServiceEntry, WorkloadEntry},
     model::{Host, Labels, Namespace},
+    objects::{Key, OwnerKey, workload_labels},
+    offer::{selecting, service_host},
 };
 
 /// What has to be worked out anew.
@@ -131,7 +129,7 @@ impl Registry {
         }
     }
 
-    fn slice(&mut self, key: &Key, new: Option<Arc<crate::istio::EndpointSlice>>) {
+    fn slice(&mut self, key: &Key, new: Option<Arc<EndpointSlice>>) {
         for service in self.objects.set_slice(key, new) {
             let host = service_host(&service, &self.settings);
             self.stale.hosts.insert(host);

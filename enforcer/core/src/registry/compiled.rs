@@ -18,15 +18,17 @@ use std::{
 use enforcer_common::CgroupId;
 
 use super::{
-    HostState, Key,
     candidates::Candidates,
     tally::{Contribution, Flips, Tally},
 };
 use crate::{
+    grant::Facts,
     model::{Host, Mode, Namespace, OwnAddresses},
-    policy::{Desired, DesiredPolicy, Facts},
+    objects::Key,
+    offer::{HostState, Import},
+    policy::{Desired, DesiredPolicy},
     rule::{Rule, Rules},
-    view::{Import, View, common},
+    view::{View, common},
 };
 
 /// What tells views apart: the client's namespace, its Sidecar, and what becomes of what they do not have.
@@ -60,7 +62,7 @@ pub(crate) struct Everybody {
 }
 
 /// What views are compiled from.
-pub(crate) struct KnownHosts<'a> {
+pub(crate) struct HostIndexes<'a> {
     pub(crate) states: &'a BTreeMap<Host, HostState>,
     pub(crate) candidates: &'a Candidates,
     pub(crate) facts: Facts<'a>,
@@ -191,7 +193,7 @@ impl Compiled {
     pub(crate) fn assign(
         &mut self,
         assigned: BTreeMap<ViewKey, (View, BTreeSet<CgroupId>)>,
-        known: &KnownHosts<'_>,
+        indexes: &HostIndexes<'_>,
     ) {
         let mut before = std::mem::take(&mut self.views);
         for (key, (view, workloads)) in assigned {
@@ -206,7 +208,7 @@ impl Compiled {
                 None => {
                     self.is_stale = true;
                     self.are_names_stale = true;
-                    self.compile(view, workloads, known)
+                    self.compile(view, workloads, indexes)
                 }
             };
             self.views.insert(key, compiled);
@@ -222,18 +224,18 @@ impl Compiled {
         self.own = own;
     }
 
-    fn compile(&self, view: View, workloads: BTreeSet<CgroupId>, known: &KnownHosts<'_>) -> CompiledView {
+    fn compile(&self, view: View, workloads: BTreeSet<CgroupId>, indexes: &HostIndexes<'_>) -> CompiledView {
         let is_trimmed = view.is_trimmed();
         let mut tally = Tally::with(if is_trimmed { &self.everybody.rules } else { &[] });
         let mut flips = Flips::default();
         let mut add = |host: &Host, state: &HostState| {
-            tally.set(host, contribution(&view, state, &known.facts), &mut flips);
+            tally.set(host, contribution(&view, state, &indexes.facts), &mut flips);
         };
-        match known.candidates.of(&view) {
-            None => known.states.iter().for_each(|(host, state)| add(host, state)),
+        match indexes.candidates.of(&view) {
+            None => indexes.states.iter().for_each(|(host, state)| add(host, state)),
             Some(hosts) => hosts
                 .into_iter()
-                .filter_map(|host| known.states.get_key_value(host))
+                .filter_map(|host| indexes.states.get_key_value(host))
                 .for_each(|(host, state)| add(host, state)),
         }
         let own = tally.rules().copied();
@@ -281,10 +283,10 @@ impl Compiled {
         let mut policies: Vec<DesiredPolicy> = Vec::new();
         for view in self.views.values_mut() {
             let own = &mut view.own;
-            let known = sets.entry(own.sum).or_default();
-            match known.iter().find(|set| **set == own.rules) {
+            let alike = sets.entry(own.sum).or_default();
+            match alike.iter().find(|set| **set == own.rules) {
                 Some(set) => own.rules = set.clone(),
-                None => known.push(own.rules.clone()),
+                None => alike.push(own.rules.clone()),
             }
             let in_use = self.handed_out.entry(own.sum).or_default();
             if !in_use.iter().any(|set| Arc::ptr_eq(set, &own.rules)) {

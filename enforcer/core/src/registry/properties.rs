@@ -16,6 +16,7 @@ use crate::{
     },
     model::{Destination, Protocol, Transport},
     rule::{Rules, Slot},
+    settings::Matching,
     test_support::{
         cluster_ip, egress, entry, export, ip, labels, namespace, pod, resolved, rules, service, sidecar,
         slice, workload, workload_entry,
@@ -229,7 +230,7 @@ fn end_state(history: &[Update]) -> Vec<Update> {
 
 /// What a view allows, host by host, with nothing shared, counted or kept.
 fn plain_rules(registry: &mut Registry, workload: &Workload) -> Rules {
-    let resolvers = super::allowance::rules(&registry.settings, &registry.objects);
+    let resolvers = registry.settings.rules(&registry.objects);
     let lookup = registry.lookup();
     let view = View::new(workload, lookup.facts.objects, lookup.facts.settings);
     let imports = lookup.states.values().flat_map(|state| view.imports(state));

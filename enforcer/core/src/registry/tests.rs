@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     istio::{Kind, MeshConfig, OutboundMode, Resolution, ServiceEntry, ServiceKind},
     model::{Mode, Namespace, Protocol},
+    settings::Matching,
     test_support::{
         allowed, cluster_ip, egress, entry, export, ip, pod, policy, resolved, rules, service, set, sidecar,
         slice, workload, world,

@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use super::{Offer, Owner, Registry};
+use super::Registry;
 use crate::{
-    istio::{Kind, ObjectId},
+    export::Export,
+    grant::is_port_only,
+    istio::{Kind, MeshConfig, ObjectId},
     model::{Host, Namespace},
-    policy::is_port_only,
-    view::Export,
+    objects::Owner,
+    offer::Offer,
+    view::winners,
 };
 
 /// Something about the registry as a whole that is worth telling.
@@ -75,7 +78,7 @@ impl Registry {
             let is_public = |offer: &&Offer| offer.ignored.is_none() && offer.export == Export::Public;
             let offers: Vec<_> = state.offers.iter().filter(is_public).collect();
             // Nobody is in this namespace: no document can have an empty one.
-            let winner = crate::view::winners(offers.clone(), &Namespace::new(""));
+            let winner = winners(offers.clone(), &Namespace::new(""));
             let Some(winner) = winner.first() else {
                 continue;
             };
@@ -95,7 +98,7 @@ impl Registry {
 
     fn warn_of_meshes(&self, warnings: &mut BTreeSet<Warning>) {
         let used = self.objects.mesh(&self.settings.revision);
-        let id = |mesh: &crate::istio::MeshConfig| ObjectId {
+        let id = |mesh: &MeshConfig| ObjectId {
             kind: Kind::MeshConfig,
             namespace: mesh.meta.namespace.clone(),
             name: mesh.meta.name.clone(),

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::export::ignored;
 use crate::{
+    export::ignored,
     istio::{EgressHost, EgressListener, EgressNamespace, Sidecar},
     model::{Host, Namespace, Protocol, Transport, Workload, selects},
-    registry::{Objects, Settings, in_namespace},
+    objects::{Objects, in_namespace},
+    settings::Settings,
 };
 
 /// The one Sidecar that holds for `workload`; they are never merged (`doGetSidecarScope`, `initSidecarScopes`

@@ -6,7 +6,8 @@ use crate::{
         ServiceEntry, ServiceEntryVisibility, Sidecar, Visibility,
     },
     model::{Mode, Namespace, Protocol},
-    registry::{Settings, Update},
+    registry::Update,
+    settings::Settings,
     test_support::{
         allowed, cluster_ip, egress, entry, export, labels, namespace, policy, service, set, sidecar,
         workload, world,

@@ -5,8 +5,7 @@
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_yaml::Spanned;
 
-use super::Document;
-use crate::istio::{Field, Step};
+use super::{Document, Field, Step};
 
 /// The lines of a document's fields.
 #[derive(Debug)]

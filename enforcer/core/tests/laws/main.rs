@@ -12,7 +12,8 @@ mod worlds;
 use enforcer_core::{
     model::{CgroupId, Destination, Verdict},
     plan::{Applied, Plan, diff},
-    registry::{Registry, Settings, Update},
+    registry::{Registry, Update},
+    settings::Settings,
 };
 use maps::Maps;
 use naive::World;

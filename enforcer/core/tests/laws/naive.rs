@@ -17,7 +17,8 @@ use enforcer_core::{
     model::{
         CgroupId, Destination, Enforcement, Host, Labels, Namespace, Protocol, Transport, Verdict, Workload,
     },
-    registry::{Matching, Settings, UdpPolicy, Update},
+    registry::Update,
+    settings::{Matching, Settings, UdpPolicy},
 };
 use ipnet::IpNet;
 

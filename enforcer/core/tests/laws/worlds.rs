@@ -14,7 +14,8 @@ use enforcer_core::{
         ServicePort, Sidecar, Visibility, WorkloadEntry,
     },
     model::{CgroupId, Destination, Enforcement, Host, Labels, Namespace, Protocol, Transport, Workload},
-    registry::{Allowance, Matching, Settings, UdpPolicy, Update},
+    registry::Update,
+    settings::{Allowance, Matching, Settings, UdpPolicy},
 };
 use proptest::{collection::vec, option::weighted, prelude::*, sample::select, sample::subsequence};
 

@@ -7,7 +7,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{Content, FileChange, QUIET, print::Print, read, walk::Found};
+use super::{Content, FileChange, QUIET, read, walk::Found};
+use crate::stamp::Stamp;
 
 /// A file that is gone or shorter has to stay so for this long: editors delete or truncate before they write.
 const LASTING: Duration = Duration::from_millis(250);
@@ -57,7 +58,7 @@ impl Clock {
 struct File {
     told: Told,
     /// The state that was read last.
-    print: Option<Print>,
+    stamp: Option<Stamp>,
     /// Whether that state, seen again, need not be read again.
     is_settled: bool,
     doubt: Option<Doubt>,
@@ -75,7 +76,7 @@ enum Told {
 /// A state that is not believed yet; None: it is gone.
 struct Doubt {
     since: Instant,
-    state: Option<Print>,
+    state: Option<Stamp>,
     state_since: Instant,
 }
 
@@ -92,7 +93,7 @@ impl Known {
         }
         for (path, found) in found {
             let content = match found {
-                Found::File(print) => self.look(&path, print, &mut changes),
+                Found::File(stamp) => self.look(&path, stamp, &mut changes),
                 Found::Missing => self.miss(&path, &mut changes),
                 Found::Unreadable(reason) => {
                     let file = self.files.entry(path.clone()).or_default();
@@ -110,14 +111,14 @@ impl Known {
     }
 
     /// What is in a regular file, if it is to be believed and may be new.
-    fn look(&mut self, path: &Path, print: Print, changes: &mut Changes) -> Option<Content> {
+    fn look(&mut self, path: &Path, stamp: Stamp, changes: &mut Changes) -> Option<Content> {
         let file = self.files.entry(path.to_owned()).or_default();
-        if file.print == Some(print) {
+        if file.stamp == Some(stamp) {
             file.doubt = None;
             if file.is_settled {
                 return None;
             }
-        } else if self.has_begun && file.holds_back(Some(print), changes) {
+        } else if self.has_begun && file.holds_back(Some(stamp), changes) {
             return None;
         }
         changes.reads += 1;
@@ -125,17 +126,17 @@ impl Known {
             changes.look_again(QUIET);
             return None;
         };
-        let is_whole = !reading.is_torn && reading.print.is_none_or(|read| read == print);
+        let is_whole = !reading.is_torn && reading.stamp.is_none_or(|read| read == stamp);
         if !is_whole {
             changes.look_again(QUIET);
             if self.has_begun && !file.is_overdue(changes.clock.now) {
                 return None;
             }
         }
-        file.print = reading.print.or(file.print);
+        file.stamp = reading.stamp.or(file.stamp);
         file.is_settled = reading
-            .print
-            .is_some_and(|print| is_whole && !print.is_recent(changes.clock.wall()));
+            .stamp
+            .is_some_and(|stamp| is_whole && !stamp.is_recent(changes.clock.wall()));
         Some(reading.content)
     }
 
@@ -181,10 +182,10 @@ impl Known {
 
 impl File {
     /// Whether `state` has to last longer before it is believed.
-    fn holds_back(&mut self, state: Option<Print>, changes: &mut Changes) -> bool {
+    fn holds_back(&mut self, state: Option<Stamp>, changes: &mut Changes) -> bool {
         let now = changes.clock.now;
-        let is_less = match (state, self.print) {
-            (Some(state), Some(print)) => state.size < print.size,
+        let is_less = match (state, self.stamp) {
+            (Some(state), Some(stamp)) => state.size < stamp.size,
             (Some(_), None) => false,
             (None, _) => true,
         };

@@ -7,14 +7,15 @@ use std::{
     path::Path,
 };
 
-use super::{Content, SIZE_LIMIT, print::Print};
+use super::{Content, SIZE_LIMIT};
+use crate::stamp::Stamp;
 
 /// What was in a file.
 pub(super) struct Reading {
     /// Never [`Content::Gone`].
     pub(super) content: Content,
     /// The state that was read; None if none was, for a reason that may pass.
-    pub(super) print: Option<Print>,
+    pub(super) stamp: Option<Stamp>,
     /// The file was written to meanwhile.
     pub(super) is_torn: bool,
 }
@@ -26,7 +27,7 @@ pub(super) fn read(path: &Path) -> Option<Reading> {
         Err(error) if is_absence(&error) => None,
         Err(error) => Some(Reading {
             content: Content::Unreadable(reason(&error)),
-            print: None,
+            stamp: None,
             is_torn: false,
         }),
     }
@@ -55,7 +56,7 @@ fn attempt(path: &Path) -> io::Result<Reading> {
     options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     let mut file = options.open(path)?;
     let metadata = file.metadata()?;
-    let before = Print::of(&metadata);
+    let before = Stamp::of(&metadata);
     let content = if !metadata.is_file() {
         Content::Unreadable("is not a regular file".to_owned())
     } else if metadata.len() > SIZE_LIMIT {
@@ -63,10 +64,10 @@ fn attempt(path: &Path) -> io::Result<Reading> {
     } else {
         content(&mut file, metadata.len())?
     };
-    let after = Print::of(&file.metadata()?);
+    let after = Stamp::of(&file.metadata()?);
     Ok(Reading {
         content,
-        print: Some(before),
+        stamp: Some(before),
         is_torn: after != before,
     })
 }

@@ -15,9 +15,9 @@ mod tests;
 use self::bounds::{Added, Excess, Mark};
 use super::{
     limit::{LIMITS, Limits, Tally},
-    print::{Inode, Print},
     read::{is_absence, reason},
 };
+use crate::stamp::{Inode, Stamp};
 
 /// As many symbolic links as the kernel follows in one path (`MAXSYMLINKS`).
 const LINKS_LIMIT: usize = 40;
@@ -54,7 +54,7 @@ struct Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// A regular file.
-    File(Print),
+    File(Stamp),
     /// Something that cannot be read; what was known of it, and of what is below it, is kept.
     Unreadable(String),
     /// Nothing, though it was named.
@@ -127,7 +127,7 @@ impl Walk {
             });
         } else if metadata.is_file() {
             self.tally.add_file(metadata.len());
-            self.find(path, Found::File(Print::of(metadata)));
+            self.find(path, Found::File(Stamp::of(metadata)));
             self.weigh();
         } else {
             self.unreadable(path, "is not a regular file".to_owned());

@@ -14,7 +14,8 @@ use notify::{
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::{print::Inode, walk::Interest};
+use super::walk::Interest;
+use crate::stamp::Inode;
 
 /// The folders that are watched.
 pub(super) struct Watches {

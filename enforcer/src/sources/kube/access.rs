@@ -52,7 +52,10 @@ impl Access {
         }
         match client(&self.settings).await {
             Ok(client) => self.current().0 = client,
-            Err(error) => tracing::warn!("the API server's configuration is no longer readable: {error:#}"),
+            Err(error) => tracing::warn!(
+                "how to reach the API server can no longer be read: it is asked as before, and what is in force stays: \
+                 {error:#}"
+            ),
         }
     }
 

@@ -7,7 +7,7 @@ use kube::core::Status;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::lean;
+use super::prune;
 
 /// An object, as it was sent.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Document {
     /// Decodes an object; one whose name cannot be decoded has none.
     pub(super) fn read(raw: &RawValue) -> Self {
         let head = |object: Result<WithHead, _>| object.map(|it| it.metadata).unwrap_or_default();
-        match lean::read(raw.get()) {
+        match prune::read(raw.get()) {
             Ok(body) => Self {
                 head: head(WithHead::deserialize(&body)),
                 body: Ok(body),

@@ -124,7 +124,10 @@ impl Writer {
             Err(failure) if self.is_failing => tracing::debug!("no Kubernetes Event: {failure}"),
             Err(failure) => {
                 self.is_failing = true;
-                tracing::warn!("Kubernetes Events cannot be written now: {failure}");
+                tracing::warn!(
+                    "Kubernetes Events about refusals and rejected objects cannot be written now; they are in this log, \
+                     and enforcement is as it was: {failure}"
+                );
             }
         }
     }

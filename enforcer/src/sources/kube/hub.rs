@@ -24,12 +24,12 @@ use super::{
     KubeChange, KubeStatus, Ports, Settings, SourceState, SourceStatus,
     access::Access,
     events::{Pods, Writer},
-    known::{Change, Known, Rejection},
     source::Source,
+    store::{Change, Rejection, Store},
     versions::Versions,
     watch::{Follower, News, Report},
 };
-use crate::report::{notice::Notice, once::Once};
+use crate::report::{dedup::Dedup, notice::Notice};
 
 /// Reports that wait between the sources and the hub.
 const BACKLOG: usize = 64;
@@ -57,7 +57,7 @@ pub(super) struct Hub {
     problems: BTreeMap<ObjectId, String>,
     /// Whether the problems are others than those that were said.
     has_new_problems: bool,
-    said: Once,
+    said: Dedup,
 }
 
 struct Slot {
@@ -79,7 +79,7 @@ enum Listed {
 
 impl Hub {
     pub(super) fn new(settings: Settings, access: Arc<Access>) -> Self {
-        let node = settings.access.node.clone().unwrap_or_else(this_node);
+        let node = crate::node::name(settings.access.node.as_deref());
         let versions = Versions::open(settings.versions.as_deref());
         Self {
             settings: Arc::new(settings),
@@ -96,7 +96,7 @@ impl Hub {
             listed: Listed::No,
             problems: BTreeMap::new(),
             has_new_problems: false,
-            said: Once::default(),
+            said: Dedup::listed(": each rejected object has a Kubernetes Event that says why"),
         }
     }
 
@@ -140,7 +140,7 @@ impl Hub {
         let number = self.slots.last_key_value().map_or(0, |(last, _)| last + 1);
         let status = SourceStatus::new(source.name.clone());
         let newest = self.versions.earlier(&source.name);
-        let known = Known::new(source.clone(), newest);
+        let known = Store::new(source.clone(), newest);
         let to = (number, out.clone());
         let follower = Follower::new(self.access.clone(), self.settings.clone(), known, to);
         let abort = self.tasks.spawn(async move {
@@ -345,28 +345,29 @@ impl Slot {
             SourceState::Following => tracing::info!("{name}: following again"),
             SourceState::Starting => {}
             SourceState::Away => {
-                tracing::warn!("{name}: the API server is away, what is in force stays: {reason}");
+                tracing::warn!(
+                    "{name}: the API server is away, what is in force stays, and its changes are followed once it is \
+                     back: {reason}"
+                );
             }
             SourceState::Unauthorized => {
                 tracing::error!(
-                    "{name}: the API server does not accept our credentials, what is in force stays: {reason}"
+                    "{name}: the API server does not accept our credentials, what is in force stays, and its changes \
+                     are not followed until it does; its token is read again at each try: {reason}"
                 );
             }
             SourceState::Absent => {
-                tracing::warn!("{name}: not served, done without until it is: {reason}");
+                tracing::warn!(
+                    "{name}: not served by the API server: none of its objects allows anything until it is; install \
+                     Istio's resource definitions if it should be: {reason}"
+                );
             }
             SourceState::Forbidden => {
-                tracing::error!("{name}: not shown to us, done without what is not known already: {reason}");
+                tracing::error!(
+                    "{name}: not shown to us by the API server: what is known of it stays in force, and its changes are \
+                     not followed; give the enforcer's ServiceAccount list and watch: {reason}"
+                );
             }
         }
     }
-}
-
-/// The node's name: what the pod's manifest hands over, else the machine's.
-fn this_node() -> String {
-    let handed_over = std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty());
-    handed_over.unwrap_or_else(|| {
-        let name = nix::unistd::gethostname().unwrap_or_default();
-        name.to_string_lossy().to_lowercase()
-    })
 }

@@ -11,7 +11,7 @@ use kube::{
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{failure::Failure, pace::spread, source::Source};
+use super::{backoff::spread, failure::Failure, source::Source};
 
 /// A watch is asked for for this long, and up to as long again: those of many nodes do not end at once, and none is
 /// older than what kube's client admits.

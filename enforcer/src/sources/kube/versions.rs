@@ -30,7 +30,10 @@ impl Versions {
             Ok(opened) => opened.unzip(),
             Err(error) => {
                 let path = path.unwrap_or(Path::new("")).display();
-                tracing::warn!("{path}: {error}: the next start will have everything listed anew");
+                tracing::warn!(
+                    "{path}: how far the API server was followed cannot be noted ({error}): enforcement is as it was, and \
+                     the next start lists everything anew"
+                );
                 (None, None)
             }
         };
@@ -58,7 +61,11 @@ impl Versions {
                 // What is there may be older than what comes into force now.
                 let removed = fs::remove_file(path).err();
                 let left = removed.map_or(String::new(), |error| format!(", nor removed: {error}"));
-                tracing::warn!("{} cannot be written: {error}{left}", path.display());
+                tracing::warn!(
+                    "{}: how far the API server was followed cannot be noted ({error}{left}): enforcement is as it was, \
+                     and the next start lists everything anew",
+                    path.display()
+                );
                 self.file = None;
             }
         }
@@ -80,7 +87,11 @@ fn open(path: &Path) -> io::Result<(File, Newest)> {
     let earlier = serde_json::from_slice(&text).unwrap_or_else(|error| {
         // A new file is empty.
         if !text.is_empty() {
-            tracing::warn!("{}: {error}: everything is listed anew", path.display());
+            tracing::warn!(
+                "{}: how far an earlier run had followed the API server cannot be read ({error}): everything is listed \
+                 anew",
+                path.display()
+            );
         }
         Newest::new()
     });

@@ -19,14 +19,14 @@ use tokio::{sync::mpsc, time::sleep};
 use super::{
     Settings,
     access::Access,
+    backoff::{Backoff, spread},
+    denial_guard::DenialGuard,
     document::{Document, Event},
-    doubt::Doubt,
     failure::Failure,
-    known::{Change, Known},
     list::{self, Items, List},
-    pace::{Pace, spread},
     request,
     status::SourceState,
+    store::{Change, Store},
 };
 
 /// What the hub is told of a source.
@@ -59,13 +59,13 @@ const RELIST: Duration = Duration::from_secs(1);
 pub(super) struct Follower {
     access: Arc<Access>,
     settings: Arc<Settings>,
-    known: Known,
+    known: Store,
     number: usize,
     out: mpsc::Sender<Report>,
-    pace: Pace,
+    backoff: Backoff,
     /// The next list is to come from etcd, page by page.
     in_pages: bool,
-    doubt: Doubt,
+    denial_guard: DenialGuard,
 }
 
 /// Why a watch is over.
@@ -83,18 +83,18 @@ impl Follower {
     pub(super) fn new(
         access: Arc<Access>,
         settings: Arc<Settings>,
-        known: Known,
+        known: Store,
         (number, out): (usize, mpsc::Sender<Report>),
     ) -> Self {
         Self {
-            pace: Pace::new(settings.pause),
+            backoff: Backoff::new(settings.pause),
             known,
             access,
             settings,
             number,
             out,
             in_pages: false,
-            doubt: Doubt::default(),
+            denial_guard: DenialGuard::default(),
         }
     }
 
@@ -112,10 +112,10 @@ impl Follower {
             Ok(version) => version,
             Err(failure) => return self.failed(failure).await,
         };
-        self.doubt = Doubt::default();
+        self.denial_guard = DenialGuard::default();
         loop {
             match self.watch(&mut version).await? {
-                Ok(End::Over) => self.pace.reset(),
+                Ok(End::Over) => self.backoff.reset(),
                 Ok(End::List) => break,
                 Err(failure @ (Failure::Expired(_) | Failure::Behind(_))) => {
                     tracing::debug!("{} is listed again: {failure}", self.known.source().name);
@@ -262,7 +262,7 @@ impl Follower {
                 Some(change) => self.tell_changes(vec![change]).await?,
                 None => self.tell(News::Contact).await?,
             }
-            self.pace.reset();
+            self.backoff.reset();
         }
     }
 
@@ -276,13 +276,13 @@ impl Follower {
                 SourceState::Away
             }
         };
-        let is_believed = failure.is_denial() && self.doubt.is_over(&self.access.client()).await;
+        let is_believed = failure.is_denial() && self.denial_guard.is_over(&self.access.client()).await;
         if failure.is_denial() && !is_believed {
-            sleep(self.pace.pause()).await;
+            sleep(self.backoff.pause()).await;
             return Ok(());
         }
         if !failure.is_denial() {
-            self.doubt = Doubt::default();
+            self.denial_guard = DenialGuard::default();
         }
         if is_believed {
             // The objects of a kind that is not served have gone with it; those that are hidden have not.
@@ -298,7 +298,7 @@ impl Follower {
         if state == SourceState::Absent {
             self.await_kind().await;
         } else {
-            sleep(self.pace.pause()).await;
+            sleep(self.backoff.pause()).await;
         }
         Ok(())
     }
@@ -306,7 +306,7 @@ impl Follower {
     /// Pauses, and no longer than until the server says that it serves the kind: without its definition nothing of it
     /// is in force, and a definition is followed by its objects.
     async fn await_kind(&mut self) {
-        let until = Instant::now() + self.pace.pause();
+        let until = Instant::now() + self.backoff.pause();
         loop {
             let rest = until.saturating_duration_since(Instant::now());
             let look = LOOK * 3 / 4 + spread(LOOK / 2);

@@ -4,17 +4,17 @@ use std::{
     collections::BTreeMap,
     fs, io,
     os::unix::fs::{DirEntryExt as _, MetadataExt as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
 use enforcer_common::CgroupId;
-use enforcer_core::pods::{Place, PodUid, Tree, container};
+use enforcer_core::pods::{PodCgroup, PodUid, Tree, container};
 
 use super::{PodChange, Role, Wanted};
 use crate::{
     datapath::{Cgroup, CgroupMount},
-    sources::notices::Notices,
+    sources::{look, notices::Notices},
 };
 
 type Found = BTreeMap<CgroupId, (Cgroup, Role)>;
@@ -34,24 +34,19 @@ struct Child {
     id: CgroupId,
 }
 
-impl Scan {
-    pub(super) fn new(mount: CgroupMount, wanted: Wanted, notices: Notices) -> Self {
-        Self {
-            mount,
-            wanted,
-            notices,
-            watched: BTreeMap::new(),
-            known: Found::new(),
-        }
-    }
+impl look::Scan for Scan {
+    type Change = PodChange;
 
     /// What has changed since the last call: first what went, then what came, roots before pods before containers.
     /// Nothing, if a folder cannot be read: that is no reason to take anything for gone.
-    pub(super) fn changes(&mut self) -> Vec<PodChange> {
+    fn changes(&mut self) -> Vec<PodChange> {
         let now = match self.look() {
             Ok(now) => now,
             Err(error) => {
-                tracing::warn!("the cgroups of pods cannot be looked at: {error}");
+                tracing::warn!(
+                    "which pods there are on this node is not known, since their cgroups cannot be read ({error}): those \
+                     that are known stay enforced, new ones are treated as unknown, and it is tried again"
+                );
                 return Vec::new();
             }
         };
@@ -80,10 +75,26 @@ impl Scan {
         changes
     }
 
+    fn rescan(&self) -> Duration {
+        self.notices.rescan()
+    }
+}
+
+impl Scan {
+    pub(super) fn new(mount: CgroupMount, wanted: Wanted, notices: Notices) -> Self {
+        Self {
+            mount,
+            wanted,
+            notices,
+            watched: BTreeMap::new(),
+            known: Found::new(),
+        }
+    }
+
     fn look(&mut self) -> io::Result<Found> {
         let mut found = Found::new();
         for path in self.wanted.roots.clone() {
-            self.watch_above(&path);
+            self.notices.watch_above(&self.mount, &path);
             let name = path
                 .file_name()
                 .and_then(|name| name.to_str())
@@ -109,7 +120,7 @@ impl Scan {
                 if self.wanted.containers {
                     self.look_at_containers(&pod, &cgroup, &mut found)?;
                 }
-                found.insert(cgroup.id, (cgroup, Role::Place(Place::Pod(pod))));
+                found.insert(cgroup.id, (cgroup, Role::Place(PodCgroup::Pod(pod))));
             }
         }
         Ok(found)
@@ -120,7 +131,7 @@ impl Scan {
             if let Some(id) = container(&child.name) {
                 let (pod, id) = (pod.clone(), id.to_owned());
                 let cgroup = self.mount.child(of, &child.name, child.id);
-                found.insert(cgroup.id, (cgroup, Role::Place(Place::Container { pod, id })));
+                found.insert(cgroup.id, (cgroup, Role::Place(PodCgroup::Container { pod, id })));
             }
         }
         Ok(())
@@ -156,25 +167,6 @@ impl Scan {
             }
         }
         Ok(children)
-    }
-
-    /// Watches what is above a root, where the next part of its path may appear. Made anew each time: a folder that
-    /// was removed and made again is another one for inotify, and the same one keeps its watch.
-    fn watch_above(&mut self, path: &Path) {
-        let folders: Vec<_> = path
-            .ancestors()
-            .skip(1)
-            .map(|path| self.mount.folder(path))
-            .filter(|folder| folder.is_dir())
-            .collect();
-        for folder in folders {
-            self.notices.watch(&folder);
-        }
-    }
-
-    /// When to look again without a notice.
-    pub(super) fn rescan(&self) -> Duration {
-        self.notices.rescan()
     }
 }
 

@@ -35,7 +35,7 @@ impl RawResolution {
     }
 
     /// E8 does not hold for it.
-    pub(super) fn takes_networks(self) -> bool {
+    pub(super) fn accepts_networks(self) -> bool {
         matches!(self, Self::Known(Resolution::None | Resolution::Static))
     }
 

@@ -12,9 +12,9 @@ use super::Pods;
 use crate::{
     report::{
         notice::{About, Notice, Sharer},
-        quiet::Quiet,
+        rate_limit::RateLimit,
     },
-    sources::kube::pace::spread,
+    sources::kube::backoff::spread,
     turns::{Shares, Turns},
 };
 
@@ -37,7 +37,7 @@ pub(super) type Next = (Notice, u64);
 
 pub(super) struct Waiting {
     pods: Pods,
-    quiet: Quiet<Sharer, (About, String)>,
+    quiet: RateLimit<Sharer, (About, String)>,
     start: Instant,
     /// What all nodes tell of waits a moment first.
     later: BTreeMap<Instant, Next>,
@@ -51,7 +51,7 @@ impl Waiting {
     pub(super) fn new(pods: Pods, now: Instant) -> Self {
         Self {
             pods,
-            quiet: Quiet::new(PAUSE, NEWS),
+            quiet: RateLimit::new(PAUSE, NEWS),
             start: now,
             later: BTreeMap::new(),
             turns: Turns::new(WAITING),

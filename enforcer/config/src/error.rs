@@ -1,0 +1,195 @@
+//! What can be wrong with a configuration, each in one line.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use super::raw::At;
+
+/// Bytes of a configuration file at most.
+pub const SIZE_LIMIT: u64 = 16 << 20;
+
+/// Everything that was found wrong with a file, in the order of its lines. One line each when displayed:
+/// `enforcer.yaml:7: unknown key "dsn", did you mean "dns"?`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors {
+    file: PathBuf,
+    errors: Vec<ConfigError>,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The line, counted from 1; None if it is about the whole file.
+    pub line: Option<u64>,
+    /// What is wrong.
+    pub kind: ErrorKind,
+}
+
+/// What is wrong, and how to mend it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ErrorKind {
+    /// The file cannot be opened or read.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
+    /// The file is larger than [`SIZE_LIMIT`].
+    #[error("is larger than {} MiB", SIZE_LIMIT >> 20)]
+    TooLarge,
+    /// The file is not UTF-8.
+    #[error("is not UTF-8 text")]
+    NotText,
+    /// There is nothing but comments in it, which is more likely an accident than a wish for the defaults.
+    #[error("is empty; the smallest configuration is `workloads: []`")]
+    Empty,
+    /// The YAML is broken or hostile.
+    #[error("{0}")]
+    Yaml(String),
+    /// A value has another type than its key wants.
+    #[error("{key:?} has to be {expected}")]
+    Type {
+        /// The key on that line, or the line itself.
+        key: String,
+        /// What belongs there.
+        expected: String,
+    },
+    /// A key that does not exist.
+    #[error("unknown key {key:?}, {}", nearest(key, valid).unwrap_or_else(|| format!("the keys here are {}", valid.join(", "))))]
+    UnknownKey {
+        /// As typed.
+        key: String,
+        /// The keys that exist there.
+        valid: Vec<&'static str>,
+    },
+    /// A key that must be there.
+    #[error("missing key {0:?}")]
+    MissingKey(&'static str),
+    /// A key that is there twice.
+    #[error("the key {0:?} is given twice")]
+    DuplicateKey(String),
+    /// A value that is not among those that exist.
+    #[error("unknown value {value:?}, {}valid are {}", nearest(value, valid).map(|meant| meant + " ").unwrap_or_default(), valid.join(", "))]
+    UnknownValue {
+        /// As typed.
+        value: String,
+        /// The values that exist there.
+        valid: Vec<&'static str>,
+    },
+    /// Two workloads with the same cgroup.
+    #[error("{cgroup} is the cgroup of {other} already; a cgroup stands for one workload")]
+    SameCgroup {
+        /// The cgroup, as it is compared.
+        cgroup: String,
+        /// The workload that has it, and its line.
+        other: String,
+    },
+    /// Two workloads with the same namespace and name.
+    #[error("there are two workloads {workload}, the other in line {other}; give one another `name`")]
+    SameWorkload {
+        /// Namespace and name.
+        workload: String,
+        /// Line of the other one.
+        other: u64,
+    },
+    /// Any other value that cannot be.
+    #[error("{key}: {problem}")]
+    Value {
+        /// Path of keys, as in `dns.servers`.
+        key: &'static str,
+        /// What is wrong with it, the value quoted, and how to mend it.
+        problem: String,
+    },
+}
+
+impl ConfigErrors {
+    pub(super) fn new(file: &Path, mut errors: Vec<ConfigError>) -> Self {
+        errors.sort_by_key(|error| error.line);
+        Self {
+            file: file.to_owned(),
+            errors,
+        }
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+        self.errors.iter()
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.errors.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}:", self.file.display())?;
+            if let Some(line) = error.line {
+                write!(f, "{line}:")?;
+            }
+            write!(f, " {}", shortened(error.kind.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// What was found wrong so far.
+#[derive(Default)]
+pub(super) struct Findings(Vec<ConfigError>);
+
+impl Findings {
+    /// `read`, if nothing was found wrong with it.
+    pub(super) fn or<T>(self, read: T) -> Result<T, Vec<ConfigError>> {
+        if self.0.is_empty() { Ok(read) } else { Err(self.0) }
+    }
+
+    /// One more.
+    pub(super) fn add(&mut self, line: Option<u64>, kind: ErrorKind) {
+        self.0.push(ConfigError { line, kind });
+    }
+
+    /// One more about the value of `key`.
+    pub(super) fn value(&mut self, key: &'static str, line: Option<u64>, problem: String) {
+        self.add(line, ErrorKind::Value { key, problem });
+    }
+
+    /// The value, or one more.
+    pub(super) fn keep<T>(
+        &mut self,
+        key: &'static str,
+        line: Option<u64>,
+        value: Result<T, String>,
+    ) -> Option<T> {
+        value.map_err(|problem| self.value(key, line, problem)).ok()
+    }
+
+    /// What `read` makes of the value, or one more.
+    pub(super) fn read<T, U>(
+        &mut self,
+        key: &'static str,
+        raw: &At<T>,
+        read: impl FnOnce(&T) -> Result<U, String>,
+    ) -> Option<U> {
+        self.keep(key, raw.line, read(&raw.value))
+    }
+}
+
+/// No message needs more; a value that was typed might.
+const MESSAGE_LIMIT: usize = 400;
+
+fn shortened(message: String) -> String {
+    match message.char_indices().nth(MESSAGE_LIMIT) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
+    }
+}
+
+/// Asks whether the most similar word was meant, if one is similar.
+fn nearest(typed: &str, valid: &[&'static str]) -> Option<String> {
+    let typed = typed.to_lowercase();
+    let distance = |word: &&&str| strsim::damerau_levenshtein(&typed, &word.to_lowercase());
+    let word = valid.iter().min_by_key(distance)?;
+    // A third of the letters may be wrong: more is another word.
+    (distance(&word) * 3 <= word.len()).then(|| format!("did you mean {word:?}?"))
+}

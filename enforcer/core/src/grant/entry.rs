@@ -1,0 +1,238 @@
+//! The rules of one host and port of a ServiceEntry.
+//!
+//! The rows D1-D17 that the comments name are those of the decision table in ARCHITECTURE.md. The port of a
+//! rule is always `number`: `targetPort` and the ports of endpoints say where a proxy would send the bytes,
+//! and never widen what a client may dial.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use ipnet::IpNet;
+
+use super::{Facts, Grant, Port, PortGrants, Related, Source};
+use crate::{
+    istio::{EndpointAddress, Resolution, ServiceEntry},
+    model::{Host, Protocol},
+    objects::Selected,
+    rule::{Rule, To},
+    settings::Matching,
+};
+
+/// What one port of one host of `entry` grants.
+pub(super) fn grants(entry: &ServiceEntry, host: &Host, port: Port, facts: &Facts<'_>) -> PortGrants {
+    let row = Row {
+        entry,
+        host,
+        port,
+        selected: selected(entry, facts),
+        facts,
+    };
+    let mut out = match facts.settings.matching {
+        Matching::Declared => row.declared(),
+        // Rules of this matching need no names. They are resolved all the same, for messages.
+        Matching::Istio => PortGrants {
+            grants: row.istio(),
+            names: row.declared().names,
+        },
+    };
+    out.sort();
+    out
+}
+
+/// Whether the port is allowed with any address because nothing in the entry narrows it: D9 and D13.
+pub(crate) fn is_port_only(entry: &ServiceEntry, protocol: Protocol) -> bool {
+    entry.resolution == Resolution::None
+        && entry.selector.is_none()
+        && !protocol.is_http()
+        && !protocol.is_tls()
+        && has_no_address(entry)
+}
+
+/// What a host of `entry` has to do with, whatever the matching: for near misses, and to know what has to be
+/// worked out anew when a name resolves.
+pub(super) fn related(entry: &ServiceEntry, host: &Host, facts: &Facts<'_>) -> Related {
+    let selected = selected(entry, facts);
+    let names = entry
+        .endpoints
+        .iter()
+        .filter_map(|endpoint| name(&endpoint.address));
+    let names: BTreeSet<Host> = names.cloned().chain(selected.names).collect();
+    let resolved = names.iter().chain([host]);
+    let resolved = resolved.flat_map(|name| facts.objects.addresses_of(name));
+    let allocated = entry.allocated.get(host).into_iter().flatten();
+    let to = resolved
+        .chain(allocated.map(IpAddr::to_canonical))
+        .chain(endpoint_addresses(entry))
+        .chain(selected.addresses)
+        .map(To::Address)
+        .chain(real_addresses(entry))
+        .collect();
+    Related { to, names }
+}
+
+struct Row<'a> {
+    entry: &'a ServiceEntry,
+    host: &'a Host,
+    port: Port,
+    selected: Selected,
+    facts: &'a Facts<'a>,
+}
+
+impl Row<'_> {
+    /// Only what is declared or resolved.
+    fn declared(&self) -> PortGrants {
+        let mut out = PortGrants::default();
+        if is_unix(self.entry) {
+            // D17: the upstream is a socket of the file system; nothing goes over the network, not even to the
+            // entry's own addresses. One endpoint with an address is enough for the row of its protocol.
+            return out;
+        }
+        out.grants.extend(self.addresses());
+        let protocol = self.port.protocol;
+        let resolution = self.entry.resolution;
+        if protocol.is_http() && resolution != Resolution::None {
+            // D2, D3, D4: applications dial what the host resolves to, and the proxy ignored the address.
+            self.names_and_endpoints(&mut out);
+        } else if has_no_address(self.entry) {
+            match resolution {
+                // D15: the selected workloads stand for the entry; none of them means nothing.
+                Resolution::None if self.entry.selector.is_some() && !protocol.is_http() => {
+                    out.grants.extend(self.selected());
+                }
+                // D1, D5. D15 is for other protocols: of an HTTP port that is not resolved, the selected workloads are
+                // neither declared nor resolved addresses, and Istio itself warns of such a selector (W4).
+                Resolution::None if protocol.is_http() || protocol.is_tls() => {
+                    self.resolve(self.host, &mut out);
+                }
+                // D9, D13.
+                Resolution::None => out.grants.push(self.grant(To::Any, Source::AnyAddress)),
+                // D6, D10, D13, D15b.
+                _ => self.names_and_endpoints(&mut out),
+            }
+        }
+        out
+    }
+
+    /// Whatever Envoy could accept.
+    fn istio(&self) -> Vec<Grant> {
+        let any = || self.grant(To::Any, Source::AnyAddress);
+        let protocol = self.port.protocol;
+        if protocol.is_http() {
+            // D1-D4: the Host header decides, which no connect() shows.
+            return vec![any()];
+        }
+        let mut out = self.addresses();
+        let is_network = |grant: &Grant| matches!(grant.rule.to, To::Network(_));
+        if protocol == Protocol::Auto && out.iter().any(is_network) {
+            // D14: HTTP to any address is accepted beside the network.
+            out.push(any());
+        }
+        if has_no_address(self.entry) {
+            if self.entry.resolution == Resolution::None && self.entry.selector.is_some() {
+                out.extend(self.selected());
+            } else {
+                out.push(any());
+            }
+        }
+        out
+    }
+
+    /// D7, D8, D11, D12, D14: what the entry declares, and what istiod has allocated to the host.
+    fn addresses(&self) -> Vec<Grant> {
+        let declared = real_addresses(self.entry).map(|to| self.grant(to, Source::Declared));
+        let allocated = self.entry.allocated.get(self.host).into_iter().flatten();
+        let allocated =
+            allocated.map(|address| self.grant(To::Address(address.to_canonical()), Source::Allocated));
+        declared.chain(allocated).collect()
+    }
+
+    fn names_and_endpoints(&self, out: &mut PortGrants) {
+        self.resolve(self.host, out);
+        for endpoint in &self.entry.endpoints {
+            if let Some(name) = name(&endpoint.address) {
+                self.resolve(name, out);
+            }
+        }
+        out.grants
+            .extend(endpoint_addresses(self.entry).map(|ip| self.grant(To::Address(ip), Source::Endpoint)));
+        out.grants.extend(self.selected());
+        // WorkloadEntries at a name count only where names are resolved.
+        if self.entry.resolution != Resolution::Static {
+            for name in &self.selected.names {
+                self.resolve(name, out);
+            }
+        }
+    }
+
+    fn selected(&self) -> impl Iterator<Item = Grant> + '_ {
+        let addresses = self.selected.addresses.iter();
+        addresses.map(|address| self.grant(To::Address(*address), Source::Selected))
+    }
+
+    fn resolve(&self, name: &Host, out: &mut PortGrants) {
+        if !name.is_wildcard() {
+            out.names.push(name.clone());
+        }
+        let addresses = self.facts.objects.addresses_of(name).into_iter();
+        out.grants.extend(
+            addresses.map(|address| self.grant(To::Address(address), Source::Resolved(name.clone()))),
+        );
+    }
+
+    fn grant(&self, to: To, source: Source) -> Grant {
+        let rule = Rule {
+            transport: self.port.protocol.transport(),
+            port: self.port.number,
+            to,
+        };
+        Grant { rule, source }
+    }
+}
+
+fn selected(entry: &ServiceEntry, facts: &Facts<'_>) -> Selected {
+    entry
+        .selector
+        .as_ref()
+        .map_or_else(Selected::default, |selector| {
+            facts
+                .objects
+                .selected(&entry.meta.namespace, selector, &facts.settings.revision)
+        })
+}
+
+/// Whether Istio makes a service without an address of the entry: it declares none, or an unspecified one.
+fn has_no_address(entry: &ServiceEntry) -> bool {
+    entry.addresses.is_empty() || entry.addresses.iter().any(is_unspecified)
+}
+
+fn real_addresses(entry: &ServiceEntry) -> impl Iterator<Item = To> + '_ {
+    let networks = entry.addresses.iter();
+    networks
+        .filter(|network| !is_unspecified(network))
+        .flat_map(|network| To::networks(*network))
+}
+
+fn is_unspecified(network: &IpNet) -> bool {
+    network.prefix_len() == network.max_prefix_len() && network.addr().to_canonical().is_unspecified()
+}
+
+fn is_unix(entry: &ServiceEntry) -> bool {
+    let is_unix = |endpoint: &crate::istio::Endpoint| matches!(endpoint.address, EndpointAddress::Unix(_));
+    !entry.endpoints.is_empty() && entry.endpoints.iter().all(is_unix)
+}
+
+fn name(address: &EndpointAddress) -> Option<&Host> {
+    match address {
+        EndpointAddress::Host(name) => Some(name),
+        EndpointAddress::Ip(_) | EndpointAddress::Unix(_) | EndpointAddress::Unset => None,
+    }
+}
+
+fn endpoint_addresses(entry: &ServiceEntry) -> impl Iterator<Item = IpAddr> + '_ {
+    entry
+        .endpoints
+        .iter()
+        .filter_map(|endpoint| match &endpoint.address {
+            EndpointAddress::Ip(address) => Some(address.to_canonical()),
+            EndpointAddress::Host(_) | EndpointAddress::Unix(_) | EndpointAddress::Unset => None,
+        })
+}

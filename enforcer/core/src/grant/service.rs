@@ -1,0 +1,55 @@
+//! The rules of one port of a Kubernetes Service.
+//!
+//! Pod addresses behind a ClusterIP, node ports, load balancers and external addresses are not among them:
+//! Istio refuses those too. A UDP port gives rules like a TCP port's, for nothing else would let a workload
+//! reach the cluster's own UDP services while UDP follows the registry.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::{Facts, Grant, Port, PortGrants, Source};
+use crate::{
+    istio::{Service, ServiceKind},
+    rule::{Rule, To},
+    settings::Matching,
+};
+
+/// What one port of `service` grants.
+pub(super) fn grants(service: &Service, port: Port, facts: &Facts<'_>) -> PortGrants {
+    let grant = |to, source| Grant {
+        rule: Rule {
+            transport: port.protocol.transport(),
+            port: port.number,
+            to,
+        },
+        source,
+    };
+    let source = match service.kind {
+        ServiceKind::ClusterIp(_) => Source::ClusterIp,
+        ServiceKind::Headless => Source::Endpoint,
+        // An alias has no listener; what it leads to has to be registered itself.
+        ServiceKind::ExternalName(_) => return PortGrants::default(),
+    };
+    let grants = if facts.settings.matching == Matching::Istio && port.protocol.is_http() {
+        vec![grant(To::Any, Source::AnyAddress)]
+    } else {
+        let addresses = addresses(service, facts).into_iter();
+        addresses
+            .map(|address| grant(To::Address(address), source.clone()))
+            .collect()
+    };
+    let mut out = PortGrants {
+        grants,
+        names: Vec::new(),
+    };
+    out.sort();
+    out
+}
+
+/// Where clients reach `service`.
+pub(super) fn addresses(service: &Service, facts: &Facts<'_>) -> BTreeSet<IpAddr> {
+    match &service.kind {
+        ServiceKind::ClusterIp(addresses) => addresses.iter().map(IpAddr::to_canonical).collect(),
+        ServiceKind::Headless => facts.objects.endpoints(service),
+        ServiceKind::ExternalName(_) => BTreeSet::new(),
+    }
+}

@@ -1,0 +1,194 @@
+//! Every object that is there, by its kind, and the questions that need several of them.
+//!
+//! It must never interpret: what an object means for a workload is said by `view` and `policy`.
+
+mod owner;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+};
+
+pub(crate) use owner::{Owner, OwnerKey};
+
+use crate::{
+    istio::{
+        EndpointAddress, EndpointSlice, MeshConfig, Meta, NamespaceObject, Pod, Service, ServiceEntry,
+        Sidecar, WorkloadEntry,
+    },
+    model::{Host, Labels, Namespace, selects},
+};
+
+/// Namespace and name: what tells objects of one kind apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) namespace: Namespace,
+    pub(crate) name: String,
+}
+
+impl Key {
+    pub(crate) fn new(namespace: &Namespace, name: &str) -> Self {
+        Self {
+            namespace: namespace.clone(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+type Store<T> = BTreeMap<Key, Arc<T>>;
+
+/// The objects, and the answers of the resolver.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    pub(crate) entries: Store<ServiceEntry>,
+    pub(crate) workload_entries: Store<WorkloadEntry>,
+    pub(crate) sidecars: Store<Sidecar>,
+    pub(crate) meshes: Store<MeshConfig>,
+    pub(crate) services: Store<Service>,
+    pub(crate) pods: Store<Pod>,
+    pub(crate) namespaces: Store<NamespaceObject>,
+    slices: Store<EndpointSlice>,
+    /// Names of slices by the Service they belong to.
+    slices_of: BTreeMap<Key, BTreeSet<String>>,
+    pub(crate) resolved: BTreeMap<Host, BTreeSet<IpAddr>>,
+}
+
+/// What a workload selector chooses.
+#[derive(Debug, Default)]
+pub(crate) struct Selected {
+    /// Of Pods and WorkloadEntries.
+    pub(crate) addresses: BTreeSet<IpAddr>,
+    /// Of WorkloadEntries at a name.
+    pub(crate) names: BTreeSet<Host>,
+}
+
+impl Objects {
+    /// The mesh's configuration: the one of `revision` (`istio-<revision>`), else `istio`, else the first by
+    /// name, else Istio's defaults.
+    pub(crate) fn mesh(&self, revision: &str) -> &MeshConfig {
+        static DEFAULT: LazyLock<MeshConfig> = LazyLock::new(MeshConfig::default);
+        let named = |name: &str| self.meshes.values().find(|mesh| mesh.meta.name == name);
+        named(&format!("istio-{revision}"))
+            .or_else(|| named("istio"))
+            .or_else(|| self.meshes.values().next())
+            .map_or(&*DEFAULT, |mesh| mesh)
+    }
+
+    /// The labels of a namespace. The API server gives each the label of its own name; one of which no object
+    /// is known has at least that.
+    pub(crate) fn namespace_labels(&self, namespace: &Namespace) -> Labels {
+        let key = Key::new(&Namespace::new(""), namespace.as_str());
+        let mut labels = self
+            .namespaces
+            .get(&key)
+            .map_or_else(Labels::new, |object| object.meta.labels.clone());
+        labels.insert(
+            "kubernetes.io/metadata.name".to_owned(),
+            namespace.as_str().to_owned(),
+        );
+        labels
+    }
+
+    /// Stores or removes a slice and says which Services' endpoints that touches.
+    pub(crate) fn set_slice(&mut self, key: &Key, slice: Option<Arc<EndpointSlice>>) -> Vec<Key> {
+        let service = |slice: &EndpointSlice| Key::new(&slice.meta.namespace, &slice.service);
+        let mut touched = Vec::new();
+        if let Some(old) = self.slices.remove(key) {
+            let of = service(&old);
+            if let Some(names) = self.slices_of.get_mut(&of) {
+                names.remove(&key.name);
+                if names.is_empty() {
+                    self.slices_of.remove(&of);
+                }
+            }
+            touched.push(of);
+        }
+        if let Some(new) = slice {
+            let of = service(&new);
+            self.slices_of
+                .entry(of.clone())
+                .or_default()
+                .insert(key.name.clone());
+            self.slices.insert(key.clone(), new);
+            touched.push(of);
+        }
+        touched
+    }
+
+    /// The addresses of a Service's endpoints.
+    pub(crate) fn endpoints(&self, service: &Service) -> BTreeSet<IpAddr> {
+        let namespace = &service.meta.namespace;
+        let names = self.slices_of.get(&Key::new(namespace, &service.meta.name));
+        names
+            .into_iter()
+            .flatten()
+            .filter_map(|name| self.slices.get(&Key::new(namespace, name)))
+            .flat_map(|slice| slice.addresses.iter().map(IpAddr::to_canonical))
+            .collect()
+    }
+
+    /// The addresses that stand for a host; for a wildcard those of all names under it that are known.
+    pub(crate) fn addresses_of(&self, host: &Host) -> BTreeSet<IpAddr> {
+        if !host.is_wildcard() {
+            return self.resolved.get(host).cloned().unwrap_or_default();
+        }
+        let under = self.resolved.iter().filter(|(name, _)| host.covers(name));
+        under
+            .flat_map(|(_, addresses)| addresses.iter().copied())
+            .collect()
+    }
+
+    /// What `selector` chooses in `namespace`: its Pods, and its healthy WorkloadEntries of `revision`.
+    pub(crate) fn selected(&self, namespace: &Namespace, selector: &Labels, revision: &str) -> Selected {
+        let mut selected = Selected::default();
+        for pod in in_namespace(&self.pods, namespace) {
+            if selects(selector, &pod.meta.labels) {
+                selected
+                    .addresses
+                    .extend(pod.addresses.iter().map(IpAddr::to_canonical));
+            }
+        }
+        for entry in in_namespace(&self.workload_entries, namespace) {
+            let counts = entry.healthy && is_of_revision(&entry.meta, revision);
+            if counts && selects(selector, &workload_labels(entry)) {
+                match &entry.endpoint.address {
+                    EndpointAddress::Ip(address) => {
+                        selected.addresses.insert(address.to_canonical());
+                    }
+                    EndpointAddress::Host(name) => {
+                        selected.names.insert(name.clone());
+                    }
+                    EndpointAddress::Unix(_) | EndpointAddress::Unset => {}
+                }
+            }
+        }
+        selected
+    }
+}
+
+/// The objects of one namespace, by name.
+pub(crate) fn in_namespace<'a, T>(
+    store: &'a Store<T>,
+    namespace: &'a Namespace,
+) -> impl Iterator<Item = &'a Arc<T>> {
+    store
+        .range(Key::new(namespace, "")..)
+        .take_while(move |(key, _)| key.namespace == *namespace)
+        .map(|(_, object)| object)
+}
+
+/// What selectors see of a WorkloadEntry: the labels of its metadata, over which those of its `spec` win
+/// (`serviceentry/conversion.go`, `convertWorkloadEntryToWorkloadInstance`).
+pub(crate) fn workload_labels(entry: &WorkloadEntry) -> Labels {
+    let mut labels = entry.meta.labels.clone();
+    labels.extend(entry.endpoint.labels.clone());
+    labels
+}
+
+/// Whether an object of Istio's counts for `revision`: it carries no label of a revision, or this one. An empty
+/// revision takes them all (`config.LabelsInRevision`).
+pub(crate) fn is_of_revision(meta: &Meta, revision: &str) -> bool {
+    let label = meta.labels.get(Meta::REVISION);
+    revision.is_empty() || label.is_none_or(|label| label == revision)
+}

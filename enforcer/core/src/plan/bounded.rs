@@ -1,0 +1,242 @@
+//! Plans that no map is too small for on the way.
+//!
+//! A plan adds before it takes away, so that for a moment the maps hold the old and the new. Where they cannot
+//! hold both, what goes is taken away first:
+//!
+//! 1. [`PlanKind::Direct`]: the plan as it is.
+//! 2. [`PlanKind::TrimmedFirst`]: first goes what no workload keeps. That is tighter than the old and no tighter than
+//!    what both ends allow, and so is every step.
+//! 3. [`PlanKind::RemovalsFirst`]: first goes every entry that is to be another. It needs no free capacity, and is
+//!    never looser than both ends; but for a moment what both allow may be refused, and workloads that change their
+//!    policy are unknown.
+//!
+//! **Architecture Invariant:** where `applied` and `desired` fit, so does what the maps hold after each change.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use enforcer_common::{Binding, CgroupId, Mode, Policy, PolicyId, Scope, Transport};
+
+use super::{Applied, Change, Plan, diff, pairing, settled};
+use crate::{
+    capacity::{Capacities, Counts, Table},
+    model::OwnAddresses,
+    policy::{Desired, DesiredPolicy},
+    rule::{Rule, Rules, To},
+};
+
+/// How the way from one state to the other was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanKind {
+    /// The maps hold old and new at once.
+    Direct,
+    /// What nobody keeps goes first.
+    TrimmedFirst,
+    /// What is to be another goes first, which for a moment refuses what is allowed before and after; with how many
+    /// entries another kind would have needed.
+    RemovalsFirst(Counts),
+}
+
+/// The plan from `applied` to `desired`, which both fit `capacities`, by the first kind that fits all the way.
+pub fn diff_within(applied: &Applied, desired: &Desired, capacities: &Capacities) -> (Plan, PlanKind) {
+    let direct = diff(applied, desired);
+    if surely_fits(applied, &direct.changes, capacities) || peak(applied, &direct.changes).fit(capacities) {
+        return (direct, PlanKind::Direct);
+    }
+    let (mut changes, trimmed) = trim(applied, desired);
+    let rest = diff(&trimmed, desired);
+    let needed = peak(&trimmed, &rest.changes);
+    if needed.fit(capacities) {
+        changes.extend(rest.changes);
+        let plan = Plan {
+            changes,
+            after: rest.after,
+        };
+        return (plan, PlanKind::TrimmedFirst);
+    }
+    (removals_first(applied, desired), PlanKind::RemovalsFirst(needed))
+}
+
+/// Whether everything would fit if each change added something, and all rules were of one kind: most plans are small
+/// beside what is free, and rules need not be counted by kind for them.
+fn surely_fits(now: &Applied, changes: &[Change], capacities: &Capacities) -> bool {
+    let rules: usize = now.scopes.values().map(|rules| rules.len()).sum();
+    Table::ALL.iter().all(|table| {
+        let held = match table {
+            Table::Workloads => now.workloads.len(),
+            Table::Policies => now.policies.len(),
+            Table::Exact | Table::Prefixes | Table::Ports => rules,
+        };
+        held + changes.len() <= capacities.of(*table)
+    })
+}
+
+/// The most that each map holds at any time on the way.
+fn peak(from: &Applied, changes: &[Change]) -> Counts {
+    let mut now = from.counted();
+    let mut peak = now;
+    let mut policies: BTreeSet<PolicyId> = from.policies.keys().copied().collect();
+    let mut workloads: BTreeSet<CgroupId> = from.workloads.keys().copied().collect();
+    for change in changes {
+        match change {
+            Change::AddRule(_, rule) => now.add(Table::of_rule(rule), 1),
+            Change::RemoveRule(_, rule) => now.subtract(Table::of_rule(rule)),
+            Change::SetPolicy(id, _) => now.add(Table::Policies, usize::from(policies.insert(*id))),
+            Change::RemovePolicy(id) => {
+                policies.remove(id);
+                now.subtract(Table::Policies);
+            }
+            Change::Bind(workload, _) => now.add(Table::Workloads, usize::from(workloads.insert(*workload))),
+            Change::Unbind(workload) => {
+                workloads.remove(workload);
+                now.subtract(Table::Workloads);
+            }
+        }
+        peak = peak.max(&now);
+    }
+    peak
+}
+
+/// Takes away what no workload that stays may keep, and says what is left.
+fn trim(applied: &Applied, desired: &Desired) -> (Vec<Change>, Applied) {
+    let views: BTreeMap<CgroupId, &DesiredPolicy> = desired
+        .policies
+        .iter()
+        .flat_map(|policy| policy.workloads.iter().map(move |workload| (*workload, policy)))
+        .collect();
+    let mut changes = Vec::new();
+    let mut left = applied.clone();
+    left.workloads.retain(|workload, _| {
+        let stays = views.contains_key(workload);
+        if !stays {
+            changes.push(Change::Unbind(*workload));
+        }
+        stays
+    });
+    // By scope, the views after the plan of those who look into it.
+    let mut keepers = BTreeMap::<Scope, BTreeMap<*const DesiredPolicy, &DesiredPolicy>>::new();
+    let bound: BTreeSet<PolicyId> = left.workloads.values().map(|binding| binding.policy).collect();
+    for (workload, binding) in &left.workloads {
+        if let Some(policy) = applied.policies.get(&binding.policy) {
+            let view = views[workload];
+            for scope in [policy.own, policy.shared] {
+                keepers.entry(scope).or_default().insert(view, view);
+            }
+        }
+    }
+    left.policies.retain(|id, _| {
+        let stays = bound.contains(id);
+        if !stays {
+            changes.push(Change::RemovePolicy(*id));
+        }
+        stays
+    });
+    for (scope, rules) in &applied.scopes {
+        let keepers = keepers.get(scope);
+        let is_kept = |rule: &Rule| {
+            let becomes_own = || desired.own.values().any(|own| may_be(own, &rule.to));
+            let may_keep = |view: &&DesiredPolicy| may_keep(view, &desired.shared, rule);
+            keepers.is_some_and(|views| views.values().any(may_keep) || becomes_own())
+        };
+        let gone: Vec<_> = rules.iter().filter(|rule| !is_kept(rule)).copied().collect();
+        if gone.is_empty() {
+            continue;
+        }
+        changes.extend(gone.iter().map(|rule| Change::RemoveRule(*scope, *rule)));
+        let rules: Rules = rules.iter().filter(|rule| is_kept(rule)).copied().collect();
+        if rules.is_empty() {
+            left.scopes.remove(scope);
+        } else {
+            left.scopes.insert(*scope, Arc::new(rules));
+        }
+    }
+    (changes, left)
+}
+
+/// Whether some address of `to` may be a workload's own.
+fn may_be(own: &OwnAddresses, to: &To) -> bool {
+    match to {
+        To::Address(address) => own.contains(*address),
+        To::Any | To::Network(_) => true,
+    }
+}
+
+/// Whether `policy` may allow something that `rule` allows.
+fn may_keep(policy: &DesiredPolicy, shared: &Rules, rule: &Rule) -> bool {
+    policy.mode != Mode::Enforce
+        || (policy.allows_udp && rule.transport == Transport::Udp)
+        || overlaps(&policy.own, rule)
+        || (policy.shares && overlaps(shared, rule))
+}
+
+/// Whether one of `rules` may allow something that `rule` allows: surely not, or perhaps.
+fn overlaps(rules: &Rules, rule: &Rule) -> bool {
+    let any = Rule { to: To::Any, ..*rule };
+    let same_port = rules
+        .range(any..)
+        .take_while(|other| other.transport == rule.transport && other.port == rule.port);
+    match rule.to {
+        To::Any | To::Network(_) => same_port.count() > 0,
+        // Networks come last in the order, and are few beside addresses.
+        To::Address(address) => {
+            rules.contains(rule)
+                || rules.contains(&any)
+                || same_port
+                    .filter(|other| matches!(other.to, To::Network(_)))
+                    .any(|other| other.to.contains(address))
+        }
+    }
+}
+
+/// Everything that goes or is to be another goes, then everything that is missing comes.
+fn removals_first(applied: &Applied, desired: &Desired) -> Plan {
+    let after = settled(desired, &pairing::keep_all(applied, desired));
+    let mut changes = Vec::new();
+    for scope in applied.scopes.keys() {
+        let gone = applied.missing_in(&after, *scope);
+        changes.extend(gone.map(|rule| Change::RemoveRule(*scope, *rule)));
+    }
+    for (workload, binding) in &applied.workloads {
+        if after.workloads.get(workload) != Some(binding) {
+            changes.push(Change::Unbind(*workload));
+        }
+    }
+    for id in applied
+        .policies
+        .keys()
+        .filter(|id| !after.policies.contains_key(id))
+    {
+        changes.push(Change::RemovePolicy(*id));
+    }
+    // Whose policy is not there is refused everything until it is.
+    let differs = |(id, policy): &(&PolicyId, &Policy)| applied.policies.get(id) != Some(policy);
+    for (id, policy) in after.policies.iter().filter(differs) {
+        changes.push(Change::SetPolicy(*id, *policy));
+    }
+    let bind = |(workload, binding): (&CgroupId, &Binding)| Change::Bind(*workload, *binding);
+    let is_moved = |(workload, binding): &(&CgroupId, &Binding)| {
+        let bound = applied.workloads.get(workload);
+        bound.is_some_and(|bound| bound != *binding)
+    };
+    changes.extend(after.workloads.iter().filter(is_moved).map(bind));
+    for scope in after.scopes.keys() {
+        let more = after.missing_in(applied, *scope);
+        changes.extend(more.map(|rule| Change::AddRule(*scope, *rule)));
+    }
+    let is_new = |(workload, _): &(&CgroupId, &Binding)| !applied.workloads.contains_key(workload);
+    changes.extend(after.workloads.iter().filter(is_new).map(bind));
+    Plan { changes, after }
+}
+
+impl Applied {
+    /// How many entries the maps hold.
+    pub fn counted(&self) -> Counts {
+        let mut counts = Counts::default();
+        counts.add(Table::Workloads, self.workloads.len());
+        counts.add(Table::Policies, self.policies.len());
+        counts.add_rules(self.scopes.values());
+        counts
+    }
+}

@@ -1,0 +1,102 @@
+//! Workloads that a plan restricts: their open sockets have to be looked at.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use enforcer_common::{Binding, CgroupId, Mode, Policy, PolicyId, Scope};
+
+use super::{Applied, Plan};
+use crate::rule::Rule;
+
+impl Plan {
+    /// Workloads that may be allowed less by what the plan leads to than by `applied`, from which it leads there: those
+    /// that are new, and those that lose a rule, an address of their own or a laxer mode. Which policy carries the
+    /// rules does not matter: whoever gets another one with more in it loses nothing.
+    pub fn restricted(&self, applied: &Applied) -> BTreeSet<CgroupId> {
+        let mut comparison = Comparison {
+            before: applied,
+            after: &self.after,
+            shared_gone: applied.missing_in(&self.after, Scope::SHARED).collect(),
+            known: BTreeMap::new(),
+        };
+        let bound = self.after.workloads.iter();
+        bound
+            .filter(|(workload, now)| comparison.restricts(applied.workloads.get(workload), now))
+            .map(|(workload, _)| *workload)
+            .collect()
+    }
+
+    /// Workloads of `applied` that are none any more.
+    pub fn forgotten<'a>(&'a self, applied: &'a Applied) -> impl Iterator<Item = CgroupId> + 'a {
+        let is_gone = |workload: &CgroupId| !self.after.workloads.contains_key(workload);
+        applied.workloads.keys().copied().filter(is_gone)
+    }
+}
+
+/// What is allowed before and after, with the pairs of policies that were compared already.
+struct Comparison<'a> {
+    before: &'a Applied,
+    after: &'a Applied,
+    /// Of the shared scope, which many policies have and which may be large: it is compared once.
+    shared_gone: Vec<&'a Rule>,
+    known: BTreeMap<(PolicyId, PolicyId), bool>,
+}
+
+impl Comparison<'_> {
+    /// Whether a workload that was bound so, if it was, may be allowed less by how it is bound now.
+    fn restricts(&mut self, before: Option<&Binding>, now: &Binding) -> bool {
+        let Some(before) = before else {
+            return true;
+        };
+        let keeps_own = before.own.iter().all(|address| now.own.contains(address));
+        let pair = (before.policy, now.policy);
+        let loses_rules = match self.known.get(&pair) {
+            Some(known) => *known,
+            None => {
+                let loses = self.loses(pair);
+                self.known.insert(pair, loses);
+                loses
+            }
+        };
+        loses_rules || (!keeps_own && self.refuses(now.policy))
+    }
+
+    /// Whether the second policy, as it is afterwards, may allow less than the first did before.
+    fn loses(&self, (first, second): (PolicyId, PolicyId)) -> bool {
+        let (Some(old), Some(new)) = (self.before.policies.get(&first), self.after.policies.get(&second))
+        else {
+            return true;
+        };
+        if !self.refuses(second) {
+            return false;
+        }
+        let loses_udp = old.flags & !new.flags & Policy::FLAG_ALLOW_UDP != 0;
+        old.mode != new.mode || loses_udp || self.loses_rule(old, new)
+    }
+
+    /// Whether what no rule names is refused.
+    fn refuses(&self, policy: PolicyId) -> bool {
+        let lets_through = [Mode::Audit, Mode::Observe, Mode::Off].map(|mode| mode as u32);
+        let policy = self.after.policies.get(&policy);
+        policy.is_none_or(|policy| !lets_through.contains(&policy.mode))
+    }
+
+    /// Whether a rule that the first policy had before is none of the second's afterwards.
+    fn loses_rule(&self, old: &Policy, new: &Policy) -> bool {
+        let has = |rule: &Rule| {
+            let mut scopes = [new.own, new.shared].into_iter();
+            scopes.any(|scope| self.after.rules(scope).contains(rule))
+        };
+        [old.own, old.shared].into_iter().any(|scope| {
+            if scope == Scope::SHARED && new.shared == scope {
+                return self.shared_gone.iter().any(|rule| !has(rule));
+            }
+            let (before, after) = (self.before.scopes.get(&scope), self.after.scopes.get(&new.own));
+            let is_same =
+                matches!((before, after), (Some(before), Some(after)) if Arc::ptr_eq(before, after));
+            !is_same && self.before.rules(scope).iter().any(|rule| !has(rule))
+        })
+    }
+}

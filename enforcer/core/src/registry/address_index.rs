@@ -1,0 +1,92 @@
+//! Which registered hosts an address has to do with: for messages and near misses, never for a verdict.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+
+use crate::{model::Host, offer::HostState, rule::To};
+
+/// Hosts by the addresses and networks they declare or resolve to.
+#[derive(Debug, Default)]
+pub(crate) struct AddressIndex {
+    addresses: HashMap<IpAddr, Vec<Host>>,
+    networks: BTreeMap<IpNet, Vec<Host>>,
+    /// Hosts by the ports on which they allow any address.
+    ports: BTreeMap<u16, BTreeSet<Host>>,
+}
+
+impl AddressIndex {
+    /// Replaces what has to do with `host`.
+    pub(crate) fn replace(&mut self, host: &Host, old: &HostState, new: &HostState) {
+        let (old_ports, new_ports) = (ports(old), ports(new));
+        for port in old_ports.difference(&new_ports) {
+            if let Some(hosts) = self.ports.get_mut(port) {
+                hosts.remove(host);
+            }
+        }
+        for port in new_ports.difference(&old_ports) {
+            self.ports.entry(*port).or_default().insert(host.clone());
+        }
+        let (old, new) = (&old.related.to, &new.related.to);
+        for to in old.iter().filter(|to| new.binary_search(to).is_err()) {
+            self.remove(host, to);
+        }
+        for to in new.iter().filter(|to| old.binary_search(to).is_err()) {
+            let hosts = match to {
+                To::Address(address) => self.addresses.entry(*address).or_default(),
+                To::Network(network) => self.networks.entry(*network).or_default(),
+                To::Any => continue,
+            };
+            // Most addresses are of one host alone.
+            hosts.reserve_exact(usize::from(hosts.is_empty()));
+            hosts.push(host.clone());
+        }
+    }
+
+    fn remove(&mut self, host: &Host, to: &To) {
+        match to {
+            To::Address(address) => {
+                if let Some(hosts) = self.addresses.get_mut(address) {
+                    hosts.retain(|it| it != host);
+                    if hosts.is_empty() {
+                        self.addresses.remove(address);
+                    }
+                }
+            }
+            To::Network(network) => {
+                if let Some(hosts) = self.networks.get_mut(network) {
+                    hosts.retain(|it| it != host);
+                    if hosts.is_empty() {
+                        self.networks.remove(network);
+                    }
+                }
+            }
+            To::Any => {}
+        }
+    }
+
+    /// The hosts that `address` has to do with, in no order.
+    pub(crate) fn hosts(&self, address: IpAddr) -> impl Iterator<Item = &Host> {
+        let networks = self.networks.iter();
+        let around = networks.filter(move |(network, _)| network.contains(&address));
+        let exact = self.addresses.get(&address).into_iter().flatten();
+        exact.chain(around.flat_map(|(_, hosts)| hosts))
+    }
+
+    /// The hosts that are reached on `port` wherever they are, under the protocols they declare.
+    pub(crate) fn anywhere(&self, port: u16) -> impl Iterator<Item = &Host> {
+        self.ports.get(&port).into_iter().flatten()
+    }
+}
+
+fn ports(state: &HostState) -> BTreeSet<u16> {
+    let ports = state.offers.iter().flat_map(|offer| &offer.grants);
+    let grants = ports.flat_map(|port| &port.grants);
+    grants
+        .filter(|grant| grant.rule.to == To::Any)
+        .map(|grant| grant.rule.port)
+        .collect()
+}

@@ -1,0 +1,107 @@
+//! What the configuration says about the registry's meaning, already read and checked.
+
+mod allowance;
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+pub use allowance::Allowance;
+
+use crate::{
+    istio::OutboundMode,
+    model::{Destination, Transport},
+    objects::Objects,
+    rule::{Rule, To},
+};
+
+/// How the registry is turned into rules. `Default` is what an empty configuration means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The mode where no MeshConfig and no Sidecar names one.
+    pub mode: OutboundMode,
+    /// Whether REGISTRY_ONLY is on trial where a workload does not say otherwise: what it would refuse is let through
+    /// and reported.
+    pub audit: bool,
+    /// Which of Istio's meanings the rules follow.
+    pub matching: Matching,
+    /// What becomes of UDP, which Istio never captures.
+    pub udp: UdpPolicy,
+    /// Resolvers that everybody reaches on port 53, over UDP and TCP; empty if that is configured away.
+    pub resolvers: BTreeSet<IpAddr>,
+    /// What else everybody reaches.
+    pub allowances: Vec<Allowance>,
+    /// The revision whose objects count (`istio.io/rev`); empty takes the objects of every revision.
+    pub revision: String,
+    /// The suffix of the host names of Services.
+    pub cluster_domain: String,
+}
+
+/// How a destination is held against an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Matching {
+    /// Only addresses that are declared, or to which a declared name resolves.
+    #[default]
+    Declared,
+    /// Whatever Envoy could accept before it has seen the first byte: often any address on the port.
+    Istio,
+}
+
+/// What becomes of UDP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum UdpPolicy {
+    /// The UDP ports of the registry are allowed, as TCP ports without a known protocol are.
+    #[default]
+    Registry,
+    /// All of it is allowed, as beside a sidecar.
+    Allow,
+    /// Only the trusted resolvers are reached.
+    DnsOnly,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: OutboundMode::RegistryOnly,
+            audit: false,
+            matching: Matching::default(),
+            udp: UdpPolicy::default(),
+            resolvers: BTreeSet::new(),
+            allowances: Vec::new(),
+            revision: String::new(),
+            cluster_domain: "cluster.local".to_owned(),
+        }
+    }
+}
+
+impl Settings {
+    /// The rules that everybody has, whatever its view.
+    pub(crate) fn rules(&self, objects: &Objects) -> Vec<Rule> {
+        let mut rules = BTreeSet::new();
+        for address in &self.resolvers {
+            for transport in [Transport::Tcp, Transport::Udp] {
+                rules.insert(Rule {
+                    transport,
+                    port: 53,
+                    to: To::Address(address.to_canonical()),
+                });
+            }
+        }
+        let built_in = self.allowances.iter();
+        rules.extend(built_in.flat_map(|allowance| allowance.rules(objects)));
+        rules.into_iter().collect()
+    }
+
+    /// The name of the allowance that lets `destination` be reached.
+    pub(crate) fn allowing(&self, objects: &Objects, destination: &Destination) -> Option<&'static str> {
+        let Destination {
+            transport,
+            address,
+            port,
+        } = *destination;
+        let is_met =
+            |rule: Rule| rule.transport == transport && rule.port == port && rule.to.contains(address);
+        let mut allowances = self.allowances.iter();
+        allowances
+            .find(|allowance| allowance.rules(objects).any(is_met))
+            .map(|allowance| allowance.name)
+    }
+}

@@ -1,0 +1,71 @@
+//! Services of the cluster that every workload may reach whatever its view.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use crate::{
+    istio::ServiceKind,
+    model::{Namespace, Transport},
+    objects::{Key, Objects},
+    rule::{Rule, To},
+};
+
+/// A service of the cluster that every workload may reach: at the addresses of a Service, whoever may see it, and at
+/// addresses of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// What to call it in messages.
+    pub name: &'static str,
+    /// Namespace and name of the Service whose cluster addresses are meant.
+    pub service: (Namespace, String),
+    /// Where it is reached beside those.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Its ports.
+    pub ports: Vec<(Transport, u16)>,
+}
+
+impl Allowance {
+    /// The cluster's resolver at the Service that every distribution has it at, and at `addresses`: a cache on the
+    /// node has one of its own.
+    pub fn cluster_dns(addresses: BTreeSet<IpAddr>) -> Self {
+        Self {
+            name: "cluster DNS",
+            service: (Namespace::new("kube-system"), "kube-dns".to_owned()),
+            addresses,
+            ports: vec![(Transport::Tcp, 53), (Transport::Udp, 53)],
+        }
+    }
+
+    /// The API server as pods reach it.
+    pub fn api_server() -> Self {
+        Self {
+            name: "kubernetes.default",
+            service: (Namespace::new("default"), "kubernetes".to_owned()),
+            addresses: BTreeSet::new(),
+            ports: vec![(Transport::Tcp, 443)],
+        }
+    }
+
+    /// Where its Service is found.
+    pub(crate) fn key(&self) -> Key {
+        let (namespace, name) = &self.service;
+        Key::new(namespace, name)
+    }
+
+    pub(super) fn rules(&self, objects: &Objects) -> impl Iterator<Item = Rule> + use<> {
+        let mut addresses: BTreeSet<_> = self.addresses.iter().map(IpAddr::to_canonical).collect();
+        if let Some(service) = objects.services.get(&self.key())
+            && let ServiceKind::ClusterIp(cluster) = &service.kind
+        {
+            addresses.extend(cluster.iter().map(IpAddr::to_canonical));
+        }
+        let ports = self.ports.clone();
+        addresses.into_iter().flat_map(move |address| {
+            let rule = move |(transport, port)| Rule {
+                transport,
+                port,
+                to: To::Address(address),
+            };
+            ports.clone().into_iter().map(rule)
+        })
+    }
+}

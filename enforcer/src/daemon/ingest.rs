@@ -1,0 +1,318 @@
+//! What the sources say, made into the registry and the cgroups that are there.
+//!
+//! **Architecture Invariant:** nothing here touches the kernel. What follows for it, the reconciler finds by comparing.
+
+mod configured;
+mod pods;
+mod precedence;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use enforcer_common::CgroupId;
+use enforcer_core::{
+    documents::Documents,
+    model::{Host, Workload},
+    policy::Desired,
+    registry::{Registry, Update},
+};
+
+use super::input::{Change, Source};
+use crate::{
+    config::Config,
+    control::RootStatus,
+    datapath::Cgroup,
+    report::dedup::{Dedup, IN_STATUS},
+    sources::{
+        cgroups::CgroupChange,
+        files::{Content, FileChange},
+        kube::KubeChange,
+    },
+};
+
+use configured::Configured;
+use precedence::Precedence;
+
+pub(super) use configured::is_there;
+pub(crate) use pods::{NodePods, settings, wanted};
+
+pub(super) struct Ingest {
+    registry: Registry,
+    documents: Documents,
+    /// Who is believed where both files and the API server have an object.
+    precedence: Precedence,
+    configured: Configured,
+    /// None if pods are left alone.
+    pods: Option<NodePods>,
+    /// The configured cgroups, and those of pods, that are there.
+    cgroups: BTreeMap<CgroupId, Cgroup>,
+    /// Cgroups that are gone, of which the reconciler was not told.
+    gone: Vec<Cgroup>,
+    /// Whether every workload may ask the resolvers.
+    allows_resolvers: bool,
+    /// What was said of the files, and of the registry as a whole.
+    problems: Dedup,
+    warnings: Dedup,
+}
+
+/// The paths of all configured cgroups, each once.
+pub(super) fn cgroup_paths(config: &Config) -> BTreeSet<PathBuf> {
+    Configured::new(config).paths()
+}
+
+impl Ingest {
+    /// Knows what is configured.
+    pub(super) fn new(config: &Config, mut registry: Registry, pods: Option<NodePods>) -> Self {
+        let configured = Configured::new(config);
+        for (cgroup, workload) in configured.placeholders() {
+            registry.apply(Update::Workload(cgroup, workload.clone()));
+        }
+        Self {
+            registry,
+            documents: Documents::default(),
+            precedence: Precedence::new(config.kubernetes.is_some() && !config.registry.is_empty()),
+            configured,
+            pods,
+            cgroups: BTreeMap::new(),
+            gone: Vec::new(),
+            allows_resolvers: config.dns.allow_resolvers,
+            problems: Dedup::listed(IN_STATUS),
+            warnings: Dedup::listed(IN_STATUS),
+        }
+    }
+
+    /// Takes a change in, and returns the source that has told everything with it. It is in force after the next plan.
+    pub(super) fn apply(&mut self, change: Change) -> Option<Source> {
+        match change {
+            Change::Files(changes) => {
+                self.apply_files(changes);
+                Some(Source::Files)
+            }
+            Change::Kube(changes) => self.apply_kube(changes).then_some(Source::Kube),
+            Change::Cgroups(changes) => {
+                self.apply_cgroups(changes);
+                Some(Source::Cgroups)
+            }
+            Change::Pods(changes) => {
+                self.apply_pods(changes);
+                Some(Source::Pods)
+            }
+            Change::Name(update) => {
+                self.update(update);
+                None
+            }
+            Change::Resolvers(servers) => {
+                self.apply_resolvers(&servers);
+                None
+            }
+        }
+    }
+
+    /// Every update of the registry comes through here, wherever it is from.
+    fn update(&mut self, update: Update) {
+        let of_pods = self.pods.as_mut().map(|pods| pods.note(&update));
+        self.registry.apply(update);
+        self.update_workloads(of_pods.unwrap_or_default());
+    }
+
+    fn apply_files(&mut self, changes: Vec<FileChange>) {
+        for FileChange { path, content } in changes {
+            let name = path.display().to_string();
+            let updates = match content {
+                Content::Text(text) => self.documents.set(&name, Some(&text)),
+                Content::Gone => self.documents.set(&name, None),
+                Content::Unreadable(reason) => {
+                    self.documents.set_unreadable(&name, &reason);
+                    Vec::new()
+                }
+            };
+            for update in updates {
+                if let Some(update) = self.precedence.of_file(update) {
+                    self.update(update);
+                }
+            }
+        }
+        let problems = self.rejected().into_iter().collect();
+        for problem in self.problems.news(problems) {
+            tracing::error!(event = "document_rejected", "{problem}");
+        }
+        self.say_warnings();
+    }
+
+    /// Whether everything has been listed with these.
+    fn apply_kube(&mut self, changes: Vec<KubeChange>) -> bool {
+        let mut is_listed = false;
+        for change in changes {
+            match change {
+                KubeChange::Update(update) => {
+                    let update = self.precedence.of_cluster(update, &self.documents);
+                    self.update(update);
+                }
+                KubeChange::Listed => is_listed = true,
+            }
+        }
+        self.say_warnings();
+        is_listed
+    }
+
+    fn apply_cgroups(&mut self, changes: Vec<CgroupChange>) {
+        for change in changes {
+            match change {
+                CgroupChange::Appeared(cgroup) => {
+                    if let Some(workload) = self.configured.workload(&cgroup.path) {
+                        let workload = workload.clone();
+                        tracing::info!(
+                            event = "workload_found",
+                            %workload,
+                            namespace = %workload.namespace,
+                            "workload {workload} is at {}",
+                            cgroup.path.display()
+                        );
+                        self.update(Update::Workload(cgroup.id, workload));
+                    }
+                    self.cgroups.insert(cgroup.id, cgroup);
+                }
+                CgroupChange::Gone(cgroup) => {
+                    if let Some(workload) = self.configured.workload(&cgroup.path) {
+                        tracing::info!(
+                            event = "workload_gone",
+                            %workload,
+                            namespace = %workload.namespace,
+                            "workload {workload} is gone from {}",
+                            cgroup.path.display()
+                        );
+                        self.update(Update::WorkloadGone(cgroup.id));
+                    }
+                    self.cgroups.remove(&cgroup.id);
+                    self.gone.push(cgroup);
+                }
+            }
+        }
+    }
+
+    fn apply_resolvers(&mut self, servers: &[SocketAddr]) {
+        if self.allows_resolvers {
+            self.registry
+                .set_resolvers(servers.iter().map(SocketAddr::ip).collect());
+        }
+    }
+
+    /// Says what is suspicious about files and about the registry as a whole, if it was not said already.
+    fn say_warnings(&mut self) {
+        let warnings = self.suspicions();
+        for warning in self.warnings.news(warnings) {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
+/// What others ask.
+impl Ingest {
+    pub(super) fn registry(&mut self) -> &mut Registry {
+        &mut self.registry
+    }
+
+    pub(super) fn workload(&self, cgroup: CgroupId) -> Option<&Workload> {
+        self.registry.workload(cgroup)
+    }
+
+    /// Whether a cgroup is a pod's, or one of its containers'.
+    pub(super) fn is_pod(&self, cgroup: CgroupId) -> bool {
+        let there = self.cgroups.get(&cgroup);
+        there.is_some_and(|cgroup| self.configured.workload(&cgroup.path).is_none())
+    }
+
+    /// What is desired, of all that is known.
+    pub(super) fn desired(&mut self) -> Arc<Desired> {
+        self.registry.desired()
+    }
+
+    pub(super) fn hosts(&mut self) -> Arc<BTreeSet<Host>> {
+        self.registry.hosts()
+    }
+
+    /// The cgroups that are there.
+    pub(super) fn cgroups(&self) -> &BTreeMap<CgroupId, Cgroup> {
+        &self.cgroups
+    }
+
+    /// Those of them below which everything is enforced.
+    pub(super) fn roots(&self) -> impl Iterator<Item = &Cgroup> {
+        self.cgroups.values().filter(|cgroup| self.is_root(cgroup))
+    }
+
+    fn is_root(&self, cgroup: &Cgroup) -> bool {
+        let of_pods = self.pods.as_ref().is_some_and(|pods| pods.is_root(cgroup.id));
+        of_pods || self.configured.is_root(&cgroup.path)
+    }
+
+    /// The roots of the configuration, and those of pods that are there.
+    pub(super) fn root_states(&self) -> Vec<RootStatus> {
+        let is_there = |path: &Path| self.cgroups.values().any(|cgroup| cgroup.path == path);
+        let configured = self.configured.roots().map(|path| RootStatus {
+            path: path.to_owned(),
+            is_there: is_there(path),
+            is_required: self.configured.is_required(path),
+        });
+        let of_pods = self.pod_roots().map(|cgroup| RootStatus {
+            path: cgroup.path.clone(),
+            is_there: true,
+            is_required: true,
+        });
+        configured.chain(of_pods).collect()
+    }
+
+    fn pod_roots(&self) -> impl Iterator<Item = &Cgroup> {
+        let is_of_pods = |cgroup: &&Cgroup| self.pods.as_ref().is_some_and(|pods| pods.is_root(cgroup.id));
+        self.cgroups.values().filter(is_of_pods)
+    }
+
+    /// What is missing of what is configured.
+    pub(super) fn problems(&self) -> Option<String> {
+        let lacks_pods = self.pods.is_some() && self.pod_roots().next().is_none();
+        lacks_pods.then(|| {
+            "the kubelet's cgroup of all pods is not there: no pod is enforced until the kubelet makes it; `pods` in the \
+             configuration is for nodes of a cluster alone"
+                .to_owned()
+        })
+    }
+
+    /// What is suspicious now.
+    pub(super) fn suspicions(&mut self) -> BTreeSet<String> {
+        let of_files = self.documents.warnings();
+        let of_files = of_files.iter().map(ToString::to_string);
+        let warnings = self.registry.warnings();
+        of_files.chain(warnings.iter().map(ToString::to_string)).collect()
+    }
+
+    /// Cgroups that are gone since the last call.
+    pub(super) fn take_gone(&mut self) -> Vec<Cgroup> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// How many configured cgroups are there, and how many of pods.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let is_configured = |cgroup: &&Cgroup| {
+            self.configured.is_root(&cgroup.path) || self.configured.workload(&cgroup.path).is_some()
+        };
+        let configured = self.cgroups.values().filter(is_configured).count();
+        (configured, self.cgroups.len() - configured)
+    }
+
+    /// Documents of files that are wrong now, and how many objects are right.
+    pub(super) fn rejected(&self) -> Vec<String> {
+        self.documents
+            .problems()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    pub(super) fn file_objects(&self) -> usize {
+        self.documents.len()
+    }
+}

@@ -1,0 +1,86 @@
+//! Which cgroups matter, and what each of them stands for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use enforcer_common::CgroupId;
+use enforcer_core::{model::Workload, pods::PLACEHOLDER};
+
+use crate::config::{CgroupPath, Config, Roots};
+
+/// Whether it is the identifier of a cgroup, and no placeholder.
+pub(in crate::daemon) fn is_there(cgroup: &CgroupId) -> bool {
+    cgroup.0 & PLACEHOLDER == 0
+}
+
+/// The configured cgroups.
+pub(super) struct Configured {
+    workloads: BTreeMap<PathBuf, Workload>,
+    roots: BTreeSet<PathBuf>,
+    /// Whether the configuration names the roots, which then have to be there. A workload may come later.
+    are_roots_required: bool,
+}
+
+impl Configured {
+    pub(super) fn new(config: &Config) -> Self {
+        let path = |cgroup: &CgroupPath| PathBuf::from(cgroup.as_str());
+        let workloads: BTreeMap<_, _> = config
+            .workloads
+            .iter()
+            .map(|entry| (path(&entry.cgroup), entry.workload.clone()))
+            .collect();
+        let roots = match &config.roots {
+            // A workload below another is covered by that one's programs.
+            Roots::EachWorkload => {
+                let is_below_another = |path: &Path| {
+                    path.ancestors()
+                        .skip(1)
+                        .any(|above| workloads.contains_key(above))
+                };
+                workloads
+                    .keys()
+                    .filter(|path| !is_below_another(path))
+                    .cloned()
+                    .collect()
+            }
+            Roots::These(roots) => roots.iter().map(path).collect(),
+        };
+        Self {
+            workloads,
+            roots,
+            are_roots_required: matches!(config.roots, Roots::These(_)),
+        }
+    }
+
+    /// Whether this root has to be there.
+    pub(super) fn is_required(&self, root: &Path) -> bool {
+        self.are_roots_required && self.roots.contains(root)
+    }
+
+    /// Each configured workload under an identifier that no cgroup has. The registry knows them from the start, so
+    /// that their names are resolved before their cgroups appear.
+    pub(super) fn placeholders(&self) -> impl Iterator<Item = (CgroupId, &Workload)> {
+        (0..)
+            .zip(self.workloads.values())
+            .map(|(number, workload)| (CgroupId(PLACEHOLDER | number), workload))
+    }
+
+    /// All paths, each once.
+    pub(super) fn paths(&self) -> BTreeSet<PathBuf> {
+        self.workloads.keys().chain(&self.roots).cloned().collect()
+    }
+
+    pub(super) fn roots(&self) -> impl Iterator<Item = &Path> {
+        self.roots.iter().map(PathBuf::as_path)
+    }
+
+    pub(super) fn is_root(&self, path: &Path) -> bool {
+        self.roots.contains(path)
+    }
+
+    pub(super) fn workload(&self, path: &Path) -> Option<&Workload> {
+        self.workloads.get(path)
+    }
+}

@@ -1,0 +1,209 @@
+//! The node's pods: what connects their cgroups and objects with the registry.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use enforcer_common::CgroupId;
+use enforcer_core::{
+    pods::{self, PodUid, Pods, ROOTS},
+    registry::{Registry, Update},
+};
+
+use super::{Ingest, is_there};
+use crate::{
+    config,
+    datapath::{Cgroup, of_process},
+    node,
+    report::dedup::Dedup,
+    sources::pods::{PodChange, Role, Wanted},
+};
+
+/// The pods, and what was said of them.
+pub(crate) struct NodePods {
+    pods: Pods,
+    enforcer: Option<PodUid>,
+    notices: Dedup,
+    /// The roots that are there.
+    roots: BTreeSet<CgroupId>,
+    /// Cgroups of which something else holds than was last said.
+    news: BTreeSet<CgroupId>,
+}
+
+/// Which cgroups of pods are followed.
+pub(crate) fn wanted(config: &config::Pods) -> Wanted {
+    let configured = config.roots.iter().map(|root| PathBuf::from(root.as_str()));
+    Wanted {
+        roots: if config.roots.is_empty() {
+            ROOTS.into_iter().map(PathBuf::from).collect()
+        } else {
+            configured.collect()
+        },
+        containers: !config.exempt.is_empty(),
+    }
+}
+
+/// How pods become workloads on this node.
+pub(crate) fn settings(config: &config::Pods) -> pods::Settings {
+    let mut scope = config.scope.clone();
+    if let Some(own) = variable("POD_NAMESPACE") {
+        scope.excluded.insert(enforcer_core::model::Namespace::new(&own));
+    }
+    pods::Settings {
+        node: node::name(config.node.as_deref()),
+        scope,
+        exempt: config.exempt.clone(),
+        own_addresses: config.built_in.own_addresses,
+        enforcer: own_pod(),
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The pod that this process is in: as the manifest hands it over, else as its own cgroup says.
+fn own_pod() -> Option<PodUid> {
+    let of_manifest = variable("POD_UID").and_then(|uid| PodUid::new(&uid));
+    of_manifest.or_else(|| PodUid::of_path(&of_process("self")?))
+}
+
+impl NodePods {
+    /// No pods yet.
+    pub(crate) fn new(settings: pods::Settings) -> Self {
+        let enforcer = settings.enforcer.clone();
+        Self {
+            pods: Pods::new(settings),
+            enforcer,
+            notices: Dedup::default(),
+            roots: BTreeSet::new(),
+            news: BTreeSet::new(),
+        }
+    }
+
+    /// What an update of the registry means for pods. To be called for every update.
+    pub(super) fn note(&mut self, update: &Update) -> Vec<Update> {
+        self.pods.note(update)
+    }
+
+    /// Whether all pods are below this cgroup.
+    pub(super) fn is_root(&self, cgroup: CgroupId) -> bool {
+        self.roots.contains(&cgroup)
+    }
+
+    /// Says which pods are where, once all that belongs together was taken in, and what objects say in vain.
+    pub(super) fn report(&mut self, registry: &Registry, cgroups: &BTreeMap<CgroupId, Cgroup>) {
+        for cgroup in std::mem::take(&mut self.news) {
+            if let (Some(workload), Some(at)) = (registry.workload(cgroup), cgroups.get(&cgroup)) {
+                let mode = workload.enforcement.map(|mode| format!(" ({mode})"));
+                let mode = mode.unwrap_or_default();
+                tracing::info!(
+                    event = "workload_found",
+                    %workload,
+                    namespace = %workload.namespace,
+                    pod = workload.name,
+                    "pod {workload}{mode} is at {}",
+                    at.path.display()
+                );
+            }
+        }
+        let notices = self.pods.notices().map(ToString::to_string).collect();
+        for notice in self.notices.news(notices) {
+            tracing::warn!("{notice}");
+        }
+    }
+}
+
+impl Ingest {
+    /// Takes in the cgroups of pods that came or went.
+    pub(super) fn apply_pods(&mut self, changes: Vec<PodChange>) {
+        for change in changes {
+            match change {
+                PodChange::Appeared(cgroup, role) => {
+                    self.cgroups.insert(cgroup.id, cgroup.clone());
+                    match role {
+                        Role::Root => {
+                            tracing::info!("the node's pods are below {}", cgroup.path.display());
+                            self.with_pods(|node| {
+                                node.roots.insert(cgroup.id);
+                                Vec::new()
+                            });
+                        }
+                        Role::Place(place) => self.with_pods(|node| {
+                            let updates = node.pods.appeared(cgroup.id, place);
+                            if let Some(uid) = node.pods.stranger(cgroup.id) {
+                                tracing::debug!("pod {uid} at {} is not known yet", cgroup.path.display());
+                            }
+                            updates
+                        }),
+                    }
+                }
+                PodChange::Gone(cgroup, role) => {
+                    self.cgroups.remove(&cgroup.id);
+                    self.with_pods(|node| {
+                        node.roots.remove(&cgroup.id);
+                        node.pods.gone(cgroup.id)
+                    });
+                    if role == Role::Root {
+                        self.gone.push(cgroup);
+                    }
+                }
+            }
+        }
+    }
+
+    fn with_pods(&mut self, work: impl FnOnce(&mut NodePods) -> Vec<Update>) {
+        let updates = self.pods.as_mut().map(work).unwrap_or_default();
+        self.update_workloads(updates);
+    }
+
+    /// Carries over to the registry what follows for workloads.
+    pub(super) fn update_workloads(&mut self, updates: Vec<Update>) {
+        for update in updates {
+            match &update {
+                Update::Workload(cgroup, _) => {
+                    if let Some(node) = &mut self.pods {
+                        node.news.insert(*cgroup);
+                    }
+                }
+                Update::WorkloadGone(cgroup) => {
+                    if let Some(workload) = self.registry.workload(*cgroup)
+                        && is_there(cgroup)
+                    {
+                        tracing::info!(
+                            event = "workload_gone",
+                            %workload,
+                            namespace = %workload.namespace,
+                            pod = workload.name,
+                            "pod {workload} is gone"
+                        );
+                    }
+                }
+                _ => {}
+            }
+            self.registry.apply(update);
+        }
+    }
+
+    /// Says which pods are where, once all that belongs together was taken in.
+    pub(in crate::daemon) fn report_pods(&mut self) {
+        if let Some(pods) = &mut self.pods {
+            pods.report(&self.registry, &self.cgroups);
+        }
+    }
+
+    /// The cgroups of the pod that this process is in.
+    pub(in crate::daemon) fn own_pod(&self) -> Vec<CgroupId> {
+        let Some(node) = &self.pods else {
+            return Vec::new();
+        };
+        if node.roots.is_empty() {
+            tracing::warn!("no kubelet's cgroup of pods is there; they are enforced from when it appears");
+        }
+        let enforcer = node.enforcer.as_ref();
+        enforcer
+            .map(|enforcer| node.pods.cgroups(enforcer).collect())
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,229 @@
+//! Everything that the owner is told: one enum, and one place in which it is received.
+//!
+//! ```text
+//! self-proof, status, sockets found -> Question  (each waits for its answer; they are few)
+//! files, API server, cgroups, names -> Change    (collected for a moment, then applied together)
+//! the programs' events              -> Events    (a batch after each plan)
+//! the owner's own clock             -> Tick, Retry, Turn
+//! ```
+//!
+//! Questions come before changes, and changes before events. No class can starve another: a turn of work ends with a
+//! batch of events.
+
+use std::{net::SocketAddr, pin::Pin};
+
+use anyhow::{Context as _, Result};
+use enforcer_core::registry::Update;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::yield_now,
+    time::{Instant, Interval, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    control::OwnerStatus,
+    datapath::Batch,
+    proof,
+    revoke::{self, Report},
+    sources::{cgroups::CgroupChange, files::FileChange, kube::KubeChange, pods::PodChange},
+};
+
+/// What the owner is told.
+pub(super) enum Input {
+    /// To end.
+    Cancelled,
+    /// To be answered at once.
+    Question(Question),
+    /// Something that changes what is enforced.
+    Change(Change),
+    /// What the programs have decided.
+    Events(Batch),
+    /// Counters are to be looked at.
+    Tick,
+    /// What has failed is to be tried again.
+    Retry,
+    /// Whoever looks for sockets and ends them can be asked for more.
+    RevokerReady,
+    /// Nothing more urgent waits: a turn of work.
+    Turn,
+    /// At the start: every host was answered for (`in_time`), or none is waited for any more.
+    Resolved { in_time: bool },
+    /// At the start: the first lists are late.
+    ListsLate,
+}
+
+/// Who waits for an answer.
+pub(super) enum Question {
+    Proof(proof::Question),
+    Status(oneshot::Sender<OwnerStatus>),
+    /// Sockets that a sweep has found, and what has become of sweeps and of sockets that were to end.
+    Sockets(Report),
+}
+
+/// Ends with whether every host was answered for in time.
+pub(super) type Resolution = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// What changes what is enforced.
+pub(super) enum Change {
+    Files(Vec<FileChange>),
+    Kube(Vec<KubeChange>),
+    Cgroups(Vec<CgroupChange>),
+    Pods(Vec<PodChange>),
+    Name(Update),
+    Resolvers(Vec<SocketAddr>),
+}
+
+/// Who lists what there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Source {
+    Files,
+    Kube,
+    Cgroups,
+    Pods,
+}
+
+/// What the owner wants to be told of now, beside what it always is.
+pub(super) struct Wanted<'a> {
+    /// False while those that were received are to be applied first.
+    pub(super) changes: bool,
+    /// False until enforcement is in force.
+    pub(super) events: bool,
+    /// When what has failed is to be tried again.
+    pub(super) retry: Option<Instant>,
+    /// Whether something waits for whoever looks for sockets and ends them.
+    pub(super) revoker: bool,
+    /// Whether there is work for a turn.
+    pub(super) turn: bool,
+    /// At the start: the hosts whose answers are waited for.
+    pub(super) resolution: Option<&'a mut Resolution>,
+    /// At the start: when the first lists are late.
+    pub(super) late: Option<Instant>,
+}
+
+/// The ends of all channels that lead to the owner.
+pub(super) struct Inputs {
+    pub(super) cancel: CancellationToken,
+    pub(super) proof: mpsc::Receiver<proof::Question>,
+    pub(super) status: mpsc::Receiver<oneshot::Sender<OwnerStatus>>,
+    /// None if sockets that are open stay open.
+    pub(super) sockets: Option<mpsc::Receiver<Report>>,
+    pub(super) revoker: Option<mpsc::Sender<revoke::Request>>,
+    pub(super) sources: Sources,
+    pub(super) events: mpsc::Receiver<Batch>,
+    pub(super) tick: Interval,
+}
+
+/// Where changes come from.
+pub(super) struct Sources {
+    pub(super) files: mpsc::Receiver<Vec<FileChange>>,
+    /// None if no API server is followed.
+    pub(super) kube: Option<mpsc::Receiver<Vec<KubeChange>>>,
+    pub(super) cgroups: mpsc::Receiver<Vec<CgroupChange>>,
+    /// None if pods are left alone.
+    pub(super) pods: Option<mpsc::Receiver<Vec<PodChange>>>,
+    pub(super) names: mpsc::Receiver<Update>,
+    pub(super) resolvers: watch::Receiver<Vec<SocketAddr>>,
+}
+
+impl Inputs {
+    /// The next input. Nothing is lost if this is not waited for to the end.
+    ///
+    /// # Errors
+    /// If whoever sends has ended.
+    pub(super) async fn next(&mut self, wanted: Wanted<'_>) -> Result<Input> {
+        let Wanted {
+            changes,
+            events,
+            retry,
+            revoker,
+            turn,
+            resolution,
+            late,
+        } = wanted;
+        Ok(tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Input::Cancelled,
+            question = self.proof.recv() => {
+                Input::Question(Question::Proof(question.context("the self-proof has ended")?))
+            }
+            reply = self.status.recv() => {
+                Input::Question(Question::Status(reply.context("the control socket has ended")?))
+            }
+            report = receive(&mut self.sockets) => {
+                Input::Question(Question::Sockets(report.context("revocation has ended")?))
+            }
+            _ = self.tick.tick() => Input::Tick,
+            () = at(retry) => Input::Retry,
+            () = ready(&self.revoker), if revoker => Input::RevokerReady,
+            in_time = resolved(resolution) => Input::Resolved { in_time },
+            () = at(late) => Input::ListsLate,
+            change = self.sources.next(), if changes => Input::Change(change?),
+            // Not at once: who has used up the runtime's budget would find no questions any more.
+            () = yield_now(), if turn => Input::Turn,
+            batch = self.events.recv(), if events => Input::Events(batch.context("the event reader has ended")?),
+        })
+    }
+
+    /// A batch of events, if one waits.
+    ///
+    /// # Errors
+    /// If the task that reads them has ended.
+    pub(super) fn waiting_events(&mut self) -> Result<Option<Batch>> {
+        match self.events.try_recv() {
+            Ok(batch) => Ok(Some(batch)),
+            Err(mpsc::error::TryRecvError::Empty) => Ok(None),
+            Err(mpsc::error::TryRecvError::Disconnected) => anyhow::bail!("the event reader has ended"),
+        }
+    }
+}
+
+impl Sources {
+    /// The next change, of any source: none has precedence. Nothing is lost if this is not waited for to the end.
+    async fn next(&mut self) -> Result<Change> {
+        Ok(tokio::select! {
+            files = self.files.recv() => Change::Files(files.context("the file source has ended")?),
+            kube = receive(&mut self.kube) => Change::Kube(kube.context("the API server's source has ended")?),
+            cgroups = self.cgroups.recv() => {
+                Change::Cgroups(cgroups.context("the cgroup source has ended")?)
+            }
+            pods = receive(&mut self.pods) => Change::Pods(pods.context("the pod source has ended")?),
+            name = self.names.recv() => Change::Name(name.context("the resolver task has ended")?),
+            changed = self.resolvers.changed() => {
+                changed.context("the resolver task has ended")?;
+                Change::Resolvers(self.resolvers.borrow_and_update().clone())
+            }
+        })
+    }
+}
+
+/// The next message; never, if there is no channel.
+async fn receive<T>(channel: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
+    match channel {
+        Some(channel) => channel.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Once it is that time; never, if it is none.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Once there is room for a request. That nobody takes requests any more is found by making one.
+async fn ready(revoker: &Option<mpsc::Sender<revoke::Request>>) {
+    match revoker {
+        Some(revoker) => drop(revoker.reserve().await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn resolved(resolution: Option<&mut Resolution>) -> bool {
+    match resolution {
+        Some(resolution) => resolution.await,
+        None => std::future::pending().await,
+    }
+}

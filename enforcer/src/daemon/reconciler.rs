@@ -1,0 +1,289 @@
+//! Brings the kernel up to date: from what the registry says to what the maps hold, which programs run where, and which
+//! sockets stay open.
+//!
+//! ```text
+//! desired (registry) -> capacity (what fits) -> plan (difference to what is applied) -> maps
+//!                                                   `-> revocation (whose sockets to look at)
+//! ```
+//!
+//! **Architecture Invariant:** nothing else writes to the datapath.
+
+mod capacity;
+mod ended;
+mod proof;
+mod revocation;
+mod roots;
+mod sockets;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result};
+use enforcer_common::{CgroupId, Counter};
+use enforcer_core::{
+    model::Host,
+    plan::{self, Applied, PlanKind, diff_within},
+    policy::{Desired, DesiredPolicy},
+};
+use tokio::sync::watch;
+
+use super::ingest::{Ingest, is_there};
+use crate::{
+    config::Capacities,
+    datapath::{Datapath, Hardening},
+    proof::{Canaries, policy, room_beside},
+    report::dedup::{Dedup, IN_STATUS},
+};
+
+use proof::Comparison;
+use revocation::Due;
+use roots::RootPrograms;
+
+pub(super) use capacity::Capacity;
+pub(super) use revocation::Revocation;
+
+pub(super) struct Reconciler {
+    datapath: Datapath,
+    /// What the maps hold.
+    applied: Applied,
+    /// What the registry said at the last plan, and what of it is there and fits.
+    desired: Arc<Desired>,
+    fitted: Desired,
+    capacity: Capacity,
+    roots: RootPrograms,
+    /// The hosts whose addresses are wanted.
+    hosts: watch::Sender<BTreeSet<Host>>,
+    /// None if sockets that are open stay open.
+    revocation: Option<Revocation>,
+    canaries: Canaries,
+    comparison: Comparison,
+    /// Whether the kernel holds what the first lists said.
+    is_in_force: bool,
+    /// Why the kernel does not hold what it should.
+    failure: Option<String>,
+    failures: Dedup,
+    /// What was said of connections that stay open.
+    unrevoked: Dedup,
+}
+
+impl Reconciler {
+    /// Nothing is applied yet.
+    pub(super) fn new(
+        datapath: Datapath,
+        capacities: Capacities,
+        hosts: watch::Sender<BTreeSet<Host>>,
+        revocation: Option<Revocation>,
+    ) -> Self {
+        Self {
+            datapath,
+            applied: Applied::default(),
+            desired: Arc::default(),
+            fitted: Desired::default(),
+            capacity: Capacity::new(capacities),
+            roots: RootPrograms::default(),
+            hosts,
+            revocation,
+            canaries: Canaries::default(),
+            comparison: Comparison::default(),
+            is_in_force: false,
+            failure: None,
+            failures: Dedup::listed(IN_STATUS),
+            unrevoked: Dedup::listed(IN_STATUS),
+        }
+    }
+
+    /// Asks for the addresses of the hosts that the registry names, and returns these.
+    pub(super) fn request_hosts(&mut self, ingest: &mut Ingest) -> Arc<BTreeSet<Host>> {
+        let wanted = ingest.hosts();
+        self.hosts.send_if_modified(|hosts| {
+            let differs = *hosts != *wanted;
+            if differs {
+                hosts.clone_from(&wanted);
+            }
+            differs
+        });
+        wanted
+    }
+
+    /// Lets the enforcer's own pod through the maps that an earlier start has left in force, before anything is
+    /// waited for: it would be unknown to them, and nothing that it waits for could ever come.
+    ///
+    /// # Errors
+    /// If the maps cannot be read or written.
+    pub(super) fn admit_own_pod(&mut self, ingest: &Ingest) -> Result<()> {
+        for cgroup in ingest.own_pod() {
+            self.set_depths(ingest, true)?;
+            if let Some(at) = ingest.cgroups().get(&cgroup) {
+                self.datapath
+                    .admit(at, |applied| plan::admit(applied, cgroup))
+                    .context("letting the enforcer's own pod through")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings enforcement into force for the first time. Returns why it begins at none of the roots that are there; it
+    /// can be tried again then.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(super) fn begin(&mut self, ingest: &mut Ingest) -> Result<Option<String>> {
+        if self.applied == Applied::default() {
+            self.applied = self.datapath.read_back()?;
+            self.canaries = Canaries::left_in(&self.applied);
+        }
+        self.reconcile(ingest)?;
+        // One root that fails keeps no other from being enforced; a start that enforces at none of them is none.
+        if let Some(refused) = self.roots.refused_everywhere() {
+            return Ok(Some(refused));
+        }
+        self.is_in_force = true;
+        self.datapath.keep_pins();
+        self.datapath.remove_leftovers(&self.roots.missing(ingest))?;
+        for closure in self.datapath.closures() {
+            if closure.absent.is_some() {
+                tracing::warn!("{closure}");
+            }
+        }
+        Ok(None)
+    }
+
+    /// Brings the kernel to what the registry says. Returns whether nothing is left to be tried again.
+    pub(super) fn bring_up_to_date(&mut self, ingest: &mut Ingest) -> bool {
+        self.failure = self.reconcile(ingest).err().map(|error| format!("{error:#}"));
+        for failure in self.failures.news(self.failure.iter().cloned().collect()) {
+            tracing::error!(
+                "the kernel does not hold what it should: what has not come into force is as it was before, and it is \
+                 tried again: {failure}"
+            );
+        }
+        let is_revoked = self
+            .revocation
+            .as_ref()
+            .is_none_or(|revocation| !revocation.is_due());
+        self.failure.is_none() && !self.lacks_roots() && is_revoked
+    }
+
+    fn reconcile(&mut self, ingest: &mut Ingest) -> Result<()> {
+        ingest.report_pods();
+        let hosts = self.request_hosts(ingest);
+        let is_news = self.fit(ingest);
+        let mut desired = self.fitted.clone();
+        let canary = policy(self.canaries.now().iter().map(|cgroup| cgroup.id));
+        desired.policies.extend(canary);
+        let (plan, kind) = diff_within(&self.applied, &desired, &room_beside(self.capacity.capacities()));
+        self.capacity.note_kind(kind);
+        let leaves_out = self.capacity.leaves_workloads_out();
+        if !plan.changes.is_empty() {
+            self.set_depths(ingest, true)?;
+            self.datapath
+                .refuse_unknown(leaves_out || matches!(kind, PlanKind::RemovalsFirst(_)))?;
+            self.note_due(&plan, ingest);
+            if let Err(error) = self.datapath.carry_out(&plan.changes) {
+                // Nobody knows which of them are in force: what all of them may take away stays due.
+                self.applied = self.datapath.read_back()?;
+                return Err(error);
+            }
+            if is_news {
+                let (changes, report) = (plan.changes.len(), self.capacity.report());
+                tracing::debug!(changes, tables = ?report.tables, "the kernel's maps are up to date");
+            }
+        }
+        self.applied = plan.after;
+        self.datapath.refuse_unknown(leaves_out)?;
+        self.set_depths(ingest, false)?;
+        self.attach(ingest);
+        self.sweep(&hosts, ingest)
+    }
+
+    /// Fits what the registry says into the maps; returns whether it has changed.
+    fn fit(&mut self, ingest: &mut Ingest) -> bool {
+        let desired = ingest.desired();
+        if Arc::ptr_eq(&desired, &self.desired) {
+            return false;
+        }
+        self.fitted = self.capacity.fit(present(&desired), ingest.registry());
+        self.desired = desired;
+        true
+    }
+}
+
+/// What others ask.
+impl Reconciler {
+    pub(super) fn capacity(&self) -> &Capacity {
+        &self.capacity
+    }
+
+    pub(super) fn applied(&self) -> &Applied {
+        &self.applied
+    }
+
+    /// Whether a cgroup is the self-proof's.
+    pub(super) fn is_canary(&self, cgroup: CgroupId) -> bool {
+        self.canaries.has(cgroup)
+    }
+
+    pub(super) fn closures(&self) -> &[Hardening] {
+        self.datapath.closures()
+    }
+
+    pub(super) fn counters(&self) -> Result<BTreeMap<Counter, u64>> {
+        self.datapath.counters()
+    }
+
+    pub(super) fn untold(&self) -> Result<BTreeMap<CgroupId, u64>> {
+        self.datapath.untold()
+    }
+
+    pub(super) fn is_in_force(&self) -> bool {
+        self.is_in_force
+    }
+
+    /// Whether programs are missing at a root that is there.
+    pub(super) fn lacks_roots(&self) -> bool {
+        self.roots.lacks_some()
+    }
+
+    /// What keeps the kernel from holding what it should.
+    pub(super) fn problems(&self, ingest: &Ingest) -> Vec<String> {
+        let mut problems: Vec<_> = self.failure.iter().cloned().collect();
+        if !self.is_in_force {
+            problems.push("the first lists of all sources are not applied yet".to_owned());
+        }
+        problems.extend(self.roots.problems());
+        problems.extend(self.capacity.problems());
+        problems.extend(self.unrevoked(ingest));
+        problems
+    }
+}
+
+/// What is desired for the cgroups that are there.
+fn present(desired: &Desired) -> Desired {
+    let policies = desired.policies.iter().filter_map(|policy| {
+        let workloads: BTreeSet<_> = policy
+            .workloads
+            .iter()
+            .filter(|cgroup| is_there(cgroup))
+            .copied()
+            .collect();
+        (!workloads.is_empty()).then(|| DesiredPolicy {
+            workloads,
+            ..policy.clone()
+        })
+    });
+    let policies: Vec<_> = policies.collect();
+    let shared = if policies.is_empty() {
+        Arc::default()
+    } else {
+        Arc::clone(&desired.shared)
+    };
+    let own = desired.own.iter().filter(|(cgroup, _)| is_there(cgroup));
+    let own = own.map(|(cgroup, own)| (*cgroup, *own)).collect();
+    Desired {
+        shared,
+        policies,
+        own,
+    }
+}

@@ -1,0 +1,187 @@
+//! What of the registry fits the kernel's maps, and what is said where it does not.
+//!
+//! It is said before it is applied, once for each map, and again where it gets markedly worse: a registry that is
+//! too big is no reason to try again every few seconds.
+
+use std::collections::BTreeMap;
+
+use enforcer_common::CgroupId;
+use enforcer_core::{
+    capacity::{Capacities, CapacityReport, Table, Usage},
+    plan::PlanKind,
+    policy::{Desired, fit},
+    registry::Registry,
+    rule::{Rule, To},
+};
+
+/// Workloads and rules that one line names.
+const NAMED: usize = 3;
+
+/// The room in the kernel's maps.
+pub(in crate::daemon) struct Capacity {
+    capacities: Capacities,
+    report: CapacityReport,
+    /// By map, the number of entries that was last said to be needed.
+    said: BTreeMap<Table, usize>,
+    /// The same for changes on their way.
+    said_of_changes: BTreeMap<Table, usize>,
+}
+
+impl Capacity {
+    pub(super) fn new(capacities: Capacities) -> Self {
+        Self {
+            capacities,
+            report: CapacityReport::default(),
+            said: BTreeMap::new(),
+            said_of_changes: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn capacities(&self) -> &Capacities {
+        &self.capacities
+    }
+
+    /// How full the maps are by the last plan, and what is left out.
+    pub(in crate::daemon) fn report(&self) -> &CapacityReport {
+        &self.report
+    }
+
+    /// Whether workloads are left out: unknown ones must be refused then, whatever is configured for them.
+    pub(super) fn leaves_workloads_out(&self) -> bool {
+        !self.report.workloads.is_empty()
+    }
+
+    /// What of `desired` fits; says what does not, and when all does again.
+    pub(super) fn fit(&mut self, desired: Desired, registry: &mut Registry) -> Desired {
+        let (fitted, report) = fit(desired, &self.capacities);
+        self.report = report;
+        for (table, usage) in self.report.tables.clone() {
+            match self.said.get(&table) {
+                Some(_) if !usage.is_exceeded() => {
+                    self.said.remove(&table);
+                    tracing::info!("capacities.{table} suffices again: all of {} fit", usage.needed);
+                }
+                Some(said) if usage.needed <= said + said / 4 => {}
+                _ if usage.is_exceeded() => {
+                    self.said.insert(table, usage.needed);
+                    tracing::error!("{}", self.line(table, usage, registry));
+                }
+                _ => {}
+            }
+        }
+        fitted
+    }
+
+    /// Says that a change has no room beside what is in force, where that costs something.
+    pub(super) fn note_kind(&mut self, kind: PlanKind) {
+        let PlanKind::RemovalsFirst(needed) = kind else {
+            return;
+        };
+        for table in Table::ALL {
+            let (needed, said) = (needed.of(table), self.said_of_changes.entry(table).or_default());
+            if needed > self.capacities.of(table) && needed > *said {
+                *said = needed;
+                tracing::warn!(
+                    "capacities.{table} leaves no room for changes: for a moment, what is allowed before and after \
+                     one may be refused; raise capacities.{table} to {needed}"
+                );
+            }
+        }
+    }
+
+    /// What is left out.
+    pub(super) fn problems(&self) -> impl Iterator<Item = String> {
+        let tables = self.report.tables.iter();
+        let short = tables.filter(|(_, usage)| usage.is_exceeded());
+        short.map(|(table, usage)| {
+            let (needed, capacity) = (usage.needed, usage.capacity);
+            format!("capacities.{table} is too small: {needed} are needed, {capacity} fit; what does not is refused")
+        })
+    }
+
+    /// What to raise so that `workload` is no longer left out; None if it is not.
+    pub(in crate::daemon) fn advice_for_workload(&self, workload: CgroupId) -> Option<String> {
+        let mut left = self.report.workloads.iter();
+        let (table, _) = left.find(|(_, workloads)| workloads.contains(&workload))?;
+        Some(self.advice(*table))
+    }
+
+    /// What to raise so that no rule is left out; None if none is.
+    pub(in crate::daemon) fn advice_for_rules(&self) -> Option<String> {
+        let exceeded = self.report.tables.iter().filter(|(table, usage)| {
+            usage.is_exceeded() && matches!(table, Table::Exact | Table::Prefixes | Table::Ports)
+        });
+        let advice: Vec<_> = exceeded.map(|(table, _)| self.advice(*table)).collect();
+        (!advice.is_empty()).then(|| advice.join(", "))
+    }
+
+    fn advice(&self, table: Table) -> String {
+        let needed = self.report.tables.get(&table).map_or(0, |usage| usage.needed);
+        format!("raise capacities.{table} to {needed} or more")
+    }
+
+    fn line(&self, table: Table, usage: Usage, registry: &mut Registry) -> String {
+        let Usage {
+            capacity,
+            needed,
+            used,
+        } = usage;
+        let name = |cgroup: &CgroupId| {
+            registry
+                .workload(*cgroup)
+                .map_or_else(|| format!("cgroup {}", cgroup.0), ToString::to_string)
+        };
+        let left: Vec<_> = match self.report.workloads.get(&table) {
+            Some(workloads) => workloads.iter().take(NAMED).map(name).collect(),
+            None => {
+                let left = self.report.rules.iter();
+                let left = left
+                    .filter(|left| Table::of_rule(&left.rule) == table)
+                    .take(NAMED);
+                let of = |of: Option<CgroupId>| of.map_or_else(|| "everybody".to_owned(), |it| name(&it));
+                let left: Vec<_> = left.map(|left| (left.rule, of(left.of))).collect();
+                left.into_iter()
+                    .map(|(rule, of)| format!("{}, for {of}", with_hosts(&rule, registry)))
+                    .collect()
+            }
+        };
+        let what = match self.report.workloads.get(&table) {
+            Some(workloads) => format!("{} workloads are refused everything", workloads.len()),
+            None if left.is_empty() => "what is left out belongs to workloads that are left out".to_owned(),
+            None => format!(
+                "{} rules are left out and what they allow is refused",
+                needed - used
+            ),
+        };
+        let names = if left.is_empty() {
+            String::new()
+        } else {
+            format!(
+                " ({}{})",
+                left.join("; "),
+                if needed - used > left.len() { "; ..." } else { "" }
+            )
+        };
+        format!(
+            "capacities.{table} is too small: {needed} are needed, {capacity} fit; {what}{names}; {}",
+            self.advice(table)
+        )
+    }
+}
+
+/// A rule, with the hosts of its address.
+fn with_hosts(rule: &Rule, registry: &mut Registry) -> String {
+    let To::Address(address) = rule.to else {
+        return rule.to_string();
+    };
+    let hosts: Vec<_> = registry
+        .names_of(address)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    if hosts.is_empty() {
+        rule.to_string()
+    } else {
+        format!("{rule} ({})", hosts.join(", "))
+    }
+}

@@ -1,0 +1,101 @@
+//! What the self-proof asks for: an inspection that mends, and the canary's binding.
+
+use std::time::Instant;
+
+use anyhow::{Result, anyhow};
+
+use super::{Due, Reconciler};
+use crate::{
+    daemon::ingest::Ingest,
+    datapath::{Cgroup, Drift, Inspection},
+    proof::Question,
+    report::dedup::{Dedup, IN_STATUS},
+};
+
+/// How much of the time may go into comparing the maps with what was put there, as its inverse.
+const SHARE: u32 = 200;
+
+/// When the maps are compared again, and what was said.
+pub(super) struct Comparison {
+    due: Instant,
+    /// What stays wrong is said once.
+    lapses: Dedup,
+}
+
+impl Default for Comparison {
+    fn default() -> Self {
+        Self {
+            due: Instant::now(),
+            lapses: Dedup::listed(IN_STATUS),
+        }
+    }
+}
+
+impl Reconciler {
+    /// Answers the self-proof.
+    pub(in crate::daemon) fn answer_proof(&mut self, question: Question, ingest: &mut Ingest) {
+        let is_received = match question {
+            Question::Inspect(reply) => reply.send(self.inspect(ingest)).is_ok(),
+            Question::Bind(cgroups, reply) => reply.send(self.bind(cgroups, ingest)).is_ok(),
+        };
+        // Who does not wait for the answer any more is about to end.
+        if !is_received {
+            tracing::debug!("the self-proof did not wait for its answer");
+        }
+    }
+
+    fn inspect(&mut self, ingest: &mut Ingest) -> Inspection {
+        // The maps are those of an earlier start, which this one must not change yet.
+        if !self.is_in_force {
+            return Inspection::default();
+        }
+        let mut inspection = self.datapath.inspect();
+        inspection.lapses.extend(self.compare(ingest));
+        let (stays, mended): (Vec<_>, Vec<_>) =
+            inspection.lapses.iter().partition(|lapse| lapse.stays.is_some());
+        let is_mended = !mended.is_empty();
+        let stays = stays.into_iter().map(ToString::to_string).collect();
+        let mended = mended.into_iter().map(ToString::to_string);
+        for lapse in self.comparison.lapses.news(stays).into_iter().chain(mended) {
+            tracing::error!(event = "alarm", "alarm: {lapse}");
+        }
+        if let (true, Some(revocation)) = (is_mended, &mut self.revocation) {
+            // What has come through meanwhile ends, if it is not allowed.
+            revocation.note(Due::Everything);
+            self.bring_up_to_date(ingest);
+        }
+        inspection
+    }
+
+    fn bind(&mut self, cgroups: Vec<Cgroup>, ingest: &mut Ingest) -> Result<()> {
+        if !self.is_in_force {
+            return Err(anyhow!("the start is not over"));
+        }
+        self.canaries.set(cgroups);
+        self.reconcile(ingest)
+    }
+
+    /// Compares the maps with what was put there, as often as it costs little; puts it there again if they differ.
+    fn compare(&mut self, ingest: &mut Ingest) -> Option<Drift> {
+        let start = Instant::now();
+        if start < self.comparison.due {
+            return None;
+        }
+        let holds = self.datapath.holds(&self.applied);
+        self.comparison.due = Instant::now() + start.elapsed() * SHARE;
+        if matches!(holds, Ok(true)) {
+            return None;
+        }
+        let restored = self.restore(ingest);
+        Some(Drift {
+            what: "the maps held something else than was put there".to_owned(),
+            stays: restored.err().map(|error| format!("{error:#}")),
+        })
+    }
+
+    fn restore(&mut self, ingest: &mut Ingest) -> Result<()> {
+        self.datapath.restore_settings()?;
+        self.applied = self.datapath.read_back()?;
+        self.reconcile(ingest)
+    }
+}

@@ -1,0 +1,234 @@
+//! What revocation has not come to an end with, by workload: sockets that are hidden from it, that could not be ended,
+//! or whose end is still waited for. None of them is passed over in silence: each is a problem in the status, a line in
+//! the log, and looked at again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use enforcer_common::CgroupId;
+
+use crate::revoke::Open;
+
+/// How often a workload is looked at again of which something is hidden or still open.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// How long sockets may take to end before it is said. All but those that a process keeps from it take milliseconds.
+const LONG: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+pub(super) struct Unsettled {
+    /// Why not all of its sockets were looked at when it last was.
+    hidden: BTreeMap<CgroupId, String>,
+    open: BTreeMap<CgroupId, Open>,
+    /// Those of `open` that are looked at again, and whether that look is over.
+    again: BTreeMap<CgroupId, bool>,
+    ending: BTreeMap<CgroupId, Ending>,
+    /// When workloads were last looked at again.
+    last: Option<Instant>,
+}
+
+/// Batches that are to end.
+struct Ending {
+    batches: usize,
+    /// Since when none has ended.
+    since: Instant,
+}
+
+impl Unsettled {
+    /// Whether there is nothing left to come to an end with.
+    pub(super) fn is_empty(&self) -> bool {
+        self.hidden.is_empty() && self.open.is_empty() && self.ending.is_empty()
+    }
+
+    /// Forgets all workloads but these.
+    pub(super) fn keep(&mut self, workloads: &BTreeSet<CgroupId>) {
+        self.hidden.retain(|workload, _| workloads.contains(workload));
+        self.open.retain(|workload, _| workloads.contains(workload));
+        self.again.retain(|workload, _| workloads.contains(workload));
+    }
+
+    /// These are looked at from now on.
+    pub(super) fn note_look(&mut self, workloads: impl Iterator<Item = CgroupId>) {
+        let open = workloads.filter(|workload| self.open.contains_key(workload));
+        self.again.extend(open.map(|workload| (workload, false)));
+    }
+
+    pub(super) fn note_looked(&mut self, workload: CgroupId, hidden: Option<String>) {
+        match hidden {
+            Some(why) => self.hidden.insert(workload, why),
+            None => self.hidden.remove(&workload),
+        };
+        if let Some(is_over) = self.again.get_mut(&workload) {
+            *is_over = true;
+        }
+    }
+
+    pub(super) fn note_end(&mut self, workload: CgroupId) {
+        let ending = self.ending.entry(workload).or_insert_with(|| Ending {
+            batches: 0,
+            since: Instant::now(),
+        });
+        ending.batches += 1;
+    }
+
+    pub(super) fn note_ended(&mut self, workload: CgroupId, open: Option<Open>) {
+        if let Some(ending) = self.ending.get_mut(&workload) {
+            ending.batches -= 1;
+            ending.since = Instant::now();
+            if ending.batches == 0 {
+                self.ending.remove(&workload);
+            }
+        }
+        if let Some(open) = open {
+            self.open.insert(workload, open);
+            self.again.remove(&workload);
+        }
+    }
+
+    /// Takes those for wait_for_answers that were looked at again and of which nothing was found that is still open. To be
+    /// called while no socket waits to be judged.
+    pub(super) fn settle(&mut self) {
+        let (ending, open) = (&self.ending, &mut self.open);
+        self.again.retain(|workload, is_over| {
+            let is_settled = *is_over && !ending.contains_key(workload);
+            if is_settled {
+                open.remove(workload);
+            }
+            !is_settled
+        });
+    }
+
+    /// Workloads that are to be looked at again now.
+    pub(super) fn due(&mut self) -> BTreeSet<CgroupId> {
+        let due: BTreeSet<_> = self.hidden.keys().chain(self.open.keys()).copied().collect();
+        let is_early = self.last.is_some_and(|last| last.elapsed() < AGAIN);
+        if due.is_empty() || is_early {
+            return BTreeSet::new();
+        }
+        // From the first time on that something was found.
+        if self.last.replace(Instant::now()).is_none() {
+            return BTreeSet::new();
+        }
+        due
+    }
+
+    /// What an operator has to know, a line each; `name` is a workload's.
+    pub(super) fn problems(&self, name: impl Fn(CgroupId) -> String) -> Vec<String> {
+        let hidden = self.hidden.iter().map(|(workload, why)| {
+            format!(
+                "connections of {} that are no longer allowed may stay open: not all of its sockets can be looked at: \
+                 {why}; it is looked at again every {AGAIN:?}",
+                name(*workload)
+            )
+        });
+        let open = self.open.iter().map(|(workload, Open { sockets, why })| {
+            format!(
+                "{sockets} connections of {} that are no longer allowed are still open: the kernel did not end them: \
+                 {why}; it is tried again every {AGAIN:?}, and restarting the workload ends them",
+                name(*workload)
+            )
+        });
+        let is_long = |(_, ending): &(&CgroupId, &Ending)| ending.since.elapsed() >= LONG;
+        let ending = self.ending.iter().filter(is_long).map(|(workload, _)| {
+            format!(
+                "connections of {} that are no longer allowed are still open: the kernel has been ending them for more \
+                 than {LONG:?}, and more of its connections wait for that; restarting the workload ends them",
+                name(*workload)
+            )
+        });
+        hidden.chain(open).chain(ending).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const W: CgroupId = CgroupId(7);
+
+    fn problems(unsettled: &Unsettled) -> Vec<String> {
+        unsettled.problems(|workload| format!("ns/w{}", workload.0))
+    }
+
+    fn open(sockets: usize) -> Option<Open> {
+        let why = "EPERM".to_owned();
+        Some(Open { sockets, why })
+    }
+
+    #[test]
+    fn hidden_sockets_are_a_problem_until_a_look_sees_all_of_them_or_the_workload_is_gone() {
+        let mut unsettled = Unsettled::default();
+        unsettled.note_looked(W, Some("it has too many".to_owned()));
+        let [problem] = problems(&unsettled).try_into().unwrap();
+        assert!(
+            problem.contains("ns/w7") && problem.contains("it has too many"),
+            "{problem}"
+        );
+        assert_eq!(unsettled.due(), BTreeSet::new(), "it was looked at a moment ago");
+        unsettled.last = Instant::now().checked_sub(AGAIN);
+        assert_eq!(unsettled.due(), [W].into());
+        assert_eq!(unsettled.due(), BTreeSet::new(), "once in a while");
+        unsettled.note_looked(W, None);
+        assert_eq!(problems(&unsettled), Vec::<String>::new());
+        unsettled.note_looked(W, Some("it has too many".to_owned()));
+        unsettled.keep(&BTreeSet::new());
+        assert!(unsettled.is_empty());
+    }
+
+    #[test]
+    fn socket_that_could_not_be_ended_is_a_problem_until_another_look_has_ended_it() {
+        let mut unsettled = Unsettled::default();
+        let end = |unsettled: &mut Unsettled, open| {
+            unsettled.note_end(W);
+            assert!(!unsettled.ending.is_empty());
+            unsettled.note_ended(W, open);
+            assert!(unsettled.ending.is_empty());
+        };
+        end(&mut unsettled, open(3));
+        let [problem] = problems(&unsettled).try_into().unwrap();
+        assert!(
+            problem.starts_with("3 connections of ns/w7 ") && problem.contains("EPERM"),
+            "{problem}"
+        );
+        unsettled.settle();
+        assert_eq!(problems(&unsettled).len(), 1, "nobody has looked again");
+        unsettled.note_look([W, CgroupId(8)].into_iter());
+        end(&mut unsettled, open(2));
+        unsettled.note_looked(W, None);
+        unsettled.settle();
+        assert!(
+            problems(&unsettled)[0].starts_with("2 connections"),
+            "it failed again"
+        );
+        unsettled.note_look([W].into_iter());
+        unsettled.note_looked(W, None);
+        unsettled.note_end(W);
+        unsettled.settle();
+        assert_eq!(problems(&unsettled).len(), 1, "its end is waited for");
+        unsettled.note_ended(W, None);
+        unsettled.settle();
+        assert!(unsettled.is_empty());
+    }
+
+    #[test]
+    fn end_that_takes_long_is_a_problem_unless_others_of_the_workload_come_to_theirs() {
+        let mut unsettled = Unsettled::default();
+        unsettled.note_end(W);
+        unsettled.note_end(W);
+        let age = |unsettled: &mut Unsettled| {
+            let ending = unsettled.ending.get_mut(&W).unwrap();
+            ending.since = Instant::now().checked_sub(LONG).unwrap();
+        };
+        assert_eq!(problems(&unsettled), Vec::<String>::new());
+        age(&mut unsettled);
+        assert_eq!(problems(&unsettled).len(), 1);
+        unsettled.note_ended(W, None);
+        assert_eq!(problems(&unsettled), Vec::<String>::new());
+        age(&mut unsettled);
+        assert_eq!(problems(&unsettled).len(), 1);
+        unsettled.note_ended(W, None);
+        assert!(unsettled.is_empty());
+    }
+}

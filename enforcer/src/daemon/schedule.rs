@@ -1,0 +1,51 @@
+//! When what was taken in is carried out.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// After how long what has failed is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// For how long changes are collected before they are carried out.
+const COLLECT: Duration = Duration::from_millis(50);
+
+/// What is to be carried out, and when.
+#[derive(Default)]
+pub(super) struct Schedule {
+    /// Since when there are changes that are not carried out.
+    changed: Option<Instant>,
+    /// When what has failed is tried again.
+    retry: Option<Instant>,
+}
+
+impl Schedule {
+    /// Something is to be carried out.
+    pub(super) fn note_change(&mut self) {
+        self.retry = None;
+        self.changed.get_or_insert_with(Instant::now);
+    }
+
+    pub(super) fn has_changes(&self) -> bool {
+        self.changed.is_some()
+    }
+
+    /// Whether more changes are taken in before those that were are carried out: a thousand of them cost one plan, and
+    /// a stream without end does not put it off.
+    pub(super) fn collects(&self) -> bool {
+        self.changed.is_none_or(|since| since.elapsed() < COLLECT)
+    }
+
+    /// Whether there are changes, which are carried out now.
+    pub(super) fn take_changes(&mut self) -> bool {
+        self.changed.take().is_some()
+    }
+
+    pub(super) fn retry(&self) -> Option<Instant> {
+        self.retry
+    }
+
+    pub(super) fn retry_unless(&mut self, is_done: bool) {
+        self.retry = (!is_done).then(|| Instant::now() + RETRY);
+    }
+}

@@ -1,0 +1,179 @@
+//! From nothing to enforcement in force.
+//!
+//! The kernel's maps are changed only once every source has listed what there is: a start finds the maps of an earlier
+//! one in force, and must not take away what it does not know of yet.
+//!
+//! `first lists of all sources -> every host answered for, or five seconds -> in force`
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Result, bail};
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    ingest::Ingest,
+    input::{Resolution, Source, Sources},
+    reconciler::Reconciler,
+};
+use crate::{
+    names::{AskStatus, wait_for_answers},
+    sources::kube::KubeStatus,
+};
+
+/// How long names may take. What does not resolve until then is refused until it does.
+const RESOLUTION: Duration = Duration::from_secs(5);
+
+/// After this long without the API server's first lists it is said that the start waits for them.
+const LATE: Duration = Duration::from_secs(5);
+
+/// How long another enforcer may have every root before this start gives up.
+const TAKEOVER: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether it still has.
+const GLANCE: Duration = Duration::from_millis(50);
+
+pub(super) struct Start {
+    /// The sources that have not listed what there is.
+    awaited: BTreeSet<Source>,
+    /// Who waits for the enforcer's own pod to be let through.
+    admitted: Option<oneshot::Sender<()>>,
+    names: AskStatus,
+    resolution: Option<Resolution>,
+    /// When the API server's lists are late; None if that was said, or none is followed.
+    late: Option<Instant>,
+    kube: Option<watch::Receiver<KubeStatus>>,
+    /// Until when every root may be another enforcer's.
+    takeover: Option<Instant>,
+}
+
+impl Start {
+    /// Waits for all of `sources`. `admitted` is told once the enforcer's own pod is let through.
+    pub(super) fn new(
+        sources: &Sources,
+        admitted: oneshot::Sender<()>,
+        names: AskStatus,
+        kube: Option<watch::Receiver<KubeStatus>>,
+    ) -> Self {
+        let mut awaited = BTreeSet::from([Source::Files, Source::Cgroups]);
+        awaited.extend(sources.kube.as_ref().map(|_| Source::Kube));
+        awaited.extend(sources.pods.as_ref().map(|_| Source::Pods));
+        let mut start = Self {
+            late: kube.is_some().then(|| Instant::now() + LATE),
+            awaited,
+            admitted: Some(admitted),
+            names,
+            resolution: None,
+            kube,
+            takeover: None,
+        };
+        if !start.awaited.contains(&Source::Pods) {
+            start.admit();
+        }
+        start
+    }
+
+    /// What is waited for: the answers for hosts, and the time at which lists are late.
+    pub(super) fn wanted(&mut self) -> (Option<&mut Resolution>, Option<Instant>) {
+        (self.resolution.as_mut(), self.late)
+    }
+
+    /// A source has listed what there is.
+    ///
+    /// # Errors
+    /// If the enforcer's own pod cannot be let through.
+    pub(super) fn note_list(
+        &mut self,
+        source: Source,
+        ingest: &mut Ingest,
+        reconciler: &mut Reconciler,
+    ) -> Result<()> {
+        if !self.awaited.remove(&source) {
+            return Ok(());
+        }
+        match source {
+            Source::Pods => {
+                reconciler.admit_own_pod(ingest)?;
+                self.admit();
+            }
+            Source::Kube => self.late = None,
+            Source::Files | Source::Cgroups => {}
+        }
+        if self.awaited.is_empty() {
+            let (names, hosts) = (self.names.clone(), reconciler.request_hosts(ingest));
+            self.resolution = Some(Box::pin(async move {
+                timeout(RESOLUTION, wait_for_answers(&names, &hosts))
+                    .await
+                    .is_ok()
+            }));
+        }
+        Ok(())
+    }
+
+    /// The API server can be asked: this process is let through, or was never enforced.
+    fn admit(&mut self) {
+        if let Some(admitted) = self.admitted.take() {
+            // Nobody waits where no API server is followed.
+            admitted.send(()).ok();
+        }
+    }
+
+    /// Says what is missing; once.
+    pub(super) fn warn_of_late_lists(&mut self) {
+        self.late = None;
+        let Some(kube) = &self.kube else { return };
+        tracing::warn!(
+            "the API server has not told everything after {LATE:?} ({}): what an earlier start has left in the kernel \
+             stays in force until it has",
+            missing(&kube.borrow())
+        );
+    }
+
+    /// Brings into force what was listed; false if that is to be tried again in a moment. `in_time` says whether every
+    /// host was answered for.
+    ///
+    /// # Errors
+    /// If the kernel refuses, or enforcement begins at none of the roots that are there.
+    pub(super) fn finish(
+        &mut self,
+        in_time: bool,
+        ingest: &mut Ingest,
+        reconciler: &mut Reconciler,
+    ) -> Result<bool> {
+        if !in_time {
+            tracing::warn!(
+                "not every host of the registry has resolved within {RESOLUTION:?}: connections to the others are refused \
+                 until they resolve; `enforcer status` names those that fail"
+            );
+        }
+        // What an enforcer had that was killed a moment ago goes after its process.
+        let end = *self.takeover.get_or_insert_with(|| Instant::now() + TAKEOVER);
+        let refused = reconciler.begin(ingest)?;
+        if let Some(refused) = refused.filter(|_| Instant::now() >= end) {
+            bail!("{refused}");
+        }
+        let is_begun = reconciler.is_in_force();
+        self.resolution = (!is_begun).then(|| -> Resolution {
+            Box::pin(async {
+                sleep(GLANCE).await;
+                true
+            })
+        });
+        Ok(is_begun)
+    }
+}
+
+/// The API server's kinds of which nothing is known, and why.
+fn missing(status: &KubeStatus) -> String {
+    let missing = status.sources.iter().filter(|source| source.contact.is_none());
+    let mut reasons: Vec<_> = missing
+        .map(|source| match &source.error {
+            Some(error) => format!("{}: {error}", source.name),
+            None => format!("{}: {}", source.name, source.state),
+        })
+        .collect();
+    reasons.sort();
+    reasons.join("; ")
+}

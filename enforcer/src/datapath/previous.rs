@@ -1,0 +1,78 @@
+//! Maps of other capacities that an earlier start has left: its programs decide by them until ours are in their place.
+//!
+//! Nothing but one workload's entry is ever written to them, and they go with the other leftovers.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use aya::{
+    Pod,
+    maps::{Array, HashMap, Map, MapData},
+};
+use enforcer_common::{Binding, CgroupId, Policy, PolicyId, Settings, maps as name};
+use enforcer_core::plan::{Applied, Change};
+
+use super::{Cgroup, Pins, shape};
+
+/// The maps of one generation that say which workload has which policy.
+pub(super) struct Previous {
+    workloads: HashMap<MapData, CgroupId, Binding>,
+    policies: HashMap<MapData, PolicyId, Policy>,
+    settings: Array<MapData, Settings>,
+}
+
+impl Previous {
+    /// Every other generation that is pinned, or why it cannot be used: another version may have laid it out.
+    pub(super) fn all(pins: &Pins) -> Result<Vec<Result<Self>>> {
+        Ok(pins.others()?.iter().map(|folder| Self::open(folder)).collect())
+    }
+
+    fn open(folder: &Path) -> Result<Self> {
+        for name in [name::WORKLOADS, name::POLICIES, name::SETTINGS] {
+            shape::check_one(name, &folder.join(name))?;
+        }
+        Ok(Self {
+            workloads: hash(folder, name::WORKLOADS)?,
+            policies: hash(folder, name::POLICIES)?,
+            settings: Array::try_from(Map::Array(open(folder, name::SETTINGS)?))?,
+        })
+    }
+
+    /// Carries out what `changes` has for the workload, which is found at its depth from then on.
+    pub(super) fn admit(
+        &mut self,
+        workload: &Cgroup,
+        changes: impl FnOnce(&Applied) -> Vec<Change>,
+    ) -> Result<()> {
+        let applied = Applied {
+            workloads: self.workloads.iter().collect::<Result<_, _>>()?,
+            policies: self.policies.iter().collect::<Result<_, _>>()?,
+            ..Applied::default()
+        };
+        let settings = self.settings.get(&0, 0)?;
+        let depths = workload.depths();
+        let wider = Settings {
+            depth_min: settings.depth_min.min(*depths.start()),
+            depth_max: settings.depth_max.max(*depths.end()),
+            ..settings
+        };
+        self.settings.set(0, wider, 0)?;
+        for change in changes(&applied) {
+            match change {
+                Change::SetPolicy(id, policy) => self.policies.insert(id, policy, 0)?,
+                Change::Bind(workload, binding) => self.workloads.insert(workload, binding, 0)?,
+                other => bail!("{other:?} is not for maps of an earlier start"),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn hash<K: Pod, V: Pod>(folder: &Path, name: &str) -> Result<HashMap<MapData, K, V>> {
+    Ok(HashMap::try_from(Map::HashMap(open(folder, name)?))?)
+}
+
+fn open(folder: &Path, name: &str) -> Result<MapData> {
+    let path = folder.join(name);
+    MapData::from_pin(&path).with_context(|| format!("opening {}", path.display()))
+}

@@ -1,0 +1,121 @@
+//! The imports of every crate go one way: no circle between modules, and no arrow against the layers that
+//! ARCHITECTURE.md states.
+//!
+//! ```text
+//! a crate's files -> source (modules and their names) -> arrows (who uses whom) -> circles
+//!                                     ARCHITECTURE.md -> layers -----------------> breaches
+//! ```
+//!
+//! Tests are left out: what only they use is no part of the crate.
+
+mod arrows;
+mod circles;
+mod layers;
+mod made_up;
+mod source;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use arrows::arrows;
+use circles::{Circle, circles};
+use layers::{Layers, breaches};
+use source::Crate;
+
+/// Circles that are still there, each with its exact modules: crate, the module in which they lie, the modules.
+/// One that grows, shrinks or goes has to change here.
+const KNOWN: &[(&str, &str, &[&str])] = &[("tests", "guest", &["checks", "sequences", "servers", "ways"])];
+
+#[test]
+fn modules_of_a_crate_form_no_circle() {
+    let mut wrong = Vec::new();
+    let mut met = BTreeSet::new();
+    for (name, modules) in crates() {
+        for circle in circles(&arrows(&modules)) {
+            match known(&name, &circle) {
+                Some(known) => drop(met.insert(known)),
+                None => wrong.push(format!("{name}: {circle}")),
+            }
+        }
+    }
+    let gone = (0..KNOWN.len()).filter(|known| !met.contains(known));
+    wrong.extend(gone.map(|known| format!("take it out of KNOWN, or name what is left: {:?}", KNOWN[known])));
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn modules_keep_the_layers_that_the_architecture_states() {
+    let text = fs::read_to_string(workspace().join("ARCHITECTURE.md")).unwrap();
+    let stated = layers::read(&text).unwrap();
+    let crates = crates();
+    let mut wrong = Vec::new();
+    for (name, modules) in &crates {
+        match stated.get(name) {
+            Some(layers) => wrong.extend(check(name, modules, layers)),
+            None => wrong.push(format!("{name} has no row in ARCHITECTURE.md, \"Layers\"")),
+        }
+    }
+    let unknown = stated.keys().filter(|name| !crates.contains_key(*name));
+    wrong.extend(unknown.map(|name| format!("ARCHITECTURE.md has layers of {name}, which is no crate")));
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_that_the_architecture_names_are_there() {
+    let text = fs::read_to_string(workspace().join("ARCHITECTURE.md")).unwrap();
+    let named: Vec<&str> = text
+        .split('`')
+        .filter(|name| name.starts_with("enforcer") && name.ends_with(".rs"))
+        .collect();
+    assert!(named.len() > 9, "{named:?}");
+    let missing = named.iter().filter(|name| !workspace().join(name).is_file());
+    assert_eq!(missing.collect::<Vec<_>>(), [] as [&&str; 0]);
+}
+
+fn check(name: &str, modules: &Crate, layers: &Layers) -> Vec<String> {
+    let arrows = arrows(modules);
+    let excused: Vec<Circle> = circles(&arrows)
+        .into_iter()
+        .filter(|circle| known(name, circle).is_some())
+        .collect();
+    let breaches = breaches(modules, &arrows, layers, &excused).into_iter();
+    breaches.map(|breach| format!("{name}: {breach}")).collect()
+}
+
+fn known(name: &str, circle: &Circle) -> Option<usize> {
+    KNOWN.iter().position(|(of, within, modules)| {
+        let modules: BTreeSet<&str> = modules.iter().copied().collect();
+        (*of, *within) == (name, circle.within.as_str()) && circle.modules() == modules
+    })
+}
+
+/// Every crate of the workspace, by its folder.
+fn crates() -> BTreeMap<String, Crate> {
+    let manifest = fs::read_to_string(workspace().join("Cargo.toml")).expect("the workspace has a manifest");
+    let members = manifest
+        .split("members = [")
+        .nth(1)
+        .and_then(|rest| rest.split(']').next());
+    let members = members
+        .expect("the manifest lists the members")
+        .split('"')
+        .skip(1)
+        .step_by(2);
+    let crates: BTreeMap<String, Crate> = members
+        .map(|member| {
+            let folder = workspace().join(member).join("src");
+            let read = |file: &str| fs::read_to_string(folder.join(file)).ok();
+            let read = Crate::read(&read).unwrap_or_else(|error| panic!("{member}: {error}"));
+            (member.to_owned(), read)
+        })
+        .collect();
+    assert!(crates.contains_key("enforcer/core") && crates.contains_key("xtask"));
+    crates
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}

@@ -104,7 +104,10 @@ pub fn drop_unneeded(config: &mut Config) -> Result<()> {
     }
     if let Some(missing) = missing(Needed::AtTimes) {
         // A container that is given what it needs, and no more, is well off without it.
-        tracing::info!("missing {missing}: what only they may read or write is reported as it comes");
+        tracing::info!(
+            "running without {missing}: files and cgroups of other users may be unreadable, and each that is will be \
+             reported"
+        );
     }
     // Takes CAP_SYS_RESOURCE, which is not kept.
     datapath::raise_memlock();

@@ -5,6 +5,7 @@
 //! What it prints for people goes to the console; the report has nothing but its lines.
 
 mod checks;
+mod kernel;
 mod lent;
 mod modules;
 mod mounts;
@@ -41,7 +42,7 @@ fn run() -> Result<()> {
     let release = nix::sys::utsname::uname().context("asking for the kernel's release")?;
     let release = release.release().to_string_lossy().into_owned();
     let mut report = Report::open("/dev/ttyS1", &release)?;
-    let kernel = checks::Kernel::new(&release)?;
+    let kernel = kernel::Kernel::new(&release)?;
     let only = asked("enforcer.only=")?;
     let is_asked = |name| match &only {
         Some(only) => only.split(',').any(|word| word == name),

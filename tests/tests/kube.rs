@@ -254,7 +254,7 @@ fn server_that_is_killed_and_forgets_shrinks_nothing() {
     check_running(|server, admin, place, daemon| {
         for _ in 0..2 {
             server.stop()?;
-            daemon.line(&["ServiceEntry", "the API server is away"])?;
+            daemon.line(&["ServiceEntry", "the API server does not answer"])?;
             server.compact()?;
             assert!(place.reaches("frontend", DB)?);
             server.start()?;
@@ -379,7 +379,7 @@ fn withdrawn_role_shrinks_nothing_and_is_reported_by_kind() {
         admin.delete(BINDING)?;
         server.stop()?;
         server.start()?;
-        daemon.line(&["ServiceEntry: not shown to us"])?;
+        daemon.line(&["ServiceEntry: 403 forbidden by RBAC (list serviceentries)"])?;
         assert!(place.reaches("frontend", DB)?);
         admin.apply(BINDING)?;
         daemon.line(&["ServiceEntry: following again"])?;
@@ -398,7 +398,7 @@ fn definitions_may_go_and_come_again() {
             admin.delete(&crd.to_string())?;
         }
         place.until("frontend", DB, false)?;
-        daemon.line(&["ServiceEntry: not served"])?;
+        daemon.line(&["ServiceEntry: 404 not served"])?;
         wait("definitions that are gone", || {
             let left = admin.list("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")?;
             Ok(left.is_empty())
@@ -427,7 +427,7 @@ fn daemon_without_istios_kinds_starts_and_says_which_it_does_without() {
         let path = "/apis/networking.istio.io/v1beta1/sidecars";
         wait("kind that is not served", || Ok(admin.get(path).is_err()))?;
         let mut daemon = place.start(&["--ephemeral"])?;
-        daemon.line(&["Sidecar: not served"])?;
+        daemon.line(&["Sidecar: 404 not served"])?;
         assert!(place.reaches("frontend", DB)? && !place.reaches("default", DB)?);
         Ok(())
     });

@@ -203,7 +203,7 @@ fn without_rights_over_other_users_files_work_is_done_and_that_is_said() {
         let rest: Vec<_> = ALWAYS.into_iter().chain(TO_REVOKE).collect();
         place.under = only(&rest);
         let mut daemon = place.start(&[])?;
-        daemon.line(&["missing CAP_DAC_OVERRIDE"])?;
+        daemon.line(&["running without CAP_DAC_OVERRIDE"])?;
         check_threads(&daemon, &rest, &rest)?;
         check_work(place, &mut daemon)
     });

@@ -11,6 +11,7 @@ use enforcer_common::{Mode, Settings, Transport};
 use enforcer_core::settings::Matching;
 
 use super::{
+    kernel::Kernel,
     lent::is_told,
     mounts::BPFFS,
     report::{Done, Measured},
@@ -43,32 +44,6 @@ pub(super) const CHECKS: [(&str, Check); 11] = [
     ("ways", ways),
     ("sequences", sequences),
 ];
-
-/// The kernel that this runs on.
-pub(super) struct Kernel {
-    version: (u32, u32),
-    /// This binary, which is also the probe.
-    pub(super) program: PathBuf,
-}
-
-impl Kernel {
-    pub(super) fn new(release: &str) -> Result<Self> {
-        let mut numbers = release
-            .split(|c: char| !c.is_ascii_digit())
-            .map(str::parse::<u32>);
-        let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
-            bail!("the kernel's release is {release:?}");
-        };
-        Ok(Self {
-            version: (major, minor),
-            program: std::env::current_exe().context("finding this program's own path")?,
-        })
-    }
-
-    pub(super) fn is_before(&self, major: u32, minor: u32) -> bool {
-        self.version < (major, minor)
-    }
-}
 
 /// An address in a range for documentation, which is nobody's.
 const ELSEWHERE: &str = "192.0.2.1:80";
@@ -279,22 +254,4 @@ fn attempt(kernel: &Kernel, root: &TestCgroup) -> Result<Outcome> {
     let folder = root.child("somebody")?;
     let to: SocketAddr = ELSEWHERE.parse().context("an address")?;
     in_own_network(|| Probe::start(&kernel.program, &folder)?.call(Transport::Tcp, to))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn release_of_a_distributions_kernel_has_a_version() {
-        for (release, version) in [
-            ("5.10.0-46-cloud-amd64", (5, 10)),
-            ("6.12.117+deb13-cloud-amd64", (6, 12)),
-            ("7.2.12", (7, 2)),
-            ("7.3-rc1", (7, 3)),
-        ] {
-            assert_eq!(Kernel::new(release).expect(release).version, version, "{release}");
-        }
-        assert!(Kernel::new("linux").is_err());
-    }
 }

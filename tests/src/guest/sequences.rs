@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::{
-    checks::Kernel,
+    kernel::Kernel,
     report::{Done, Measured},
 };
 use crate::generator::{self, Job};

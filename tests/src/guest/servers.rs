@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use enforcer_common::Transport;
 
 use super::{
-    checks::Kernel,
+    kernel::Kernel,
     report::{Done, Measured},
 };
 use crate::{

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{
-    checks::Kernel,
+    kernel::Kernel,
     report::{Done, Measured},
 };
 use crate::escape::{self, Manner, Outcome, Privileges, Row};

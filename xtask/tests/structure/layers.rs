@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     arrows::Arrow,
-    circles::{Circle, ROOT, siblings},
+    circles::{ROOT, siblings},
     source::Crate,
 };
 
@@ -37,13 +37,8 @@ pub(crate) fn read(text: &str) -> Result<BTreeMap<String, Layers>, String> {
     Ok(crates)
 }
 
-/// What of a crate is not as its layers say. Arrows within an `excused` circle are.
-pub(crate) fn breaches(
-    modules: &Crate,
-    arrows: &BTreeSet<Arrow>,
-    layers: &Layers,
-    excused: &[Circle],
-) -> BTreeSet<String> {
+/// What of a crate is not as its layers say.
+pub(crate) fn breaches(modules: &Crate, arrows: &BTreeSet<Arrow>, layers: &Layers) -> BTreeSet<String> {
     let mut breaches = BTreeSet::new();
     let mut heights: BTreeMap<&str, usize> = BTreeMap::new();
     for (height, name) in layers
@@ -64,13 +59,9 @@ pub(crate) fn breaches(
     // The root is above all.
     heights.insert(ROOT, layers.len());
     for arrow in arrows {
-        let Some((within, sibling)) = siblings(arrow).filter(|(within, _)| within.is_empty()) else {
+        let Some((_, sibling)) = siblings(arrow).filter(|(within, _)| within.is_empty()) else {
             continue;
         };
-        let is_excused = |circle: &Circle| circle.within == within && circle.arrows.contains_key(&sibling);
-        if excused.iter().any(is_excused) {
-            continue;
-        }
         let (from, to) = &sibling;
         let height = |name: &String| heights.get(name.as_str());
         if let (Some(above), Some(below)) = (height(from), height(to))

@@ -138,7 +138,7 @@ fn arrow_against_the_layers_is_found_without_a_circle() {
         );
         let layers = layers::read(&text).unwrap();
         assert_eq!(layers.len(), 1);
-        let found = breaches(&modules, &arrows(&modules), &layers["x"], &[]);
+        let found = breaches(&modules, &arrows(&modules), &layers["x"]);
         found.into_iter().collect::<Vec<_>>()
     };
     assert!(check("`a` `c` < `b`").is_empty());

@@ -4,11 +4,11 @@
 //! hold both, what goes is taken away first:
 //!
 //! 1. [`PlanKind::Direct`]: the plan as it is.
-//! 2. [`PlanKind::TrimmedFirst`]: first goes what no workload keeps. That is tighter than the old and no tighter than
-//!    what both ends allow, and so is every step.
-//! 3. [`PlanKind::RemovalsFirst`]: first goes every entry that is to be another. It needs no free capacity, and is
-//!    never looser than both ends; but for a moment what both allow may be refused, and workloads that change their
-//!    policy are unknown.
+//! 2. [`PlanKind::TrimmedFirst`]: entries that no workload keeps are removed first. That is tighter than the old and no
+//!    tighter than what both ends allow, and so is every step.
+//! 3. [`PlanKind::RemovalsFirst`]: entries that will change are removed before new ones are added. It needs no free
+//!    capacity, and is never looser than both ends; but for a moment what both allow may be refused, and workloads that
+//!    change their policy are unknown.
 //!
 //! **Architecture Invariant:** where `applied` and `desired` fit, so does what the maps hold after each change.
 

@@ -17,7 +17,7 @@ pub(super) enum Failure {
     #[error("{0}")]
     Forbidden(String),
     /// 410: everything has to be listed again.
-    #[error("what has changed since is no longer known there: {0}")]
+    #[error("410, the watch has expired and everything is listed again: {0}")]
     Expired(String),
     /// The server has not come to a version that was seen: it lags, or its etcd was set back.
     #[error("it is behind what was seen: {0}")]

@@ -336,7 +336,7 @@ impl Slot {
         if before == state {
             return;
         }
-        let name = &self.source.name;
+        let (name, plural, objects) = (&self.source.name, self.source.plural(), self.status.objects);
         let reason = self.status.error.as_deref().unwrap_or_default();
         match state {
             SourceState::Following if before == SourceState::Starting => {
@@ -346,26 +346,26 @@ impl Slot {
             SourceState::Starting => {}
             SourceState::Away => {
                 tracing::warn!(
-                    "{name}: the API server is away, what is in force stays, and its changes are followed once it is \
-                     back: {reason}"
+                    "{name}: the API server does not answer; keeping the {objects} known objects; changes are followed \
+                     once it is back: {reason}"
                 );
             }
             SourceState::Unauthorized => {
                 tracing::error!(
-                    "{name}: the API server does not accept our credentials, what is in force stays, and its changes \
-                     are not followed until it does; its token is read again at each try: {reason}"
+                    "{name}: 401 unauthorized, the API server rejects the enforcer's credentials; keeping the {objects} \
+                     known objects, whose changes are not followed; the token is read again at each try: {reason}"
                 );
             }
             SourceState::Absent => {
                 tracing::warn!(
-                    "{name}: not served by the API server: none of its objects allows anything until it is; install \
-                     Istio's resource definitions if it should be: {reason}"
+                    "{name}: 404 not served, its CustomResourceDefinition is not installed; no object of it allows \
+                     anything; install the definitions if this kind is used: {reason}"
                 );
             }
             SourceState::Forbidden => {
                 tracing::error!(
-                    "{name}: not shown to us by the API server: what is known of it stays in force, and its changes are \
-                     not followed; give the enforcer's ServiceAccount list and watch: {reason}"
+                    "{name}: 403 forbidden by RBAC (list {plural}); keeping the {objects} known objects, whose changes \
+                     are not followed; grant list and watch to the enforcer's ServiceAccount: {reason}"
                 );
             }
         }

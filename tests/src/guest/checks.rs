@@ -1,11 +1,8 @@
 //! What is checked in each kernel.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{net::SocketAddr, path::Path};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use enforcer::datapath::{CgroupMount, Datapath, Options, Pins, VERIFIER_LIMIT, is_enforced};
 use enforcer_common::{Mode, Settings, Transport};
 use enforcer_core::settings::Matching;

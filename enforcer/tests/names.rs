@@ -203,8 +203,8 @@ async fn host_that_never_resolves_has_no_addresses_and_says_why() {
     }
     let server = Dnsmasq::start("192.0.2.1 db.test\n", &[]);
     let mut running = Running::start(quick(&[server.address()]), &["db.test", "nowhere.test", "a..b"]);
-    let first = running.logged("no address is known").await;
-    let second = running.logged("no address is known").await;
+    let first = running.logged("no address of it is known").await;
+    let second = running.logged("no address of it is known").await;
     let both = format!("{first}{second}");
     assert!(
         both.contains("nowhere.test") && both.contains("NXDOMAIN"),

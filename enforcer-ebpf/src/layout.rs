@@ -60,6 +60,9 @@ static AT_INFO6: Global<u32> = Global::new(0);
 /// `ucast_oif` in `struct ipv6_pinfo`.
 #[unsafe(no_mangle)]
 static AT_UNICAST6: Global<u32> = Global::new(0);
+/// `sticky_pktinfo.ipi6_ifindex` in `struct ipv6_pinfo`.
+#[unsafe(no_mangle)]
+static AT_STICKY6: Global<u32> = Global::new(0);
 /// `inet_opt` in `struct inet_sock`.
 #[unsafe(no_mangle)]
 static AT_OPTIONS: Global<u32> = Global::new(0);
@@ -256,6 +259,15 @@ impl SockAddress {
                 read(info, AT_UNICAST6.load()).unwrap_or(u32::MAX)
             },
         ]
+    }
+
+    /// The same of the device that comes with the source that an IPv6 socket has chosen for good (`IPV6_PKTINFO`).
+    #[inline(always)]
+    pub(crate) fn sticky_device6(self) -> u32 {
+        match read::<u64>(self.0, AT_INFO6.load()) {
+            None | Some(0) => 0,
+            Some(info) => read(info, AT_STICKY6.load()).unwrap_or(u32::MAX),
+        }
     }
 
     /// Whether it has options that go into the headers of what it sends: of IPv4, such as a source route, or of IPv6. What

@@ -16,7 +16,7 @@ const UNION: u32 = 5;
 const FUNCTION: u32 = 12;
 
 /// Names of the object's constants, and the members from a structure to what they stand for.
-const PLACES: [(&str, &str, &[&str]); 32] = [
+const PLACES: [(&str, &str, &[&str]); 33] = [
     ("AT_PROTOCOL", "sock", &["sk_protocol"]),
     ("AT_ADDRESS", "sock", &["__sk_common", "skc_daddr"]),
     ("AT_ADDRESS6", "sock", &["__sk_common", "skc_v6_daddr"]),
@@ -33,6 +33,7 @@ const PLACES: [(&str, &str, &[&str]); 32] = [
     ("AT_UNICAST", "inet_sock", &["uc_index"]),
     ("AT_INFO6", "inet_sock", &["pinet6"]),
     ("AT_UNICAST6", "ipv6_pinfo", &["ucast_oif"]),
+    ("AT_STICKY6", "ipv6_pinfo", &["sticky_pktinfo", "ipi6_ifindex"]),
     ("AT_OPTIONS", "inet_sock", &["inet_opt"]),
     ("AT_OPTIONS6", "ipv6_pinfo", &["opt"]),
     ("AT_PENDING", "udp_sock", &["pending"]),

@@ -48,6 +48,26 @@ pub(super) static WAYS: &[Way] = &[
         stage.join()?;
         sys::sendto(&socket, &stage.token(), 0, None)
     }),
+    outside("udp socket from outside, connected to port 0 inside", |stage| {
+        let socket = udp::udp()?;
+        sys::bind(
+            &socket,
+            &stage::name((std::net::Ipv4Addr::UNSPECIFIED, stage.port).into()),
+        )?;
+        stage.join()?;
+        sys::connect(&socket, &stage::name((stage::REFUSED4, 0).into()))?;
+        sys::sendto(&socket, &stage.token(), 0, None)
+    }),
+    outside(
+        "udp socket from outside, connected to ::ffff:127.0.0.1 inside, sendto a name without a family",
+        |stage| {
+            let socket = udp::udp6()?;
+            stage.join()?;
+            let mapped = std::net::Ipv4Addr::LOCALHOST.to_ipv6_mapped();
+            sys::connect(&socket, &stage::name((mapped, stage.port).into()))?;
+            sys::sendto(&socket, &stage.token(), 0, Some(&loopback_without_family()))
+        },
+    ),
     outside("udp socket connected outside, spliced into", |stage| {
         let socket = connected4(stage)?;
         stage.join()?;

@@ -3,13 +3,14 @@
 use std::io;
 
 use super::{
-    ClosedBy, Way,
-    stage::{self, REFUSED4, REFUSED6},
+    Begins, ClosedBy, Way,
+    stage::{self, REFUSED4, REFUSED6, Stage},
     sys::{self, Message},
     tcp, udp, way,
 };
 
 const OPTION: ClosedBy = ClosedBy::Call("setsockopt");
+const SENDMSG: ClosedBy = ClosedBy::Call("lsm_sendmsg");
 const LOOSE: u8 = 131;
 const STRICT: u8 = 137;
 
@@ -75,7 +76,54 @@ pub(super) static WAYS: &[Way] = &[
         })?;
         udp::send(stage, &socket, &stage::allowed6())
     }),
+    outside(
+        "udp socket from outside, segment routing header set inside",
+        ClosedBy::Call("lsm_setsockopt"),
+        |stage| {
+            let socket = udp::udp6()?;
+            stage.join()?;
+            sys::setsockopt(&socket, libc::SOL_IPV6, libc::IPV6_RTHDR, &segments())?;
+            udp::send(stage, &socket, &stage::allowed6())
+        },
+    ),
+    outside(
+        "udp socket from outside, segment routing header set outside",
+        SENDMSG,
+        |stage| {
+            let socket = udp::udp6()?;
+            sys::setsockopt(&socket, libc::SOL_IPV6, libc::IPV6_RTHDR, &segments())?;
+            stage.join()?;
+            udp::send(stage, &socket, &stage::allowed6())
+        },
+    ),
+    outside(
+        "udp socket from outside, source route set outside",
+        SENDMSG,
+        |stage| {
+            let socket = udp::udp()?;
+            sys::setsockopt(&socket, libc::SOL_IP, libc::IP_OPTIONS, &source_route(LOOSE))?;
+            stage.join()?;
+            udp::send(stage, &socket, &stage::allowed4())
+        },
+    ),
+    outside(
+        "udp socket from outside, source route as a control message",
+        SENDMSG,
+        |stage| {
+            let (socket, route) = (udp::udp()?, source_route(LOOSE));
+            stage.join()?;
+            let control = (libc::SOL_IP, libc::IP_RETOPTS, route.as_slice());
+            Message::new(&stage.token(), &stage::allowed4(), Some(control)).send(&socket)
+        },
+    ),
 ];
+
+const fn outside(name: &'static str, closed_by: ClosedBy, attempt: fn(&Stage) -> io::Result<()>) -> Way {
+    Way {
+        begins: Begins::Outside,
+        ..way(name, closed_by, attempt)
+    }
+}
 
 /// Tries one kind of routing header, and the other where the kernel does not know the first: which of them a control
 /// message may have depends on its version and configuration.

@@ -69,6 +69,16 @@ pub(super) static WAYS: &[Way] = &[
             Some(&stage.refused4()),
         )
     }),
+    way("udp, SO_INCOMING_CPU", RULES, |stage| {
+        let socket = udp::udp()?;
+        sys::setsockopt(
+            &socket,
+            libc::SOL_SOCKET,
+            libc::SO_INCOMING_CPU,
+            &0_i32.to_ne_bytes(),
+        )?;
+        udp::send(stage, &socket, &stage.refused4())
+    }),
     way("udp, a socket that encapsulates ESP", RULES, |stage| {
         const ESP: i32 = 2;
         let socket = udp::udp()?;

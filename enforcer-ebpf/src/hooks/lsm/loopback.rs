@@ -38,7 +38,9 @@ pub(super) fn stays(seen: &Seen, control: &Control) -> bool {
     if is_bound_elsewhere(bound) || is_bound_elsewhere(unicast) {
         return false;
     }
-    if u32::from(seen.family) == AF_INET6 && is_bound_elsewhere(unicast6) {
+    if u32::from(seen.family) == AF_INET6
+        && (is_bound_elsewhere(unicast6) || is_bound_elsewhere(seen.sock.sticky_device6()))
+    {
         return false;
     }
     control.length == 0 || names_no_device(control)

@@ -68,6 +68,17 @@ pub(super) static WAYS: &[Way] = &[
             sys::sendto(&socket, &stage.token(), 0, Some(&loopback_without_family()))
         },
     ),
+    outside(
+        "udp socket from outside to ::1, IPV6_PKTINFO set on the socket",
+        |stage| {
+            let socket = udp::udp6()?;
+            let source = super::unspecified::source6(stage::INNER6, stage::device()?);
+            sys::setsockopt(&socket, libc::SOL_IPV6, libc::IPV6_PKTINFO, &source)?;
+            stage.join()?;
+            let to = stage::name((std::net::Ipv6Addr::LOCALHOST, stage.port).into());
+            udp::send(stage, &socket, &to)
+        },
+    ),
     outside("udp socket connected outside, spliced into", |stage| {
         let socket = connected4(stage)?;
         stage.join()?;

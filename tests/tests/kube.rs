@@ -363,7 +363,7 @@ fn revoked_token_shrinks_nothing_and_a_new_one_is_taken_up() {
         // What is open stays open: only a new request shows that the token is worth nothing.
         server.stop()?;
         server.start()?;
-        daemon.line(&["ServiceEntry: the API server does not accept our credentials"])?;
+        daemon.line(&["ServiceEntry: 401 unauthorized"])?;
         assert!(place.reaches("frontend", DB)?);
         admin.apply(ACCOUNT)?;
         log_in(server, admin)?;

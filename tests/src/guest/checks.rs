@@ -157,6 +157,7 @@ fn pins(kernel: &Kernel) -> Result<Done> {
         let pins = Pins::open(bpffs, &options.capacities)?;
         let (mut datapath, events) = Datapath::load(Some(pins), options, SETTINGS)?;
         attach(&mut datapath, &root)?;
+        datapath.keep_pins();
         drop((datapath, events));
         ensure!(
             matches!(attempt(kernel, &root)?, Outcome::Refused(_)),

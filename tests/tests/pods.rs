@@ -364,6 +364,8 @@ fn what_a_pod_may_no_longer_reach_is_ended_and_an_exempt_container_keeps_its_own
                 place.until(container, ELSEWHERE, true)?;
                 place.probe(container)?.hold(Transport::Tcp, ELSEWHERE.parse()?)?;
             }
+            // Until its own cgroup is found, a container is let through, and judged, as its pod is.
+            daemon.line(&["pod shop/a/istio-proxy", " is at "])?;
             place.write("pods.yaml", &documents("enforce"))?;
             daemon.line(&["revoked shop/a ", ELSEWHERE])?;
             assert_eq!(

@@ -9,7 +9,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
 };
 use enforcer_common::{
-    Address, Binding, CgroupId, Counter, Heard, Mode, PeerKey, Policy, PolicyId, PortKey, RuleKey, Rules,
+    Address, Binding, CgroupId, Counter, Flow, Heard, Mode, PeerKey, Policy, PolicyId, PortKey, RuleKey, Rules, Scope,
     Settings, Share, ShareKey, SocketState,
     maps::{
         ASKED_CAPACITY, EVENTS_BYTES, EXACT_CAPACITY, PEERS_CAPACITY, POLICIES_CAPACITY, PORTS_CAPACITY,
@@ -163,6 +163,11 @@ impl Rules for Kernel {
             Some(binding) => binding.owns(address),
             None => false,
         }
+    }
+
+    #[inline(always)]
+    fn host(&self, _: [Scope; 2], _: &Flow) -> bool {
+        false
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::{Result, ensure};
 use enforcer_common::{
-    Address, Binding, CgroupId, Flow, Mode, PortKey, Reason, RuleKey, Rules, Verdict, decide, is_loopback,
+    Address, Binding, CgroupId, Flow, Mode, PortKey, Reason, RuleKey, Rules, Scope, Verdict, decide, is_loopback,
     refuse,
 };
 use enforcer_core::{
@@ -44,6 +44,10 @@ impl Rules for Bound<'_> {
 
     fn own(&self, address: &Address) -> bool {
         self.1.owns(address)
+    }
+
+    fn host(&self, _: [Scope; 2], _: &Flow) -> bool {
+        false
     }
 }
 

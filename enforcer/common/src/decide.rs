@@ -66,6 +66,8 @@ pub enum Reason {
     /// The socket sent to a loopback address, and the kernel's NAT has made another destination of it, which no rule
     /// allows.
     Translated = 17,
+    /// A rule names a host, and a trusted resolver has given the workload this address for it.
+    Host = 18,
 }
 
 /// A verdict with its reason.
@@ -88,6 +90,9 @@ pub trait Rules {
     /// Whether this address is one of the workload's own. It is asked last, so that what rules allow costs nothing
     /// more.
     fn own(&self, address: &Address) -> bool;
+    /// Whether a rule of one of the scopes names a host for which a trusted resolver has given the workload this address,
+    /// not too long ago. It is asked after everything else, and may note that the address is in use.
+    fn host(&self, scopes: [Scope; 2], flow: &Flow) -> bool;
 }
 
 impl Verdict {
@@ -147,6 +152,7 @@ impl Reason {
             15 => Self::Device,
             16 => Self::Answer,
             17 => Self::Translated,
+            18 => Self::Host,
             _ => return None,
         })
     }
@@ -273,6 +279,12 @@ pub fn decide(policy: &Policy, flow: &Flow, rules: &impl Rules) -> Outcome {
             reason: Reason::Own,
         };
     }
+    if rules.host([policy.own, policy.shared], flow) {
+        return Outcome {
+            verdict: Verdict::Allow,
+            reason: Reason::Host,
+        };
+    }
     refuse(policy.mode, Reason::NoRule)
 }
 
@@ -337,6 +349,6 @@ mod tests {
             }
         }
         assert_eq!(Outcome::from_number(0).verdict, Verdict::Deny);
-        assert_eq!(Reason::from_number(18), None, "a reason that is not in the table");
+        assert_eq!(Reason::from_number(19), None, "a reason that is not in the table");
     }
 }

@@ -137,9 +137,24 @@ pub enum Counter {
     Audited = 2,
     /// Events that did not fit the ring buffer.
     Lost = 3,
+    /// Answers from which addresses were learned, or would have been.
+    Answers = 4,
+    /// Addresses that made room for younger ones of the same workload before they had expired.
+    Displaced = 5,
+    /// Answers that nobody had asked for: from a server that is not trusted, to another socket, of another number or for
+    /// another question.
+    Unasked = 6,
+    /// Answers that are malformed, or hold what the parser does not know.
+    Malformed = 7,
+    /// Answers that are cut short, or longer than what is looked at.
+    Oversized = 8,
+    /// Addresses that were not learned since they are protected.
+    Protected = 9,
+    /// Addresses or questions that the maps had no room for.
+    Unlearned = 10,
 }
 
 impl Counter {
     /// How many there are.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 11;
 }

@@ -88,4 +88,32 @@ pub struct RuleKey {
     pub address: Address,
 }
 
-const _: () = assert!(size_of::<PortKey>() == 8 && size_of::<RuleKey>() == 24);
+/// Identifier of a host as a rule names it, a name or a wildcard: the first 16 bytes of the SHA-256 of its text. The same
+/// host has the same identifier everywhere and always, and nobody can find two hosts with one.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostId(pub [u8; 16]);
+
+impl HostId {
+    /// Of no host.
+    pub const NONE: Self = Self([0; 16]);
+
+    /// Whether it is `other`; by one number, as [`Address::is`].
+    #[inline(always)]
+    pub const fn is(&self, other: &Self) -> bool {
+        u128::from_ne_bytes(self.0) == u128::from_ne_bytes(other.0)
+    }
+}
+
+/// Key of the rules that name a host: they allow what a trusted resolver has given the workload for it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostKey {
+    /// Scope, transport and port.
+    pub port: PortKey,
+    /// The host.
+    pub host: HostId,
+}
+
+const _: () =
+    assert!(size_of::<PortKey>() == 8 && size_of::<RuleKey>() == 24 && size_of::<HostKey>() == 24);

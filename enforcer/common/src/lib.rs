@@ -13,8 +13,10 @@
 
 mod address;
 mod decide;
+pub mod dns;
 mod event;
 mod key;
+pub mod learned;
 pub mod maps;
 pub mod packet;
 #[cfg(feature = "user")]
@@ -29,6 +31,10 @@ pub use decide::{
     target,
 };
 pub use event::{COMM_LENGTH, Counter, Event, Hook};
-pub use key::{CgroupId, PolicyId, PortKey, RuleKey, Scope, Transport};
+pub use key::{CgroupId, HostId, HostKey, PolicyId, PortKey, RuleKey, Scope, Transport};
+pub use learned::{
+    Learned, LearnedHost, LearnedKey, Learner, Named, Pattern, PatternKey, Question, QuestionKey, ResolverKey, Slot,
+    SlotKey,
+};
 pub use policy::{Binding, Mode, Policy, Settings};
 pub use state::{Heard, PeerKey, Share, ShareKey, SocketState, Stand, Talk};

@@ -14,9 +14,18 @@
 //! | `SOCKETS` | a socket (its own storage) | [`crate::SocketState`] |
 //! | `PEERS`, `ASKED` | [`crate::PeerKey`] | [`crate::Heard`]; the least recently used go |
 //! | `SHARES` | [`crate::ShareKey`] | [`crate::Share`]; the least recently used go |
+//! | `HOSTS` | [`crate::HostKey`] | `u32`, unused |
+//! | `PATTERNS` | trie of [`crate::PatternKey`] | [`crate::Pattern`] |
+//! | `RESOLVERS` | [`crate::ResolverKey`] | `u32`, unused |
+//! | `PROTECTED` | trie of [`crate::Address`] | `u32`, unused |
+//! | `QUESTIONS` | [`crate::QuestionKey`] | [`crate::Question`] |
+//! | `LEARNED` | [`crate::LearnedKey`] | [`crate::Learned`] |
+//! | `SLOTS` | [`crate::SlotKey`] | [`crate::Slot`] |
+//! | `LEARNERS` | [`crate::CgroupId`] | [`crate::Learner`] |
+//! | `NAMED` | [`crate::LearnedKey`] | [`crate::Named`]; the least recently used go |
 
 /// Changes whenever a key, a value or the meaning of a map changes; part of the path of the pins.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 /// Workload's cgroup to policy and own addresses.
 pub const WORKLOADS: &str = "WORKLOADS";
@@ -44,6 +53,24 @@ pub const PEERS: &str = "PEERS";
 pub const ASKED: &str = "ASKED";
 /// How many events each workload has caused.
 pub const SHARES: &str = "SHARES";
+/// Rules with a host.
+pub const HOSTS: &str = "HOSTS";
+/// Every host that some rule names, by its name read from the end.
+pub const PATTERNS: &str = "PATTERNS";
+/// Servers whose answers count.
+pub const RESOLVERS: &str = "RESOLVERS";
+/// Networks whose addresses are not learned.
+pub const PROTECTED: &str = "PROTECTED";
+/// Questions that wait for their answer.
+pub const QUESTIONS: &str = "QUESTIONS";
+/// Addresses that answers have given workloads for hosts that rules name.
+pub const LEARNED: &str = "LEARNED";
+/// In which order each workload's questions and addresses came, so that its oldest make room.
+pub const SLOTS: &str = "SLOTS";
+/// How far each workload is in its slots.
+pub const LEARNERS: &str = "LEARNERS";
+/// Addresses that answers have given workloads for hosts that no rule names: for messages alone.
+pub const NAMED: &str = "NAMED";
 
 /// Default number of workloads that fit.
 pub const WORKLOADS_CAPACITY: u32 = 16_384;
@@ -65,3 +92,17 @@ pub const ASKED_CAPACITY: u32 = 32_768;
 pub const SHARES_CAPACITY: u32 = 4 * WORKLOADS_CAPACITY;
 /// Bytes of the events' ring buffer.
 pub const EVENTS_BYTES: u32 = 1 << 20;
+/// Default number of rules with a host that fit, and of hosts.
+pub const HOSTS_CAPACITY: u32 = 65_536;
+/// Number of servers whose answers count.
+pub const RESOLVERS_CAPACITY: u32 = 4_096;
+/// Number of networks whose addresses are not learned.
+pub const PROTECTED_CAPACITY: u32 = 16_384;
+/// Default number of learned addresses that fit, of all workloads together.
+pub const LEARNED_CAPACITY: u32 = 262_144;
+/// Number of questions that wait at once, of all workloads together.
+pub const QUESTIONS_CAPACITY: u32 = 65_536;
+/// Number of questions of one workload that wait at once.
+pub const QUESTIONS_SHARE: u32 = 1_024;
+/// Number of names that are kept for messages.
+pub const NAMED_CAPACITY: u32 = 16_384;

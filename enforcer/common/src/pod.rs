@@ -1,6 +1,9 @@
 //! Lets aya copy the shared types to and from the kernel.
 
-use crate::{Binding, CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings, Share, ShareKey};
+use crate::{
+    Address, Binding, CgroupId, HostKey, Learned, LearnedKey, Learner, Named, Pattern, PatternKey, Policy, PolicyId,
+    PortKey, Question, QuestionKey, ResolverKey, RuleKey, Settings, Share, ShareKey, Slot, SlotKey,
+};
 
 macro_rules! pod {
     ($($type:ty),*) => {
@@ -14,5 +17,6 @@ macro_rules! pod {
 }
 
 pod!(
-    Binding, CgroupId, Policy, PolicyId, PortKey, RuleKey, Settings, Share, ShareKey
+    Address, Binding, CgroupId, HostKey, Learned, LearnedKey, Learner, Named, Pattern, PatternKey, Policy, PolicyId,
+    PortKey, Question, QuestionKey, ResolverKey, RuleKey, Settings, Share, ShareKey, Slot, SlotKey
 );

@@ -83,7 +83,17 @@ pub struct Settings {
     pub unknown: u32,
     /// Bits of [`crate::socket`]: kinds of socket that workloads may make beyond TCP and UDP.
     pub sockets: u32,
+    /// How many addresses one workload may have learned at once.
+    pub learned: u32,
+    /// For how long an address counts at least once it was learned, in nanoseconds, whatever its time to live.
+    pub floor: u64,
+    /// The most of a time to live that counts, in nanoseconds.
+    pub ceiling: u64,
+    /// How much longer than its time to live an address counts, and for how long after each use, in nanoseconds.
+    pub grace: u64,
 }
+
+const _: () = assert!(size_of::<Settings>() == 48);
 
 impl Settings {
     /// Depth below the cgroup root down to which workloads are looked for.

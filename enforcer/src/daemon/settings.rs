@@ -1,6 +1,6 @@
 //! What of the configuration concerns each part, in that part's words.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
 use enforcer_common::{Mode, Settings, socket};
 use enforcer_core::{model, names::Pacing, settings};
@@ -26,7 +26,15 @@ pub(super) fn of_programs(config: &Config) -> Settings {
         depth_max: 1,
         unknown: unknown as u32,
         sockets: sockets(config.sockets),
+        learned: 1024,
+        floor: nanoseconds(Duration::from_secs(30)),
+        ceiling: nanoseconds(Duration::from_secs(24 * 3600)),
+        grace: nanoseconds(config.dns.grace),
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn sockets(config: Sockets) -> u32 {

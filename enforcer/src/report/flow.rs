@@ -190,7 +190,8 @@ fn reason(cause: Cause) -> String {
         | Reason::Udp
         | Reason::NotEnforced
         | Reason::Own
-        | Reason::Answer => "no rule allows it",
+        | Reason::Answer
+        | Reason::Host => "no rule allows it",
     }
     .to_owned()
 }

@@ -268,6 +268,10 @@ impl enforcer_common::Rules for Kernel {
     fn own(&self, address: &Address) -> bool {
         self.1.contains((*address).into())
     }
+
+    fn host(&self, _: [Scope; 2], _: &Flow) -> bool {
+        false
+    }
 }
 
 fn bits(key: &RuleKey) -> Vec<bool> {

@@ -1,0 +1,1 @@
+//! DNS messages, as far as addresses are learned from them.

@@ -110,6 +110,10 @@ impl Lookup for Bound<'_> {
     fn own(&self, address: &Address) -> bool {
         self.binding.owns(address)
     }
+
+    fn host(&self, _: [Scope; 2], _: &Flow) -> bool {
+        false
+    }
 }
 
 fn same_port(a: &PortKey, b: &PortKey) -> bool {

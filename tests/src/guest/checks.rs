@@ -51,10 +51,7 @@ const ERRNO: i32 = libc::EHOSTUNREACH;
 /// Every process is unknown, and unknown ones are refused.
 const SETTINGS: Settings = Settings {
     errno: ERRNO.unsigned_abs(),
-    depth_min: 1,
-    depth_max: 1,
-    unknown: Mode::Enforce as u32,
-    sockets: 0,
+    ..Settings::STRICT
 };
 
 /// With the capacities that the daemon has by default, and with the programs' log compiled in.

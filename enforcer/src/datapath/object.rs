@@ -28,7 +28,7 @@ use super::{
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF"));
 
 /// Every map that is kept in bpffs. The rest (constants, the programs' own log) belongs to one load.
-pub(super) const MAPS: [&str; 13] = [
+pub(super) const MAPS: [&str; 22] = [
     name::WORKLOADS,
     name::POLICIES,
     name::EXACT,
@@ -42,6 +42,15 @@ pub(super) const MAPS: [&str; 13] = [
     name::PEERS,
     name::ASKED,
     name::SHARES,
+    name::HOSTS,
+    name::PATTERNS,
+    name::RESOLVERS,
+    name::PROTECTED,
+    name::QUESTIONS,
+    name::LEARNED,
+    name::SLOTS,
+    name::LEARNERS,
+    name::NAMED,
 ];
 
 /// What the running kernel has beyond the floor.

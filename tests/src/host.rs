@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::{Result, ensure};
 use enforcer_common::{
-    Address, Binding, CgroupId, Flow, Mode, PortKey, Reason, RuleKey, Rules, Scope, Verdict, decide, is_loopback,
-    refuse,
+    Address, Binding, CgroupId, Flow, Mode, PortKey, Reason, RuleKey, Rules, Scope, Verdict, decide,
+    is_loopback, refuse,
 };
 use enforcer_core::{
     model::Destination,

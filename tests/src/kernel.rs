@@ -29,6 +29,7 @@ const SMALL: Capacities = Capacities {
     exact: 4096,
     prefixes: 1024,
     ports: 1024,
+    hosts: 1024,
 };
 
 /// The loaded programs, the cgroups that they decide for, and the processes in those.
@@ -55,6 +56,10 @@ impl Executor {
             depth_max: 1,
             unknown: Mode::Enforce as u32,
             sockets: 0,
+            learned: 1024,
+            floor: 30_000_000_000,
+            ceiling: 86_400_000_000_000,
+            grace: 60_000_000_000,
         };
         let options = Options {
             capacities: SMALL,

@@ -218,6 +218,7 @@ fn load(
         .map_max_entries(name::EXACT, capacities.exact)
         .map_max_entries(name::PREFIXES, capacities.prefixes)
         .map_max_entries(name::PORTS, capacities.ports)
+        .map_max_entries(name::HOSTS, capacities.hosts)
         .map_max_entries(
             name::SHARES,
             capacities.workloads.saturating_mul(4).max(name::SHARES_CAPACITY),

@@ -238,6 +238,10 @@ pub fn enforce(root: &TestCgroup, manner: Manner) -> Result<Datapath> {
         depth_max: workload.depth,
         unknown: Mode::Enforce as u32,
         sockets: manner.sockets,
+        learned: 1024,
+        floor: 30_000_000_000,
+        ceiling: 86_400_000_000_000,
+        grace: 60_000_000_000,
     };
     let options = Options {
         capacities: Capacities::default(),

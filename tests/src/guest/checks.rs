@@ -55,6 +55,10 @@ const SETTINGS: Settings = Settings {
     depth_max: 1,
     unknown: Mode::Enforce as u32,
     sockets: 0,
+    learned: 1024,
+    floor: 30_000_000_000,
+    ceiling: 86_400_000_000_000,
+    grace: 60_000_000_000,
 };
 
 /// With the capacities that the daemon has by default, and with the programs' log compiled in.

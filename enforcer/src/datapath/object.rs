@@ -17,6 +17,7 @@ use enforcer_common::maps as name;
 
 use super::{
     Events, Hardening, Options, Pins, hardening, layout,
+    learning::Learners,
     maps::Maps,
     program::{PROGRAMS, Program, Purpose},
     shape,
@@ -25,7 +26,7 @@ use super::{
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF"));
 
 /// Every map that is kept in bpffs. The rest (constants, the programs' own log) belongs to one load.
-pub(super) const MAPS: [&str; 13] = [
+pub(super) const MAPS: [&str; 22] = [
     name::WORKLOADS,
     name::POLICIES,
     name::EXACT,
@@ -39,6 +40,15 @@ pub(super) const MAPS: [&str; 13] = [
     name::PEERS,
     name::ASKED,
     name::SHARES,
+    name::HOSTS,
+    name::PATTERNS,
+    name::RESOLVERS,
+    name::PROTECTED,
+    name::QUESTIONS,
+    name::LEARNED,
+    name::SLOTS,
+    name::LEARNERS,
+    name::NAMED,
 ];
 
 /// What the running kernel has beyond the floor.
@@ -59,6 +69,7 @@ pub(super) struct Object {
     pub(super) loaded: Vec<Program>,
     pub(super) closures: Vec<Hardening>,
     pub(super) maps: Maps,
+    pub(super) learners: Learners,
     pub(super) sockets: OwnedFd,
     pub(super) events: Events,
     pub(super) features: Features,
@@ -96,6 +107,7 @@ impl Object {
         let ring = RingBuf::try_from(events).context("opening the map EVENTS")?;
         let log = EbpfLogger::init(&mut programs).context("opening the programs' log")?;
         let maps = Maps::take(&mut programs)?;
+        let learners = Learners::take(&mut programs)?;
         let sockets = programs
             .map(name::SOCKETS)
             .context("the object has no map SOCKETS")?;
@@ -105,6 +117,7 @@ impl Object {
             loaded,
             closures,
             maps,
+            learners,
             sockets,
             events: Events::new(ring, log),
             features,
@@ -219,6 +232,9 @@ fn load(
         .map_max_entries(name::PREFIXES, capacities.prefixes)
         .map_max_entries(name::PORTS, capacities.ports)
         .map_max_entries(name::HOSTS, capacities.hosts)
+        // New hosts come before old ones go.
+        .map_max_entries(name::PATTERNS, capacities.hosts.saturating_mul(2))
+        .map_max_entries(name::LEARNERS, capacities.workloads)
         .map_max_entries(
             name::SHARES,
             capacities.workloads.saturating_mul(4).max(name::SHARES_CAPACITY),

@@ -4,6 +4,7 @@
 //! program (table) -> object (load) -> maps (carry out changes, read back)
 //!              `-> roots (claim, attach) -> pins (bpffs)
 //! ring buffer -> events
+//! learning: what names are learned by, and what was learned
 //! ```
 //!
 //! **Architecture Invariant:** the only home of aya in this crate. Nothing here decides what is
@@ -17,6 +18,7 @@ mod events;
 mod hardening;
 mod inspection;
 mod layout;
+mod learning;
 mod link;
 mod maps;
 mod memlock;
@@ -29,10 +31,18 @@ mod roots;
 mod shape;
 mod sys;
 
-use std::{collections::BTreeMap, error::Error, fmt, io, os::fd::OwnedFd, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    fmt, io,
+    net::IpAddr,
+    os::fd::OwnedFd,
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::{Result, anyhow};
-use enforcer_common::{CgroupId, Counter, Mode, Settings};
+use enforcer_common::{CgroupId, Counter, HostId, Mode, Settings};
 use enforcer_core::plan::{Applied, Change};
 
 pub use crate::config::Capacities;
@@ -42,6 +52,7 @@ pub use decision::{Cause, Decision, Subject};
 pub use events::{Batch, Events};
 pub use hardening::Hardening;
 pub use inspection::{Drift, Inspection, RootState};
+pub use learning::Learning;
 pub use memlock::raise_memlock;
 pub use object::Features;
 pub use pins::{Pins, Removed};
@@ -49,6 +60,7 @@ pub use program::Purpose;
 pub use roots::{Attached, is_attached, is_enforced};
 
 use inspection::HeldMaps;
+use learning::Learners;
 use maps::Maps;
 use object::Object;
 use previous::Previous;
@@ -100,6 +112,7 @@ fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
 /// The loaded programs with their maps, and where they are attached.
 pub struct Datapath {
     maps: Maps,
+    learners: Learners,
     roots: Roots,
     features: Features,
     closures: Vec<Hardening>,
@@ -122,6 +135,7 @@ impl Datapath {
             loaded,
             closures,
             maps,
+            learners,
             sockets,
             events,
             features,
@@ -143,6 +157,7 @@ impl Datapath {
         let mut datapath = Self {
             held: HeldMaps::open(pins.as_ref())?,
             maps,
+            learners,
             roots: Roots::new(programs, loaded, pins),
             features,
             closures,
@@ -167,14 +182,42 @@ impl Datapath {
     /// # Errors
     /// If a map cannot be read.
     pub fn holds(&self, applied: &Applied) -> Result<bool> {
-        Ok(self.maps.settings()? == self.settings && self.maps.read_back()? == *applied)
+        let holds_rules = self.maps.settings()? == self.settings && self.maps.read_back()? == *applied;
+        Ok(holds_rules && self.learners.hold()?)
     }
 
-    /// Writes the settings anew.
+    /// Has the programs learn by more: what `wanted` has, beside what they learn by now. Before rules that name its
+    /// hosts are there.
+    ///
+    /// # Errors
+    /// If a map cannot be read or written.
+    pub fn learn_more(&mut self, wanted: &Learning) -> Result<()> {
+        self.learners.add(wanted)
+    }
+
+    /// Has the programs learn by what `wanted` has and by nothing else. After [`Self::learn_more`], and after rules that
+    /// named other hosts are gone.
+    ///
+    /// # Errors
+    /// If a map cannot be read or written.
+    pub fn learn_only(&mut self, wanted: &Learning) -> Result<()> {
+        self.learners.remove(wanted)
+    }
+
+    /// The hosts for which a workload was given an address, whether or not that has expired.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn given(&self, workload: CgroupId, address: IpAddr) -> Result<BTreeSet<HostId>> {
+        self.learners.given(workload, address)
+    }
+
+    /// Writes the settings anew, and, with the next plan, what names are learned by.
     ///
     /// # Errors
     /// If the map cannot be written.
     pub fn restore_settings(&mut self) -> Result<()> {
+        self.learners.forget();
         self.maps.set_settings(&self.settings)
     }
 

@@ -76,6 +76,7 @@ fn smallest_configuration_has_the_documented_defaults() {
     assert_eq!(config.capacities.exact, maps::EXACT_CAPACITY);
     assert_eq!(config.capacities.prefixes, maps::PREFIXES_CAPACITY);
     assert_eq!(config.capacities.ports, maps::PORTS_CAPACITY);
+    assert_eq!(config.capacities.hosts, maps::HOSTS_CAPACITY);
 }
 
 #[test]
@@ -196,7 +197,7 @@ sockets: {raw: true, sctp: true}
 bpffs: /run/bpf
 state: /var/lib/enforcer
 cgroupMount: /sys/fs/cgroup/unified
-capacities: {workloads: 1, policies: 2, exact: 3, prefixes: 4, ports: 5}
+capacities: {workloads: 1, policies: 2, exact: 3, prefixes: 4, ports: 5, hosts: 6}
 revision: canary
 ",
     );
@@ -267,8 +268,8 @@ revision: canary
     );
     let c = config.capacities;
     assert_eq!(
-        [c.workloads, c.policies, c.exact, c.prefixes, c.ports],
-        [1, 2, 3, 4, 5]
+        [c.workloads, c.policies, c.exact, c.prefixes, c.ports, c.hosts],
+        [1, 2, 3, 4, 5, 6]
     );
     assert_eq!(config.revision.as_deref(), Some("canary"));
 }

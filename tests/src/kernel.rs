@@ -29,6 +29,7 @@ const SMALL: Capacities = Capacities {
     exact: 4096,
     prefixes: 1024,
     ports: 1024,
+    hosts: 1024,
 };
 
 /// The loaded programs, the cgroups that they decide for, and the processes in those.

@@ -206,6 +206,7 @@ fn capacities(raw: RawCapacities, findings: &mut Findings) -> Capacities {
         exact: entries("capacities.exact", raw.exact, maps::EXACT_CAPACITY),
         prefixes: entries("capacities.prefixes", raw.prefixes, maps::PREFIXES_CAPACITY),
         ports: entries("capacities.ports", raw.ports, maps::PORTS_CAPACITY),
+        hosts: entries("capacities.hosts", raw.hosts, maps::HOSTS_CAPACITY),
     }
 }
 

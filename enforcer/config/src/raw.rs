@@ -277,6 +277,9 @@ pub(super) struct RawCapacities {
     /// Rules with a port and any address. Default: 65536.
     #[schemars(range(min = 1, max = 16_777_216))]
     pub(super) ports: Option<At<u32>>,
+    /// Rules with a host. Default: 65536.
+    #[schemars(range(min = 1, max = 16_777_216))]
+    pub(super) hosts: Option<At<u32>>,
 }
 
 /// A value and the line it stands on, counted from 1.

@@ -23,6 +23,8 @@ pub struct Capacities {
     pub prefixes: u32,
     /// Rules with any address.
     pub ports: u32,
+    /// Rules with a host.
+    pub hosts: u32,
 }
 
 impl Default for Capacities {
@@ -33,6 +35,7 @@ impl Default for Capacities {
             exact: default::EXACT_CAPACITY,
             prefixes: default::PREFIXES_CAPACITY,
             ports: default::PORTS_CAPACITY,
+            hosts: default::HOSTS_CAPACITY,
         }
     }
 }
@@ -46,6 +49,7 @@ impl Capacities {
             Table::Exact => self.exact,
             Table::Prefixes => self.prefixes,
             Table::Ports => self.ports,
+            Table::Hosts => self.hosts,
         };
         usize::try_from(entries).unwrap_or(usize::MAX)
     }
@@ -64,16 +68,19 @@ pub enum Table {
     Prefixes,
     /// Rules with any address.
     Ports,
+    /// Rules with a host.
+    Hosts,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Workloads,
         Self::Policies,
         Self::Exact,
         Self::Prefixes,
         Self::Ports,
+        Self::Hosts,
     ];
 
     /// Where a rule lives.
@@ -82,6 +89,7 @@ impl Table {
             To::Any => Self::Ports,
             To::Address(_) => Self::Exact,
             To::Network(_) => Self::Prefixes,
+            To::Host(_) => Self::Hosts,
         }
     }
 }
@@ -94,6 +102,7 @@ impl fmt::Display for Table {
             Self::Exact => "exact",
             Self::Prefixes => "prefixes",
             Self::Ports => "ports",
+            Self::Hosts => "hosts",
         })
     }
 }

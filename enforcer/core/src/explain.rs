@@ -16,7 +16,7 @@ mod why;
 
 use std::collections::BTreeSet;
 
-use enforcer_common::{Address, is_loopback, refuse};
+use enforcer_common::{Address, HostId, is_loopback, refuse};
 
 pub use suggest::service_entry;
 pub use why::{Matched, Why};
@@ -76,8 +76,18 @@ impl Registry {
     /// Why the workload of `cgroup` may, or may not, reach `destination`. A cgroup that stands for no workload
     /// is denied, as unknown ones are unless the configuration says otherwise.
     pub fn explain(&mut self, cgroup: CgroupId, destination: Destination) -> Explanation {
+        self.explain_given(cgroup, destination, &BTreeSet::new())
+    }
+
+    /// The same for a workload that was given the address for the hosts of `given`.
+    pub fn explain_given(
+        &mut self,
+        cgroup: CgroupId,
+        destination: Destination,
+        given: &BTreeSet<HostId>,
+    ) -> Explanation {
         match self.workload(cgroup).cloned() {
-            Some(workload) => self.explain_for(&workload, destination),
+            Some(workload) => self.explain_for(&workload, destination, given),
             None => Explanation {
                 verdict: Verdict::Deny,
                 mode: None,
@@ -89,7 +99,12 @@ impl Registry {
     }
 
     /// The same for a workload that need not be there.
-    pub fn explain_for(&mut self, workload: &Workload, destination: Destination) -> Explanation {
+    pub fn explain_for(
+        &mut self,
+        workload: &Workload,
+        destination: Destination,
+        given: &BTreeSet<HostId>,
+    ) -> Explanation {
         let lookup = self.lookup();
         let settings = lookup.facts.settings;
         let view = View::new(workload, lookup.facts.objects, settings);
@@ -105,7 +120,7 @@ impl Registry {
             Some(Why::Off)
         } else if transport == Transport::Udp && settings.udp == UdpPolicy::Allow {
             Some(Why::AllUdp)
-        } else if port == 53 && settings.resolvers.iter().any(|it| it.to_canonical() == address) {
+        } else if settings.is_resolver(address, port) {
             Some(Why::Resolver)
         } else {
             let objects = lookup.facts.objects;
@@ -120,6 +135,7 @@ impl Registry {
         let question = Question {
             view: &view,
             destination,
+            given,
             lookup,
         };
         let hosts = question.hosts();
@@ -147,6 +163,8 @@ impl Registry {
 struct Question<'a> {
     view: &'a View,
     destination: Destination,
+    /// The hosts for which the workload was given the address.
+    given: &'a BTreeSet<HostId>,
     lookup: Lookup<'a>,
 }
 
@@ -170,7 +188,9 @@ impl<'a> Question<'a> {
             return states.iter().collect();
         }
         let index = self.lookup.by_address;
-        let hosts: BTreeSet<&Host> = index.hosts(address).chain(index.anywhere(port)).collect();
+        let given = self.given.iter().flat_map(|id| index.naming(*id));
+        let known = index.hosts(address).chain(index.anywhere(port));
+        let hosts: BTreeSet<&Host> = known.chain(given).collect();
         hosts
             .into_iter()
             .filter_map(|host| states.get_key_value(host))
@@ -210,7 +230,11 @@ impl<'a> Question<'a> {
             address,
             port,
         } = self.destination;
-        grant.rule.transport == transport && grant.rule.port == port && grant.rule.to.contains(address)
+        let is_meant = match grant.rule.to {
+            To::Host(id) => self.given.contains(&id),
+            to => to.contains(address),
+        };
+        grant.rule.transport == transport && grant.rule.port == port && is_meant
     }
 
     /// A name for the address: a registered host, or else a name that resolves to it.
@@ -235,6 +259,7 @@ impl<'a> Question<'a> {
 fn breadth(to: &To) -> u8 {
     match to {
         To::Address(_) => 0,
+        To::Host(_) => 1,
         To::Network(network) => 1 + (network.max_prefix_len() - network.prefix_len()),
         To::Any => u8::MAX,
     }

@@ -58,12 +58,12 @@ impl Related {
     }
 }
 
-/// The rules of one port, and the names whose addresses belong to it.
+/// The rules of one port, and the hosts whose addresses belong to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PortGrants {
     /// In the order of their rules, a rule once.
     pub(crate) grants: Vec<Grant>,
-    /// Names that have to be resolved for them; no wildcards.
+    /// Hosts whose addresses belong to them: names that have to be resolved, and wildcards.
     pub(crate) names: Vec<Host>,
 }
 

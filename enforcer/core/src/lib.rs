@@ -18,6 +18,7 @@ pub mod model;
 pub mod names;
 mod objects;
 mod offer;
+pub mod pattern;
 pub mod plan;
 pub mod pods;
 pub mod policy;

@@ -24,11 +24,11 @@ mod warning;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
-use enforcer_common::CgroupId;
+use enforcer_common::{CgroupId, HostId};
 
 pub(crate) use address_index::AddressIndex;
 pub use warning::Warning;
@@ -39,14 +39,15 @@ use self::{
     compiled::{Compiled, Everybody, HostIndexes, ViewKey},
 };
 use crate::{
-    grant::Facts,
+    grant::{Facts, Source},
     istio::{Object, ObjectId},
     model::{Enforcement, Host, OwnAddresses, Workload},
     objects::{Key, Objects},
     offer::{HostState, Owners},
+    pattern,
     policy::Desired,
     rule::To,
-    settings::{Settings, UdpPolicy},
+    settings::{Allowance, Matching, Settings, UdpPolicy},
     view::View,
 };
 
@@ -119,6 +120,19 @@ impl Registry {
         }
     }
 
+    /// Takes other servers in the place of [`Settings::trusted`].
+    pub fn set_trusted(&mut self, trusted: BTreeSet<SocketAddr>) {
+        if self.settings.trusted != trusted {
+            self.settings.trusted = trusted;
+            self.everybody_changed();
+        }
+    }
+
+    /// Where a service of the cluster answers, by what is known of it now: at its own addresses, and at its endpoints.
+    pub fn servers_of(&self, allowance: &Allowance) -> BTreeSet<SocketAddr> {
+        allowance.servers(&self.objects)
+    }
+
     /// Starts over if what everybody is allowed is not what it was.
     fn everybody_changed(&mut self) {
         let now = everybody(&self.settings, &self.objects);
@@ -148,6 +162,38 @@ impl Registry {
         self.compiled.names()
     }
 
+    /// Every host that a rule names, whichever policy has the rule; none under the matching `istio`, or where nothing is
+    /// learned.
+    pub fn patterns(&mut self) -> Arc<BTreeSet<Host>> {
+        self.refresh();
+        match self.settings.matching {
+            Matching::Declared if self.settings.learns => self.compiled.patterns(),
+            Matching::Declared | Matching::Istio => Arc::default(),
+        }
+    }
+
+    /// The host that rules name by `id`.
+    pub fn host(&mut self, id: HostId) -> Option<Host> {
+        self.refresh();
+        // Under the protocol of a Sidecar's listener an entry grants what it does not by itself.
+        let among = |patterns: &BTreeSet<Host>| patterns.iter().find(|host| pattern::id(host) == id).cloned();
+        self.granted(id).or_else(|| among(&self.patterns()))
+    }
+
+    fn granted(&self, id: HostId) -> Option<Host> {
+        let hosts = self.by_address.naming(id);
+        let states = hosts.filter_map(|host| self.states.get(host));
+        let offers = states.flat_map(|state| &state.offers);
+        let grants = offers
+            .flat_map(|offer| &offer.grants)
+            .flat_map(|port| &port.grants);
+        let mut named = grants.filter_map(|grant| match &grant.source {
+            Source::Given(host) if grant.rule.to == To::Host(id) => Some(host),
+            _ => None,
+        });
+        named.next().cloned()
+    }
+
     /// The registered names that stand for `address`: hosts that declare it or resolve to it, in order.
     pub fn names_of(&mut self, address: IpAddr) -> BTreeSet<Host> {
         self.refresh();
@@ -165,7 +211,7 @@ impl Registry {
             .flat_map(|state| &state.related.to);
         let declared = declared.filter_map(|to| match to {
             To::Address(address) => Some(*address),
-            To::Any | To::Network(_) => None,
+            To::Any | To::Network(_) | To::Host(_) => None,
         });
         let mut addresses: BTreeSet<IpAddr> = declared.collect();
         addresses.extend(self.objects.addresses_of(host));

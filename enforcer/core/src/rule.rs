@@ -6,10 +6,10 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use enforcer_common::{Address, PortKey, RuleKey, Scope, Transport};
+use enforcer_common::{Address, HostId, HostKey, PortKey, RuleKey, Scope, Transport};
 use ipnet::{IpNet, Ipv6Net};
 
-/// One permission: a transport and a port, to an address, a network or anywhere.
+/// One permission: a transport and a port, to an address, a network, a host or anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Rule {
     /// What carries the flow.
@@ -30,6 +30,8 @@ pub enum To {
     /// A network of more than one address, host bits zero. An IPv6 one never holds `::ffff:0:0/96`, which stands
     /// for all of IPv4 in the kernel's trie.
     Network(IpNet),
+    /// Addresses that a trusted resolver has given the workload for this host.
+    Host(HostId),
 }
 
 /// The rules of a scope, in their order.
@@ -72,12 +74,13 @@ impl To {
         pieces
     }
 
-    /// Whether `address`, not IPv4-mapped, is among them.
+    /// Whether `address`, not IPv4-mapped, is among them whatever a workload was given for a host.
     pub fn contains(&self, address: IpAddr) -> bool {
         match self {
             Self::Any => true,
             Self::Address(one) => *one == address,
             Self::Network(network) => network.contains(&address),
+            Self::Host(_) => false,
         }
     }
 }
@@ -100,6 +103,8 @@ pub enum Slot {
     Exact(RuleKey),
     /// The trie of networks, with the key's prefix length in bits.
     Prefix(u32, RuleKey),
+    /// The map of hosts.
+    Host(HostKey),
 }
 
 impl Rule {
@@ -127,6 +132,7 @@ impl Rule {
                     },
                 )
             }
+            To::Host(host) => Slot::Host(HostKey { port, host }),
         }
     }
 
@@ -136,6 +142,7 @@ impl Rule {
         let (key, to) = match slot {
             Slot::Port(port) => (port, To::Any),
             Slot::Exact(key) => (&key.port, To::Address(key.address.into())),
+            Slot::Host(key) => (&key.port, To::Host(key.host)),
             Slot::Prefix(bits, key) => {
                 let address = IpAddr::from(key.address);
                 let family = if address.is_ipv4() {
@@ -173,6 +180,12 @@ impl fmt::Display for Rule {
             To::Address(IpAddr::V6(address)) => write!(f, "{transport} [{address}]:{}", self.port),
             To::Address(address) => write!(f, "{transport} {address}:{}", self.port),
             To::Network(network) => write!(f, "{transport} {network}:{}", self.port),
+            To::Host(HostId(id)) => write!(
+                f,
+                "{transport} host {:032x}:{}",
+                u128::from_be_bytes(id),
+                self.port
+            ),
         }
     }
 }

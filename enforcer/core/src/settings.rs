@@ -2,7 +2,10 @@
 
 mod allowance;
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 pub use allowance::Allowance;
 
@@ -27,6 +30,10 @@ pub struct Settings {
     pub udp: UdpPolicy,
     /// Resolvers that everybody reaches on port 53, over UDP and TCP; empty if that is configured away.
     pub resolvers: BTreeSet<IpAddr>,
+    /// Servers whose answers are learned from, and which everybody reaches, over UDP and TCP.
+    pub trusted: BTreeSet<SocketAddr>,
+    /// Whether rules name hosts, for which the kernel learns addresses.
+    pub learns: bool,
     /// What else everybody reaches.
     pub allowances: Vec<Allowance>,
     /// The revision whose objects count (`istio.io/rev`); empty takes the objects of every revision.
@@ -65,6 +72,8 @@ impl Default for Settings {
             matching: Matching::default(),
             udp: UdpPolicy::default(),
             resolvers: BTreeSet::new(),
+            trusted: BTreeSet::new(),
+            learns: true,
             allowances: Vec::new(),
             revision: String::new(),
             cluster_domain: "cluster.local".to_owned(),
@@ -76,11 +85,13 @@ impl Settings {
     /// The rules that everybody has, whatever its view.
     pub(crate) fn rules(&self, objects: &Objects) -> Vec<Rule> {
         let mut rules = BTreeSet::new();
-        for address in &self.resolvers {
+        let resolvers = self.resolvers.iter().map(|address| (*address, 53));
+        let trusted = self.trusted.iter().map(|server| (server.ip(), server.port()));
+        for (address, port) in resolvers.chain(trusted) {
             for transport in [Transport::Tcp, Transport::Udp] {
                 rules.insert(Rule {
                     transport,
-                    port: 53,
+                    port,
                     to: To::Address(address.to_canonical()),
                 });
             }
@@ -88,6 +99,13 @@ impl Settings {
         let built_in = self.allowances.iter();
         rules.extend(built_in.flat_map(|allowance| allowance.rules(objects)));
         rules.into_iter().collect()
+    }
+
+    /// Whether `address`, not IPv4-mapped, is where everybody may ask for names on `port`.
+    pub(crate) fn is_resolver(&self, address: IpAddr, port: u16) -> bool {
+        let is_trusted = |it: &SocketAddr| it.ip().to_canonical() == address && it.port() == port;
+        let is_resolver = |it: &IpAddr| it.to_canonical() == address && port == 53;
+        self.resolvers.iter().any(is_resolver) || self.trusted.iter().any(is_trusted)
     }
 
     /// The name of the allowance that lets `destination` be reached.

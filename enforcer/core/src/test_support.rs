@@ -17,7 +17,7 @@ use crate::{
     model::{CgroupId, Host, Labels, Namespace, Protocol, Workload},
     policy::DesiredPolicy,
     registry::{Registry, Update},
-    rule::Rules,
+    rule::{Rules, To},
     settings::Settings,
 };
 
@@ -338,9 +338,24 @@ pub(crate) fn rules(registry: &mut Registry, cgroup: u64) -> Rules {
     rules
 }
 
-/// [`rules`] as text.
+/// [`rules`] as text, with hosts by their names.
 pub(crate) fn allowed(registry: &mut Registry, cgroup: u64) -> BTreeSet<String> {
-    rules(registry, cgroup).iter().map(ToString::to_string).collect()
+    let mut texts = BTreeSet::new();
+    for rule in rules(registry, cgroup) {
+        texts.insert(match rule.to {
+            To::Host(id) => {
+                let host = registry.host(id).unwrap();
+                assert!(registry.patterns().contains(&host), "a rule names it");
+                format!(
+                    "{} {host}:{}",
+                    format!("{:?}", rule.transport).to_lowercase(),
+                    rule.port
+                )
+            }
+            To::Any | To::Address(_) | To::Network(_) => rule.to_string(),
+        });
+    }
+    texts
 }
 
 pub(crate) fn set(texts: &[&str]) -> BTreeSet<String> {

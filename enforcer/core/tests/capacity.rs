@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use enforcer_common::{CgroupId, Mode, Transport, Verdict};
+use enforcer_common::{CgroupId, HostId, Mode, Transport, Verdict};
 use enforcer_core::{
     capacity::{Capacities, Table},
     model::Destination,
@@ -17,7 +17,7 @@ use enforcer_core::{
     policy::{Desired, DesiredPolicy, fit},
     rule::{Rule, Rules, To},
 };
-use maps::Maps;
+use maps::{Facts, Maps};
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
 const WORKLOADS: u64 = 5;
@@ -41,20 +41,42 @@ fn universe() -> Vec<Rule> {
         transport: Transport::Udp,
         ..tcp(80, address(1))
     });
+    rules.extend(HOSTS.map(|host| tcp(80, To::Host(host))));
     rules
+}
+
+const HOSTS: [HostId; 2] = [HostId([1; 16]), HostId([2; 16])];
+
+fn facts() -> impl Strategy<Value = Facts> {
+    let addresses = destinations().map(|to| to.address);
+    let addresses: Vec<_> = addresses.collect::<BTreeSet<_>>().into_iter().collect();
+    let fact = (
+        1..=WORKLOADS,
+        prop::sample::select(addresses),
+        prop::sample::subsequence(&HOSTS[..], 1..=2),
+    );
+    prop::collection::vec(fact, 0..12).prop_map(|facts| {
+        let facts = facts.into_iter();
+        facts
+            .map(|(workload, address, hosts)| {
+                let key = (CgroupId(workload), address.into());
+                (key, hosts.into_iter().collect())
+            })
+            .collect()
+    })
 }
 
 fn destinations() -> impl Iterator<Item = Destination> {
     let rules = universe().into_iter().filter_map(|rule| match rule.to {
         To::Address(address) => Some(Destination::new(rule.transport, address, rule.port)),
-        To::Any | To::Network(_) => None,
+        To::Any | To::Network(_) | To::Host(_) => None,
     });
     let elsewhere = Destination::new(Transport::Tcp, Ipv4Addr::new(198, 51, 100, 1).into(), 80);
     rules.chain([elsewhere])
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
-    any::<[bool; 9]>().prop_map(|mask| {
+    any::<[bool; 11]>().prop_map(|mask| {
         let rules = universe().into_iter().zip(mask);
         rules.filter(|(_, on)| *on).map(|(rule, _)| rule).collect()
     })
@@ -102,13 +124,14 @@ fn desired() -> impl Strategy<Value = Desired> {
 }
 
 fn capacities() -> impl Strategy<Value = Capacities> {
-    (1..6_u32, 1..5_u32, 1..20_u32, 1..8_u32, 1..5_u32).prop_map(
-        |(workloads, policies, exact, prefixes, ports)| Capacities {
+    (1..6_u32, 1..5_u32, 1..20_u32, 1..8_u32, 1..5_u32, 1..8_u32).prop_map(
+        |(workloads, policies, exact, prefixes, ports, hosts)| Capacities {
             workloads,
             policies,
             exact,
             prefixes,
             ports,
+            hosts,
         },
     )
 }
@@ -119,8 +142,8 @@ fn allows(maps: &Maps, workload: CgroupId, to: &Destination) -> bool {
         .is_some_and(|verdict| verdict != Verdict::Deny)
 }
 
-fn installed(desired: &Desired) -> Maps {
-    Maps(diff(&Applied::default(), desired).after)
+fn installed(desired: &Desired, facts: &Facts) -> Maps {
+    Maps(diff(&Applied::default(), desired).after, facts.clone())
 }
 
 fn check_way(from: &Maps, plan: &Plan, kind: PlanKind, capacities: &Capacities) {
@@ -157,10 +180,14 @@ proptest! {
     })]
 
     #[test]
-    fn what_is_fitted_fits_and_is_never_looser(desired in desired(), capacities in capacities()) {
-        let whole = installed(&desired);
+    fn what_is_fitted_fits_and_is_never_looser(
+        desired in desired(),
+        capacities in capacities(),
+        facts in facts(),
+    ) {
+        let whole = installed(&desired, &facts);
         let (fitted, report) = fit(desired.clone(), &capacities);
-        let cut = installed(&fitted);
+        let cut = installed(&fitted, &facts);
         prop_assert!(cut.0.counted().fit(&capacities));
         prop_assert_eq!(report.is_exceeded(), !whole.0.counted().fit(&capacities));
         if !report.is_exceeded() {
@@ -194,13 +221,14 @@ proptest! {
     fn every_step_fits_and_none_is_looser_than_both_ends(
         states in prop::collection::vec(desired(), 2..5),
         capacities in capacities(),
+        facts in facts(),
     ) {
-        let mut maps = Maps::default();
+        let mut maps = Maps(Applied::default(), facts);
         for desired in states {
             let (fitted, _) = fit(desired, &capacities);
             let (plan, kind) = diff_within(&maps.0, &fitted, &capacities);
             check_way(&maps, &plan, kind, &capacities);
-            maps = Maps(plan.after);
+            maps.0 = plan.after;
             let (again, _) = diff_within(&maps.0, &fitted, &capacities);
             prop_assert_eq!(again.changes, vec![], "a plan carried out leaves nothing to do");
         }
@@ -211,9 +239,10 @@ proptest! {
         states in [desired(), desired(), desired()],
         cut in any::<prop::sample::Index>(),
         capacities in capacities(),
+        facts in facts(),
     ) {
         let [first, second, third] = states.map(|desired| fit(desired, &capacities).0);
-        let mut maps = installed(&first);
+        let mut maps = installed(&first, &facts);
         let (plan, _) = diff_within(&maps.0, &second, &capacities);
         let steps = cut.index(plan.changes.len() + 1);
         plan.changes[..steps].iter().for_each(|change| maps.carry_out(change));
@@ -247,7 +276,7 @@ fn full_map_takes_other_rules_without_refusing_those_that_stay() {
         exact: 10,
         ..Capacities::default()
     };
-    let before = installed(&one_policy(0..10));
+    let before = installed(&one_policy(0..10), &Facts::new());
     let (plan, kind) = diff_within(&before.0, &one_policy(5..15), &capacities);
     assert_eq!(kind, PlanKind::TrimmedFirst);
     check_way(&before, &plan, kind, &capacities);
@@ -262,7 +291,7 @@ fn full_map_whose_policy_is_to_be_another_is_emptied_first() {
         ..Capacities::default()
     };
     let mut desired = one_policy(0..10);
-    let before = installed(&desired);
+    let before = installed(&desired, &Facts::new());
     desired.policies[0].mode = Mode::Audit;
     let (plan, kind) = diff_within(&before.0, &desired, &capacities);
     assert!(

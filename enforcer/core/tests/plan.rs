@@ -9,14 +9,14 @@ use std::{
     sync::Arc,
 };
 
-use enforcer_common::{Binding, CgroupId, Mode, Policy, PolicyId, Scope, Transport, Verdict};
+use enforcer_common::{Binding, CgroupId, HostId, Mode, Policy, PolicyId, Scope, Transport, Verdict};
 use enforcer_core::{
     model::{Destination, OwnAddresses},
     plan::{Applied, Change, Plan, admit, diff},
     policy::{Desired, DesiredPolicy},
     rule::{Rule, Rules, To},
 };
-use maps::Maps;
+use maps::{Facts, Maps};
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
 /// None if the workload is unknown.
@@ -36,9 +36,36 @@ fn universe() -> impl Iterator<Item = Rule> {
     })
 }
 
+const HOSTS: [HostId; 2] = [HostId([1; 16]), HostId([2; 16])];
+
+fn host_rules() -> impl Iterator<Item = Rule> {
+    HOSTS.into_iter().map(|host| Rule {
+        transport: Transport::Tcp,
+        port: 80,
+        to: To::Host(host),
+    })
+}
+
+/// Addresses of the universe, so that what a workload is given and rules take each other's place.
+fn facts() -> impl Strategy<Value = Facts> {
+    let fact = (
+        (1..=5_u64),
+        (0..5_u8),
+        prop::sample::subsequence(&HOSTS[..], 1..=2),
+    );
+    prop::collection::vec(fact, 0..12).prop_map(|facts| {
+        let key = |workload, last| (CgroupId(workload), IpAddr::from([192, 0, 2, last]).into());
+        let facts = facts.into_iter();
+        facts
+            .map(|(workload, last, hosts)| (key(workload, last), hosts.into_iter().collect()))
+            .collect()
+    })
+}
+
 fn rules() -> impl Strategy<Value = Rules> {
-    any::<[bool; 5]>().prop_map(|mask| {
+    any::<[bool; 7]>().prop_map(|mask| {
         universe()
+            .chain(host_rules())
             .zip(mask)
             .filter(|(_, on)| *on)
             .map(|(rule, _)| rule)
@@ -132,22 +159,25 @@ proptest! {
     })]
 
     #[test]
-    fn no_prefix_is_looser_or_tighter_than_both_ends(states in prop::collection::vec(desired(), 2..5)) {
-        let mut maps = Maps::default();
+    fn no_prefix_is_looser_or_tighter_than_both_ends(
+        states in prop::collection::vec(desired(), 2..5),
+        facts in facts(),
+    ) {
+        let mut maps = Maps(Applied::default(), facts);
         for desired in &states {
             let plan = diff(&maps.0, desired);
             check_prefixes(&maps, &plan);
-            maps = Maps(plan.after);
+            maps.0 = plan.after;
             let again = diff(&maps.0, desired);
             prop_assert_eq!(again.changes, vec![], "a plan carried out leaves nothing to do");
         }
     }
 
     #[test]
-    fn whoever_is_allowed_less_is_named(first in desired(), second in desired()) {
-        let from = Maps(diff(&Applied::default(), &first).after);
+    fn whoever_is_allowed_less_is_named(first in desired(), second in desired(), facts in facts()) {
+        let from = Maps(diff(&Applied::default(), &first).after, facts);
         let plan = diff(&from.0, &second);
-        let to = Maps(plan.after.clone());
+        let to = Maps(plan.after.clone(), from.1.clone());
         let restricted = plan.restricted(&from.0);
         let forgotten: BTreeSet<_> = plan.forgotten(&from.0).collect();
         for workload in (1..=5).map(CgroupId) {
@@ -161,10 +191,15 @@ proptest! {
             let (Some(old), Some(new)) = (from.0.workloads.get(&workload), to.0.workloads.get(&workload)) else {
                 continue;
             };
-            // A lost rule is no loss where an own address, or a policy for all UDP, allows the same.
+            // A lost rule is no loss where an own address, or a policy for all UDP, allows the same, or where it names a
+            // host for which the workload was given nothing, or nothing else.
             let plain = |maps: &Maps, binding: &Binding| {
                 let policy = &maps.0.policies[&binding.policy];
-                let is_plain = policy.flags == 0 && *binding == Binding::new(binding.policy);
+                let names_host = |rule: &Rule| matches!(rule.to, To::Host(_));
+                let mut scopes = [policy.own, policy.shared].into_iter();
+                let is_plain = policy.flags == 0
+                    && *binding == Binding::new(binding.policy)
+                    && !scopes.any(|scope| maps.0.rules(scope).iter().any(names_host));
                 is_plain.then_some(policy.mode)
             };
             let is_alike = plain(&from, old).is_some() && plain(&from, old) == plain(&to, new);
@@ -177,8 +212,8 @@ proptest! {
     }
 
     #[test]
-    fn plan_that_was_cut_short_is_taken_up(first in desired(), second in desired(), third in desired(), cut in any::<prop::sample::Index>()) {
-        let mut maps = Maps(diff(&Applied::default(), &first).after);
+    fn plan_that_was_cut_short_is_taken_up(first in desired(), second in desired(), third in desired(), facts in facts(), cut in any::<prop::sample::Index>()) {
+        let mut maps = Maps(diff(&Applied::default(), &first).after, facts);
         let plan = diff(&maps.0, &second);
         let steps = cut.index(plan.changes.len() + 1);
         plan.changes[..steps].iter().for_each(|change| maps.carry_out(change));
@@ -189,9 +224,13 @@ proptest! {
 
 proptest! {
     #[test]
-    fn workload_that_is_let_through_changes_nothing_for_others(before in desired(), after in desired()) {
+    fn workload_that_is_let_through_changes_nothing_for_others(
+        before in desired(),
+        after in desired(),
+        facts in facts(),
+    ) {
         const OWN: CgroupId = CgroupId(99);
-        let from = Maps(diff(&Applied::default(), &before).after);
+        let from = Maps(diff(&Applied::default(), &before).after, facts);
         let mut maps = from.clone();
         for change in admit(&maps.0, OWN) {
             maps.carry_out(&change);

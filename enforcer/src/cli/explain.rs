@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
     let mut mode = None;
     for address in addresses {
         let destination = Destination::new(transport, address, port);
-        let explanation = registry.explain_for(&workload, destination);
+        let explanation = registry.explain_for(&workload, destination, &BTreeSet::new());
         say(format_args!("{workload} -> {destination}: {explanation}"))?;
         mode = explanation.mode;
         if let Some(suggestion) = &explanation.suggestion {

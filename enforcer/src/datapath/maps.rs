@@ -11,8 +11,8 @@ use aya::{
     },
 };
 use enforcer_common::{
-    Binding, CgroupId, Counter, Policy, PolicyId, PortKey, RuleKey, Scope, Settings, Share, ShareKey,
-    maps as name,
+    Binding, CgroupId, Counter, HostKey, Policy, PolicyId, PortKey, RuleKey, Scope, Settings, Share,
+    ShareKey, maps as name,
 };
 use enforcer_core::{
     plan::{Applied, Change},
@@ -25,6 +25,7 @@ pub(super) struct Maps {
     exact: HashMap<MapData, RuleKey, u32>,
     prefixes: LpmTrie<MapData, RuleKey, u32>,
     ports: HashMap<MapData, PortKey, u32>,
+    hosts: HashMap<MapData, HostKey, u32>,
     roots: HashMap<MapData, CgroupId, u32>,
     settings: Array<MapData, Settings>,
     counters: PerCpuArray<MapData, u64>,
@@ -32,7 +33,7 @@ pub(super) struct Maps {
 }
 
 /// The maps of rules are sets; their values say nothing.
-const PRESENT: u32 = 1;
+pub(super) const PRESENT: u32 = 1;
 
 impl Maps {
     pub(super) fn take(object: &mut Ebpf) -> Result<Self> {
@@ -42,6 +43,7 @@ impl Maps {
             exact: take(object, name::EXACT)?,
             prefixes: take(object, name::PREFIXES)?,
             ports: take(object, name::PORTS)?,
+            hosts: take(object, name::HOSTS)?,
             roots: take(object, name::ROOTS)?,
             settings: take(object, name::SETTINGS)?,
             counters: take(object, name::COUNTERS)?,
@@ -87,11 +89,13 @@ impl Maps {
                 Slot::Port(key) => self.ports.insert(key, PRESENT, 0),
                 Slot::Exact(key) => self.exact.insert(key, PRESENT, 0),
                 Slot::Prefix(bits, key) => self.prefixes.insert(&Key::new(bits, key), PRESENT, 0),
+                Slot::Host(key) => self.hosts.insert(key, PRESENT, 0),
             },
             Change::RemoveRule(scope, rule) => gone(match rule.slot(scope) {
                 Slot::Port(key) => self.ports.remove(&key),
                 Slot::Exact(key) => self.exact.remove(&key),
                 Slot::Prefix(bits, key) => self.prefixes.remove(&Key::new(bits, key)),
+                Slot::Host(key) => self.hosts.remove(&key),
             }),
             Change::SetPolicy(id, policy) => self.policies.insert(id, policy, 0),
             Change::RemovePolicy(id) => gone(self.policies.remove(&id)),
@@ -117,6 +121,9 @@ impl Maps {
         for key in self.prefixes.keys() {
             let key = key.context("reading the map PREFIXES")?;
             keep(Slot::Prefix(key.prefix_len(), key.data()));
+        }
+        for key in self.hosts.keys() {
+            keep(Slot::Host(key.context("reading the map HOSTS")?));
         }
         let workloads = self
             .workloads
@@ -167,7 +174,7 @@ impl Maps {
     }
 }
 
-fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> Result<M> {
+pub(super) fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> Result<M> {
     let map = object
         .take_map(name)
         .with_context(|| format!("the object has no map {name}"))?;
@@ -175,7 +182,7 @@ fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(object: &mut Ebpf, name: &
 }
 
 /// What is to be taken away may be gone already: a cgroup's entry, say, after a plan that was cut short.
-fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
+pub(super) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),

@@ -20,6 +20,7 @@ use enforcer_common::maps as name;
 
 use super::{
     Events, Hardening, Options, Pins, hardening, layout,
+    learning::Learners,
     maps::Maps,
     program::{PROGRAMS, Program, Purpose},
     shape,
@@ -73,6 +74,7 @@ pub(super) struct Object {
     pub(super) loaded: Vec<Program>,
     pub(super) closures: Vec<Hardening>,
     pub(super) maps: Maps,
+    pub(super) learners: Learners,
     pub(super) sockets: OwnedFd,
     pub(super) events: Events,
     pub(super) features: Features,
@@ -110,6 +112,7 @@ impl Object {
         let ring = RingBuf::try_from(events).context("opening the map EVENTS")?;
         let log = EbpfLogger::init(&mut programs).context("opening the programs' log")?;
         let maps = Maps::take(&mut programs)?;
+        let learners = Learners::take(&mut programs)?;
         let sockets = programs
             .map(name::SOCKETS)
             .context("the object has no map SOCKETS")?;
@@ -119,6 +122,7 @@ impl Object {
             loaded,
             closures,
             maps,
+            learners,
             sockets,
             events: Events::new(ring, log),
             features,
@@ -237,6 +241,10 @@ fn load(
         .map_max_entries(name::EXACT, capacities.exact)
         .map_max_entries(name::PREFIXES, capacities.prefixes)
         .map_max_entries(name::PORTS, capacities.ports)
+        .map_max_entries(name::HOSTS, capacities.hosts)
+        // New hosts come before old ones go.
+        .map_max_entries(name::PATTERNS, capacities.hosts.saturating_mul(2))
+        .map_max_entries(name::LEARNERS, capacities.workloads)
         .map_max_entries(
             name::SHARES,
             capacities.workloads.saturating_mul(4).max(name::SHARES_CAPACITY),

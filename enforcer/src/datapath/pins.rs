@@ -87,8 +87,9 @@ impl Pins {
             exact,
             prefixes,
             ports,
+            hosts,
         } = capacities;
-        let generation = format!("v{LAYOUT}-{workloads}-{policies}-{exact}-{prefixes}-{ports}");
+        let generation = format!("v{LAYOUT}-{workloads}-{policies}-{exact}-{prefixes}-{ports}-{hosts}");
         let maps = folder.join(&generation);
         let made = Made {
             has_made_maps: !is_own(&maps)?,

@@ -8,8 +8,9 @@ use std::{fs, io, path::Path};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{MapInfo, MapType};
 use enforcer_common::{
-    Binding, CgroupId, Heard, PeerKey, Policy, PolicyId, PortKey, RuleKey, Settings, Share, ShareKey,
-    SocketState, maps as name,
+    Address, Binding, CgroupId, Heard, HostKey, Learned, LearnedKey, Learner, Named, Pattern, PatternKey,
+    PeerKey, Policy, PolicyId, PortKey, Question, QuestionKey, ResolverKey, RuleKey, Settings, Share,
+    ShareKey, Slot, SlotKey, SocketState, maps as name,
 };
 
 use super::Pins;
@@ -20,7 +21,7 @@ struct Shape(&'static str, MapType, usize, usize);
 /// Bytes of the prefix length before the key of a trie (`struct bpf_lpm_trie_key`).
 const PREFIX_LENGTH: usize = size_of::<u32>();
 
-const SHAPES: [Shape; 13] = [
+const SHAPES: [Shape; 22] = [
     Shape(
         name::WORKLOADS,
         MapType::Hash,
@@ -83,6 +84,55 @@ const SHAPES: [Shape; 13] = [
         MapType::LruHash,
         size_of::<ShareKey>(),
         size_of::<Share>(),
+    ),
+    Shape(name::HOSTS, MapType::Hash, size_of::<HostKey>(), size_of::<u32>()),
+    Shape(
+        name::PATTERNS,
+        MapType::LpmTrie,
+        PREFIX_LENGTH + size_of::<PatternKey>(),
+        size_of::<Pattern>(),
+    ),
+    Shape(
+        name::RESOLVERS,
+        MapType::Hash,
+        size_of::<ResolverKey>(),
+        size_of::<u32>(),
+    ),
+    Shape(
+        name::PROTECTED,
+        MapType::LpmTrie,
+        PREFIX_LENGTH + size_of::<Address>(),
+        size_of::<u32>(),
+    ),
+    Shape(
+        name::QUESTIONS,
+        MapType::Hash,
+        size_of::<QuestionKey>(),
+        size_of::<Question>(),
+    ),
+    Shape(
+        name::LEARNED,
+        MapType::Hash,
+        size_of::<LearnedKey>(),
+        size_of::<Learned>(),
+    ),
+    Shape(
+        name::SLOTS,
+        MapType::Hash,
+        size_of::<SlotKey>(),
+        size_of::<Slot>(),
+    ),
+    Shape(
+        name::LEARNERS,
+        MapType::Hash,
+        size_of::<CgroupId>(),
+        size_of::<Learner>(),
+    ),
+    Shape(
+        name::NAMED,
+        MapType::LruHash,
+        size_of::<LearnedKey>(),
+        size_of::<Named>(),
     ),
 ];
 

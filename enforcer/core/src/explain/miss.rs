@@ -6,6 +6,7 @@ use crate::{
     istio::{Kind, ObjectId, ServicePort},
     model::{Host, Transport},
     offer::{HostState, Import, Offer},
+    rule::To,
     settings::UdpPolicy,
     view::winners,
 };
@@ -34,7 +35,8 @@ impl Question<'_> {
                 .related
                 .to
                 .iter()
-                .any(|to| to.contains(self.destination.address));
+                .any(|to| to.contains(self.destination.address))
+                || self.is_given_for(state);
             let imports = self.view.imports(state);
             let seen = Seen { state, imports };
             for offer in &state.offers {
@@ -49,6 +51,13 @@ impl Question<'_> {
             .into_iter()
             .min_by(|(a, _, x), (b, _, y)| (a, x).cmp(&(b, y)));
         nearest.map_or(Why::Unregistered, |(_, why, _)| why)
+    }
+
+    /// Whether the workload was given the address for a host that a rule of this one names.
+    fn is_given_for(&self, state: &HostState) -> bool {
+        let ports = state.offers.iter().flat_map(|offer| &offer.grants);
+        let mut grants = ports.flat_map(|port| &port.grants);
+        grants.any(|grant| matches!(&grant.rule.to, To::Host(id) if self.given.contains(id)))
     }
 
     fn miss(&self, offer: &Offer, fits: bool, seen: &Seen<'_>) -> (Distance, Why, ObjectId) {

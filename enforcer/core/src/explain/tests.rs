@@ -350,7 +350,9 @@ fn workload_that_is_not_there_can_be_asked_for() {
     );
     let destination = Destination::new(Transport::Tcp, ip("192.0.2.1"), 5432);
     assert_eq!(
-        registry.explain_for(&workload, destination).verdict,
+        registry
+            .explain_for(&workload, destination, &std::collections::BTreeSet::new())
+            .verdict,
         Verdict::Allow
     );
     assert!(registry.desired().policies.is_empty());

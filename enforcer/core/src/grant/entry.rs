@@ -13,6 +13,7 @@ use crate::{
     istio::{EndpointAddress, Resolution, ServiceEntry},
     model::{Host, Protocol},
     objects::Selected,
+    pattern::pattern,
     rule::{Rule, To},
     settings::Matching,
 };
@@ -28,7 +29,7 @@ pub(super) fn grants(entry: &ServiceEntry, host: &Host, port: Port, facts: &Fact
     };
     let mut out = match facts.settings.matching {
         Matching::Declared => row.declared(),
-        // Rules of this matching need no names. They are resolved all the same, for messages.
+        // Rules of this matching name no hosts. These are resolved all the same, for messages.
         Matching::Istio => PortGrants {
             grants: row.istio(),
             names: row.declared().names,
@@ -169,8 +170,12 @@ impl Row<'_> {
     }
 
     fn resolve(&self, name: &Host, out: &mut PortGrants) {
-        if !name.is_wildcard() {
-            out.names.push(name.clone());
+        out.names.push(name.clone());
+        if self.facts.settings.learns
+            && let Some((_, pattern)) = pattern(name)
+        {
+            let to = To::Host(pattern.host);
+            out.grants.push(self.grant(to, Source::Given(name.clone())));
         }
         let addresses = self.facts.objects.addresses_of(name).into_iter();
         out.grants.extend(

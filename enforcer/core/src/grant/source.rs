@@ -20,6 +20,8 @@ pub enum Source {
     Allocated,
     /// This name resolves to it.
     Resolved(Host),
+    /// A trusted resolver has given the workload the address for this host.
+    Given(Host),
     /// `endpoints` of a ServiceEntry, or an EndpointSlice of a headless Service.
     Endpoint,
     /// The workload selector of a ServiceEntry chooses a Pod or WorkloadEntry there.
@@ -37,6 +39,7 @@ impl fmt::Display for Source {
             Self::Declared => f.write_str("addresses"),
             Self::Allocated => f.write_str("allocated address"),
             Self::Resolved(host) => write!(f, "DNS {host}"),
+            Self::Given(host) => write!(f, "DNS answer for {host}"),
             Self::Endpoint => f.write_str("endpoint"),
             Self::Selected => f.write_str("workloadSelector"),
             Self::ClusterIp => f.write_str("cluster IP"),

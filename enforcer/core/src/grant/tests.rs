@@ -22,8 +22,8 @@ const TCP: &[Protocol] = &[Protocol::Tcp, Protocol::Mongo, Protocol::Redis, Prot
 const AUTO: &[Protocol] = &[Protocol::Auto];
 
 const ANY: &[&str] = &["tcp *:443"];
-/// What `h.example` resolves to in every case.
-const HOST: &[&str] = &["tcp 192.0.2.1:443", "tcp [2001:db8::1]:443"];
+/// What `h.example` resolves to in every case, and whatever else a workload is given for it.
+const HOST: &[&str] = &["tcp 192.0.2.1:443", "tcp [2001:db8::1]:443", "tcp h.example:443"];
 
 /// What surrounds the entry under test in every case.
 fn surroundings() -> Vec<Update> {
@@ -86,7 +86,7 @@ const NETS: &[&str] = &["tcp 198.51.100.0/24:443", "tcp 2001:db8:2::/64:443"];
 const NETWORKS: &[&str] = &["198.51.100.0/24", "2001:db8:2::/64"];
 const ENDPOINTS: &[&str] = &["tcp 203.0.113.5:443", "tcp [2001:db8:3::5]:443"];
 const SELECTED: &[&str] = &["tcp 10.1.0.1:443", "tcp [fd00::1]:443", "tcp 10.2.0.1:443"];
-const NAMED: &[&str] = &["tcp 192.0.2.9:443"];
+const NAMED: &[&str] = &["tcp 192.0.2.9:443", "tcp ep.example:443"];
 
 #[test]
 fn d1_http_none() {
@@ -130,12 +130,16 @@ fn d4_dynamic_dns_follows_the_names_that_are_seen_under_the_wildcard() {
     for protocol in [Protocol::Http, Protocol::Tls] {
         let object = || entry("ns/e", "*.example", &[(443, protocol)]).resolution(Resolution::DynamicDns);
         let declared = rules_of([object().into()], matching(Matching::Declared));
-        assert_eq!(declared, set(&join(&[HOST, NAMED])));
+        let addresses = ["tcp 192.0.2.1:443", "tcp [2001:db8::1]:443", "tcp 192.0.2.9:443"];
+        assert_eq!(declared, set(&join(&[&addresses, &["tcp *.example:443"]])));
         assert_eq!(rules_of([object().into()], matching(Matching::Istio)), set(ANY));
     }
     let elsewhere =
         entry("ns/e", "*.other.example", &[(443, Protocol::Tls)]).resolution(Resolution::DynamicDns);
-    assert_eq!(rules_of([elsewhere.into()], Settings::default()), set(&[]));
+    assert_eq!(
+        rules_of([elsewhere.into()], Settings::default()),
+        set(&["tcp *.other.example:443"])
+    );
 }
 
 #[test]
@@ -255,7 +259,7 @@ fn d16_udp_follows_the_configuration() {
         (&|e| e.addresses(&[V4]), &["udp 198.51.100.7:443"]),
         (
             &|e| e.resolution(Resolution::Dns),
-            &["udp 192.0.2.1:443", "udp [2001:db8::1]:443"],
+            &["udp 192.0.2.1:443", "udp [2001:db8::1]:443", "udp h.example:443"],
         ),
         (&|e| e.selector("app=other"), &["udp 10.1.0.3:443"]),
     ];

@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use enforcer_common::{Binding, CgroupId, Mode, Policy, PolicyId, Scope, Transport};
+use enforcer_common::{Address, Binding, CgroupId, Mode, Policy, PolicyId, Scope, Transport};
 
 use super::{Applied, Change, Plan, diff, pairing, settled};
 use crate::{
@@ -67,7 +67,7 @@ fn surely_fits(now: &Applied, changes: &[Change], capacities: &Capacities) -> bo
         let held = match table {
             Table::Workloads => now.workloads.len(),
             Table::Policies => now.policies.len(),
-            Table::Exact | Table::Prefixes | Table::Ports => rules,
+            Table::Exact | Table::Prefixes | Table::Ports | Table::Hosts => rules,
         };
         held + changes.len() <= capacities.of(*table)
     })
@@ -133,10 +133,16 @@ fn trim(applied: &Applied, desired: &Desired) -> (Vec<Change>, Applied) {
         }
         stays
     });
+    // Only an address that is to become a workload's own may be allowed by a rule before and by none after.
+    let is_new = |(workload, own): &(&CgroupId, &OwnAddresses)| {
+        let bound = left.workloads.get(workload);
+        bound.is_some_and(|bound| bound.own != <[Address; 2]>::from(**own))
+    };
+    let own: Vec<&OwnAddresses> = desired.own.iter().filter(is_new).map(|(_, own)| own).collect();
     for (scope, rules) in &applied.scopes {
         let keepers = keepers.get(scope);
         let is_kept = |rule: &Rule| {
-            let becomes_own = || desired.own.values().any(|own| may_be(own, &rule.to));
+            let becomes_own = || own.iter().any(|own| may_be(own, &rule.to));
             let may_keep = |view: &&DesiredPolicy| may_keep(view, &desired.shared, rule);
             keepers.is_some_and(|views| views.values().any(may_keep) || becomes_own())
         };
@@ -159,7 +165,7 @@ fn trim(applied: &Applied, desired: &Desired) -> (Vec<Change>, Applied) {
 fn may_be(own: &OwnAddresses, to: &To) -> bool {
     match to {
         To::Address(address) => own.contains(*address),
-        To::Any | To::Network(_) => true,
+        To::Any | To::Network(_) | To::Host(_) => true,
     }
 }
 
@@ -178,14 +184,15 @@ fn overlaps(rules: &Rules, rule: &Rule) -> bool {
         .range(any..)
         .take_while(|other| other.transport == rule.transport && other.port == rule.port);
     match rule.to {
-        To::Any | To::Network(_) => same_port.count() > 0,
-        // Networks come last in the order, and are few beside addresses.
+        To::Any | To::Network(_) | To::Host(_) => same_port.count() > 0,
         To::Address(address) => {
-            rules.contains(rule)
-                || rules.contains(&any)
-                || same_port
-                    .filter(|other| matches!(other.to, To::Network(_)))
-                    .any(|other| other.to.contains(address))
+            // Which addresses a workload was given for a host is the kernel's to know.
+            let may_hold = |other: &Rule| match other.to {
+                To::Network(network) => network.contains(&address),
+                To::Host(_) => true,
+                To::Any | To::Address(_) => false,
+            };
+            rules.contains(rule) || rules.contains(&any) || same_port.into_iter().any(may_hold)
         }
     }
 }

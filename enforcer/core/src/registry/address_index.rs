@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
 };
 
+use enforcer_common::HostId;
 use ipnet::IpNet;
 
 use crate::{model::Host, offer::HostState, rule::To};
@@ -16,6 +17,8 @@ pub(crate) struct AddressIndex {
     networks: BTreeMap<IpNet, Vec<Host>>,
     /// Hosts by the ports on which they allow any address.
     ports: BTreeMap<u16, BTreeSet<Host>>,
+    /// Hosts by the hosts that their rules name.
+    named: HashMap<HostId, Vec<Host>>,
 }
 
 impl AddressIndex {
@@ -30,6 +33,7 @@ impl AddressIndex {
         for port in new_ports.difference(&old_ports) {
             self.ports.entry(*port).or_default().insert(host.clone());
         }
+        self.replace_named(host, &named(old), &named(new));
         let (old, new) = (&old.related.to, &new.related.to);
         for to in old.iter().filter(|to| new.binary_search(to).is_err()) {
             self.remove(host, to);
@@ -38,9 +42,25 @@ impl AddressIndex {
             let hosts = match to {
                 To::Address(address) => self.addresses.entry(*address).or_default(),
                 To::Network(network) => self.networks.entry(*network).or_default(),
-                To::Any => continue,
+                To::Any | To::Host(_) => continue,
             };
             // Most addresses are of one host alone.
+            hosts.reserve_exact(usize::from(hosts.is_empty()));
+            hosts.push(host.clone());
+        }
+    }
+
+    fn replace_named(&mut self, host: &Host, old: &[HostId], new: &[HostId]) {
+        for id in old.iter().filter(|id| !new.contains(id)) {
+            if let Some(hosts) = self.named.get_mut(id) {
+                hosts.retain(|it| it != host);
+                if hosts.is_empty() {
+                    self.named.remove(id);
+                }
+            }
+        }
+        for id in new.iter().filter(|id| !old.contains(id)) {
+            let hosts = self.named.entry(*id).or_default();
             hosts.reserve_exact(usize::from(hosts.is_empty()));
             hosts.push(host.clone());
         }
@@ -64,7 +84,7 @@ impl AddressIndex {
                     }
                 }
             }
-            To::Any => {}
+            To::Any | To::Host(_) => {}
         }
     }
 
@@ -76,10 +96,29 @@ impl AddressIndex {
         exact.chain(around.flat_map(|(_, hosts)| hosts))
     }
 
+    /// The hosts with a rule that names the host of `id`, in no order.
+    pub(crate) fn naming(&self, id: HostId) -> impl Iterator<Item = &Host> {
+        self.named.get(&id).into_iter().flatten()
+    }
+
     /// The hosts that are reached on `port` wherever they are, under the protocols they declare.
     pub(crate) fn anywhere(&self, port: u16) -> impl Iterator<Item = &Host> {
         self.ports.get(&port).into_iter().flatten()
     }
+}
+
+/// The hosts that the rules of a host name: itself, and names of its endpoints. Each once.
+fn named(state: &HostState) -> Vec<HostId> {
+    let mut named = Vec::new();
+    let ports = state.offers.iter().flat_map(|offer| &offer.grants);
+    for grant in ports.flat_map(|port| &port.grants) {
+        if let To::Host(id) = grant.rule.to
+            && !named.contains(&id)
+        {
+            named.push(id);
+        }
+    }
+    named
 }
 
 fn ports(state: &HostState) -> BTreeSet<u16> {

@@ -49,6 +49,8 @@ pub(crate) struct Compiled {
     desired: Arc<Desired>,
     /// The sets that `desired` holds, by their sums.
     handed_out: BTreeMap<u64, Vec<Arc<Rules>>>,
+    /// Hosts that rules name, wildcards included, and those of them that can be resolved.
+    patterns: Arc<BTreeSet<Host>>,
     names: Arc<BTreeSet<Host>>,
     is_stale: bool,
     are_names_stale: bool,
@@ -132,6 +134,7 @@ impl Compiled {
             nothing: Arc::default(),
             desired: Arc::default(),
             handed_out: BTreeMap::new(),
+            patterns: Arc::default(),
             names: Arc::default(),
             is_stale: false,
             are_names_stale: false,
@@ -259,17 +262,34 @@ impl Compiled {
         self.desired.clone()
     }
 
-    /// The names that the views need.
+    /// The names that the views need; no wildcards.
     pub(crate) fn names(&mut self) -> Arc<BTreeSet<Host>> {
-        if std::mem::take(&mut self.are_names_stale) {
-            let shared = self.has_shares().then(|| self.shared_tally.names());
-            let own = self.views.values().flat_map(|view| view.tally.names());
-            let names: BTreeSet<Host> = shared.into_iter().flatten().chain(own).cloned().collect();
-            if *self.names != names {
-                self.names = Arc::new(names);
-            }
-        }
+        self.refresh_names();
         self.names.clone()
+    }
+
+    /// The hosts that the views need the addresses of, wildcards included.
+    pub(crate) fn patterns(&mut self) -> Arc<BTreeSet<Host>> {
+        self.refresh_names();
+        self.patterns.clone()
+    }
+
+    fn refresh_names(&mut self) {
+        if !std::mem::take(&mut self.are_names_stale) {
+            return;
+        }
+        let shared = self.has_shares().then(|| self.shared_tally.names());
+        let own = self.views.values().flat_map(|view| view.tally.names());
+        let patterns: BTreeSet<Host> = shared.into_iter().flatten().chain(own).cloned().collect();
+        if *self.patterns == patterns {
+            return;
+        }
+        let names = patterns.iter().filter(|host| !host.is_wildcard());
+        let names: BTreeSet<Host> = names.cloned().collect();
+        if *self.names != names {
+            self.names = Arc::new(names);
+        }
+        self.patterns = Arc::new(patterns);
     }
 
     fn has_shares(&self) -> bool {

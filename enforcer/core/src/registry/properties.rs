@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use enforcer_common::{Address, Flow, Outcome, Policy, PortKey, RuleKey, Scope};
+use enforcer_common::{Address, Flow, HostId, HostKey, Outcome, Policy, PortKey, RuleKey, Scope};
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
@@ -197,6 +197,17 @@ fn update() -> impl Strategy<Value = Update> {
     ]
 }
 
+/// Hosts for which a workload was given an address.
+fn given() -> impl Strategy<Value = BTreeSet<HostId>> {
+    let hosts = HOSTS
+        .iter()
+        .chain(NAMES)
+        .map(|host| pattern::id(&Host::new(host)));
+    let hosts: BTreeSet<HostId> = hosts.collect();
+    let hosts: Vec<HostId> = hosts.into_iter().collect();
+    proptest::sample::subsequence(hosts, 0..3).prop_map(|given| given.into_iter().collect())
+}
+
 fn settings() -> impl Strategy<Value = Settings> {
     let matching = select(&[Matching::Declared, Matching::Istio][..]);
     let udp = select(&[UdpPolicy::Registry, UdpPolicy::Allow, UdpPolicy::DnsOnly][..]);
@@ -241,10 +252,10 @@ fn plain_rules(registry: &mut Registry, workload: &Workload) -> Rules {
     of_imports.chain(resolvers).collect()
 }
 
-/// The rules as the kernel looks them up.
-struct Kernel(BTreeSet<Slot>, OwnAddresses);
+/// The rules as the kernel looks them up, and the hosts for which the workload was given what it dials.
+struct Kernel<'a>(BTreeSet<Slot>, OwnAddresses, &'a BTreeSet<HostId>);
 
-impl enforcer_common::Rules for Kernel {
+impl enforcer_common::Rules for Kernel<'_> {
     fn exact(&self, key: &RuleKey) -> bool {
         self.0.contains(&Slot::Exact(*key))
     }
@@ -257,7 +268,7 @@ impl enforcer_common::Rules for Kernel {
                 .zip(&wanted)
                 .take(*length as usize)
                 .all(|(a, b)| a == b),
-            Slot::Port(_) | Slot::Exact(_) => false,
+            Slot::Port(_) | Slot::Exact(_) | Slot::Host(_) => false,
         })
     }
 
@@ -269,8 +280,12 @@ impl enforcer_common::Rules for Kernel {
         self.1.contains((*address).into())
     }
 
-    fn host(&self, _: [Scope; 2], _: &Flow) -> bool {
-        false
+    fn host(&self, scopes: [Scope; 2], flow: &Flow) -> bool {
+        let ports = scopes.map(|scope| PortKey::new(scope, flow.transport, flow.port));
+        let keys = ports
+            .into_iter()
+            .flat_map(|port| self.2.iter().map(move |host| HostKey { port, host: *host }));
+        keys.into_iter().any(|key| self.0.contains(&Slot::Host(key)))
     }
 }
 
@@ -284,7 +299,12 @@ fn bits(key: &RuleKey) -> Vec<bool> {
 }
 
 /// The kernel's verdict on `destination` under the compiled policy of a workload.
-fn decided(registry: &mut Registry, cgroup: CgroupId, destination: Destination) -> Outcome {
+fn decided(
+    registry: &mut Registry,
+    cgroup: CgroupId,
+    destination: Destination,
+    given: &BTreeSet<HostId>,
+) -> Outcome {
     const OWN: Scope = Scope(7);
     let desired = registry.desired();
     let policy = desired
@@ -310,7 +330,11 @@ fn decided(registry: &mut Registry, cgroup: CgroupId, destination: Destination) 
         port: destination.port.to_be_bytes(),
         address: Address::from(destination.address),
     };
-    enforcer_common::decide(&value, &flow, &Kernel(own.chain(shared).collect(), addresses))
+    enforcer_common::decide(
+        &value,
+        &flow,
+        &Kernel(own.chain(shared).collect(), addresses, given),
+    )
 }
 
 proptest! {
@@ -334,6 +358,7 @@ proptest! {
         }
         prop_assert_eq!(stepwise.desired(), at_once.desired());
         prop_assert_eq!(stepwise.hosts(), at_once.hosts());
+        prop_assert_eq!(stepwise.patterns(), at_once.patterns());
         prop_assert_eq!(stepwise.warnings(), at_once.warnings());
         for address in ADDRESSES {
             prop_assert_eq!(stepwise.names_of(ip(address)), at_once.names_of(ip(address)));
@@ -353,6 +378,26 @@ proptest! {
         for (index, policy) in desired.policies.iter().enumerate() {
             let rest = &desired.policies[index + 1..];
             prop_assert!(!rest.iter().any(|other| other.is_alike(policy)));
+        }
+    }
+
+    /// Every host of a rule is one by which names are told, and every such host is a rule's.
+    #[test]
+    fn patterns_are_the_hosts_of_rules(settings in settings(), history in vec(update(), 0..40)) {
+        let mut registry = Registry::new(settings);
+        history.into_iter().for_each(|update| registry.apply(update));
+        let desired = registry.desired();
+        let own = desired.policies.iter().flat_map(|policy| policy.own.iter());
+        let shared = desired.policies.iter().any(|policy| policy.shares).then_some(&desired.shared);
+        let rules = own.chain(shared.into_iter().flat_map(|rules| rules.iter()));
+        let named: BTreeSet<HostId> = rules.filter_map(|rule| match rule.to {
+            To::Host(id) => Some(id),
+            To::Any | To::Address(_) | To::Network(_) => None,
+        }).collect();
+        let patterns = registry.patterns();
+        prop_assert_eq!(&named, &patterns.iter().map(pattern::id).collect());
+        for id in named {
+            prop_assert!(registry.host(id).is_some_and(|host| patterns.contains(&host)));
         }
     }
 
@@ -379,17 +424,17 @@ proptest! {
     fn explanation_and_kernel_agree(
         settings in settings(),
         history in vec(update(), 0..40),
-        asked in vec((any::<bool>(), select(ADDRESSES), select(PORTS)), 8),
+        asked in vec((any::<bool>(), select(ADDRESSES), select(PORTS), given()), 8),
     ) {
         let mut registry = Registry::new(settings);
         history.into_iter().for_each(|update| registry.apply(update));
         let workloads: Vec<_> = registry.workloads.keys().copied().collect();
         for cgroup in workloads {
-            for (is_tcp, address, port) in &asked {
+            for (is_tcp, address, port, given) in &asked {
                 let transport = if *is_tcp { Transport::Tcp } else { Transport::Udp };
                 let destination = Destination::new(transport, ip(address), *port);
-                let explained = registry.explain(cgroup, destination);
-                let decided = decided(&mut registry, cgroup, destination);
+                let explained = registry.explain_given(cgroup, destination, given);
+                let decided = decided(&mut registry, cgroup, destination, given);
                 prop_assert_eq!(explained.verdict, decided.verdict, "{}", explained);
                 prop_assert_eq!(
                     explained.why.is_permission(),

@@ -9,7 +9,7 @@ use crate::{model::Host, rule::Rule};
 pub(crate) struct Contribution {
     /// In order, each once.
     pub(crate) rules: Vec<Rule>,
-    /// Names to resolve, in order, each once.
+    /// Hosts whose addresses matter, in order, each once.
     pub(crate) names: Vec<Host>,
 }
 

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::{
+    explain::Why,
     istio::{Kind, MeshConfig, OutboundMode, Resolution, ServiceEntry, ServiceKind},
-    model::{Mode, Namespace, Protocol},
+    model::{Destination, Mode, Namespace, Protocol, Transport, Verdict},
     settings::Matching,
     test_support::{
         allowed, cluster_ip, egress, entry, export, ip, pod, policy, resolved, rules, service, set, sidecar,
@@ -51,7 +52,11 @@ fn private_entry_is_allowed_to_its_namespace_alone() {
     registry.apply(resolved("db.example.com", &["192.0.2.1", "2001:db8::1"]));
     assert_eq!(
         allowed(&mut registry, 1),
-        set(&["tcp 192.0.2.1:5432", "tcp [2001:db8::1]:5432"])
+        set(&[
+            "tcp 192.0.2.1:5432",
+            "tcp [2001:db8::1]:5432",
+            "tcp db.example.com:5432"
+        ])
     );
     assert_eq!(allowed(&mut registry, 2), set(&[]));
 }
@@ -131,6 +136,88 @@ fn resolvers_are_allowed_to_everybody() {
     assert_eq!(
         allowed(&mut registry, 1),
         set(&["tcp 192.0.2.53:53", "udp 192.0.2.53:53"])
+    );
+}
+
+#[test]
+fn trusted_servers_are_allowed_to_everybody_on_their_ports() {
+    let mut registry = world(Settings::default(), [workload(1, "a", "")]);
+    registry.set_trusted(["[::ffff:192.0.2.53]:5353".parse().unwrap()].into());
+    assert_eq!(
+        allowed(&mut registry, 1),
+        set(&["tcp 192.0.2.53:5353", "udp 192.0.2.53:5353"])
+    );
+    let asked = |port| Destination::new(Transport::Udp, ip("192.0.2.53"), port);
+    assert_eq!(registry.explain(CgroupId(1), asked(5353)).why, Why::Resolver);
+    assert_eq!(registry.explain(CgroupId(1), asked(53)).verdict, Verdict::Deny);
+}
+
+#[test]
+fn cluster_resolver_answers_at_its_service_its_endpoints_and_the_cache_on_the_node() {
+    let mut dns = service(
+        "kube-system/kube-dns",
+        cluster_ip(&["10.96.0.10"]),
+        &[(53, Protocol::Udp), (9153, Protocol::Tcp)],
+    );
+    dns.ports[0].target = Some(5353);
+    dns.ports[1].target = Some(9153);
+    let registry = world(
+        Settings::default(),
+        [
+            dns.into(),
+            slice("kube-system/kube-dns-1", "kube-dns", &["10.244.0.2"]).into(),
+            slice("kube-system/other-1", "other", &["10.244.0.3"]).into(),
+        ],
+    );
+    let servers = registry.servers_of(&Allowance::cluster_dns([ip("169.254.20.10")].into()));
+    let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        servers,
+        [
+            "10.96.0.10:53",
+            "10.244.0.2:53",
+            "10.244.0.2:5353",
+            "169.254.20.10:53"
+        ]
+    );
+}
+
+#[test]
+fn nothing_names_a_host_where_nothing_is_learned() {
+    let settings = Settings {
+        learns: false,
+        ..Settings::default()
+    };
+    let object = entry("a/e", "e.example", &[(443, Protocol::Tls)]);
+    let mut registry = world(settings, [object.into(), workload(1, "a", "")]);
+    registry.apply(resolved("e.example", &["192.0.2.1"]));
+    assert_eq!(allowed(&mut registry, 1), set(&["tcp 192.0.2.1:443"]));
+    assert_eq!((registry.hosts().len(), registry.patterns().len()), (1, 0));
+}
+
+#[test]
+fn given_address_is_allowed_where_a_rule_names_its_host() {
+    let object = entry("a/e", "*.example", &[(443, Protocol::Tls)]);
+    let hidden = entry("b/e", "*.sub.example", &[(443, Protocol::Tls)]).export(&["."]);
+    let updates = [object.into(), hidden.into(), workload(1, "a", "")];
+    let mut registry = world(Settings::default(), updates);
+    let to = |port| Destination::new(Transport::Tcp, ip("192.0.2.1"), port);
+    let given = |host: &str| BTreeSet::from([pattern::id(&Host::new(host))]);
+    let mut explain = |port, host| {
+        let explanation = registry.explain_given(CgroupId(1), to(port), &given(host));
+        explanation.to_string()
+    };
+    assert_eq!(
+        explain(443, "*.example"),
+        "allowed by ServiceEntry a/e port tls-443 (DNS answer for *.example)"
+    );
+    assert_eq!(
+        explain(80, "*.example"),
+        "denied: host known, port 80 not declared, nearest 443 (ServiceEntry a/e, *.example)"
+    );
+    assert_eq!(
+        explain(443, "*.sub.example"),
+        "denied: ServiceEntry b/e is not exported to a"
     );
 }
 
@@ -288,7 +375,12 @@ fn endpoint_name_under_a_replaced_protocol_follows_its_resolution() {
     registry.apply(resolved("ep.example", &["192.0.2.2"]));
     assert_eq!(
         allowed(&mut registry, 1),
-        set(&["tcp 192.0.2.1:443", "tcp 192.0.2.2:443"])
+        set(&[
+            "tcp 192.0.2.1:443",
+            "tcp 192.0.2.2:443",
+            "tcp e.example:443",
+            "tcp ep.example:443"
+        ])
     );
 }
 
@@ -296,13 +388,15 @@ fn endpoint_name_under_a_replaced_protocol_follows_its_resolution() {
 fn wildcard_follows_the_names_under_it() {
     let object = entry("a/e", "*.example", &[(443, Protocol::Tls)]);
     let mut registry = world(Settings::default(), [object.into(), workload(1, "a", "")]);
-    assert_eq!(rules(&mut registry, 1).len(), 0);
+    let given = "tcp *.example:443";
+    assert_eq!(allowed(&mut registry, 1), set(&[given]));
+    assert_eq!(registry.hosts().len(), 0, "nobody can ask for a wildcard");
     registry.apply(resolved("a.b.example", &["192.0.2.1"]));
     registry.apply(resolved("example", &["192.0.2.2"]));
     registry.apply(resolved("a.other", &["192.0.2.3"]));
-    assert_eq!(allowed(&mut registry, 1), set(&["tcp 192.0.2.1:443"]));
+    assert_eq!(allowed(&mut registry, 1), set(&["tcp 192.0.2.1:443", given]));
     registry.apply(resolved("a.b.example", &[]));
-    assert_eq!(rules(&mut registry, 1).len(), 0);
+    assert_eq!(allowed(&mut registry, 1), set(&[given]));
 }
 
 #[test]

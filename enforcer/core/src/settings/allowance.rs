@@ -1,6 +1,9 @@
 //! Services of the cluster that every workload may reach whatever its view.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::{
     istio::ServiceKind,
@@ -24,11 +27,14 @@ pub struct Allowance {
 }
 
 impl Allowance {
+    /// The name of [`Self::cluster_dns`].
+    pub const CLUSTER_DNS: &str = "cluster DNS";
+
     /// The cluster's resolver at the Service that every distribution has it at, and at `addresses`: a cache on the
     /// node has one of its own.
     pub fn cluster_dns(addresses: BTreeSet<IpAddr>) -> Self {
         Self {
-            name: "cluster DNS",
+            name: Self::CLUSTER_DNS,
             service: (Namespace::new("kube-system"), "kube-dns".to_owned()),
             addresses,
             ports: vec![(Transport::Tcp, 53), (Transport::Udp, 53)],
@@ -49,6 +55,29 @@ impl Allowance {
     pub(crate) fn key(&self) -> Key {
         let (namespace, name) = &self.service;
         Key::new(namespace, name)
+    }
+
+    /// Where it answers: also behind its Service, at the endpoints and their ports.
+    pub(crate) fn servers(&self, objects: &Objects) -> BTreeSet<SocketAddr> {
+        let ports: BTreeSet<u16> = self.ports.iter().map(|(_, port)| *port).collect();
+        let at = |addresses: &BTreeSet<IpAddr>, ports: &BTreeSet<u16>| -> Vec<SocketAddr> {
+            let addresses = addresses.iter().map(IpAddr::to_canonical);
+            let at = addresses.flat_map(|address| ports.iter().map(move |port| (address, *port)));
+            at.map(SocketAddr::from).collect()
+        };
+        let mut servers: BTreeSet<_> = at(&self.addresses, &ports).into_iter().collect();
+        if let Some(service) = objects.services.get(&self.key()) {
+            let dialled = service.ports.iter().filter(|port| ports.contains(&port.number));
+            let targets: BTreeSet<u16> = dialled.filter_map(|port| port.target).collect();
+            servers.extend(at(
+                &objects.endpoints(service),
+                &ports.union(&targets).copied().collect(),
+            ));
+            if let ServiceKind::ClusterIp(cluster) = &service.kind {
+                servers.extend(at(&cluster.iter().copied().collect(), &ports));
+            }
+        }
+        servers
     }
 
     pub(super) fn rules(&self, objects: &Objects) -> impl Iterator<Item = Rule> + use<> {

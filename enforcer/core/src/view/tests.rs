@@ -381,7 +381,10 @@ fn protocol_of_the_listener_replaces_the_services_own() {
         workload(1, "a", ""),
     ];
     let mut registry = world(Settings::default(), updates);
-    assert_eq!(allowed(&mut registry, 1), set(&["tcp 192.0.2.1:80"]));
+    assert_eq!(
+        allowed(&mut registry, 1),
+        set(&["tcp 192.0.2.1:80", "tcp h.example:80"])
+    );
     assert_eq!(registry.hosts().len(), 1);
 }
 

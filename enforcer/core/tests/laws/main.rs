@@ -11,12 +11,13 @@ mod worlds;
 
 use enforcer_core::{
     model::{CgroupId, Destination, Verdict},
+    pattern,
     plan::{Applied, Plan, diff},
     registry::{Registry, Update},
     settings::Settings,
 };
-use maps::Maps;
-use naive::World;
+use maps::{Facts, Maps};
+use naive::{Given, World};
 use proptest::{collection::vec, prelude::*, sample::Index, test_runner::FileFailurePersistence};
 
 fn config(cases: u32, regressions: &'static str) -> ProptestConfig {
@@ -33,6 +34,17 @@ fn world(settings: &Settings, updates: &[Update]) -> World {
     world
 }
 
+/// What the programs have learned of what workloads were given: every host that stands for a name.
+fn facts(given: &[Given]) -> Facts {
+    let mut facts = Facts::new();
+    for Given { to, address, name } in given {
+        let hosts = worlds::hosts().filter(|host| host.covers(name));
+        let known = facts.entry((*to, (*address).into())).or_default();
+        known.extend(hosts.map(|host| pattern::id(&host)));
+    }
+    facts
+}
+
 fn registry(settings: &Settings, updates: impl IntoIterator<Item = Update>) -> Registry {
     let mut registry = Registry::new(settings.clone());
     updates.into_iter().for_each(|update| registry.apply(update));
@@ -42,9 +54,10 @@ fn registry(settings: &Settings, updates: impl IntoIterator<Item = Update>) -> R
 /// The verdicts of the programs on every destination for every workload are the naive ones.
 fn check_verdicts(maps: &Maps, world: &World, destinations: &[Destination]) -> Result<(), TestCaseError> {
     for (cgroup, workload) in &world.workloads {
+        let seen = world.seen_by(*cgroup);
         for to in destinations {
             let decided = maps.verdict(*cgroup, to);
-            let expected = naive::verdict(world, workload, to);
+            let expected = naive::verdict(&seen, workload, to);
             prop_assert_eq!(decided, Some(expected), "{} to {}", workload, to);
         }
     }
@@ -63,7 +76,7 @@ fn check_prefixes(from: &Maps, plan: &Plan, destinations: &[Destination]) -> Res
             })
             .collect()
     };
-    let (old, new) = (allows(from), allows(&Maps(plan.after.clone())));
+    let (old, new) = (allows(from), allows(&Maps(plan.after.clone(), from.1.clone())));
     let mut now = from.clone();
     for (step, change) in plan.changes.iter().enumerate() {
         now.carry_out(change);
@@ -92,11 +105,13 @@ proptest! {
     fn verdicts_are_those_of_the_naive_reading(
         settings in worlds::settings(),
         arrivals in worlds::arrivals(),
+        given in vec(worlds::given(), 0..6),
         destinations in vec(worlds::destination(), 12),
     ) {
-        let world = world(&settings, &arrivals);
+        let mut world = world(&settings, &arrivals);
         let desired = registry(&settings, arrivals).desired();
-        let maps = Maps(diff(&Applied::default(), &desired).after);
+        let maps = Maps(diff(&Applied::default(), &desired).after, facts(&given));
+        world.given = given;
         check_verdicts(&maps, &world, &destinations)?;
     }
 }
@@ -127,7 +142,7 @@ proptest! {
         let desired = stepwise.desired();
         prop_assert_eq!(&desired, &at_once.desired());
         prop_assert_eq!(stepwise.hosts(), at_once.hosts());
-        let maps = Maps(diff(&Applied::default(), &desired).after);
+        let maps = Maps(diff(&Applied::default(), &desired).after, Facts::new());
         check_verdicts(&maps, &end, &destinations)?;
     }
 }
@@ -140,12 +155,14 @@ proptest! {
         settings in worlds::settings(),
         arrivals in worlds::arrivals(),
         batches in vec(vec(worlds::update(), 1..6), 1..4),
+        given in vec(worlds::given(), 0..6),
         cut in any::<Index>(),
         destinations in vec(worlds::destination(), 10),
     ) {
         let mut world = world(&settings, &arrivals);
         let mut registry = registry(&settings, arrivals);
-        let mut maps = Maps(diff(&Applied::default(), &registry.desired()).after);
+        let mut maps = Maps(diff(&Applied::default(), &registry.desired()).after, facts(&given));
+        world.given = given;
         for batch in batches {
             for update in batch {
                 world.apply(update.clone());
@@ -153,7 +170,7 @@ proptest! {
             }
             let plan = diff(&maps.0, &registry.desired());
             check_prefixes(&maps, &plan, &destinations)?;
-            maps = Maps(plan.after);
+            maps.0 = plan.after;
             check_verdicts(&maps, &world, &destinations[..3])?;
         }
         // A plan that was cut short is taken up from where it stands.

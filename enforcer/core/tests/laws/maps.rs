@@ -1,17 +1,25 @@
 //! The maps of the kernel, changed one entry at a time, and looked into as the programs do.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use enforcer_common::{Address, Binding, Flow, PortKey, RuleKey, Rules as Lookup, Verdict, decide};
+use enforcer_common::{
+    Address, Binding, Flow, HostId, HostKey, PortKey, RuleKey, Rules as Lookup, Scope, Verdict, decide,
+};
 use enforcer_core::{
     model::{CgroupId, Destination},
     plan::{Applied, Change},
     rule::{Rule, Slot, To},
 };
 
-/// What the maps hold.
+/// For which hosts a workload was given an address.
+pub(crate) type Facts = BTreeMap<(CgroupId, Address), BTreeSet<HostId>>;
+
+/// What the maps hold, and what the programs have learned, which no change touches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Maps(pub(crate) Applied);
+pub(crate) struct Maps(pub(crate) Applied, pub(crate) Facts);
 
 impl Maps {
     pub(crate) fn carry_out(&mut self, change: &Change) {
@@ -70,7 +78,13 @@ impl Maps {
             port: to.port.to_be_bytes(),
             address: to.address.into(),
         };
-        Some(decide(policy, &flow, &Bound { maps: self, binding }).verdict)
+        let given = self.1.get(&(workload, flow.address));
+        let bound = Bound {
+            maps: self,
+            binding,
+            given,
+        };
+        Some(decide(policy, &flow, &bound).verdict)
     }
 }
 
@@ -78,6 +92,7 @@ impl Maps {
 struct Bound<'a> {
     maps: &'a Maps,
     binding: &'a Binding,
+    given: Option<&'a BTreeSet<HostId>>,
 }
 
 impl Lookup for Bound<'_> {
@@ -98,7 +113,7 @@ impl Lookup for Bound<'_> {
                     (bits(&of) ^ asked).checked_shr(192 - length).unwrap_or(0) == 0
                         && same_port(&of.port, &key.port)
                 }
-                Slot::Prefix(..) | Slot::Port(_) | Slot::Exact(_) => false,
+                Slot::Prefix(..) | Slot::Port(_) | Slot::Exact(_) | Slot::Host(_) => false,
             })
     }
 
@@ -111,8 +126,19 @@ impl Lookup for Bound<'_> {
         self.binding.owns(address)
     }
 
-    fn host(&self, _: [Scope; 2], _: &Flow) -> bool {
-        false
+    fn host(&self, scopes: [Scope; 2], flow: &Flow) -> bool {
+        let is_allowed = |scope, host| {
+            let key = HostKey {
+                port: PortKey::new(scope, flow.transport, flow.port),
+                host,
+            };
+            let (scope, rule) = Rule::from_slot(&Slot::Host(key)).expect("made by the test");
+            self.maps.0.rules(scope).contains(&rule)
+        };
+        let given = self.given.into_iter().flatten();
+        given
+            .into_iter()
+            .any(|host| scopes.into_iter().any(|scope| is_allowed(scope, *host)))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use enforcer_core::{
@@ -29,6 +29,15 @@ pub(crate) struct World {
     pub(crate) objects: BTreeMap<ObjectId, Object>,
     pub(crate) resolved: BTreeMap<Host, BTreeSet<IpAddr>>,
     pub(crate) workloads: BTreeMap<CgroupId, Workload>,
+    pub(crate) given: Vec<Given>,
+}
+
+/// An address that a workload was given for a name.
+#[derive(Clone, Debug)]
+pub(crate) struct Given {
+    pub(crate) to: CgroupId,
+    pub(crate) address: IpAddr,
+    pub(crate) name: Host,
 }
 
 impl World {
@@ -38,7 +47,19 @@ impl World {
             objects: BTreeMap::new(),
             resolved: BTreeMap::new(),
             workloads: BTreeMap::new(),
+            given: Vec::new(),
         }
+    }
+
+    /// For one workload: the names that it was given resolve to what it was given.
+    pub(crate) fn seen_by(&self, workload: CgroupId) -> Self {
+        let mut seen = self.clone();
+        let counts = |given: &&Given| self.settings.learns && given.to == workload;
+        for given in self.given.iter().filter(counts) {
+            let addresses = seen.resolved.entry(given.name.clone()).or_default();
+            addresses.insert(given.address);
+        }
+        seen
     }
 
     /// Takes in a change: what came last counts.
@@ -94,7 +115,9 @@ fn is_own_network(address: IpAddr) -> bool {
 /// Section 5 and the configuration: trusted resolvers, and UDP where all of it is allowed.
 fn is_allowed_to_everybody(world: &World, to: &Destination) -> bool {
     let is_resolver = to.port == 53 && world.settings.resolvers.contains(&to.address);
+    let trusted = SocketAddr::new(to.address, to.port);
     is_resolver
+        || world.settings.trusted.contains(&trusted)
         || is_built_in(world, to)
         || (to.transport == Transport::Udp && world.settings.udp == UdpPolicy::Allow)
 }

@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
+use crate::naive::Given;
 use enforcer_core::{
     istio::{
         EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, EndpointSlice, ExportTo,
@@ -89,6 +90,20 @@ pub(crate) fn destination() -> impl Strategy<Value = Destination> {
     let transport = prop_oneof![4 => Just(Transport::Tcp), 1 => Just(Transport::Udp)];
     (transport, address, select(PORTS))
         .prop_map(|(transport, address, port)| Destination::new(transport, address, port))
+}
+
+/// Every host that an object can have, and every name.
+pub(crate) fn hosts() -> impl Iterator<Item = Host> {
+    let hosts: BTreeSet<_> = ENTRY_HOSTS.iter().chain(NAMES).collect();
+    hosts.into_iter().map(|host| Host::new(host))
+}
+
+pub(crate) fn given() -> impl Strategy<Value = Given> {
+    (1..4_u64, address(), one(NAMES)).prop_map(|(to, address, name)| Given {
+        to: CgroupId(to),
+        address,
+        name: Host::new(name),
+    })
 }
 
 fn namespace() -> impl Strategy<Value = Namespace> {
@@ -519,6 +534,9 @@ pub(crate) fn settings() -> impl Strategy<Value = Settings> {
         ][..],
     );
     let resolvers = prop_oneof![2 => Just(BTreeSet::new()), 1 => address().prop_map(|one| [one].into())];
+    let trusted = weighted(0.2, (address(), select(PORTS)))
+        .prop_map(|one| one.map(SocketAddr::from).into_iter().collect());
+    let learns = prop::bool::weighted(0.9);
     let mode = prop_oneof![6 => Just(OutboundMode::RegistryOnly), 1 => Just(OutboundMode::AllowAny)];
     let revision = prop_oneof![2 => Just(""), 1 => Just("r1")];
     let allowances = weighted(0.2, (namespace(), address(), select(PORTS))).prop_map(|built_in| {
@@ -535,19 +553,22 @@ pub(crate) fn settings() -> impl Strategy<Value = Settings> {
         matching,
         udp,
         resolvers,
+        (trusted, learns),
         mode,
         revision,
         prop::bool::weighted(0.1),
         allowances,
     )
         .prop_map(
-            |(matching, udp, resolvers, mode, revision, audit, allowances)| Settings {
+            |(matching, udp, resolvers, (trusted, learns), mode, revision, audit, allowances)| Settings {
                 allowances,
                 mode,
                 audit,
                 matching,
                 udp,
                 resolvers,
+                trusted,
+                learns,
                 revision: revision.to_owned(),
                 ..Settings::default()
             },

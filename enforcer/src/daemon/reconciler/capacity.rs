@@ -109,7 +109,11 @@ impl Capacity {
     /// What to raise so that no rule is left out; None if none is.
     pub(in crate::daemon) fn advice_for_rules(&self) -> Option<String> {
         let exceeded = self.report.tables.iter().filter(|(table, usage)| {
-            usage.is_exceeded() && matches!(table, Table::Exact | Table::Prefixes | Table::Ports)
+            usage.is_exceeded()
+                && matches!(
+                    table,
+                    Table::Exact | Table::Prefixes | Table::Ports | Table::Hosts
+                )
         });
         let advice: Vec<_> = exceeded.map(|(table, _)| self.advice(*table)).collect();
         (!advice.is_empty()).then(|| advice.join(", "))
@@ -169,10 +173,15 @@ impl Capacity {
     }
 }
 
-/// A rule, with the hosts of its address.
+/// A rule, with the hosts of its address, or the one that it names.
 fn with_hosts(rule: &Rule, registry: &mut Registry) -> String {
-    let To::Address(address) = rule.to else {
-        return rule.to_string();
+    let address = match rule.to {
+        To::Address(address) => address,
+        To::Host(id) => {
+            let host = registry.host(id);
+            return host.map_or_else(|| rule.to_string(), |host| format!("{rule} ({host})"));
+        }
+        To::Any | To::Network(_) => return rule.to_string(),
     };
     let hosts: Vec<_> = registry
         .names_of(address)

@@ -151,6 +151,8 @@ impl Datapath {
                 depth_max: previous.depth_max.max(settings.depth_max),
                 // Until everybody who is known is bound.
                 unknown: previous.unknown,
+                // Until it is known whose answers count.
+                resolver_ports: previous.resolver_ports,
                 ..settings
             }
         };
@@ -192,6 +194,10 @@ impl Datapath {
     /// # Errors
     /// If a map cannot be read or written.
     pub fn learn_more(&mut self, wanted: &Learning) -> Result<()> {
+        self.set(Settings {
+            resolver_ports: self.settings.resolver_ports | wanted.ports(),
+            ..self.settings
+        })?;
         self.learners.add(wanted)
     }
 
@@ -201,7 +207,11 @@ impl Datapath {
     /// # Errors
     /// If a map cannot be read or written.
     pub fn learn_only(&mut self, wanted: &Learning) -> Result<()> {
-        self.learners.remove(wanted)
+        self.learners.remove(wanted)?;
+        self.set(Settings {
+            resolver_ports: wanted.ports(),
+            ..self.settings
+        })
     }
 
     /// The hosts for which a workload was given an address, whether or not that has expired.

@@ -24,7 +24,7 @@ use aya::{
     },
 };
 use enforcer_common::{
-    Address, CgroupId, HostId, Learned, LearnedKey, Pattern, PatternKey, ResolverKey, maps as name,
+    Address, CgroupId, HostId, Learned, LearnedKey, Pattern, PatternKey, ResolverKey, Settings, maps as name,
 };
 use enforcer_core::{model::Host, pattern::pattern};
 use ipnet::IpNet;
@@ -40,6 +40,17 @@ pub struct Learning {
     pub resolvers: BTreeSet<SocketAddr>,
     /// Networks whose addresses are not learned.
     pub protected: BTreeSet<IpNet>,
+}
+
+impl Learning {
+    /// A bit for each port of its resolvers, by which the programs tell packets that are worth a look.
+    pub(super) fn ports(&self) -> u64 {
+        let bits = self
+            .resolvers
+            .iter()
+            .map(|server| Settings::port_bit(server.port().to_be_bytes()));
+        bits.fold(0, |all, bit| all | bit)
+    }
 }
 
 /// The maps, and what was written to them.

@@ -66,6 +66,10 @@ pub struct Question {
     pub length: u32,
     /// The slot that it has.
     pub slot: u32,
+    /// Whether it left by the loopback device, 1 or 0: so does its answer arrive.
+    pub local: u32,
+    /// Always zero.
+    pub pad: u32,
     /// What follows the header of the message: its question first.
     pub bytes: [u8; QUESTION],
 }
@@ -167,7 +171,7 @@ const _: () = assert!(
     size_of::<ResolverKey>() == 20
         && size_of::<Pattern>() == 24
         && size_of::<QuestionKey>() == 24
-        && size_of::<Question>() == 16 + QUESTION
+        && size_of::<Question>() == 24 + QUESTION
         && size_of::<LearnedKey>() == 24
         && size_of::<Learned>() == 40 + 24 * HOSTS + NAME
         && size_of::<SlotKey>() == 16

@@ -311,9 +311,9 @@ fn load(
     })
 }
 
-/// The number of this process's network namespace; 0, which is none's, if it cannot be read.
+/// The number of this thread's network namespace; 0, which is none's, if it cannot be read.
 fn own_network() -> u32 {
-    let number = fs::metadata("/proc/self/ns/net").map(|file| file.ino());
+    let number = fs::metadata("/proc/thread-self/ns/net").map(|file| file.ino());
     number
         .ok()
         .and_then(|number| u32::try_from(number).ok())

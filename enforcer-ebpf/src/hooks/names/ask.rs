@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use enforcer_common::{
-    CgroupId, Counter, Hook, Question, QuestionKey, Reason, Settings, Transport,
+    CgroupId, Counter, Hook, LOOPBACK_DEVICE, Question, QuestionKey, Reason, Settings, Transport,
     dns::{HEADER, Header},
     learned::QUESTION,
 };
@@ -26,6 +26,8 @@ static EMPTY: Question = Question {
     time: 0,
     length: 0,
     slot: 0,
+    local: 0,
+    pad: 0,
     bytes: [0; QUESTION],
 };
 
@@ -162,6 +164,7 @@ fn note_one(ctx: &SkBuffContext, at: u32, length: u32, owner: u64, cookie: u64) 
     // SAFETY: as above; the helper checks what it reads, and the value has room for as many bytes.
     unsafe {
         (*question).length = 0;
+        (*question).local = u32::from(packet::device(ctx) == LOOPBACK_DEVICE);
         let to = (&raw mut (*question).bytes).cast();
         if bpf_skb_load_bytes(ctx.as_ptr(), at + HEADER, to, length) == 0 {
             (*question).length = length;

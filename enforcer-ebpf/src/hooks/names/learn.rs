@@ -1,7 +1,8 @@
 //! Answers that arrive from a trusted resolver: held against what was asked, read, and remembered before the socket has
 //! them.
 //!
-//! An answer counts where its sender cannot be made up by the workload itself: by the loopback device in the enforcer's own
+//! An answer counts where its sender cannot be made up by the workload itself. What was asked by the loopback device is
+//! answered by it, and nothing else is. By the loopback device in the enforcer's own
 //! network namespace alone, where nobody but a resolver sends in its name (`ask` sees to that); by another device in
 //! namespaces that belong to the machine's first user namespace. In one of its own a workload can make devices that answer.
 //!
@@ -205,7 +206,10 @@ unsafe fn learn(
     let now = unsafe { bpf_ktime_get_ns() };
     // SAFETY: the caller's promise, here and below.
     let asked = unsafe { (*question).length };
-    if now.wrapping_sub(unsafe { (*question).time }) > Question::LIFETIME {
+    let is_local = packet::device(ctx) == LOOPBACK_DEVICE;
+    if unsafe {
+        (*question).local != u32::from(is_local) || now.wrapping_sub((*question).time) > Question::LIFETIME
+    } {
         return Failure::Unasked;
     }
     if message.length > MESSAGE as u32 {

@@ -8,6 +8,7 @@ pub(crate) mod address;
 pub(crate) mod create;
 pub(crate) mod guard;
 pub(crate) mod lsm;
+pub(crate) mod names;
 pub(crate) mod option;
 mod packet;
 pub(crate) mod receive;

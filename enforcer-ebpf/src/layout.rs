@@ -114,6 +114,20 @@ static AT_TRANSPORT: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static AT_ARRIVED: Global<u32> = Global::new(0);
 
+/// `user_ns` in `struct net`.
+#[unsafe(no_mangle)]
+static AT_USERS: Global<u32> = Global::new(0);
+/// `level` in `struct user_namespace`.
+#[unsafe(no_mangle)]
+static AT_LEVEL: Global<u32> = Global::new(0);
+/// `ns.inum` in `struct net`.
+#[unsafe(no_mangle)]
+static AT_NETWORK_NUMBER: Global<u32> = Global::new(0);
+
+/// The number of the enforcer's own network namespace. The loader sets it.
+#[unsafe(no_mangle)]
+static OWN_NETWORK: Global<u32> = Global::new(0);
+
 /// A packet's `struct sk_buff`, as a number. 0 is none.
 #[derive(Clone, Copy)]
 pub(crate) struct PacketAddress(pub(crate) u64);
@@ -353,6 +367,22 @@ pub(crate) fn network_of_packet(packet: &SkBuffContext) -> u64 {
         return 0;
     }
     sock_of(packet).network()
+}
+
+/// Whether the packet's socket is in the enforcer's own network namespace; false if that cannot be told.
+#[inline(always)]
+pub(crate) fn is_own_network(packet: &SkBuffContext) -> bool {
+    // Not compared as an `Option`, whose payload would be read before its tag.
+    let number = read(network_of_packet(packet), AT_NETWORK_NUMBER.load()).unwrap_or(0);
+    number != 0 && number == OWN_NETWORK.load()
+}
+
+/// Whether the network namespace of the packet's socket belongs to the machine's first user namespace, so that nobody
+/// without the machine's own capabilities has made its devices; false if that cannot be told.
+#[inline(always)]
+pub(crate) fn is_machines_network(packet: &SkBuffContext) -> bool {
+    let users = read::<u64>(network_of_packet(packet), AT_USERS.load()).unwrap_or(0);
+    AT_USERS.load() != 0 && read(users, AT_LEVEL.load()).unwrap_or(-1_i32) == 0
 }
 
 /// A packet's socket.

@@ -24,7 +24,7 @@ use aya_ebpf::{
     programs::{FExitContext, LsmContext, SkBuffContext, SockAddrContext, SockContext, SockoptContext},
 };
 use enforcer_common::Hook;
-use hooks::{address, create, guard, lsm as security, option, receive};
+use hooks::{address, create, guard, lsm as security, names, option, receive};
 
 /// `connect()` of an IPv4 socket.
 #[cgroup_sock_addr(connect4)]
@@ -78,6 +78,18 @@ fn egress(ctx: SkBuffContext) -> i32 {
 #[cgroup_skb(ingress)]
 fn ingress(ctx: SkBuffContext) -> i32 {
     receive::note(&ctx)
+}
+
+/// A packet on its way out that may ask for a name, or pretend to answer.
+#[cgroup_skb(egress)]
+fn ask(ctx: SkBuffContext) -> i32 {
+    names::ask::verdict(&ctx)
+}
+
+/// A packet that arrives and may answer.
+#[cgroup_skb(ingress)]
+fn learn(ctx: SkBuffContext) -> i32 {
+    names::learn::note(&ctx)
 }
 
 /// `socket()` of any family.

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use enforcer::datapath::{Capacities, CgroupMount, Datapath, Events, Options};
-use enforcer_common::{Mode, Settings, Verdict};
+use enforcer_common::{Settings, Verdict};
 use enforcer_core::{
     plan::diff,
     registry::{Registry, Update},
@@ -50,24 +50,13 @@ impl Executor {
     /// # Errors
     /// If the kernel refuses something.
     pub fn new(program: &Path) -> Result<Self> {
-        let settings = Settings {
-            errno: libc::EPERM.unsigned_abs(),
-            depth_min: 1,
-            depth_max: 1,
-            unknown: Mode::Enforce as u32,
-            sockets: 0,
-            learned: 1024,
-            floor: 30_000_000_000,
-            ceiling: 86_400_000_000_000,
-            grace: 60_000_000_000,
-        };
         let options = Options {
             capacities: SMALL,
             debug: false,
         };
         let (root, outside) = (TestCgroup::new()?, TestCgroup::new()?);
         let mount = CgroupMount::find()?;
-        let (mut datapath, events) = Datapath::load(None, options, settings)?;
+        let (mut datapath, events) = Datapath::load(None, options, Settings::STRICT)?;
         datapath.attach(&mount.cgroup(root.path())?.context("it was just made")?)?;
         Ok(Self {
             probes: BTreeMap::new(),

@@ -10,7 +10,7 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use enforcer_common::{
     Address, CgroupId, Flow, Hook, Outcome, PeerKey, PolicyId, Reason, SocketState, Stand, Transport,
-    Verdict, decide, is_bound_elsewhere, is_loopback, refuse, socket, target,
+    Verdict, by_address, is_bound_elsewhere, is_loopback, refuse, socket, target,
 };
 
 use crate::{
@@ -244,6 +244,9 @@ pub(crate) fn judge(transport: Option<Transport>, call: &Call, is_answer: impl F
         port,
         call.workload.cgroup.0,
     ));
+    if outcome.is_by_host() && maps::names::is_granted(policy_id, call.workload.cgroup, &call.address, port) {
+        return Outcome::HOST;
+    }
     if matches!(outcome.reason, Reason::NoRule) && matches!(transport, Transport::Udp) && is_answer() {
         return Outcome {
             verdict: Verdict::Allow,
@@ -253,14 +256,16 @@ pub(crate) fn judge(transport: Option<Transport>, call: &Call, is_answer: impl F
     outcome
 }
 
-/// [`decide`] with numbers alone, for the sake of the stack: the policy, the address, the port with the transport above
-/// it, and the workload's cgroup. Returns the outcome as [`Outcome::to_number`].
+/// [`by_address`] with numbers alone, for the sake of the stack: the policy, the address, the port with the transport above
+/// it, and the workload's cgroup. Returns the outcome as [`Outcome::to_number`]. The verifier looks once at a function that
+/// has a name for others, whatever calls it.
 #[inline(never)]
+#[unsafe(no_mangle)]
 #[expect(
     clippy::too_many_arguments,
     reason = "as many registers as a call has, and nothing on the stack"
 )]
-fn by_rules(policy: u64, high: u64, low: u64, port: u64, cgroup: u64) -> u64 {
+extern "C" fn by_rules(policy: u64, high: u64, low: u64, port: u64, cgroup: u64) -> u64 {
     let Some(policy) = maps::policy(PolicyId(policy as u32)) else {
         let none = Outcome {
             verdict: Verdict::Deny,
@@ -280,7 +285,7 @@ fn by_rules(policy: u64, high: u64, low: u64, port: u64, cgroup: u64) -> u64 {
     let rules = maps::Kernel {
         cgroup: CgroupId(cgroup),
     };
-    decide(policy, &flow, &rules).to_number()
+    by_address(policy, &flow, &rules).to_number()
 }
 
 /// What the hook says of the socket and its destination.

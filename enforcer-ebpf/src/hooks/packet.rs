@@ -66,6 +66,28 @@ pub(super) fn first<const N: usize>(ctx: &SkBuffContext) -> Option<[u8; N]> {
     Some(unsafe { core::ptr::read_unaligned(start as *const [u8; N]) })
 }
 
+/// The first words of the packet, four bytes each as they are sent: fewer pieces than bytes, and so less of the stack.
+#[inline(always)]
+pub(super) fn words<const N: usize>(ctx: &SkBuffContext) -> Option<[u32; N]> {
+    let raw = ctx.skb.skb;
+    // SAFETY: as in `first`.
+    let (start, end) = unsafe {
+        (
+            read_volatile(&raw const (*raw).data) as usize,
+            read_volatile(&raw const (*raw).data_end) as usize,
+        )
+    };
+    if start + N * 4 > end {
+        return None;
+    }
+    let mut words = [0; N];
+    for (index, word) in words.iter_mut().enumerate() {
+        // SAFETY: the word lies within the bounds; programs may read it wherever it begins.
+        *word = unsafe { read_volatile((start + index * 4) as *const u32) };
+    }
+    Some(words)
+}
+
 /// Two bytes of the packet, such as a port.
 #[inline(always)]
 pub(super) fn pair(ctx: &SkBuffContext, at: u32) -> Option<[u8; 2]> {
@@ -73,4 +95,67 @@ pub(super) fn pair(ctx: &SkBuffContext, at: u32) -> Option<[u8; 2]> {
     // SAFETY: the helper checks the place itself, and writes the two bytes.
     let result = unsafe { bpf_skb_load_bytes(ctx.as_ptr(), at, bytes.as_mut_ptr().cast(), 2) };
     (result == 0).then_some(bytes)
+}
+
+/// Some bytes of the packet, wherever it keeps them.
+#[inline(always)]
+pub(super) fn bytes<const N: usize>(ctx: &SkBuffContext, at: u32) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    // SAFETY: as above.
+    let result = unsafe { bpf_skb_load_bytes(ctx.as_ptr(), at, bytes.as_mut_ptr().cast(), N as u32) };
+    (result == 0).then_some(bytes)
+}
+
+/// Bytes of the packet, its headers included.
+#[inline(always)]
+pub(super) fn length(ctx: &SkBuffContext) -> u32 {
+    // SAFETY: as above.
+    unsafe { read_volatile(&raw const (*ctx.skb.skb).len) }
+}
+
+/// At least 1 and at most `most`, so that the verifier sees it: what the compiler knows already it would leave out.
+#[inline(always)]
+pub(super) fn bounded(number: u32, most: u32) -> u32 {
+    let number = opaque(u64::from(number));
+    if number == 0 {
+        1
+    } else if number > u64::from(most) {
+        most
+    } else {
+        number as u32
+    }
+}
+
+/// The bits of a place that lie within an array of `MASK` and one, a power of two.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+pub(super) fn masked<const MASK: u64>(at: u32) -> usize {
+    let mut at = u64::from(at);
+    // SAFETY: the instruction touches the register alone.
+    unsafe {
+        core::arch::asm!("{at} &= {mask}", at = inout(reg) at, mask = const MASK, options(pure, nomem, nostack))
+    };
+    at as usize
+}
+
+/// The same where the programs are only looked at, and never run.
+#[cfg(not(target_arch = "bpf"))]
+pub(super) fn masked<const MASK: u64>(at: u32) -> usize {
+    (u64::from(at) & MASK) as usize
+}
+
+/// The same number, of which the compiler knows nothing.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn opaque(number: u64) -> u64 {
+    let mut number = number;
+    // SAFETY: there is no instruction.
+    unsafe { core::arch::asm!("/* {0} */", inout(reg) number, options(pure, nomem, nostack)) };
+    number
+}
+
+/// The same where the programs are only looked at, and never run.
+#[cfg(not(target_arch = "bpf"))]
+fn opaque(number: u64) -> u64 {
+    number
 }

@@ -68,6 +68,8 @@ pub enum Reason {
     Translated = 17,
     /// A rule names a host, and a trusted resolver has given the workload this address for it.
     Host = 18,
+    /// A packet of an enforced workload pretends to come from a trusted resolver, whose answers are believed.
+    Resolver = 19,
 }
 
 /// A verdict with its reason.
@@ -153,6 +155,7 @@ impl Reason {
             16 => Self::Answer,
             17 => Self::Translated,
             18 => Self::Host,
+            19 => Self::Resolver,
             _ => return None,
         })
     }
@@ -184,6 +187,18 @@ impl Outcome {
         }
     }
 
+    /// What a rule with a host comes to.
+    pub const HOST: Self = Self {
+        verdict: Verdict::Allow,
+        reason: Reason::Host,
+    };
+
+    /// Whether the hosts that the address was given for may still allow it: the second half of [`decide`].
+    #[inline(always)]
+    pub const fn is_by_host(&self) -> bool {
+        matches!(self.reason, Reason::NoRule)
+    }
+
     /// Whether the daemon is told: of everything that enforcement refuses, or would.
     #[inline(always)]
     pub const fn is_reported(&self) -> bool {
@@ -198,6 +213,7 @@ impl Outcome {
                 | Reason::Protocol
                 | Reason::Device
                 | Reason::Translated
+                | Reason::Resolver
         )
     }
 }
@@ -238,9 +254,21 @@ pub const fn is_bound_elsewhere(device: u32) -> bool {
     device > LOOPBACK_DEVICE
 }
 
-/// The verdict on `flow` for a workload under `policy`.
+/// The verdict on `flow` for a workload under `policy`: by its address, and where that is not enough by the hosts that it
+/// was given for.
 #[inline(always)]
 pub fn decide(policy: &Policy, flow: &Flow, rules: &impl Rules) -> Outcome {
+    let outcome = by_address(policy, flow, rules);
+    if outcome.is_by_host() && rules.host([policy.own, policy.shared], flow) {
+        Outcome::HOST
+    } else {
+        outcome
+    }
+}
+
+/// The first half of [`decide`]. The programs have no room on their stack for both at once.
+#[inline(always)]
+pub fn by_address(policy: &Policy, flow: &Flow, rules: &impl Rules) -> Outcome {
     if is_loopback(&flow.address) {
         return Outcome {
             verdict: Verdict::Allow,
@@ -277,12 +305,6 @@ pub fn decide(policy: &Policy, flow: &Flow, rules: &impl Rules) -> Outcome {
         return Outcome {
             verdict: Verdict::Allow,
             reason: Reason::Own,
-        };
-    }
-    if rules.host([policy.own, policy.shared], flow) {
-        return Outcome {
-            verdict: Verdict::Allow,
-            reason: Reason::Host,
         };
     }
     refuse(policy.mode, Reason::NoRule)
@@ -349,6 +371,6 @@ mod tests {
             }
         }
         assert_eq!(Outcome::from_number(0).verdict, Verdict::Deny);
-        assert_eq!(Reason::from_number(19), None, "a reason that is not in the table");
+        assert_eq!(Reason::from_number(20), None, "a reason that is not in the table");
     }
 }

@@ -115,5 +115,4 @@ pub struct HostKey {
     pub host: HostId,
 }
 
-const _: () =
-    assert!(size_of::<PortKey>() == 8 && size_of::<RuleKey>() == 24 && size_of::<HostKey>() == 24);
+const _: () = assert!(size_of::<PortKey>() == 8 && size_of::<RuleKey>() == 24 && size_of::<HostKey>() == 24);

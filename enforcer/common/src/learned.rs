@@ -89,6 +89,8 @@ pub struct LearnedKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Learned {
+    /// The entry's own key: its memory may become another entry's while a program looks at it.
+    pub key: LearnedKey,
     /// When it was learned last, in nanoseconds since boot.
     pub time: u64,
     /// The slot that it has.
@@ -167,7 +169,7 @@ const _: () = assert!(
         && size_of::<QuestionKey>() == 24
         && size_of::<Question>() == 16 + QUESTION
         && size_of::<LearnedKey>() == 24
-        && size_of::<Learned>() == 16 + 24 * HOSTS + NAME
+        && size_of::<Learned>() == 40 + 24 * HOSTS + NAME
         && size_of::<SlotKey>() == 16
         && size_of::<Named>() == 16 + NAME
 );

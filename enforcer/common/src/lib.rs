@@ -27,14 +27,14 @@ mod state;
 
 pub use address::Address;
 pub use decide::{
-    Flow, LOOPBACK_DEVICE, Outcome, Reason, Rules, Verdict, decide, is_bound_elsewhere, is_loopback, refuse,
-    target,
+    Flow, LOOPBACK_DEVICE, Outcome, Reason, Rules, Verdict, by_address, decide, is_bound_elsewhere,
+    is_loopback, refuse, target,
 };
 pub use event::{COMM_LENGTH, Counter, Event, Hook};
 pub use key::{CgroupId, HostId, HostKey, PolicyId, PortKey, RuleKey, Scope, Transport};
 pub use learned::{
-    Learned, LearnedHost, LearnedKey, Learner, Named, Pattern, PatternKey, Question, QuestionKey, ResolverKey, Slot,
-    SlotKey,
+    Learned, LearnedHost, LearnedKey, Learner, Named, Pattern, PatternKey, Question, QuestionKey,
+    ResolverKey, Slot, SlotKey,
 };
 pub use policy::{Binding, Mode, Policy, Settings};
 pub use state::{Heard, PeerKey, Share, ShareKey, SocketState, Stand, Talk};

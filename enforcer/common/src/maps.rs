@@ -101,8 +101,8 @@ pub const PROTECTED_CAPACITY: u32 = 16_384;
 /// Default number of learned addresses that fit, of all workloads together.
 pub const LEARNED_CAPACITY: u32 = 262_144;
 /// Number of questions that wait at once, of all workloads together.
-pub const QUESTIONS_CAPACITY: u32 = 65_536;
+pub const QUESTIONS_CAPACITY: u32 = 262_144;
 /// Number of questions of one workload that wait at once.
-pub const QUESTIONS_SHARE: u32 = 1_024;
+pub const QUESTIONS_SHARE: u32 = 512;
 /// Number of names that are kept for messages.
 pub const NAMED_CAPACITY: u32 = 16_384;

@@ -1,8 +1,8 @@
 //! Lets aya copy the shared types to and from the kernel.
 
 use crate::{
-    Address, Binding, CgroupId, HostKey, Learned, LearnedKey, Learner, Named, Pattern, PatternKey, Policy, PolicyId,
-    PortKey, Question, QuestionKey, ResolverKey, RuleKey, Settings, Share, ShareKey, Slot, SlotKey,
+    Address, Binding, CgroupId, HostKey, Learned, LearnedKey, Learner, Named, Pattern, PatternKey, Policy,
+    PolicyId, PortKey, Question, QuestionKey, ResolverKey, RuleKey, Settings, Share, ShareKey, Slot, SlotKey,
 };
 
 macro_rules! pod {
@@ -17,6 +17,26 @@ macro_rules! pod {
 }
 
 pod!(
-    Address, Binding, CgroupId, HostKey, Learned, LearnedKey, Learner, Named, Pattern, PatternKey, Policy, PolicyId,
-    PortKey, Question, QuestionKey, ResolverKey, RuleKey, Settings, Share, ShareKey, Slot, SlotKey
+    Address,
+    Binding,
+    CgroupId,
+    HostKey,
+    Learned,
+    LearnedKey,
+    Learner,
+    Named,
+    Pattern,
+    PatternKey,
+    Policy,
+    PolicyId,
+    PortKey,
+    Question,
+    QuestionKey,
+    ResolverKey,
+    RuleKey,
+    Settings,
+    Share,
+    ShareKey,
+    Slot,
+    SlotKey
 );

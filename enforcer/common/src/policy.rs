@@ -91,11 +91,33 @@ pub struct Settings {
     pub ceiling: u64,
     /// How much longer than its time to live an address counts, and for how long after each use, in nanoseconds.
     pub grace: u64,
+    /// A bit for each port of a trusted resolver: of its number, the six lowest bits say which.
+    pub resolver_ports: u64,
 }
 
-const _: () = assert!(size_of::<Settings>() == 48);
+const _: () = assert!(size_of::<Settings>() == 56);
 
 impl Settings {
     /// Depth below the cgroup root down to which workloads are looked for.
     pub const DEPTH_LIMIT: u32 = 16;
+
+    /// Refuses what is not known, admits no further kinds of socket, and learns with the defaults of the configuration.
+    pub const STRICT: Self = Self {
+        errno: 1,
+        depth_min: 1,
+        depth_max: 1,
+        unknown: Mode::Enforce as u32,
+        sockets: 0,
+        learned: 1_024,
+        floor: 30_000_000_000,
+        ceiling: 86_400_000_000_000,
+        grace: 60_000_000_000,
+        resolver_ports: 0,
+    };
+
+    /// The bit of a port in network byte order.
+    #[inline(always)]
+    pub const fn port_bit(port: [u8; 2]) -> u64 {
+        1 << (port[1] & 63)
+    }
 }

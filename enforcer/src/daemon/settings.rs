@@ -30,6 +30,7 @@ pub(super) fn of_programs(config: &Config) -> Settings {
         floor: nanoseconds(Duration::from_secs(30)),
         ceiling: nanoseconds(Duration::from_secs(24 * 3600)),
         grace: nanoseconds(config.dns.grace),
+        resolver_ports: 0,
     }
 }
 

@@ -1,8 +1,11 @@
 //! Loads the embedded object.
 
 use std::{
-    io,
-    os::fd::{AsFd as _, OwnedFd},
+    fs, io,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -60,6 +63,8 @@ pub struct Features {
     pub probe: bool,
     /// Programs at socket options can find the workload, and so refuse; those of 5.10 cannot.
     pub refuses_options: bool,
+    /// Programs have loops (`bpf_loop`, 5.17), without which nothing is learned of names.
+    pub loops: bool,
 }
 
 /// The object in the kernel.
@@ -151,10 +156,13 @@ impl Features {
             BpfHelper::BPF_FUNC_get_current_ancestor_cgroup_id,
         )
         .context("asking the kernel for bpf_get_current_ancestor_cgroup_id")?;
+        let loops = is_helper_supported(ProgramType::CgroupSkb, BpfHelper::BPF_FUNC_loop)
+            .context("asking the kernel for bpf_loop")?;
         Ok(Self {
             set_retval,
             probe,
             refuses_options,
+            loops,
         })
     }
 }
@@ -215,6 +223,7 @@ fn load(
     let only_marks = u8::from(!features.refuses_options);
     // The number of aya-log's level `Debug`; 0 is below every level, so that the verifier drops the log's code.
     let program_log = if debug { 4_u8 } else { 0 };
+    let own_network = own_network();
     let layout = layout::read();
     let mut loader = EbpfLoader::new();
     for (name, place) in layout.iter().flat_map(|layout| &layout.places) {
@@ -225,6 +234,7 @@ fn load(
         .override_global("HAS_SET_RETVAL", &set_retval, true)
         .override_global("HAS_PROBE", &probe, true)
         .override_global("ONLY_MARKS_OPTIONS", &only_marks, true)
+        .override_global("OWN_NETWORK", &own_network, true)
         .override_global("AYA_LOG_LEVEL", &program_log, true)
         .map_max_entries(name::WORKLOADS, capacities.workloads)
         .map_max_entries(name::POLICIES, capacities.policies)
@@ -258,7 +268,13 @@ fn load(
         if is_needless {
             continue;
         }
-        let obstacle = if program.is_lsm() {
+        let obstacle = if program.is_for_names() {
+            let unread = layout.as_ref().err().map(|error| format!("{error:#}"));
+            let untyped = unread.map(|error| format!("the kernel does not describe its types: {error}"));
+            let short = (!features.loops).then(|| "the kernel has no bpf_loop (5.17)".to_owned());
+            let locked = (!features.probe).then(|| "programs may not read the kernel's memory".to_owned());
+            short.or(locked).or(untyped)
+        } else if program.is_lsm() {
             let untyped = btf.as_ref().err().map(ToString::to_string);
             let untyped = untyped.or(layout.as_ref().err().map(|error| format!("{error:#}")));
             hardening::lsm_obstacle()
@@ -293,6 +309,15 @@ fn load(
         programs,
         refused,
     })
+}
+
+/// The number of this process's network namespace; 0, which is none's, if it cannot be read.
+fn own_network() -> u32 {
+    let number = fs::metadata("/proc/self/ns/net").map(|file| file.ino());
+    number
+        .ok()
+        .and_then(|number| u32::try_from(number).ok())
+        .unwrap_or(0)
 }
 
 /// EPERM is a whole kind of program refused, of which the verifier knows nothing.

@@ -51,7 +51,7 @@ pub(super) enum Kind {
 }
 
 /// Every program. The first is the one that tells whether a cgroup is enforced.
-pub(super) const PROGRAMS: [Program; 15] = [
+pub(super) const PROGRAMS: [Program; 17] = [
     needed("connect4", 10),
     needed("connect6", 11),
     needed("sendmsg4", 14),
@@ -72,6 +72,16 @@ pub(super) const PROGRAMS: [Program; 15] = [
         name: "ingress",
         kind: Kind::Packet(0),
         purpose: Purpose::Lets("servers answer datagrams"),
+    },
+    Program {
+        name: "ask",
+        kind: Kind::Packet(1),
+        purpose: Purpose::Lets("questions for names be known, which answers are held against"),
+    },
+    Program {
+        name: "learn",
+        kind: Kind::Packet(0),
+        purpose: Purpose::Lets("workloads reach what a resolver has just told them"),
     },
     closure(
         "lsm_create",
@@ -134,6 +144,11 @@ impl Program {
     /// Whether it is of use only to kernels whose programs at options cannot find the workload.
     pub(super) fn is_for_blind_options(&self) -> bool {
         self.name == "mark_source"
+    }
+
+    /// Whether it learns names, for which the kernel has to have `bpf_loop` and to show its memory.
+    pub(super) fn is_for_names(&self) -> bool {
+        matches!(self.name, "ask" | "learn")
     }
 
     /// Whether it takes its function to have four arguments.

@@ -182,6 +182,10 @@ fn reason(cause: Cause) -> String {
         Reason::Translated => {
             "address translation (NAT) leads a loopback address to this destination, which no rule allows"
         }
+        Reason::Resolver => {
+            "it answers in the name of a trusted resolver; a workload that is one must not be enforced, or not be trusted \
+             (dns.trustedResolvers)"
+        }
         Reason::NoRule
         | Reason::Loopback
         | Reason::Exact

@@ -14,7 +14,7 @@ use enforcer::{
     datapath::{Capacities, CgroupMount, Datapath, Hardening, Options},
     revoke::{self, Place},
 };
-use enforcer_common::{Mode, Settings, socket};
+use enforcer_common::{Settings, socket};
 use enforcer_core::{
     documents::Documents,
     model::{Labels, Namespace, Workload},
@@ -233,15 +233,10 @@ pub fn enforce(root: &TestCgroup, manner: Manner) -> Result<Datapath> {
         Workload::new(Namespace::new("shop"), "workload", Labels::default()),
     ));
     let settings = Settings {
-        errno: libc::EPERM.unsigned_abs(),
         depth_min: workload.depth,
         depth_max: workload.depth,
-        unknown: Mode::Enforce as u32,
         sockets: manner.sockets,
-        learned: 1024,
-        floor: 30_000_000_000,
-        ceiling: 86_400_000_000_000,
-        grace: 60_000_000_000,
+        ..Settings::STRICT
     };
     let options = Options {
         capacities: Capacities::default(),

@@ -51,14 +51,7 @@ const ERRNO: i32 = libc::EHOSTUNREACH;
 /// Every process is unknown, and unknown ones are refused.
 const SETTINGS: Settings = Settings {
     errno: ERRNO.unsigned_abs(),
-    depth_min: 1,
-    depth_max: 1,
-    unknown: Mode::Enforce as u32,
-    sockets: 0,
-    learned: 1024,
-    floor: 30_000_000_000,
-    ceiling: 86_400_000_000_000,
-    grace: 60_000_000_000,
+    ..Settings::STRICT
 };
 
 /// With the capacities that the daemon has by default, and with the programs' log compiled in.

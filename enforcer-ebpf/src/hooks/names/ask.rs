@@ -1,0 +1,172 @@
+//! Questions that leave for a trusted resolver, and packets in a resolver's name, which do not leave.
+
+use core::ptr::null_mut;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::generated::{bpf_ktime_get_ns, bpf_skb_load_bytes},
+    programs::SkBuffContext,
+};
+use enforcer_common::{
+    CgroupId, Counter, Hook, Question, QuestionKey, Reason, Settings, Transport,
+    dns::{HEADER, Header},
+    learned::QUESTION,
+};
+
+use super::{Envelope, Span, slots};
+use crate::{
+    emit::{self, Call, Caller},
+    hooks::{self, packet},
+    maps::{self, names::QUESTIONS},
+    workload,
+};
+
+/// What a question is before its bytes are there.
+static EMPTY: Question = Question {
+    time: 0,
+    length: 0,
+    slot: 0,
+    bytes: [0; QUESTION],
+};
+
+/// Questions that one packet of a stream may hold: the C library sends two together.
+const TOGETHER: u32 = 4;
+
+/// The whole of the program.
+#[inline(always)]
+pub(crate) fn verdict(ctx: &SkBuffContext) -> i32 {
+    let (Some(settings), Some(envelope)) = (maps::settings(), Envelope::open(ctx)) else {
+        return hooks::PROCEED;
+    };
+    let ports = settings.resolver_ports;
+    if ports & Settings::port_bit(envelope.from_port) != 0
+        && maps::names::is_resolver(envelope.from, envelope.from_port)
+    {
+        return refuse_unless_own(ctx, &envelope);
+    }
+    if ports & Settings::port_bit(envelope.to_port) != 0
+        && maps::names::is_resolver(envelope.to, envelope.to_port)
+    {
+        let workload = workload::of_packet(ctx);
+        if workload.policy().is_some()
+            && let Some(span) = envelope.payload(ctx)
+        {
+            note(ctx, envelope.is_udp, span, workload.cgroup);
+        }
+    }
+    hooks::PROCEED
+}
+
+/// A workload at whose own address the resolver is may answer: it is the resolver.
+#[inline(always)]
+fn refuse_unless_own(ctx: &SkBuffContext, envelope: &Envelope) -> i32 {
+    let workload = workload::of_packet(ctx);
+    if workload.owns(&envelope.from) {
+        return hooks::PROCEED;
+    }
+    let outcome = hooks::refusal(&workload, Reason::Resolver);
+    emit::count(outcome.verdict);
+    if outcome.is_reported() {
+        let protocol = if envelope.is_udp {
+            Transport::Udp
+        } else {
+            Transport::Tcp
+        };
+        let call = Call {
+            hook: Hook::Egress,
+            protocol: protocol as u8,
+            family: 0,
+            kind: 0,
+            address: envelope.from,
+            port: envelope.from_port,
+            workload,
+        };
+        emit::event(&call, Caller::NONE, outcome);
+    }
+    hooks::code(outcome.verdict)
+}
+
+/// Notes the questions of a packet.
+#[inline(always)]
+fn note(ctx: &SkBuffContext, is_udp: bool, span: Span, owner: CgroupId) {
+    let cookie = packet::cookie(ctx);
+    if is_udp {
+        note_one(ctx, span.at, span.length, owner.0, cookie);
+        return;
+    }
+    let mut at = span.at;
+    let end = span.at + span.length;
+    for _ in 0..TOGETHER {
+        if at + 2 + HEADER > end {
+            return;
+        }
+        let Some(length) = packet::pair(ctx, at) else {
+            return;
+        };
+        let length = u32::from(u16::from_be_bytes(length));
+        at += 2;
+        note_one(
+            ctx,
+            at,
+            if length < end - at { length } else { end - at },
+            owner.0,
+            cookie,
+        );
+        at += length;
+    }
+}
+
+/// By reference, so that nothing of it comes to lie on the stack.
+#[inline(always)]
+fn insert(key: &QuestionKey, question: &Question) -> Result<(), i32> {
+    QUESTIONS.insert(key, question, 0)
+}
+
+/// Notes one question; what is none is left.
+#[inline(never)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "as many registers as a call has, and nothing on the stack"
+)]
+fn note_one(ctx: &SkBuffContext, at: u32, length: u32, owner: u64, cookie: u64) -> u64 {
+    if length <= HEADER {
+        return 0;
+    }
+    let Some(bytes) = packet::bytes::<{ HEADER as usize }>(ctx, at) else {
+        return 0;
+    };
+    let header = Header::new(&bytes);
+    if !header.is_question() {
+        return 0;
+    }
+    let key = QuestionKey {
+        owner: CgroupId(owner),
+        cookie,
+        id: [header.id[0], header.id[1], 0, 0, 0, 0, 0, 0],
+    };
+    let mut question = QUESTIONS.get_ptr_mut(key).unwrap_or(null_mut());
+    if question.is_null() {
+        let slot = slots::of_question(owner, cookie, u64::from_ne_bytes(key.id));
+        if slot == slots::NONE || insert(&key, &EMPTY).is_err() {
+            maps::count(Counter::Unlearned);
+            return 0;
+        }
+        question = QUESTIONS.get_ptr_mut(key).unwrap_or(null_mut());
+        if question.is_null() {
+            return 0;
+        }
+        // SAFETY: the value lives until the program has ended.
+        unsafe { (*question).slot = slot as u32 };
+    }
+    let length = packet::bounded(length - HEADER, QUESTION as u32);
+    // SAFETY: as above; the helper checks what it reads, and the value has room for as many bytes.
+    unsafe {
+        (*question).length = 0;
+        let to = (&raw mut (*question).bytes).cast();
+        if bpf_skb_load_bytes(ctx.as_ptr(), at + HEADER, to, length) == 0 {
+            (*question).length = length;
+            (*question).time = bpf_ktime_get_ns();
+        }
+    }
+    1
+}

@@ -1,0 +1,186 @@
+//! What an answer has told is written down: for hosts that rules name, where verdicts look; for others, for messages.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use enforcer_common::{
+    CgroupId, Counter, HostId, Learned, LearnedHost, LearnedKey, Named,
+    dns::ADDRESSES,
+    learned::{HOSTS, NAME},
+};
+
+use super::Step;
+use crate::{
+    hooks::{
+        names::slots,
+        packet::{bounded, masked},
+    },
+    maps::{
+        self,
+        names::{Desk, Found, LEARNED, MATCHES, NAMED, is_protected, pattern},
+    },
+};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Finds the hosts that the name on the desk is, `length` bytes with the root, and makes ready what is to be written.
+///
+/// # Safety
+/// `desk` points to a value of a map.
+#[inline(always)]
+pub(super) unsafe fn begin(desk: *mut Desk, length: u32) {
+    // SAFETY: the caller's promise, here and below; the helper checks what it reads.
+    unsafe {
+        (*desk).learned.length = length;
+        (*desk).learned.time = (*desk).now;
+        (*desk).matches = 0;
+        // One terminator stands for the root.
+        let length = bounded(length, NAME as u32 - 1);
+        *(&raw mut (*desk).backward).cast::<u8>().add(NAME - 1) = 0;
+        let from = (&raw const (*desk).backward)
+            .cast::<u8>()
+            .add(masked::<{ NAME as u64 - 1 }>(NAME as u32 - length));
+        bpf_probe_read_kernel((&raw mut (*desk).key).cast(), length, from.cast());
+        let mut found = 0;
+        let mut bytes = length * 8;
+        for index in 0..HOSTS {
+            (*desk).learned.hosts[index].host = HostId::NONE;
+            (*desk).learned.hosts[index].expires = 0;
+        }
+        for _ in 0..MATCHES {
+            (*desk).bits = bytes;
+            let Some((host, shared, is_wildcard)) = pattern(desk) else {
+                break;
+            };
+            // A wildcard's names are longer than what is behind its star by a character: the apex is none of them.
+            if !is_wildcard || length > shared + 2 {
+                (*desk).learned.hosts[found & (MATCHES - 1)].host = host;
+                found += 1;
+            }
+            if shared == 0 {
+                break;
+            }
+            bytes = shared * 8 - 1;
+        }
+        (*desk).matches = found as u32;
+    }
+}
+
+/// Writes one address down. Not 0 ends the loop.
+pub(super) unsafe extern "C" fn address(index: u64, step: *mut c_void) -> i64 {
+    // SAFETY: the loop is given a step, whose desk is a map's value.
+    unsafe {
+        let desk = (*step.cast::<Step>()).desk;
+        let index = masked::<{ ADDRESSES as u64 - 1 }>(index as u32);
+        let found = (&raw const (*desk).found).cast::<Found>().add(index);
+        let key = LearnedKey {
+            owner: CgroupId((*desk).owner),
+            address: (*found).address,
+        };
+        if (*desk).matches == 0 {
+            name(desk, &key);
+        } else if is_protected(&key.address) {
+            maps::count(Counter::Protected);
+        } else {
+            known(desk, &key, (*found).ttl);
+        }
+    }
+    0
+}
+
+/// Remembers the name of an address for messages.
+///
+/// # Safety
+/// `desk` points to a value of a map.
+#[inline(always)]
+unsafe fn name(desk: *mut Desk, key: &LearnedKey) {
+    // SAFETY: the caller's promise; the helper checks what it reads.
+    unsafe {
+        (*desk).named.time = (*desk).now;
+        (*desk).named.length = (*desk).learned.length;
+        bpf_probe_read_kernel(
+            (&raw mut (*desk).named.name).cast(),
+            NAME as u32,
+            (&raw const (*desk).learned.name).cast(),
+        );
+        let named: &Named = &(*desk).named;
+        if NAMED.insert(key, named, 0).is_err() {
+            // The message has no name.
+        }
+    }
+}
+
+/// Remembers an address of hosts that rules name.
+///
+/// # Safety
+/// `desk` points to a value of a map.
+#[inline(always)]
+unsafe fn known(desk: *mut Desk, key: &LearnedKey, ttl: u32) {
+    let Some(settings) = maps::settings() else {
+        return;
+    };
+    let life = (u64::from(ttl) * SECOND).clamp(settings.floor, settings.ceiling.max(settings.floor));
+    // SAFETY: the caller's promise, here and below.
+    let expires = unsafe { (*desk).now } + life + settings.grace;
+    let learned = LEARNED.get_ptr_mut(key);
+    if let Some(learned) = learned {
+        unsafe { renew(desk, learned, expires) };
+        return;
+    }
+    let [high, low] = key.address.halves();
+    let slot = slots::of_address(key.owner.0, high, low, u64::from(settings.learned));
+    unsafe {
+        (*desk).learned.key = *key;
+        (*desk).learned.slot = slot as u32;
+        for index in 0..MATCHES {
+            (*desk).learned.hosts[index].expires = if (index as u32) < (*desk).matches {
+                expires
+            } else {
+                0
+            };
+        }
+        let learned: &Learned = &(*desk).learned;
+        if slot == slots::NONE || LEARNED.insert(key, learned, 0).is_err() {
+            maps::count(Counter::Unlearned);
+        }
+    }
+}
+
+/// Prolongs what is known of an address, and adds hosts that are new to it; the one that ends first makes room.
+///
+/// # Safety
+/// Both point to values of maps.
+#[inline(always)]
+unsafe fn renew(desk: *mut Desk, learned: *mut Learned, expires: u64) {
+    // SAFETY: the caller's promise, here and below.
+    unsafe {
+        (*learned).time = (*desk).now;
+        for index in 0..MATCHES {
+            let host = (*desk).learned.hosts[index].host;
+            if host.is(&HostId::NONE) {
+                return;
+            }
+            let mut best: *mut LearnedHost = &raw mut (*learned).hosts[0];
+            let mut first = u64::MAX;
+            for other in 0..HOSTS {
+                let candidate = &raw mut (*learned).hosts[other];
+                if (*candidate).host.is(&host) {
+                    best = candidate;
+                    break;
+                }
+                if (*candidate).expires < first {
+                    first = (*candidate).expires;
+                    best = candidate;
+                }
+            }
+            if !(*best).host.is(&host) {
+                // Whoever looks at it meanwhile finds nothing that counts.
+                (&raw mut (*best).expires).write_volatile(0);
+                (*best).host = host;
+                (&raw mut (*best).expires).write_volatile(expires);
+            } else if (*best).expires < expires {
+                (&raw mut (*best).expires).write_volatile(expires);
+            }
+        }
+    }
+}

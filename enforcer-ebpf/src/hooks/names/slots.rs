@@ -1,0 +1,133 @@
+//! Each workload's share of what is remembered: its own oldest makes room for what is new, and nothing of anybody else's.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use enforcer_common::{
+    Address, CgroupId, Counter, LearnedKey, Learner, QuestionKey, Slot, SlotKey, learned::HOSTS,
+    maps::QUESTIONS_SHARE,
+};
+
+use crate::maps::{
+    self,
+    names::{LEARNED, LEARNERS, QUESTIONS, SLOTS},
+};
+
+/// A slot for a new address of a workload. None if there is no memory for it.
+#[inline(never)]
+pub(super) fn of_address(owner: u64, high: u64, low: u64, share: u64) -> u64 {
+    let Some(learner) = learner(owner) else {
+        return NONE;
+    };
+    // SAFETY: the value lives until the program has ended.
+    let number = unsafe { maps::fetch_add_one(&raw mut (*learner).addresses) };
+    let index = (number % (if share == 0 { 1 } else { share })) as u32;
+    let key = SlotKey {
+        owner: CgroupId(owner),
+        index,
+        kind: SlotKey::ADDRESS,
+    };
+    // SAFETY: the bytes are copied at once.
+    if let Some(Slot(address)) = unsafe { SLOTS.get(key) }.copied() {
+        displace(
+            &LearnedKey {
+                owner: CgroupId(owner),
+                address: Address(address),
+            },
+            index,
+            learner,
+        );
+    }
+    let who = Slot(Address::from_halves([high, low]).0);
+    if SLOTS.insert(key, who, 0).is_err() {
+        NONE
+    } else {
+        u64::from(index)
+    }
+}
+
+/// What stands for no slot.
+pub(super) const NONE: u64 = u64::MAX;
+
+/// Takes an address away that has the slot.
+#[inline(always)]
+fn displace(key: &LearnedKey, index: u32, learner: *mut Learner) {
+    let Some(learned) = LEARNED.get_ptr(key) else {
+        return;
+    };
+    // SAFETY: the helper has no precondition.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let mut counts = false;
+    // SAFETY: the value lives until the program has ended.
+    unsafe {
+        if (*learned).slot != index {
+            return;
+        }
+        for host in 0..HOSTS {
+            counts |= (*learned).hosts[host].expires > now;
+        }
+        if counts {
+            maps::add_one(&raw mut (*learner).displaced);
+        }
+    }
+    if counts {
+        maps::count(Counter::Displaced);
+    }
+    if LEARNED.remove(key).is_err() {
+        // Another CPU has taken it away.
+    }
+}
+
+/// A slot for a new question; its oldest goes.
+#[inline(never)]
+pub(super) fn of_question(owner: u64, cookie: u64, id: u64) -> u64 {
+    let Some(learner) = learner(owner) else {
+        return NONE;
+    };
+    // SAFETY: the value lives until the program has ended.
+    let number = unsafe { maps::fetch_add_one(&raw mut (*learner).questions) };
+    let index = number as u32 % QUESTIONS_SHARE;
+    let key = SlotKey {
+        owner: CgroupId(owner),
+        index,
+        kind: SlotKey::QUESTION,
+    };
+    // SAFETY: the bytes are copied at once.
+    if let Some(Slot(old)) = unsafe { SLOTS.get(key) }.copied() {
+        let [old_cookie, old_id] = Address(old).halves();
+        let old = QuestionKey {
+            owner: CgroupId(owner),
+            cookie: old_cookie,
+            id: old_id.to_ne_bytes(),
+        };
+        if let Some(question) = QUESTIONS.get_ptr(old)
+            // SAFETY: as above.
+            && unsafe { (*question).slot } == index
+            && QUESTIONS.remove(old).is_err()
+        {
+            // Another CPU has taken it away.
+        }
+    }
+    let who = Slot(Address::from_halves([cookie, id]).0);
+    if SLOTS.insert(key, who, 0).is_err() {
+        NONE
+    } else {
+        u64::from(index)
+    }
+}
+
+/// How far a workload is.
+#[inline(always)]
+fn learner(owner: u64) -> Option<*mut Learner> {
+    let owner = CgroupId(owner);
+    if let Some(learner) = LEARNERS.get_ptr_mut(owner) {
+        return Some(learner);
+    }
+    let first = Learner {
+        addresses: 0,
+        questions: 0,
+        displaced: 0,
+    };
+    if LEARNERS.insert(owner, first, 1).is_err() {
+        // Another CPU was first, or there is no memory.
+    }
+    LEARNERS.get_ptr_mut(owner)
+}

@@ -1,0 +1,197 @@
+//! The maps of what is learned of names, and the place where an answer is read.
+
+use core::{ffi::c_void, ptr::addr_of_mut};
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    helpers::generated::{bpf_ktime_get_ns, bpf_map_lookup_elem},
+    macros::map,
+    maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
+};
+use enforcer_common::{
+    Address, CgroupId, HostId, HostKey, Learned, LearnedKey, Learner, Named, Pattern, PatternKey, PolicyId,
+    PortKey, Question, QuestionKey, ResolverKey, Slot, SlotKey, Transport,
+    dns::{self, QuestionParser, RecordsParser},
+    learned::{self, NAME},
+    maps::{
+        HOSTS_CAPACITY, LEARNED_CAPACITY, NAMED_CAPACITY, PROTECTED_CAPACITY, QUESTIONS_CAPACITY,
+        RESOLVERS_CAPACITY, WORKLOADS_CAPACITY,
+    },
+};
+
+#[map]
+pub(crate) static HOSTS: HashMap<HostKey, u32> = HashMap::with_max_entries(HOSTS_CAPACITY, BPF_F_NO_PREALLOC);
+#[map]
+static PATTERNS: LpmTrie<PatternKey, Pattern> = LpmTrie::with_max_entries(HOSTS_CAPACITY, BPF_F_NO_PREALLOC);
+#[map]
+static RESOLVERS: HashMap<ResolverKey, u32> =
+    HashMap::with_max_entries(RESOLVERS_CAPACITY, BPF_F_NO_PREALLOC);
+#[map]
+static PROTECTED: LpmTrie<Address, u32> = LpmTrie::with_max_entries(PROTECTED_CAPACITY, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static QUESTIONS: HashMap<QuestionKey, Question> =
+    HashMap::with_max_entries(QUESTIONS_CAPACITY, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static LEARNED: HashMap<LearnedKey, Learned> =
+    HashMap::with_max_entries(LEARNED_CAPACITY, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static SLOTS: HashMap<SlotKey, Slot> =
+    HashMap::with_max_entries(LEARNED_CAPACITY + QUESTIONS_CAPACITY, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static LEARNERS: HashMap<CgroupId, Learner> =
+    HashMap::with_max_entries(WORKLOADS_CAPACITY, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static NAMED: LruHashMap<LearnedKey, Named> = LruHashMap::with_max_entries(NAMED_CAPACITY, 0);
+#[map]
+static DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
+
+/// Patterns of one name that are looked for: a name and wildcards above it.
+pub(crate) const MATCHES: usize = 4;
+
+/// An address of an answer.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) address: Address,
+    pub(crate) ttl: u32,
+}
+
+/// Where a program reads an answer: more than fits its stack. Programs at arriving packets are not interrupted by one
+/// another on a CPU; should they be, the second finds the desk taken and learns nothing.
+#[repr(C)]
+pub(crate) struct Desk {
+    /// Not 0 while somebody uses it.
+    pub(crate) taken: u64,
+    /// The workload.
+    pub(crate) owner: u64,
+    /// Nanoseconds since boot.
+    pub(crate) now: u64,
+    pub(crate) question: QuestionParser,
+    pub(crate) records: RecordsParser,
+    /// How the parsers have ended.
+    pub(crate) failure: u32,
+    /// Hosts that rules name among the hosts of `learned`.
+    pub(crate) matches: u32,
+    /// Keeps what follows aligned.
+    pub(crate) align: u64,
+    /// Bits of the key that count, and the key, as a trie takes it.
+    pub(crate) bits: u32,
+    pub(crate) key: [u8; NAME],
+    /// Keeps what follows aligned.
+    pub(crate) pad: u32,
+    /// What is to be written for each address; its name is the question's.
+    pub(crate) learned: Learned,
+    pub(crate) named: Named,
+    /// The name from the end: its last byte is a zero, and before that is its first label.
+    pub(crate) backward: [u8; NAME],
+    /// The bytes behind the header of what was asked.
+    pub(crate) asked: [u8; 512],
+    pub(crate) found: [Found; dns::ADDRESSES as usize],
+    pub(crate) message: [u8; dns::MESSAGE],
+}
+
+/// This CPU's desk.
+#[inline(always)]
+pub(crate) fn desk() -> Option<*mut Desk> {
+    DESK.get_ptr_mut(0)
+}
+
+/// The longest pattern that the first bits of the desk's key match.
+#[inline(always)]
+pub(crate) fn pattern(desk: *mut Desk) -> Option<(HostId, u32, bool)> {
+    // SAFETY: the key lies behind its bits as the trie takes it (`struct bpf_lpm_trie_key`), within the desk.
+    let found = unsafe {
+        bpf_map_lookup_elem(
+            (&raw const PATTERNS).cast_mut().cast::<c_void>(),
+            addr_of_mut!((*desk).bits).cast(),
+        )
+    }
+    .cast::<Pattern>();
+    if found.is_null() {
+        return None;
+    }
+    // SAFETY: the helper has given a value of the map.
+    unsafe { Some(((*found).host, (*found).length, (*found).wildcard != 0)) }
+}
+
+/// Whether a server's answers count.
+#[inline(always)]
+pub(crate) fn is_resolver(address: Address, port: [u8; 2]) -> bool {
+    let key = ResolverKey {
+        address,
+        port,
+        pad: [0; 2],
+    };
+    RESOLVERS.get_ptr(key).is_some()
+}
+
+/// Whether an address is not to be learned.
+#[inline(always)]
+pub(crate) fn is_protected(address: &Address) -> bool {
+    PROTECTED.get(Key::new(128, *address)).is_some()
+}
+
+/// Whether a rule of the policy names a host that the workload was given this address for; notes that the address is in use.
+/// `port` is in the machine's byte order as it is in the packet's, with the transport above it.
+#[inline(always)]
+pub(crate) fn is_granted(policy: PolicyId, owner: CgroupId, address: &Address, port: u64) -> bool {
+    let [high, low] = address.halves();
+    by_host(owner.0, high, low, port | u64::from(policy.0) << 32) != 0
+}
+
+/// The same with numbers alone, for the sake of the stack. The verifier looks once at a function that has a name for others,
+/// whatever calls it.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn by_host(owner: u64, high: u64, low: u64, port: u64) -> u64 {
+    let key = LearnedKey {
+        owner: CgroupId(owner),
+        address: Address::from_halves([high, low]),
+    };
+    let Some(learned) = LEARNED.get_ptr_mut(key) else {
+        return 0;
+    };
+    let (Some(settings), Some(policy)) = (super::settings(), super::policy(PolicyId((port >> 32) as u32)))
+    else {
+        return 0;
+    };
+    // SAFETY: the helper has no precondition.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let transport = if (port >> 16) & 0xff == Transport::Tcp as u64 {
+        Transport::Tcp
+    } else {
+        Transport::Udp
+    };
+    let number = (port as u16).to_ne_bytes();
+    for index in 0..learned::HOSTS {
+        // SAFETY: the value lives until the program has ended.
+        let known = unsafe { &raw mut (*learned).hosts[index] };
+        // SAFETY: as above; another CPU may write it, a number at a time.
+        let (expires, host) = unsafe { ((&raw const (*known).expires).read_volatile(), (*known).host) };
+        if expires <= now {
+            continue;
+        }
+        let mut key = HostKey {
+            port: PortKey::new(policy.own, transport, number),
+            host,
+        };
+        let mut is_named = HOSTS.get_ptr(key).is_some();
+        if !is_named {
+            key.port.scope = policy.shared;
+            is_named = HOSTS.get_ptr(key).is_some();
+        }
+        // SAFETY: as above. What has become another entry's meanwhile says nothing of this one.
+        let is_still = unsafe {
+            (*learned).key.owner.0 == owner && (*learned).key.address.is(&Address::from_halves([high, low]))
+        };
+        if is_named && is_still {
+            let renewed = now + settings.grace;
+            if expires < renewed {
+                // SAFETY: as above.
+                unsafe { (&raw mut (*known).expires).write_volatile(renewed) };
+            }
+            return 1;
+        }
+    }
+    0
+}

@@ -1,0 +1,201 @@
+//! The records of an answer: which addresses its question leads to.
+
+use super::{
+    A, AAAA, ADDRESSES, Addresses, Bytes, Failure, HEADER, Header, IN, Place, Progress, number,
+    walk::{Stride, Walk},
+};
+
+const NS: u16 = 2;
+const CNAME: u16 = 5;
+const DNAME: u16 = 39;
+const OPT: u16 = 41;
+const RRSIG: u16 = 46;
+
+/// Bytes of a record behind its owner's name and before its data: type, class, time to live, length.
+const FIXED: u32 = 10;
+
+/// Reads the records of a message. Of the first section, the answers, it notes the addresses of the name that was asked or
+/// that a chain of CNAMEs leads to, in the order in which they stand; the others it looks through for their shape alone.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordsParser {
+    end: u32,
+    /// Answers that are left.
+    answers: u32,
+    /// Records of the other sections that are left.
+    others: u32,
+    /// The type of addresses that was asked for.
+    kind: u16,
+    part: Part,
+    walk: Walk,
+    /// Where the name is whose addresses count.
+    target: u32,
+    /// Whether the record is that name's.
+    is_targets: bool,
+    /// Where the record's data ends.
+    data_end: u32,
+    /// Addresses that were noted.
+    found: u32,
+    /// Whether the one record of EDNS was seen.
+    has_options: bool,
+    at: u32,
+}
+
+/// What it is reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The name whose record it is.
+    Owner,
+    /// What is behind that name.
+    Fixed,
+    /// Data that is a name.
+    Name,
+    /// Data that is options of EDNS.
+    Options,
+}
+
+impl RecordsParser {
+    /// Of a message of `end` bytes whose records begin at `at`; `kind` is the question's type.
+    #[inline(always)]
+    pub const fn new(header: &Header, kind: u16, at: u32, end: u32) -> Self {
+        Self {
+            end,
+            answers: header.answers as u32,
+            others: header.others,
+            kind,
+            part: Part::Owner,
+            walk: Walk::new(at, HEADER),
+            target: HEADER,
+            is_targets: false,
+            data_end: 0,
+            found: 0,
+            has_options: false,
+            at,
+        }
+    }
+
+    /// How many addresses were noted.
+    #[inline(always)]
+    pub const fn found(&self) -> u32 {
+        self.found
+    }
+
+    /// Looks at the next byte, or at the next few that belong together.
+    #[inline(always)]
+    pub fn step(&mut self, message: &impl Bytes, addresses: &mut impl Addresses) -> Progress {
+        match self.part {
+            Part::Owner | Part::Name => self.name(message),
+            Part::Fixed => self.fixed(message, addresses),
+            Part::Options => self.option(message),
+        }
+    }
+
+    #[inline(always)]
+    fn name(&mut self, message: &impl Bytes) -> Progress {
+        let (after, is_same) = match self.walk.step(message, self.end) {
+            Stride::More => return Progress::More,
+            Stride::Malformed => return Progress::Failed(Failure::Malformed),
+            Stride::End(after, is_same) => (after, is_same),
+        };
+        if self.part == Part::Owner {
+            self.is_targets = is_same;
+            self.at = after;
+            self.part = Part::Fixed;
+            return Progress::More;
+        }
+        if after != self.data_end {
+            return Progress::Failed(Failure::Malformed);
+        }
+        self.next()
+    }
+
+    #[inline(always)]
+    fn fixed(&mut self, message: &impl Bytes, addresses: &mut impl Addresses) -> Progress {
+        let at = self.at;
+        if at + FIXED > self.end {
+            return Progress::Failed(Failure::Malformed);
+        }
+        let kind = number(message.byte(at), message.byte(at + 1));
+        let class = number(message.byte(at + 2), message.byte(at + 3));
+        let ttl = (number(message.byte(at + 4), message.byte(at + 5)) as u32) << 16
+            | number(message.byte(at + 6), message.byte(at + 7)) as u32;
+        let length = number(message.byte(at + 8), message.byte(at + 9)) as u32;
+        let data = at + FIXED;
+        self.data_end = data + length;
+        if self.data_end > self.end || (class != IN && kind != OPT) {
+            return Progress::Failed(Failure::Malformed);
+        }
+        let is_answer = self.answers > 0;
+        match kind {
+            A | AAAA => {
+                if length != if kind == A { 4 } else { 16 } {
+                    return Progress::Failed(Failure::Malformed);
+                }
+                if is_answer && self.is_targets && kind == self.kind {
+                    if self.found >= ADDRESSES {
+                        return Progress::Failed(Failure::Oversized);
+                    }
+                    let place = Place {
+                        at: data,
+                        is_v6: kind == AAAA,
+                        ttl,
+                    };
+                    addresses.note(self.found, place);
+                    self.found += 1;
+                }
+                self.next()
+            }
+            CNAME | DNAME | NS => {
+                if kind == CNAME && is_answer && self.is_targets {
+                    self.target = data;
+                }
+                self.walk = Walk::new(data, self.target);
+                self.part = Part::Name;
+                Progress::More
+            }
+            // Signatures beside the addresses are somebody else's to check.
+            RRSIG => self.next(),
+            OPT if !is_answer && !self.has_options => {
+                self.has_options = true;
+                self.at = data;
+                self.part = Part::Options;
+                Progress::More
+            }
+            _ => Progress::Failed(Failure::Malformed),
+        }
+    }
+
+    /// One option: its code, its length and its data (RFC 6891, 6.1.2).
+    #[inline(always)]
+    fn option(&mut self, message: &impl Bytes) -> Progress {
+        if self.at == self.data_end {
+            return self.next();
+        }
+        if self.at + 4 > self.data_end {
+            return Progress::Failed(Failure::Malformed);
+        }
+        self.at += 4 + number(message.byte(self.at + 2), message.byte(self.at + 3)) as u32;
+        if self.at > self.data_end {
+            return Progress::Failed(Failure::Malformed);
+        }
+        Progress::More
+    }
+
+    /// The next record, if there is one.
+    #[inline(always)]
+    fn next(&mut self) -> Progress {
+        if self.answers > 0 {
+            self.answers -= 1;
+            if self.answers == 0 && self.found == 0 {
+                return Progress::Failed(Failure::Empty);
+            }
+        } else {
+            self.others -= 1;
+        }
+        if self.answers == 0 && self.others == 0 {
+            return Progress::Done;
+        }
+        self.walk = Walk::new(self.data_end, self.target);
+        self.part = Part::Owner;
+        Progress::More
+    }
+}

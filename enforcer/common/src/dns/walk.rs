@@ -1,0 +1,116 @@
+//! A name within a message, which may go on elsewhere (RFC 1035, 4.1.4), held against another.
+
+use super::{Bytes, LONGEST, lower, number};
+
+/// The two bits that make two bytes a pointer.
+const POINTER: u8 = 0xc0;
+
+/// Goes along a name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Walk {
+    at: u32,
+    /// Where what follows the name begins; 0 until that is known.
+    after: u32,
+    /// Pointers lead to what is before this: each further back than the one before, so that there is an end.
+    lowest: u32,
+    /// Bytes so far, as if there were no pointers.
+    length: u32,
+    /// Bytes that are left of the label.
+    left: u32,
+    /// Where the other name is, as long as they are the same.
+    other: u32,
+    is_same: bool,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stride {
+    More,
+    /// Where what follows begins, and whether the names are the same.
+    End(u32, bool),
+    Malformed,
+}
+
+impl Walk {
+    /// Of the name at `at`; `other` is a name that was gone along before.
+    #[inline(always)]
+    pub(super) const fn new(at: u32, other: u32) -> Self {
+        Self {
+            at,
+            after: 0,
+            lowest: at,
+            length: 0,
+            left: 0,
+            other,
+            is_same: true,
+        }
+    }
+
+    /// Looks at the next byte of a message of `end` bytes.
+    #[inline(always)]
+    pub(super) fn step(&mut self, message: &impl Bytes, end: u32) -> Stride {
+        if self.at >= end {
+            return Stride::Malformed;
+        }
+        let byte = message.byte(self.at);
+        if self.left > 0 {
+            self.compare(lower(byte), message);
+            self.at += 1;
+            self.left -= 1;
+            return Stride::More;
+        }
+        if byte & POINTER == POINTER {
+            return self.jump(byte, message, end);
+        }
+        if byte & POINTER != 0 {
+            return Stride::Malformed;
+        }
+        if self.is_same {
+            if self.after != 0 && self.at == self.other {
+                return Stride::End(self.after, true);
+            }
+            let other = message.byte(self.other);
+            if other & POINTER == POINTER {
+                // It was gone along before, and has an end.
+                self.other = u32::from(number(other & !POINTER, message.byte(self.other + 1)));
+                return Stride::More;
+            }
+        }
+        self.compare(byte, message);
+        self.length += 1 + byte as u32;
+        if self.length > LONGEST {
+            return Stride::Malformed;
+        }
+        self.at += 1;
+        self.left = byte as u32;
+        if byte != 0 {
+            return Stride::More;
+        }
+        Stride::End(if self.after == 0 { self.at } else { self.after }, self.is_same)
+    }
+
+    #[inline(always)]
+    fn jump(&mut self, byte: u8, message: &impl Bytes, end: u32) -> Stride {
+        if self.at + 1 >= end {
+            return Stride::Malformed;
+        }
+        let to = u32::from(number(byte & !POINTER, message.byte(self.at + 1)));
+        if to >= self.lowest {
+            return Stride::Malformed;
+        }
+        if self.after == 0 {
+            self.after = self.at + 2;
+        }
+        self.lowest = to;
+        self.at = to;
+        Stride::More
+    }
+
+    #[inline(always)]
+    fn compare(&mut self, byte: u8, message: &impl Bytes) {
+        if self.is_same {
+            self.is_same = lower(message.byte(self.other)) == byte;
+            self.other += 1;
+        }
+    }
+}

@@ -151,6 +151,8 @@ impl Datapath {
                 depth_max: previous.depth_max.max(settings.depth_max),
                 // Until everybody who is known is bound.
                 unknown: previous.unknown,
+                // Until it is known who is trusted now.
+                resolver_ports: previous.resolver_ports,
                 ..settings
             }
         };
@@ -192,7 +194,11 @@ impl Datapath {
     /// # Errors
     /// If a map cannot be read or written.
     pub fn learn_more(&mut self, wanted: &Learning) -> Result<()> {
-        self.learners.add(wanted)
+        self.learners.add(wanted)?;
+        self.set(Settings {
+            resolver_ports: wanted.ports(),
+            ..self.settings
+        })
     }
 
     /// Has the programs learn by what `wanted` has and by nothing else. After [`Self::learn_more`], and after rules that

@@ -24,7 +24,7 @@ use aya::{
     },
 };
 use enforcer_common::{
-    Address, CgroupId, HostId, Learned, LearnedKey, Pattern, PatternKey, ResolverKey, maps as name,
+    Address, CgroupId, HostId, Learned, LearnedKey, Pattern, PatternKey, ResolverKey, Settings, maps as name,
 };
 use enforcer_core::{model::Host, pattern::pattern};
 use ipnet::IpNet;
@@ -40,6 +40,14 @@ pub struct Learning {
     pub resolvers: BTreeSet<SocketAddr>,
     /// Networks whose addresses are not learned.
     pub protected: BTreeSet<IpNet>,
+}
+
+impl Learning {
+    /// The ports of the servers, as the programs look at them first.
+    pub(super) fn ports(&self) -> u64 {
+        let ports = self.resolvers.iter().map(|server| server.port().to_be_bytes());
+        ports.fold(0, |bits, port| bits | Settings::port_bit(port))
+    }
 }
 
 /// The maps, and what was written to them.

@@ -164,7 +164,8 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     } = loaded;
     let config = wiring.config;
     let names = wiring.names()?;
-    let registry = Registry::new(settings::of_registry(config, &names.resolvers.borrow()));
+    let servers = names.resolvers.borrow().clone();
+    let registry = Registry::new(settings::of_registry(config, &servers));
     let (files, files_heartbeat) = wiring.files();
     let (cgroups, cgroups_heartbeat) = wiring.cgroups(ingest::cgroup_paths(config));
     let pods = wiring.pods()?;
@@ -207,7 +208,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         resolvers: names.resolvers,
     };
     let owner = Owner {
-        ingest: Ingest::new(config, registry, node),
+        ingest: Ingest::new(config, &servers, registry, node),
         reconciler: Reconciler::new(datapath, config.capacities, names.hosts, revocation),
         reporter: Reporter::new(format, config.enforcement, notify, counted),
         start: Some(start::Start::new(&sources, admitted, names.status, kube_status)),

@@ -151,7 +151,7 @@ impl Datapath {
                 depth_max: previous.depth_max.max(settings.depth_max),
                 // Until everybody who is known is bound.
                 unknown: previous.unknown,
-                // Until it is known whose answers count.
+                // Until it is known who is trusted now.
                 resolver_ports: previous.resolver_ports,
                 ..settings
             }
@@ -194,11 +194,11 @@ impl Datapath {
     /// # Errors
     /// If a map cannot be read or written.
     pub fn learn_more(&mut self, wanted: &Learning) -> Result<()> {
+        self.learners.add(wanted)?;
         self.set(Settings {
-            resolver_ports: self.settings.resolver_ports | wanted.ports(),
+            resolver_ports: wanted.ports(),
             ..self.settings
-        })?;
-        self.learners.add(wanted)
+        })
     }
 
     /// Has the programs learn by what `wanted` has and by nothing else. After [`Self::learn_more`], and after rules that
@@ -207,11 +207,7 @@ impl Datapath {
     /// # Errors
     /// If a map cannot be read or written.
     pub fn learn_only(&mut self, wanted: &Learning) -> Result<()> {
-        self.learners.remove(wanted)?;
-        self.set(Settings {
-            resolver_ports: wanted.ports(),
-            ..self.settings
-        })
+        self.learners.remove(wanted)
     }
 
     /// The hosts for which a workload was given an address, whether or not that has expired.

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use enforcer::config::{
-    Config, Enforcement, Errno, Matching, Roots, Sockets, Udp, UnknownWorkloads, json_schema,
+    Config, Enforcement, Errno, Learn, Matching, Roots, Sockets, Udp, UnknownWorkloads, json_schema,
 };
 use enforcer_common::maps;
 use enforcer_core::istio::OutboundMode;
@@ -70,7 +70,16 @@ fn smallest_configuration_has_the_documented_defaults() {
     );
     assert!(config.registry.is_empty() && config.workloads.is_empty() && config.dns.servers.is_empty());
     assert_eq!(config.dns.grace, Duration::from_secs(60));
-    assert!(config.dns.allow_resolvers);
+    assert!(config.dns.allow_resolvers && config.dns.trusted.is_empty());
+    let expected = Learn {
+        enabled: true,
+        min_ttl: Duration::from_secs(30),
+        max_ttl: Duration::from_secs(24 * 3600),
+        addresses: 1024,
+        protect_cluster: true,
+        protected: Vec::new(),
+    };
+    assert_eq!(config.dns.learn, expected);
     assert_eq!(config.capacities.workloads, maps::WORKLOADS_CAPACITY);
     assert_eq!(config.capacities.policies, maps::POLICIES_CAPACITY);
     assert_eq!(config.capacities.exact, maps::EXACT_CAPACITY);
@@ -188,7 +197,8 @@ workloads:
 roots: [/a]
 unknownWorkloads: allow
 dns: {servers: [192.0.2.53, '192.0.2.54:5353', '2001:db8::53', '[2001:db8::54]', '[2001:db8::55]:5353',
-  '::ffff:192.0.2.53'], minTtl: 1m, grace: 1h30m, timeout: 500ms, allowResolvers: false}
+  '::ffff:192.0.2.53'], minTtl: 1m, grace: 1h30m, timeout: 500ms, allowResolvers: false, trustedResolvers: [192.0.2.56],
+  learn: {enabled: false, minTtl: 1s, maxTtl: 1h, addresses: 128, protectCluster: false, protected: [10.1.2.3/8, '::1']}}
 deny: {errno: ECONNREFUSED}
 matching: istio
 udp: dns-only
@@ -246,6 +256,16 @@ revision: canary
     let times = [config.dns.min_ttl, config.dns.grace, config.dns.timeout];
     assert_eq!(times, [60_000, 5_400_000, 500].map(Duration::from_millis));
     assert!(!config.dns.allow_resolvers);
+    assert_eq!(config.dns.trusted, ["192.0.2.56:53".parse().unwrap()]);
+    let expected = Learn {
+        enabled: false,
+        min_ttl: Duration::from_secs(1),
+        max_ttl: Duration::from_secs(3600),
+        addresses: 128,
+        protect_cluster: false,
+        protected: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
+    };
+    assert_eq!(config.dns.learn, expected);
     assert_eq!(config.errno.number(), 111);
     assert_eq!((config.matching, config.udp), (Matching::Istio, Udp::DnsOnly));
     assert!(!config.revoke);
@@ -445,6 +465,19 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         (
             "dns: {grace: 25h}",
             "enforcer.yaml:1: dns.grace: \"25h\" is too long; at most 24h",
+        ),
+        (
+            "dns:\n  learn:\n    minTtl: 1h\n    maxTtl: 30s",
+            "enforcer.yaml:4: dns.learn.maxTtl: is shorter than dns.learn.minTtl",
+        ),
+        (
+            "dns: {learn: {addresses: 127}}",
+            "enforcer.yaml:1: dns.learn.addresses: 127 is out of range; it is a number from 128 to 262144",
+        ),
+        (
+            "dns: {learn: {protected: [10.0.0.0/33]}}",
+            "enforcer.yaml:1: dns.learn.protected: \"10.0.0.0/33\" is no network; write it like 10.0.0.0/8 or \
+             2001:db8::/32",
         ),
         (
             "capacities:\n  exact: 0",

@@ -1,10 +1,11 @@
 //! The configuration as it was meant.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use enforcer_core::{capacity::Capacities, istio::OutboundMode, model::Namespace};
 
 use super::{
+    dns::Dns,
     enums::{Enforcement, Errno, Matching, Udp, UnknownWorkloads},
     pods::Pods,
     workloads::{Roots, WorkloadConfig},
@@ -64,21 +65,6 @@ pub struct Kubernetes {
     pub node: Option<String>,
     /// Where the mesh's ConfigMap is.
     pub mesh_namespace: Namespace,
-}
-
-/// How names are resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dns {
-    /// Resolvers to ask; empty stands for the system's.
-    pub servers: Vec<SocketAddr>,
-    /// An answer is kept at least this long.
-    pub min_ttl: Duration,
-    /// An address that has left the answer stays allowed this long.
-    pub grace: Duration,
-    /// How long one question may take.
-    pub timeout: Duration,
-    /// Whether every workload may ask the resolvers.
-    pub allow_resolvers: bool,
 }
 
 /// Kinds of socket beyond TCP and UDP that workloads may make. What is admitted is unrestricted: no rule speaks of

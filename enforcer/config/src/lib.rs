@@ -10,6 +10,7 @@
 
 mod cgroup;
 mod config;
+mod dns;
 mod enums;
 mod error;
 mod parse;
@@ -23,7 +24,8 @@ mod yaml;
 use std::{fs::File, io::Read, path::Path};
 
 pub use cgroup::CgroupPath;
-pub use config::{Config, Dns, Kubernetes, Sockets};
+pub use config::{Config, Kubernetes, Sockets};
+pub use dns::{Dns, Learn};
 pub use enforcer_core::capacity::Capacities;
 pub use enums::{Enforcement, Errno, Matching, PodLabels, PodMode, Udp, UnknownWorkloads};
 pub use error::{ConfigError, ConfigErrors, ErrorKind, SIZE_LIMIT};

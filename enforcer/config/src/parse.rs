@@ -1,30 +1,22 @@
 //! What was typed to what was meant. Every error is kept, so that a user mends a file in one go.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use enforcer_common::maps;
 use enforcer_core::{capacity::Capacities, istio::OutboundMode, model::Namespace};
 
 use super::{
-    config::{Config, Dns, Kubernetes, Sockets},
+    config::{Config, Kubernetes, Sockets},
+    dns::dns,
     error::{ConfigError, Findings},
     pods,
-    raw::{At, Raw, RawCapacities, RawDns, RawKubernetes, RawMode, RawSockets},
-    units, workloads,
+    raw::{At, Raw, RawCapacities, RawKubernetes, RawMode, RawSockets},
+    workloads,
 };
 
 const BPFFS: &str = "/sys/fs/bpf";
 const STATE: &str = "/run/enforcer";
 const MESH_NAMESPACE: &str = "istio-system";
-const DNS_PORT: u16 = 53;
-const MIN_TTL: Duration = Duration::from_secs(5);
-const GRACE: Duration = Duration::from_secs(60);
-const TIMEOUT: Duration = Duration::from_secs(5);
-const DAY: Duration = Duration::from_secs(24 * 3600);
 /// More entries than the memory of any node is worth; the kernel allocates hash maps up front.
 const CAPACITY_LIMIT: u32 = 1 << 24;
 
@@ -128,65 +120,6 @@ fn kubernetes(raw: &RawKubernetes, folder: &Path, findings: &mut Findings) -> Ku
         node,
         mesh_namespace: mesh_namespace.unwrap_or_else(|| Namespace::new(MESH_NAMESPACE)),
     }
-}
-
-fn dns(raw: RawDns, findings: &mut Findings) -> Dns {
-    let mut servers = Vec::new();
-    for server in raw.servers.unwrap_or_default() {
-        let server = findings.read("dns.servers", &server, |server| self::server(server));
-        servers.extend(server.filter(|server| !servers.contains(server)));
-    }
-    let mut time = |key, raw: Option<At<String>>, default, least: Duration| {
-        let read = |text: &String| match units::duration(text)? {
-            time if time < least => Err(format!("{text:?} is too short; at least {}ms", least.as_millis())),
-            time if time > DAY => Err(format!("{text:?} is too long; at most 24h")),
-            time => Ok(time),
-        };
-        raw.and_then(|raw| findings.read(key, &raw, read))
-            .unwrap_or(default)
-    };
-    Dns {
-        servers,
-        // Below a second, a TTL of zero would have the daemon ask without a pause.
-        min_ttl: time("dns.minTtl", raw.min_ttl, MIN_TTL, Duration::from_secs(1)),
-        grace: time("dns.grace", raw.grace, GRACE, Duration::ZERO),
-        timeout: time("dns.timeout", raw.timeout, TIMEOUT, Duration::from_millis(10)),
-        allow_resolvers: raw.allow_resolvers.unwrap_or(true),
-    }
-}
-
-/// `IP`, `IP:PORT` or `[IPV6]:PORT`.
-fn server(text: &str) -> Result<SocketAddr, String> {
-    let address: Result<IpAddr, _> = text.trim_start_matches('[').trim_end_matches(']').parse();
-    let server = match (address, text.parse::<SocketAddr>()) {
-        (Ok(address), _) => SocketAddr::new(address, DNS_PORT),
-        (_, Ok(server)) => server,
-        _ => return Err(no_server(text)),
-    };
-    if server.port() == 0 {
-        return Err(port_out_of_range(text));
-    }
-    if server.ip().is_unspecified() || server.ip().is_multicast() {
-        return Err(format!("{text:?} is not the address of one resolver"));
-    }
-    Ok(SocketAddr::new(server.ip().to_canonical(), server.port()))
-}
-
-fn no_server(text: &str) -> String {
-    match text.rsplit_once(':') {
-        Some((address, port))
-            if address.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
-                && !port.is_empty()
-                && port.bytes().all(|c| c.is_ascii_digit()) =>
-        {
-            port_out_of_range(text)
-        }
-        _ => format!("{text:?} is no resolver; write IP, IP:PORT or [IPv6]:PORT"),
-    }
-}
-
-fn port_out_of_range(text: &str) -> String {
-    format!("the port of {text:?} is out of range; it is a number from 1 to 65535")
 }
 
 fn capacities(raw: RawCapacities, findings: &mut Findings) -> Capacities {

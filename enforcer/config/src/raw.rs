@@ -228,6 +228,32 @@ pub(super) struct RawDns {
     pub(super) timeout: Option<At<String>>,
     /// Whether every workload may ask the resolvers on their port. Default: true.
     pub(super) allow_resolvers: Option<bool>,
+    /// Resolvers whose answers are learned from, as in `servers`. Absent or empty: those that are asked; with pods also
+    /// the cluster's, at kube-system/kube-dns and 169.254.20.10.
+    pub(super) trusted_resolvers: Option<Vec<At<String>>>,
+    /// How addresses are learned from the answers that workloads receive.
+    pub(super) learn: Option<RawLearn>,
+}
+
+/// How addresses are learned from the answers that workloads receive: what a trusted resolver gives a workload for a
+/// registered host, which may be a wildcard, is allowed to it at once.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Learn")]
+pub(super) struct RawLearn {
+    /// Whether anything is learned. Default: true.
+    pub(super) enabled: Option<bool>,
+    /// A learned address counts at least this long, whatever its time to live. Default: 30s.
+    pub(super) min_ttl: Option<At<String>>,
+    /// As much of the time to live counts. `dns.grace` is added. Default: 24h.
+    pub(super) max_ttl: Option<At<String>>,
+    /// How many addresses one workload may have learned at once; the oldest make room. Default: 1024.
+    #[schemars(range(min = 128, max = 262_144))]
+    pub(super) addresses: Option<At<u32>>,
+    /// Whether the cluster's own addresses, of pods and nodes, are never learned. Default: true.
+    pub(super) protect_cluster: Option<bool>,
+    /// Networks whose addresses are never learned, beside loopback, link-local and the like.
+    pub(super) protected: Option<Vec<At<String>>>,
 }
 
 /// How refusals look.

@@ -5,6 +5,7 @@
 mod configured;
 mod pods;
 mod precedence;
+mod resolvers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,12 +21,16 @@ use enforcer_core::{
     policy::Desired,
     registry::{Registry, Update},
 };
+use ipnet::IpNet;
 
-use super::input::{Change, Source};
+use super::{
+    input::{Change, Source},
+    settings::protected,
+};
 use crate::{
     config::Config,
     control::RootStatus,
-    datapath::Cgroup,
+    datapath::{Cgroup, Learning},
     report::dedup::{Dedup, IN_STATUS},
     sources::{
         cgroups::CgroupChange,
@@ -36,6 +41,7 @@ use crate::{
 
 use configured::Configured;
 use precedence::Precedence;
+use resolvers::Resolvers;
 
 pub(super) use configured::is_there;
 pub(crate) use pods::{NodePods, settings, wanted};
@@ -54,6 +60,9 @@ pub(super) struct Ingest {
     gone: Vec<Cgroup>,
     /// Whether every workload may ask the resolvers.
     allows_resolvers: bool,
+    resolvers: Resolvers,
+    /// Networks whose addresses are not learned; None if nothing is.
+    protected: Option<BTreeSet<IpNet>>,
     /// What was said of the files, and of the registry as a whole.
     problems: Dedup,
     warnings: Dedup,
@@ -65,8 +74,13 @@ pub(super) fn cgroup_paths(config: &Config) -> BTreeSet<PathBuf> {
 }
 
 impl Ingest {
-    /// Knows what is configured.
-    pub(super) fn new(config: &Config, mut registry: Registry, pods: Option<NodePods>) -> Self {
+    /// Knows what is configured, and which DNS servers are in use.
+    pub(super) fn new(
+        config: &Config,
+        servers: &[SocketAddr],
+        mut registry: Registry,
+        pods: Option<NodePods>,
+    ) -> Self {
         let configured = Configured::new(config);
         for (cgroup, workload) in configured.placeholders() {
             registry.apply(Update::Workload(cgroup, workload.clone()));
@@ -80,6 +94,8 @@ impl Ingest {
             cgroups: BTreeMap::new(),
             gone: Vec::new(),
             allows_resolvers: config.dns.allow_resolvers,
+            resolvers: Resolvers::new(config, servers),
+            protected: config.dns.learn.enabled.then(|| protected(config)),
             problems: Dedup::listed(IN_STATUS),
             warnings: Dedup::listed(IN_STATUS),
         }
@@ -195,6 +211,7 @@ impl Ingest {
     }
 
     fn apply_resolvers(&mut self, servers: &[SocketAddr]) {
+        self.resolvers.set_in_use(servers);
         if self.allows_resolvers {
             self.registry
                 .set_resolvers(servers.iter().map(SocketAddr::ip).collect());
@@ -229,6 +246,20 @@ impl Ingest {
     /// What is desired, of all that is known.
     pub(super) fn desired(&mut self) -> Arc<Desired> {
         self.registry.desired()
+    }
+
+    /// Lets every workload ask the servers that are trusted now, and says what names are to be learned by.
+    pub(super) fn learning(&mut self) -> Learning {
+        let asked = self.resolvers.asked(&self.registry);
+        self.registry.set_trusted(asked);
+        let Some(protected) = &self.protected else {
+            return Learning::default();
+        };
+        Learning {
+            patterns: self.registry.patterns(),
+            resolvers: self.resolvers.trusted(&self.registry),
+            protected: protected.clone(),
+        }
     }
 
     pub(super) fn hosts(&mut self) -> Arc<BTreeSet<Host>> {

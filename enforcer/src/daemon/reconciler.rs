@@ -168,8 +168,11 @@ impl Reconciler {
 
     fn reconcile(&mut self, ingest: &mut Ingest) -> Result<()> {
         ingest.report_pods();
+        let mut learning = ingest.learning();
         let hosts = self.request_hosts(ingest);
         let is_news = self.fit(ingest);
+        learning.patterns = self.capacity.named(learning.patterns, &self.fitted);
+        self.datapath.learn_more(&learning)?;
         let mut desired = self.fitted.clone();
         let canary = policy(self.canaries.now().iter().map(|cgroup| cgroup.id));
         desired.policies.extend(canary);
@@ -192,6 +195,7 @@ impl Reconciler {
             }
         }
         self.applied = plan.after;
+        self.datapath.learn_only(&learning)?;
         self.datapath.refuse_unknown(leaves_out)?;
         self.set_depths(ingest, false)?;
         self.attach(ingest);

@@ -5,6 +5,8 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 use enforcer_common::{Mode, Settings, socket};
 use enforcer_core::{model, names::Pacing, settings};
 
+use ipnet::IpNet;
+
 use crate::{
     config::{self, Config, Enforcement, Matching, Sockets, Udp, UnknownWorkloads},
     names,
@@ -26,9 +28,9 @@ pub(super) fn of_programs(config: &Config) -> Settings {
         depth_max: 1,
         unknown: unknown as u32,
         sockets: sockets(config.sockets),
-        learned: 1024,
-        floor: nanoseconds(Duration::from_secs(30)),
-        ceiling: nanoseconds(Duration::from_secs(24 * 3600)),
+        learned: config.dns.learn.addresses,
+        floor: nanoseconds(config.dns.learn.min_ttl),
+        ceiling: nanoseconds(config.dns.learn.max_ttl),
         grace: nanoseconds(config.dns.grace),
         resolver_ports: 0,
     }
@@ -58,6 +60,28 @@ fn sockets(config: Sockets) -> u32 {
         .fold(0, |all, (_, bit)| all | bit)
 }
 
+/// Networks whose addresses are not learned, whatever an answer says.
+pub(super) fn protected(config: &Config) -> BTreeSet<IpNet> {
+    let always = PROTECTED
+        .iter()
+        .map(|text| text.parse().expect("it is a network"));
+    always.chain(config.dns.learn.protected.iter().copied()).collect()
+}
+
+/// Addresses that no name outside can stand for: of the machine, of the link, of the cloud's metadata, of many, of none.
+const PROTECTED: [&str; 10] = [
+    "0.0.0.0/8",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+    "::/128",
+    "::1/128",
+    "fe80::/10",
+    "ff00::/8",
+    "fd00:ec2::254/128",
+];
+
 /// How names are resolved; `memory` is the file of what is known of them.
 pub(crate) fn of_names(config: &Config, memory: Option<PathBuf>) -> names::Settings {
     let pacing = Pacing {
@@ -76,10 +100,16 @@ pub(crate) fn of_names(config: &Config, memory: Option<PathBuf>) -> names::Setti
 
 /// What the registry is to mean.
 pub(crate) fn of_registry(config: &Config, servers: &[SocketAddr]) -> settings::Settings {
-    let resolvers = if config.dns.allow_resolvers {
-        servers.iter().map(SocketAddr::ip).collect()
+    let trusted = if config.dns.trusted.is_empty() {
+        servers
     } else {
-        BTreeSet::new()
+        &config.dns.trusted
+    };
+    let (resolvers, trusted) = if config.dns.allow_resolvers {
+        let resolvers = servers.iter().map(SocketAddr::ip).collect();
+        (resolvers, trusted.iter().copied().collect())
+    } else {
+        (BTreeSet::new(), BTreeSet::new())
     };
     settings::Settings {
         mode: config.outbound,
@@ -94,6 +124,8 @@ pub(crate) fn of_registry(config: &Config, servers: &[SocketAddr]) -> settings::
             Udp::DnsOnly => settings::UdpPolicy::DnsOnly,
         },
         resolvers,
+        trusted,
+        learns: config.dns.learn.enabled,
         allowances: config
             .pods
             .as_ref()

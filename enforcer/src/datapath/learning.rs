@@ -43,13 +43,10 @@ pub struct Learning {
 }
 
 impl Learning {
-    /// A bit for each port of its resolvers, by which the programs tell packets that are worth a look.
+    /// The ports of the servers, as the programs look at them first.
     pub(super) fn ports(&self) -> u64 {
-        let bits = self
-            .resolvers
-            .iter()
-            .map(|server| Settings::port_bit(server.port().to_be_bytes()));
-        bits.fold(0, |all, bit| all | bit)
+        let ports = self.resolvers.iter().map(|server| server.port().to_be_bytes());
+        ports.fold(0, |bits, port| bits | Settings::port_bit(port))
     }
 }
 

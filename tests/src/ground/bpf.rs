@@ -217,6 +217,24 @@ pub fn change<K: Pod, V: Pod>(pin: &Path, key: &K, by: impl FnOnce(&mut V)) -> R
     Ok(map.insert(key, value, 0)?)
 }
 
+/// Puts an entry into a pinned hash map, in the place of any with its key.
+///
+/// # Errors
+/// If it is none, or of others.
+pub fn put<K: Pod, V: Pod>(pin: &Path, key: &K, value: &V) -> Result<()> {
+    let mut map: HashMap<_, K, V> = HashMap::try_from(Map::HashMap(MapData::from_pin(pin)?))?;
+    Ok(map.insert(key, value, 0)?)
+}
+
+/// The keys of a pinned hash map.
+///
+/// # Errors
+/// If it is none, or of others.
+pub fn keys<K: Pod, V: Pod>(pin: &Path) -> Result<Vec<K>> {
+    let map: HashMap<_, K, V> = HashMap::try_from(Map::HashMap(MapData::from_pin(pin)?))?;
+    Ok(map.keys().collect::<Result<_, _>>()?)
+}
+
 /// Removes an entry of a pinned hash map.
 ///
 /// # Errors

@@ -3,11 +3,16 @@
 //! It is said before it is applied, once for each map, and again where it gets markedly worse: a registry that is
 //! too big is no reason to try again every few seconds.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use enforcer_common::CgroupId;
+use enforcer_common::{CgroupId, HostId};
 use enforcer_core::{
     capacity::{Capacities, CapacityReport, Table, Usage},
+    model::Host,
+    pattern,
     plan::PlanKind,
     policy::{Desired, fit},
     registry::Registry,
@@ -97,6 +102,24 @@ impl Capacity {
             let (needed, capacity) = (usage.needed, usage.capacity);
             format!("capacities.{table} is too small: {needed} are needed, {capacity} fit; what does not is refused")
         })
+    }
+
+    /// Those of `patterns` that rules name which are in the kernel: others would take room that there is only for these.
+    pub(super) fn named(&self, patterns: Arc<BTreeSet<Host>>, fitted: &Desired) -> Arc<BTreeSet<Host>> {
+        let is_exceeded = |usage: &Usage| usage.is_exceeded();
+        let is_cut = self.report.tables.get(&Table::Hosts).is_some_and(is_exceeded);
+        if !is_cut && patterns.len() <= self.capacities.of(Table::Hosts) {
+            return patterns;
+        }
+        let own = fitted.policies.iter().map(|policy| &policy.own);
+        let rules = own.chain([&fitted.shared]).flat_map(|rules| rules.iter());
+        let ids = rules.filter_map(|rule| match rule.to {
+            To::Host(id) => Some(id),
+            To::Any | To::Address(_) | To::Network(_) => None,
+        });
+        let ids: BTreeSet<HostId> = ids.collect();
+        let named = patterns.iter().filter(|host| ids.contains(&pattern::id(host)));
+        Arc::new(named.cloned().collect())
     }
 
     /// What to raise so that `workload` is no longer left out; None if it is not.

@@ -1,6 +1,6 @@
 //! Which live sockets are to end: those that the registry no longer allows.
 //!
-//! An address that has merely left a host's DNS answer is no reason: new connections go elsewhere, and those that are
+//! An address that has merely left a host's DNS answer, or was learned and has expired, is no reason: new connections go elsewhere, and those that are
 //! open stay, as they do in Envoy and as Kubernetes' network policies by name have it. Such addresses are remembered
 //! from one start to the next.
 //!
@@ -13,11 +13,12 @@ mod unsettled;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
 use anyhow::Result;
-use enforcer_common::{CgroupId, Verdict};
+use enforcer_common::{CgroupId, HostId, Verdict};
 use enforcer_core::{
     model::{Destination, Host},
     registry::{Registry, Update},
@@ -279,11 +280,16 @@ impl Revocation {
         Ok(false)
     }
 
-    /// Judges some of the sockets that were found: has those ended that are not allowed now, and tells of them.
+    /// Judges some of the sockets that were found: has those ended that are not allowed now, and tells of them. `given`
+    /// says for which hosts a workload was given an address; that it may have expired ends nothing.
     ///
     /// # Errors
-    /// If nobody ends sockets any more.
-    pub(super) fn judge(&mut self, registry: &mut Registry) -> Result<()> {
+    /// If nobody ends sockets any more, or what was learned cannot be read.
+    pub(super) fn judge(
+        &mut self,
+        registry: &mut Registry,
+        given: impl Fn(CgroupId, IpAddr) -> Result<BTreeSet<HostId>>,
+    ) -> Result<()> {
         if !self.has_sockets() {
             return Ok(());
         }
@@ -294,7 +300,8 @@ impl Revocation {
             round.entry((workload, destination)).or_default().push(socket);
         }
         for ((workload, destination), sockets) in round {
-            let explanation = registry.explain(workload, destination);
+            let hosts = given(workload, destination.address)?;
+            let explanation = registry.explain_given(workload, destination, &hosts);
             if explanation.verdict != Verdict::Deny || self.had_been_allowed(workload, destination, registry)
             {
                 continue;

@@ -87,7 +87,12 @@ impl Reconciler {
 
     pub(in crate::daemon) fn judge_sockets(&mut self, ingest: &mut Ingest) -> Result<()> {
         match &mut self.revocation {
-            Some(revocation) => revocation.judge(ingest.registry()),
+            Some(revocation) => {
+                let datapath = &self.datapath;
+                revocation.judge(ingest.registry(), |workload, address| {
+                    datapath.given(workload, address)
+                })
+            }
             None => Ok(()),
         }
     }

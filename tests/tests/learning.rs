@@ -1,0 +1,155 @@
+//! What names are learned by in the kernel's maps, and what was learned of them: who keeps it, and what it allows.
+#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::{IpAddr, SocketAddr, TcpListener},
+    os::unix::fs::MetadataExt as _,
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use enforcer_common::{
+    CgroupId, HostId, Learned, LearnedHost, LearnedKey, ResolverKey, Transport,
+    learned::{HOSTS, NAME},
+    maps,
+};
+use enforcer_core::{model::Host, pattern};
+use tests::{
+    daemon::{Daemon, PATIENCE, Place, wait},
+    ground::{bpf, in_own_network, need_root},
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
+
+const CONFIG: &str = "
+registry: {files: [registry/]}
+workloads:
+- {namespace: frontend, name: web, cgroup: $CGROUP/frontend}
+dns: {servers: ['192.0.2.53:5353'], timeout: 100ms}
+";
+
+/// An address that nothing declares.
+const GIVEN: &str = "198.51.100.1:443";
+const OTHER: &str = "192.0.2.20:443";
+const WILDCARD: &str = "*.learned.example";
+
+fn entry(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: frontend}}\nspec:\n  \
+         {spec}\n  resolution: NONE\n  ports: [{{number: 443, name: tls, protocol: TLS}}]\n"
+    )
+}
+
+fn check(claim: impl FnOnce(&mut Place, &mut Daemon) -> Result<()> + Send) {
+    in_own_network(|| {
+        need_root()?;
+        let mut place = Place::with_bpffs(BINARY, CONFIG)?;
+        place.write("wild.yaml", &entry("wild", &format!("hosts: ['{WILDCARD}']")))?;
+        place.write(
+            "other.yaml",
+            &entry("other", "hosts: [other.example]\n  addresses: [192.0.2.20]"),
+        )?;
+        place.cgroup.child("frontend")?;
+        let mut daemon = place.start(&[])?;
+        claim(&mut place, &mut daemon)
+    })
+    .unwrap();
+}
+
+/// A pinned map.
+fn map(place: &Place, name: &str) -> PathBuf {
+    fs::read_dir(place.bpffs().join("enforcer"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join(name))
+        .find(|path| path.exists())
+        .unwrap()
+}
+
+fn servers(place: &Place) -> Result<BTreeSet<String>> {
+    let keys = bpf::keys::<ResolverKey, u32>(&map(place, maps::RESOLVERS))?;
+    let text = |key: ResolverKey| {
+        let server = SocketAddr::new(IpAddr::from(key.address), u16::from_be_bytes(key.port));
+        server.to_string()
+    };
+    Ok(keys.into_iter().map(text).collect())
+}
+
+/// Has the workload been given [`GIVEN`] for the wildcard, until then.
+fn give(place: &Place, expires: u64) -> Result<()> {
+    let cgroup = fs::metadata(place.cgroup.folder().join("frontend"))?.ino();
+    let key = LearnedKey {
+        owner: CgroupId(cgroup),
+        address: GIVEN.parse::<SocketAddr>()?.ip().into(),
+    };
+    let nothing = LearnedHost {
+        host: HostId::NONE,
+        expires: 0,
+    };
+    let mut learned = Learned {
+        key,
+        time: 1,
+        slot: 0,
+        length: 0,
+        hosts: [nothing; HOSTS],
+        name: [0; NAME],
+    };
+    learned.hosts[2] = LearnedHost {
+        host: pattern::id(&Host::new(WILDCARD)),
+        expires,
+    };
+    bpf::put(&map(place, maps::LEARNED), &key, &learned)
+}
+
+#[test]
+fn server_that_was_taken_from_the_trusted_or_put_among_them_is_as_it_was() {
+    check(|place, daemon| {
+        let trusted = BTreeSet::from(["192.0.2.53:5353".to_owned()]);
+        assert_eq!(servers(place)?, trusted);
+        let pin = map(place, maps::RESOLVERS);
+        let [key] = bpf::keys::<ResolverKey, u32>(&pin)?[..] else {
+            panic!("it is one");
+        };
+        bpf::remove::<ResolverKey, u32>(&pin, &key)?;
+        let forged = ResolverKey { port: [0, 1], ..key };
+        bpf::put(&pin, &forged, &1_u32)?;
+        daemon.line(&["alarm", "the maps held something else"])?;
+        wait("the trusted servers", || Ok(servers(place)? == trusted))
+    });
+}
+
+#[test]
+fn address_that_was_given_for_a_wildcard_is_reached_until_it_expires() {
+    check(|place, _daemon| {
+        let _listener = TcpListener::bind(GIVEN)?;
+        assert!(!place.reaches("frontend", GIVEN)?, "nobody has given it");
+        give(place, u64::MAX)?;
+        assert!(place.reaches("frontend", GIVEN)?);
+        assert!(!place.reaches("frontend", "198.51.100.1:444")?, "another port");
+        assert!(!place.reaches("frontend", "198.51.100.2:443")?, "another address");
+        give(place, 1)?;
+        assert!(!place.reaches("frontend", GIVEN)?, "it has expired");
+        Ok(())
+    });
+}
+
+#[test]
+fn connection_to_an_address_that_was_given_stays_when_it_expires_and_ends_with_its_rule() {
+    check(|place, daemon| {
+        let _listener = TcpListener::bind(GIVEN)?;
+        give(place, u64::MAX)?;
+        place.probe("frontend")?.hold(Transport::Tcp, GIVEN.parse()?)?;
+        give(place, 1)?;
+        place.remove("other.yaml")?;
+        place.until("frontend", OTHER, false)?;
+        let stays = place.probe("frontend")?.held_errno(Duration::from_millis(300))?;
+        assert_eq!(stays, None, "it has merely expired, and another entry went");
+        place.remove("wild.yaml")?;
+        let errno = place.probe("frontend")?.held_errno(PATIENCE)?;
+        assert_eq!(errno.context("it is still open")?, libc::ECONNABORTED);
+        daemon.line(&["revoked frontend/web -> tcp 198.51.100.1:443"])?;
+        Ok(())
+    });
+}

@@ -4,7 +4,7 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
-    helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock, bpf_sk_storage_get},
+    helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock, bpf_sk_storage_get, bpf_tcp_sock},
 };
 use enforcer_common::{Address, SocketState};
 
@@ -102,6 +102,23 @@ impl Sock {
             Some(full) => full.flags(),
             None => 0,
         }
+    }
+
+    /// The sequence number that the socket of a packet expects next; None if it is none of TCP.
+    #[inline(always)]
+    pub(crate) fn expected(self) -> Option<u32> {
+        // SAFETY: the helper takes any socket of a packet.
+        let full = unsafe { bpf_sk_fullsock(self.0) };
+        if full.is_null() {
+            return None;
+        }
+        // SAFETY: the helper takes any whole socket.
+        let tcp = unsafe { bpf_tcp_sock(full) };
+        if tcp.is_null() {
+            return None;
+        }
+        // SAFETY: the kernel gives a valid `bpf_tcp_sock`; volatile as above.
+        Some(unsafe { read_volatile(&raw const (*tcp).rcv_nxt) })
     }
 
     /// What is remembered of it. Not for the socket of a packet.

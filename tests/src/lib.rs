@@ -26,6 +26,7 @@ pub mod host;
 pub mod hostile;
 pub mod kernel;
 pub mod kube;
+pub mod naming;
 pub mod node;
 pub mod probe;
 pub mod servers;

@@ -261,10 +261,6 @@ pub(crate) fn judge(transport: Option<Transport>, call: &Call, is_answer: impl F
 /// has a name for others, whatever calls it.
 #[inline(never)]
 #[unsafe(no_mangle)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "as many registers as a call has, and nothing on the stack"
-)]
 extern "C" fn by_rules(policy: u64, high: u64, low: u64, port: u64, cgroup: u64) -> u64 {
     let Some(policy) = maps::policy(PolicyId(policy as u32)) else {
         let none = Outcome {

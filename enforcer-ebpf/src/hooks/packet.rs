@@ -106,6 +106,12 @@ pub(super) fn bytes<const N: usize>(ctx: &SkBuffContext, at: u32) -> Option<[u8;
     (result == 0).then_some(bytes)
 }
 
+/// The sequence number that the packet's socket expects next; None if it is no socket of TCP.
+#[inline(always)]
+pub(super) fn expected(ctx: &SkBuffContext) -> Option<u32> {
+    sock(ctx)?.expected()
+}
+
 /// Bytes of the packet, its headers included.
 #[inline(always)]
 pub(super) fn length(ctx: &SkBuffContext) -> u32 {

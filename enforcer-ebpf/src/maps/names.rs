@@ -43,7 +43,25 @@ pub(crate) static LEARNERS: HashMap<CgroupId, Learner> =
 #[map]
 pub(crate) static NAMED: LruHashMap<LearnedKey, Named> = LruHashMap::with_max_entries(NAMED_CAPACITY, 0);
 #[map]
+pub(crate) static PARTS: LruHashMap<u64, Part> = LruHashMap::with_max_entries(PARTS_CAPACITY, 0);
+#[map]
 static DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
+
+/// Answers over TCP that wait for their second packet, of all workloads together.
+const PARTS_CAPACITY: u32 = 256;
+
+/// Bytes that each of the packets may have.
+pub(crate) const PART: usize = 2048;
+
+/// The beginning of what a socket gets over TCP, its length first; by the socket's cookie.
+#[repr(C)]
+pub(crate) struct Part {
+    /// The sequence number of the next byte.
+    pub(crate) next: u32,
+    /// How many bytes are there.
+    pub(crate) have: u32,
+    pub(crate) bytes: [u8; 2 * PART],
+}
 
 /// Patterns of one name that are looked for: a name and wildcards above it.
 pub(crate) const MATCHES: usize = 4;
@@ -70,6 +88,10 @@ pub(crate) struct Desk {
     pub(crate) records: RecordsParser,
     /// How the parsers have ended.
     pub(crate) failure: u32,
+    /// Bytes of the message.
+    pub(crate) length: u32,
+    /// Keeps what follows aligned.
+    pub(crate) filler: u32,
     /// Hosts that rules name among the hosts of `learned`.
     pub(crate) matches: u32,
     /// Keeps what follows aligned.
@@ -88,6 +110,7 @@ pub(crate) struct Desk {
     pub(crate) asked: [u8; 512],
     pub(crate) found: [Found; dns::ADDRESSES as usize],
     pub(crate) message: [u8; dns::MESSAGE],
+    pub(crate) part: Part,
 }
 
 /// This CPU's desk.

@@ -3,7 +3,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use tests::{escape, fault, generator, guest, hostile, probe, servers, stream};
+use tests::{escape, fault, generator, guest, hostile, naming, probe, servers, stream};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         fault::ARGUMENT => fault::main(arguments),
         escape::ARGUMENT => escape::main(arguments),
         generator::ARGUMENT => generator::main(arguments),
+        naming::ARGUMENT => naming::main(arguments),
         hostile::ARGUMENT => hostile::main(arguments),
         servers::ARGUMENT => servers::main(arguments),
         stream::ARGUMENT => stream::main(arguments),

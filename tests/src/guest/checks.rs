@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
-use enforcer::datapath::{CgroupMount, Datapath, Options, Pins, VERIFIER_LIMIT, is_enforced};
+use enforcer::datapath::{CgroupMount, Datapath, Hardening, Options, Pins, VERIFIER_LIMIT, is_enforced};
 use enforcer_common::{Mode, Settings, Transport};
 use enforcer_core::settings::Matching;
 
@@ -21,6 +21,7 @@ use crate::{
     daemon::wait,
     ground::{TestCgroup, in_own_network},
     kernel::Executor,
+    naming,
     probe::{Outcome, Probe},
 };
 
@@ -28,7 +29,7 @@ type Check = fn(&Kernel) -> Result<Done>;
 
 /// Every check, in the order of the table that is printed. The ways out and the random sequences are last: they
 /// try what the ones before have shown to be enforced at all.
-pub(super) const CHECKS: [(&str, Check); 11] = [
+pub(super) const CHECKS: [(&str, Check); 12] = [
     ("load", load),
     ("closures", closures),
     ("lent", lent),
@@ -38,6 +39,7 @@ pub(super) const CHECKS: [(&str, Check); 11] = [
     ("rows", rows),
     ("servers", servers::datagrams),
     ("accepted", servers::accepted),
+    ("names", names),
     ("ways", ways),
     ("sequences", sequences),
 ];
@@ -217,6 +219,20 @@ fn instructions(kernel: &Kernel) -> Result<Done> {
         figures,
         remarks: Vec::new(),
     }))
+}
+
+/// Addresses are learned from answers, and from nothing that pretends to be one.
+fn names(kernel: &Kernel) -> Result<Done> {
+    let (datapath, _events) = Datapath::load(None, Options::default(), SETTINGS)?;
+    let is_absent =
+        |closure: &&Hardening| matches!(closure.program, "ask" | "learn") && closure.absent.is_some();
+    if let Some(closure) = datapath.closures().iter().find(is_absent) {
+        ensure!(kernel.is_before(5, 17), "{closure}");
+        return Ok(Done::Skipped(closure.to_string()));
+    }
+    drop(datapath);
+    let (honest, forged) = naming::run(&kernel.program)?;
+    Ok(Done::Passed(format!("{honest} ways to learn, {forged} to forge")))
 }
 
 fn rows(kernel: &Kernel) -> Result<Done> {

@@ -4,6 +4,7 @@ use core::ptr::null_mut;
 
 use aya_ebpf::{
     EbpfContext as _,
+    bindings::__sk_buff,
     helpers::generated::{bpf_ktime_get_ns, bpf_skb_load_bytes},
     programs::SkBuffContext,
 };
@@ -93,28 +94,39 @@ fn refuse_unless_own(ctx: &SkBuffContext, envelope: &Envelope) -> i32 {
 fn note(ctx: &SkBuffContext, is_udp: bool, span: Span, owner: CgroupId) {
     let cookie = packet::cookie(ctx);
     if is_udp {
-        note_one(ctx, span.at, span.length, owner.0, cookie);
+        note_one(
+            ctx.skb.skb,
+            u64::from(span.at),
+            u64::from(span.length),
+            owner.0,
+            cookie,
+        );
         return;
     }
     let mut at = span.at;
     let end = span.at + span.length;
     for _ in 0..TOGETHER {
-        if at + 2 + HEADER > end {
+        if at + HEADER > end {
             return;
         }
         let Some(length) = packet::pair(ctx, at) else {
             return;
         };
-        let length = u32::from(u16::from_be_bytes(length));
-        at += 2;
-        note_one(
-            ctx,
-            at,
-            if length < end - at { length } else { end - at },
+        let (length, left) = (u32::from(u16::from_be_bytes(length)), end - at);
+        let begin = u64::from(at + 2);
+        if note_one(
+            ctx.skb.skb,
+            begin,
+            u64::from(if length < left { length } else { left }),
             owner.0,
             cookie,
-        );
-        at += length;
+        ) == 0
+        {
+            // The length was sent before, on its own.
+            note_one(ctx.skb.skb, u64::from(at), u64::from(left), owner.0, cookie);
+            return;
+        }
+        at += 2 + length;
     }
 }
 
@@ -124,13 +136,13 @@ fn insert(key: &QuestionKey, question: &Question) -> Result<(), i32> {
     QUESTIONS.insert(key, question, 0)
 }
 
-/// Notes one question; what is none is left.
+/// Notes one question, and returns 1; what is none is left. The verifier looks once at a function that has a name for others,
+/// whatever calls it.
 #[inline(never)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "as many registers as a call has, and nothing on the stack"
-)]
-fn note_one(ctx: &SkBuffContext, at: u32, length: u32, owner: u64, cookie: u64) -> u64 {
+#[unsafe(no_mangle)]
+extern "C" fn note_one(packet: *mut __sk_buff, at: u64, length: u64, owner: u64, cookie: u64) -> u64 {
+    let ctx = &SkBuffContext::new(packet);
+    let (at, length) = (at as u32, length as u32);
     if length <= HEADER {
         return 0;
     }

@@ -24,20 +24,21 @@ use enforcer_common::{
 
 use super::{Envelope, Span};
 use crate::{
-    hooks::{self, packet},
+    hooks::{
+        self,
+        packet::{self, masked},
+    },
     layout,
     maps::{
         self,
-        names::{Desk, QUESTIONS, desk},
+        names::{Desk, PARTS, QUESTIONS, desk},
     },
     workload,
 };
 
 mod note;
 mod read;
-
-/// Answers that one packet of a stream may hold.
-const TOGETHER: u32 = 4;
+mod stream;
 
 /// The whole of the program.
 #[inline(always)]
@@ -48,7 +49,7 @@ pub(crate) fn note(ctx: &SkBuffContext) -> i32 {
         && let Some(span) = envelope.payload(ctx)
     {
         if is_believed(ctx.skb.skb) != 0 {
-            read(ctx, envelope.is_udp, span);
+            read(ctx, envelope.is_udp, envelope.transport, span);
         } else {
             maps::count(Counter::Unasked);
         }
@@ -79,7 +80,7 @@ fn owner(packet: *mut __sk_buff) -> u64 {
 }
 
 #[inline(always)]
-fn read(ctx: &SkBuffContext, is_udp: bool, span: Span) {
+fn read(ctx: &SkBuffContext, is_udp: bool, transport: u32, span: Span) {
     let (owner, cookie) = (owner(ctx.skb.skb), packet::cookie(ctx));
     if owner == 0 {
         return;
@@ -92,81 +93,36 @@ fn read(ctx: &SkBuffContext, is_udp: bool, span: Span) {
             owner,
             cookie,
         );
-        return;
-    }
-    let mut at = span.at;
-    let end = span.at + span.length;
-    for _ in 0..TOGETHER {
-        if at + 2 + HEADER > end {
-            return;
-        }
-        let Some(length) = packet::pair(ctx, at) else {
-            return;
-        };
-        let length = u32::from(u16::from_be_bytes(length));
-        at += 2;
-        if length > end - at {
-            maps::count(Counter::Oversized);
-            return;
-        }
-        answer(ctx.skb.skb, u64::from(at), u64::from(length), owner, cookie);
-        at += length;
+    } else {
+        let places = u64::from(span.at) | u64::from(transport) << 32;
+        stream::stream(ctx.skb.skb, places, u64::from(span.length), owner, cookie);
     }
 }
 
-/// Learns from one message, if it answers a question of the socket.
+/// Learns from one message, if it answers a question of the socket: at a place of the packet, or with [`KEPT`] of what is
+/// kept of the stream.
 ///
 /// The verifier looks once at a function that has a name for others, whatever calls it.
 #[inline(never)]
 #[unsafe(no_mangle)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "as many registers as a call has, and nothing on the stack"
-)]
-extern "C" fn answer(ctx: *mut __sk_buff, at: u64, length: u64, owner: u64, cookie: u64) -> u64 {
-    let ctx = &SkBuffContext::new(ctx);
-    let (at, length) = (at as u32, length as u32);
-    let failure = match packet::bytes::<{ HEADER as usize }>(ctx, at) {
-        None => Failure::Malformed,
-        Some(bytes) => {
-            let header = Header::new(&bytes);
-            let key = QuestionKey {
-                owner: CgroupId(owner),
-                cookie,
-                id: [header.id[0], header.id[1], 0, 0, 0, 0, 0, 0],
+extern "C" fn answer(packet: *mut __sk_buff, at: u64, length: u64, owner: u64, cookie: u64) -> u64 {
+    let ctx = &SkBuffContext::new(packet);
+    let Some(desk) = desk() else {
+        return 0;
+    };
+    // SAFETY: the desk is this CPU's, and lives until the program has ended.
+    let failure = unsafe {
+        if (*desk).taken != 0 {
+            Failure::Oversized
+        } else {
+            (*desk).taken = 1;
+            (*desk).length = length as u32;
+            let failure = match load(ctx, desk, at, cookie) {
+                Some(failure) => failure,
+                None => learn(ctx, desk, owner, cookie),
             };
-            let question = QUESTIONS.get_ptr(key).unwrap_or(null_mut());
-            match (question.is_null(), header.failure(), desk()) {
-                (true, ..) => Failure::Unasked,
-                (_, Some(failure), _) => failure,
-                (_, _, None) => Failure::Oversized,
-                (_, None, Some(desk)) => {
-                    // SAFETY: the desk is this CPU's, and lives until the program has ended.
-                    if unsafe { (*desk).taken } != 0 {
-                        Failure::Oversized
-                    } else {
-                        // SAFETY: as above.
-                        unsafe { (*desk).taken = 1 };
-                        // SAFETY: both values live until the program has ended.
-                        let failure = unsafe {
-                            learn(
-                                ctx,
-                                desk,
-                                question,
-                                &Message {
-                                    header,
-                                    key,
-                                    at,
-                                    length,
-                                },
-                            )
-                        };
-                        // SAFETY: as above.
-                        unsafe { (*desk).taken = 0 };
-                        failure
-                    }
-                }
-            }
+            (*desk).taken = 0;
+            failure
         }
     };
     match failure {
@@ -178,12 +134,39 @@ extern "C" fn answer(ctx: *mut __sk_buff, at: u64, length: u64, owner: u64, cook
     0
 }
 
-/// A message in a packet.
-struct Message {
-    header: Header,
-    key: QuestionKey,
-    at: u32,
-    length: u32,
+/// Marks a place that is not in the packet.
+const KEPT: u64 = 1 << 32;
+
+/// Puts the message on the desk; says why if it cannot.
+///
+/// # Safety
+/// `desk` points to a value of a map.
+#[inline(always)]
+unsafe fn load(ctx: &SkBuffContext, desk: *mut Desk, at: u64, cookie: u64) -> Option<Failure> {
+    // SAFETY: the caller's promise, here and below; the helpers check what they read.
+    let length = unsafe { (*desk).length };
+    if length <= HEADER {
+        return Some(Failure::Malformed);
+    }
+    if length as usize > MESSAGE {
+        return Some(Failure::Oversized);
+    }
+    let length = packet::bounded(length, MESSAGE as u32);
+    let to = unsafe { (&raw mut (*desk).message).cast() };
+    let result = if at & KEPT == 0 {
+        unsafe { bpf_skb_load_bytes(ctx.as_ptr(), at as u32, to, length) }
+    } else {
+        let Some(part) = PARTS.get_ptr(cookie) else {
+            return Some(Failure::Malformed);
+        };
+        let from = unsafe {
+            (&raw const (*part).bytes)
+                .cast::<u8>()
+                .add(masked::<{ MESSAGE as u64 - 1 }>(at as u32))
+        };
+        unsafe { bpf_probe_read_kernel(to, length, from.cast()) }
+    };
+    (result != 0).then_some(Failure::Malformed)
 }
 
 /// What a step of a loop is given.
@@ -191,49 +174,50 @@ struct Step {
     desk: *mut Desk,
 }
 
-/// Reads a message, and learns from it. Returns why it does not; [`Failure::Empty`] if it does.
+/// Reads the message, and learns from it. Returns why it does not; [`Failure::Empty`] if it does.
 ///
 /// # Safety
-/// `desk` and `question` point to values of maps.
+/// `desk` points to a value of a map.
 #[inline(always)]
-unsafe fn learn(
-    ctx: &SkBuffContext,
-    desk: *mut Desk,
-    question: *const Question,
-    message: &Message,
-) -> Failure {
-    // SAFETY: the helper has no precondition.
-    let now = unsafe { bpf_ktime_get_ns() };
+unsafe fn learn(ctx: &SkBuffContext, desk: *mut Desk, owner: u64, cookie: u64) -> Failure {
     // SAFETY: the caller's promise, here and below.
-    let asked = unsafe { (*question).length };
-    let is_local = packet::device(ctx) == LOOPBACK_DEVICE;
-    if unsafe {
-        (*question).local != u32::from(is_local) || now.wrapping_sub((*question).time) > Question::LIFETIME
-    } {
+    let header = unsafe { Header::new(&*(&raw const (*desk).message).cast()) };
+    let key = QuestionKey {
+        owner: CgroupId(owner),
+        cookie,
+        id: [header.id[0], header.id[1], 0, 0, 0, 0, 0, 0],
+    };
+    let question = QUESTIONS.get_ptr(key).unwrap_or(null_mut());
+    if question.is_null() {
         return Failure::Unasked;
     }
-    if message.length > MESSAGE as u32 {
-        return Failure::Oversized;
+    // SAFETY: the helper has no precondition.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let is_local = packet::device(ctx) == LOOPBACK_DEVICE;
+    // SAFETY: the value lives until the program has ended.
+    let asked = unsafe {
+        if (*question).local != u32::from(is_local) || now.wrapping_sub((*question).time) > Question::LIFETIME
+        {
+            return Failure::Unasked;
+        }
+        (*question).length
+    };
+    if let Some(failure) = header.failure() {
+        return failure;
     }
-    let length = packet::bounded(message.length, MESSAGE as u32);
     let is_read = unsafe {
         bpf_probe_read_kernel(
             (&raw mut (*desk).asked).cast(),
             QUESTION as u32,
             (&raw const (*question).bytes).cast(),
         ) == 0
-            && bpf_skb_load_bytes(
-                ctx.as_ptr(),
-                message.at,
-                (&raw mut (*desk).message).cast(),
-                length,
-            ) == 0
     };
     if !is_read {
         return Failure::Malformed;
     }
+    let length = unsafe { (*desk).length };
     unsafe {
-        (*desk).owner = message.key.owner.0;
+        (*desk).owner = owner;
         (*desk).now = now;
         (*desk).failure = read::RUNNING;
         (*desk).question = QuestionParser::new(length);
@@ -248,14 +232,14 @@ unsafe fn learn(
     if parser.records() - HEADER > asked {
         return Failure::Unasked;
     }
-    if QUESTIONS.remove(message.key).is_err() {
+    if QUESTIONS.remove(key).is_err() {
         // Another CPU reads the same answer, sent twice.
         return Failure::Unasked;
     }
     unsafe {
         note::begin(desk, parser.length());
         (*desk).failure = read::RUNNING;
-        (*desk).records = RecordsParser::new(&message.header, parser.kind(), parser.records(), length);
+        (*desk).records = RecordsParser::new(&header, parser.kind(), parser.records(), length);
         bpf_loop(STEPS, read::record as *const () as *mut c_void, to, 0);
     }
     if let Some(failure) = unsafe { read::failure(desk) } {

@@ -30,7 +30,7 @@ kind: ClusterRole
 metadata: {name: enforcer}
 rules:
 - {apiGroups: [networking.istio.io], resources: [serviceentries, workloadentries, sidecars], verbs: [list, watch]}
-- {apiGroups: [''], resources: [services, namespaces, pods], verbs: [list, watch]}
+- {apiGroups: [''], resources: [services, namespaces, nodes, pods], verbs: [list, watch]}
 - {apiGroups: [''], resources: [configmaps], resourceNames: [istio], verbs: [list, watch]}
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
 - {apiGroups: [''], resources: [events], verbs: [create, patch]}

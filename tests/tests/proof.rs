@@ -117,7 +117,8 @@ fn status_shows_what_proves_enforcement() {
                 ("policies", 2),
                 ("exact", 3),
                 ("prefixes", 0),
-                ("ports", 0)
+                ("ports", 0),
+                ("hosts", 0)
             ]
         );
         assert_eq!((status.mode.as_str(), status.events_lost), ("enforce", 0));

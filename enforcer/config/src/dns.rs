@@ -63,14 +63,13 @@ pub struct Learn {
 pub(super) fn dns(raw: RawDns, findings: &mut Findings) -> Dns {
     let servers = servers("dns.servers", raw.servers, findings);
     let trusted = self::servers("dns.trustedResolvers", raw.trusted_resolvers, findings);
-    let mut times = Times(findings);
     Dns {
         servers,
         trusted,
         // Below a second, a TTL of zero would have the daemon ask without a pause.
-        min_ttl: times.read("dns.minTtl", raw.min_ttl, MIN_TTL, Duration::from_secs(1)),
-        grace: times.read("dns.grace", raw.grace, GRACE, Duration::ZERO),
-        timeout: times.read("dns.timeout", raw.timeout, TIMEOUT, Duration::from_millis(10)),
+        min_ttl: Time("dns.minTtl", MIN_TTL, Duration::from_secs(1)).read(raw.min_ttl, findings),
+        grace: Time("dns.grace", GRACE, Duration::ZERO).read(raw.grace, findings),
+        timeout: Time("dns.timeout", TIMEOUT, Duration::from_millis(10)).read(raw.timeout, findings),
         allow_resolvers: raw.allow_resolvers.unwrap_or(true),
         learn: learn(raw.learn.unwrap_or_default(), findings),
     }
@@ -78,9 +77,8 @@ pub(super) fn dns(raw: RawDns, findings: &mut Findings) -> Dns {
 
 fn learn(raw: RawLearn, findings: &mut Findings) -> Learn {
     let line = raw.max_ttl.as_ref().and_then(|raw| raw.line);
-    let mut times = Times(findings);
-    let min_ttl = times.read("dns.learn.minTtl", raw.min_ttl, LEARNED_MIN_TTL, Duration::ZERO);
-    let max_ttl = times.read("dns.learn.maxTtl", raw.max_ttl, DAY, Duration::ZERO);
+    let min_ttl = Time("dns.learn.minTtl", LEARNED_MIN_TTL, Duration::ZERO).read(raw.min_ttl, findings);
+    let max_ttl = Time("dns.learn.maxTtl", DAY, Duration::ZERO).read(raw.max_ttl, findings);
     if max_ttl < min_ttl {
         let problem = "is shorter than dns.learn.minTtl".to_owned();
         findings.value("dns.learn.maxTtl", line, problem);
@@ -109,22 +107,18 @@ fn learn(raw: RawLearn, findings: &mut Findings) -> Learn {
     }
 }
 
-struct Times<'a>(&'a mut Findings);
+/// A duration of the configuration: its key, its default, and the least that it may be.
+struct Time(&'static str, Duration, Duration);
 
-impl Times<'_> {
-    fn read(
-        &mut self,
-        key: &'static str,
-        raw: Option<At<String>>,
-        default: Duration,
-        least: Duration,
-    ) -> Duration {
+impl Time {
+    fn read(self, raw: Option<At<String>>, findings: &mut Findings) -> Duration {
+        let Self(key, default, least) = self;
         let read = |text: &String| match units::duration(text)? {
             time if time < least => Err(format!("{text:?} is too short; at least {}ms", least.as_millis())),
             time if time > DAY => Err(format!("{text:?} is too long; at most 24h")),
             time => Ok(time),
         };
-        raw.and_then(|raw| self.0.read(key, &raw, read))
+        raw.and_then(|raw| findings.read(key, &raw, read))
             .unwrap_or(default)
     }
 }

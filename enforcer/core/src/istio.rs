@@ -15,6 +15,7 @@ mod endpoint;
 mod endpoint_slice;
 mod export_to;
 mod label_selector;
+mod machine;
 mod mesh_config;
 mod meta;
 mod name;

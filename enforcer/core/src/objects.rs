@@ -14,8 +14,8 @@ pub(crate) use owner::{Owner, OwnerKey};
 
 use crate::{
     istio::{
-        EndpointAddress, EndpointSlice, MeshConfig, Meta, NamespaceObject, Pod, Service, ServiceEntry,
-        Sidecar, WorkloadEntry,
+        EndpointAddress, EndpointSlice, MeshConfig, Meta, NamespaceObject, NodeObject, Pod, Service,
+        ServiceEntry, Sidecar, WorkloadEntry,
     },
     model::{Host, Labels, Namespace, selects},
 };
@@ -48,6 +48,7 @@ pub(crate) struct Objects {
     pub(crate) services: Store<Service>,
     pub(crate) pods: Store<Pod>,
     pub(crate) namespaces: Store<NamespaceObject>,
+    pub(crate) nodes: Store<NodeObject>,
     slices: Store<EndpointSlice>,
     /// Names of slices by the Service they belong to.
     slices_of: BTreeMap<Key, BTreeSet<String>>,

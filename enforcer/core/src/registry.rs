@@ -29,6 +29,7 @@ use std::{
 };
 
 use enforcer_common::{CgroupId, HostId};
+use ipnet::IpNet;
 
 pub(crate) use address_index::AddressIndex;
 pub use warning::Warning;
@@ -126,6 +127,16 @@ impl Registry {
             self.settings.trusted = trusted;
             self.everybody_changed();
         }
+    }
+
+    /// The networks of the cluster's own: those of its nodes' pods, and its nodes, each network of one address.
+    pub fn cluster_networks(&self) -> BTreeSet<IpNet> {
+        let nodes = self.objects.nodes.values();
+        let networks = nodes.flat_map(|node| {
+            let addresses = node.addresses.iter().copied().map(IpNet::from);
+            node.pods.iter().copied().chain(addresses)
+        });
+        networks.collect()
     }
 
     /// Where a service of the cluster answers, by what is known of it now: at its own addresses, and at its endpoints.

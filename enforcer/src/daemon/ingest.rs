@@ -63,6 +63,8 @@ pub(super) struct Ingest {
     resolvers: Resolvers,
     /// Networks whose addresses are not learned; None if nothing is.
     protected: Option<BTreeSet<IpNet>>,
+    /// Whether the cluster's own addresses are among them.
+    protects_cluster: bool,
     /// What was said of the files, and of the registry as a whole.
     problems: Dedup,
     warnings: Dedup,
@@ -96,6 +98,7 @@ impl Ingest {
             allows_resolvers: config.dns.allow_resolvers,
             resolvers: Resolvers::new(config, servers),
             protected: config.dns.learn.enabled.then(|| protected(config)),
+            protects_cluster: config.dns.learn.protect_cluster,
             problems: Dedup::listed(IN_STATUS),
             warnings: Dedup::listed(IN_STATUS),
         }
@@ -255,10 +258,15 @@ impl Ingest {
         let Some(protected) = &self.protected else {
             return Learning::default();
         };
+        let of_cluster = if self.protects_cluster {
+            self.registry.cluster_networks()
+        } else {
+            BTreeSet::new()
+        };
         Learning {
             patterns: self.registry.patterns(),
             resolvers: self.resolvers.trusted(&self.registry),
-            protected: protected.clone(),
+            protected: protected.iter().copied().chain(of_cluster).collect(),
         }
     }
 

@@ -25,6 +25,8 @@ pub enum Object {
     Pod(Arc<Pod>),
     /// `v1` Namespace.
     Namespace(Arc<NamespaceObject>),
+    /// `v1` Node.
+    Node(Arc<NodeObject>),
 }
 
 /// The kinds of [`Object`], by the names that users write.
@@ -46,6 +48,8 @@ pub enum Kind {
     Pod,
     /// [`NamespaceObject`].
     Namespace,
+    /// [`NodeObject`].
+    Node,
 }
 
 /// What tells one object from another.
@@ -417,6 +421,17 @@ pub struct NamespaceObject {
     pub meta: Meta,
 }
 
+/// A Kubernetes Node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeObject {
+    /// Its name is [`Meta::name`]; [`Meta::namespace`] is empty.
+    pub meta: Meta,
+    /// `spec.podCIDRs`: where its pods are, if the cluster gives out addresses by node.
+    pub pods: Vec<IpNet>,
+    /// `status.addresses`, but for names.
+    pub addresses: Vec<IpAddr>,
+}
+
 impl Object {
     /// Whose it is.
     pub fn meta(&self) -> &Meta {
@@ -429,6 +444,7 @@ impl Object {
             Self::EndpointSlice(object) => &object.meta,
             Self::Pod(object) => &object.meta,
             Self::Namespace(object) => &object.meta,
+            Self::Node(object) => &object.meta,
         }
     }
 
@@ -443,6 +459,7 @@ impl Object {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Pod(_) => Kind::Pod,
             Self::Namespace(_) => Kind::Namespace,
+            Self::Node(_) => Kind::Node,
         };
         let meta = self.meta();
         ObjectId {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    endpoint_slice, mesh_config,
+    endpoint_slice, machine, mesh_config,
     meta::{self, Scope},
     namespace,
     node::{Findings, Node},
@@ -29,7 +29,7 @@ pub enum Reading {
 }
 
 /// Kinds by group and name, with the versions that are served.
-const KINDS: [(&str, &str, &[&str], Kind); 8] = [
+const KINDS: [(&str, &str, &[&str], Kind); 9] = [
     (
         "networking.istio.io",
         "ServiceEntry",
@@ -47,6 +47,7 @@ const KINDS: [(&str, &str, &[&str], Kind); 8] = [
     ("", "Service", &["v1"], Kind::Service),
     ("", "Pod", &["v1"], Kind::Pod),
     ("", "Namespace", &["v1"], Kind::Namespace),
+    ("", "Node", &["v1"], Kind::Node),
     (
         "discovery.k8s.io",
         "EndpointSlice",
@@ -104,7 +105,7 @@ fn read_kind(root: &Node<'_>, kind: Kind, mut found: Findings) -> Reading {
     if kind == Kind::MeshConfig && !mesh_config::is_in_config_map(root) {
         return Reading::Skipped;
     }
-    let scope = if kind == Kind::Namespace {
+    let scope = if matches!(kind, Kind::Namespace | Kind::Node) {
         Scope::Cluster
     } else {
         Scope::Namespaced
@@ -130,6 +131,7 @@ fn read_kind(root: &Node<'_>, kind: Kind, mut found: Findings) -> Reading {
         Kind::EndpointSlice => endpoint_slice::read(root, meta, &mut found),
         Kind::Pod => pod::read(root, meta, &mut found),
         Kind::Namespace => Some(namespace::read(root, meta, &mut found)),
+        Kind::Node => Some(machine::read(root, meta, &mut found)),
     };
     conclude(id, object, found)
 }

@@ -55,6 +55,8 @@ impl Registry {
                 self.stale.assignments |= old.as_ref() != Some(&object);
             }
             Object::MeshConfig(object) => self.mesh(key, Some(object)),
+            // Nothing is allowed by it.
+            Object::Node(object) => drop(self.objects.nodes.insert(key.clone(), object)),
             Object::Namespace(object) => {
                 let old = self.objects.namespaces.insert(key.clone(), object.clone());
                 if old.is_none_or(|old| old.meta.labels != object.meta.labels) {
@@ -76,6 +78,7 @@ impl Registry {
                 self.stale.assignments |= self.objects.sidecars.remove(&key).is_some();
             }
             Kind::MeshConfig => self.mesh(&key, None),
+            Kind::Node => drop(self.objects.nodes.remove(&key)),
             Kind::Namespace => {
                 if self.objects.namespaces.remove(&key).is_some() {
                     self.namespace_changed();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     explain::Why,
-    istio::{Kind, MeshConfig, OutboundMode, Resolution, ServiceEntry, ServiceKind},
+    istio::{Kind, MeshConfig, Meta, NodeObject, OutboundMode, Resolution, ServiceEntry, ServiceKind},
     model::{Destination, Mode, Namespace, Protocol, Transport, Verdict},
     settings::Matching,
     test_support::{
@@ -180,6 +180,42 @@ fn cluster_resolver_answers_at_its_service_its_endpoints_and_the_cache_on_the_no
             "169.254.20.10:53"
         ]
     );
+}
+
+#[test]
+fn networks_of_the_cluster_are_its_nodes_and_where_their_pods_are() {
+    let node = |name: &str, pods: &str, address: &str| NodeObject {
+        meta: Meta {
+            name: name.to_owned(),
+            ..crate::test_support::meta("/n")
+        },
+        pods: vec![pods.parse().unwrap()],
+        addresses: vec![ip(address)],
+    };
+    let apply = |node: NodeObject| Update::Apply(Object::Node(Arc::new(node)));
+    let mut registry = Registry::new(Settings::default());
+    registry.apply(apply(node("a", "10.244.0.0/24", "192.0.2.1")));
+    registry.apply(apply(node("b", "10.244.1.0/24", "2001:db8::1")));
+    registry.apply(apply(node("b", "10.244.2.0/24", "2001:db8::1")));
+    let texts = |registry: &Registry| -> Vec<String> {
+        let networks = registry.cluster_networks();
+        networks.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        texts(&registry),
+        [
+            "10.244.0.0/24",
+            "10.244.2.0/24",
+            "192.0.2.1/32",
+            "2001:db8::1/128"
+        ]
+    );
+    registry.apply(Update::Delete(ObjectId {
+        kind: Kind::Node,
+        namespace: Namespace::new(""),
+        name: "b".to_owned(),
+    }));
+    assert_eq!(texts(&registry), ["10.244.0.0/24", "192.0.2.1/32"]);
 }
 
 #[test]

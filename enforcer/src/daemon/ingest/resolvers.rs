@@ -28,12 +28,12 @@ struct Cluster {
 impl Resolvers {
     pub(super) fn new(config: &Config, in_use: &[SocketAddr]) -> Self {
         let cluster = config.pods.as_ref().map(|pods| {
-            let built_in = pods.built_in.allowances.iter();
-            let built_in = built_in
-                .cloned()
-                .find(|allowance| allowance.name == Allowance::CLUSTER_DNS);
+            let mut allowances = pods.built_in.allowances.iter();
+            let built_in = allowances.find(|allowance| allowance.name == Allowance::CLUSTER_DNS);
             let may_be_asked = built_in.is_some();
-            let mut dns = built_in.unwrap_or_else(|| Allowance::cluster_dns(BTreeSet::new()));
+            let mut dns = built_in
+                .cloned()
+                .unwrap_or_else(|| Allowance::cluster_dns(BTreeSet::new()));
             dns.addresses.insert(NODE_LOCAL.into());
             Cluster { dns, may_be_asked }
         });

@@ -41,6 +41,7 @@ impl Source {
                 ..Self::core(Kind::EndpointSlice, "endpointslices")
             },
             Self::core(Kind::Namespace, "namespaces"),
+            Self::core(Kind::Node, "nodes"),
             Self {
                 name: "Pod (this node)".to_owned(),
                 fields: Some(format!("spec.nodeName={node}")),

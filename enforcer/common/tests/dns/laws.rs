@@ -375,7 +375,7 @@ fn cases(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(cases(2_000))]
+    #![proptest_config(cases(500))]
 
     #[test]
     fn an_ordinary_answer_is_learned_exactly(shape in shape()) {
@@ -393,7 +393,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(5_000))]
+    #![proptest_config(cases(2_000))]
 
     #[test]
     fn a_damaged_answer_teaches_what_the_oracle_reads(shape in shape(), damages in vec(damage(), 1..5)) {
@@ -401,11 +401,19 @@ proptest! {
         damages.iter().for_each(|damage| damage.befall(&mut message));
         oracle::check(&message);
     }
+}
+
+proptest! {
+    #![proptest_config(cases(20_000))]
 
     #[test]
     fn names_that_go_on_anywhere_teach_what_the_oracle_reads(message in patchwork()) {
         oracle::check(&message);
     }
+}
+
+proptest! {
+    #![proptest_config(cases(5_000))]
 
     #[test]
     fn bytes_behind_a_question_teach_what_the_oracle_reads(records in vec(any::<u8>(), 0..200), counts in any::<[u8; 3]>()) {

@@ -30,12 +30,14 @@ impl Wire {
     }
 
     /// A record of class IN of the section whose count stands at a place of the header.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a record, in their order")]
     pub(crate) fn record(self, count: Section, owner: &[u8], kind: u16, data: &[u8]) -> Self {
         let length = u16::try_from(data.len()).expect("data is short");
         self.raw(count, owner, [kind, IN, 0, 60, length], data)
     }
 
     /// A record with its type, class, time to live in two parts, and length as they are given.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a record, in their order")]
     pub(crate) fn raw(mut self, count: Section, owner: &[u8], fixed: [u16; 5], data: &[u8]) -> Self {
         self.0.extend(owner);
         self.0

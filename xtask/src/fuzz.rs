@@ -1,4 +1,5 @@
-//! Runs every fuzz target of `enforcer/core/fuzz` for a while, from the seeds of the corpus.
+//! Runs every fuzz target of `enforcer/core/fuzz` for a while, from the seeds of the corpus, or from the DNS messages of the
+//! tests of `enforcer-common`.
 //!
 //! What a target finds, a crash or an input that takes over a second, fails the command; libFuzzer prints where it
 //! has put the input. The compiler is the pinned one: `RUSTC_BOOTSTRAP` lets it take the sanitizer's flags.
@@ -19,6 +20,8 @@ use crate::{
 
 /// Bytes of an input at most; longer seeds are cut. More would only repeat what a file can hold.
 const MAX_LENGTH: u32 = 8192;
+/// The target whose inputs are no documents.
+const DNS: &str = "dns";
 /// Seconds that one input may take.
 const HANG: u32 = 1;
 
@@ -51,18 +54,19 @@ pub(crate) fn run_targets(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         arguments.targets.clone()
     };
-    let seeds = seeds();
+    let documents = documents();
     for target in &asked {
         say!("fuzz: {target} for {} s", arguments.seconds);
         let found = folder().join("corpus").join(target);
         fs::create_dir_all(&found).with_context(|| format!("creating {}", found.display()))?;
+        let seeds = if target == DNS { &messages() } else { &documents };
         let mut command = Command::new(setup::fuzzer().context("cargo-fuzz was just installed")?);
         command
             .args(["fuzz", "run", "--fuzz-dir"])
             .arg(folder())
             .arg(target)
             .arg(found)
-            .args(&seeds)
+            .args(seeds)
             .arg("--")
             .arg(format!("-max_total_time={}", arguments.seconds))
             .arg(format!("-max_len={MAX_LENGTH}"))
@@ -95,8 +99,13 @@ fn targets() -> Result<Vec<String>> {
     Ok(targets)
 }
 
+/// The folder of DNS messages, right and wrong.
+fn messages() -> Vec<PathBuf> {
+    vec![workspace().join("enforcer/common/tests/dns/messages")]
+}
+
 /// Folders of documents and configurations: the examples, the part of the corpus that is kept here, and the whole of it if it is handed over.
-fn seeds() -> Vec<PathBuf> {
+fn documents() -> Vec<PathBuf> {
     let kept = workspace().join("enforcer/core/tests/corpus");
     let whole = env::var_os("ISTIO_CORPUS").map(PathBuf::from);
     if whole.is_none() {

@@ -48,7 +48,7 @@ enum Command {
     Demo,
     /// Run every test, kernel tests included, and say what was skipped and why
     Test(test::Arguments),
-    /// Fuzz every parser of user input for a minute each, from the seeds of the corpus
+    /// Fuzz every parser of user input and of DNS answers for a minute each, from the seeds of the corpus
     Fuzz(fuzz::Arguments),
     /// Run the kernel tests in virtual machines with Debian's kernels, and print a table of what holds in which
     VmTest(vm::Arguments),

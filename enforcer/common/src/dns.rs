@@ -9,7 +9,7 @@
 //! not as it should be gives the whole message up: nothing is learned from the beginning of a message whose end is wrong.
 //!
 //! **Architecture Invariant:** what a resolver of the host rejects teaches nothing here
-//! (`enforcer/common/tests/dns.rs` holds it against another parser).
+//! (`enforcer/common/tests/dns` holds it against another parser).
 
 mod question;
 mod records;
@@ -101,7 +101,8 @@ pub struct Header {
     flags: u16,
     questions: u16,
     answers: u16,
-    others: u32,
+    authorities: u16,
+    additional: u16,
 }
 
 impl Header {
@@ -113,7 +114,8 @@ impl Header {
             flags: number(bytes[2], bytes[3]),
             questions: number(bytes[4], bytes[5]),
             answers: number(bytes[6], bytes[7]),
-            others: number(bytes[8], bytes[9]) as u32 + number(bytes[10], bytes[11]) as u32,
+            authorities: number(bytes[8], bytes[9]),
+            additional: number(bytes[10], bytes[11]),
         }
     }
 

@@ -16,7 +16,7 @@ pub struct QuestionParser {
 }
 
 impl QuestionParser {
-    /// Of a message of `end` bytes.
+    /// Of a message of `end` bytes, at most [`MESSAGE`](super::MESSAGE).
     #[inline(always)]
     pub const fn new(end: u32) -> Self {
         Self {
@@ -28,7 +28,7 @@ impl QuestionParser {
         }
     }
 
-    /// Bytes of the name, the root included.
+    /// Bytes of the name, the root included, once it is through.
     #[inline(always)]
     pub const fn length(&self) -> u32 {
         self.at - HEADER - 4

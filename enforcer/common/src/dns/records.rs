@@ -11,6 +11,12 @@ const DNAME: u16 = 39;
 const OPT: u16 = 41;
 const RRSIG: u16 = 46;
 
+/// The option that says for which network an answer is (RFC 7871).
+const SUBNET: u16 = 8;
+
+/// Bytes of a signature before its signer's name (RFC 4034, 3.1).
+const SIGNATURE: u32 = 18;
+
 /// Bytes of a record behind its owner's name and before its data: type, class, time to live, length.
 const FIXED: u32 = 10;
 
@@ -21,8 +27,10 @@ pub struct RecordsParser {
     end: u32,
     /// Answers that are left.
     answers: u32,
-    /// Records of the other sections that are left.
-    others: u32,
+    /// Records of the second section that are left.
+    authorities: u32,
+    /// Records of the last section that are left.
+    additional: u32,
     /// The type of addresses that was asked for.
     kind: u16,
     part: Part,
@@ -31,6 +39,8 @@ pub struct RecordsParser {
     target: u32,
     /// Whether the record is that name's.
     is_targets: bool,
+    /// Whether the record is the root's.
+    is_roots: bool,
     /// Where the record's data ends.
     data_end: u32,
     /// Addresses that were noted.
@@ -54,18 +64,21 @@ enum Part {
 }
 
 impl RecordsParser {
-    /// Of a message of `end` bytes whose records begin at `at`; `kind` is the question's type.
+    /// Of a message of `end` bytes, at most [`MESSAGE`](super::MESSAGE), whose records begin at `at`; `kind` is the question's
+    /// type, and the header has no [`failure`](Header::failure).
     #[inline(always)]
     pub const fn new(header: &Header, kind: u16, at: u32, end: u32) -> Self {
         Self {
             end,
             answers: header.answers as u32,
-            others: header.others,
+            authorities: header.authorities as u32,
+            additional: header.additional as u32,
             kind,
             part: Part::Owner,
             walk: Walk::new(at, HEADER),
             target: HEADER,
             is_targets: false,
+            is_roots: false,
             data_end: 0,
             found: 0,
             has_options: false,
@@ -91,13 +104,18 @@ impl RecordsParser {
 
     #[inline(always)]
     fn name(&mut self, message: &impl Bytes) -> Progress {
-        let (after, is_same) = match self.walk.step(message, self.end) {
+        let (after, is_same, is_root) = match self.walk.step(message, self.end) {
             Stride::More => return Progress::More,
             Stride::Malformed => return Progress::Failed(Failure::Malformed),
-            Stride::End(after, is_same) => (after, is_same),
+            Stride::End {
+                after,
+                is_same,
+                is_root,
+            } => (after, is_same, is_root),
         };
         if self.part == Part::Owner {
             self.is_targets = is_same;
+            self.is_roots = is_root;
             self.at = after;
             self.part = Part::Fixed;
             return Progress::More;
@@ -148,13 +166,17 @@ impl RecordsParser {
                 if kind == CNAME && is_answer && self.is_targets {
                     self.target = data;
                 }
-                self.walk = Walk::new(data, self.target);
+                self.walk = Walk::alone(data);
                 self.part = Part::Name;
                 Progress::More
             }
             // Signatures beside the addresses are somebody else's to check.
-            RRSIG => self.next(),
-            OPT if !is_answer && !self.has_options => {
+            RRSIG if length > SIGNATURE => self.next(),
+            OPT if self.has_room_for_options() => {
+                if ttl >> 24 != 0 {
+                    // The upper part of what the header says of errors (RFC 6891, 6.1.3).
+                    return Progress::Failed(Failure::Empty);
+                }
                 self.has_options = true;
                 self.at = data;
                 self.part = Part::Options;
@@ -162,6 +184,12 @@ impl RecordsParser {
             }
             _ => Progress::Failed(Failure::Malformed),
         }
+    }
+
+    /// Whether the record may be the one of EDNS (RFC 6891, 6.1.1).
+    #[inline(always)]
+    const fn has_room_for_options(&self) -> bool {
+        self.answers == 0 && self.authorities == 0 && self.is_roots && !self.has_options
     }
 
     /// One option: its code, its length and its data (RFC 6891, 6.1.2).
@@ -173,8 +201,11 @@ impl RecordsParser {
         if self.at + 4 > self.data_end {
             return Progress::Failed(Failure::Malformed);
         }
-        self.at += 4 + number(message.byte(self.at + 2), message.byte(self.at + 3)) as u32;
-        if self.at > self.data_end {
+        let code = number(message.byte(self.at), message.byte(self.at + 1));
+        let length = number(message.byte(self.at + 2), message.byte(self.at + 3)) as u32;
+        let data = self.at + 4;
+        self.at = data + length;
+        if self.at > self.data_end || (code == SUBNET && !is_subnet(message, data, length)) {
             return Progress::Failed(Failure::Malformed);
         }
         Progress::More
@@ -188,14 +219,28 @@ impl RecordsParser {
             if self.answers == 0 && self.found == 0 {
                 return Progress::Failed(Failure::Empty);
             }
+        } else if self.authorities > 0 {
+            self.authorities -= 1;
         } else {
-            self.others -= 1;
+            self.additional = self.additional.saturating_sub(1);
         }
-        if self.answers == 0 && self.others == 0 {
+        if self.answers == 0 && self.authorities == 0 && self.additional == 0 {
             return Progress::Done;
         }
         self.walk = Walk::new(self.data_end, self.target);
         self.part = Part::Owner;
         Progress::More
     }
+}
+
+/// Whether data is a network: its family, the bits of its prefix, and as many bytes as these need (RFC 7871, 6).
+#[inline(always)]
+fn is_subnet(message: &impl Bytes, at: u32, length: u32) -> bool {
+    let longest = match number(message.byte(at), message.byte(at + 1)) {
+        1 => 4,
+        2 => 16,
+        _ => return false,
+    };
+    let bytes = (message.byte(at + 2) as u32).div_ceil(8);
+    bytes <= longest && 4 + bytes <= length
 }

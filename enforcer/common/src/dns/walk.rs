@@ -1,6 +1,6 @@
 //! A name within a message, which may go on elsewhere (RFC 1035, 4.1.4), held against another.
 
-use super::{Bytes, LONGEST, lower, number};
+use super::{Bytes, HEADER, LONGEST, lower, number};
 
 /// The two bits that make two bytes a pointer.
 const POINTER: u8 = 0xc0;
@@ -9,10 +9,14 @@ const POINTER: u8 = 0xc0;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Walk {
     at: u32,
-    /// Where what follows the name begins; 0 until that is known.
+    /// Where what follows the name begins, once a pointer was followed.
     after: u32,
     /// Pointers lead to what is before this: each further back than the one before, so that there is an end.
     lowest: u32,
+    /// Where the part begins that led to this one, which has to end before it.
+    limit: u32,
+    /// Pointers that were followed.
+    hops: u32,
     /// Bytes so far, as if there were no pointers.
     length: u32,
     /// Bytes that are left of the label.
@@ -26,8 +30,14 @@ pub(super) struct Walk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stride {
     More,
-    /// Where what follows begins, and whether the names are the same.
-    End(u32, bool),
+    End {
+        /// Where what follows begins.
+        after: u32,
+        /// Whether the names are the same.
+        is_same: bool,
+        /// Whether it is known to have no labels.
+        is_root: bool,
+    },
     Malformed,
 }
 
@@ -39,6 +49,8 @@ impl Walk {
             at,
             after: 0,
             lowest: at,
+            limit: u32::MAX,
+            hops: 0,
             length: 0,
             left: 0,
             other,
@@ -46,10 +58,18 @@ impl Walk {
         }
     }
 
+    /// Of the name at `at`, to be held against none.
+    #[inline(always)]
+    pub(super) const fn alone(at: u32) -> Self {
+        let mut walk = Self::new(at, at);
+        walk.is_same = false;
+        walk
+    }
+
     /// Looks at the next byte of a message of `end` bytes.
     #[inline(always)]
     pub(super) fn step(&mut self, message: &impl Bytes, end: u32) -> Stride {
-        if self.at >= end {
+        if self.at >= end || self.at >= self.limit {
             return Stride::Malformed;
         }
         let byte = message.byte(self.at);
@@ -66,8 +86,13 @@ impl Walk {
             return Stride::Malformed;
         }
         if self.is_same {
-            if self.after != 0 && self.at == self.other {
-                return Stride::End(self.after, true);
+            if self.hops == 1 && self.at == self.other {
+                // The rest was gone along before, and lies before this name as a whole. After a second pointer it need not.
+                return Stride::End {
+                    after: self.after,
+                    is_same: true,
+                    is_root: false,
+                };
             }
             let other = message.byte(self.other);
             if other & POINTER == POINTER {
@@ -86,7 +111,11 @@ impl Walk {
         if byte != 0 {
             return Stride::More;
         }
-        Stride::End(if self.after == 0 { self.at } else { self.after }, self.is_same)
+        Stride::End {
+            after: if self.hops == 0 { self.at } else { self.after },
+            is_same: self.is_same,
+            is_root: self.length == 1,
+        }
     }
 
     #[inline(always)]
@@ -95,12 +124,14 @@ impl Walk {
             return Stride::Malformed;
         }
         let to = u32::from(number(byte & !POINTER, message.byte(self.at + 1)));
-        if to >= self.lowest {
+        if to >= self.lowest || to < HEADER {
             return Stride::Malformed;
         }
-        if self.after == 0 {
+        if self.hops == 0 {
             self.after = self.at + 2;
         }
+        self.hops += 1;
+        self.limit = self.lowest;
         self.lowest = to;
         self.at = to;
         Stride::More

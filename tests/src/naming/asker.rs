@@ -7,19 +7,25 @@
 //! | `again N TO HEX` | sends from the Nth socket | the same |
 //! | `receive N` | waits for a datagram at the Nth socket | its bytes, or `nothing` |
 //! | `tcp TO HEX...` | connects, sends the pieces in packets of their own, reads until the end | the bytes, or `error N` |
+//! | `tunnel FROM TO HEX HEX` | in namespaces of its own, asks by a device that it has made and answers itself there | `read`, or `error N` |
 //! | `connect TO` | connects | `through`, or `error N` |
 
 use std::{
     fmt::Write as _,
     fs, io,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpStream, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
+    os::fd::AsRawFd as _,
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sched::{CloneFlags, unshare};
+
+use super::forged::datagram;
+use crate::ground::{add_address, device_up};
 
 /// First argument of the process.
 pub const ARGUMENT: &str = "asker";
@@ -106,6 +112,18 @@ impl Asker {
         Ok(())
     }
 
+    /// Moves it to namespaces of its own, where it asks and answers itself by a device that it has made.
+    pub(super) fn tunnel(
+        &mut self,
+        (from, to): (IpAddr, SocketAddr),
+        question: &[u8],
+        answer: &[u8],
+    ) -> Result<()> {
+        let said = self.say(&format!("tunnel {from} {to} {} {}", hex(question), hex(answer)))?;
+        ensure!(said == "read", "in a network of its own: {said}");
+        Ok(())
+    }
+
     pub(super) fn connects(&mut self, to: SocketAddr) -> Result<bool> {
         match self.say(&format!("connect {to}"))?.as_str() {
             "through" => Ok(true),
@@ -184,6 +202,10 @@ fn answer(words: &[&str], sockets: &mut Vec<UdpSocket>) -> Result<String> {
             stream.read_to_end(&mut got)?;
             Ok(hex(&got))
         }
+        ["tunnel", from, to, question, answer] => {
+            tunnel((from.parse()?, to.parse()?), &bytes(question)?, &bytes(answer)?)?;
+            Ok("read".into())
+        }
         ["connect", to] => {
             let socket = TcpStream::connect_timeout(&to.parse()?, PATIENCE);
             match socket.map_err(|error| error.raw_os_error()) {
@@ -202,6 +224,41 @@ fn send(from: &str, to: &str, message: &str, sockets: &mut Vec<UdpSocket>) -> Re
     let port = socket.local_addr()?.port().to_string();
     sockets.push(socket);
     Ok(port)
+}
+
+fn tunnel((from, to): (IpAddr, SocketAddr), question: &[u8], answer: &[u8]) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)?;
+    let mut device = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")?;
+    let mut request = [0_u8; 40];
+    request[..4].copy_from_slice(b"mine");
+    // IFF_TUN and IFF_NO_PI.
+    request[16..18].copy_from_slice(&0x1001_u16.to_ne_bytes());
+    const TUNSETIFF: libc::Ioctl = 0x4004_54ca;
+    #[expect(unsafe_code, reason = "the call has no other form")]
+    // SAFETY: the call reads and writes a `struct ifreq`.
+    if unsafe { libc::ioctl(device.as_raw_fd(), TUNSETIFF, request.as_mut_ptr()) } < 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    add_address("mine", from)?;
+    device_up("mine")?;
+    let socket = UdpSocket::bind((from, 0))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.send_to(question, to)?;
+    let port = socket.local_addr()?.port();
+    let mut packet = vec![0; 2048];
+    // The kernel speaks first, of IPv6.
+    loop {
+        let size = device.read(&mut packet)?;
+        if packet[..size].ends_with(question) {
+            break;
+        }
+    }
+    device.write_all(&datagram(to, (from, port).into(), answer)?)?;
+    ensure!(socket.recv(&mut packet)? == answer.len(), "something else came");
+    Ok(())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,8 +1,13 @@
 //! Answers from which nothing is learned.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    path::Path,
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::{
     message::{self, Record},
@@ -12,7 +17,7 @@ use crate::servers::networks::{SERVER4, UPSTREAM4};
 
 type Way = fn(&mut Stage<'_>) -> Result<()>;
 
-pub(super) const WAYS: [(&str, Way); 14] = [
+pub(super) const WAYS: [(&str, Way); 15] = [
     ("from another server", by_stranger),
     ("from another port of the resolver", by_port),
     ("to another socket's question", to_another_socket),
@@ -30,6 +35,7 @@ pub(super) const WAYS: [(&str, Way); 14] = [
         by_another_workload,
     ),
     ("from the workload itself", by_itself),
+    ("by a device of the workload's own", by_device),
 ];
 
 fn by_stranger(stage: &mut Stage<'_>) -> Result<()> {
@@ -137,7 +143,10 @@ fn by_raw_socket(stage: &mut Stage<'_>) -> Result<()> {
     stage.fresh();
     let (socket, _server) = stage.ask()?;
     let answer = stage.answer();
-    raw::send(RESOLVER, (SERVER4, socket.port).into(), &answer)?;
+    send_raw(
+        &datagram(RESOLVER, (SERVER4, socket.port).into(), &answer)?,
+        SERVER4,
+    )?;
     stage.asker.receive(socket)
 }
 
@@ -165,63 +174,75 @@ fn by_itself(stage: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A packet of UDP whose sender is anybody.
-mod raw {
-    use std::{
-        io,
-        net::{IpAddr, SocketAddr},
-        os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-    };
-
-    use anyhow::{Result, bail};
-
-    pub(super) fn send(from: SocketAddr, to: SocketAddr, message: &[u8]) -> Result<()> {
-        let (IpAddr::V4(source), IpAddr::V4(destination)) = (from.ip(), to.ip()) else {
-            bail!("for IPv4 alone");
-        };
-        let length = u16::try_from(28 + message.len())?;
-        let mut packet = vec![0x45, 0];
-        packet.extend(length.to_be_bytes());
-        packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
-        packet.extend(source.octets());
-        packet.extend(destination.octets());
-        packet.extend(from.port().to_be_bytes());
-        packet.extend(to.port().to_be_bytes());
-        packet.extend((length - 20).to_be_bytes());
-        packet.extend([0, 0]);
-        packet.extend(message);
-        #[expect(unsafe_code, reason = "the standard library has no raw sockets")]
-        // SAFETY: the calls take integers and a buffer with its length.
-        unsafe {
-            let socket = libc::socket(
-                libc::AF_INET,
-                libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-                libc::IPPROTO_RAW,
-            );
-            if socket < 0 {
-                return Err(io::Error::last_os_error().into());
-            }
-            let socket = OwnedFd::from_raw_fd(socket);
-            let name = libc::sockaddr_in {
-                sin_family: libc::AF_INET as u16,
-                sin_port: 0,
-                sin_addr: libc::in_addr {
-                    s_addr: u32::from_ne_bytes(destination.octets()),
-                },
-                sin_zero: [0; 8],
-            };
-            let sent = libc::sendto(
-                socket.as_raw_fd(),
-                packet.as_ptr().cast(),
-                packet.len(),
-                0,
-                (&raw const name).cast(),
-                u32::try_from(size_of::<libc::sockaddr_in>())?,
-            );
-            if sent < 0 {
-                return Err(io::Error::last_os_error().into());
-            }
-        }
-        Ok(())
+/// It makes a device, and says by it what it likes: in a network of its own, which it needs no privilege to have.
+fn by_device(stage: &mut Stage<'_>) -> Result<()> {
+    if !Path::new("/dev/net/tun").exists() {
+        return Ok(());
     }
+    stage.fresh();
+    let (question, answer) = (stage.question(), stage.answer());
+    let mut asker = stage.another_asker()?;
+    asker.tunnel((SERVER4.into(), RESOLVER), &question, &answer)?;
+    ensure!(
+        !asker.connects((stage.address(), 443).into())?,
+        "it is allowed there"
+    );
+    Ok(())
+}
+
+/// A packet of UDP over IPv4 whose sender is anybody. Its checksum is left out.
+pub(super) fn datagram(from: SocketAddr, to: SocketAddr, message: &[u8]) -> Result<Vec<u8>> {
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (from.ip(), to.ip()) else {
+        bail!("for IPv4 alone");
+    };
+    let length = u16::try_from(28 + message.len())?;
+    let mut header = vec![0x45, 0];
+    header.extend(length.to_be_bytes());
+    header.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+    header.extend(source.octets());
+    header.extend(destination.octets());
+    let words = header
+        .chunks(2)
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
+    let sum: u32 = words.sum();
+    let sum = u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap_or(u16::MAX);
+    header[10..12].copy_from_slice(&(!sum).to_be_bytes());
+    header.extend(from.port().to_be_bytes());
+    header.extend(to.port().to_be_bytes());
+    header.extend((length - 20).to_be_bytes());
+    header.extend([0, 0]);
+    header.extend(message);
+    Ok(header)
+}
+
+/// Sends a packet as it is.
+fn send_raw(packet: &[u8], to: Ipv4Addr) -> Result<()> {
+    #[expect(unsafe_code, reason = "the standard library has no raw sockets")]
+    // SAFETY: the calls take integers and a buffer with its length.
+    unsafe {
+        let socket = libc::socket(
+            libc::AF_INET,
+            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
+            libc::IPPROTO_RAW,
+        );
+        if socket < 0 {
+            return Err(io::Error::last_os_error().into());
+        }
+        let socket = OwnedFd::from_raw_fd(socket);
+        let mut name: libc::sockaddr_in = std::mem::zeroed();
+        name.sin_family = libc::AF_INET as u16;
+        name.sin_addr.s_addr = u32::from_ne_bytes(to.octets());
+        let sent = libc::sendto(
+            socket.as_raw_fd(),
+            packet.as_ptr().cast(),
+            packet.len(),
+            0,
+            (&raw const name).cast(),
+            u32::try_from(size_of::<libc::sockaddr_in>())?,
+        );
+        if sent < 0 {
+            return Err(io::Error::last_os_error().into());
+        }
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -74,7 +74,8 @@ pub(super) struct Stage<'a> {
     _events: Events,
     workload: CgroupId,
     number: u16,
-    _root: TestCgroup,
+    root: TestCgroup,
+    program: PathBuf,
 }
 
 impl<'a> Stage<'a> {
@@ -124,8 +125,14 @@ impl<'a> Stage<'a> {
             _events: events,
             workload: ids[0],
             number: 0,
-            _root: root,
+            root,
+            program: program.to_owned(),
         })
+    }
+
+    /// Another process of the asker's workload.
+    pub(super) fn another_asker(&self) -> Result<Asker> {
+        Asker::start(&self.program, &self.root.child("asker")?)
     }
 
     /// An address that no way has had before: begins a way.

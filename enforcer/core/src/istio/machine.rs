@@ -48,8 +48,7 @@ mod tests {
     #[test]
     fn node_has_the_ranges_of_its_pods_and_addresses_and_no_names() {
         let spec = "spec: {podCIDR: 10.244.1.0/24, podCIDRs: [10.244.1.0/24, 'fd00:1::/64']}";
-        let status =
-            "status: {addresses: [{type: InternalIP, address: 192.0.2.1}, {type: Hostname, address: node-1}]}";
+        let status = "status: {addresses: [{type: InternalIP, address: 192.0.2.1}, {type: Hostname, address: node-1}]}";
         let (pods, addresses) = read(&format!("{spec}\n{status}"));
         assert_eq!(pods, ["10.244.1.0/24", "fd00:1::/64"]);
         assert_eq!(addresses, ["192.0.2.1"]);

@@ -119,17 +119,14 @@ pub(super) fn length(ctx: &SkBuffContext) -> u32 {
     unsafe { read_volatile(&raw const (*ctx.skb.skb).len) }
 }
 
-/// At least 1 and at most `most`, so that the verifier sees it: what the compiler knows already it would leave out.
+/// At least 1 and at most `most`, so that the verifier sees it: what the compiler knows already it would leave out, and
+/// verifiers before 6.4 learn nothing from a number that is not 0.
 #[inline(always)]
 pub(super) fn bounded(number: u32, most: u32) -> u32 {
-    let number = opaque(u64::from(number));
-    if number == 0 {
-        1
-    } else if number > u64::from(most) {
-        most
-    } else {
-        number as u32
-    }
+    let before = opaque(u64::from(number.wrapping_sub(1)));
+    let most = u64::from(most - 1);
+    let before = opaque(if before > most { most } else { before });
+    before as u32 + 1
 }
 
 /// The bits of a place that lie within an array of `MASK` and one, a power of two.
@@ -155,8 +152,9 @@ pub(super) fn masked<const MASK: u64>(at: u32) -> usize {
 #[inline(always)]
 fn opaque(number: u64) -> u64 {
     let mut number = number;
-    // SAFETY: there is no instruction.
-    unsafe { core::arch::asm!("/* {0} */", inout(reg) number, options(pure, nomem, nostack)) };
+    // An instruction of its own: what has none would share its line with the next, which the kernel does not take.
+    // SAFETY: the instruction touches the register alone.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack)) };
     number
 }
 

@@ -34,7 +34,7 @@ use crate::{ending, state};
 
 pub use gather::{OwnerStatus, Ports, RootStatus};
 pub use status::{
-    Canary, Drift, FailingName, Hardening, Names, Program, Root, Source, Status, Untold, Usage,
+    Canary, Drift, FailingName, Hardening, Names, Program, Root, Source, Status, Suppressed, Usage,
 };
 pub(crate) use text::AllowAny;
 

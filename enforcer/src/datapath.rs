@@ -322,8 +322,8 @@ impl Datapath {
     ///
     /// # Errors
     /// If the map cannot be read.
-    pub fn untold(&self) -> Result<BTreeMap<CgroupId, u64>> {
-        self.maps.untold()
+    pub fn suppressed(&self) -> Result<BTreeMap<CgroupId, u64>> {
+        self.maps.suppressed()
     }
 
     /// The sockets' storage, whose values are [`enforcer_common::SocketState`].

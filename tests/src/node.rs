@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 use self::cgroups::Sweeper;
 use crate::{
-    ground::{folder, left, tied},
+    fixture::{folder, left, tied},
     kube::missing,
 };
 

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use tests::{
     daemon::Place,
-    ground::{in_own_network, need_root},
+    fixture::{in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");

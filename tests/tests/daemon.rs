@@ -8,7 +8,7 @@ use enforcer_common::{Share, Transport};
 use nix::sys::signal::Signal;
 use tests::{
     daemon::{Daemon, Place, RESOLVER, wait},
-    ground::{in_own_network, need_root},
+    fixture::{in_own_network, need_root},
     probe::Outcome,
 };
 

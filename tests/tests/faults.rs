@@ -20,7 +20,7 @@ use nix::{
 use tests::{
     daemon::{Daemon, Place, wait},
     fault,
-    ground::{in_own_network, need_root},
+    fixture::{in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -281,7 +281,7 @@ fn cgroup_that_is_removed_while_in_use_is_enforced_again_when_it_comes_back() {
         for name in ["frontend", "stranger"] {
             place.remove_cgroup(name)?;
         }
-        tests::ground::remove(place.cgroup.folder())?;
+        tests::fixture::remove(place.cgroup.folder())?;
         daemon.line(&["is gone from"])?;
         place.until("frontend", STRANGER, false)?;
         check_verdicts(place)?;

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tests::{
     daemon::{Daemon, Place},
-    ground::{in_own_network, need_root},
+    fixture::{in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");

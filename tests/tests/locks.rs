@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use tests::{
     daemon::{Place, wait},
-    ground::{Bpffs, in_own_network, need_root},
+    fixture::{Bpffs, in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");

@@ -15,7 +15,7 @@ use enforcer_common::{Binding, CgroupId, Settings, Transport, maps};
 use nix::sys::signal::Signal;
 use tests::{
     daemon::{Daemon, PATIENCE, Place, wait},
-    ground::{TestCgroup, bpf, in_own_network, need_root},
+    fixture::{TestCgroup, bpf, in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");

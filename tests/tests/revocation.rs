@@ -17,7 +17,7 @@ use enforcer_common::Transport;
 use tests::{
     daemon::{PATIENCE, Place},
     fault,
-    ground::{bpf::SocketMarks, in_own_network, need_root, tied},
+    fixture::{bpf::SocketMarks, in_own_network, need_root, tied},
     probe::{How, MANY},
 };
 

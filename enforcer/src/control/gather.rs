@@ -11,7 +11,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     Question,
-    status::{Canary, Drift, FailingName, Hardening, Names, Program, Root, Source, Status, Untold, Usage},
+    status::{
+        Canary, Drift, FailingName, Hardening, Names, Program, Root, Source, Status, Suppressed, Usage,
+    },
 };
 use crate::{
     datapath,
@@ -49,7 +51,7 @@ pub struct OwnerStatus {
     /// Events that did not fit the ring buffer.
     pub lost: u64,
     /// Of which workloads events were left out of the log, the most first.
-    pub untold: Vec<Untold>,
+    pub suppressed: Vec<Suppressed>,
     /// What keeps the kernel from holding what it should.
     pub problems: Vec<String>,
 }
@@ -120,7 +122,7 @@ impl Ports {
             warnings: standing.warnings,
             names: named(&names),
             events_lost: standing.lost,
-            events_untold: standing.untold,
+            events_suppressed: standing.suppressed,
             lapses: proof.lapses.iter().map(lapse).collect(),
             problems: standing
                 .problems

@@ -43,8 +43,8 @@ pub struct Status {
     /// Flows that were decided and not logged, since the maps were made.
     pub events_lost: u64,
     /// Of which workloads events were left out of the log, and how many since the start.
-    #[serde(default)]
-    pub events_untold: Vec<Untold>,
+    #[serde(default, rename = "eventsUntold")]
+    pub events_suppressed: Vec<Suppressed>,
     /// What had lapsed since the start; the newest last.
     pub lapses: Vec<Drift>,
 }
@@ -152,7 +152,7 @@ pub struct FailingName {
 
 /// What was left out of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Untold {
+pub struct Suppressed {
     /// `namespace/name`, all unknown workloads, or the cgroup of one that is gone.
     pub workload: String,
     /// Events that were beyond its share.

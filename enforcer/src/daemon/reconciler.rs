@@ -233,8 +233,8 @@ impl Reconciler {
         self.datapath.counters()
     }
 
-    pub(super) fn untold(&self) -> Result<BTreeMap<CgroupId, u64>> {
-        self.datapath.untold()
+    pub(super) fn suppressed(&self) -> Result<BTreeMap<CgroupId, u64>> {
+        self.datapath.suppressed()
     }
 
     pub(super) fn is_in_force(&self) -> bool {

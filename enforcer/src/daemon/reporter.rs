@@ -44,7 +44,7 @@ impl Reporter {
         counted: Counted,
     ) -> Self {
         let mut flows = Flows::new(format, notices);
-        flows.untold.skip(counted.untold);
+        flows.suppressed.skip(counted.suppressed);
         Self {
             flows,
             format,
@@ -62,7 +62,7 @@ impl Reporter {
             }
         }
         self.unknown += batch.unknown;
-        self.flows.add_untold(batch.left_out, ingest);
+        self.flows.add_suppressed(batch.left_out, ingest);
     }
 
     /// Says what was decided and not told since it was last said.
@@ -75,18 +75,18 @@ impl Reporter {
                  form; another version of the enforcer has attached programs to the same cgroups"
             ),
         }
-        match reconciler.untold() {
+        match reconciler.suppressed() {
             Ok(counted) => {
-                let news = self.flows.untold.news(counted);
-                self.flows.add_untold(news, ingest);
+                let news = self.flows.suppressed.news(counted);
+                self.flows.add_suppressed(news, ingest);
             }
             Err(error) => tracing::error!(
                 "how many refusals are missing in the log is not known, since the kernel does not say; enforcement is as \
                  it was: {error:#}"
             ),
         }
-        self.flows.add_untold(reconciler.write_memory(), ingest);
-        self.flows.say_untold(ingest);
+        self.flows.add_suppressed(reconciler.write_memory(), ingest);
+        self.flows.say_suppressed(ingest);
     }
 
     /// Says how many events did not fit the ring buffer.
@@ -166,6 +166,6 @@ impl Reporter {
 
 /// What earlier starts have counted.
 pub(super) struct Counted {
-    pub(super) untold: BTreeMap<CgroupId, u64>,
+    pub(super) suppressed: BTreeMap<CgroupId, u64>,
     pub(super) lost: u64,
 }

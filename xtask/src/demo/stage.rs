@@ -17,7 +17,7 @@ use super::{
 };
 use crate::out::say;
 
-/// What the ground hands over.
+/// What the host's side hands over.
 #[derive(clap::Args)]
 pub(crate) struct Stage {
     enforcer: PathBuf,

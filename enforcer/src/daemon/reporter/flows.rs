@@ -22,7 +22,7 @@ use crate::{
         log::LogFormat,
         notice::Notice,
         rate_limit::RateLimit,
-        untold::{Line, Untold},
+        suppressed::{Line, Suppressed},
     },
     turns::Shares,
 };
@@ -49,7 +49,7 @@ pub(super) struct Flows {
     probes: RateLimit<CgroupId, Refusal>,
     duplicates: Duplicates<Refusal>,
     /// What was left out, by workload.
-    pub(super) untold: Untold,
+    pub(super) suppressed: Suppressed,
     /// Where what users of Kubernetes should know goes; None if there is no Kubernetes.
     notices: Option<mpsc::Sender<Notice>>,
 }
@@ -62,7 +62,7 @@ impl Flows {
             calls: RateLimit::new(PAUSE, SHARES),
             probes: RateLimit::new(PROBE_PAUSE, SHARES),
             duplicates: Duplicates::default(),
-            untold: Untold::default(),
+            suppressed: Suppressed::default(),
             notices,
         }
     }
@@ -126,23 +126,23 @@ impl Flows {
     }
 
     /// Counts events that were left out.
-    pub(super) fn add_untold(&mut self, left_out: BTreeMap<CgroupId, u64>, ingest: &Ingest) {
+    pub(super) fn add_suppressed(&mut self, left_out: BTreeMap<CgroupId, u64>, ingest: &Ingest) {
         for (of, count) in left_out {
             let name = match ingest.workload(of) {
                 Some(workload) => workload.to_string(),
                 None if of == Share::UNKNOWN => "unknown workloads".to_owned(),
                 None => format!("cgroup {}", of.0),
             };
-            self.untold.add(name, count);
+            self.suppressed.add(name, count);
         }
     }
 
     /// Says what was left out, in few lines.
-    pub(super) fn say_untold(&mut self, ingest: &Ingest) {
+    pub(super) fn say_suppressed(&mut self, ingest: &Ingest) {
         for unsaid in [self.calls.take_unsaid(), self.probes.take_unsaid()] {
-            self.add_untold(unsaid, ingest);
+            self.add_suppressed(unsaid, ingest);
         }
-        for line in self.untold.lines(self.start.elapsed()) {
+        for line in self.suppressed.lines(self.start.elapsed()) {
             match line {
                 Line::Of(name, events) => {
                     tracing::warn!("{name}: {events} events were not logged, beyond its share of the log");

@@ -274,6 +274,19 @@ revision: canary
 }
 
 #[test]
+fn node_that_is_given_once_is_the_node_of_pods_and_of_the_api_server() {
+    for text in [
+        "registry: {kubernetes: {node: n1}}\npods: {}",
+        "registry: {kubernetes: {}}\npods: {node: n1}",
+        "registry: {kubernetes: {node: n1}}\npods: {node: n1}",
+    ] {
+        let config = parse(text);
+        let nodes = (config.pods.unwrap().node, config.kubernetes.unwrap().node);
+        assert_eq!(nodes, (Some("n1".to_owned()), Some("n1".to_owned())), "{text}");
+    }
+}
+
+#[test]
 fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
     let mut failures = Vec::new();
     for (text, expected) in [
@@ -397,6 +410,11 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         (
             "workloads: [{namespace: a, cgroup: /a, labels: {app: a b}}]",
             "enforcer.yaml:1: workloads.labels: \"a b\" is no value of the label \"app\"",
+        ),
+        (
+            "registry:\n  kubernetes:\n    node: n1\npods: {node: n2}",
+            "enforcer.yaml:3: registry.kubernetes.node: \"n1\" contradicts pods.node (\"n2\"), so that no pod would be \
+             known; leave one of the two out",
         ),
         (
             "roots: []",

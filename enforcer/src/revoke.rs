@@ -16,6 +16,7 @@
 
 mod diag;
 mod held;
+mod inodes;
 mod listing;
 mod look;
 mod message;

@@ -14,6 +14,7 @@
 //! of deletions alone. Nothing is bound by anything but the UID that the kubelet gave the cgroup as its name.
 
 mod cgroup;
+mod container;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use std::{
 use enforcer_common::CgroupId;
 
 pub use cgroup::{Class, LEVELS, PodCgroup, PodUid, ROOTS, Tree, container};
+pub use container::PodName;
 pub use scope::{Notice, PodLabels, Scope};
 
 use crate::{
@@ -320,7 +322,7 @@ impl Pods {
         };
         let exempt = cgroups.iter().filter_map(|cgroup| Some((*cgroup, name(cgroup)?)));
         let workload = |container: &str| {
-            let name = format!("{}/{container}", pod.meta.name);
+            let name = container::name(&pod.meta.name, container);
             Workload {
                 enforcement: Some(Enforcement::Off),
                 ..Workload::new(pod.meta.namespace.clone(), &name, pod.meta.labels.clone())

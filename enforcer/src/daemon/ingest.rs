@@ -2,6 +2,7 @@
 //!
 //! **Architecture Invariant:** nothing here touches the kernel. What follows for it, the reconciler finds by comparing.
 
+mod announce;
 mod configured;
 mod pods;
 mod precedence;
@@ -34,6 +35,7 @@ use crate::{
     },
 };
 
+use announce::Announced;
 use configured::Configured;
 use precedence::Precedence;
 
@@ -164,27 +166,14 @@ impl Ingest {
             match change {
                 CgroupChange::Appeared(cgroup) => {
                     if let Some(workload) = self.configured.workload(&cgroup.path) {
-                        let workload = workload.clone();
-                        tracing::info!(
-                            event = "workload_found",
-                            %workload,
-                            namespace = %workload.namespace,
-                            "workload {workload} is at {}",
-                            cgroup.path.display()
-                        );
-                        self.update(Update::Workload(cgroup.id, workload));
+                        Announced::Configured(workload).found(&cgroup.path);
+                        self.update(Update::Workload(cgroup.id, workload.clone()));
                     }
                     self.cgroups.insert(cgroup.id, cgroup);
                 }
                 CgroupChange::Gone(cgroup) => {
                     if let Some(workload) = self.configured.workload(&cgroup.path) {
-                        tracing::info!(
-                            event = "workload_gone",
-                            %workload,
-                            namespace = %workload.namespace,
-                            "workload {workload} is gone from {}",
-                            cgroup.path.display()
-                        );
+                        Announced::Configured(workload).gone(Some(&cgroup.path));
                         self.update(Update::WorkloadGone(cgroup.id));
                     }
                     self.cgroups.remove(&cgroup.id);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use enforcer_common::{Reason, Verdict};
-use enforcer_core::model::Host;
+use enforcer_core::{model::Host, pods::PodName};
 use std::net::SocketAddr;
 
 use super::log::LogFormat;
@@ -18,8 +18,8 @@ pub struct Flow {
     pub workload: String,
     /// Its namespace; None of an unknown one.
     pub namespace: Option<String>,
-    /// Its pod's name; None if it is no pod.
-    pub pod: Option<String>,
+    /// Its pod, or container of one; None if it is no pod.
+    pub pod: Option<PodName>,
     /// The process's name.
     pub process: String,
     /// Its id in the initial namespace.
@@ -80,7 +80,6 @@ impl Flow {
         let Self {
             workload,
             namespace,
-            pod,
             process,
             pid,
             uid,
@@ -90,6 +89,8 @@ impl Flow {
             suggestion,
             ..
         } = self;
+        let pod = self.pod.as_ref().map(|name| name.pod.as_str());
+        let container = self.pod.as_ref().and_then(|name| name.container.as_deref());
         let (verdict, port) = (self.verdict_word(), self.destination.port());
         let (event, message) = match self.verdict {
             Verdict::Deny => ("flow_denied", "flow denied"),
@@ -102,6 +103,7 @@ impl Flow {
             workload,
             namespace,
             pod,
+            container,
             process,
             pid,
             uid,

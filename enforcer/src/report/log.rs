@@ -73,11 +73,12 @@ where
 }
 
 /// Fields of records in JSON, whose values the message of the same record has in words. docs/LOG.md has them in a table.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "event",
     "workload",
     "namespace",
     "pod",
+    "container",
     "process",
     "host",
     "address",

@@ -140,7 +140,7 @@ mod tests {
             verdict,
             workload: "frontend/web".to_owned(),
             namespace: Some("frontend".to_owned()),
-            pod: Some("web".to_owned()),
+            pod: None,
             process: "curl".to_owned(),
             pid: 1,
             uid: 0,

@@ -11,7 +11,7 @@ use enforcer_core::{
     registry::{Registry, Update},
 };
 
-use super::{Ingest, is_there};
+use super::{Ingest, announce::Announced, is_there};
 use crate::{
     config,
     datapath::{Cgroup, of_process},
@@ -96,16 +96,7 @@ impl NodePods {
     pub(super) fn report(&mut self, registry: &Registry, cgroups: &BTreeMap<CgroupId, Cgroup>) {
         for cgroup in std::mem::take(&mut self.news) {
             if let (Some(workload), Some(at)) = (registry.workload(cgroup), cgroups.get(&cgroup)) {
-                let mode = workload.enforcement.map(|mode| format!(" ({mode})"));
-                let mode = mode.unwrap_or_default();
-                tracing::info!(
-                    event = "workload_found",
-                    %workload,
-                    namespace = %workload.namespace,
-                    pod = workload.name,
-                    "pod {workload}{mode} is at {}",
-                    at.path.display()
-                );
+                Announced::Pod(workload).found(&at.path);
             }
         }
         let notices = self.pods.notices().map(ToString::to_string).collect();
@@ -171,13 +162,7 @@ impl Ingest {
                     if let Some(workload) = self.registry.workload(*cgroup)
                         && is_there(cgroup)
                     {
-                        tracing::info!(
-                            event = "workload_gone",
-                            %workload,
-                            namespace = %workload.namespace,
-                            pod = workload.name,
-                            "pod {workload} is gone"
-                        );
+                        Announced::Pod(workload).gone(None);
                     }
                 }
                 _ => {}

@@ -9,7 +9,7 @@ use std::{
 use enforcer_common::{CgroupId, Reason, Share, Verdict};
 use enforcer_core::{
     model::{Destination, Workload},
-    pods::PodUid,
+    pods::{PodName, PodUid},
 };
 use tokio::sync::mpsc;
 
@@ -93,9 +93,7 @@ impl Flows {
         let name = workload.map(ToString::to_string);
         let mut flow = Flow::new(decision, name.unwrap_or_else(|| stranger(decision)));
         flow.namespace = workload.map(|workload| workload.namespace.to_string());
-        flow.pod = workload
-            .filter(|_| ingest.is_pod(cgroup))
-            .map(|pod| pod.name.clone());
+        flow.pod = workload.filter(|_| ingest.is_pod(cgroup)).map(PodName::of);
         flow.hosts = ingest.registry().names_of(address).into_iter().collect();
         if let Subject::Transport(transport) = subject
             && decision.cause == Cause::Known(Reason::NoRule)

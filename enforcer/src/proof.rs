@@ -185,16 +185,16 @@ impl Prover {
         for (root, cgroup) in made {
             if let Err(error) = block_in_place(|| remove(&cgroup.folder)) {
                 tracing::warn!(
-                    "the self-proof's cgroup below {} cannot be removed yet ({error}): enforcement is as it was, and the \
-                     next round removes it",
+                    "cannot remove the self-proof's cgroup below {} yet ({error}): enforcement is not affected, and \
+                     the next round removes it",
                     root.display()
                 );
             }
         }
         if let Err(error) = self.bind(Vec::new()).await? {
             tracing::warn!(
-                "the self-proof's policy cannot be taken out of the kernel's maps yet: no workload has it, and the next \
-                 round takes it out: {error:#}"
+                "cannot remove the self-proof's policy from the kernel's maps yet: no workload has it, and the next \
+                 round removes it: {error:#}"
             );
         }
         Ok(verdicts)
@@ -219,7 +219,7 @@ impl Proof {
             failures.map(move |failure| {
                 format!(
                     "the self-proof failed at {}: {failure}; enforcement is not proven there, and it is tried again \
-                     every {PACE:?}; `enforcer status` says how it stands",
+                     every {PACE:?}; `enforcer status` has the details",
                     root.display()
                 )
             })
@@ -267,7 +267,10 @@ fn make(mount: &CgroupMount, root: &Path) -> Result<Cgroup> {
             return mount.cgroup(&path)?.context("it went away at once");
         }
     }
-    bail!("others make cgroups of its name at {}", root.display())
+    bail!(
+        "another process creates cgroups of its name at {}",
+        root.display()
+    )
 }
 
 fn remove(folder: &Path) -> io::Result<()> {

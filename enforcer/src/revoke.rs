@@ -170,8 +170,8 @@ pub fn end(sockets: &[Live]) -> Option<Open> {
     }
     for (error, (count, remote)) in &open {
         tracing::error!(
-            "connections that are no longer allowed are still open: {count} of {}, one of them to {remote}; it is tried \
-             again, and restarting their process ends them: {error}",
+            "connections that are no longer allowed are still open: {count} of {}, one of them to {remote}; it is \
+             tried again, and restarting their process closes them: {error}",
             sockets.len()
         );
     }

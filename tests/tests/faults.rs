@@ -224,7 +224,7 @@ fn change_that_fails_again_and_again_is_reported_once_and_harms_no_other() {
         place.under = fault::failing(BINARY, fault::MAP_DELETE, libc::ENOMEM);
         let mut daemon = place.start(&[])?;
         place.remove("other.yaml")?;
-        daemon.line(&["ERROR", "does not hold what it should", "Cannot allocate memory"])?;
+        daemon.line(&["ERROR", "not all changes are in force", "Cannot allocate memory"])?;
         // Longer than the pause after which it is tried again, twice.
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(5) {

@@ -201,10 +201,7 @@ fn root_can_be_removed_beside_the_canary() {
         }
         daemon.line(&["is gone"])?;
         let status = place.until_status("root that is gone", |status| !status.proven)?;
-        assert_eq!(
-            status.problems,
-            ["none of the cgroups that are to be enforced is there"]
-        );
+        assert_eq!(status.problems, ["none of the cgroups to be enforced exists"]);
         assert_eq!(place.status()?.0, Some(1));
         for name in ["root/web", "root/app"] {
             place.cgroup.child(name)?;
@@ -335,7 +332,7 @@ fn settings_that_were_changed_are_back() {
         let map = map(place, maps::SETTINGS);
         let good: Settings = bpf::first(&map)?;
         bpf::set_first(&map, &Settings { errno: 111, ..good })?;
-        daemon.line(&["alarm", "the maps held something else"])?;
+        daemon.line(&["alarm", "changed entries of the maps"])?;
         place.until_status("proof", is_proven)?;
         assert_eq!(bpf::first::<Settings>(&map)?, good);
         Ok(())
@@ -351,7 +348,7 @@ fn entry_that_was_removed_from_a_map_is_back() {
         let map = map(place, maps::WORKLOADS);
         bpf::remove::<CgroupId, Binding>(&map, &web)?;
         assert!(!place.reaches("root/web", DB)?, "what is not known is refused");
-        daemon.line(&["alarm", "the maps held something else"])?;
+        daemon.line(&["alarm", "changed entries of the maps"])?;
         place.until("root/web", DB, true)?;
         Ok(())
     });

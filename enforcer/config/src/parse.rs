@@ -183,7 +183,7 @@ fn no_server(text: &str) -> String {
         {
             port_out_of_range(text)
         }
-        _ => format!("{text:?} is no resolver; write IP, IP:PORT or [IPv6]:PORT"),
+        _ => format!("{text:?} is not a resolver; write IP, IP:PORT or [IPv6]:PORT"),
     }
 }
 
@@ -235,7 +235,7 @@ fn absolute(path: &str) -> Result<PathBuf, String> {
 
 fn filled(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
-        Err("is empty; leave the key out instead".to_owned())
+        Err("is empty; remove the key instead".to_owned())
     } else {
         Ok(text.to_owned())
     }

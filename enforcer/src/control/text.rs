@@ -152,8 +152,8 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:12} {}", self.name, self.objects)?;
         match self.age_seconds {
-            Some(age) => write!(f, ", looked at {} ago", Age(age))?,
-            None => f.write_str(", never looked at")?,
+            Some(age) => write!(f, ", checked {} ago", Age(age))?,
+            None => f.write_str(", never checked")?,
         }
         self.problem
             .as_ref()
@@ -186,12 +186,8 @@ impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let age = Age(self.age_seconds);
         match &self.stays {
-            None => write!(f, "{age} ago: {}: made good", self.what),
-            Some(why) => write!(
-                f,
-                "{age} ago: {}, and this could not be made good: {why}",
-                self.what
-            ),
+            None => write!(f, "{age} ago: {}: restored", self.what),
+            Some(why) => write!(f, "{age} ago: {}, and it could not be restored: {why}", self.what),
         }
     }
 }

@@ -264,8 +264,8 @@ impl Ingest {
     pub(super) fn problems(&self) -> Option<String> {
         let lacks_pods = self.pods.is_some() && self.pod_roots().next().is_none();
         lacks_pods.then(|| {
-            "the kubelet's cgroup of all pods is not there: no pod is enforced until the kubelet makes it; `pods` in the \
-             configuration is for nodes of a cluster alone"
+            "the kubelet's cgroup of all pods does not exist: no pod is enforced until the kubelet creates it; remove \
+             `pods` from the configuration if this machine is not a node of a cluster"
                 .to_owned()
         })
     }

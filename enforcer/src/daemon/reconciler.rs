@@ -155,8 +155,8 @@ impl Reconciler {
         self.failure = self.reconcile(ingest).err().map(|error| format!("{error:#}"));
         for failure in self.failures.news(self.failure.iter().cloned().collect()) {
             tracing::error!(
-                "the kernel does not hold what it should: what has not come into force is as it was before, and it is \
-                 tried again: {failure}"
+                "not all changes are in force: the rest is tried again, and until then what it changes stays as it \
+                 was: {failure}"
             );
         }
         let is_revoked = self

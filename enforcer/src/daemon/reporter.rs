@@ -71,8 +71,8 @@ impl Reporter {
         match std::mem::take(&mut self.unknown) {
             0 => {}
             unknown => tracing::warn!(
-                "{unknown} events of the programs in the kernel are not in the log: this version does not know their \
-                 form; another version of the enforcer has attached programs to the same cgroups"
+                "{unknown} events of the programs in the kernel are not in the log: this version cannot decode them, \
+                 because another version of the enforcer has attached programs to the same cgroups"
             ),
         }
         match reconciler.suppressed() {
@@ -81,8 +81,8 @@ impl Reporter {
                 self.flows.add_suppressed(news, ingest);
             }
             Err(error) => tracing::error!(
-                "how many refusals are missing in the log is not known, since the kernel does not say; enforcement is as \
-                 it was: {error:#}"
+                "cannot read from the kernel how many events of each workload were suppressed; enforcement is not \
+                 affected: {error:#}"
             ),
         }
         self.flows.add_suppressed(reconciler.write_memory(), ingest);
@@ -95,8 +95,8 @@ impl Reporter {
             Ok(counters) => counters,
             Err(error) => {
                 tracing::error!(
-                    "how many refusals were lost on their way to the log is not known, since the kernel does not say; \
-                     enforcement is as it was: {error:#}"
+                    "cannot read from the kernel how many events did not fit the ring buffer; enforcement is not \
+                     affected: {error:#}"
                 );
                 return;
             }
@@ -104,7 +104,7 @@ impl Reporter {
         let lost = counters.get(&Counter::Lost).copied().unwrap_or_default();
         if lost > self.lost {
             tracing::warn!(
-                "{} flows were decided and not logged: they came faster than they are read; enforcement is as it was",
+                "{} events were not logged: the ring buffer was full; enforcement is not affected",
                 lost - self.lost
             );
         }
@@ -117,17 +117,19 @@ impl Reporter {
         // Who reads it, or has stopped to, does not decide on what is enforced.
         if let Err(error) = writeln!(io::stdout(), "{line}") {
             tracing::warn!(
-                "{line}: this could not be written to standard output ({error}): enforcement is in force, and who waits \
-                 for that line waits in vain"
+                "cannot write {line:?} to standard output ({error}): enforcement is in force, but a program that \
+                 waits for this line does not get it"
             );
         }
         if reconciler.applied().workloads.is_empty() {
-            tracing::warn!("no configured workload has a cgroup yet; each is enforced from when it appears");
+            tracing::warn!(
+                "no configured workload has a cgroup yet; each is enforced once its cgroup appears"
+            );
         }
         for root in ingest.root_states() {
             if root.is_required && !root.is_there {
                 tracing::warn!(
-                    "the root {} is not there: nothing is enforced below it until somebody makes it",
+                    "the root {} does not exist: nothing is enforced below it until it is created",
                     root.path.display()
                 );
             }

@@ -125,8 +125,8 @@ impl Start {
         self.late = None;
         let Some(kube) = &self.kube else { return };
         tracing::warn!(
-            "the API server has not told everything after {LATE:?} ({}): what an earlier start has left in the kernel \
-             stays in force until it has",
+            "the first lists of the API server are not complete after {LATE:?} ({}): until they are, what an earlier \
+             start has pinned stays in force",
             missing(&kube.borrow())
         );
     }

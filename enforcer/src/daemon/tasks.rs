@@ -31,7 +31,7 @@ impl fmt::Display for Left {
         f.write_str(match self {
             Self::Nothing => "nothing is enforced any more (--ephemeral)",
             Self::Enforcement => {
-                "what it has brought into force stays in force, and changes are not followed until the next start; \
+                "enforcement stays in force, and changes of the registry are not applied until the next start; \
                  `enforcer detach` ends enforcement"
             }
         })
@@ -94,8 +94,8 @@ impl Tasks {
             tokio::time::timeout(DEADLINE, async { while self.set.join_next().await.is_some() {} }).await;
         if drained.is_err() {
             tracing::warn!(
-                "parts of the enforcer did not end within {DEADLINE:?} and are ended with the process; what is pinned in \
-                 the kernel is not concerned"
+                "tasks of the enforcer did not end within {DEADLINE:?} and are aborted; pinned programs and maps are \
+                 not affected"
             );
         }
         outcome

@@ -49,8 +49,8 @@ pub struct Drift {
 impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.stays {
-            None => write!(f, "{}: made good", self.what),
-            Some(why) => write!(f, "{}, and this could not be made good: {why}", self.what),
+            None => write!(f, "{}: restored", self.what),
+            Some(why) => write!(f, "{}, and it could not be restored: {why}", self.what),
         }
     }
 }

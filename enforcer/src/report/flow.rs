@@ -174,16 +174,21 @@ fn reason(cause: Cause) -> String {
     match reason {
         Reason::UnknownWorkload => "its cgroup belongs to no configured workload",
         Reason::NoPolicy => "its workload has no policy in the kernel",
-        Reason::SocketKind => "sockets of this kind send past the registry, and are not admitted (sockets)",
-        Reason::Reroute => "this socket option leads packets elsewhere than their destination says",
-        Reason::Headers => "the packet has IP options or extension headers, which could lead it elsewhere",
-        Reason::Protocol => "packets of this protocol go past the registry, and are not admitted (sockets)",
-        Reason::Device => {
-            "it would leave by a network device for an address that stands for this machine itself"
+        Reason::SocketKind => {
+            "the registry cannot control sockets of this kind, and the configuration does not allow \
+             them (sockets)"
         }
-        Reason::Translated => {
-            "address translation (NAT) leads a loopback address to this destination, which no rule allows"
+        Reason::Reroute => "this socket option can send packets to another host than their destination",
+        Reason::Headers => {
+            "the packet has IP options or extension headers, which can send it to another host than \
+             its destination"
         }
+        Reason::Protocol => {
+            "the registry cannot control packets of this protocol, and the configuration does not \
+             allow them (sockets)"
+        }
+        Reason::Device => "its destination is this machine, but it would leave by a network device",
+        Reason::Translated => "NAT translates a loopback address to this destination, which no rule allows",
         Reason::NoRule
         | Reason::Loopback
         | Reason::Exact

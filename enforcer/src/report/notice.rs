@@ -94,7 +94,7 @@ impl Notice {
             "it has no effect"
         };
         Self {
-            message: shortened(format!("not taken, {kept}: {message}")),
+            message: shortened(format!("rejected, {kept}: {message}")),
             about: About::Object(id, api_version, uid),
             reason: "Rejected",
             subject: message.to_owned(),

@@ -281,7 +281,7 @@ impl Look {
         self.hidden.get_or_insert_with(|| what.to_owned());
         if self.complaints <= COMPLAINTS {
             let folder = self.place.folder.display();
-            tracing::error!("not all sockets of {folder} are looked at: {what}");
+            tracing::error!("not all sockets of {folder} can be listed: {what}");
         }
     }
 
@@ -289,7 +289,9 @@ impl Look {
         let more = std::mem::take(&mut self.complaints).saturating_sub(COMPLAINTS);
         if more > 0 {
             let folder = self.place.folder.display();
-            tracing::error!("not all sockets of {folder} are looked at: {more} more reasons of such a kind");
+            tracing::error!(
+                "not all sockets of {folder} can be listed, for {more} more reasons of this kind"
+            );
         }
         if let Some(limit) = self.inodes.limit() {
             tracing::info!(

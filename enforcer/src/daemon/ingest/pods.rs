@@ -184,7 +184,7 @@ impl Ingest {
             return Vec::new();
         };
         if node.roots.is_empty() {
-            tracing::warn!("no kubelet's cgroup of pods is there; they are enforced from when it appears");
+            tracing::warn!("no kubelet's cgroup of pods exists; pods are enforced once it appears");
         }
         let enforcer = node.enforcer.as_ref();
         enforcer

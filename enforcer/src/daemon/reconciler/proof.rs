@@ -88,7 +88,7 @@ impl Reconciler {
         }
         let restored = self.restore(ingest);
         Some(Drift {
-            what: "the maps held something else than was put there".to_owned(),
+            what: "somebody had changed entries of the maps".to_owned(),
             stays: restored.err().map(|error| format!("{error:#}")),
         })
     }

@@ -136,8 +136,8 @@ impl Revocation {
                 Ok(()) => self.is_marked = true,
                 Err(error) => {
                     tracing::warn!(
-                        "{}: that connections are to be ended cannot be noted there ({error}): should the enforcer be \
-                         killed now, connections that are no longer allowed stay open; make the folder writable",
+                        "cannot write {} ({error}): if the enforcer is killed before it has closed connections that \
+                         are no longer allowed, these stay open; make the folder writable",
                         mark.display()
                     );
                 }
@@ -153,8 +153,8 @@ impl Revocation {
             match fs::remove_file(mark) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(
-                        "{}: this file cannot be removed ({error}): the next start looks at all connections anew, \
-                         which ends none that is allowed",
+                        "cannot remove {} ({error}): the next start checks all connections again, and closes none \
+                         that is allowed",
                         mark.display()
                     );
                 }
@@ -226,8 +226,8 @@ impl Revocation {
         if !left_out.is_empty() {
             let sockets: u64 = left_out.values().sum();
             tracing::warn!(
-                "{sockets} connections more than are judged at a time were found: their workloads are looked at again, \
-                 and those that are no longer allowed end later"
+                "{sockets} connections were found that do not fit the queue: the sockets of their workloads are \
+                 listed again, and those that are no longer allowed are closed later"
             );
             self.note(Due::Of(left_out.into_keys().collect()));
         }

@@ -143,7 +143,7 @@ fn hand_over(archive: &[u8]) -> Result<()> {
         .spawn()
         .context("starting ctr")?;
     let mut input = import.stdin.take().context("standard input is piped")?;
-    // Where it does not read to the end, what it says is worth more than the broken pipe.
+    // Where the client does not read the answer to the end, what it says is worth more than the broken pipe.
     let written = input.write_all(archive);
     drop(input);
     let status = import.wait().context("waiting for ctr")?;

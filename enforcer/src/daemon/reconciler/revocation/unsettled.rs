@@ -118,23 +118,23 @@ impl Unsettled {
     pub(super) fn problems(&self, name: impl Fn(CgroupId) -> String) -> Vec<String> {
         let hidden = self.hidden.iter().map(|(workload, why)| {
             format!(
-                "connections of {} that are no longer allowed may stay open: not all of its sockets can be looked at: \
-                 {why}; it is looked at again every {AGAIN:?}",
+                "connections of {} that are no longer allowed may stay open: not all of its sockets can be listed: \
+                 {why}; they are listed again every {AGAIN:?}",
                 name(*workload)
             )
         });
         let open = self.open.iter().map(|(workload, Open { sockets, why })| {
             format!(
-                "{sockets} connections of {} that are no longer allowed are still open: the kernel did not end them: \
-                 {why}; it is tried again every {AGAIN:?}, and restarting the workload ends them",
+                "{sockets} connections of {} that are no longer allowed are still open: the kernel did not close \
+                 them: {why}; it is tried again every {AGAIN:?}, and restarting the workload closes them",
                 name(*workload)
             )
         });
         let is_long = |(_, ending): &(&CgroupId, &Ending)| ending.since.elapsed() >= LONG;
         let ending = self.ending.iter().filter(is_long).map(|(workload, _)| {
             format!(
-                "connections of {} that are no longer allowed are still open: the kernel has been ending them for more \
-                 than {LONG:?}, and more of its connections wait for that; restarting the workload ends them",
+                "connections of {} that are no longer allowed are still open: the kernel has been closing them for \
+                 more than {LONG:?}, and more of its connections wait for that; restarting the workload closes them",
                 name(*workload)
             )
         });

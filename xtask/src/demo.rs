@@ -96,7 +96,7 @@ pub(crate) fn run_host(enforcer: &std::path::Path) -> Result<ExitCode> {
     };
     scratch.remove()?;
     if interrupted.load(Ordering::Relaxed) {
-        bail!("interrupted; everything is taken away");
+        bail!("interrupted; everything that the demo made is removed");
     }
     Ok(exit_code(status))
 }

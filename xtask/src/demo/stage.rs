@@ -115,7 +115,7 @@ fn name_service(folder: &Path) -> Result<()> {
             nix::mount::MsFlags::MS_BIND,
             None::<&str>,
         )
-        .with_context(|| format!("putting another file in the place of {path}"))?;
+        .with_context(|| format!("mounting another file over {path}"))?;
     }
     Ok(())
 }

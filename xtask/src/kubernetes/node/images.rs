@@ -119,7 +119,7 @@ fn archive(name: &str, entry_point: &[String], layer: Tar) -> Result<Vec<u8>> {
     let (name, version) = name
         .rsplit_once(':')
         .filter(|(name, version)| !name.is_empty() && !version.is_empty() && !version.contains('/'))
-        .with_context(|| format!("{name} is not written NAME:TAG"))?;
+        .with_context(|| format!("{name} is not of the form NAME:TAG"))?;
     let image = Image {
         name,
         version,
@@ -147,8 +147,8 @@ fn hand_over(archive: &[u8]) -> Result<()> {
     let written = input.write_all(archive);
     drop(input);
     let status = import.wait().context("waiting for ctr")?;
-    ensure!(status.success(), "containerd does not take the image ({status})");
-    written.context("handing the image to ctr")
+    ensure!(status.success(), "containerd rejects the image ({status})");
+    written.context("passing the image to ctr")
 }
 
 #[cfg(test)]

@@ -29,6 +29,12 @@ pub(super) struct Access {
 impl Access {
     /// Reads the configuration; nothing is asked yet.
     pub(super) async fn open(settings: &Kubernetes) -> Result<Self> {
+        if config(settings).await?.accept_invalid_certs {
+            tracing::warn!(
+                "the kubeconfig sets insecure-skip-tls-verify: the API server's certificate is not verified, so that \
+                 another machine on the way can change what is allowed; name its certificate-authority instead"
+            );
+        }
         let client = client(settings).await?;
         Ok(Self {
             settings: settings.clone(),

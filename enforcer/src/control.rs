@@ -268,14 +268,14 @@ mod tests {
                 drop(reply.send(Vec::new()));
             }
         });
-        let heard = || sink::<()>(mpsc::channel(1).0).1;
+        let heartbeat = || sink::<()>(mpsc::channel(1).0).1;
         Ports {
             owner,
             names,
             proof: watch::channel(Proof::default()).1,
             kubernetes: None,
-            files: heard(),
-            cgroups: heard(),
+            files: heartbeat(),
+            cgroups: heartbeat(),
             pods: None,
             start: Instant::now(),
         }

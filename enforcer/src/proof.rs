@@ -59,7 +59,7 @@ pub const CGROUP: &str = "enforcer-canary";
 pub const LEVELS: u32 = 1;
 
 /// How often enforcement is proven: what was detached has to be back within 10 s.
-pub const PACE: Duration = Duration::from_secs(3);
+pub const INTERVAL: Duration = Duration::from_secs(3);
 
 /// Roots at which the canary tries in one round. With more, they take turns.
 const ROUND: u8 = 16;
@@ -121,13 +121,13 @@ impl Prover {
     /// # Errors
     /// If the owner is gone.
     pub async fn run(mut self, cancel: CancellationToken) -> Result<()> {
-        let mut pace = tokio::time::interval(PACE);
-        pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut interval = tokio::time::interval(INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut proof = Proof::default();
         let (mut said, mut has_failed) = (Dedup::default(), false);
         loop {
             tokio::select! {
-                _ = pace.tick() => {}
+                _ = interval.tick() => {}
                 () = cancel.cancelled() => return Ok(()),
             }
             proof.take(self.inspect().await?);
@@ -219,7 +219,7 @@ impl Proof {
             failures.map(move |failure| {
                 format!(
                     "the self-proof failed at {}: {failure}; enforcement is not proven there, and it is tried again \
-                     every {PACE:?}; `enforcer status` has the details",
+                     every {INTERVAL:?}; `enforcer status` has the details",
                     root.display()
                 )
             })

@@ -68,7 +68,7 @@ pub enum Request {
     End(CgroupId, Vec<Live>),
 }
 
-/// What the owner is told.
+/// An input of the owner.
 #[derive(Debug)]
 pub enum Report {
     /// Sockets of one workload that a sweep has found; some of many. The next of the same look come once all of these

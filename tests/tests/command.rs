@@ -257,7 +257,7 @@ fn check_warns_of_fields_that_nobody_reads_and_takes_the_document() {
     let (code, out, _) = check(&[("odd.yaml", &odd)], &[]);
     assert_eq!(code, Some(0));
     assert!(
-        out.contains("  warning: line 4: spec.exportto: unknown field: nothing reads it"),
+        out.contains("  warning: line 4: spec.exportto: unknown field: it is ignored"),
         "{out}"
     );
 }

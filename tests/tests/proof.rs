@@ -227,7 +227,7 @@ fn detached_program_is_back_within_ten_seconds_and_alarmed() {
             }
             Ok(place.probe("root/app")?.hold(Transport::Tcp, DB.parse()?).is_ok())
         })?;
-        daemon.line(&["alarm", "connect4 did not run at", "made good"])?;
+        daemon.line(&["alarm", "connect4 did not run at", "restored"])?;
         assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
         assert!(!place.reaches("root/app", DB)?);
         assert!(place.reaches("root/web", DB)?);
@@ -260,13 +260,13 @@ fn removed_pins_are_back_and_nothing_lapses_meanwhile() {
         let folder = place.bpffs().join("enforcer");
         fs::remove_file(link(place, "connect4"))?;
         assert!(!place.reaches("root/app", DB)?, "a program goes with its pin");
-        daemon.line(&["alarm", "connect4 was gone", "made good"])?;
+        daemon.line(&["alarm", "connect4 was gone", "restored"])?;
         fs::remove_dir_all(folder.join("links"))?;
-        daemon.line(&["alarm", "connect6 was gone", "made good"])?;
+        daemon.line(&["alarm", "connect6 was gone", "restored"])?;
         wait("pins of links", || Ok(link(place, "connect6").exists()))?;
         fs::remove_dir_all(&folder)?;
         assert!(!place.reaches("root/app", DB)?, "programs go with their pins");
-        daemon.line(&["alarm", "the folder of the pins was gone", "made good"])?;
+        daemon.line(&["alarm", "the folder of the pins was gone", "restored"])?;
         place.until_status("pins", |status| {
             status.proven
                 && status

@@ -167,7 +167,7 @@ pub struct Drift {
     pub what: String,
     /// Seconds since it was noticed.
     pub age_seconds: f64,
-    /// Why it could not be made good; None if it was.
+    /// Why it could not be restored; None if it was.
     pub stays: Option<String>,
 }
 

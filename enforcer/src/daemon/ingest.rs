@@ -1,4 +1,4 @@
-//! What the sources say, made into the registry and the cgroups that are there.
+//! Builds the registry and the list of cgroups from the sources.
 //!
 //! **Architecture Invariant:** nothing here touches the kernel. What follows for it, the reconciler finds by comparing.
 
@@ -45,10 +45,10 @@ pub(crate) use pods::{NodePods, settings, wanted};
 pub(super) struct Ingest {
     registry: Registry,
     documents: Documents,
-    /// Who is believed where both files and the API server have an object.
+    /// Which version counts if both files and the API server have an object.
     precedence: Precedence,
     configured: Configured,
-    /// None if pods are left alone.
+    /// None without `pods` in the configuration.
     pods: Option<NodePods>,
     /// The configured cgroups, and those of pods, that are there.
     cgroups: BTreeMap<CgroupId, Cgroup>,
@@ -87,7 +87,7 @@ impl Ingest {
         }
     }
 
-    /// Takes a change in, and returns the source that has told everything with it. It is in force after the next plan.
+    /// Applies a change, and returns the source whose first list it completes. It is in force after the next plan.
     pub(super) fn apply(&mut self, change: Change) -> Option<Source> {
         match change {
             Change::Files(changes) => {
@@ -190,7 +190,7 @@ impl Ingest {
         }
     }
 
-    /// Says what is suspicious about files and about the registry as a whole, if it was not said already.
+    /// Logs new warnings about files and about the registry as a whole.
     fn say_warnings(&mut self) {
         let warnings = self.suspicions();
         for warning in self.warnings.news(warnings) {

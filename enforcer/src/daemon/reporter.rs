@@ -1,4 +1,4 @@
-//! What is told: the log's lines and Kubernetes' Events for what the programs decide, and the status.
+//! Writes the log and Kubernetes Events for the programs' decisions, and provides the status.
 //!
 //! **Architecture Invariant:** nothing here changes what is enforced.
 
@@ -28,15 +28,15 @@ pub(super) struct Reporter {
     flows: Flows,
     format: LogFormat,
     mode: Enforcement,
-    /// Events that this version does not understand, of which nothing was said.
+    /// Events that this version cannot decode and that were not reported yet.
     unknown: u64,
     /// Events that were lost, as last said; pinned counters go on counting between starts.
     lost: u64,
 }
 
 impl Reporter {
-    /// Tells of what is decided from now on; the counters are those of an earlier start. `notices` is where what users
-    /// of Kubernetes should know goes; None if there is no Kubernetes.
+    /// Reports decisions from now on; the counters are those of an earlier start. `notices` is the queue of Kubernetes
+    /// Events; None without an API server.
     pub(super) fn new(
         format: LogFormat,
         mode: Enforcement,
@@ -54,7 +54,7 @@ impl Reporter {
         }
     }
 
-    /// Tells of events, in turns of their workloads.
+    /// Reports events, workload by workload in turn.
     pub(super) fn write(&mut self, batch: Batch, ingest: &mut Ingest, reconciler: &Reconciler) {
         for decision in &batch.decisions {
             if !reconciler.is_canary(decision.cgroup) {
@@ -65,8 +65,8 @@ impl Reporter {
         self.flows.add_suppressed(batch.left_out, ingest);
     }
 
-    /// Says what was decided and not told since it was last said.
-    pub(super) fn report_losses(&mut self, reconciler: &mut Reconciler, ingest: &Ingest) {
+    /// Reports how many events were suppressed or lost since the last call.
+    pub(super) fn report_suppressed(&mut self, reconciler: &mut Reconciler, ingest: &Ingest) {
         self.report_lost(reconciler);
         match std::mem::take(&mut self.unknown) {
             0 => {}
@@ -89,7 +89,7 @@ impl Reporter {
         self.flows.say_suppressed(ingest);
     }
 
-    /// Says how many events did not fit the ring buffer.
+    /// Reports how many events did not fit the ring buffer.
     fn report_lost(&mut self, reconciler: &Reconciler) {
         let counters = match reconciler.counters() {
             Ok(counters) => counters,
@@ -114,7 +114,7 @@ impl Reporter {
     /// The line that scripts wait for, and what is missing.
     pub(super) fn announce(&self, ingest: &Ingest, reconciler: &Reconciler) {
         let line = self.line(ingest, reconciler);
-        // Who reads it, or has stopped to, does not decide on what is enforced.
+        // A closed standard output does not change what is enforced.
         if let Err(error) = writeln!(io::stdout(), "{line}") {
             tracing::warn!(
                 "cannot write {line:?} to standard output ({error}): enforcement is in force, but a program that \

@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long a task may take to end once it was told to.
+/// For this long, tasks may run after they were told to end.
 const DEADLINE: Duration = Duration::from_millis(1500);
 
 /// Every task of the process. One that ends, for whatever reason, ends the process with its name.
@@ -18,7 +18,7 @@ pub(super) struct Tasks {
     pub(super) cancel: CancellationToken,
 }
 
-/// What an enforcer leaves when it ends.
+/// What stays in force when an enforcer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
     Nothing,
@@ -59,8 +59,7 @@ impl Tasks {
 
     /// Waits for SIGTERM, SIGINT or the end of a task, and ends all of them.
     ///
-    /// # Errors
-    /// Why the task has ended that nobody has told to.
+    /// # Errors Why a task has ended by itself.
     pub(super) async fn run(
         mut self,
         mut terminate: Signal,

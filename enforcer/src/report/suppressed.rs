@@ -27,7 +27,7 @@ pub struct Suppressed {
 #[derive(Debug, Default)]
 struct Count {
     all: u64,
-    unsaid: u64,
+    unreported: u64,
     said: Option<Duration>,
 }
 
@@ -63,28 +63,28 @@ impl Suppressed {
     pub fn add(&mut self, name: String, count: u64) {
         let held = self.names.entry(name).or_default();
         held.all = held.all.saturating_add(count);
-        held.unsaid = held.unsaid.saturating_add(count);
+        held.unreported = held.unreported.saturating_add(count);
     }
 
     /// What is to be said now, the most first. `now` counts from any fixed moment.
     pub fn lines(&mut self, now: Duration) -> Vec<Line> {
         let is_due = |count: &Count| {
             let is_long_ago = count.said.is_none_or(|said| now.saturating_sub(said) >= PAUSE);
-            count.unsaid > 0 && is_long_ago
+            count.unreported > 0 && is_long_ago
         };
         let due = self.names.iter_mut().filter(|(_, count)| is_due(count));
         let mut due: Vec<_> = due.collect();
-        due.sort_by_key(|(_, count)| std::cmp::Reverse(count.unsaid));
+        due.sort_by_key(|(_, count)| std::cmp::Reverse(count.unreported));
         let mut lines = Vec::new();
         let (mut others, mut of_others) = (0, 0);
         for (name, count) in due {
             count.said = Some(now);
-            let unsaid = std::mem::take(&mut count.unsaid);
+            let unreported = std::mem::take(&mut count.unreported);
             if lines.len() < MOST_LINES {
-                lines.push(Line::Of(name.clone(), unsaid));
+                lines.push(Line::Of(name.clone(), unreported));
             } else {
                 others += 1;
-                of_others += unsaid;
+                of_others += unreported;
             }
         }
         if others > 0 {

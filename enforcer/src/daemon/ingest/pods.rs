@@ -20,14 +20,14 @@ use crate::{
     sources::pods::{PodChange, Role, Wanted},
 };
 
-/// The pods, and what was said of them.
+/// The pods, and what was reported of them.
 pub(crate) struct NodePods {
     pods: Pods,
     enforcer: Option<PodUid>,
     notices: Dedup,
     /// The roots that are there.
     roots: BTreeSet<CgroupId>,
-    /// Cgroups of which something else holds than was last said.
+    /// Cgroups that have changed since the last report.
     news: BTreeSet<CgroupId>,
 }
 
@@ -92,7 +92,7 @@ impl NodePods {
         self.roots.contains(&cgroup)
     }
 
-    /// Says which pods are where, once all that belongs together was taken in, and what objects say in vain.
+    /// Reports which pods are at which cgroup, after a batch of changes, and settings of objects that are ignored.
     pub(super) fn report(&mut self, registry: &Registry, cgroups: &BTreeMap<CgroupId, Cgroup>) {
         for cgroup in std::mem::take(&mut self.news) {
             if let (Some(workload), Some(at)) = (registry.workload(cgroup), cgroups.get(&cgroup)) {
@@ -107,7 +107,7 @@ impl NodePods {
 }
 
 impl Ingest {
-    /// Takes in the cgroups of pods that came or went.
+    /// Records cgroups of pods that appeared or disappeared.
     pub(super) fn apply_pods(&mut self, changes: Vec<PodChange>) {
         for change in changes {
             match change {
@@ -123,7 +123,7 @@ impl Ingest {
                         }
                         Role::Place(place) => self.with_pods(|node| {
                             let updates = node.pods.appeared(cgroup.id, place);
-                            if let Some(uid) = node.pods.stranger(cgroup.id) {
+                            if let Some(uid) = node.pods.unknown_pod(cgroup.id) {
                                 tracing::debug!("pod {uid} at {} is not known yet", cgroup.path.display());
                             }
                             updates
@@ -149,7 +149,7 @@ impl Ingest {
         self.update_workloads(updates);
     }
 
-    /// Carries over to the registry what follows for workloads.
+    /// Applies updates of workloads to the registry.
     pub(super) fn update_workloads(&mut self, updates: Vec<Update>) {
         for update in updates {
             match &update {
@@ -171,7 +171,7 @@ impl Ingest {
         }
     }
 
-    /// Says which pods are where, once all that belongs together was taken in.
+    /// Reports which pods are at which cgroup, after a batch of changes.
     pub(in crate::daemon) fn report_pods(&mut self) {
         if let Some(pods) = &mut self.pods {
             pods.report(&self.registry, &self.cgroups);

@@ -34,7 +34,7 @@ use crate::{ending, state};
 
 pub use gather::{OwnerStatus, Ports, RootStatus};
 pub use status::{
-    Canary, Drift, FailingName, Hardening, Names, Program, Root, Source, Status, Untold, Usage,
+    Canary, Drift, FailingName, Hardening, Names, Program, Root, Source, Status, Suppressed, Usage,
 };
 pub(crate) use text::AllowAny;
 
@@ -99,8 +99,8 @@ impl Control {
         state::own(folder)?;
         self.listener = listen(&self.path)?;
         tracing::warn!(
-            "{0} had been removed and is made again: `enforcer status` is answered there; what was noted in {1} for the \
-             next start is written anew as it changes",
+            "{0} was removed and is created again: `enforcer status` works again; the files in {1} are written again \
+             when their content changes",
             self.path.display(),
             folder.display()
         );
@@ -124,8 +124,8 @@ impl Control {
                     let failed = self.restore().err().map(|error| format!("{error:#}"));
                     if let Some(error) = failed.as_ref().filter(|_| failed != said) {
                         tracing::error!(
-                            "`enforcer status` is not answered: {} was removed and cannot be made again, which is tried \
-                             every {LOOK:?}; enforcement goes on: {error}",
+                            "`enforcer status` does not work: {} was removed and cannot be created again; it is tried \
+                             every {LOOK:?}, and enforcement is not affected: {error}",
                             self.path.display()
                         );
                     }
@@ -140,8 +140,8 @@ impl Control {
                     // Too many open files, say: whoever asks next may be more lucky.
                     Err(error) => {
                         tracing::warn!(
-                            "`enforcer status` cannot be answered now, which is tried again; enforcement is as it was: \
-                             {error}"
+                            "`enforcer status` does not work: the control socket accepts no connection; it is tried \
+                             again, and enforcement is not affected: {error}"
                         );
                         tokio::time::sleep(PAUSE).await;
                     }
@@ -184,10 +184,10 @@ fn listen(path: &Path) -> Result<UnixListener> {
 fn note(answered: Result<Result<Result<()>, Elapsed>, JoinError>) {
     match answered {
         Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => tracing::debug!("somebody who asked has no answer: {error:#}"),
-        Ok(Err(_)) => tracing::debug!("somebody who asked has no answer within {PATIENCE:?}"),
+        Ok(Ok(Err(error))) => tracing::debug!("a connection to the control socket got no answer: {error:#}"),
+        Ok(Err(_)) => tracing::debug!("a connection to the control socket got no answer within {PATIENCE:?}"),
         Err(error) => {
-            tracing::error!("one `enforcer status` was not answered; enforcement is as it was: {error}");
+            tracing::error!("one `enforcer status` got no answer; enforcement is not affected: {error}");
         }
     }
 }
@@ -196,7 +196,7 @@ async fn answer(mut stream: UnixStream, ports: &Ports) -> Result<()> {
     let peer = stream.peer_cred().context("asking who asks")?.uid();
     // The socket's mode says so too, but it has that a moment after it is there.
     if peer != 0 && peer != nix::unistd::geteuid().as_raw() {
-        bail!("user {peer} may not ask");
+        bail!("user {peer} may not ask for the status: it is for root");
     }
     let status = ports.gather().await?;
     let mut text = serde_json::to_vec(&status)?;
@@ -207,7 +207,7 @@ async fn answer(mut stream: UnixStream, ports: &Ports) -> Result<()> {
     };
     tokio::time::timeout(READING, write)
         .await
-        .context("it does not read")??;
+        .context("the client does not read the answer")??;
     Ok(())
 }
 
@@ -234,8 +234,8 @@ pub async fn ask(state: &Path) -> Result<Status> {
     );
     serde_json::from_str(&text).map_err(|error| {
         anyhow::anyhow!(
-            "what answers at {} is not understood: it is another version of the enforcer than this command, or no \
-             enforcer ({error})",
+            "cannot decode the answer at {}: it comes from another version of the enforcer than this command, or from \
+             no enforcer ({error})",
             path.display()
         )
     })
@@ -268,14 +268,14 @@ mod tests {
                 drop(reply.send(Vec::new()));
             }
         });
-        let heard = || sink::<()>(mpsc::channel(1).0).1;
+        let heartbeat = || sink::<()>(mpsc::channel(1).0).1;
         Ports {
             owner,
             names,
             proof: watch::channel(Proof::default()).1,
             kubernetes: None,
-            files: heard(),
-            cgroups: heard(),
+            files: heartbeat(),
+            cgroups: heartbeat(),
             pods: None,
             start: Instant::now(),
         }

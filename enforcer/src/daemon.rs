@@ -192,7 +192,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         .map(|cluster| (cluster.notify.clone(), cluster.status.clone()))
         .unzip();
     let counted = Counted {
-        untold: datapath.untold()?,
+        suppressed: datapath.suppressed()?,
         lost: datapath
             .counters()?
             .get(&Counter::Lost)

@@ -81,10 +81,10 @@ struct Words<'a>(&'a Change);
 impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Change::AddRule(_, rule) => write!(f, "to take the rule {rule} in"),
-            Change::RemoveRule(_, rule) => write!(f, "to take the rule {rule} away"),
+            Change::AddRule(_, rule) => write!(f, "to add the rule {rule}"),
+            Change::RemoveRule(_, rule) => write!(f, "to remove the rule {rule}"),
             Change::SetPolicy(id, _) => write!(f, "to write the policy {}", id.0),
-            Change::RemovePolicy(id) => write!(f, "to take the policy {} away", id.0),
+            Change::RemovePolicy(id) => write!(f, "to remove the policy {}", id.0),
             Change::Bind(workload, binding) => {
                 write!(
                     f,
@@ -92,7 +92,7 @@ impl fmt::Display for Words<'_> {
                     workload.0, binding.policy.0
                 )
             }
-            Change::Unbind(workload) => write!(f, "to forget the cgroup {}", workload.0),
+            Change::Unbind(workload) => write!(f, "to unbind the cgroup {}", workload.0),
         }
     }
 }
@@ -256,7 +256,7 @@ impl Datapath {
             // Where unknown workloads are let through, it goes on all the same.
             if let Err(error) = outcome.and_then(|mut previous| previous.admit(workload, &changes)) {
                 tracing::warn!(
-                    "the enforcer's own pod cannot be let through in the maps of an earlier start, which decide until \
+                    "cannot allow the enforcer's own pod in the maps of an earlier start, which are in force until \
                      this one has started: if it then cannot reach the API server, `enforcer detach` removes them: \
                      {error:#}"
                 );
@@ -371,8 +371,8 @@ impl Datapath {
     ///
     /// # Errors
     /// If the map cannot be read.
-    pub fn untold(&self) -> Result<BTreeMap<CgroupId, u64>> {
-        self.maps.untold()
+    pub fn suppressed(&self) -> Result<BTreeMap<CgroupId, u64>> {
+        self.maps.suppressed()
     }
 
     /// The sockets' storage, whose values are [`enforcer_common::SocketState`].

@@ -11,6 +11,7 @@ pub mod datapath;
 mod ending;
 mod heap;
 pub mod names;
+pub mod netlink;
 mod node;
 pub mod privileges;
 pub mod proof;

@@ -59,7 +59,7 @@ pub const CGROUP: &str = "enforcer-canary";
 pub const LEVELS: u32 = 1;
 
 /// How often enforcement is proven: what was detached has to be back within 10 s.
-pub const PACE: Duration = Duration::from_secs(3);
+pub const INTERVAL: Duration = Duration::from_secs(3);
 
 /// Roots at which the canary tries in one round. With more, they take turns.
 const ROUND: u8 = 16;
@@ -121,13 +121,13 @@ impl Prover {
     /// # Errors
     /// If the owner is gone.
     pub async fn run(mut self, cancel: CancellationToken) -> Result<()> {
-        let mut pace = tokio::time::interval(PACE);
-        pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut interval = tokio::time::interval(INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut proof = Proof::default();
         let (mut said, mut has_failed) = (Dedup::default(), false);
         loop {
             tokio::select! {
-                _ = pace.tick() => {}
+                _ = interval.tick() => {}
                 () = cancel.cancelled() => return Ok(()),
             }
             proof.take(self.inspect().await?);
@@ -185,16 +185,16 @@ impl Prover {
         for (root, cgroup) in made {
             if let Err(error) = block_in_place(|| remove(&cgroup.folder)) {
                 tracing::warn!(
-                    "the self-proof's cgroup below {} cannot be removed yet ({error}): enforcement is as it was, and the \
-                     next round removes it",
+                    "cannot remove the self-proof's cgroup below {} yet ({error}): enforcement is not affected, and \
+                     the next round removes it",
                     root.display()
                 );
             }
         }
         if let Err(error) = self.bind(Vec::new()).await? {
             tracing::warn!(
-                "the self-proof's policy cannot be taken out of the kernel's maps yet: no workload has it, and the next \
-                 round takes it out: {error:#}"
+                "cannot remove the self-proof's policy from the kernel's maps yet: no workload has it, and the next \
+                 round removes it: {error:#}"
             );
         }
         Ok(verdicts)
@@ -219,7 +219,7 @@ impl Proof {
             failures.map(move |failure| {
                 format!(
                     "the self-proof failed at {}: {failure}; enforcement is not proven there, and it is tried again \
-                     every {PACE:?}; `enforcer status` says how it stands",
+                     every {INTERVAL:?}; `enforcer status` has the details",
                     root.display()
                 )
             })
@@ -267,7 +267,10 @@ fn make(mount: &CgroupMount, root: &Path) -> Result<Cgroup> {
             return mount.cgroup(&path)?.context("it went away at once");
         }
     }
-    bail!("others make cgroups of its name at {}", root.display())
+    bail!(
+        "another process creates cgroups of its name at {}",
+        root.display()
+    )
 }
 
 fn remove(folder: &Path) -> io::Result<()> {

@@ -6,4 +6,4 @@ pub mod flow;
 pub mod log;
 pub mod notice;
 pub mod rate_limit;
-pub mod untold;
+pub mod suppressed;

@@ -16,6 +16,7 @@
 
 mod diag;
 mod held;
+mod inodes;
 mod listing;
 mod look;
 mod message;
@@ -67,7 +68,7 @@ pub enum Request {
     End(CgroupId, Vec<Live>),
 }
 
-/// What the owner is told.
+/// An input of the owner.
 #[derive(Debug)]
 pub enum Report {
     /// Sockets of one workload that a sweep has found; some of many. The next of the same look come once all of these
@@ -169,8 +170,8 @@ pub fn end(sockets: &[Live]) -> Option<Open> {
     }
     for (error, (count, remote)) in &open {
         tracing::error!(
-            "connections that are no longer allowed are still open: {count} of {}, one of them to {remote}; it is tried \
-             again, and restarting their process ends them: {error}",
+            "connections that are no longer allowed are still open: {count} of {}, one of them to {remote}; it is \
+             tried again, and restarting their process closes them: {error}",
             sockets.len()
         );
     }

@@ -17,7 +17,7 @@ pub(crate) const SOCKET: &str = "control.sock";
 /// What is known of names.
 pub(crate) const NAMES: &str = "names.json";
 /// What was known of them.
-pub(crate) const FORMER: &str = "former.json";
+pub(crate) const PAST_ADDRESSES: &str = "former.json";
 /// How far the API server was followed.
 pub(crate) const VERSIONS: &str = "versions.json";
 /// There while a sweep for sockets is due.
@@ -59,7 +59,7 @@ pub(crate) fn remove(folder: &Path) -> Result<usize> {
         return Ok(0);
     }
     let mut files = vec![socket, folder.join(SWEEP), folder.join(VERSIONS)];
-    for name in [NAMES, FORMER] {
+    for name in [NAMES, PAST_ADDRESSES] {
         let file = folder.join(name);
         // A half-written one of an enforcer that was killed.
         files.push(file.with_extension("new"));

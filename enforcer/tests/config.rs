@@ -295,6 +295,19 @@ revision: canary
 }
 
 #[test]
+fn node_that_is_given_once_is_the_node_of_pods_and_of_the_api_server() {
+    for text in [
+        "registry: {kubernetes: {node: n1}}\npods: {}",
+        "registry: {kubernetes: {}}\npods: {node: n1}",
+        "registry: {kubernetes: {node: n1}}\npods: {node: n1}",
+    ] {
+        let config = parse(text);
+        let nodes = (config.pods.unwrap().node, config.kubernetes.unwrap().node);
+        assert_eq!(nodes, (Some("n1".to_owned()), Some("n1".to_owned())), "{text}");
+    }
+}
+
+#[test]
 fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
     let mut failures = Vec::new();
     for (text, expected) in [
@@ -308,12 +321,13 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         ),
         (
             "pods: {cgroupRoots: [/frontend.slice]}",
-            "enforcer.yaml:1: pods.cgroupRoots: \"/frontend.slice\" is no kubelet's cgroup of pods: these are called \
+            "enforcer.yaml:1: pods.cgroupRoots: \"/frontend.slice\" is not a kubelet's cgroup of pods, whose name is \
              \"kubepods\", \"kubepods.slice\" or \"…-kubepods.slice\"",
         ),
         (
             "pods: {cgroupRoots: []}",
-            "enforcer.yaml:1: pods.cgroupRoots: an empty list would enforce no pod; leave the key out to have them found",
+            "enforcer.yaml:1: pods.cgroupRoots: an empty list would enforce no pod; remove the key to have the \
+             cgroups found",
         ),
         (
             "pods: {cgroupRoots: [/kubepods, /kubepods]}",
@@ -321,11 +335,13 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         ),
         (
             "pods:\n  node: Node_1",
-            "enforcer.yaml:2: pods.node: \"Node_1\" is no node: lower-case letters, digits, hyphens and dots, at most 253",
+            "enforcer.yaml:2: pods.node: \"Node_1\" is not a node's name: lower-case letters, digits, hyphens and \
+             dots, at most 253",
         ),
         (
             "pods:\n  exemptContainers: [istio/proxy]",
-            "enforcer.yaml:2: pods.exemptContainers: \"istio/proxy\" is no container: lower-case letters, digits and \
+            "enforcer.yaml:2: pods.exemptContainers: \"istio/proxy\" is not a container's name: lower-case letters, \
+             digits and \
              inner hyphens, at most 63",
         ),
         (
@@ -376,11 +392,11 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         ),
         (
             "udp: allow\n---\nudp: allow",
-            "enforcer.yaml:3: a second document begins here; there may be one",
+            "enforcer.yaml:3: a second document begins here; only one is allowed",
         ),
         (
             "workloads:\n  - namespace: a\n    cgroup: a.slice",
-            "enforcer.yaml:3: workloads.cgroup: \"a.slice\" is relative; write it from the cgroup mount on, as in \
+            "enforcer.yaml:3: workloads.cgroup: \"a.slice\" is relative; write the path below the cgroup mount, as in \
              \"/frontend.slice\"",
         ),
         (
@@ -389,12 +405,13 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         ),
         (
             "workloads: [{namespace: a, cgroup: /./}]",
-            "enforcer.yaml:1: workloads.cgroup: \"/./\" is the whole machine, which would lose its network; name a \
-             cgroup below it",
+            "enforcer.yaml:1: workloads.cgroup: \"/./\" is the root of all cgroups, so that the whole machine would \
+             be enforced; name a cgroup below it",
         ),
         (
             "workloads: [{namespace: a, cgroup: /sys/fs/cgroup/a}]",
-            "enforcer.yaml:1: workloads.cgroup: \"/sys/fs/cgroup/a\" names the mount too; write it from there on: \
+            "enforcer.yaml:1: workloads.cgroup: \"/sys/fs/cgroup/a\" includes the cgroup mount; write the path below \
+             the mount: \
              \"/a\"",
         ),
         (
@@ -404,25 +421,31 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         ),
         (
             "workloads:\n  - namespace: a\n    cgroup: /x/web\n  - namespace: b\n    cgroup: /x//web/",
-            "enforcer.yaml:5: /x/web is the cgroup of a/web (line 2) already; a cgroup stands for one workload",
+            "enforcer.yaml:5: /x/web is already the cgroup of a/web (line 2); a cgroup belongs to one workload",
         ),
         (
             "workloads:\n  - namespace: a\n    cgroup: /x/web\n  - namespace: a\n    cgroup: /y/web.service",
-            "enforcer.yaml:4: there are two workloads a/web, the other in line 2; give one another `name`",
+            "enforcer.yaml:4: the workload a/web is already in line 2; give one of them another `name`",
         ),
         (
             "workloads: [{namespace: Front_End, cgroup: /a}]",
-            "enforcer.yaml:1: workloads.namespace: \"Front_End\" is no namespace: lower-case letters, digits and inner \
+            "enforcer.yaml:1: workloads.namespace: \"Front_End\" is not a namespace: lower-case letters, digits and \
+             inner \
              hyphens, at most 63",
         ),
         (
             "workloads: [{namespace: a, cgroup: /a, labels: {app: a b}}]",
-            "enforcer.yaml:1: workloads.labels: \"a b\" is no value of the label \"app\"",
+            "enforcer.yaml:1: workloads.labels: \"a b\" is not a value of the label \"app\"",
+        ),
+        (
+            "registry:\n  kubernetes:\n    node: n1\npods: {node: n2}",
+            "enforcer.yaml:3: registry.kubernetes.node: \"n1\" contradicts pods.node (\"n2\"), so that no pod would be \
+             known; leave one of the two out",
         ),
         (
             "roots: []",
-            "enforcer.yaml:1: roots: an empty list would enforce nothing; leave the key out to enforce each \
-             workload's own cgroup",
+            "enforcer.yaml:1: roots: an empty list would enforce nothing; remove the key to enforce each workload's \
+             own cgroup",
         ),
         (
             "roots: [/a/b, /a]",
@@ -444,7 +467,7 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         ),
         (
             "dns: {servers: [dns.example.com]}",
-            "enforcer.yaml:1: dns.servers: \"dns.example.com\" is no resolver; write IP, IP:PORT or [IPv6]:PORT",
+            "enforcer.yaml:1: dns.servers: \"dns.example.com\" is not a resolver; write IP, IP:PORT or [IPv6]:PORT",
         ),
         (
             "dns: {servers: [0.0.0.0]}",
@@ -456,7 +479,7 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         ),
         (
             "dns: {minTtl: soon}",
-            "enforcer.yaml:1: dns.minTtl: \"soon\" is no duration; write it like 500ms, 60s, 5m or 1h30m",
+            "enforcer.yaml:1: dns.minTtl: \"soon\" is not a duration; write it like 500ms, 60s, 5m or 1h30m",
         ),
         (
             "dns: {minTtl: 0s}",
@@ -501,11 +524,11 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         ),
         (
             "revision: ''",
-            "enforcer.yaml:1: revision: is empty; leave the key out instead",
+            "enforcer.yaml:1: revision: is empty; remove the key instead",
         ),
         (
             "registry: {files: ['']}",
-            "enforcer.yaml:1: registry.files: is empty; leave the key out instead",
+            "enforcer.yaml:1: registry.files: is empty; remove the key instead",
         ),
         (
             "registry:\n  files: registry/",
@@ -525,7 +548,7 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         ),
         (
             "workloads:\n- namespace:\n  cgroup: /a",
-            "enforcer.yaml:2: \"namespace\" has to be a text, and is nothing",
+            "enforcer.yaml:2: \"namespace\" has to be a text, but is empty",
         ),
     ] {
         let found = mistakes(text);
@@ -580,7 +603,7 @@ fn broken_and_hostile_yaml_is_one_mistake_in_one_line() {
         ),
         (
             format!("roots: [{}]", "/a,".repeat(300_000)),
-            "enforcer.yaml:1: is more than a configuration can need",
+            "enforcer.yaml:1: exceeds the limits of a configuration file",
         ),
     ] {
         let lines = mistakes(&text);

@@ -354,7 +354,7 @@ async fn changed_system_resolvers_are_followed_and_the_hosts_file_adds_to_them()
     running.resolved("db.test", &["192.0.2.2", "192.0.2.9"]).await;
 
     fs::write(&resolv_conf, "").unwrap();
-    running.logged("keeping the DNS servers as they were").await;
+    running.logged("the previous DNS servers are used").await;
     fs::remove_file(&hosts).unwrap();
     running.resolved("db.test", &["192.0.2.2"]).await;
     assert_eq!(*running.resolvers.borrow(), [second]);

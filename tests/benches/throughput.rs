@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use tests::{
     escape,
-    ground::{self, TestCgroup},
+    fixture::{self, TestCgroup},
     stream::{self, Line},
 };
 
@@ -23,7 +23,7 @@ const LEAST: f64 = 0.99;
 const BULK: [&str; 2] = ["tcp", "udp-segmented"];
 
 fn main() -> Result<()> {
-    ground::need_root()?;
+    fixture::need_root()?;
     let (free, root) = (TestCgroup::new()?, TestCgroup::new()?);
     let cgroups = [free.child("workload")?, root.child("workload")?];
     let datapath = escape::enforce(&root, escape::Manner::default())?;

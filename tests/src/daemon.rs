@@ -23,7 +23,7 @@ use nix::{
 use tempfile::TempDir;
 
 use crate::{
-    ground::{Bpffs, TestCgroup, folder, tied},
+    fixture::{Bpffs, TestCgroup, folder, tied},
     probe::{Outcome, Probe},
 };
 
@@ -354,7 +354,7 @@ impl Place {
     pub fn remove_cgroup(&mut self, path: &str) -> Result<()> {
         let folder = self.cgroup.folder().join(path);
         self.probes.retain(|of, _| !of.starts_with(&folder));
-        crate::ground::remove(&folder).with_context(|| format!("removing {}", folder.display()))
+        crate::fixture::remove(&folder).with_context(|| format!("removing {}", folder.display()))
     }
 }
 

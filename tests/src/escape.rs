@@ -1,12 +1,12 @@
-//! Every way to get bytes from an enforced cgroup to a refused destination, tried.
+//! Tries every escape: each way to get bytes from an enforced cgroup to a refused destination.
 //!
 //! ```text
-//! suite (outside: attaches, starts a process for each way, asks the receiver)
+//! suite (outside: attaches, starts a process for each escape, asks the receiver)
 //!   |-> arena (namespaces, receiver)
-//!   `-> this binary as `escape` (inside: joins the cgroup, tries one way) -> tcp, udp, kinds, packet, reroute, ...
+//!   `-> this binary as `escape` (inside: joins the cgroup, tries one escape) -> tcp, udp, kinds, packet, reroute, ...
 //! ```
 //!
-//! Each way is first tried without enforcement, which shows that it is one on this machine.
+//! Each escape is first tried without enforcement, which shows that it is possible on this machine.
 
 mod answers;
 pub(crate) mod arena;
@@ -48,11 +48,11 @@ pub use suite::{Manner, Outcome, Report, Row, enforce, opt_in_mistakes, run};
 
 use stage::Stage;
 
-/// Argument with which a test binary tries a way.
+/// Argument with which a test binary tries an escape.
 pub const ARGUMENT: &str = "escape";
 
-/// A way out.
-struct Way {
+/// An escape.
+struct Escape {
     name: &'static str,
     /// Which program has to close it.
     closed_by: ClosedBy,
@@ -61,7 +61,7 @@ struct Way {
     attempt: fn(&Stage) -> io::Result<()>,
 }
 
-/// What closes a way.
+/// What closes an escape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ClosedBy {
     /// The rules: `connect` and `sendmsg`.
@@ -78,7 +78,7 @@ enum ClosedBy {
     Allowed,
 }
 
-/// Where a way's process begins.
+/// Where an escape's process begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Begins {
     /// In the enforced cgroup.
@@ -89,7 +89,7 @@ enum Begins {
     Before,
 }
 
-/// What shows that a way is open.
+/// What shows that an escape is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Evidence {
     /// Something of it is received.
@@ -98,8 +98,8 @@ enum Evidence {
     Success,
 }
 
-const fn way(name: &'static str, closed_by: ClosedBy, attempt: fn(&Stage) -> io::Result<()>) -> Way {
-    Way {
+const fn escape(name: &'static str, closed_by: ClosedBy, attempt: fn(&Stage) -> io::Result<()>) -> Escape {
+    Escape {
         name,
         closed_by,
         begins: Begins::Inside,
@@ -108,38 +108,38 @@ const fn way(name: &'static str, closed_by: ClosedBy, attempt: fn(&Stage) -> io:
     }
 }
 
-fn ways() -> Vec<&'static Way> {
+fn escapes() -> Vec<&'static Escape> {
     [
-        tcp::WAYS,
-        udp::WAYS,
-        ring::WAYS,
-        kinds::WAYS,
-        packet::WAYS,
-        reroute::WAYS,
-        lent::WAYS,
-        placement::WAYS,
-        unspecified::WAYS,
-        loopback::WAYS,
-        lent_udp::WAYS,
-        discovery::WAYS,
-        answers::WAYS,
-        forged::WAYS,
-        reflected::WAYS,
-        siblings::WAYS,
-        node_port::WAYS,
-        families::WAYS,
+        tcp::ESCAPES,
+        udp::ESCAPES,
+        ring::ESCAPES,
+        kinds::ESCAPES,
+        packet::ESCAPES,
+        reroute::ESCAPES,
+        lent::ESCAPES,
+        placement::ESCAPES,
+        unspecified::ESCAPES,
+        loopback::ESCAPES,
+        lent_udp::ESCAPES,
+        discovery::ESCAPES,
+        answers::ESCAPES,
+        forged::ESCAPES,
+        reflected::ESCAPES,
+        siblings::ESCAPES,
+        node_port::ESCAPES,
+        families::ESCAPES,
     ]
     .into_iter()
     .flatten()
     .collect()
 }
 
-/// Whether a way is only there where the kernel has a family of sockets.
-pub(crate) fn is_family(way: &str) -> bool {
-    families::WAYS.iter().any(|family| family.name == way)
+/// Whether an escape is only there where the kernel has a family of sockets.
+pub(crate) fn is_family(escape: &str) -> bool {
+    families::ESCAPES.iter().any(|family| family.name == escape)
 }
 
-/// The process of one attempt: `WAY CGROUP PORT [ROLE]`. It says `ready`, waits for `go`, and says `ok` or the number
+/// The process of one attempt: `ESCAPE CGROUP PORT [ROLE]`. It says `ready`, waits for `go`, and says `ok` or the number
 /// of the errno. With a role it only says the last.
 ///
 /// # Errors
@@ -151,14 +151,14 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Result<()> {
     let (name, cgroup, port, role) = match words.as_slice() {
         [name, cgroup, port] => (name, cgroup, port, ""),
         [name, cgroup, port, role] => (name, cgroup, port, role.as_str()),
-        _ => anyhow::bail!("usage: escape WAY CGROUP PORT [ROLE]"),
+        _ => anyhow::bail!("usage: escape ESCAPE CGROUP PORT [ROLE]"),
     };
-    let way = ways()
+    let escape = escapes()
         .into_iter()
-        .find(|way| way.name == *name)
-        .context("no such way")?;
+        .find(|escape| escape.name == *name)
+        .context("no such escape")?;
     let stage = Stage {
-        way: name.clone(),
+        escape: name.clone(),
         cgroup: cgroup.into(),
         port: port.parse()?,
         privileges: std::env::var(privileges::VARIABLE)
@@ -168,18 +168,18 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Result<()> {
         role: role.to_owned(),
     };
     if role.is_empty() {
-        if way.begins != Begins::Outside {
+        if escape.begins != Begins::Outside {
             stage
                 .join_as_it_is()
                 .with_context(|| format!("joining {cgroup}"))?;
         }
-        match way.begins {
+        match escape.begins {
             Begins::Inside => stage.ready()?,
             Begins::Outside => stage.told()?,
             Begins::Before => {}
         }
     }
-    let word = word(&(way.attempt)(&stage));
+    let word = word(&(escape.attempt)(&stage));
     match writeln!(io::stdout(), "{word}") {
         // Nobody waits for what a part of an attempt has come to once the attempt has failed.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe && !role.is_empty() => Ok(()),

@@ -2,7 +2,7 @@
 //! what plain calls send to the allowed destination does.
 //!
 //! ```text
-//! run (ground, cable, seeds) -> executor (a process inside, one outside that lends it sockets)
+//! run (cgroup, cable, seeds) -> executor (a process inside, one outside that lends it sockets)
 //!   `-> frame (what is seen on the cable)     random (seed -> steps) -> calls (steps -> system calls)
 //! ```
 //!
@@ -33,7 +33,7 @@ const KEPT: &str = include_str!("../generator.seeds");
 
 /// What the kernel has decides what can be tried.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ground {
+pub(crate) struct Features {
     has_lsm: bool,
 }
 

@@ -5,6 +5,7 @@
 //! What it prints for people goes to the console; the report has nothing but its lines.
 
 mod checks;
+mod escapes;
 mod kernel;
 mod lent;
 mod modules;
@@ -12,14 +13,13 @@ mod mounts;
 mod report;
 mod sequences;
 mod servers;
-mod ways;
 
 use std::{fs, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use nix::sys::reboot::{RebootMode, reboot};
 
-use crate::ground;
+use crate::fixture;
 use report::Report;
 
 /// Runs every check, and powers the machine off. Only for the kernel's first process.
@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
 fn run() -> Result<()> {
     mounts::make()?;
     modules::load()?;
-    ground::loopback_up()?;
+    fixture::loopback_up()?;
     // Kernels before 5.11 charge maps and programs to this limit.
     enforcer::datapath::raise_memlock();
     let release = nix::sys::utsname::uname().context("asking for the kernel's release")?;

@@ -18,7 +18,7 @@ use enforcer_core::{
 
 use crate::{
     case::{Case, Who},
-    ground::TestCgroup,
+    fixture::TestCgroup,
     probe::{Outcome, Probe},
 };
 

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! cases/*.yaml -> case -> host    (compile and decide, no kernel)
-//!                    `--> kernel  (loaded programs, real sockets in real cgroups) -> ground, probe
+//!                    `--> kernel  (loaded programs, real sockets in real cgroups) -> fixture, probe
 //! guest (the test as the only program of a kernel) -> kernel
 //!
 //! kube (a real API server, or one that does as it is told) -> daemon
 //! node (a real Kubernetes node) -> the enforcer as it is installed, pods that call
 //!
-//! escape -> the loaded programs, against every way out
+//! escape -> the loaded programs, against every known escape
 //! generator -> the same, against random sequences of calls
 //! servers -> the daemon, and the loaded programs, beside ordinary servers and their clients
 //! fault  -> a kernel that refuses what the daemon asks of it
@@ -19,8 +19,8 @@ pub mod case;
 pub mod daemon;
 pub mod escape;
 pub mod fault;
+pub mod fixture;
 pub mod generator;
-pub mod ground;
 pub mod guest;
 pub mod host;
 pub mod hostile;

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 use self::cgroups::Sweeper;
 use crate::{
-    ground::{folder, left, tied},
+    fixture::{folder, left, tied},
     kube::missing,
 };
 
@@ -124,7 +124,7 @@ impl Node {
         let written = input.write_all(documents.as_bytes());
         drop(input);
         let printed = outcome(&child.wait_with_output()?, arguments)?;
-        written.context("handing documents to kubectl")?;
+        written.context("passing documents to kubectl")?;
         Ok(printed)
     }
 

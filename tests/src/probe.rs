@@ -32,7 +32,7 @@ use nix::{
     },
 };
 
-use crate::ground::{all_addresses_local, loopback_up};
+use crate::fixture::{all_addresses_local, loopback_up};
 
 /// Argument with which a test binary becomes a probe.
 pub const ARGUMENT: &str = "probe";

@@ -4,7 +4,7 @@ use std::{env, fs, path::Path, sync::OnceLock};
 
 use tests::{
     escape::{self, Manner, Outcome, Privileges, Report},
-    ground,
+    fixture,
 };
 
 fn run(manner: Manner) -> Report {
@@ -26,7 +26,7 @@ fn no_way_leads_out_without_privileges() {
     check(Privileges::Nobody, 50);
 }
 
-/// What became of every way with these privileges; tried once for all tests.
+/// What became of every escape with these privileges; tried once for all tests.
 fn report(privileges: Privileges) -> &'static Report {
     static REPORTS: [OnceLock<Report>; 3] = [const { OnceLock::new() }; 3];
     let at = Privileges::ALL.iter().position(|other| *other == privileges);
@@ -40,7 +40,7 @@ fn report(privileges: Privileges) -> &'static Report {
 
 #[test]
 fn page_has_every_way() {
-    ground::need_root().unwrap();
+    fixture::need_root().unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/BOUNDARY.md");
     let old = fs::read_to_string(&path).unwrap();
     let new = escape::page(&old, Privileges::ALL.map(report)).expect("the page has a place for the table");
@@ -59,16 +59,16 @@ fn page_has_every_way() {
     );
 }
 
-/// Tries every way, and expects at least so many to be shown to be ways and to be closed.
+/// Tries every escape, and expects at least so many to be shown to be possible and to be closed.
 fn check(privileges: Privileges, least: usize) {
-    ground::need_root().expect("kernel tests need root");
+    fixture::need_root().expect("kernel tests need root");
     let report = report(privileges);
     println!("{}:\n{report}", privileges.word());
     let open = report.count(|outcome| matches!(outcome, Outcome::Open(_)));
     let closed = report.count(Outcome::is_closed);
     let unavailable = report.count(|outcome| matches!(outcome, Outcome::Unavailable(_)));
     println!(
-        "ways, {}: {closed} closed, {open} open, {unavailable} not to be had on this machine",
+        "escapes, {}: {closed} closed, {open} open, {unavailable} not to be had on this machine",
         privileges.word()
     );
     // Programs that this kernel could load must not be missing because they are wrong.
@@ -84,20 +84,20 @@ fn check(privileges: Privileges, least: usize) {
         .rows
         .iter()
         .filter_map(|row| match &row.outcome {
-            Outcome::Wrong(what) => Some(format!("{}: {what}", row.way)),
+            Outcome::Wrong(what) => Some(format!("{}: {what}", row.escape)),
             _ => None,
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(
         closed >= least,
-        "only {closed} ways were shown to be ways and to be closed"
+        "only {closed} escapes were shown to be possible and to be closed"
     );
 }
 
 #[test]
 fn audit_mode_closes_no_way() {
-    ground::need_root().unwrap();
+    fixture::need_root().unwrap();
     let report = run(Manner {
         is_audit: true,
         ..Manner::default()
@@ -105,15 +105,15 @@ fn audit_mode_closes_no_way() {
     let closed: Vec<_> = report
         .rows
         .iter()
-        .filter(|row| row.is_way && !row.leads_out)
-        .map(|row| row.way)
+        .filter(|row| row.is_possible && !row.leads_out)
+        .map(|row| row.escape)
         .collect();
     assert_eq!(closed, Vec::<&str>::new());
 }
 
 #[test]
 fn opted_in_sockets_lead_out_and_no_others() {
-    ground::need_root().unwrap();
+    fixture::need_root().unwrap();
     let mistakes = escape::opt_in_mistakes(Path::new(env!("CARGO_BIN_EXE_enforcer-test"))).unwrap();
     assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use tests::{
     daemon::Place,
-    ground::{in_own_network, need_root},
+    fixture::{in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -257,7 +257,7 @@ fn check_warns_of_fields_that_nobody_reads_and_takes_the_document() {
     let (code, out, _) = check(&[("odd.yaml", &odd)], &[]);
     assert_eq!(code, Some(0));
     assert!(
-        out.contains("  warning: line 4: spec.exportto: unknown field: nothing reads it"),
+        out.contains("  warning: line 4: spec.exportto: unknown field: it is ignored"),
         "{out}"
     );
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use enforcer_core::settings::Matching;
-use tests::{case, ground, host, kernel};
+use tests::{case, fixture, host, kernel};
 
 fn run(mut execute: impl FnMut(&case::Case, Matching) -> Result<usize>) {
     let mut rows = 0;
@@ -29,8 +29,8 @@ fn every_row_holds_on_the_host() {
 
 #[test]
 fn every_row_holds_in_the_kernel() {
-    ground::need_root().unwrap();
-    ground::in_own_network(|| {
+    fixture::need_root().unwrap();
+    fixture::in_own_network(|| {
         let mut executor = kernel::Executor::new(Path::new(env!("CARGO_BIN_EXE_enforcer-test")))?;
         run(|case, matching| executor.run(case, matching));
         Ok(())

@@ -8,7 +8,7 @@ use enforcer_common::{Share, Transport};
 use nix::sys::signal::Signal;
 use tests::{
     daemon::{Daemon, Place, RESOLVER, wait},
-    ground::{in_own_network, need_root},
+    fixture::{in_own_network, need_root},
     probe::Outcome,
 };
 
@@ -300,7 +300,7 @@ fn sigterm_leaves_enforcement_in_force_and_the_next_start_takes_it_up() {
         let error = String::from_utf8(nothing.stderr)?;
         assert_eq!(nothing.status.code(), Some(1), "{error}");
         assert!(
-            error.contains("nothing of an enforcer was found below"),
+            error.contains("no pins of an enforcer were found below"),
             "{error}"
         );
         let nothing = place.command(&["detach", "--allow-nothing"]).output()?;
@@ -323,7 +323,7 @@ fn detach_fails_where_programs_still_run_whose_pins_it_does_not_find() {
         assert_eq!(detach.status.code(), Some(1), "{error}");
         let cgroup = place.cgroup.path().join("frontend").display().to_string();
         for part in [
-            "programs of an enforcer still run at",
+            "programs of an enforcer are still attached at",
             cgroup.as_str(),
             "another bpffs",
         ] {
@@ -382,7 +382,7 @@ fn removed_state_folder_is_made_again() {
     check(|place| {
         let mut daemon = place.start(&[])?;
         std::fs::remove_dir_all(place.state())?;
-        daemon.line(&["WARN", "had been removed and is made again"])?;
+        daemon.line(&["WARN", "was removed and is created again"])?;
         place.until_status("proof", |status| status.proven)?;
         Ok(())
     });
@@ -423,7 +423,7 @@ fn root_of_the_configuration_that_is_not_there_is_in_the_summary_and_the_exit_co
             "{config}roots: [$CGROUP/frontend, $CGROUP/default, $CGROUP/late]\n"
         ))?;
         let mut daemon = place.start(&["--ephemeral"])?;
-        daemon.line(&["WARN", "/late is not there"])?;
+        daemon.line(&["WARN", "/late does not exist"])?;
         place.until_status("proof at the other", |status| {
             let other = status.roots.iter().find(|root| root.path.ends_with("/frontend"));
             other.is_some_and(|other| other.canary.is_some())
@@ -434,7 +434,7 @@ fn root_of_the_configuration_that_is_not_there_is_in_the_summary_and_the_exit_co
         assert!(text.starts_with("enforcement: NOT PROVEN"), "{text}");
         assert!(
             text.lines()
-                .any(|line| line.contains("  ! the cgroup") && line.contains("/late is not there"))
+                .any(|line| line.contains("  ! the cgroup") && line.contains("/late does not exist"))
         );
         place.cgroup.child("late")?;
         place.until_status("proof", |status| status.proven)?;
@@ -658,7 +658,7 @@ fn exec_starts_nothing_where_nothing_is_enforced_unless_it_is_told_to() {
             "{error}"
         );
         assert!(
-            error.contains("nothing is enforced at") && error.contains("--allow-unenforced"),
+            error.contains("is not enforced") && error.contains("--allow-unenforced"),
             "{error}"
         );
         let told = exec(&["--allow-unenforced"])?;

@@ -20,7 +20,7 @@ use nix::{
 use tests::{
     daemon::{Daemon, Place, wait},
     fault,
-    ground::{in_own_network, need_root},
+    fixture::{in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -224,7 +224,7 @@ fn change_that_fails_again_and_again_is_reported_once_and_harms_no_other() {
         place.under = fault::failing(BINARY, fault::MAP_DELETE, libc::ENOMEM);
         let mut daemon = place.start(&[])?;
         place.remove("other.yaml")?;
-        daemon.line(&["ERROR", "does not hold what it should", "Cannot allocate memory"])?;
+        daemon.line(&["ERROR", "not all changes are in force", "Cannot allocate memory"])?;
         // Longer than the pause after which it is tried again, twice.
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(5) {
@@ -281,7 +281,7 @@ fn cgroup_that_is_removed_while_in_use_is_enforced_again_when_it_comes_back() {
         for name in ["frontend", "stranger"] {
             place.remove_cgroup(name)?;
         }
-        tests::ground::remove(place.cgroup.folder())?;
+        tests::fixture::remove(place.cgroup.folder())?;
         daemon.line(&["is gone from"])?;
         place.until("frontend", STRANGER, false)?;
         check_verdicts(place)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tests::{
     daemon::{Daemon, Place},
-    ground::{in_own_network, need_root},
+    fixture::{in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");

@@ -6,8 +6,8 @@
 use std::{env, path::Path};
 
 use tests::{
+    fixture,
     generator::{self, Job},
-    ground,
 };
 
 /// Some seconds.
@@ -19,7 +19,7 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 
 #[test]
 fn no_sequence_leads_out_and_plain_calls_arrive() {
-    ground::need_root().unwrap();
+    fixture::need_root().unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_enforcer-test"));
     let report = match env::var("ENFORCER_SEED") {
         Ok(seed) => generator::run(program, &[Job::parse(&seed).unwrap()], 0, 0),

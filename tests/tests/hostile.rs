@@ -17,7 +17,7 @@ use enforcer::control;
 use enforcer_common::Transport;
 use tests::{
     daemon::{Daemon, PATIENCE, Place},
-    ground::{in_own_network, need_root},
+    fixture::{in_own_network, need_root},
     hostile::Hostile,
 };
 
@@ -198,13 +198,16 @@ fn ask(place: &Place, worst: &mut Worst) -> Result<()> {
 /// The log and the status name the hostile workload, with how much was not logged of it, and not the other.
 fn what_was_left_out_is_told(place: &Place, daemon: &mut Daemon) -> Result<()> {
     let line = daemon.line(&["hostile/bot", "events were not logged"])?;
-    let status = place.until_status("count", |status| !status.events_untold.is_empty())?;
+    let status = place.until_status("count", |status| !status.events_suppressed.is_empty())?;
     let named: Vec<_> = status
-        .events_untold
+        .events_suppressed
         .iter()
-        .map(|untold| untold.workload.as_str())
+        .map(|suppressed| suppressed.workload.as_str())
         .collect();
-    println!("{line}\n{:?}, lost {}", status.events_untold, status.events_lost);
+    println!(
+        "{line}\n{:?}, lost {}",
+        status.events_suppressed, status.events_lost
+    );
     ensure!(
         named.first() == Some(&"hostile/bot") && !named.contains(&"frontend/web"),
         "{named:?}"

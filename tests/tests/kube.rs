@@ -309,7 +309,7 @@ fn entry_that_was_deleted_while_nobody_looked_is_refused_after_the_next_list() {
         assert!(place.reaches("frontend", DB)?, "nobody has told the kernel");
         server.stop()?;
         let mut daemon = place.launch(&[])?;
-        daemon.line(&["has not told everything", "stays in force until it has"])?;
+        daemon.line(&["first lists of the API server are not complete", "stays in force"])?;
         assert!(place.reaches("frontend", DB)? && !place.reaches("default", DB)?);
         assert!(!daemon.has_announced(), "it is not ready");
         // Whoever asks whether it lives gets an answer, else it would be restarted for nothing.
@@ -349,7 +349,10 @@ fn start_believes_a_server_that_was_set_back_since_the_last_one() {
         admin.delete(&entry("db", "192.0.2.10"))?;
         admin.apply(&entry("old", "192.0.2.50"))?;
         let mut daemon = place.start(&["--log-level", "debug"])?;
-        daemon.line(&["it is behind what was seen", "Too large resource version"])?;
+        daemon.line(&[
+            "the server's cache is older than a version that was seen",
+            "Too large resource version",
+        ])?;
         assert!(place.reaches("frontend", "192.0.2.50:5432")?);
         assert!(!place.reaches("frontend", DB)?);
         Ok(())

@@ -11,7 +11,7 @@ use enforcer_common::Transport;
 use nix::sys::signal::Signal;
 use tests::{
     daemon::Place,
-    ground::{in_own_network, need_root},
+    fixture::{in_own_network, need_root},
     probe::{Outcome, Probe},
 };
 

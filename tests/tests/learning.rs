@@ -19,7 +19,7 @@ use enforcer_common::{
 use enforcer_core::{model::Host, pattern};
 use tests::{
     daemon::{Daemon, PATIENCE, Place, wait},
-    ground::{bpf, in_own_network, need_root},
+    fixture::{bpf, in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tests::{
     daemon::{Daemon, Place},
-    ground::{in_own_network, need_root},
+    fixture::{in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -97,7 +97,7 @@ fn start_with_a_link_to_a_whole_system_takes_the_rest_and_names_the_link() {
             let line = daemon.line(&[
                 "ERROR",
                 &link.display().to_string(),
-                "with it the registry has more than",
+                "with it the registry would have more than",
             ])?;
             assert!(line.contains("remove it"), "{line}");
             assert!(place.reaches("frontend", FIRST)?);
@@ -127,7 +127,7 @@ fn folder_that_becomes_too_much_keeps_what_it_said_in_force() {
         let mut daemon = place.start(&["--ephemeral"])?;
         assert!(place.reaches("frontend", FIRST)? && place.reaches("frontend", SECOND)?);
         fs::rename(forest, team.join("forest"))?;
-        let line = daemon.line(&["ERROR", "with it the registry has more than 4096 folders"])?;
+        let line = daemon.line(&["ERROR", "with it the registry would have more than 4096 folders"])?;
         assert!(
             line.contains("/registry/team: ") && line.contains("stays in force"),
             "{line}"
@@ -146,6 +146,9 @@ fn check_of_a_whole_system_ends_with_an_error_that_says_why() {
     let output = Command::new(BINARY).args(["check", "/"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("with it the registry has more than"), "{said}");
+    assert!(
+        said.contains("with it the registry would have more than"),
+        "{said}"
+    );
     println!("after {:?}", start.elapsed());
 }

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use tests::{
     daemon::{Place, wait},
-    ground::{Bpffs, in_own_network, need_root},
+    fixture::{Bpffs, in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -169,7 +169,7 @@ fn what_others_have_made_in_bpffs_is_moved_aside_and_not_looked_into() {
             let detached = place.command(&["detach", "--allow-nothing"]).output()?;
             assert!(detached.status.success(), "{detached:?}");
             let mut daemon = place.start(&[])?;
-            daemon.line(&["was not ours"])?;
+            daemon.line(&["another user had made"])?;
             assert_eq!(fs::symlink_metadata(pins(place))?.uid(), 0);
             place.until_status("proof", |status| status.proven)?;
             assert!(!place.reaches("one", STRANGER)?);

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use tests::{ground::need_root, naming};
+use tests::{fixture::need_root, naming};
 
 #[test]
 fn address_is_learned_from_the_answer_to_a_question_and_from_nothing_else() {

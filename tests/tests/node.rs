@@ -14,7 +14,7 @@ use serde_json::json;
 use tests::{
     case,
     daemon::wait,
-    ground::need_root,
+    fixture::need_root,
     node::{Node, Pods, Table, World},
 };
 

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use enforcer_common::Transport;
 use tests::{
     daemon::{Daemon, Place, RESOLVER, wait},
-    ground::{in_own_network, need_root},
+    fixture::{in_own_network, need_root},
     probe::Outcome,
 };
 

@@ -8,7 +8,7 @@ use enforcer_common::Transport;
 use nix::sys::signal::Signal;
 use tests::{
     daemon::{Daemon, PATIENCE, Place},
-    ground::{in_own_network, need_root},
+    fixture::{in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");

@@ -15,7 +15,7 @@ use enforcer_common::{Binding, CgroupId, Settings, Transport, maps};
 use nix::sys::signal::Signal;
 use tests::{
     daemon::{Daemon, PATIENCE, Place, wait},
-    ground::{TestCgroup, bpf, in_own_network, need_root},
+    fixture::{TestCgroup, bpf, in_own_network, need_root},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -202,10 +202,7 @@ fn root_can_be_removed_beside_the_canary() {
         }
         daemon.line(&["is gone"])?;
         let status = place.until_status("root that is gone", |status| !status.proven)?;
-        assert_eq!(
-            status.problems,
-            ["none of the cgroups that are to be enforced is there"]
-        );
+        assert_eq!(status.problems, ["none of the cgroups to be enforced exists"]);
         assert_eq!(place.status()?.0, Some(1));
         for name in ["root/web", "root/app"] {
             place.cgroup.child(name)?;
@@ -231,7 +228,7 @@ fn detached_program_is_back_within_ten_seconds_and_alarmed() {
             }
             Ok(place.probe("root/app")?.hold(Transport::Tcp, DB.parse()?).is_ok())
         })?;
-        daemon.line(&["alarm", "connect4 did not run at", "made good"])?;
+        daemon.line(&["alarm", "connect4 did not run at", "restored"])?;
         assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
         assert!(!place.reaches("root/app", DB)?);
         assert!(place.reaches("root/web", DB)?);
@@ -264,13 +261,13 @@ fn removed_pins_are_back_and_nothing_lapses_meanwhile() {
         let folder = place.bpffs().join("enforcer");
         fs::remove_file(link(place, "connect4"))?;
         assert!(!place.reaches("root/app", DB)?, "a program goes with its pin");
-        daemon.line(&["alarm", "connect4 was gone", "made good"])?;
+        daemon.line(&["alarm", "connect4 was gone", "restored"])?;
         fs::remove_dir_all(folder.join("links"))?;
-        daemon.line(&["alarm", "connect6 was gone", "made good"])?;
+        daemon.line(&["alarm", "connect6 was gone", "restored"])?;
         wait("pins of links", || Ok(link(place, "connect6").exists()))?;
         fs::remove_dir_all(&folder)?;
         assert!(!place.reaches("root/app", DB)?, "programs go with their pins");
-        daemon.line(&["alarm", "the folder of the pins was gone", "made good"])?;
+        daemon.line(&["alarm", "the folder of the pins was gone", "restored"])?;
         place.until_status("pins", |status| {
             status.proven
                 && status
@@ -336,7 +333,7 @@ fn settings_that_were_changed_are_back() {
         let map = map(place, maps::SETTINGS);
         let good: Settings = bpf::first(&map)?;
         bpf::set_first(&map, &Settings { errno: 111, ..good })?;
-        daemon.line(&["alarm", "the maps held something else"])?;
+        daemon.line(&["alarm", "changed entries of the maps"])?;
         place.until_status("proof", is_proven)?;
         assert_eq!(bpf::first::<Settings>(&map)?, good);
         Ok(())
@@ -352,7 +349,7 @@ fn entry_that_was_removed_from_a_map_is_back() {
         let map = map(place, maps::WORKLOADS);
         bpf::remove::<CgroupId, Binding>(&map, &web)?;
         assert!(!place.reaches("root/web", DB)?, "what is not known is refused");
-        daemon.line(&["alarm", "the maps held something else"])?;
+        daemon.line(&["alarm", "changed entries of the maps"])?;
         place.until("root/web", DB, true)?;
         Ok(())
     });

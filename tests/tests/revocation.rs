@@ -17,7 +17,7 @@ use enforcer_common::Transport;
 use tests::{
     daemon::{PATIENCE, Place},
     fault,
-    ground::{bpf::SocketMarks, in_own_network, need_root, tied},
+    fixture::{bpf::SocketMarks, in_own_network, need_root, tied},
     probe::{How, MANY},
 };
 
@@ -401,7 +401,7 @@ fn status_proves_nothing_while_sockets_of_a_workload_are_hidden_from_the_look_an
         daemon.line(&[
             "ERROR",
             "connections of frontend/web",
-            "not all of its sockets can be looked at",
+            "not all of its sockets can be listed",
         ])?;
         let text = String::from_utf8(place.command(&["status"]).output()?.stdout)?;
         assert!(text.starts_with("enforcement: NOT PROVEN"), "{text}");

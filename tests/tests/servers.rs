@@ -19,7 +19,7 @@ use enforcer_bpf_build::find_file;
 use enforcer_common::Transport;
 use nix::mount::{MsFlags, mount};
 use tests::{
-    ground::TestCgroup,
+    fixture::TestCgroup,
     servers::{
         accepted::{self, Cgroups, differences},
         dns,

@@ -83,8 +83,9 @@ pub(crate) fn install_linker() -> Result<()> {
 
 /// `cargo install` of a pinned package into the toolchain folder.
 pub(crate) fn install_into_toolchain(package: &str) -> Result<Command> {
-    let root = toolchain_root()
-        .with_context(|| format!("neither HOME nor ENFORCER_CACHE is set: no place to install {package}"))?;
+    let root = toolchain_root().with_context(|| {
+        format!("neither HOME nor ENFORCER_CACHE is set: no folder in which to install {package}")
+    })?;
     let mut install = cargo();
     install
         .args(["install", "--locked", "--root"])

@@ -23,7 +23,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use folder::Ground;
+use folder::Scratch;
 
 use crate::out::say;
 use crate::{
@@ -43,7 +43,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         say!("demo: cgroups and BPF need root's rights, by sudo");
     }
     let status = as_root(this)
-        .arg("demo-ground")
+        .arg("demo-host")
         .arg(enforcer)
         .status()
         .context("starting the demo")?;
@@ -51,7 +51,7 @@ pub(crate) fn run() -> Result<ExitCode> {
 }
 
 /// Makes the cgroups and the folder, runs the stage in namespaces of its own, and takes everything away. As root.
-pub(crate) fn run_ground(enforcer: &std::path::Path) -> Result<ExitCode> {
+pub(crate) fn run_host(enforcer: &std::path::Path) -> Result<ExitCode> {
     // Interrupted, this process goes on to clean up; the stage is told by the same key stroke, or ends with unshare.
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [
@@ -61,7 +61,7 @@ pub(crate) fn run_ground(enforcer: &std::path::Path) -> Result<ExitCode> {
     ] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("catching signals")?;
     }
-    let ground = Ground::new()?;
+    let scratch = Scratch::new()?;
     let this = std::env::current_exe().context("finding this program's own path")?;
     let mut unshare = Command::new("setpriv");
     unshare
@@ -79,9 +79,9 @@ pub(crate) fn run_ground(enforcer: &std::path::Path) -> Result<ExitCode> {
         .arg(this)
         .arg("demo-stage")
         .arg(enforcer)
-        .arg(ground.folder())
-        .arg(ground.cgroup_path())
-        .arg(ground.mount());
+        .arg(scratch.folder())
+        .arg(scratch.cgroup_path())
+        .arg(scratch.mount());
     let mut child = unshare
         .spawn()
         .context("starting setpriv and unshare of util-linux")?;
@@ -94,9 +94,9 @@ pub(crate) fn run_ground(enforcer: &std::path::Path) -> Result<ExitCode> {
             None => std::thread::sleep(std::time::Duration::from_millis(20)),
         }
     };
-    ground.remove()?;
+    scratch.remove()?;
     if interrupted.load(Ordering::Relaxed) {
-        bail!("interrupted; everything is taken away");
+        bail!("interrupted; everything that the demo made is removed");
     }
     Ok(exit_code(status))
 }

@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     run_visibly(kind("create").args(["--wait", "3m"]))?;
     let shown = show(&image);
     if arguments.keep {
-        say!("kind: the cluster stays; `kind delete cluster --name {CLUSTER}` takes it away");
+        say!("kind: the cluster stays; `kind delete cluster --name {CLUSTER}` removes it");
     } else {
         run_visibly(&mut kind("delete"))?;
     }
@@ -77,7 +77,7 @@ fn show(image: &image::Written) -> Result<()> {
     ];
     run_visibly(kubectl().args(rollout))?;
 
-    say!("kind: a server that no Service names, in a namespace that is left alone, and a client");
+    say!("kind: starting a server that no Service names, in a namespace that is off, and a client");
     apply(&demonstration())?;
     for pod in ["outside/server", "shop/client"] {
         let (namespace, name) = pod.split_once('/').context("written namespace/name")?;
@@ -96,7 +96,7 @@ fn show(image: &image::Written) -> Result<()> {
     let address = answer(kubectl().args(address)).context("the server has an address")?;
     ensure!(
         !reaches(&address)?,
-        "the client reaches {address}, which nothing names"
+        "the client reaches {address}, although nothing names it"
     );
     say!("kind: refused, as it is not registered");
     apply(&entry(&address))?;
@@ -143,11 +143,11 @@ fn apply(documents: &str) -> Result<()> {
     let mut input = child.stdin.take().context("standard input is piped")?;
     input
         .write_all(documents.as_bytes())
-        .context("handing documents to kubectl")?;
+        .context("passing documents to kubectl")?;
     drop(input);
     match child.wait() {
         Ok(status) if status.success() => Ok(()),
-        other => bail!("kubectl does not take the documents: {other:?}"),
+        other => bail!("kubectl rejects the documents: {other:?}"),
     }
 }
 

@@ -67,7 +67,7 @@ enum Command {
     Runner(test::Runner),
     /// The part of the demo that makes its cgroups
     #[command(hide = true)]
-    DemoGround {
+    DemoHost {
         /// The enforcer's binary
         enforcer: std::path::PathBuf,
     },
@@ -90,7 +90,7 @@ fn command() -> ExitCode {
         Command::Kind(arguments) => kind::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Kubernetes(arguments) => kubernetes::run(arguments),
         Command::Demo => demo::run(),
-        Command::DemoGround { enforcer } => demo::run_ground(&enforcer),
+        Command::DemoHost { enforcer } => demo::run_host(&enforcer),
         Command::DemoStage(stage) => demo::run_stage(&stage).map(|()| ExitCode::SUCCESS),
         Command::Fuzz(arguments) => fuzz::run_targets(&arguments),
         Command::Lint => lint::run_checks(),

@@ -17,7 +17,7 @@ impl CgroupPath {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if !text.starts_with('/') {
             return Err(format!(
-                "{text:?} is relative; write it from the cgroup mount on, as in \"/frontend.slice\""
+                "{text:?} is relative; write the path below the cgroup mount, as in \"/frontend.slice\""
             ));
         }
         let parts: Vec<&str> = text
@@ -32,12 +32,13 @@ impl CgroupPath {
         }
         if parts.is_empty() {
             return Err(format!(
-                "{text:?} is the whole machine, which would lose its network; name a cgroup below it"
+                "{text:?} is the root of all cgroups, so that the whole machine would be enforced; name a cgroup \
+                 below it"
             ));
         }
         if let ["sys", "fs", "cgroup", rest @ ..] = parts.as_slice() {
             return Err(format!(
-                "{text:?} names the mount too; write it from there on: {:?}",
+                "{text:?} includes the cgroup mount; write the path below the mount: {:?}",
                 format!("/{}", rest.join("/"))
             ));
         }

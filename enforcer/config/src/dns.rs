@@ -158,7 +158,7 @@ fn no_server(text: &str) -> String {
         {
             port_out_of_range(text)
         }
-        _ => format!("{text:?} is no resolver; write IP, IP:PORT or [IPv6]:PORT"),
+        _ => format!("{text:?} is not a resolver; write IP, IP:PORT or [IPv6]:PORT"),
     }
 }
 
@@ -171,6 +171,6 @@ fn network(text: &str) -> Result<IpNet, String> {
     let network = text
         .parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    let wrong = |_| format!("{text:?} is no network; write it like 10.0.0.0/8 or 2001:db8::/32");
+    let wrong = |_| format!("{text:?} is not a network; write it like 10.0.0.0/8 or 2001:db8::/32");
     network.map(|network| network.trunc()).map_err(wrong)
 }

@@ -76,7 +76,7 @@ pub enum ErrorKind {
         valid: Vec<&'static str>,
     },
     /// Two workloads with the same cgroup.
-    #[error("{cgroup} is the cgroup of {other} already; a cgroup stands for one workload")]
+    #[error("{cgroup} is already the cgroup of {other}; a cgroup belongs to one workload")]
     SameCgroup {
         /// The cgroup, as it is compared.
         cgroup: String,
@@ -84,7 +84,7 @@ pub enum ErrorKind {
         other: String,
     },
     /// Two workloads with the same namespace and name.
-    #[error("there are two workloads {workload}, the other in line {other}; give one another `name`")]
+    #[error("the workload {workload} is already in line {other}; give one of them another `name`")]
     SameWorkload {
         /// Namespace and name.
         workload: String,

@@ -25,6 +25,7 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>
     let mut findings = Findings::default();
     let sources = raw.registry.unwrap_or_default();
     let files = sources.files.unwrap_or_default();
+    let node_line = (sources.kubernetes.as_ref()).and_then(|raw| raw.node.as_ref()?.line);
     let mut kubernetes = sources
         .kubernetes
         .map(|raw| kubernetes(&raw, folder, &mut findings));
@@ -51,7 +52,8 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>
     let raw_mode = raw.mode.unwrap_or_default();
     let mut pods = raw.pods.map(|raw| pods::pods(raw, raw_mode, &mut findings));
     if let (Some(pods), Some(kubernetes)) = (&mut pods, &mut kubernetes) {
-        one_node(&mut pods.node, &mut kubernetes.node, &mut findings);
+        let agreed = one_node(&mut pods.node, &mut kubernetes.node);
+        findings.keep("registry.kubernetes.node", node_line, agreed);
     }
     let config = Config {
         registry,
@@ -81,18 +83,18 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>
 
 /// The pods that are bound and those of which the API server is asked are the same node's: one setting stands for both,
 /// and two have to agree, since otherwise every pod would be unknown.
-fn one_node(of_pods: &mut Option<String>, of_kubernetes: &mut Option<String>, findings: &mut Findings) {
+fn one_node(of_pods: &mut Option<String>, of_kubernetes: &mut Option<String>) -> Result<(), String> {
     match (&of_pods, &of_kubernetes) {
         (Some(pods), Some(kubernetes)) if pods != kubernetes => {
-            let problem = format!(
-                "{kubernetes:?} is another node than pods.node ({pods:?}): no pod would be known; leave one of the two out"
-            );
-            findings.value("registry.kubernetes.node", None, problem);
+            return Err(format!(
+                "{kubernetes:?} contradicts pods.node ({pods:?}), so that no pod would be known; leave one of the two out"
+            ));
         }
         (None, Some(_)) => of_pods.clone_from(of_kubernetes),
         (Some(_), None) => of_kubernetes.clone_from(of_pods),
         _ => {}
     }
+    Ok(())
 }
 
 fn kubernetes(raw: &RawKubernetes, folder: &Path, findings: &mut Findings) -> Kubernetes {
@@ -167,7 +169,7 @@ fn absolute(path: &str) -> Result<PathBuf, String> {
 
 fn filled(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
-        Err("is empty; leave the key out instead".to_owned())
+        Err("is empty; remove the key instead".to_owned())
     } else {
         Ok(text.to_owned())
     }

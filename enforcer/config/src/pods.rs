@@ -91,7 +91,7 @@ pub(super) fn pods(raw: RawPods, mode: Enforcement, findings: &mut Findings) -> 
 /// No two overlap, and each has the name of a kubepods cgroup, by which those below it are read.
 fn roots(raw: &At<Vec<At<String>>>, findings: &mut Findings) -> Vec<CgroupPath> {
     if raw.value.is_empty() {
-        let problem = "an empty list would enforce no pod; leave the key out to have them found";
+        let problem = "an empty list would enforce no pod; remove the key to have the cgroups found";
         findings.value("pods.cgroupRoots", raw.line, problem.to_owned());
     }
     let mut roots: Vec<CgroupPath> = Vec::new();
@@ -116,7 +116,7 @@ fn root(path: &str) -> Result<CgroupPath, String> {
     let name = root.as_str().rsplit('/').next().unwrap_or_default();
     if Tree::of(name).is_none() {
         return Err(format!(
-            "{path:?} is no kubelet's cgroup of pods: these are called \"kubepods\", \"kubepods.slice\" or \
+            "{path:?} is not a kubelet's cgroup of pods, whose name is \"kubepods\", \"kubepods.slice\" or \
              \"…-kubepods.slice\""
         ));
     }
@@ -149,10 +149,7 @@ fn expression(raw: &RawLabelExpression) -> Result<LabelExpression, String> {
             return Err(format!("{:?} needs `values`", raw.key));
         }
         (RawLabelOperator::Exists | RawLabelOperator::DoesNotExist, false) => {
-            return Err(format!(
-                "{:?} is asked for whatever its value; leave `values` out",
-                raw.key
-            ));
+            return Err(format!("{:?} does not compare values; remove `values`", raw.key));
         }
     };
     Ok(LabelExpression {
@@ -194,7 +191,7 @@ fn node_name(name: &str) -> Result<String, String> {
         Ok(name.to_owned())
     } else {
         Err(format!(
-            "{name:?} is no node: lower-case letters, digits, hyphens and dots, at most 253"
+            "{name:?} is not a node's name: lower-case letters, digits, hyphens and dots, at most 253"
         ))
     }
 }
@@ -202,6 +199,8 @@ fn node_name(name: &str) -> Result<String, String> {
 fn container_name(name: &str) -> Result<String, String> {
     // A container's name is a DNS label, as a namespace's is.
     namespace(name).map(|name| name.as_str().to_owned()).map_err(|_| {
-        format!("{name:?} is no container: lower-case letters, digits and inner hyphens, at most 63")
+        format!(
+            "{name:?} is not a container's name: lower-case letters, digits and inner hyphens, at most 63"
+        )
     })
 }

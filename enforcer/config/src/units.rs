@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Reads a duration; the error is the rest of a sentence.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no duration; write it like 500ms, 60s, 5m or 1h30m");
+    let wrong = || format!("{text:?} is not a duration; write it like 500ms, 60s, 5m or 1h30m");
     let mut rest = text.trim();
     if rest.is_empty() {
         return Err(wrong());

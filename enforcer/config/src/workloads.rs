@@ -78,7 +78,7 @@ pub(super) fn roots(
     };
     if raw.value.is_empty() {
         let problem =
-            "an empty list would enforce nothing; leave the key out to enforce each workload's own cgroup";
+            "an empty list would enforce nothing; remove the key to enforce each workload's own cgroup";
         findings.value("roots", raw.line, problem.to_owned());
     }
     let mut roots: Vec<CgroupPath> = Vec::new();
@@ -120,7 +120,7 @@ pub(super) fn namespace(name: &str) -> Result<Namespace, String> {
         Ok(Namespace::new(name))
     } else {
         Err(format!(
-            "{name:?} is no namespace: lower-case letters, digits and inner hyphens, at most 63"
+            "{name:?} is not a namespace: lower-case letters, digits and inner hyphens, at most 63"
         ))
     }
 }
@@ -128,7 +128,7 @@ pub(super) fn namespace(name: &str) -> Result<Namespace, String> {
 fn named(name: &str) -> Result<String, String> {
     if name.is_empty() || name.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control()) {
         Err(format!(
-            "{name:?} is no name: it must not be empty or contain spaces or slashes"
+            "{name:?} is not a name: it must not be empty or contain spaces or slashes"
         ))
     } else {
         Ok(name.to_owned())
@@ -149,10 +149,10 @@ fn checked_labels(labels: Labels) -> Result<Labels, String> {
     for (key, value) in &labels {
         let name = key.rsplit_once('/').map_or(key.as_str(), |(_, name)| name);
         if !is_word(name) {
-            return Err(format!("{key:?} is no label key"));
+            return Err(format!("{key:?} is not a label key"));
         }
         if !(value.is_empty() || is_word(value)) {
-            return Err(format!("{value:?} is no value of the label {key:?}"));
+            return Err(format!("{value:?} is not a value of the label {key:?}"));
         }
     }
     Ok(labels)

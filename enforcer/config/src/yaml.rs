@@ -53,14 +53,14 @@ fn config_error(error: &Error, text: &str) -> ConfigError {
         Error::SerdeMissingField { field, .. } => ErrorKind::MissingKey(field),
         Error::DuplicateMappingKey { key, .. } => ErrorKind::DuplicateKey(key.clone().unwrap_or_default()),
         Error::MultipleDocuments { .. } => {
-            ErrorKind::Yaml("a second document begins here; there may be one".into())
+            ErrorKind::Yaml("a second document begins here; only one is allowed".into())
         }
         Error::InvalidScalar { ty: "boolean", .. } => wrong_type("true or false"),
         Error::InvalidScalar { ty, .. } if ty.starts_with(['u', 'i']) => {
             wrong_type("a whole number, not negative")
         }
         Error::InvalidScalar { ty, .. } => wrong_type(&format!("a {ty}")),
-        Error::NullIntoString { .. } => wrong_type("a text, and is nothing"),
+        Error::NullIntoString { .. } => wrong_type("a text, but is empty"),
         Error::SerdeInvalidType { unexpected, .. } | Error::SerdeInvalidValue { unexpected, .. } => {
             wrong_type(&format!("something other than {unexpected}"))
         }
@@ -94,7 +94,7 @@ fn key_in_line(text: &str, line: Option<u64>) -> String {
 
 fn too_much(breach: &BudgetBreach) -> String {
     format!(
-        "is more than a configuration can need, and may be hostile: {}",
+        "exceeds the limits of a configuration file: {}",
         one_line(&format!("{breach:?}"))
     )
 }

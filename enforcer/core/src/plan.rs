@@ -1,11 +1,11 @@
-//! How the kernel's maps get from what they hold to what they are to hold.
+//! The changes that bring the kernel's maps from their present entries to the desired ones.
 //!
 //! ```text
 //! Applied, Desired -> pairing (which installed policy becomes which) -> phases -> [Change]
 //! ```
 //!
-//! **Architecture Invariant** (promises 1 and 6): the changes are carried out one by one, and after each of them,
-//! for every workload, what is allowed is allowed by the old or the new policy, and what both allow is allowed.
+//! **Architecture Invariant:** the changes are carried out one by one, and after each of them two promises hold for every
+//! workload: whatever is allowed is allowed by the old or the new policy, and whatever both allow is allowed.
 //! `tests/plan.rs` checks every prefix of random plans.
 //!
 //! The order that keeps it:

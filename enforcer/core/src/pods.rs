@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Pod objects by UID --.
-//! namespaces' labels ---+-> settle (one UID) -> Update::Workload, Update::WorkloadGone
+//! namespaces' labels ---+-> update_pod (one UID) -> Update::Workload, Update::WorkloadGone
 //! cgroups by UID ------'
 //! ```
 //!
@@ -14,6 +14,7 @@
 //! of deletions alone. Nothing is bound by anything but the UID that the kubelet gave the cgroup as its name.
 
 mod cgroup;
+mod container;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use std::{
 use enforcer_common::CgroupId;
 
 pub use cgroup::{Class, LEVELS, PodCgroup, PodUid, ROOTS, Tree, container};
+pub use container::PodName;
 pub use scope::{Notice, PodLabels, Scope};
 
 use crate::{
@@ -138,7 +140,7 @@ impl Pods {
         let uid = found.pod().clone();
         self.cgroups_of.entry(uid.clone()).or_default().insert(cgroup);
         self.cgroups.insert(cgroup, found);
-        self.settle(&uid)
+        self.update_pod(&uid)
     }
 
     /// A cgroup is gone.
@@ -159,7 +161,7 @@ impl Pods {
             .map(|_| Update::WorkloadGone(cgroup))
             .into_iter()
             .collect();
-        updates.extend(self.settle(uid));
+        updates.extend(self.update_pod(uid));
         updates
     }
 
@@ -171,7 +173,7 @@ impl Pods {
     }
 
     /// The pod whose cgroup this is, if its object is not known.
-    pub fn stranger(&self, cgroup: CgroupId) -> Option<&PodUid> {
+    pub fn unknown_pod(&self, cgroup: CgroupId) -> Option<&PodUid> {
         let found = self.cgroups.get(&cgroup)?;
         self.object(found.pod()).is_none().then(|| found.pod())
     }
@@ -217,7 +219,7 @@ impl Pods {
             self.claims.entry(uid.clone()).or_default().insert(claim);
         }
         let touched: BTreeSet<_> = [was, is].into_iter().flatten().collect();
-        touched.iter().flat_map(|uid| self.settle(uid)).collect()
+        touched.iter().flat_map(|uid| self.update_pod(uid)).collect()
     }
 
     fn set_namespace(&mut self, namespace: &Namespace, object: Option<&Arc<NamespaceObject>>) -> Vec<Update> {
@@ -234,7 +236,7 @@ impl Pods {
             .filter(|pod| pod.meta.namespace == *namespace)
             .filter_map(|pod| uid_of(pod))
             .collect();
-        touched.iter().flat_map(|uid| self.settle(uid)).collect()
+        touched.iter().flat_map(|uid| self.update_pod(uid)).collect()
     }
 
     /// The object of a pod, or the last one that it had.
@@ -244,7 +246,7 @@ impl Pods {
     }
 
     /// Says what has changed for the cgroups of one pod.
-    fn settle(&mut self, uid: &PodUid) -> Vec<Update> {
+    fn update_pod(&mut self, uid: &PodUid) -> Vec<Update> {
         let mut now: BTreeMap<CgroupId, Workload> = BTreeMap::new();
         let mut notices = Vec::new();
         let pod = self.object(uid).cloned();
@@ -258,7 +260,7 @@ impl Pods {
             let is_off = workload.enforcement == Some(Enforcement::Off);
             let is_to_come = self.claims.contains_key(uid) && !pod.has_ended;
             if is_to_come && !is_off {
-                now.insert(self.foresee(uid), workload.clone());
+                now.insert(self.placeholder(uid), workload.clone());
             }
             if !is_off {
                 now.extend(self.exempt_containers(&cgroups, pod));
@@ -300,7 +302,7 @@ impl Pods {
     }
 
     /// The identifier of a pod of which no cgroup is needed to resolve its names.
-    fn foresee(&mut self, uid: &PodUid) -> CgroupId {
+    fn placeholder(&mut self, uid: &PodUid) -> CgroupId {
         let next = &mut self.next;
         *self.placeholders.entry(uid.clone()).or_insert_with(|| {
             *next += 1;
@@ -320,7 +322,7 @@ impl Pods {
         };
         let exempt = cgroups.iter().filter_map(|cgroup| Some((*cgroup, name(cgroup)?)));
         let workload = |container: &str| {
-            let name = format!("{}/{container}", pod.meta.name);
+            let name = container::name(&pod.meta.name, container);
             Workload {
                 enforcement: Some(Enforcement::Off),
                 ..Workload::new(pod.meta.namespace.clone(), &name, pod.meta.labels.clone())

@@ -1,4 +1,4 @@
-//! Every prefix of every plan keeps promises 1 and 6: nothing that neither end allows, all that both allow.
+//! Every prefix of every plan allows nothing that neither end allows, and everything that both ends allow.
 
 #[path = "laws/maps.rs"]
 mod maps;

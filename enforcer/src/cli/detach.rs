@@ -68,7 +68,8 @@ fn detach(arguments: &Detach) -> Result<ExitCode> {
         .unwrap_or_default();
     if !left.is_empty() {
         out::complain(format_args!(
-            "error: programs of an enforcer still run at {}: one that runs holds them, or its pins are in another bpffs \
+            "error: programs of an enforcer are still attached at {}: a running enforcer holds them, or its pins are \
+             in another bpffs \
              than the one that is now mounted at {bpffs}; end that enforcer, or name the bpffs by --bpffs",
             left.join(", ")
         ));
@@ -78,8 +79,8 @@ fn detach(arguments: &Detach) -> Result<ExitCode> {
         out::line(format_args!("nothing to remove below {bpffs}"))?;
     } else if is_nothing {
         out::complain(format_args!(
-            "error: nothing of an enforcer was found below {bpffs} nor in {folder}, and nothing was removed: name where \
-             it was by --config, or by --bpffs and --state"
+            "error: no pins of an enforcer were found below {bpffs}, and no files in {folder}; nothing was removed: \
+             name the folders of the enforcer by --config, or by --bpffs and --state"
         ));
         if !arguments.hold {
             return Ok(ExitCode::FAILURE);

@@ -57,7 +57,7 @@ fn enter(arguments: &Exec) -> Result<()> {
         })?;
         if !is_enforced {
             bail!(
-                "nothing is enforced at {cgroup}, so that the command was not started: start `enforcer run`, or say \
+                "{cgroup} is not enforced, so the command was not started: start `enforcer run`, or use \
                  --allow-unenforced to run the command without enforcement until then"
             );
         }

@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
     };
     if addresses.is_empty() {
         bail!(
-            "{}: the name has no address now, and every address needs one",
+            "{}: the host has no known address, so no rule can be looked up",
             arguments.destination
         );
     }
@@ -162,7 +162,7 @@ fn registry(config: &Config, servers: &[SocketAddr]) -> Result<(Registry, Vec<Wo
     let mut objects = Vec::new();
     let mut documents = Documents::default();
     if config.kubernetes.is_some() {
-        out::complain("warning: only the registry's files are looked at, not the API server");
+        out::complain("warning: only the registry's files are read, not the API server");
     }
     for change in config.registry.iter().flat_map(|path| read_all(path)) {
         let file = change.path.display().to_string();

@@ -36,8 +36,8 @@ pub(super) fn run(arguments: &StatusArguments) -> Result<ExitCode> {
             let left = Pins::links_below(&bpffs).unwrap_or_default();
             if left > 0 {
                 out::complain(format_args!(
-                    "{left} links of an earlier enforcer are pinned below {}: what it left in force stays so, and \
-                     nobody follows what changes",
+                    "{left} links of an earlier enforcer are pinned below {}: enforcement stays as it was, and \
+                     changes of the registry are not applied",
                     bpffs.display()
                 ));
             }

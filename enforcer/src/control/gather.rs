@@ -11,7 +11,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     Question,
-    status::{Canary, Drift, FailingName, Hardening, Names, Program, Root, Source, Status, Untold, Usage},
+    status::{
+        Canary, Drift, FailingName, Hardening, Names, Program, Root, Source, Status, Suppressed, Usage,
+    },
 };
 use crate::{
     datapath,
@@ -49,7 +51,7 @@ pub struct OwnerStatus {
     /// Events that did not fit the ring buffer.
     pub lost: u64,
     /// Of which workloads events were left out of the log, the most first.
-    pub untold: Vec<Untold>,
+    pub suppressed: Vec<Suppressed>,
     /// What keeps the kernel from holding what it should.
     pub problems: Vec<String>,
 }
@@ -80,7 +82,7 @@ pub struct Ports {
     pub files: Heartbeat,
     /// When the cgroups were.
     pub cgroups: Heartbeat,
-    /// When the cgroups of pods were; None if pods are left alone.
+    /// When the cgroups of pods were; None without `pods` in the configuration.
     pub pods: Option<Heartbeat>,
     /// When the enforcer was started.
     pub start: Instant,
@@ -89,9 +91,9 @@ pub struct Ports {
 impl Ports {
     /// Asks all of them.
     pub(super) async fn gather(&self) -> Result<Status> {
-        let (reply, standing) = oneshot::channel();
+        let (reply, state) = oneshot::channel();
         self.owner.send(reply).await.context("the owner is gone")?;
-        let standing = standing.await.context("the owner does not answer")?;
+        let state = state.await.context("the owner does not answer")?;
         let (reply, names) = oneshot::channel();
         self.names.send(reply).await.context("nobody resolves names")?;
         let names = names.await.context("nobody answers for names")?;
@@ -106,23 +108,23 @@ impl Ports {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_seconds: self.start.elapsed().as_secs_f64(),
-            mode: standing.mode.to_owned(),
-            allow_any: standing.allow_any,
+            mode: state.mode.to_owned(),
+            allow_any: state.allow_any,
             proof_age_seconds: proof.at.map(age),
-            roots: standing.roots.iter().map(|place| root(place, &proof)).collect(),
-            closures: standing.closures.iter().map(closure).collect(),
-            usage: standing.usage,
+            roots: state.roots.iter().map(|place| root(place, &proof)).collect(),
+            closures: state.closures.iter().map(closure).collect(),
+            usage: state.usage,
             sources: vec![
-                source("files", standing.file_objects, self.files.age()),
-                source("cgroups", standing.workloads, self.cgroups.age()),
+                source("files", state.file_objects, self.files.age()),
+                source("cgroups", state.workloads, self.cgroups.age()),
             ],
-            rejected: standing.rejected,
-            warnings: standing.warnings,
+            rejected: state.rejected,
+            warnings: state.warnings,
             names: named(&names),
-            events_lost: standing.lost,
-            events_untold: standing.untold,
+            events_lost: state.lost,
+            events_suppressed: state.suppressed,
             lapses: proof.lapses.iter().map(lapse).collect(),
-            problems: standing
+            problems: state
                 .problems
                 .into_iter()
                 .chain(proof.unmended.iter().map(ToString::to_string))
@@ -131,7 +133,7 @@ impl Ports {
             proven: false,
         };
         if let Some(pods) = &self.pods {
-            status.sources.push(source("pods", standing.pods, pods.age()));
+            status.sources.push(source("pods", state.pods, pods.age()));
         }
         if let Some(kubernetes) = &self.kubernetes {
             let known = kubernetes.borrow();

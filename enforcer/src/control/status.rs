@@ -43,8 +43,8 @@ pub struct Status {
     /// Flows that were decided and not logged, since the maps were made.
     pub events_lost: u64,
     /// Of which workloads events were left out of the log, and how many since the start.
-    #[serde(default)]
-    pub events_untold: Vec<Untold>,
+    #[serde(default, rename = "eventsUntold")]
+    pub events_suppressed: Vec<Suppressed>,
     /// What had lapsed since the start; the newest last.
     pub lapses: Vec<Drift>,
 }
@@ -152,7 +152,7 @@ pub struct FailingName {
 
 /// What was left out of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Untold {
+pub struct Suppressed {
     /// `namespace/name`, all unknown workloads, or the cgroup of one that is gone.
     pub workload: String,
     /// Events that were beyond its share.
@@ -167,7 +167,7 @@ pub struct Drift {
     pub what: String,
     /// Seconds since it was noticed.
     pub age_seconds: f64,
-    /// Why it could not be made good; None if it was.
+    /// Why it could not be restored; None if it was.
     pub stays: Option<String>,
 }
 
@@ -185,13 +185,13 @@ impl Status {
         }
         let is_any_there = self.roots.iter().any(|root| root.is_there);
         if !is_any_there {
-            problems.push("none of the cgroups that are to be enforced is there".to_owned());
+            problems.push("none of the cgroups to be enforced exists".to_owned());
         }
         let is_missing = |root: &&Root| is_any_there && root.is_required && !root.is_there;
         for root in self.roots.iter().filter(is_missing) {
             problems.push(format!(
-                "the cgroup {} is not there: nothing is enforced below it until somebody makes it; if nobody will, take \
-                 it out of `roots`",
+                "the cgroup {} does not exist: nothing is enforced below it until it is created; if it is not needed, \
+                 remove it from `roots`",
                 root.path
             ));
         }
@@ -304,7 +304,7 @@ mod tests {
         );
         check(
             |status| status.roots[0].is_there = false,
-            Some("none of the cgroups that are to be enforced is there"),
+            Some("none of the cgroups to be enforced exists"),
         );
         check(
             |status| {
@@ -315,8 +315,8 @@ mod tests {
                 });
             },
             Some(
-                "the cgroup /b.slice is not there: nothing is enforced below it until somebody makes it; if nobody will, \
-                 take it out of `roots`",
+                "the cgroup /b.slice does not exist: nothing is enforced below it until it is created; if it is not \
+                 needed, remove it from `roots`",
             ),
         );
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::report::escape::Line;
 
-use super::status::{Canary, Drift, FailingName, Hardening, Root, Source, Status, Untold, Usage};
+use super::status::{Canary, Drift, FailingName, Hardening, Root, Source, Status, Suppressed, Usage};
 
 /// Whole seconds, or the minutes and hours that they make.
 struct Age(f64);
@@ -58,10 +58,12 @@ impl fmt::Display for Status {
         section(f, "rejected", &self.rejected)?;
         section(f, "warnings", &self.warnings)?;
         writeln!(f, "events lost: {}", self.events_lost)?;
-        let (most, rest) = self.events_untold.split_at(MOST.min(self.events_untold.len()));
+        let (most, rest) = self
+            .events_suppressed
+            .split_at(MOST.min(self.events_suppressed.len()));
         section(f, "events not logged", most)?;
         if !rest.is_empty() {
-            let events: u64 = rest.iter().map(|untold| untold.events).sum();
+            let events: u64 = rest.iter().map(|suppressed| suppressed.events).sum();
             writeln!(f, "  {} other workloads: {events}", rest.len())?;
         }
         section(f, "lapses", &self.lapses)
@@ -150,8 +152,8 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:12} {}", self.name, self.objects)?;
         match self.age_seconds {
-            Some(age) => write!(f, ", looked at {} ago", Age(age))?,
-            None => f.write_str(", never looked at")?,
+            Some(age) => write!(f, ", checked {} ago", Age(age))?,
+            None => f.write_str(", never checked")?,
         }
         self.problem
             .as_ref()
@@ -170,7 +172,7 @@ impl fmt::Display for FailingName {
     }
 }
 
-impl fmt::Display for Untold {
+impl fmt::Display for Suppressed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -184,12 +186,8 @@ impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let age = Age(self.age_seconds);
         match &self.stays {
-            None => write!(f, "{age} ago: {}: made good", self.what),
-            Some(why) => write!(
-                f,
-                "{age} ago: {}, and this could not be made good: {why}",
-                self.what
-            ),
+            None => write!(f, "{age} ago: {}: restored", self.what),
+            Some(why) => write!(f, "{age} ago: {}, and it could not be restored: {why}", self.what),
         }
     }
 }
@@ -200,13 +198,13 @@ mod tests {
 
     #[test]
     fn workloads_whose_events_were_not_logged_are_named_up_to_a_number() {
-        let untold = |number: u64| Untold {
+        let suppressed = |number: u64| Suppressed {
             workload: format!("n/w{number}"),
             events: 100 - number,
         };
         let of = |number: u64| {
             let status = Status {
-                events_untold: (0..number).map(untold).collect(),
+                events_suppressed: (0..number).map(suppressed).collect(),
                 ..Status::default()
             };
             let text = status.to_string();

@@ -1,7 +1,8 @@
-//! What the sources say, made into the registry and the cgroups that are there.
+//! Builds the registry and the list of cgroups from the sources.
 //!
 //! **Architecture Invariant:** nothing here touches the kernel. What follows for it, the reconciler finds by comparing.
 
+mod announce;
 mod configured;
 mod pods;
 mod precedence;
@@ -39,6 +40,7 @@ use crate::{
     },
 };
 
+use announce::Announced;
 use configured::Configured;
 use precedence::Precedence;
 use resolvers::Resolvers;
@@ -49,10 +51,10 @@ pub(crate) use pods::{NodePods, settings, wanted};
 pub(super) struct Ingest {
     registry: Registry,
     documents: Documents,
-    /// Who is believed where both files and the API server have an object.
+    /// Which version counts if both files and the API server have an object.
     precedence: Precedence,
     configured: Configured,
-    /// None if pods are left alone.
+    /// None without `pods` in the configuration.
     pods: Option<NodePods>,
     /// The configured cgroups, and those of pods, that are there.
     cgroups: BTreeMap<CgroupId, Cgroup>,
@@ -104,7 +106,7 @@ impl Ingest {
         }
     }
 
-    /// Takes a change in, and returns the source that has told everything with it. It is in force after the next plan.
+    /// Applies a change, and returns the source whose first list it completes. It is in force after the next plan.
     pub(super) fn apply(&mut self, change: Change) -> Option<Source> {
         match change {
             Change::Files(changes) => {
@@ -183,27 +185,14 @@ impl Ingest {
             match change {
                 CgroupChange::Appeared(cgroup) => {
                     if let Some(workload) = self.configured.workload(&cgroup.path) {
-                        let workload = workload.clone();
-                        tracing::info!(
-                            event = "workload_found",
-                            %workload,
-                            namespace = %workload.namespace,
-                            "workload {workload} is at {}",
-                            cgroup.path.display()
-                        );
-                        self.update(Update::Workload(cgroup.id, workload));
+                        Announced::Configured(workload).found(&cgroup.path);
+                        self.update(Update::Workload(cgroup.id, workload.clone()));
                     }
                     self.cgroups.insert(cgroup.id, cgroup);
                 }
                 CgroupChange::Gone(cgroup) => {
                     if let Some(workload) = self.configured.workload(&cgroup.path) {
-                        tracing::info!(
-                            event = "workload_gone",
-                            %workload,
-                            namespace = %workload.namespace,
-                            "workload {workload} is gone from {}",
-                            cgroup.path.display()
-                        );
+                        Announced::Configured(workload).gone(Some(&cgroup.path));
                         self.update(Update::WorkloadGone(cgroup.id));
                     }
                     self.cgroups.remove(&cgroup.id);
@@ -221,7 +210,7 @@ impl Ingest {
         }
     }
 
-    /// Says what is suspicious about files and about the registry as a whole, if it was not said already.
+    /// Logs new warnings about files and about the registry as a whole.
     fn say_warnings(&mut self) {
         let warnings = self.suspicions();
         for warning in self.warnings.news(warnings) {
@@ -314,8 +303,8 @@ impl Ingest {
     pub(super) fn problems(&self) -> Option<String> {
         let lacks_pods = self.pods.is_some() && self.pod_roots().next().is_none();
         lacks_pods.then(|| {
-            "the kubelet's cgroup of all pods is not there: no pod is enforced until the kubelet makes it; `pods` in the \
-             configuration is for nodes of a cluster alone"
+            "the kubelet's cgroup of all pods does not exist: no pod is enforced until the kubelet creates it; remove \
+             `pods` from the configuration if this machine is not a node of a cluster"
                 .to_owned()
         })
     }

@@ -1,4 +1,4 @@
-//! Everything that the owner is told: one enum, and one place in which it is received.
+//! All inputs of the owner: one enum, and one place that receives them.
 //!
 //! ```text
 //! self-proof, status, sockets found -> Question  (each waits for its answer; they are few)
@@ -29,7 +29,7 @@ use crate::{
     sources::{cgroups::CgroupChange, files::FileChange, kube::KubeChange, pods::PodChange},
 };
 
-/// What the owner is told.
+/// An input of the owner.
 pub(super) enum Input {
     /// To end.
     Cancelled,
@@ -37,34 +37,34 @@ pub(super) enum Input {
     Question(Question),
     /// Something that changes what is enforced.
     Change(Change),
-    /// What the programs have decided.
+    /// Decisions of the programs.
     Events(Batch),
-    /// Counters are to be looked at.
+    /// It is time to read the counters.
     Tick,
-    /// What has failed is to be tried again.
+    /// It is time to try again what has failed.
     Retry,
-    /// Whoever looks for sockets and ends them can be asked for more.
+    /// The `revoke` task has room for another request.
     RevokerReady,
     /// Nothing more urgent waits: a turn of work.
     Turn,
-    /// At the start: every host was answered for (`in_time`), or none is waited for any more.
+    /// At the start: every host has an answer (`in_time`), or the start no longer waits for answers.
     Resolved { in_time: bool },
     /// At the start: the first lists are late.
     ListsLate,
 }
 
-/// Who waits for an answer.
+/// A question, whose sender waits for the answer.
 pub(super) enum Question {
     Proof(proof::Question),
     Status(oneshot::Sender<OwnerStatus>),
-    /// Sockets that a sweep has found, and what has become of sweeps and of sockets that were to end.
+    /// Sockets that a sweep has found, and the results of sweeps and of closing sockets.
     Sockets(Report),
 }
 
-/// Ends with whether every host was answered for in time.
+/// Resolves to whether every host had an answer in time.
 pub(super) type Resolution = Pin<Box<dyn Future<Output = bool> + Send>>;
 
-/// What changes what is enforced.
+/// A change of what is enforced.
 pub(super) enum Change {
     Files(Vec<FileChange>),
     Kube(Vec<KubeChange>),
@@ -74,7 +74,7 @@ pub(super) enum Change {
     Resolvers(Vec<SocketAddr>),
 }
 
-/// Who lists what there is.
+/// A source, which lists what exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
     Files,
@@ -83,15 +83,15 @@ pub(super) enum Source {
     Pods,
 }
 
-/// What the owner wants to be told of now, beside what it always is.
+/// Which optional inputs the owner waits for now.
 pub(super) struct Wanted<'a> {
-    /// False while those that were received are to be applied first.
+    /// False while changes that were received are to be applied first.
     pub(super) changes: bool,
     /// False until enforcement is in force.
     pub(super) events: bool,
     /// When what has failed is to be tried again.
     pub(super) retry: Option<Instant>,
-    /// Whether something waits for whoever looks for sockets and ends them.
+    /// Whether requests wait for the `revoke` task.
     pub(super) revoker: bool,
     /// Whether there is work for a turn.
     pub(super) turn: bool,
@@ -106,7 +106,7 @@ pub(super) struct Inputs {
     pub(super) cancel: CancellationToken,
     pub(super) proof: mpsc::Receiver<proof::Question>,
     pub(super) status: mpsc::Receiver<oneshot::Sender<OwnerStatus>>,
-    /// None if sockets that are open stay open.
+    /// None with `revoke: false`.
     pub(super) sockets: Option<mpsc::Receiver<Report>>,
     pub(super) revoker: Option<mpsc::Sender<revoke::Request>>,
     pub(super) sources: Sources,
@@ -120,17 +120,16 @@ pub(super) struct Sources {
     /// None if no API server is followed.
     pub(super) kube: Option<mpsc::Receiver<Vec<KubeChange>>>,
     pub(super) cgroups: mpsc::Receiver<Vec<CgroupChange>>,
-    /// None if pods are left alone.
+    /// None without `pods` in the configuration.
     pub(super) pods: Option<mpsc::Receiver<Vec<PodChange>>>,
     pub(super) names: mpsc::Receiver<Update>,
     pub(super) resolvers: watch::Receiver<Vec<SocketAddr>>,
 }
 
 impl Inputs {
-    /// The next input. Nothing is lost if this is not waited for to the end.
+    /// The next input. Cancel-safe: no input is lost if this future is dropped.
     ///
-    /// # Errors
-    /// If whoever sends has ended.
+    /// # Errors If a sender has ended.
     pub(super) async fn next(&mut self, wanted: Wanted<'_>) -> Result<Input> {
         let Wanted {
             changes,
@@ -159,7 +158,7 @@ impl Inputs {
             in_time = resolved(resolution) => Input::Resolved { in_time },
             () = at(late) => Input::ListsLate,
             change = self.sources.next(), if changes => Input::Change(change?),
-            // Not at once: who has used up the runtime's budget would find no questions any more.
+            // Not at once: a task that has used up the runtime's budget would find no questions any more.
             () = yield_now(), if turn => Input::Turn,
             batch = self.events.recv(), if events => Input::Events(batch.context("the event reader has ended")?),
         })
@@ -179,7 +178,7 @@ impl Inputs {
 }
 
 impl Sources {
-    /// The next change, of any source: none has precedence. Nothing is lost if this is not waited for to the end.
+    /// The next change of any source; no source has precedence. Cancel-safe.
     async fn next(&mut self) -> Result<Change> {
         Ok(tokio::select! {
             files = self.files.recv() => Change::Files(files.context("the file source has ended")?),
@@ -213,7 +212,7 @@ async fn at(time: Option<Instant>) {
     }
 }
 
-/// Once there is room for a request. That nobody takes requests any more is found by making one.
+/// Resolves once there is room for a request. A closed channel is found by the next request.
 async fn ready(revoker: &Option<mpsc::Sender<revoke::Request>>) {
     match revoker {
         Some(revoker) => drop(revoker.reserve().await),

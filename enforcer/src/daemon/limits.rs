@@ -1,4 +1,4 @@
-//! What the process may have open.
+//! The limit on open files.
 
 use anyhow::{Context as _, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};

@@ -43,7 +43,8 @@ impl Owner {
                 Input::Change(change) => self.apply(change)?,
                 Input::Events(batch) => self.reporter.write(batch, &mut self.ingest, &self.reconciler),
                 Input::Tick => {
-                    self.reporter.report_losses(&mut self.reconciler, &self.ingest);
+                    self.reporter
+                        .report_suppressed(&mut self.reconciler, &self.ingest);
                     if self.reconciler.look_again(&self.ingest) {
                         self.schedule.note_change();
                     }

@@ -55,7 +55,7 @@ pub(super) struct Reconciler {
     roots: RootPrograms,
     /// The hosts whose addresses are wanted.
     hosts: watch::Sender<BTreeSet<Host>>,
-    /// None if sockets that are open stay open.
+    /// None with `revoke: false`.
     revocation: Option<Revocation>,
     canaries: Canaries,
     comparison: Comparison,
@@ -107,8 +107,8 @@ impl Reconciler {
         wanted
     }
 
-    /// Lets the enforcer's own pod through the maps that an earlier start has left in force, before anything is
-    /// waited for: it would be unknown to them, and nothing that it waits for could ever come.
+    /// Allows the enforcer's own pod in the maps of an earlier start, before the start waits for anything: those maps
+    /// do not know it, and would refuse it the API server.
     ///
     /// # Errors
     /// If the maps cannot be read or written.
@@ -135,7 +135,7 @@ impl Reconciler {
             self.canaries = Canaries::left_in(&self.applied);
         }
         self.reconcile(ingest)?;
-        // One root that fails keeps no other from being enforced; a start that enforces at none of them is none.
+        // A root that fails does not keep others from being enforced; a start that can enforce no root fails.
         if let Some(refused) = self.roots.refused_everywhere() {
             return Ok(Some(refused));
         }
@@ -155,8 +155,8 @@ impl Reconciler {
         self.failure = self.reconcile(ingest).err().map(|error| format!("{error:#}"));
         for failure in self.failures.news(self.failure.iter().cloned().collect()) {
             tracing::error!(
-                "the kernel does not hold what it should: what has not come into force is as it was before, and it is \
-                 tried again: {failure}"
+                "not all changes are in force: the rest is tried again, and until then what it changes stays as it \
+                 was: {failure}"
             );
         }
         let is_revoked = self
@@ -185,7 +185,7 @@ impl Reconciler {
                 .refuse_unknown(leaves_out || matches!(kind, PlanKind::RemovalsFirst(_)))?;
             self.note_due(&plan, ingest);
             if let Err(error) = self.datapath.carry_out(&plan.changes) {
-                // Nobody knows which of them are in force: what all of them may take away stays due.
+                // It is not known which of them are in force, so a sweep stays due for all of them.
                 self.applied = self.datapath.read_back()?;
                 return Err(error);
             }
@@ -237,8 +237,8 @@ impl Reconciler {
         self.datapath.counters()
     }
 
-    pub(super) fn untold(&self) -> Result<BTreeMap<CgroupId, u64>> {
-        self.datapath.untold()
+    pub(super) fn suppressed(&self) -> Result<BTreeMap<CgroupId, u64>> {
+        self.datapath.suppressed()
     }
 
     pub(super) fn is_in_force(&self) -> bool {

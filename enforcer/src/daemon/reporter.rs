@@ -1,4 +1,4 @@
-//! What is told: the log's lines and Kubernetes' Events for what the programs decide, and the status.
+//! Writes the log and Kubernetes Events for the programs' decisions, and provides the status.
 //!
 //! **Architecture Invariant:** nothing here changes what is enforced.
 
@@ -28,15 +28,15 @@ pub(super) struct Reporter {
     flows: Flows,
     format: LogFormat,
     mode: Enforcement,
-    /// Events that this version does not understand, of which nothing was said.
+    /// Events that this version cannot decode and that were not reported yet.
     unknown: u64,
     /// Events that were lost, as last said; pinned counters go on counting between starts.
     lost: u64,
 }
 
 impl Reporter {
-    /// Tells of what is decided from now on; the counters are those of an earlier start. `notices` is where what users
-    /// of Kubernetes should know goes; None if there is no Kubernetes.
+    /// Reports decisions from now on; the counters are those of an earlier start. `notices` is the queue of Kubernetes
+    /// Events; None without an API server.
     pub(super) fn new(
         format: LogFormat,
         mode: Enforcement,
@@ -44,7 +44,7 @@ impl Reporter {
         counted: Counted,
     ) -> Self {
         let mut flows = Flows::new(format, notices);
-        flows.untold.skip(counted.untold);
+        flows.suppressed.skip(counted.suppressed);
         Self {
             flows,
             format,
@@ -54,7 +54,7 @@ impl Reporter {
         }
     }
 
-    /// Tells of events, in turns of their workloads.
+    /// Reports events, workload by workload in turn.
     pub(super) fn write(&mut self, batch: Batch, ingest: &mut Ingest, reconciler: &Reconciler) {
         for decision in &batch.decisions {
             if !reconciler.is_canary(decision.cgroup) {
@@ -62,41 +62,41 @@ impl Reporter {
             }
         }
         self.unknown += batch.unknown;
-        self.flows.add_untold(batch.left_out, ingest);
+        self.flows.add_suppressed(batch.left_out, ingest);
     }
 
-    /// Says what was decided and not told since it was last said.
-    pub(super) fn report_losses(&mut self, reconciler: &mut Reconciler, ingest: &Ingest) {
+    /// Reports how many events were suppressed or lost since the last call.
+    pub(super) fn report_suppressed(&mut self, reconciler: &mut Reconciler, ingest: &Ingest) {
         self.report_lost(reconciler);
         match std::mem::take(&mut self.unknown) {
             0 => {}
             unknown => tracing::warn!(
-                "{unknown} events of the programs in the kernel are not in the log: this version does not know their \
-                 form; another version of the enforcer has attached programs to the same cgroups"
+                "{unknown} events of the programs in the kernel are not in the log: this version cannot decode them, \
+                 because another version of the enforcer has attached programs to the same cgroups"
             ),
         }
-        match reconciler.untold() {
+        match reconciler.suppressed() {
             Ok(counted) => {
-                let news = self.flows.untold.news(counted);
-                self.flows.add_untold(news, ingest);
+                let news = self.flows.suppressed.news(counted);
+                self.flows.add_suppressed(news, ingest);
             }
             Err(error) => tracing::error!(
-                "how many refusals are missing in the log is not known, since the kernel does not say; enforcement is as \
-                 it was: {error:#}"
+                "cannot read from the kernel how many events of each workload were suppressed; enforcement is not \
+                 affected: {error:#}"
             ),
         }
-        self.flows.add_untold(reconciler.write_memory(), ingest);
-        self.flows.say_untold(ingest);
+        self.flows.add_suppressed(reconciler.write_memory(), ingest);
+        self.flows.say_suppressed(ingest);
     }
 
-    /// Says how many events did not fit the ring buffer.
+    /// Reports how many events did not fit the ring buffer.
     fn report_lost(&mut self, reconciler: &Reconciler) {
         let counters = match reconciler.counters() {
             Ok(counters) => counters,
             Err(error) => {
                 tracing::error!(
-                    "how many refusals were lost on their way to the log is not known, since the kernel does not say; \
-                     enforcement is as it was: {error:#}"
+                    "cannot read from the kernel how many events did not fit the ring buffer; enforcement is not \
+                     affected: {error:#}"
                 );
                 return;
             }
@@ -104,7 +104,7 @@ impl Reporter {
         let lost = counters.get(&Counter::Lost).copied().unwrap_or_default();
         if lost > self.lost {
             tracing::warn!(
-                "{} flows were decided and not logged: they came faster than they are read; enforcement is as it was",
+                "{} events were not logged: the ring buffer was full; enforcement is not affected",
                 lost - self.lost
             );
         }
@@ -114,20 +114,22 @@ impl Reporter {
     /// The line that scripts wait for, and what is missing.
     pub(super) fn announce(&self, ingest: &Ingest, reconciler: &Reconciler) {
         let line = self.line(ingest, reconciler);
-        // Who reads it, or has stopped to, does not decide on what is enforced.
+        // A closed standard output does not change what is enforced.
         if let Err(error) = writeln!(io::stdout(), "{line}") {
             tracing::warn!(
-                "{line}: this could not be written to standard output ({error}): enforcement is in force, and who waits \
-                 for that line waits in vain"
+                "cannot write {line:?} to standard output ({error}): enforcement is in force, but a program that \
+                 waits for this line does not get it"
             );
         }
         if reconciler.applied().workloads.is_empty() {
-            tracing::warn!("no configured workload has a cgroup yet; each is enforced from when it appears");
+            tracing::warn!(
+                "no configured workload has a cgroup yet; each is enforced once its cgroup appears"
+            );
         }
         for root in ingest.root_states() {
             if root.is_required && !root.is_there {
                 tracing::warn!(
-                    "the root {} is not there: nothing is enforced below it until somebody makes it",
+                    "the root {} does not exist: nothing is enforced below it until it is created",
                     root.path.display()
                 );
             }
@@ -166,6 +168,6 @@ impl Reporter {
 
 /// What earlier starts have counted.
 pub(super) struct Counted {
-    pub(super) untold: BTreeMap<CgroupId, u64>,
+    pub(super) suppressed: BTreeMap<CgroupId, u64>,
     pub(super) lost: u64,
 }

@@ -1,4 +1,4 @@
-//! When what was taken in is carried out.
+//! When changes are carried out.
 
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ impl Schedule {
         self.changed.is_some()
     }
 
-    /// Whether more changes are taken in before those that were are carried out: a thousand of them cost one plan, and
-    /// a stream without end does not put it off.
+    /// Whether more changes are collected before a plan is made. A thousand changes need one plan, and an endless
+    /// stream does not delay it.
     pub(super) fn collects(&self) -> bool {
         self.changed.is_none_or(|since| since.elapsed() < COLLECT)
     }

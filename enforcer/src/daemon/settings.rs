@@ -1,4 +1,4 @@
-//! What of the configuration concerns each part, in that part's words.
+//! Converts the configuration into the settings of each part.
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
 
 /// What holds for all programs.
 pub(super) fn of_programs(config: &Config) -> Settings {
-    // Where pods are on trial, or off unless they are labelled, one that is not known yet is not refused either.
+    // If pods are audited, or off unless they are labelled, a pod that is not known yet is not refused either.
     let is_trial = |pods: &config::Pods| pods.scope.default != model::Enforcement::Enforce;
     let is_audit = config.enforcement == Enforcement::Audit || config.pods.as_ref().is_some_and(is_trial);
     let unknown = match config.unknown_workloads {

@@ -1,7 +1,7 @@
 //! From nothing to enforcement in force.
 //!
-//! The kernel's maps are changed only once every source has listed what there is: a start finds the maps of an earlier
-//! one in force, and must not take away what it does not know of yet.
+//! The kernel's maps are changed only once every source has listed what exists: the maps of an earlier start are in
+//! force, and a start must not remove entries that it does not know yet.
 //!
 //! `first lists of all sources -> every host answered for, or five seconds -> in force`
 
@@ -23,22 +23,22 @@ use crate::{
     sources::kube::KubeStatus,
 };
 
-/// How long names may take. What does not resolve until then is refused until it does.
+/// For this long, the start waits for hosts to resolve. Hosts that do not are refused until they do.
 const RESOLUTION: Duration = Duration::from_secs(5);
 
-/// After this long without the API server's first lists it is said that the start waits for them.
+/// After this long without the API server's first lists, the log says that the start waits for them.
 const LATE: Duration = Duration::from_secs(5);
 
-/// How long another enforcer may have every root before this start gives up.
+/// For this long, another enforcer may hold every root before this start fails.
 const TAKEOVER: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether it still has.
 const GLANCE: Duration = Duration::from_millis(50);
 
 pub(super) struct Start {
-    /// The sources that have not listed what there is.
+    /// The sources whose first lists are missing.
     awaited: BTreeSet<Source>,
-    /// Who waits for the enforcer's own pod to be let through.
+    /// Told once the enforcer's own pod is allowed.
     admitted: Option<oneshot::Sender<()>>,
     names: AskStatus,
     resolution: Option<Resolution>,
@@ -120,19 +120,19 @@ impl Start {
         }
     }
 
-    /// Says what is missing; once.
+    /// Logs what is missing, once.
     pub(super) fn warn_of_late_lists(&mut self) {
         self.late = None;
         let Some(kube) = &self.kube else { return };
         tracing::warn!(
-            "the API server has not told everything after {LATE:?} ({}): what an earlier start has left in the kernel \
-             stays in force until it has",
+            "the first lists of the API server are not complete after {LATE:?} ({}): until they are, what an earlier \
+             start has pinned stays in force",
             missing(&kube.borrow())
         );
     }
 
-    /// Brings into force what was listed; false if that is to be tried again in a moment. `in_time` says whether every
-    /// host was answered for.
+    /// Brings the first lists into force; false if that is to be tried again soon. `in_time`: whether every host has an
+    /// answer.
     ///
     /// # Errors
     /// If the kernel refuses, or enforcement begins at none of the roots that are there.
@@ -148,7 +148,7 @@ impl Start {
                  until they resolve; `enforcer status` names those that fail"
             );
         }
-        // What an enforcer had that was killed a moment ago goes after its process.
+        // The claims of an enforcer that was just killed are removed after its process has ended.
         let end = *self.takeover.get_or_insert_with(|| Instant::now() + TAKEOVER);
         let refused = reconciler.begin(ingest)?;
         if let Some(refused) = refused.filter(|_| Instant::now() >= end) {
@@ -165,7 +165,7 @@ impl Start {
     }
 }
 
-/// The API server's kinds of which nothing is known, and why.
+/// The kinds without a first list from the API server, and why.
 fn missing(status: &KubeStatus) -> String {
     let missing = status.sources.iter().filter(|source| source.contact.is_none());
     let mut reasons: Vec<_> = missing

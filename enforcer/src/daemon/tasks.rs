@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long a task may take to end once it was told to.
+/// For this long, tasks may run after they were told to end.
 const DEADLINE: Duration = Duration::from_millis(1500);
 
 /// Every task of the process. One that ends, for whatever reason, ends the process with its name.
@@ -18,7 +18,7 @@ pub(super) struct Tasks {
     pub(super) cancel: CancellationToken,
 }
 
-/// What an enforcer leaves when it ends.
+/// What stays in force when an enforcer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
     Nothing,
@@ -31,7 +31,7 @@ impl fmt::Display for Left {
         f.write_str(match self {
             Self::Nothing => "nothing is enforced any more (--ephemeral)",
             Self::Enforcement => {
-                "what it has brought into force stays in force, and changes are not followed until the next start; \
+                "enforcement stays in force, and changes of the registry are not applied until the next start; \
                  `enforcer detach` ends enforcement"
             }
         })
@@ -59,8 +59,7 @@ impl Tasks {
 
     /// Waits for SIGTERM, SIGINT or the end of a task, and ends all of them.
     ///
-    /// # Errors
-    /// Why the task has ended that nobody has told to.
+    /// # Errors Why a task has ended by itself.
     pub(super) async fn run(
         mut self,
         mut terminate: Signal,
@@ -94,8 +93,8 @@ impl Tasks {
             tokio::time::timeout(DEADLINE, async { while self.set.join_next().await.is_some() {} }).await;
         if drained.is_err() {
             tracing::warn!(
-                "parts of the enforcer did not end within {DEADLINE:?} and are ended with the process; what is pinned in \
-                 the kernel is not concerned"
+                "tasks of the enforcer did not end within {DEADLINE:?} and are aborted; pinned programs and maps are \
+                 not affected"
             );
         }
         outcome

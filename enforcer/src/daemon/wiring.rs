@@ -38,7 +38,7 @@ use cluster::Cluster;
 /// What tasks are made from.
 pub(super) struct Wiring<'a> {
     pub(super) config: &'a Config,
-    /// Nothing is to outlive the process.
+    /// Nothing is pinned.
     pub(super) ephemeral: bool,
     pub(super) mount: &'a CgroupMount,
     pub(super) tasks: &'a mut Tasks,
@@ -62,7 +62,7 @@ pub(super) struct Pods {
     pub(super) heartbeat: Heartbeat,
 }
 
-/// Takes requests to look for sockets and to end them, and says what was found and done.
+/// Takes requests to list and close sockets, and reports the results.
 pub(super) type Revoker = (mpsc::Sender<Request>, mpsc::Receiver<Report>);
 
 impl Wiring<'_> {
@@ -108,7 +108,7 @@ impl Wiring<'_> {
         (taken, heartbeat)
     }
 
-    /// None if pods are left alone.
+    /// None without `pods` in the configuration.
     pub(super) fn pods(&mut self) -> Result<Option<Pods>> {
         let Some(config) = &self.config.pods else {
             return Ok(None);
@@ -138,7 +138,7 @@ impl Wiring<'_> {
         Some(cluster)
     }
 
-    /// None if sockets that are open stay open. `sockets` is what the programs remember of each.
+    /// None with `revoke: false`. `sockets` is what the programs remember of each.
     pub(super) fn revocation(&mut self, sockets: Arc<OwnedFd>) -> Option<(Revocation, Revoker)> {
         if !self.config.revoke {
             return None;

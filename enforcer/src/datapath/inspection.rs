@@ -16,12 +16,12 @@ use super::{
     sys,
 };
 
-/// What was found, and made good where that was possible.
+/// What was found, and restored where that was possible.
 #[derive(Clone, Debug, Default)]
 pub struct Inspection {
     /// Every root at which programs were attached.
     pub roots: Vec<RootState>,
-    /// What was not as it should be, before it was made good.
+    /// What had been changed, before it was restored.
     pub lapses: Vec<Drift>,
 }
 
@@ -41,16 +41,16 @@ pub struct RootState {
 pub struct Drift {
     /// What was wrong, as a sentence without its end.
     pub what: String,
-    /// Why it could not be made good; None if it was.
+    /// Why it could not be restored; None if it was.
     pub stays: Option<String>,
 }
 
-/// `connect4 did not run at /a.slice: made good`
+/// `connect4 did not run at /a.slice: restored`
 impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.stays {
-            None => write!(f, "{}: made good", self.what),
-            Some(why) => write!(f, "{}, and this could not be made good: {why}", self.what),
+            None => write!(f, "{}: restored", self.what),
+            Some(why) => write!(f, "{}, and it could not be restored: {why}", self.what),
         }
     }
 }
@@ -150,7 +150,7 @@ impl Roots {
 struct Lapses(Vec<Drift>);
 
 impl Lapses {
-    /// Takes in whether something had to be made good.
+    /// Records whether something had to be restored.
     fn note(&mut self, outcome: Result<bool>, what: impl FnOnce() -> String) {
         let stays = match outcome {
             Ok(false) => return,

@@ -146,18 +146,18 @@ impl Maps {
         })
     }
 
-    pub(super) fn untold(&self) -> Result<BTreeMap<CgroupId, u64>> {
-        let mut untold = BTreeMap::new();
+    pub(super) fn suppressed(&self) -> Result<BTreeMap<CgroupId, u64>> {
+        let mut suppressed = BTreeMap::new();
         for entry in self.shares.iter() {
             match entry {
                 Ok((_, Share { untold: 0, .. })) => {}
-                Ok((key, share)) => *untold.entry(key.workload).or_default() += share.untold,
+                Ok((key, share)) => *suppressed.entry(key.workload).or_default() += share.untold,
                 // One that went while the map was read.
                 Err(MapError::KeyNotFound) => {}
                 Err(error) => return Err(error).context("reading the map SHARES"),
             }
         }
-        Ok(untold)
+        Ok(suppressed)
     }
 
     pub(super) fn counters(&self) -> Result<BTreeMap<Counter, u64>> {

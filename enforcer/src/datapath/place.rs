@@ -75,7 +75,10 @@ pub(super) fn own(folder: &Path) -> Result<()> {
             Err(_) => {}
         }
     }
-    bail!("creating {}: somebody makes it again and again", folder.display())
+    bail!(
+        "creating {}: another process creates it again and again",
+        folder.display()
+    )
 }
 
 /// Renames; the error that is inside is of somebody who makes and removes things meanwhile, or of an older kernel.
@@ -136,5 +139,5 @@ fn tell(folder: &Path, aside: &Path) {
         |_| format!("is now {}", aside.display()),
         |()| "is removed".to_owned(),
     );
-    tracing::warn!("what was at {} was not ours and {rest}", folder.display());
+    tracing::warn!("what another user had made at {} {rest}", folder.display());
 }

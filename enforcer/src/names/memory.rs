@@ -39,8 +39,8 @@ impl Memory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Listed::new(),
             Err(error) => {
                 tracing::warn!(
-                    "{}: addresses of hosts that an earlier run has noted cannot be read ({error}): until DNS answers, \
-                     connections to these hosts are refused; the file is written anew",
+                    "cannot read {}, the addresses of hosts that an earlier run has saved ({error}): until DNS \
+                     answers, connections to these hosts are refused; the file is written again",
                     self.file.display()
                 );
                 Listed::new()
@@ -66,7 +66,7 @@ impl Memory {
         self.due = None;
         if let Err(error) = replace(&self.file, &known()) {
             tracing::warn!(
-                "{}: addresses of hosts cannot be noted there ({error}): enforcement is as it was, and the next start \
+                "cannot save addresses of hosts in {} ({error}): enforcement is not affected, but the next start \
                  refuses connections to these hosts until DNS answers; make the folder writable",
                 self.file.display()
             );

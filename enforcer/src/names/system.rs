@@ -38,8 +38,8 @@ pub(super) fn name_servers(text: &str) -> Vec<SocketAddr> {
                 }
             }
             Err(_) => tracing::warn!(
-                "the name server {address:?} of the system's resolv.conf is not an address: it is not asked, and the \
-                 others are"
+                "the name server {address:?} of the system's resolv.conf is not an address: only the other servers \
+                 are asked"
             ),
         }
     }

@@ -151,7 +151,7 @@ impl Task {
         {
             let file = self.settings.resolv_conf.display();
             tracing::warn!(
-                "{file} cannot be used: keeping the DNS servers as they were, until it can: {error:#}"
+                "cannot use {file}: the previous DNS servers are used until it can be read: {error:#}"
             );
         }
         let Some(file) = &mut self.hosts_file else {
@@ -167,7 +167,7 @@ impl Task {
             }
             Some(Err(error)) => {
                 tracing::warn!(
-                    "{} cannot be read ({error}): keeping the addresses that it had, until it can",
+                    "cannot read {} ({error}): the addresses that it had stay allowed until it can be read",
                     file.path().display()
                 );
                 Outcome::default()
@@ -242,12 +242,12 @@ fn log(notice: &Notice) {
         Notice::TooMany { host, left_out } => tracing::warn!(
             event = "addresses_left_out",
             %host,
-            "{host} has more addresses than one host may have: {left_out} are left out, and connections to them are refused"
+            "{host} has too many addresses: {left_out} are left out, and connections to them are refused"
         ),
         Notice::Senseless { host, addresses } => tracing::warn!(
             event = "addresses_left_out",
             %host,
-            "the answer for {host} holds addresses that nothing can connect to, which are left out: {}",
+            "the answer for {host} has addresses to which nothing can connect; they are left out: {}",
             list(addresses)
         ),
     }

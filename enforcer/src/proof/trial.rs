@@ -109,10 +109,10 @@ impl Trial {
         };
         match (is_allowed, outcome) {
             (_, libc::EAFNOSUPPORT) if to.is_ipv6() => None,
-            (false, 0) => Some(format!("{what} to {to} got through, which nothing allows")),
+            (false, 0) => Some(format!("{what} to {to} succeeded, although no rule allows it")),
             (false, outcome) if outcome == errno => None,
             (false, outcome) => Some(format!(
-                "{what} to {to} failed by {}, and not by being refused",
+                "{what} to {to} failed with {}, instead of being refused",
                 io::Error::from_raw_os_error(outcome)
             )),
             (true, 0) => None,

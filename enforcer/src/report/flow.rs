@@ -3,7 +3,7 @@
 use std::fmt;
 
 use enforcer_common::{Reason, Verdict};
-use enforcer_core::model::Host;
+use enforcer_core::{model::Host, pods::PodName};
 use std::net::SocketAddr;
 
 use super::log::LogFormat;
@@ -18,8 +18,8 @@ pub struct Flow {
     pub workload: String,
     /// Its namespace; None of an unknown one.
     pub namespace: Option<String>,
-    /// Its pod's name; None if it is no pod.
-    pub pod: Option<String>,
+    /// Its pod, or container of one; None if it is no pod.
+    pub pod: Option<PodName>,
     /// The process's name.
     pub process: String,
     /// Its id in the initial namespace.
@@ -80,7 +80,6 @@ impl Flow {
         let Self {
             workload,
             namespace,
-            pod,
             process,
             pid,
             uid,
@@ -90,6 +89,8 @@ impl Flow {
             suggestion,
             ..
         } = self;
+        let pod = self.pod.as_ref().map(|name| name.pod.as_str());
+        let container = self.pod.as_ref().and_then(|name| name.container.as_deref());
         let (verdict, port) = (self.verdict_word(), self.destination.port());
         let (event, message) = match self.verdict {
             Verdict::Deny => ("flow_denied", "flow denied"),
@@ -102,6 +103,7 @@ impl Flow {
             workload,
             namespace,
             pod,
+            container,
             process,
             pid,
             uid,
@@ -172,19 +174,24 @@ fn reason(cause: Cause) -> String {
     match reason {
         Reason::UnknownWorkload => "its cgroup belongs to no configured workload",
         Reason::NoPolicy => "its workload has no policy in the kernel",
-        Reason::SocketKind => "sockets of this kind send past the registry, and are not admitted (sockets)",
-        Reason::Reroute => "this socket option leads packets elsewhere than their destination says",
-        Reason::Headers => "the packet has IP options or extension headers, which could lead it elsewhere",
-        Reason::Protocol => "packets of this protocol go past the registry, and are not admitted (sockets)",
-        Reason::Device => {
-            "it would leave by a network device for an address that stands for this machine itself"
+        Reason::SocketKind => {
+            "the registry cannot control sockets of this kind, and the configuration does not allow \
+             them (sockets)"
         }
-        Reason::Translated => {
-            "address translation (NAT) leads a loopback address to this destination, which no rule allows"
+        Reason::Reroute => "this socket option can send packets to another host than their destination",
+        Reason::Headers => {
+            "the packet has IP options or extension headers, which can send it to another host than \
+             its destination"
         }
+        Reason::Protocol => {
+            "the registry cannot control packets of this protocol, and the configuration does not \
+             allow them (sockets)"
+        }
+        Reason::Device => "its destination is this machine, but it would leave by a network device",
+        Reason::Translated => "NAT translates a loopback address to this destination, which no rule allows",
         Reason::Resolver => {
-            "it answers in the name of a trusted resolver; a workload that is one must not be enforced, or not be trusted \
-             (dns.trustedResolvers)"
+            "it answers as a trusted resolver; if this workload is one, exclude it from enforcement, else remove the \
+             address from dns.trustedResolvers"
         }
         Reason::NoRule
         | Reason::Loopback

@@ -28,19 +28,26 @@ pub enum LogFormat {
     Json,
 }
 
+/// Libraries that log what the daemon reports itself, with what it means. A filter that names them shows their lines.
+const LIBRARIES: &str =
+    "kube_client=off,hyper_util=off,hickory_net=off,hickory_proto=off,hickory_resolver=off,rustls=off";
+
 /// Makes `tracing` and `log` write. `level` is a filter as `RUST_LOG` has it. Where nobody reads the log any more, it is
 /// lost, and the daemon goes on.
 ///
 /// # Errors
 /// If the filter has no meaning.
 pub fn init(format: LogFormat, level: &str) -> Result<()> {
-    let filter = EnvFilter::builder()
-        .parse(level)
-        .with_context(|| format!("--log-level {level:?}"))?;
+    let filter = filter(level).with_context(|| format!("--log-level {level:?}"))?;
     let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
     subscriber(format, filter, is_terminal, io::stderr)
         .try_init()
         .context("starting the log")
+}
+
+fn filter(level: &str) -> Result<EnvFilter> {
+    // Of two directives for one target, the last counts.
+    Ok(EnvFilter::builder().parse(format!("{LIBRARIES},{level}"))?)
 }
 
 fn subscriber<W>(
@@ -73,11 +80,12 @@ where
 }
 
 /// Fields of records in JSON, whose values the message of the same record has in words. docs/LOG.md has them in a table.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "event",
     "workload",
     "namespace",
     "pod",
+    "container",
     "process",
     "host",
     "address",
@@ -185,6 +193,27 @@ mod tests {
             (&json["event"], &json["port"], &json["kept"]),
             (&"flow_denied".into(), &80.into(), &2.into())
         );
+    }
+
+    #[test]
+    fn libraries_are_silent_unless_they_are_named() {
+        let written = |level| {
+            let written = Written::default();
+            let sink = written.clone();
+            let subscriber = subscriber(LogFormat::Human, filter(level).unwrap(), false, move || {
+                sink.clone()
+            });
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::warn!(target: "kube_client::client::tls", "Server cert bypassed");
+                tracing::warn!("ours");
+            });
+            let bytes = written.0.lock().unwrap().clone();
+            String::from_utf8(bytes).unwrap().lines().count()
+        };
+        assert_eq!(written("info"), 1);
+        assert_eq!(written("debug"), 1);
+        assert_eq!(written("info,kube_client=warn"), 2);
+        assert!(filter("no such=level=").is_err());
     }
 
     /// What is written of a record with this text as message and as field.

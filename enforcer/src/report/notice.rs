@@ -94,7 +94,7 @@ impl Notice {
             "it has no effect"
         };
         Self {
-            message: shortened(format!("not taken, {kept}: {message}")),
+            message: shortened(format!("rejected, {kept}: {message}")),
             about: About::Object(id, api_version, uid),
             reason: "Rejected",
             subject: message.to_owned(),
@@ -140,7 +140,7 @@ mod tests {
             verdict,
             workload: "frontend/web".to_owned(),
             namespace: Some("frontend".to_owned()),
-            pod: Some("web".to_owned()),
+            pod: None,
             process: "curl".to_owned(),
             pid: 1,
             uid: 0,

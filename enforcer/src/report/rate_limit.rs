@@ -18,7 +18,7 @@ pub struct RateLimit<W, K> {
     pause: Duration,
     shares: Shares,
     seen: HashMap<W, Seen<K>>,
-    unsaid: BTreeMap<W, u64>,
+    suppressed: BTreeMap<W, u64>,
     swept: Duration,
 }
 
@@ -44,7 +44,7 @@ impl<W: Clone + Eq + Hash + Ord, K: Eq + Hash> RateLimit<W, K> {
             pause,
             shares,
             seen: HashMap::new(),
-            unsaid: BTreeMap::new(),
+            suppressed: BTreeMap::new(),
             swept: Duration::ZERO,
         }
     }
@@ -67,25 +67,25 @@ impl<W: Clone + Eq + Hash + Ord, K: Eq + Hash> RateLimit<W, K> {
             written.at = now;
             return Some(std::mem::take(&mut written.again));
         }
-        let mut unsaid = 0;
+        let mut suppressed = 0;
         if seen.subjects.len() >= share {
-            unsaid += seen.make_room(self.pause, now);
+            suppressed += seen.make_room(self.pause, now);
         }
         let has_room = seen.subjects.len() < share;
         if has_room {
             seen.subjects.insert(subject, Written { at: now, again: 0 });
         } else {
-            unsaid += 1;
+            suppressed += 1;
         }
-        if unsaid > 0 {
-            *self.unsaid.entry(about).or_default() += unsaid;
+        if suppressed > 0 {
+            *self.suppressed.entry(about).or_default() += suppressed;
         }
         has_room.then_some(0)
     }
 
     /// How often it was not written since the last call, by whom it was about.
-    pub fn take_unsaid(&mut self) -> BTreeMap<W, u64> {
-        std::mem::take(&mut self.unsaid)
+    pub fn take_suppressed(&mut self) -> BTreeMap<W, u64> {
+        std::mem::take(&mut self.suppressed)
     }
 
     /// Forgets those about whom nothing was written for a while: what has not gone on by then has ended, and how often
@@ -108,15 +108,15 @@ impl<K: Eq + Hash> Seen<K> {
             return 0;
         }
         self.swept = now;
-        let mut unsaid = 0;
+        let mut suppressed = 0;
         self.subjects.retain(|_, written| {
             let stays = now.saturating_sub(written.at) < pause;
             if !stays {
-                unsaid += written.again;
+                suppressed += written.again;
             }
             stays
         });
-        unsaid
+        suppressed
     }
 }
 
@@ -127,25 +127,25 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const SHARES: Shares = Shares { all: 1000, one: 10 };
 
-    fn quiet() -> RateLimit<&'static str, u32> {
+    fn limit() -> RateLimit<&'static str, u32> {
         RateLimit::new(10 * SECOND, SHARES)
     }
 
     #[test]
     fn repeated_subject_is_written_once_a_pause_with_its_count() {
-        let mut quiet = quiet();
-        assert_eq!(quiet.ask("web", 1, SECOND), Some(0));
-        assert_eq!(quiet.ask("web", 1, 2 * SECOND), None);
-        assert_eq!(quiet.ask("web", 1, 3 * SECOND), None);
+        let mut limit = limit();
+        assert_eq!(limit.ask("web", 1, SECOND), Some(0));
+        assert_eq!(limit.ask("web", 1, 2 * SECOND), None);
+        assert_eq!(limit.ask("web", 1, 3 * SECOND), None);
         assert_eq!(
-            quiet.ask("web", 2, 3 * SECOND),
+            limit.ask("web", 2, 3 * SECOND),
             Some(0),
             "another subject is written at once"
         );
-        assert_eq!(quiet.ask("web", 1, 11 * SECOND), Some(2));
-        assert_eq!(quiet.ask("web", 1, 12 * SECOND), None);
+        assert_eq!(limit.ask("web", 1, 11 * SECOND), Some(2));
+        assert_eq!(limit.ask("web", 1, 12 * SECOND), None);
         assert_eq!(
-            quiet.take_unsaid(),
+            limit.take_suppressed(),
             BTreeMap::new(),
             "a repetition is written of later"
         );
@@ -153,24 +153,24 @@ mod tests {
 
     #[test]
     fn who_uses_up_a_share_takes_nothing_from_another() {
-        let mut quiet = quiet();
-        let written = (0..5000).filter(|subject| quiet.ask("bot", *subject, SECOND).is_some());
+        let mut limit = limit();
+        let written = (0..5000).filter(|subject| limit.ask("bot", *subject, SECOND).is_some());
         assert_eq!(written.count(), SHARES.one);
         for subject in 0..10 {
-            assert_eq!(quiet.ask("web", subject, SECOND), Some(0), "{subject}");
+            assert_eq!(limit.ask("web", subject, SECOND), Some(0), "{subject}");
         }
     }
 
     #[test]
     fn what_is_not_written_is_counted_and_written_of_later() {
-        let mut quiet = quiet();
+        let mut limit = limit();
         for subject in 0..25 {
-            quiet.ask("bot", subject, SECOND);
+            limit.ask("bot", subject, SECOND);
         }
-        assert_eq!(quiet.take_unsaid(), BTreeMap::from([("bot", 15)]));
-        assert_eq!(quiet.take_unsaid(), BTreeMap::new(), "it is told once");
+        assert_eq!(limit.take_suppressed(), BTreeMap::from([("bot", 15)]));
+        assert_eq!(limit.take_suppressed(), BTreeMap::new(), "it is told once");
         assert_eq!(
-            quiet.ask("bot", 24, 12 * SECOND),
+            limit.ask("bot", 24, 12 * SECOND),
             Some(0),
             "its share is free again"
         );
@@ -178,37 +178,37 @@ mod tests {
 
     #[test]
     fn every_occurrence_is_written_or_counted() {
-        let mut quiet = quiet();
+        let mut limit = limit();
         let (mut written, mut asked) = (0, 0);
         for second in 0..100 {
             for subject in 0..30 {
                 // Some of them again at once, and others than the second before.
                 for _ in 0..=subject % 3 {
                     asked += 1;
-                    written += quiet
+                    written += limit
                         .ask("bot", subject + second / 7, second * SECOND)
                         .map_or(0, |again| 1 + again);
                 }
             }
         }
-        let waiting = quiet.seen["bot"].subjects.values();
+        let waiting = limit.seen["bot"].subjects.values();
         let waiting: u64 = waiting.map(|written| written.again).sum();
-        let unsaid: u64 = quiet.take_unsaid().values().sum();
-        assert_eq!(written + waiting + unsaid, asked);
-        assert!(unsaid > 0 && written > 0);
+        let suppressed: u64 = limit.take_suppressed().values().sum();
+        assert_eq!(written + waiting + suppressed, asked);
+        assert!(suppressed > 0 && written > 0);
     }
 
     #[test]
     fn memory_is_bounded_and_those_who_are_quiet_are_forgotten() {
-        let mut quiet = RateLimit::new(10 * SECOND, SHARES);
+        let mut limit = RateLimit::new(10 * SECOND, SHARES);
         for about in 0..2000_u32 {
             for subject in 0..20 {
-                quiet.ask(about, subject, SECOND);
+                limit.ask(about, subject, SECOND);
             }
         }
-        let held: usize = quiet.seen.values().map(|seen| seen.subjects.len()).sum();
+        let held: usize = limit.seen.values().map(|seen| seen.subjects.len()).sum();
         assert!(held < 8 * SHARES.all, "{held}");
-        quiet.ask(0, 0, 30 * SECOND);
-        assert_eq!(quiet.seen.len(), 1);
+        limit.ask(0, 0, 30 * SECOND);
+        assert_eq!(limit.seen.len(), 1);
     }
 }

@@ -52,14 +52,14 @@ impl Diag {
     /// Reads a part of the answer.
     pub(super) fn read(&mut self, mut take: impl FnMut(&[u8])) -> Result<Answer> {
         let length = recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty())
-            .context("the kernel's answer")?;
+            .context("reading the kernel's answer")?;
         let mut rest = &self.buffer[..length];
         while let Some((kind, body, next)) = split(rest) {
             match kind {
                 NLMSG_DONE => return Ok(Answer::IsOver),
                 NLMSG_ERROR => {
                     let Some((code, _)) = body.split_first_chunk() else {
-                        bail!("half an answer of the kernel")
+                        bail!("the kernel's answer is incomplete")
                     };
                     return match i32::from_ne_bytes(*code) {
                         0 => Ok(Answer::IsOver),

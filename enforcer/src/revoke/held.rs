@@ -8,7 +8,7 @@
 //! meanwhile, and the last to close waits as long as the workload has asked for (`SO_LINGER`).
 
 use std::{
-    collections::{BTreeSet, HashSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     fs::{self, ReadDir},
     io,
     os::fd::OwnedFd,
@@ -21,6 +21,7 @@ use std::{
 use nix::sched::{CloneFlags, unshare};
 
 use super::{
+    inodes::Inodes,
     network::{Network, NetworkId},
     subtree::there,
     sys,
@@ -56,7 +57,7 @@ impl Held {
     /// Looks on until a time. Returns namespaces that are not among `known`, and whether that was all.
     pub(super) fn advance(
         &mut self,
-        inodes: &HashSet<u32>,
+        inodes: &Inodes,
         known: &BTreeSet<NetworkId>,
         until: Instant,
     ) -> (Vec<Network>, bool) {
@@ -123,7 +124,7 @@ impl Table {
     }
 
     /// Takes hold of the next file if it is a socket whose inode is not among these; None at the end.
-    fn next(&mut self, inodes: &HashSet<u32>) -> Option<io::Result<Option<OwnedFd>>> {
+    fn next(&mut self, inodes: &Inodes) -> Option<io::Result<Option<OwnedFd>>> {
         let path = match self.entries.next()? {
             Ok(entry) => entry.path(),
             Err(error) => return there::<()>(Err(error)).err().map(Err),
@@ -142,13 +143,13 @@ impl Table {
 }
 
 /// Whether a file is no socket, or one that a list had.
-fn is_listed(path: &PathBuf, inodes: &HashSet<u32>) -> bool {
+fn is_listed(path: &PathBuf, inodes: &Inodes) -> bool {
     let target = fs::read_link(path).unwrap_or_default();
     let inode = target.to_str().and_then(|target| {
         let inode = target.strip_prefix("socket:[")?.strip_suffix(']')?;
         inode.parse::<u64>().ok()
     });
-    inode.is_none_or(|inode| u32::try_from(inode).is_ok_and(|inode| inodes.contains(&inode)))
+    inode.is_none_or(|inode| u32::try_from(inode).is_ok_and(|inode| inodes.contains(inode)))
 }
 
 /// Gives sockets back without waiting for what lingers in them: a thread with a copy of all descriptors ends, which
@@ -219,7 +220,7 @@ mod tests {
     fn namespace_of_an_unlisted_socket_is_found_unless_it_is_known() {
         let _socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let own = Network::id("/proc/self/ns/net".as_ref()).unwrap();
-        let search = |inodes: &HashSet<u32>, known: &BTreeSet<NetworkId>| {
+        let search = |inodes: &Inodes, known: &BTreeSet<NetworkId>| {
             let mut held = Held::by([std::process::id()]);
             let mut found = BTreeSet::new();
             loop {
@@ -231,7 +232,7 @@ mod tests {
                 }
             }
         };
-        assert!(search(&HashSet::new(), &BTreeSet::new()).contains(&own));
-        assert!(!search(&HashSet::new(), &[own].into()).contains(&own));
+        assert!(search(&Inodes::default(), &BTreeSet::new()).contains(&own));
+        assert!(!search(&Inodes::default(), &[own].into()).contains(&own));
     }
 }

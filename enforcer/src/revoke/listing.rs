@@ -1,7 +1,7 @@
 //! The sockets of one network namespace with which a workload reaches out, listed bit by bit.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     os::fd::{AsRawFd as _, OwnedFd},
     sync::Arc,
@@ -13,6 +13,7 @@ use enforcer_common::{CgroupId, Transport};
 
 use super::{
     diag::{Answer, Diag},
+    inodes::Inodes,
     message::{Entry, LISTEN, Listed, Mark, Question, SOCKET_ID, entry},
     network::Network,
 };
@@ -82,12 +83,7 @@ impl Listing {
     }
 
     /// Reads on until a time. `inodes` gets those of all sockets seen. True once the round is over.
-    pub(super) fn advance(
-        &mut self,
-        wanted: &Wanted,
-        inodes: &mut HashSet<u32>,
-        until: Instant,
-    ) -> Result<bool> {
+    pub(super) fn advance(&mut self, wanted: &Wanted, inodes: &mut Inodes, until: Instant) -> Result<bool> {
         while Instant::now() < until {
             let Some(asked) = self.asked else {
                 let Some(next) = self.questions.pop() else {
@@ -230,7 +226,7 @@ mod tests {
         let mut rounds = Vec::new();
         loop {
             let until = || Instant::now() + Duration::from_millis(1);
-            while !listing.advance(wanted, &mut HashSet::new(), until()).unwrap() {}
+            while !listing.advance(wanted, &mut Inodes::default(), until()).unwrap() {}
             let (found, is_cut) = listing.end_round();
             rounds.push(found);
             if !is_cut {

@@ -7,7 +7,7 @@
 //! ```
 
 use std::{
-    collections::{BTreeSet, HashSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Once},
@@ -20,6 +20,7 @@ use enforcer_common::CgroupId;
 use super::{
     Live, Place,
     held::Held,
+    inodes::Inodes,
     listing::{Listing, Wanted},
     network::{Network, NetworkId},
     subtree::{CGROUPS, Subtree, there},
@@ -50,7 +51,7 @@ pub(super) struct Look {
     /// Threads of this round whose namespaces are still to be found out.
     asking: VecDeque<u32>,
     /// Of all sockets in the lists.
-    inodes: HashSet<u32>,
+    inodes: Inodes,
     rounds: u32,
     /// Network namespaces that are looked at.
     most: usize,
@@ -87,7 +88,7 @@ impl Look {
             held: None,
             subtree: None,
             asking: VecDeque::new(),
-            inodes: HashSet::new(),
+            inodes: Inodes::default(),
             rounds: 0,
             most: NETWORKS,
             has_news: true,
@@ -280,7 +281,7 @@ impl Look {
         self.hidden.get_or_insert_with(|| what.to_owned());
         if self.complaints <= COMPLAINTS {
             let folder = self.place.folder.display();
-            tracing::error!("not all sockets of {folder} are looked at: {what}");
+            tracing::error!("not all sockets of {folder} can be listed: {what}");
         }
     }
 
@@ -288,7 +289,16 @@ impl Look {
         let more = std::mem::take(&mut self.complaints).saturating_sub(COMPLAINTS);
         if more > 0 {
             let folder = self.place.folder.display();
-            tracing::error!("not all sockets of {folder} are looked at: {more} more reasons of such a kind");
+            tracing::error!(
+                "not all sockets of {folder} can be listed, for {more} more reasons of this kind"
+            );
+        }
+        if let Some(limit) = self.inodes.limit() {
+            tracing::info!(
+                "{}: more than {limit} sockets in its network namespaces; those beyond are asked one by one for their \
+                 namespace, so that ending what is no longer allowed takes longer",
+                self.place.folder.display()
+            );
         }
     }
 }

@@ -67,8 +67,8 @@ impl look::Scan for Scan {
                 Ok(now) => now,
                 Err(error) => {
                     tracing::warn!(
-                        "whether the cgroup {} is there is not known ({error}): what is enforced stays so, and it is \
-                         looked at again",
+                        "cannot check whether the cgroup {} exists ({error}): enforcement stays as it was, and it is \
+                         checked again",
                         path.display()
                     );
                     continue;

@@ -1,7 +1,7 @@
 //! Follows the registry's files and folders, and sends what is in a file whenever that changes.
 //!
 //! ```text
-//! inotify -> a short quiet time -> walk -> Known: what changed, and is it over? -> read -> [FileChange]
+//! inotify -> a short pause -> walk -> Debounce: what changed, and is it over? -> read -> [FileChange]
 //! every few seconds ------------->
 //! ```
 //!
@@ -28,7 +28,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-mod known;
+mod debounce;
 mod limit;
 mod read;
 mod scan;
@@ -42,9 +42,9 @@ use scan::Scanner;
 pub const SIZE_LIMIT: u64 = 16 << 20;
 
 /// After an event, one look is worth it when nothing has happened for this long...
-const QUIET: Duration = Duration::from_millis(30);
+const DEBOUNCE: Duration = Duration::from_millis(30);
 /// ...or when this much time has passed, because somebody never stops writing.
-const QUIET_LIMIT: Duration = Duration::from_millis(200);
+const DEBOUNCE_LIMIT: Duration = Duration::from_millis(200);
 /// A look without an event: for network file systems, and events that were lost.
 const RESCAN: Duration = Duration::from_secs(3);
 /// The same where the kernel would not watch a folder.
@@ -134,17 +134,17 @@ async fn follow_forever(paths: Vec<PathBuf>, sink: Sink<Vec<FileChange>>) -> any
     }
 }
 
-/// Waits for an event and the quiet after it, or for `due`. A look that cost much is not repeated at once.
+/// Waits for an event and the pause after it, or for `due`. A look that cost much is not repeated at once.
 async fn reason_to_look(wake: &Notify, due: Instant, cost: Duration) {
     tokio::select! {
         () = sleep_until(due) => return,
         () = wake.notified() => {}
     }
-    let deadline = Instant::now() + QUIET_LIMIT;
-    let quiet = QUIET.max(cost.min(QUIET_LIMIT));
+    let deadline = Instant::now() + DEBOUNCE_LIMIT;
+    let pause = DEBOUNCE.max(cost.min(DEBOUNCE_LIMIT));
     while Instant::now() < deadline {
         tokio::select! {
-            () = sleep_until(deadline.min(Instant::now() + quiet)) => return,
+            () = sleep_until(deadline.min(Instant::now() + pause)) => return,
             () = wake.notified() => {}
         }
     }

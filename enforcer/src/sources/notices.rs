@@ -35,7 +35,7 @@ impl Notices {
         });
         let watcher = watcher.inspect_err(|error| {
             tracing::warn!(
-                "cgroups cannot be watched ({error}): looking at them every {RESCAN_UNWATCHED:?} instead; \
+                "inotify cannot watch cgroups ({error}): scanning them every {RESCAN_UNWATCHED:?} instead; \
                  fs.inotify.max_user_instances may be too small"
             );
         });
@@ -65,7 +65,7 @@ impl Notices {
             Err(error) => {
                 if matches!(error.kind, notify::ErrorKind::MaxFilesWatch) && !self.is_limited {
                     tracing::warn!(
-                        "{}: {error}: looking at cgroups every {RESCAN_UNWATCHED:?} instead; \
+                        "inotify cannot watch {} ({error}): scanning cgroups every {RESCAN_UNWATCHED:?} instead; \
                          fs.inotify.max_user_watches may be too small",
                         folder.display()
                     );

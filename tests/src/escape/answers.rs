@@ -8,19 +8,18 @@ use std::{
 };
 
 use super::{
-    Begins, ClosedBy, Evidence, Way,
+    Begins, ClosedBy, Escape, Evidence, escape,
     peer::{self, Peer},
     stage::{INNER4, INNER6, REFUSED4, REFUSED6, Stage, name},
     sys::{self, Message},
     tcp, udp,
     unspecified::{source4, source6},
-    way,
 };
 
 /// How long a packet may be on its way.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub(super) static WAYS: &[Way] = &[
+pub(super) static ESCAPES: &[Escape] = &[
     works("udp server answers", |stage| {
         answered(stage, V4, udp::udp, |socket, client, stage| {
             udp::send(stage, socket, client)
@@ -137,7 +136,7 @@ pub(super) static WAYS: &[Way] = &[
             tcp::attempt(&tcp::from_port(stage)?, client)
         })
     }),
-    Way {
+    Escape {
         evidence: Evidence::Success,
         ..refused(
             "tcp connects back to the client of an accepted connection",
@@ -160,18 +159,18 @@ const V6: Ends = (IpAddr::V6(INNER6), IpAddr::V6(REFUSED6));
 type Make = fn() -> io::Result<OwnedFd>;
 type Answer = fn(&OwnedFd, &[u8], &Stage) -> io::Result<()>;
 
-const fn works(name: &'static str, attempt: fn(&Stage) -> io::Result<()>) -> Way {
-    Way {
+const fn works(name: &'static str, attempt: fn(&Stage) -> io::Result<()>) -> Escape {
+    Escape {
         begins: Begins::Outside,
         evidence: Evidence::Success,
-        ..way(name, ClosedBy::Allowed, attempt)
+        ..escape(name, ClosedBy::Allowed, attempt)
     }
 }
 
-const fn refused(name: &'static str, attempt: fn(&Stage) -> io::Result<()>) -> Way {
-    Way {
+const fn refused(name: &'static str, attempt: fn(&Stage) -> io::Result<()>) -> Escape {
+    Escape {
         begins: Begins::Outside,
-        ..way(name, ClosedBy::Rules, attempt)
+        ..escape(name, ClosedBy::Rules, attempt)
     }
 }
 

@@ -25,7 +25,7 @@ use super::{
     stage::{self, ALLOWED4, ALLOWED6, DEVICE, INNER_LINK6, INNER4, INNER6, LINK6, REFUSED4, REFUSED6},
     sys, translate,
 };
-use crate::ground::{
+use crate::fixture::{
     End, add_address, add_gateway, add_neighbour, add_route, device_up, lay_cable, loopback_up,
 };
 
@@ -104,11 +104,11 @@ impl Arena {
         })
     }
 
-    /// Has the inner network translate addresses, as that of a node does. Where the kernel cannot, the ways that need it
+    /// Has the inner network translate addresses, as that of a node does. Where the kernel cannot, escapes that need it
     /// are none.
     pub(super) fn translate(&self) {
         if let Err(error) = translate::install() {
-            println!("SKIPPED: ways by address translation: {error:#}");
+            println!("SKIPPED: escapes by address translation: {error:#}");
         }
     }
 

@@ -6,15 +6,15 @@ use std::{
 };
 
 use super::{
-    Begins, ClosedBy, Way,
+    Begins, ClosedBy, Escape, escape,
     stage::{self, LINK6, REFUSED6, Stage, name},
-    sys, way,
+    sys,
 };
 
 /// The guard lets discovery pass to where it belongs, and does not tell who sends it.
 const ON_THE_LINK: ClosedBy = ClosedBy::Nothing("neighbour discovery on the link is let out");
 
-pub(super) static WAYS: &[Way] = &[
+pub(super) static ESCAPES: &[Escape] = &[
     before(
         "raw icmpv6 from before, router solicitation",
         ClosedBy::Guard,
@@ -60,10 +60,10 @@ pub(super) static WAYS: &[Way] = &[
     ),
 ];
 
-const fn before(name: &'static str, closed_by: ClosedBy, attempt: fn(&Stage) -> io::Result<()>) -> Way {
-    Way {
+const fn before(name: &'static str, closed_by: ClosedBy, attempt: fn(&Stage) -> io::Result<()>) -> Escape {
+    Escape {
         begins: Begins::Before,
-        ..way(name, closed_by, attempt)
+        ..escape(name, closed_by, attempt)
     }
 }
 

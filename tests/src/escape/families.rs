@@ -1,6 +1,6 @@
 //! Families and protocols beside the internet's own that can carry bytes to other machines, where the kernel has them.
 
-use super::{ClosedBy, Evidence, Way, kinds, sys, way};
+use super::{ClosedBy, Escape, Evidence, escape, kinds, sys};
 
 const LSM: ClosedBy = ClosedBy::Call("lsm_create");
 const CREATE: ClosedBy = ClosedBy::Call("sock_create");
@@ -15,16 +15,16 @@ const L2TP: i32 = 115;
 
 macro_rules! made {
     ($name:literal, $closed_by:expr, $family:expr, $kind:expr, $protocol:expr) => {
-        Way {
+        Escape {
             evidence: Evidence::Success,
-            ..way($name, $closed_by, |_| {
+            ..escape($name, $closed_by, |_| {
                 kinds::made(sys::socket($family, $kind, $protocol))
             })
         }
     };
 }
 
-pub(super) static WAYS: &[Way] = &[
+pub(super) static ESCAPES: &[Escape] = &[
     made!("rds socket", LSM, libc::AF_RDS, libc::SOCK_SEQPACKET, 0),
     made!("tipc socket", LSM, libc::AF_TIPC, libc::SOCK_RDM, 0),
     made!(

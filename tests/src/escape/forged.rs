@@ -9,19 +9,18 @@ use std::{
 };
 
 use super::{
-    Begins, ClosedBy, Way, kinds,
+    Begins, ClosedBy, Escape, escape, kinds,
     stage::{INNER4, INNER6, REFUSED4, REFUSED6, Stage, family, name},
     sys::{self, Message},
     udp,
     unspecified::{IPV6_FREEBIND, IPV6_TRANSPARENT, ON, source4, source6},
-    way,
 };
 
 const RULES: ClosedBy = ClosedBy::Rules;
 const QUESTION: &[u8] = b"a question";
 
-pub(super) static WAYS: &[Way] = &[
-    way(
+pub(super) static ESCAPES: &[Escape] = &[
+    escape(
         "answer to a question of one's own, transparent bind",
         RULES,
         |stage| {
@@ -33,7 +32,7 @@ pub(super) static WAYS: &[Way] = &[
             })
         },
     ),
-    way(
+    escape(
         "answer to a question of one's own, transparent bind, to 0.0.0.0",
         RULES,
         |stage| {
@@ -46,7 +45,7 @@ pub(super) static WAYS: &[Way] = &[
             })
         },
     ),
-    way(
+    escape(
         "answer to a question of one's own, transparent bind, to the own address",
         RULES,
         |stage| {
@@ -58,7 +57,7 @@ pub(super) static WAYS: &[Way] = &[
             })
         },
     ),
-    way("answer to a question of one's own, IP_PKTINFO", RULES, |stage| {
+    escape("answer to a question of one's own, IP_PKTINFO", RULES, |stage| {
         answer(stage, Ipv4Addr::LOCALHOST.into(), |to| {
             let socket = udp::udp()?;
             sys::setsockopt(&socket, libc::SOL_IP, libc::IP_TRANSPARENT, &ON)?;
@@ -68,7 +67,7 @@ pub(super) static WAYS: &[Way] = &[
             Message::new(QUESTION, &name(to), Some(control)).send(&socket)
         })
     }),
-    way(
+    escape(
         "answer to a question of one's own, ipv6 transparent bind",
         RULES,
         |stage| {
@@ -80,7 +79,7 @@ pub(super) static WAYS: &[Way] = &[
             })
         },
     ),
-    way(
+    escape(
         "answer to a question of one's own, ipv6 free bind",
         RULES,
         |stage| {
@@ -92,7 +91,7 @@ pub(super) static WAYS: &[Way] = &[
             })
         },
     ),
-    way(
+    escape(
         "answer to a question of one's own, ipv6 free bind, to the own address",
         RULES,
         |stage| {
@@ -104,7 +103,7 @@ pub(super) static WAYS: &[Way] = &[
             })
         },
     ),
-    way(
+    escape(
         "answer to a question of one's own, IPV6_PKTINFO and free bind",
         RULES,
         |stage| {
@@ -118,7 +117,7 @@ pub(super) static WAYS: &[Way] = &[
             })
         },
     ),
-    way(
+    escape(
         "answer to a question of one's own, v4-mapped transparent bind",
         RULES,
         |stage| {
@@ -131,15 +130,15 @@ pub(super) static WAYS: &[Way] = &[
             })
         },
     ),
-    way("answer to a question of one's own, raw socket", RULES, |stage| {
+    escape("answer to a question of one's own, raw socket", RULES, |stage| {
         answer(stage, Ipv4Addr::LOCALHOST.into(), |to| {
             let socket = sys::socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_RAW)?;
             ask_by_raw(stage, &socket, to)
         })
     }),
-    Way {
+    Escape {
         begins: Begins::Before,
-        ..way(
+        ..escape(
             "answer to a question of one's own, raw socket from before",
             RULES,
             |stage| {
@@ -151,7 +150,7 @@ pub(super) static WAYS: &[Way] = &[
             },
         )
     },
-    way(
+    escape(
         "answer to a question of one's own, packet socket",
         RULES,
         |stage| {
@@ -161,9 +160,9 @@ pub(super) static WAYS: &[Way] = &[
             })
         },
     ),
-    Way {
+    Escape {
         begins: Begins::Before,
-        ..way(
+        ..escape(
             "answer to a question of one's own, packet socket from before",
             RULES,
             |stage| {

@@ -6,70 +6,70 @@ use std::{
 };
 
 use super::{
-    ClosedBy, Way,
+    ClosedBy, Escape, escape,
     stage::{INNER4, REFUSED4, REFUSED6, Stage, name},
-    sys, tcp, udp, way,
+    sys, tcp, udp,
 };
 
 const CREATE: ClosedBy = ClosedBy::Call("sock_create");
 pub(super) const IPPROTO_UDPLITE: i32 = 136;
 
-pub(super) static WAYS: &[Way] = &[
-    way("udp-lite sendto", CREATE, |stage| {
+pub(super) static ESCAPES: &[Escape] = &[
+    escape("udp-lite sendto", CREATE, |stage| {
         let socket = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, IPPROTO_UDPLITE)?;
         udp::send(stage, &socket, &stage.refused4())
     }),
-    way("udp-lite connect and send, ipv6", CREATE, |stage| {
+    escape("udp-lite connect and send, ipv6", CREATE, |stage| {
         let socket = sys::socket(libc::AF_INET6, libc::SOCK_DGRAM, IPPROTO_UDPLITE)?;
         sys::connect(&socket, &stage.refused6())?;
         sys::sendto(&socket, &stage.token(), 0, None)
     }),
-    way("sctp connect", CREATE, |stage| {
+    escape("sctp connect", CREATE, |stage| {
         let socket = sys::socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_SCTP)?;
         tcp::attempt(&socket, &stage.refused4())
     }),
-    way("sctp sendto", CREATE, |stage| {
+    escape("sctp sendto", CREATE, |stage| {
         let socket = sys::socket(libc::AF_INET, libc::SOCK_SEQPACKET, libc::IPPROTO_SCTP)?;
         udp::send(stage, &socket, &stage.refused4())
     }),
-    way("dccp connect", CREATE, |stage| {
+    escape("dccp connect", CREATE, |stage| {
         let socket = sys::socket(libc::AF_INET, libc::SOCK_DCCP, libc::IPPROTO_DCCP)?;
         tcp::attempt(&socket, &stage.refused4())
     }),
-    way("icmp datagram", CREATE, |stage| {
+    escape("icmp datagram", CREATE, |stage| {
         let socket = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_ICMP)?;
         sys::sendto(&socket, &echo(stage, 8), 0, Some(&to4()))
     }),
-    way("icmp datagram, ipv6", CREATE, |stage| {
+    escape("icmp datagram, ipv6", CREATE, |stage| {
         let socket = sys::socket(libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6)?;
         sys::sendto(&socket, &echo(stage, 128), 0, Some(&to6()))
     }),
-    way("raw icmp", CREATE, |stage| {
+    escape("raw icmp", CREATE, |stage| {
         let socket = sys::socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP)?;
         sys::sendto(&socket, &echo(stage, 8), 0, Some(&to4()))
     }),
-    way("raw icmp, connected", CREATE, |stage| {
+    escape("raw icmp, connected", CREATE, |stage| {
         let socket = sys::socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP)?;
         sys::connect(&socket, &to4())?;
         sys::sendto(&socket, &echo(stage, 8), 0, None)
     }),
-    way("raw udp", CREATE, |stage| {
+    escape("raw udp", CREATE, |stage| {
         let socket = sys::socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_UDP)?;
         sys::sendto(&socket, &datagram(stage), 0, Some(&to4()))
     }),
-    way("raw of an unused protocol", CREATE, |stage| {
+    escape("raw of an unused protocol", CREATE, |stage| {
         let socket = sys::socket(libc::AF_INET, libc::SOCK_RAW, 253)?;
         sys::sendto(&socket, &stage.token(), 0, Some(&to4()))
     }),
-    way("raw with IP_HDRINCL", CREATE, |stage| {
+    escape("raw with IP_HDRINCL", CREATE, |stage| {
         let socket = sys::socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_RAW)?;
         sys::sendto(&socket, &packet(stage), 0, Some(&to4()))
     }),
-    way("raw udp, ipv6", CREATE, |stage| {
+    escape("raw udp, ipv6", CREATE, |stage| {
         let socket = sys::socket(libc::AF_INET6, libc::SOCK_RAW, libc::IPPROTO_UDP)?;
         sys::sendto(&socket, &datagram(stage), 0, Some(&to6()))
     }),
-    way("raw icmp, ipv6", CREATE, |stage| {
+    escape("raw icmp, ipv6", CREATE, |stage| {
         let socket = sys::socket(libc::AF_INET6, libc::SOCK_RAW, libc::IPPROTO_ICMPV6)?;
         sys::sendto(&socket, &echo(stage, 128), 0, Some(&to6()))
     }),
@@ -126,7 +126,7 @@ pub(super) fn ipv4(from: Ipv4Addr, to: Ipv4Addr, datagram: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What a way gives back that has to be an error of a kind that is not made here.
+/// What an escape gives back that has to be an error of a kind that is not made here.
 pub(super) fn made(result: io::Result<std::os::fd::OwnedFd>) -> io::Result<()> {
     result.map(|_| ())
 }

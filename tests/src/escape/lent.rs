@@ -9,15 +9,15 @@ use std::{
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 
 use super::{
-    Begins, ClosedBy, Way, kinds, packet,
+    Begins, ClosedBy, Escape, escape, kinds, packet,
     stage::{self, Stage},
-    sys, tcp, udp, way,
+    sys, tcp, udp,
 };
 
 const CONNECT: ClosedBy = ClosedBy::Call("lsm_connect");
 const SENDMSG: ClosedBy = ClosedBy::Call("lsm_sendmsg");
 
-pub(super) static WAYS: &[Way] = &[
+pub(super) static ESCAPES: &[Escape] = &[
     outside("tcp socket by SCM_RIGHTS", CONNECT, |stage| {
         passed(stage, tcp::tcp, |stage, socket| {
             tcp::attempt(socket, &stage.refused4())
@@ -130,10 +130,10 @@ pub(super) static WAYS: &[Way] = &[
     ),
 ];
 
-const fn outside(name: &'static str, closed_by: ClosedBy, attempt: fn(&Stage) -> io::Result<()>) -> Way {
-    Way {
+const fn outside(name: &'static str, closed_by: ClosedBy, attempt: fn(&Stage) -> io::Result<()>) -> Escape {
+    Escape {
         begins: Begins::Outside,
-        ..way(name, closed_by, attempt)
+        ..escape(name, closed_by, attempt)
     }
 }
 

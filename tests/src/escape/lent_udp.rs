@@ -8,15 +8,15 @@ use std::{
 };
 
 use super::{
-    Begins, ClosedBy, Way,
+    Begins, ClosedBy, Escape, escape,
     stage::{self, Stage},
-    sys, udp, way,
+    sys, udp,
 };
 
 const SENDMSG: ClosedBy = ClosedBy::Call("lsm_sendmsg");
 const UDP_CORK: i32 = 1;
 
-pub(super) static WAYS: &[Way] = &[
+pub(super) static ESCAPES: &[Escape] = &[
     outside(
         "udp socket connected outside, ipv6, sendto a name without a family",
         |stage| {
@@ -156,7 +156,7 @@ pub(super) static WAYS: &[Way] = &[
         let socket = taken(stage)?;
         udp::send(stage, &socket, &stage.refused4())
     }),
-    Way {
+    Escape {
         closed_by: ClosedBy::Allowed,
         ..outside(
             "udp socket connected outside to an allowed one, spliced into",
@@ -170,10 +170,10 @@ pub(super) static WAYS: &[Way] = &[
     },
 ];
 
-const fn outside(name: &'static str, attempt: fn(&Stage) -> io::Result<()>) -> Way {
-    Way {
+const fn outside(name: &'static str, attempt: fn(&Stage) -> io::Result<()>) -> Escape {
+    Escape {
         begins: Begins::Outside,
-        ..way(name, SENDMSG, attempt)
+        ..escape(name, SENDMSG, attempt)
     }
 }
 

@@ -9,12 +9,11 @@ use std::{
 };
 
 use super::{
-    ClosedBy, Evidence, Way,
+    ClosedBy, Escape, Evidence, escape,
     stage::{self, ALLOWED_PORT, ALLOWED4, INNER4, INNER6, Stage, name},
     sys::{self, Message},
     tcp, udp,
     unspecified::{bind_to_device, source4, source6},
-    way,
 };
 
 const GUARD: ClosedBy = ClosedBy::Guard;
@@ -24,36 +23,36 @@ const ANY4: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 const ANY6: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
 const MAPPED: Ipv6Addr = LOCAL4.to_ipv6_mapped();
 
-pub(super) static WAYS: &[Way] = &[
-    way("udp to 127.0.0.1, SO_BINDTODEVICE", GUARD, |stage| {
+pub(super) static ESCAPES: &[Escape] = &[
+    escape("udp to 127.0.0.1, SO_BINDTODEVICE", GUARD, |stage| {
         bound(stage, LOCAL4.into())
     }),
-    way("udp to 127.8.8.8, SO_BINDTODEVICE", GUARD, |stage| {
+    escape("udp to 127.8.8.8, SO_BINDTODEVICE", GUARD, |stage| {
         bound(stage, Ipv4Addr::new(127, 8, 8, 8).into())
     }),
-    way("udp to ::1, SO_BINDTODEVICE", GUARD, |stage| {
+    escape("udp to ::1, SO_BINDTODEVICE", GUARD, |stage| {
         bound(stage, LOCAL6.into())
     }),
-    way("udp to 0.0.0.0, SO_BINDTODEVICE", GUARD, |stage| {
+    escape("udp to 0.0.0.0, SO_BINDTODEVICE", GUARD, |stage| {
         bound(stage, ANY4.into())
     }),
-    way("udp to ::, SO_BINDTODEVICE", GUARD, |stage| {
+    escape("udp to ::, SO_BINDTODEVICE", GUARD, |stage| {
         bound(stage, ANY6.into())
     }),
-    way("udp to ::ffff:127.0.0.1, SO_BINDTODEVICE", GUARD, |stage| {
+    escape("udp to ::ffff:127.0.0.1, SO_BINDTODEVICE", GUARD, |stage| {
         bound(stage, MAPPED.into())
     }),
-    way("udp connected to 127.0.0.1, SO_BINDTODEVICE", GUARD, |stage| {
+    escape("udp connected to 127.0.0.1, SO_BINDTODEVICE", GUARD, |stage| {
         let socket = udp::udp()?;
         bind_to_device(&socket)?;
         connected(stage, &socket, LOCAL4.into())
     }),
-    way("udp connected to ::1, SO_BINDTODEVICE", GUARD, |stage| {
+    escape("udp connected to ::1, SO_BINDTODEVICE", GUARD, |stage| {
         let socket = udp::udp6()?;
         bind_to_device(&socket)?;
         connected(stage, &socket, LOCAL6.into())
     }),
-    way(
+    escape(
         "udp connected to 127.0.0.1, then SO_BINDTODEVICE",
         GUARD,
         |stage| {
@@ -63,16 +62,16 @@ pub(super) static WAYS: &[Way] = &[
             sys::sendto(&socket, &stage.token(), 0, None)
         },
     ),
-    way("udp connected to ::1, then SO_BINDTODEVICE", GUARD, |stage| {
+    escape("udp connected to ::1, then SO_BINDTODEVICE", GUARD, |stage| {
         let socket = udp::udp6()?;
         sys::connect(&socket, &to(stage, LOCAL6.into()))?;
         bind_to_device(&socket)?;
         sys::sendto(&socket, &stage.token(), 0, None)
     }),
-    way("udp to 127.0.0.1, IP_PKTINFO of the device", GUARD, |stage| {
+    escape("udp to 127.0.0.1, IP_PKTINFO of the device", GUARD, |stage| {
         with_pktinfo4(stage, &udp::udp()?, &to(stage, LOCAL4.into()))
     }),
-    way(
+    escape(
         "udp connected to 127.0.0.1, IP_PKTINFO of the device",
         GUARD,
         |stage| {
@@ -81,18 +80,18 @@ pub(super) static WAYS: &[Way] = &[
             with_pktinfo4(stage, &socket, &[])
         },
     ),
-    way(
+    escape(
         "udp to ::ffff:127.0.0.1, IP_PKTINFO of the device",
         GUARD,
         |stage| with_pktinfo4(stage, &udp::udp6()?, &to(stage, MAPPED.into())),
     ),
-    way("udp to ::1, IPV6_PKTINFO of the device", GUARD, |stage| {
+    escape("udp to ::1, IPV6_PKTINFO of the device", GUARD, |stage| {
         with_pktinfo6(stage, &udp::udp6()?, &to(stage, LOCAL6.into()))
     }),
-    way("udp to ::, IPV6_PKTINFO of the device", GUARD, |stage| {
+    escape("udp to ::, IPV6_PKTINFO of the device", GUARD, |stage| {
         with_pktinfo6(stage, &udp::udp6()?, &to(stage, ANY6.into()))
     }),
-    way(
+    escape(
         "udp connected to ::1, IPV6_PKTINFO of the device",
         GUARD,
         |stage| {
@@ -101,77 +100,77 @@ pub(super) static WAYS: &[Way] = &[
             with_pktinfo6(stage, &socket, &[])
         },
     ),
-    way("udp to ::1, IPV6_PKTINFO set on the socket", GUARD, |stage| {
+    escape("udp to ::1, IPV6_PKTINFO set on the socket", GUARD, |stage| {
         let socket = udp::udp6()?;
         let source = source6(INNER6, stage::device()?);
         sys::setsockopt(&socket, libc::SOL_IPV6, libc::IPV6_PKTINFO, &source)?;
         udp::send(stage, &socket, &to(stage, LOCAL6.into()))
     }),
-    way("udp to 127.0.0.1, IP_UNICAST_IF", GUARD, |stage| {
+    escape("udp to 127.0.0.1, IP_UNICAST_IF", GUARD, |stage| {
         let socket = udp::udp()?;
         unicast4(&socket)?;
         udp::send(stage, &socket, &to(stage, LOCAL4.into()))
     }),
-    way("udp connected to 127.0.0.1, IP_UNICAST_IF", GUARD, |stage| {
+    escape("udp connected to 127.0.0.1, IP_UNICAST_IF", GUARD, |stage| {
         let socket = udp::udp()?;
         unicast4(&socket)?;
         connected(stage, &socket, LOCAL4.into())
     }),
-    way("udp to ::ffff:127.0.0.1, IP_UNICAST_IF", GUARD, |stage| {
+    escape("udp to ::ffff:127.0.0.1, IP_UNICAST_IF", GUARD, |stage| {
         let socket = udp::udp6()?;
         unicast4(&socket)?;
         udp::send(stage, &socket, &to(stage, MAPPED.into()))
     }),
-    way("udp to ::1, IPV6_UNICAST_IF", GUARD, |stage| {
+    escape("udp to ::1, IPV6_UNICAST_IF", GUARD, |stage| {
         let socket = udp::udp6()?;
         unicast6(&socket)?;
         udp::send(stage, &socket, &to(stage, LOCAL6.into()))
     }),
-    way("udp connected to ::1, IPV6_UNICAST_IF", GUARD, |stage| {
+    escape("udp connected to ::1, IPV6_UNICAST_IF", GUARD, |stage| {
         let socket = udp::udp6()?;
         unicast6(&socket)?;
         connected(stage, &socket, LOCAL6.into())
     }),
-    way("udp to 127.0.0.1, IP_MULTICAST_IF", GUARD, |stage| {
+    escape("udp to 127.0.0.1, IP_MULTICAST_IF", GUARD, |stage| {
         let socket = udp::udp()?;
         sys::setsockopt(&socket, libc::SOL_IP, libc::IP_MULTICAST_IF, &INNER4.octets())?;
         udp::send(stage, &socket, &to(stage, LOCAL4.into()))
     }),
-    way("udp to ::1 with scope id", GUARD, |stage| {
+    escape("udp to ::1 with scope id", GUARD, |stage| {
         let to = SocketAddrV6::new(LOCAL6, stage.port, 0, stage::device()?);
         udp::send(stage, &udp::udp6()?, &name(to.into()))
     }),
-    way("tcp to 127.0.0.1, SO_BINDTODEVICE", GUARD, |stage| {
+    escape("tcp to 127.0.0.1, SO_BINDTODEVICE", GUARD, |stage| {
         let socket = tcp::non_blocking()?;
         bind_to_device(&socket)?;
         tcp::in_progress(sys::connect(&socket, &to(stage, LOCAL4.into())))
     }),
-    way("tcp to ::1, SO_BINDTODEVICE", GUARD, |stage| {
+    escape("tcp to ::1, SO_BINDTODEVICE", GUARD, |stage| {
         let socket = sys::socket(libc::AF_INET6, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
         bind_to_device(&socket)?;
         tcp::in_progress(sys::connect(&socket, &to(stage, LOCAL6.into())))
     }),
-    way("tcp to ::ffff:127.0.0.1, SO_BINDTODEVICE", GUARD, |stage| {
+    escape("tcp to ::ffff:127.0.0.1, SO_BINDTODEVICE", GUARD, |stage| {
         let socket = sys::socket(libc::AF_INET6, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
         bind_to_device(&socket)?;
         tcp::in_progress(sys::connect(&socket, &to(stage, MAPPED.into())))
     }),
-    way("tcp to 127.0.0.1, IP_UNICAST_IF", GUARD, |stage| {
+    escape("tcp to 127.0.0.1, IP_UNICAST_IF", GUARD, |stage| {
         let socket = tcp::non_blocking()?;
         unicast4(&socket)?;
         tcp::in_progress(sys::connect(&socket, &to(stage, LOCAL4.into())))
     }),
-    way("tcp to ::1, IPV6_UNICAST_IF", GUARD, |stage| {
+    escape("tcp to ::1, IPV6_UNICAST_IF", GUARD, |stage| {
         let socket = sys::socket(libc::AF_INET6, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
         unicast6(&socket)?;
         tcp::in_progress(sys::connect(&socket, &to(stage, LOCAL6.into())))
     }),
-    way("io_uring sendmsg to 127.0.0.1, SO_BINDTODEVICE", GUARD, |stage| {
+    escape("io_uring sendmsg to 127.0.0.1, SO_BINDTODEVICE", GUARD, |stage| {
         let socket = udp::udp()?;
         bind_to_device(&socket)?;
         Message::new(&stage.token(), &to(stage, LOCAL4.into()), None).send_by_ring(&socket)
     }),
-    way(
+    escape(
         "udp connected to ::ffff:127.0.0.1, sendto a name without a family",
         GUARD,
         |stage| {
@@ -180,7 +179,7 @@ pub(super) static WAYS: &[Way] = &[
             sys::sendto(&socket, &stage.token(), 0, Some(&[0, 0]))
         },
     ),
-    way(
+    escape(
         "udp connected to an allowed ipv4-mapped one, sendto a name without a family",
         GUARD,
         |stage| {
@@ -216,10 +215,10 @@ pub(super) static WAYS: &[Way] = &[
     }),
 ];
 
-const fn works(name: &'static str, attempt: fn(&Stage) -> io::Result<()>) -> Way {
-    Way {
+const fn works(name: &'static str, attempt: fn(&Stage) -> io::Result<()>) -> Escape {
+    Escape {
         evidence: Evidence::Success,
-        ..way(name, ClosedBy::Allowed, attempt)
+        ..escape(name, ClosedBy::Allowed, attempt)
     }
 }
 

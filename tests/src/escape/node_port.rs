@@ -8,32 +8,32 @@ use std::{
 };
 
 use super::{
-    ClosedBy, Way,
+    ClosedBy, Escape, escape,
     stage::{INNER4, Stage, name},
     sys, tcp,
     translate::NODE_PORT,
-    udp, way,
+    udp,
 };
 
 const GUARD: ClosedBy = ClosedBy::Guard;
 const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
-pub(super) static WAYS: &[Way] = &[
-    way("udp to a node port of 127.0.0.1", GUARD, |stage| {
+pub(super) static ESCAPES: &[Escape] = &[
+    escape("udp to a node port of 127.0.0.1", GUARD, |stage| {
         udp::send(stage, &udp::udp()?, &port_of(LOCAL))
     }),
-    way("udp connected to a node port of 127.0.0.1", GUARD, |stage| {
+    escape("udp connected to a node port of 127.0.0.1", GUARD, |stage| {
         connected(stage, &udp::udp()?, LOCAL)
     }),
-    way("udp to a node port of 127.0.0.1, v4-mapped", GUARD, |stage| {
+    escape("udp to a node port of 127.0.0.1, v4-mapped", GUARD, |stage| {
         let to = SocketAddr::from((LOCAL.to_ipv6_mapped(), NODE_PORT));
         udp::send(stage, &udp::udp6()?, &name(to))
     }),
-    way("udp to a node port of the own address", GUARD, |stage| {
+    escape("udp to a node port of the own address", GUARD, |stage| {
         udp::send(stage, &udp::udp()?, &port_of(INNER4))
     }),
-    way(
+    escape(
         "udp to a node port of 0.0.0.0 from the own address",
         GUARD,
         |stage| {
@@ -42,7 +42,7 @@ pub(super) static WAYS: &[Way] = &[
             udp::send(stage, &socket, &port_of(ANY))
         },
     ),
-    way(
+    escape(
         "udp connected to a node port of 0.0.0.0 from the own address",
         GUARD,
         |stage| {
@@ -51,15 +51,15 @@ pub(super) static WAYS: &[Way] = &[
             connected(stage, &socket, ANY)
         },
     ),
-    way("tcp to a node port of 127.0.0.1", GUARD, |stage| {
+    escape("tcp to a node port of 127.0.0.1", GUARD, |stage| {
         let socket = tcp::non_blocking()?;
         sys::bind(&socket, &name((ANY, stage.port).into()))?;
         tcp::in_progress(sys::connect(&socket, &port_of(LOCAL)))
     }),
-    way("tcp to a node port of the own address", GUARD, |stage| {
+    escape("tcp to a node port of the own address", GUARD, |stage| {
         tcp::attempt(&tcp::from_port(stage)?, &port_of(INNER4))
     }),
-    way(
+    escape(
         "tcp to a node port of 0.0.0.0 from the own address",
         GUARD,
         |stage| {

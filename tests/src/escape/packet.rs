@@ -3,9 +3,9 @@
 use std::io;
 
 use super::{
-    ClosedBy, Evidence, Way, kinds,
+    ClosedBy, Escape, Evidence, escape, kinds,
     stage::{self, Stage},
-    sys, way,
+    sys,
 };
 
 const LSM: ClosedBy = ClosedBy::Call("lsm_create");
@@ -13,16 +13,16 @@ const ETHERTYPE_IPV4: u16 = 0x0800;
 /// Every station of the link.
 const EVERYBODY: [u8; 6] = [0xff; 6];
 
-pub(super) static WAYS: &[Way] = &[
-    way("packet socket, raw", LSM, |stage| {
+pub(super) static ESCAPES: &[Escape] = &[
+    escape("packet socket, raw", LSM, |stage| {
         let socket = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
         send_frame(stage, &socket)
     }),
-    way("packet socket, datagram", LSM, |stage| {
+    escape("packet socket, datagram", LSM, |stage| {
         let socket = sys::socket(libc::AF_PACKET, libc::SOCK_DGRAM, 0)?;
         sys::sendto(&socket, &kinds::packet(stage), 0, Some(&link_name()?))
     }),
-    way("packet socket, raw, past the queues", LSM, |stage| {
+    escape("packet socket, raw, past the queues", LSM, |stage| {
         const PACKET_QDISC_BYPASS: i32 = 20;
         let socket = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
         sys::setsockopt(
@@ -33,7 +33,7 @@ pub(super) static WAYS: &[Way] = &[
         )?;
         send_frame(stage, &socket)
     }),
-    way("packet socket of the old kind", LSM, |stage| {
+    escape("packet socket of the old kind", LSM, |stage| {
         const SOCK_PACKET: i32 = 10;
         let protocol = i32::from(ETHERTYPE_IPV4.to_be());
         let socket = sys::socket(libc::AF_INET, SOCK_PACKET, protocol)?;
@@ -42,15 +42,15 @@ pub(super) static WAYS: &[Way] = &[
         to.resize(18, 0);
         sys::sendto(&socket, &frame(stage), 0, Some(&to))
     }),
-    Way {
+    Escape {
         evidence: Evidence::Success,
-        ..way("xdp socket", LSM, |_| {
+        ..escape("xdp socket", LSM, |_| {
             kinds::made(sys::socket(libc::AF_XDP, libc::SOCK_RAW, 0))
         })
     },
-    Way {
+    Escape {
         evidence: Evidence::Success,
-        ..way("vsock socket", LSM, |_| {
+        ..escape("vsock socket", LSM, |_| {
             kinds::made(sys::socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0))
         })
     },

@@ -1,4 +1,4 @@
-//! The table of every way in `docs/BOUNDARY.md`, as the suite's runs show it.
+//! The table of every escape in `docs/BOUNDARY.md`, as the suite's runs show it.
 //!
 //! What leads nowhere on this machine even without enforcement keeps the line that another machine has written.
 
@@ -8,7 +8,7 @@ use super::{Privileges, Report, Row};
 
 const BEGIN: &str = "<!-- Written by the suite: BLESS=1 cargo test -p tests --test bypass -->\n";
 const END: &str = "<!-- The end of what is written by the suite -->\n";
-const HEAD: &str = "| way | closed by | unprivileged | containerd | root |\n|---|---|---|---|---|\n";
+const HEAD: &str = "| escape | closed by | unprivileged | containerd | root |\n|---|---|---|---|---|\n";
 /// With these privileges it leads out without enforcement.
 const YES: &str = "yes";
 const NO: &str = "no";
@@ -24,27 +24,27 @@ pub fn page(old: &str, reports: [&Report; 3]) -> Option<String> {
     let mut page = format!("{before}{BEGIN}{HEAD}");
     let [nobody, containerd, root] = reports.map(|report| &report.rows);
     for ((nobody, containerd), root) in nobody.iter().zip(containerd).zip(root) {
-        let cells = cells([nobody, containerd, root], known.get(root.way).copied());
-        writeln!(page, "| {} | {} | {cells} |", root.way, root.closer).ok()?;
+        let cells = cells([nobody, containerd, root], known.get(root.escape).copied());
+        writeln!(page, "| {} | {} | {cells} |", root.escape, root.closer).ok()?;
     }
     Some(format!("{page}{END}{after}"))
 }
 
 fn cells(rows: [&Row; 3], known: Option<&str>) -> String {
-    if rows.iter().any(|row| row.is_way) {
-        return rows.map(|row| if row.is_way { YES } else { NO }).join(" | ");
+    if rows.iter().any(|row| row.is_possible) {
+        return rows.map(|row| if row.is_possible { YES } else { NO }).join(" | ");
     }
     let unknown = Privileges::ALL.map(|_| UNKNOWN).join(" | ");
     known.map_or(unknown, str::to_owned)
 }
 
-/// Each way's last cells, by its name.
+/// Each escape's last cells, by its name.
 fn known(table: &str) -> BTreeMap<&str, &str> {
     let lines = table.lines().filter_map(|line| {
         let line = line.strip_prefix("| ")?.strip_suffix(" |")?;
-        let (way, rest) = line.split_once(" | ")?;
+        let (escape, rest) = line.split_once(" | ")?;
         let (_, cells) = rest.split_once(" | ")?;
-        Some((way, cells))
+        Some((escape, cells))
     });
     lines.collect()
 }
@@ -54,13 +54,13 @@ mod tests {
     use super::*;
     use crate::escape::Outcome;
 
-    fn report(ways: &[(&'static str, bool)]) -> Report {
-        let rows = ways.iter().map(|(way, is_way)| Row {
-            way,
+    fn report(escapes: &[(&'static str, bool)]) -> Report {
+        let rows = escapes.iter().map(|(escape, is_possible)| Row {
+            escape,
             closer: "rules".into(),
             closed_by: None,
             is_left_open: false,
-            is_way: *is_way,
+            is_possible: *is_possible,
             leads_out: false,
             outcome: Outcome::Dropped,
         });

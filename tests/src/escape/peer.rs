@@ -25,7 +25,7 @@ impl Peer {
     /// Starts one that plays `role`; it waits in [`wait_outside`].
     pub(super) fn start(stage: &Stage, role: &str) -> io::Result<Self> {
         let mut child = Command::new("/proc/self/exe")
-            .args([ARGUMENT, &stage.way])
+            .args([ARGUMENT, &stage.escape])
             .arg(&stage.cgroup)
             .arg(stage.port.to_string())
             .arg(role)

@@ -4,19 +4,19 @@ use std::{fs, io, process::Stdio, thread};
 
 use nix::sched::{CloneFlags, unshare};
 
-use super::{Begins, ClosedBy, Way, kinds, packet, stage::Stage, sys, tcp, udp, way};
+use super::{Begins, ClosedBy, Escape, escape, kinds, packet, stage::Stage, sys, tcp, udp};
 
-pub(super) static WAYS: &[Way] = &[
-    way("nested cgroup", ClosedBy::Rules, |stage| {
+pub(super) static ESCAPES: &[Escape] = &[
+    escape("nested cgroup", ClosedBy::Rules, |stage| {
         let nested = nested(stage)?;
         fs::write(nested.join("cgroup.procs"), "0")?;
         tcp::attempt(&tcp::tcp()?, &stage.refused4())
     }),
-    way("cgroup namespace", ClosedBy::Rules, |stage| {
+    escape("cgroup namespace", ClosedBy::Rules, |stage| {
         unshare(CloneFlags::CLONE_NEWCGROUP)?;
         tcp::attempt(&tcp::tcp()?, &stage.refused4())
     }),
-    way("thread in another cgroup", ClosedBy::Rules, |stage| {
+    escape("thread in another cgroup", ClosedBy::Rules, |stage| {
         let nested = nested(stage)?;
         fs::write(nested.join("cgroup.type"), "threaded")?;
         thread::scope(|scope| {
@@ -29,13 +29,13 @@ pub(super) static WAYS: &[Way] = &[
                 .unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
         })
     }),
-    way("fork and exec", ClosedBy::Rules, |stage| {
+    escape("fork and exec", ClosedBy::Rules, |stage| {
         if stage.role.is_empty() {
             return stage.spawn("child", fs::File::open("/dev/null")?.into());
         }
         tcp::attempt(&tcp::tcp()?, &stage.refused4())
     }),
-    way("another program", ClosedBy::Rules, |stage| {
+    escape("another program", ClosedBy::Rules, |stage| {
         let to = format!("exec 3<>/dev/tcp/{}/{}", super::stage::REFUSED4, stage.port);
         let output = std::process::Command::new("bash")
             .args(["-c", &to])
@@ -117,10 +117,10 @@ pub(super) static WAYS: &[Way] = &[
     }),
 ];
 
-const fn before(name: &'static str, closed_by: ClosedBy, attempt: fn(&Stage) -> io::Result<()>) -> Way {
-    Way {
+const fn before(name: &'static str, closed_by: ClosedBy, attempt: fn(&Stage) -> io::Result<()>) -> Escape {
+    Escape {
         begins: Begins::Before,
-        ..way(name, closed_by, attempt)
+        ..escape(name, closed_by, attempt)
     }
 }
 

@@ -8,7 +8,7 @@ use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 /// Names the variable that tells a process what it may do.
 pub(super) const VARIABLE: &str = "ESCAPE_PRIVILEGES";
 
-/// How far a process that tries a way is privileged.
+/// How far a process that tries an escape is privileged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Privileges {
     /// A user without any.

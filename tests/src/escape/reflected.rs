@@ -8,17 +8,16 @@ use std::{
 };
 
 use super::{
-    ClosedBy, Way,
+    ClosedBy, Escape, escape,
     stage::{REFUSED4, REFUSED6, Stage, name},
     sys, tcp, udp,
     unspecified::{IPV6_FREEBIND, IPV6_TRANSPARENT, ON},
-    way,
 };
 
 const GUARD: ClosedBy = ClosedBy::Guard;
 
-pub(super) static WAYS: &[Way] = &[
-    way(
+pub(super) static ESCAPES: &[Escape] = &[
+    escape(
         "error for a datagram from the refused address, ipv6 free bind",
         GUARD,
         |stage| {
@@ -27,7 +26,7 @@ pub(super) static WAYS: &[Way] = &[
             ask(stage, &socket, Ipv6Addr::LOCALHOST.into())
         },
     ),
-    way(
+    escape(
         "error for a datagram from the refused address, IP_FREEBIND of ipv6",
         GUARD,
         |stage| {
@@ -36,7 +35,7 @@ pub(super) static WAYS: &[Way] = &[
             ask(stage, &socket, Ipv6Addr::LOCALHOST.into())
         },
     ),
-    way(
+    escape(
         "error for a datagram from the refused address, ipv6 transparent bind",
         GUARD,
         |stage| {
@@ -45,7 +44,7 @@ pub(super) static WAYS: &[Way] = &[
             ask(stage, &socket, Ipv6Addr::UNSPECIFIED.into())
         },
     ),
-    way(
+    escape(
         "error for a datagram from the refused address, transparent bind",
         GUARD,
         |stage| {
@@ -54,7 +53,7 @@ pub(super) static WAYS: &[Way] = &[
             ask(stage, &socket, Ipv4Addr::LOCALHOST.into())
         },
     ),
-    way(
+    escape(
         "error for a datagram from the refused address, IP_PKTINFO",
         GUARD,
         |stage| {
@@ -66,7 +65,7 @@ pub(super) static WAYS: &[Way] = &[
             sys::Message::new(&stage.token(), &to, Some(control)).send(&socket)
         },
     ),
-    way(
+    escape(
         "error for a datagram from the refused address, IPV6_PKTINFO",
         GUARD,
         |stage| {
@@ -78,12 +77,12 @@ pub(super) static WAYS: &[Way] = &[
             sys::Message::new(&stage.token(), &to, Some(control)).send(&socket)
         },
     ),
-    way(
+    escape(
         "reset for a connection from the refused address, ipv6 free bind",
         GUARD,
         |stage| connect(stage, &free()?, Ipv6Addr::LOCALHOST.into()),
     ),
-    way(
+    escape(
         "reset for a connection from the refused address, transparent bind",
         GUARD,
         |stage| {
@@ -92,7 +91,7 @@ pub(super) static WAYS: &[Way] = &[
             connect(stage, &socket, Ipv4Addr::LOCALHOST.into())
         },
     ),
-    way(
+    escape(
         "handshake for a connection from the refused address, ipv6 free bind",
         GUARD,
         |stage| {

@@ -3,10 +3,10 @@
 use std::io;
 
 use super::{
-    Begins, ClosedBy, Way,
+    Begins, ClosedBy, Escape, escape,
     stage::{self, REFUSED4, REFUSED6, Stage},
     sys::{self, Message},
-    tcp, udp, way,
+    tcp, udp,
 };
 
 const OPTION: ClosedBy = ClosedBy::Call("setsockopt");
@@ -14,18 +14,18 @@ const SENDMSG: ClosedBy = ClosedBy::Call("lsm_sendmsg");
 const LOOSE: u8 = 131;
 const STRICT: u8 = 137;
 
-pub(super) static WAYS: &[Way] = &[
-    way("udp, loose source route", OPTION, |stage| {
+pub(super) static ESCAPES: &[Escape] = &[
+    escape("udp, loose source route", OPTION, |stage| {
         let socket = udp::udp()?;
         sys::setsockopt(&socket, libc::SOL_IP, libc::IP_OPTIONS, &source_route(LOOSE))?;
         udp::send(stage, &socket, &stage::allowed4())
     }),
-    way("udp, strict source route", OPTION, |stage| {
+    escape("udp, strict source route", OPTION, |stage| {
         let socket = udp::udp()?;
         sys::setsockopt(&socket, libc::SOL_IP, libc::IP_OPTIONS, &source_route(STRICT))?;
         udp::send(stage, &socket, &stage::allowed4())
     }),
-    way("tcp, loose source route", OPTION, |stage| {
+    escape("tcp, loose source route", OPTION, |stage| {
         let socket = tcp::from_port(stage)?;
         sys::setsockopt(&socket, libc::SOL_IP, libc::IP_OPTIONS, &source_route(LOOSE))?;
         nix::fcntl::fcntl(
@@ -34,7 +34,7 @@ pub(super) static WAYS: &[Way] = &[
         )?;
         tcp::in_progress(sys::connect(&socket, &stage::allowed4()))
     }),
-    way(
+    escape(
         "udp, source route as a control message",
         ClosedBy::Guard,
         |stage| {
@@ -43,12 +43,12 @@ pub(super) static WAYS: &[Way] = &[
             Message::new(&stage.token(), &stage::allowed4(), Some(control)).send(&udp::udp()?)
         },
     ),
-    way("udp, segment routing header", OPTION, |stage| {
+    escape("udp, segment routing header", OPTION, |stage| {
         let socket = udp::udp6()?;
         sys::setsockopt(&socket, libc::SOL_IPV6, libc::IPV6_RTHDR, &segments())?;
         udp::send(stage, &socket, &stage::allowed6())
     }),
-    way(
+    escape(
         "udp, segment routing header as a control message",
         ClosedBy::Guard,
         |stage| {
@@ -58,12 +58,12 @@ pub(super) static WAYS: &[Way] = &[
             })
         },
     ),
-    way("udp, routing header of type 2", OPTION, |stage| {
+    escape("udp, routing header of type 2", OPTION, |stage| {
         let socket = udp::udp6()?;
         sys::setsockopt(&socket, libc::SOL_IPV6, libc::IPV6_RTHDR, &mobile())?;
         udp::send(stage, &socket, &stage::allowed6())
     }),
-    way("udp, routing header by IPV6_2292PKTOPTIONS", OPTION, |stage| {
+    escape("udp, routing header by IPV6_2292PKTOPTIONS", OPTION, |stage| {
         const IPV6_2292PKTOPTIONS: i32 = 6;
         const IPV6_2292RTHDR: i32 = 5;
         let socket = udp::udp6()?;
@@ -118,10 +118,10 @@ pub(super) static WAYS: &[Way] = &[
     ),
 ];
 
-const fn outside(name: &'static str, closed_by: ClosedBy, attempt: fn(&Stage) -> io::Result<()>) -> Way {
-    Way {
+const fn outside(name: &'static str, closed_by: ClosedBy, attempt: fn(&Stage) -> io::Result<()>) -> Escape {
+    Escape {
         begins: Begins::Outside,
-        ..way(name, closed_by, attempt)
+        ..escape(name, closed_by, attempt)
     }
 }
 

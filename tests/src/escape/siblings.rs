@@ -5,10 +5,10 @@ use std::io;
 use nix::sched::{CloneFlags, unshare};
 
 use super::{
-    Begins, ClosedBy, Way, reroute,
+    Begins, ClosedBy, Escape, escape, reroute,
     stage::{self, ALLOWED6, Stage, name},
     sys::{self, Message},
-    udp, way,
+    udp,
 };
 
 const RULES: ClosedBy = ClosedBy::Rules;
@@ -24,8 +24,8 @@ const UDP_ENCAP: i32 = 100;
 /// An options header with padding alone.
 const PADDING: [u8; 8] = [0, 0, 1, 4, 0, 0, 0, 0];
 
-pub(super) static WAYS: &[Way] = &[
-    way(
+pub(super) static ESCAPES: &[Escape] = &[
+    escape(
         "udp, flow label with a routing header",
         ClosedBy::Call("setsockopt"),
         |stage| {
@@ -38,28 +38,28 @@ pub(super) static WAYS: &[Way] = &[
             udp::send(stage, &socket, &to)
         },
     ),
-    way("udp, IPV6_2292RTHDR as a control message", GUARD, |stage| {
+    escape("udp, IPV6_2292RTHDR as a control message", GUARD, |stage| {
         with_header(stage, IPV6_2292RTHDR, &reroute::mobile())
     }),
-    way("udp, IPV6_2292HOPOPTS as a control message", GUARD, |stage| {
+    escape("udp, IPV6_2292HOPOPTS as a control message", GUARD, |stage| {
         with_header(stage, IPV6_2292HOPOPTS, &PADDING)
     }),
-    way("udp, IPV6_2292DSTOPTS as a control message", GUARD, |stage| {
+    escape("udp, IPV6_2292DSTOPTS as a control message", GUARD, |stage| {
         with_header(stage, IPV6_2292DSTOPTS, &PADDING)
     }),
-    way("udp, IPV6_HOPOPTS as a control message", GUARD, |stage| {
+    escape("udp, IPV6_HOPOPTS as a control message", GUARD, |stage| {
         with_header(stage, libc::IPV6_HOPOPTS, &PADDING)
     }),
-    way("udp, IPV6_DSTOPTS as a control message", GUARD, |stage| {
+    escape("udp, IPV6_DSTOPTS as a control message", GUARD, |stage| {
         with_header(stage, libc::IPV6_DSTOPTS, &PADDING)
     }),
-    way("udp, segments by UDP_SEGMENT", RULES, |stage| {
+    escape("udp, segments by UDP_SEGMENT", RULES, |stage| {
         let size = 12_u16.to_ne_bytes();
         let control = (libc::SOL_UDP, UDP_SEGMENT, size.as_slice());
         let data = [stage.token(), stage.token()].concat();
         Message::new(&data, &stage.refused4(), Some(control)).send(&udp::udp()?)
     }),
-    way("udp, MSG_ZEROCOPY", RULES, |stage| {
+    escape("udp, MSG_ZEROCOPY", RULES, |stage| {
         let socket = udp::udp()?;
         sys::setsockopt(&socket, libc::SOL_SOCKET, libc::SO_ZEROCOPY, &1_i32.to_ne_bytes())?;
         sys::sendto(
@@ -69,7 +69,7 @@ pub(super) static WAYS: &[Way] = &[
             Some(&stage.refused4()),
         )
     }),
-    way("udp, SO_INCOMING_CPU", RULES, |stage| {
+    escape("udp, SO_INCOMING_CPU", RULES, |stage| {
         let socket = udp::udp()?;
         sys::setsockopt(
             &socket,
@@ -79,13 +79,13 @@ pub(super) static WAYS: &[Way] = &[
         )?;
         udp::send(stage, &socket, &stage.refused4())
     }),
-    way("udp, a socket that encapsulates ESP", RULES, |stage| {
+    escape("udp, a socket that encapsulates ESP", RULES, |stage| {
         const ESP: i32 = 2;
         let socket = udp::udp()?;
         sys::setsockopt(&socket, libc::SOL_UDP, UDP_ENCAP, &ESP.to_ne_bytes())?;
         udp::send(stage, &socket, &stage.refused4())
     }),
-    way(
+    escape(
         "udp connected, sendmmsg without and with a name",
         RULES,
         |stage| {
@@ -96,11 +96,11 @@ pub(super) static WAYS: &[Way] = &[
             Message::send_all(vec![first, second], &socket)
         },
     ),
-    way("udp from a user namespace of one's own", RULES, |stage| {
+    escape("udp from a user namespace of one's own", RULES, |stage| {
         unshare(CloneFlags::CLONE_NEWUSER)?;
         udp::send(stage, &udp::udp()?, &stage.refused4())
     }),
-    way(
+    escape(
         "raw socket from a user namespace of one's own",
         ClosedBy::Call("sock_create"),
         |stage| {
@@ -109,7 +109,7 @@ pub(super) static WAYS: &[Way] = &[
             udp::send(stage, &socket, &stage.refused4())
         },
     ),
-    way(
+    escape(
         "udp socket taken into a network namespace of one's own",
         RULES,
         |stage| {
@@ -118,21 +118,21 @@ pub(super) static WAYS: &[Way] = &[
             udp::send(stage, &socket, &stage.refused4())
         },
     ),
-    way("udp by a polling io_uring", RULES, |stage| {
+    escape("udp by a polling io_uring", RULES, |stage| {
         let ring = sys::polling_ring()?;
         Message::new(&stage.token(), &stage.refused4(), None).send_by(ring, &udp::udp()?)
     }),
-    Way {
+    Escape {
         begins: Begins::Outside,
-        ..way("udp by a polling io_uring from outside", RULES, |stage| {
+        ..escape("udp by a polling io_uring from outside", RULES, |stage| {
             let ring = sys::polling_ring()?;
             stage.join()?;
             Message::new(&stage.token(), &stage.refused4(), None).send_by(ring, &udp::udp()?)
         })
     },
-    Way {
+    Escape {
         begins: Begins::Outside,
-        ..way(
+        ..escape(
             "udp socket from outside by a polling io_uring from outside",
             // The ring's thread moves with its process.
             ClosedBy::Call("lsm_sendmsg"),
@@ -143,9 +143,9 @@ pub(super) static WAYS: &[Way] = &[
             },
         )
     },
-    Way {
+    Escape {
         begins: Begins::Outside,
-        ..way(
+        ..escape(
             "udp socket that a ring from outside has registered",
             ClosedBy::Call("lsm_sendmsg"),
             |stage| {
@@ -157,9 +157,9 @@ pub(super) static WAYS: &[Way] = &[
             },
         )
     },
-    Way {
+    Escape {
         begins: Begins::Outside,
-        ..way(
+        ..escape(
             "udp beside a socket from outside on the same port",
             RULES,
             |stage| {

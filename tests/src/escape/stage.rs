@@ -1,4 +1,4 @@
-//! What a way knows of the ground that it tries to leave.
+//! What an escape knows of the cgroup and network that it tries to leave.
 
 use std::{
     fs, io,
@@ -30,8 +30,8 @@ pub(crate) const DEVICE: &str = "inner";
 
 /// One attempt.
 pub(super) struct Stage {
-    /// The way's name.
-    pub(super) way: String,
+    /// The escape's name.
+    pub(super) escape: String,
     /// The cgroup that may be enforced.
     pub(super) cgroup: PathBuf,
     /// Identifies the attempt at the receiver, as the source or the destination of what arrives.
@@ -81,7 +81,7 @@ impl Stage {
     pub(super) fn spawn(&self, role: &str, input: OwnedFd) -> io::Result<()> {
         // Also where the attempt may not look into the program's folder.
         let output = Command::new("/proc/self/exe")
-            .args([ARGUMENT, &self.way])
+            .args([ARGUMENT, &self.escape])
             .arg(&self.cgroup)
             .arg(self.port.to_string())
             .arg(role)

@@ -1,4 +1,4 @@
-//! Tries every way, first without enforcement and then with it, and says what became of each.
+//! Tries every escape, first without enforcement and then with it, and says what became of each.
 
 use std::{
     collections::BTreeSet,
@@ -24,24 +24,24 @@ use enforcer_core::{
 };
 
 use super::{
-    ARGUMENT, Begins, ClosedBy, Evidence, Privileges, Way, answer,
+    ARGUMENT, Begins, ClosedBy, Escape, Evidence, Privileges, answer,
     arena::{Arena, FIRST_ATTEMPT},
-    peer, privileges, ways,
+    escapes, peer, privileges,
 };
-use crate::ground::TestCgroup;
+use crate::fixture::TestCgroup;
 
-/// What became of all ways.
+/// What became of all escapes.
 pub struct Report {
-    /// One for each way.
+    /// One for each escape.
     pub rows: Vec<Row>,
     /// What this kernel has beyond rules.
     pub closures: Vec<Hardening>,
 }
 
-/// What became of one way.
+/// What became of one escape.
 pub struct Row {
-    /// The way.
-    pub way: &'static str,
+    /// The escape.
+    pub escape: &'static str,
     /// What closes it, for people.
     pub closer: String,
     /// The program beyond rules that closes it, if it takes one.
@@ -49,14 +49,14 @@ pub struct Row {
     /// Whether nothing has to close it.
     pub is_left_open: bool,
     /// Whether it leads out without enforcement.
-    pub is_way: bool,
+    pub is_possible: bool,
     /// Whether it leads out under enforcement.
     pub leads_out: bool,
     /// What is to be said of that.
     pub outcome: Outcome,
 }
 
-/// What became of a way under enforcement.
+/// What became of an escape under enforcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing arrived, and the call failed at once with this errno.
@@ -89,7 +89,7 @@ pub struct Manner {
     pub sockets: u32,
     /// What attempts may do.
     pub privileges: Privileges,
-    /// Which ways are tried, by name; all if None.
+    /// Which escapes are tried, by name; all if None.
     pub only: Option<fn(&str) -> bool>,
 }
 
@@ -119,10 +119,10 @@ spec:
   resolution: NONE
 ";
 
-/// Tries every way with processes of `program`, the test binary.
+/// Tries every escape with processes of `program`, the test binary.
 ///
 /// # Errors
-/// If the ground cannot be made.
+/// If the network or the cgroups cannot be made.
 pub fn run(program: &Path, manner: Manner) -> Result<Report> {
     let thread = thread::scope(|scope| scope.spawn(|| all(program, manner)).join());
     thread.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -131,10 +131,10 @@ pub fn run(program: &Path, manner: Manner) -> Result<Report> {
 fn all(program: &Path, manner: Manner) -> Result<Report> {
     let mut arena = Arena::new()?;
     arena.translate();
-    let mut ways = ways();
-    ways.retain(|way| manner.only.is_none_or(|is_wanted| is_wanted(way.name)));
+    let mut escapes = escapes();
+    escapes.retain(|escape| manner.only.is_none_or(|is_wanted| is_wanted(escape.name)));
     let first = usize::from(FIRST_ATTEMPT);
-    let port = |phase: usize, at: usize| u16::try_from(first + phase * 1000 + at).context("too many ways");
+    let port = |phase: usize, at: usize| u16::try_from(first + phase * 1000 + at).context("too many escapes");
 
     let starter = Starter {
         program,
@@ -144,17 +144,17 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
     let free = TestCgroup::new()?;
     let cgroup = free.child("workload")?;
     let mut baseline = Vec::new();
-    for (at, way) in ways.iter().enumerate() {
-        let process = starter.start(way, &cgroup, port(0, at)?)?;
-        baseline.push(process.go(way, &mut arena)?);
+    for (at, escape) in escapes.iter().enumerate() {
+        let process = starter.start(escape, &cgroup, port(0, at)?)?;
+        baseline.push(process.go(escape, &mut arena)?);
     }
 
     let root = TestCgroup::new()?;
     let cgroup = root.child("workload")?;
     let mut early = Vec::new();
-    for (at, way) in ways.iter().enumerate() {
-        early.push(if way.begins == Begins::Before {
-            Some(starter.start(way, &cgroup, port(1, at)?)?)
+    for (at, escape) in escapes.iter().enumerate() {
+        early.push(if escape.begins == Begins::Before {
+            Some(starter.start(escape, &cgroup, port(1, at)?)?)
         } else {
             None
         });
@@ -164,25 +164,25 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
         revoke(&root)?;
     }
     let mut rows = Vec::new();
-    for (at, (way, early)) in ways.iter().zip(early).enumerate() {
+    for (at, (escape, early)) in escapes.iter().zip(early).enumerate() {
         let process = match early {
             Some(process) => process,
-            None => starter.start(way, &cgroup, port(1, at)?)?,
+            None => starter.start(escape, &cgroup, port(1, at)?)?,
         };
-        let enforced = process.go(way, &mut arena)?;
+        let enforced = process.go(escape, &mut arena)?;
         rows.push(Row {
-            way: way.name,
-            closer: label(way.closed_by),
-            closed_by: closer(way, datapath.closures()),
-            is_left_open: matches!(way.closed_by, ClosedBy::Nothing(_)),
-            is_way: baseline[at].is_open,
+            escape: escape.name,
+            closer: label(escape.closed_by),
+            closed_by: closer(escape, datapath.closures()),
+            is_left_open: matches!(escape.closed_by, ClosedBy::Nothing(_)),
+            is_possible: baseline[at].is_open,
             leads_out: enforced.is_open,
-            outcome: outcome(way, &baseline[at], &enforced, datapath.closures()),
+            outcome: outcome(escape, &baseline[at], &enforced, datapath.closures()),
         });
     }
     // What was on its way for longer than its attempt.
     for (at, row) in rows.iter_mut().enumerate() {
-        let shows = ways[at].evidence == Evidence::Arrival;
+        let shows = escapes[at].evidence == Evidence::Arrival;
         if shows && row.outcome.is_closed() && arena.has_arrived(port(1, at)?)? {
             row.outcome = Outcome::Wrong("it arrived late".to_owned());
         }
@@ -193,7 +193,7 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
     })
 }
 
-/// Ends what was connected before, as the daemon does. The early ways reach for refused destinations alone.
+/// Ends what was connected before, as the daemon does. The early escapes reach for refused destinations alone.
 fn revoke(root: &TestCgroup) -> Result<()> {
     let cgroup = CgroupMount::find()?.cgroup(&root.path().join("workload"))?;
     let place = Place {
@@ -248,7 +248,7 @@ pub fn enforce(root: &TestCgroup, manner: Manner) -> Result<Datapath> {
     Ok(datapath)
 }
 
-/// A process that is ready to try a way, or has said why not.
+/// A process that is ready to try an escape, or has said why not.
 struct Process {
     child: Child,
     input: ChildStdin,
@@ -265,9 +265,9 @@ struct Starter<'a> {
 }
 
 impl Starter<'_> {
-    fn start(&self, way: &Way, cgroup: &PathBuf, port: u16) -> Result<Process> {
+    fn start(&self, escape: &Escape, cgroup: &PathBuf, port: u16) -> Result<Process> {
         let mut child = Command::new(self.program)
-            .args([ARGUMENT, way.name])
+            .args([ARGUMENT, escape.name])
             .arg(cgroup)
             .arg(port.to_string())
             .env(peer::OUTER, &self.outer)
@@ -292,7 +292,7 @@ impl Starter<'_> {
 }
 
 impl Process {
-    fn go(mut self, way: &Way, arena: &mut Arena) -> Result<Attempt> {
+    fn go(mut self, escape: &Escape, arena: &mut Arena) -> Result<Attempt> {
         let line = match self.failed {
             Some(line) => line,
             None => {
@@ -306,11 +306,11 @@ impl Process {
         ensure!(
             status.success(),
             "the process for {:?} has failed: {status}",
-            way.name
+            escape.name
         );
         let result = answer(&line);
         let has_arrived = arena.has_arrived(self.port)?;
-        let is_open = match way.evidence {
+        let is_open = match escape.evidence {
             Evidence::Arrival => has_arrived,
             Evidence::Success => result.is_ok(),
         };
@@ -318,7 +318,7 @@ impl Process {
     }
 }
 
-fn outcome(way: &Way, baseline: &Attempt, enforced: &Attempt, closures: &[Hardening]) -> Outcome {
+fn outcome(escape: &Escape, baseline: &Attempt, enforced: &Attempt, closures: &[Hardening]) -> Outcome {
     if !baseline.is_open {
         let why = match &baseline.result {
             Ok(()) => "nothing arrives".to_owned(),
@@ -331,18 +331,18 @@ fn outcome(way: &Way, baseline: &Attempt, enforced: &Attempt, closures: &[Harden
         };
     }
     let errno = enforced.result.as_ref().err().and_then(io::Error::raw_os_error);
-    match way.closed_by {
+    match escape.closed_by {
         ClosedBy::Allowed if enforced.is_open => return Outcome::Works,
         ClosedBy::Allowed => return Outcome::Wrong(format!("it has to work: {:?}", enforced.result)),
         ClosedBy::Nothing(why) if enforced.is_open => return Outcome::Open(why.to_owned()),
         _ => {}
     }
-    let closer = closer(way, closures);
+    let closer = closer(escape, closures);
     let absent = closer.and_then(|program| Some((program, absence(program, closures)?)));
     match (enforced.is_open, errno, absent) {
         // A socket that was ended is connected to nobody.
         (false, Some(errno @ (libc::ECONNABORTED | libc::EDESTADDRREQ)), _)
-            if way.closed_by == ClosedBy::Revocation =>
+            if escape.closed_by == ClosedBy::Revocation =>
         {
             Outcome::Refused(errno)
         }
@@ -357,9 +357,9 @@ fn outcome(way: &Way, baseline: &Attempt, enforced: &Attempt, closures: &[Harden
 /// The guard drops what another program would have refused at once.
 const GUARD: &str = "egress";
 
-/// The program beyond rules that has to close a way.
-fn closer(way: &Way, closures: &[Hardening]) -> Option<&'static str> {
-    match way.closed_by {
+/// The program beyond rules that has to close an escape.
+fn closer(escape: &Escape, closures: &[Hardening]) -> Option<&'static str> {
+    match escape.closed_by {
         ClosedBy::Call("setsockopt") if absence("setsockopt", closures).is_some() => Some(GUARD),
         ClosedBy::Call(program) => Some(program),
         ClosedBy::Guard => Some(GUARD),
@@ -367,7 +367,7 @@ fn closer(way: &Way, closures: &[Hardening]) -> Option<&'static str> {
     }
 }
 
-/// What closes a way, for people.
+/// What closes an escape, for people.
 fn label(closed_by: ClosedBy) -> String {
     match closed_by {
         ClosedBy::Rules => "rules".into(),
@@ -388,22 +388,22 @@ fn absence<'a>(program: &str, closures: &'a [Hardening]) -> Option<&'a str> {
 }
 
 impl Report {
-    /// How many ways are so.
+    /// How many escapes are so.
     pub fn count(&self, is: impl Fn(&Outcome) -> bool) -> usize {
         self.rows.iter().filter(|row| is(&row.outcome)).count()
     }
 }
 
-/// Tries the ways that opt-ins for UDP-Lite and ICMP are about, and those next to them, under each opt-in. Returns
+/// Tries the escapes that opt-ins for UDP-Lite and ICMP are about, and those next to them, under each opt-in. Returns
 /// what is otherwise than it should be: what is opted in leads out, and nothing else that is closed without.
 ///
 /// # Errors
-/// If the ground cannot be made.
+/// If the network or the cgroups cannot be made.
 pub fn opt_in_mistakes(program: &Path) -> Result<Vec<String>> {
     type IsOptedIn = fn(&str) -> bool;
     const OPT_INS: [(u32, IsOptedIn); 2] = [
-        (socket::UDPLITE, |way| way.contains("udp-lite")),
-        (socket::ICMP, |way| way.starts_with("icmp datagram")),
+        (socket::UDPLITE, |escape| escape.contains("udp-lite")),
+        (socket::ICMP, |escape| escape.starts_with("icmp datagram")),
     ];
     let mut mistakes = Vec::new();
     for (sockets, is_opted_in) in OPT_INS {
@@ -411,24 +411,24 @@ pub fn opt_in_mistakes(program: &Path) -> Result<Vec<String>> {
             program,
             Manner {
                 sockets,
-                only: Some(|way| {
+                only: Some(|escape| {
                     ["udp-lite", "icmp", "raw", "udp socket"]
                         .iter()
-                        .any(|part| way.contains(part))
+                        .any(|part| escape.contains(part))
                 }),
                 ..Manner::default()
             },
         )?;
         // ICMP from an old raw socket is let out by the guard and refused by BPF LSM, where that is.
         let rows = report.rows.iter().filter(|row| {
-            let is_old_raw = sockets == socket::ICMP && row.way.starts_with("raw icmpv6 from before");
-            row.is_way && !is_old_raw && row.way != "raw icmp socket from before"
+            let is_old_raw = sockets == socket::ICMP && row.escape.starts_with("raw icmpv6 from before");
+            row.is_possible && !is_old_raw && row.escape != "raw icmp socket from before"
         });
         for row in rows.filter(|row| !matches!(row.outcome, Outcome::Open(_) | Outcome::Works)) {
-            if row.leads_out != is_opted_in(row.way) {
+            if row.leads_out != is_opted_in(row.escape) {
                 mistakes.push(format!(
                     "{} {} under the opt-ins {sockets:#x}",
-                    row.way,
+                    row.escape,
                     if row.leads_out { "leads out" } else { "is closed" }
                 ));
             }
@@ -442,16 +442,16 @@ impl fmt::Display for Report {
         for closure in &self.closures {
             writeln!(f, "{closure}")?;
         }
-        for Row { way, outcome, .. } in &self.rows {
+        for Row { escape, outcome, .. } in &self.rows {
             match outcome {
                 Outcome::Refused(errno) => {
-                    writeln!(f, "refused: {way}: {}", io::Error::from_raw_os_error(*errno))?;
+                    writeln!(f, "refused: {escape}: {}", io::Error::from_raw_os_error(*errno))?;
                 }
-                Outcome::Dropped => writeln!(f, "dropped: {way}")?,
-                Outcome::Works => writeln!(f, "works: {way}")?,
-                Outcome::Open(why) => writeln!(f, "OPEN: {way}: {why}")?,
-                Outcome::Unavailable(why) => writeln!(f, "no way here: {way}: {why}")?,
-                Outcome::Wrong(what) => writeln!(f, "WRONG: {way}: {what}")?,
+                Outcome::Dropped => writeln!(f, "dropped: {escape}")?,
+                Outcome::Works => writeln!(f, "works: {escape}")?,
+                Outcome::Open(why) => writeln!(f, "OPEN: {escape}: {why}")?,
+                Outcome::Unavailable(why) => writeln!(f, "not possible here: {escape}: {why}")?,
+                Outcome::Wrong(what) => writeln!(f, "WRONG: {escape}: {what}")?,
             }
         }
         Ok(())

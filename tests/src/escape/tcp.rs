@@ -7,44 +7,44 @@ use std::{
 };
 
 use super::{
-    ClosedBy, Way,
+    ClosedBy, Escape, escape,
     stage::{self, ALLOWED_PORT, ALLOWED4, INNER4, LINK6, REFUSED4, Stage, name},
-    sys, way,
+    sys,
 };
 
-pub(super) static WAYS: &[Way] = &[
-    way("tcp to an allowed destination", ClosedBy::Allowed, |stage| {
+pub(super) static ESCAPES: &[Escape] = &[
+    escape("tcp to an allowed destination", ClosedBy::Allowed, |stage| {
         let socket = from_port(stage)?;
         attempt(&socket, &stage::allowed4())
     }),
-    way("tcp connect", ClosedBy::Rules, |stage| {
+    escape("tcp connect", ClosedBy::Rules, |stage| {
         attempt(&tcp()?, &stage.refused4())
     }),
-    way("tcp connect, ipv6", ClosedBy::Rules, |stage| {
+    escape("tcp connect, ipv6", ClosedBy::Rules, |stage| {
         attempt(&tcp6()?, &stage.refused6())
     }),
-    way("tcp connect, ipv4-mapped", ClosedBy::Rules, |stage| {
+    escape("tcp connect, ipv4-mapped", ClosedBy::Rules, |stage| {
         let mapped = SocketAddr::from((REFUSED4.to_ipv6_mapped(), stage.port));
         attempt(&tcp6()?, &name(mapped))
     }),
-    way("tcp connect, non-blocking", ClosedBy::Rules, |stage| {
+    escape("tcp connect, non-blocking", ClosedBy::Rules, |stage| {
         in_progress(sys::connect(&non_blocking()?, &stage.refused4()))
     }),
-    way("tcp connect again after a refusal", ClosedBy::Rules, |stage| {
+    escape("tcp connect again after a refusal", ClosedBy::Rules, |stage| {
         let socket = tcp()?;
         let first = attempt(&socket, &stage.refused4());
         let second = attempt(&socket, &stage.refused4());
         first.and(second)
     }),
-    way("tcp connect, bound source", ClosedBy::Rules, |stage| {
+    escape("tcp connect, bound source", ClosedBy::Rules, |stage| {
         attempt(&from_port(stage)?, &stage.refused4())
     }),
-    way(
+    escape(
         "tcp connect to the allowed host on another port",
         ClosedBy::Rules,
         |stage| attempt(&tcp()?, &name(SocketAddr::from((ALLOWED4, stage.port)))),
     ),
-    way(
+    escape(
         "tcp connect to another host on the allowed port",
         ClosedBy::Rules,
         |stage| {
@@ -52,14 +52,14 @@ pub(super) static WAYS: &[Way] = &[
             attempt(&from_port(stage)?, &name(to))
         },
     ),
-    way("tcp connect to port 0", ClosedBy::Rules, |stage| {
+    escape("tcp connect to port 0", ClosedBy::Rules, |stage| {
         attempt(&from_port(stage)?, &name(SocketAddr::from((REFUSED4, 0))))
     }),
-    way("tcp connect with scope id", ClosedBy::Rules, |stage| {
+    escape("tcp connect with scope id", ClosedBy::Rules, |stage| {
         let to = SocketAddrV6::new(LINK6, stage.port, 0, stage::device()?);
         attempt(&tcp6()?, &name(to.into()))
     }),
-    way("tcp fast open by MSG_FASTOPEN", ClosedBy::Rules, |stage| {
+    escape("tcp fast open by MSG_FASTOPEN", ClosedBy::Rules, |stage| {
         let socket = non_blocking()?;
         let to = stage.refused4();
         in_progress(sys::sendto(
@@ -69,7 +69,7 @@ pub(super) static WAYS: &[Way] = &[
             Some(&to),
         ))
     }),
-    way(
+    escape(
         "tcp fast open by TCP_FASTOPEN_CONNECT",
         ClosedBy::Rules,
         |stage| {
@@ -84,7 +84,7 @@ pub(super) static WAYS: &[Way] = &[
             in_progress(sys::sendto(&socket, &stage.token(), 0, None))
         },
     ),
-    way("tcp connect in repair mode", ClosedBy::Rules, |stage| {
+    escape("tcp connect in repair mode", ClosedBy::Rules, |stage| {
         let socket = tcp()?;
         let set =
             |value: i32| sys::setsockopt(&socket, libc::SOL_TCP, libc::TCP_REPAIR, &value.to_ne_bytes());
@@ -93,19 +93,19 @@ pub(super) static WAYS: &[Way] = &[
         set(0)?;
         sys::sendto(&socket, &stage.token(), 0, None)
     }),
-    way("mptcp connect", ClosedBy::Rules, |stage| {
+    escape("mptcp connect", ClosedBy::Rules, |stage| {
         let socket = sys::socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP)?;
         attempt(&socket, &stage.refused4())
     }),
-    way("mptcp connect, ipv6", ClosedBy::Rules, |stage| {
+    escape("mptcp connect, ipv6", ClosedBy::Rules, |stage| {
         let socket = sys::socket(libc::AF_INET6, libc::SOCK_STREAM, libc::IPPROTO_MPTCP)?;
         attempt(&socket, &stage.refused6())
     }),
-    way("smc connect", ClosedBy::Rules, |stage| {
+    escape("smc connect", ClosedBy::Rules, |stage| {
         const AF_SMC: i32 = 43;
         attempt(&sys::socket(AF_SMC, libc::SOCK_STREAM, 0)?, &stage.refused4())
     }),
-    way(
+    escape(
         "tcp connect to the unspecified address",
         ClosedBy::Nothing("it is the loopback address"),
         |stage| {

@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::{
-    ClosedBy, Way,
+    ClosedBy, Escape, escape,
     stage::{self, INNER4, INNER6, REFUSED4, REFUSED6, Stage, name},
     sys::{self, Message},
-    tcp, udp, way,
+    tcp, udp,
 };
 
 const RULES: ClosedBy = ClosedBy::Rules;
@@ -19,8 +19,8 @@ pub(super) const IPV6_TRANSPARENT: i32 = 75;
 pub(super) const IPV6_FREEBIND: i32 = 78;
 pub(super) const ON: [u8; 4] = 1_i32.to_ne_bytes();
 
-pub(super) static WAYS: &[Way] = &[
-    way(
+pub(super) static ESCAPES: &[Escape] = &[
+    escape(
         "udp connected to 0.0.0.0 from the refused address",
         RULES,
         |stage| {
@@ -28,7 +28,7 @@ pub(super) static WAYS: &[Way] = &[
             sys::sendto(&socket, &stage.token(), 0, None)
         },
     ),
-    way(
+    escape(
         "udp connected to 0.0.0.0 from the refused address, sent with IP_PKTINFO",
         RULES,
         |stage| {
@@ -37,12 +37,12 @@ pub(super) static WAYS: &[Way] = &[
             Message::new(&stage.token(), &[], Some(control)).send(&connected(stage)?)
         },
     ),
-    way(
+    escape(
         "udp connected to 0.0.0.0 from the refused address, sent with MSG_DONTROUTE",
         RULES,
         |stage| sys::sendto(&connected(stage)?, &stage.token(), libc::MSG_DONTROUTE, None),
     ),
-    way(
+    escape(
         "udp connected to 0.0.0.0 from the refused address, then SO_BINDTODEVICE",
         RULES,
         |stage| {
@@ -51,7 +51,7 @@ pub(super) static WAYS: &[Way] = &[
             sys::sendto(&socket, &stage.token(), 0, None)
         },
     ),
-    way(
+    escape(
         "udp connected to 0.0.0.0 from the refused address, then IP_TOS",
         RULES,
         |stage| {
@@ -60,7 +60,7 @@ pub(super) static WAYS: &[Way] = &[
             sys::sendto(&socket, &stage.token(), 0, None)
         },
     ),
-    way(
+    escape(
         "udp connected to 0.0.0.0 from the refused address, then SO_MARK",
         RULES,
         |stage| {
@@ -69,7 +69,7 @@ pub(super) static WAYS: &[Way] = &[
             sys::sendto(&socket, &stage.token(), 0, None)
         },
     ),
-    way(
+    escape(
         "udp connected to ::ffff:0.0.0.0 from the refused address, sent with IP_PKTINFO",
         RULES,
         |stage| {
@@ -78,7 +78,7 @@ pub(super) static WAYS: &[Way] = &[
             Message::new(&stage.token(), &[], Some(control)).send(&connected_mapped(stage)?)
         },
     ),
-    way(
+    escape(
         "udp connected to ::ffff:0.0.0.0 from the refused address, then SO_BINDTODEVICE",
         RULES,
         |stage| {
@@ -87,7 +87,7 @@ pub(super) static WAYS: &[Way] = &[
             sys::sendto(&socket, &stage.token(), 0, None)
         },
     ),
-    way(
+    escape(
         "udp to 0.0.0.0 with IP_PKTINFO of the refused source",
         RULES,
         |stage| {
@@ -99,14 +99,14 @@ pub(super) static WAYS: &[Way] = &[
             Message::new(&stage.token(), &to, Some(control)).send(&socket)
         },
     ),
-    way("udp connected to 0.0.0.0 from a free bind", RULES, |stage| {
+    escape("udp connected to 0.0.0.0 from a free bind", RULES, |stage| {
         let socket = udp::udp()?;
         sys::setsockopt(&socket, libc::SOL_IP, libc::IP_FREEBIND, &ON)?;
         connect_to_itself(stage, &socket)?;
         bind_to_device(&socket)?;
         sys::sendto(&socket, &stage.token(), 0, None)
     }),
-    way(
+    escape(
         "udp connected to :: from the refused address, then SO_BINDTODEVICE",
         ClosedBy::Guard,
         |stage| {
@@ -121,7 +121,7 @@ pub(super) static WAYS: &[Way] = &[
             sys::sendto(&socket, &stage.token(), 0, None)
         },
     ),
-    way(
+    escape(
         "udp connected to :: from a free bind, sent with IPV6_PKTINFO",
         ClosedBy::Guard,
         |stage| {
@@ -137,7 +137,7 @@ pub(super) static WAYS: &[Way] = &[
             Message::new(&stage.token(), &[], Some(control)).send(&socket)
         },
     ),
-    way(
+    escape(
         "tcp connected to 0.0.0.0 from the refused address, then SO_BINDTODEVICE",
         RULES,
         |stage| {

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 
 use super::{
-    Ground,
+    Features,
     calls::{self, Holder},
     frame, random,
     step::{SLOTS, Step},
@@ -32,7 +32,7 @@ pub(super) fn main(words: &[String]) -> Result<()> {
     let [role, name, cgroup, privileges, lsm] = words else {
         bail!("usage: generator ROLE NAME CGROUP PRIVILEGES LSM");
     };
-    let ground = Ground {
+    let features = Features {
         has_lsm: lsm == "lsm",
     };
     let privileges = Privileges::from_word(privileges).context("no such privileges")?;
@@ -41,13 +41,13 @@ pub(super) fn main(words: &[String]) -> Result<()> {
         let hand = UnixDatagram::unbound()?;
         hand.connect_addr(&name)?;
         writeln!(io::stdout(), "ready")?;
-        return jobs(|seed, mask| lend(&hand, seed, mask, ground));
+        return jobs(|seed, mask| lend(&hand, seed, mask, features));
     }
     let hand = UnixDatagram::bind_addr(&name)?;
     std::fs::write(std::path::Path::new(cgroup).join("cgroup.procs"), "0").context("joining the cgroup")?;
     privileges.take()?;
     writeln!(io::stdout(), "ready")?;
-    jobs(|seed, mask| carry_out(&hand, seed, mask, ground))
+    jobs(|seed, mask| carry_out(&hand, seed, mask, features))
 }
 
 /// Every job, and after it its last line.
@@ -70,8 +70,8 @@ fn jobs(mut sequence: impl FnMut(u64, u64) -> Result<Vec<String>>) -> Result<()>
 }
 
 /// Prepares sockets and hands them in, with the numbers of their slots.
-fn lend(hand: &UnixDatagram, seed: u64, mask: u64, ground: Ground) -> Result<Vec<String>> {
-    let sequence = random::sequence(seed, ground).masked(mask);
+fn lend(hand: &UnixDatagram, seed: u64, mask: u64, features: Features) -> Result<Vec<String>> {
+    let sequence = random::sequence(seed, features).masked(mask);
     if sequence.outside.is_empty() {
         return Ok(Vec::new());
     }
@@ -119,8 +119,8 @@ fn receive(hand: &UnixDatagram, holder: &mut Holder) -> Result<()> {
 }
 
 /// Carries the inside of a sequence out, and says what has to have come of its plain calls.
-fn carry_out(hand: &UnixDatagram, seed: u64, mask: u64, ground: Ground) -> Result<Vec<String>> {
-    let sequence = random::sequence(seed, ground).masked(mask);
+fn carry_out(hand: &UnixDatagram, seed: u64, mask: u64, features: Features) -> Result<Vec<String>> {
+    let sequence = random::sequence(seed, features).masked(mask);
     let mut holder = Holder::default();
     if !sequence.outside.is_empty() {
         receive(hand, &mut holder)?;

@@ -1,9 +1,9 @@
-//! Random sequences. The same seed makes the same sequence on every machine, for the same [`Ground`].
+//! Random sequences. The same seed makes the same sequence on every machine, for the same [`Features`].
 
 use fastrand::Rng;
 
 use super::{
-    Ground,
+    Features,
     names::{self, Name},
     step::{Call, Control, Device, Plain, SLOTS, Sequence, Step, Value},
 };
@@ -13,21 +13,21 @@ use crate::escape::stage::{INNER4, INNER6, REFUSED4, REFUSED6};
 const INSIDE: usize = 14;
 const OUTSIDE: usize = 5;
 
-pub(super) fn sequence(seed: u64, ground: Ground) -> Sequence {
+pub(super) fn sequence(seed: u64, features: Features) -> Sequence {
     let mut rng = Rng::with_seed(seed);
     let rng = &mut rng;
     let mut sequence = Sequence::default();
     // What is lent is closed by BPF LSM alone.
     let is_lent = rng.u8(..3) == 0;
-    if is_lent && ground.has_lsm {
+    if is_lent && features.has_lsm {
         for _ in 0..rng.usize(1..=OUTSIDE) {
             sequence.outside.push(outside(rng));
         }
     }
-    let first = socket(rng, ground, 0);
+    let first = socket(rng, features, 0);
     sequence.inside.push(first);
     for _ in 0..rng.usize(2..=INSIDE) {
-        sequence.inside.push(inside(rng, ground));
+        sequence.inside.push(inside(rng, features));
     }
     sequence
 }
@@ -85,10 +85,10 @@ fn outside(rng: &mut Rng) -> Step {
     }
 }
 
-fn inside(rng: &mut Rng, ground: Ground) -> Step {
+fn inside(rng: &mut Rng, features: Features) -> Step {
     let slot = slot(rng);
     match rng.u8(..40) {
-        0..=6 => socket(rng, ground, slot),
+        0..=6 => socket(rng, features, slot),
         7..=12 => option(rng, slot),
         13..=16 => Step::Bind {
             slot,
@@ -138,7 +138,7 @@ fn inside(rng: &mut Rng, ground: Ground) -> Step {
     }
 }
 
-fn socket(rng: &mut Rng, ground: Ground, slot: u8) -> Step {
+fn socket(rng: &mut Rng, features: Features, slot: u8) -> Step {
     let (mut family, mut kind, mut protocol) = (
         *pick(rng, &[libc::AF_INET, libc::AF_INET6]),
         *pick(rng, &[libc::SOCK_DGRAM, libc::SOCK_DGRAM, libc::SOCK_STREAM]),
@@ -161,7 +161,7 @@ fn socket(rng: &mut Rng, ground: Ground, slot: u8) -> Step {
                 &[0, 1, 2, 4, 6, 17, 33, 41, 47, 58, 103, 115, 132, 136, 255, 262],
             );
         }
-        1 if ground.has_lsm => {
+        1 if features.has_lsm => {
             // Every family that the kernel has a number for, but those of the machine itself.
             family = rng.i32(0..46);
             kind = *pick(
@@ -357,18 +357,18 @@ mod tests {
 
     #[test]
     fn same_seed_makes_the_same_sequence() {
-        let ground = Ground { has_lsm: true };
+        let features = Features { has_lsm: true };
         for seed in 0..1000 {
             let text = |sequence: &Sequence| format!("{sequence:?}");
-            let one = sequence(seed, ground);
-            assert_eq!(text(&one), text(&sequence(seed, ground)));
+            let one = sequence(seed, features);
+            assert_eq!(text(&one), text(&sequence(seed, features)));
             assert!(one.len() <= 64, "a mask holds no more steps");
         }
     }
 
     #[test]
     fn nothing_is_lent_where_nothing_would_close_it() {
-        let ground = Ground { has_lsm: false };
-        assert!((0..1000).all(|seed| sequence(seed, ground).outside.is_empty()));
+        let features = Features { has_lsm: false };
+        assert!((0..1000).all(|seed| sequence(seed, features).outside.is_empty()));
     }
 }

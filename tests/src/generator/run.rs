@@ -1,4 +1,4 @@
-//! Makes the ground, hands out seeds, and looks at what comes out of the cable.
+//! Makes the cgroup and the network, hands out seeds, and looks at what comes out of the cable.
 
 use std::{
     collections::BTreeSet,
@@ -13,14 +13,14 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{
-    ARGUMENT, Ground, Job, Report,
+    ARGUMENT, Features, Job, Report,
     executor::{INSIDE, OUTSIDE},
     frame::{self, Frame},
     random,
 };
 use crate::{
     escape::{Manner, Privileges, arena::Arena, enforce},
-    ground::TestCgroup,
+    fixture::TestCgroup,
 };
 
 /// Sequences between two looks at the cable. What they send has to fit into the receiver's buffer.
@@ -29,7 +29,7 @@ const BATCH: u64 = 120;
 /// Runs the jobs that are kept, and then the seeds; stops at the first failure, and shrinks it.
 ///
 /// # Errors
-/// If the ground cannot be made, or a process ends.
+/// If the cgroup or the network cannot be made, or a process ends.
 pub fn run(program: &Path, kept: &[Job], first: u64, count: u64) -> Result<Report> {
     thread::scope(|scope| {
         let thread = scope.spawn(|| Field::new(program)?.run(kept, first, count));
@@ -39,12 +39,12 @@ pub fn run(program: &Path, kept: &[Job], first: u64, count: u64) -> Result<Repor
     })
 }
 
-/// The ground with its processes, a pair for each kind of privileges.
+/// The cgroup and the network with their processes, a pair for each kind of privileges.
 struct Field {
     // The processes end before their cgroup goes.
     pairs: Vec<Pair>,
     arena: Arena,
-    ground: Ground,
+    features: Features,
     _datapath: enforcer::datapath::Datapath,
     _root: TestCgroup,
 }
@@ -68,7 +68,7 @@ impl Field {
         let root = TestCgroup::new()?;
         let cgroup = root.child("workload")?;
         let datapath = enforce(&root, Manner::default())?;
-        let ground = Ground {
+        let features = Features {
             has_lsm: datapath
                 .closures()
                 .iter()
@@ -76,14 +76,14 @@ impl Field {
         };
         let pairs = Privileges::ALL
             .into_iter()
-            .map(|privileges| Pair::start(program, &cgroup, privileges, ground))
+            .map(|privileges| Pair::start(program, &cgroup, privileges, features))
             .collect::<Result<_>>()?;
         // What came before is nobody's.
         arena.drain(|_| {})?;
         Ok(Self {
             pairs,
             arena,
-            ground,
+            features,
             _datapath: datapath,
             _root: root,
         })
@@ -91,7 +91,7 @@ impl Field {
 
     fn run(&mut self, kept: &[Job], first: u64, count: u64) -> Result<Report> {
         let mut report = Report {
-            has_lsm: self.ground.has_lsm,
+            has_lsm: self.features.has_lsm,
             ..Report::default()
         };
         for job in kept {
@@ -156,7 +156,7 @@ impl Field {
 
     /// Drops every step that the failure does not need.
     fn shrunk(&mut self, job: Job, why: String) -> Result<super::Failure> {
-        let whole = random::sequence(job.seed, self.ground);
+        let whole = random::sequence(job.seed, self.features);
         let all = (1 << whole.len()) - 1;
         let mut best = Job {
             mask: job.mask & all,
@@ -224,7 +224,7 @@ fn missing(told: &[String], seen: &Seen) -> Vec<String> {
 }
 
 impl Pair {
-    fn start(program: &Path, cgroup: &Path, privileges: Privileges, ground: Ground) -> Result<Self> {
+    fn start(program: &Path, cgroup: &Path, privileges: Privileges, features: Features) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("enforcer-generator-{}-{number}", std::process::id());
@@ -233,7 +233,7 @@ impl Pair {
             command
                 .args([ARGUMENT, role, &name])
                 .arg(cgroup)
-                .args([privileges.word(), if ground.has_lsm { "lsm" } else { "" }]);
+                .args([privileges.word(), if features.has_lsm { "lsm" } else { "" }]);
             Process::start(command)
         };
         // The one outside looks for the one inside.

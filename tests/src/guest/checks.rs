@@ -8,18 +8,18 @@ use enforcer_common::{Mode, Settings, Transport};
 use enforcer_core::settings::Matching;
 
 use super::{
+    escapes::escapes,
     kernel::Kernel,
     lent::is_told,
     mounts::BPFFS,
     report::{Done, Measured},
     sequences::sequences,
     servers,
-    ways::ways,
 };
 use crate::{
     case,
     daemon::wait,
-    ground::{TestCgroup, in_own_network},
+    fixture::{TestCgroup, in_own_network},
     kernel::Executor,
     naming,
     probe::{Outcome, Probe},
@@ -27,7 +27,7 @@ use crate::{
 
 type Check = fn(&Kernel) -> Result<Done>;
 
-/// Every check, in the order of the table that is printed. The ways out and the random sequences are last: they
+/// Every check, in the order of the table that is printed. The escapes and the random sequences are last: they
 /// try what the ones before have shown to be enforced at all.
 pub(super) const CHECKS: [(&str, Check); 12] = [
     ("load", load),
@@ -40,7 +40,7 @@ pub(super) const CHECKS: [(&str, Check); 12] = [
     ("servers", servers::datagrams),
     ("accepted", servers::accepted),
     ("names", names),
-    ("ways", ways),
+    ("ways", escapes),
     ("sequences", sequences),
 ];
 

@@ -8,7 +8,7 @@ use enforcer_common::{Hook, Verdict};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::ground::{TestCgroup, in_own_network};
+use crate::fixture::{TestCgroup, in_own_network};
 
 /// How long an event may be on its way.
 const PATIENCE: Duration = Duration::from_secs(5);

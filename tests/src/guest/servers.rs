@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     escape::{self, Manner},
-    ground::TestCgroup,
+    fixture::TestCgroup,
     probe::{Outcome, Probe},
     servers::{
         accepted::{self, Cgroups, differences},

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use super::Api;
 use crate::{
     daemon::wait,
-    ground::{all_addresses_local, folder, loopback_up, need_root, tied},
+    fixture::{all_addresses_local, folder, loopback_up, need_root, tied},
 };
 
 /// Where the API server listens, in the server's own network.

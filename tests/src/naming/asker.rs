@@ -25,7 +25,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
 
 use super::forged::datagram;
-use crate::ground::{add_address, device_up};
+use crate::fixture::{add_address, device_up};
 
 /// First argument of the process.
 pub const ARGUMENT: &str = "asker";

@@ -23,7 +23,7 @@ use super::{
     message,
 };
 use crate::{
-    ground::TestCgroup,
+    fixture::TestCgroup,
     servers::networks::{CLIENT4, Networks, PATIENCE, SERVER4, UPSTREAM4},
 };
 

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use enforcer::datapath::CgroupMount;
 
 use super::Node;
-use crate::ground;
+use crate::fixture;
 
 /// How often it is looked whether the processes of a pod that is being deleted have ended.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -86,7 +86,7 @@ fn sweep(pods: &Path, going: &mpsc::Receiver<String>) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
         waiting.retain(|folder| match fs::read_to_string(folder.join("cgroup.events")) {
-            Ok(events) if events.contains("populated 0") => ground::remove(folder).is_err(),
+            Ok(events) if events.contains("populated 0") => fixture::remove(folder).is_err(),
             Ok(_) => true,
             // It is gone, or is another class's.
             Err(_) => false,

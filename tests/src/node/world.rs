@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use super::Node;
-use crate::{daemon::wait, ground::folder};
+use crate::{daemon::wait, fixture::folder};
 
 /// The node's way out, where the DNS server listens.
 const GATEWAY: &str = "172.31.0.1";

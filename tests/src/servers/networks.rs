@@ -15,7 +15,7 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
 };
 
-use crate::ground::{End, add_address, device_up, lay_cable, loopback_up};
+use crate::fixture::{End, add_address, device_up, lay_cable, loopback_up};
 
 /// The server's addresses.
 pub const SERVER4: Ipv4Addr = Ipv4Addr::new(198, 18, 8, 1);

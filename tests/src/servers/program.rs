@@ -13,7 +13,7 @@ use enforcer_common::Transport;
 
 use crate::{
     daemon::wait,
-    ground::{remove, tied},
+    fixture::{remove, tied},
 };
 
 /// Folders of programs, `PATH` or not.

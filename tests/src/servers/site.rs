@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     daemon::{Daemon, Place},
-    ground::need_root,
+    fixture::need_root,
     probe::Outcome,
 };
 
@@ -36,7 +36,7 @@ dns: {servers: [198.18.8.53], timeout: 500ms}
 /// A port of the clients' that is nobody's: what the server must not reach.
 const UNREGISTERED: u16 = 9;
 
-/// The ground of one test.
+/// The networks and the cgroup of one test.
 pub struct Site<'a> {
     /// Where the server and its clients are.
     pub networks: &'a Networks,
@@ -48,7 +48,7 @@ pub struct Site<'a> {
 /// `more` in it.
 ///
 /// # Errors
-/// What `claim` returns, or if the ground cannot be made.
+/// What `claim` returns, or if the networks cannot be made.
 pub fn enforced(
     program: &str,
     (registry, more): (&str, &str),

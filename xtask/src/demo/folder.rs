@@ -11,13 +11,13 @@ use anyhow::{Context, Result};
 const PREFIX: &str = "enforcer-demo-";
 
 /// The demo's cgroups and its folder.
-pub(super) struct Ground {
+pub(super) struct Scratch {
     mount: PathBuf,
     name: String,
     folder: tempfile::TempDir,
 }
 
-impl Ground {
+impl Scratch {
     /// Makes them, and removes those of demos that were killed.
     pub(super) fn new() -> Result<Self> {
         let mount = cgroup::mount()?;

@@ -71,7 +71,7 @@ pub(super) fn play(scene: &mut Scene) -> Result<()> {
     scene.daemon.wait().context("waiting for the enforcer's end")?;
     scene.works("frontend")?;
     scene.fails("default")?;
-    say!("\ndemo: all of it held; now everything is taken away");
+    say!("\ndemo: every step succeeded; now everything that the demo made is removed");
     Ok(())
 }
 
@@ -161,7 +161,7 @@ impl Scene {
             }
             if took > limit {
                 show(namespace, &output);
-                bail!("after {took:?} it is still not as it should be");
+                bail!("after {took:?} psql still does not do what it should");
             }
         }
     }

@@ -118,7 +118,7 @@ pub(super) fn start_database(folder: &Path) -> Result<Child> {
 pub(super) fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(15);
     while !is_there() {
-        ensure!(Instant::now() < deadline, "{what} is not there after 15 s");
+        ensure!(Instant::now() < deadline, "{what} is not ready after 15 s");
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::out::say;
 
-/// What the ground hands over.
+/// What the host's side hands over.
 #[derive(clap::Args)]
 pub(crate) struct Stage {
     enforcer: PathBuf,
@@ -115,7 +115,7 @@ fn name_service(folder: &Path) -> Result<()> {
             nix::mount::MsFlags::MS_BIND,
             None::<&str>,
         )
-        .with_context(|| format!("putting another file in the place of {path}"))?;
+        .with_context(|| format!("mounting another file over {path}"))?;
     }
     Ok(())
 }

@@ -58,7 +58,7 @@ impl Release {
             .context("asking dpkg for this machine's architecture")?;
         let lines = ["deb", "deb-src"].map(|kind| source.line(kind, architecture.trim(), SUITE));
         let apt = Private::new(&lines.concat(), architecture.trim(), &folder.work())?;
-        say!("kubernetes: asking the archive of {SUITE}");
+        say!("kubernetes: reading the package lists of {SUITE}");
         apt.run("apt-get", &["--quiet", "--error-on=any", "update"])
             .map_err(judge)?;
         Ok(Self(apt))
@@ -103,8 +103,8 @@ impl Release {
         let description = files
             .iter()
             .find(|path| path.extension().is_some_and(|extension| extension == "dsc"))
-            .context("apt has fetched no description of the source")?;
-        let text = fs::read_to_string(description).context("reading the source's description")?;
+            .context("apt has fetched no .dsc file of the source")?;
+        let text = fs::read_to_string(description).context("reading the source's .dsc file")?;
         let version =
             version(&text).with_context(|| format!("{} names no version", description.display()))?;
         // apt has checked it.

@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let folder = Folder::new(arguments.cache.as_deref())?;
     build(&folder)?;
-    say!("kubernetes: everything is in {}", folder.path().display());
+    say!("kubernetes: already built in {}", folder.path().display());
     Ok(())
 }
 

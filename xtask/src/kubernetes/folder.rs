@@ -50,7 +50,7 @@ impl Folder {
         let path = match asked {
             Some(path) => path.to_owned(),
             None => toolchain_root()
-                .context("neither HOME nor ENFORCER_CACHE is set: no place for Kubernetes")?
+                .context("neither HOME nor ENFORCER_CACHE is set: no folder for Kubernetes")?
                 .with_file_name("kubernetes"),
         };
         Ok(Self(std::path::absolute(path)?))

@@ -15,7 +15,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
     };
     let number: u64 = number
         .parse()
-        .map_err(|_| format!("{text} is no time such as 90s, 20m or 3h"))?;
+        .map_err(|_| format!("{text} is not a time such as 90s, 20m or 3h"))?;
     match number.checked_mul(seconds) {
         Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
         _ => Err(format!("{text} is too short or too long")),

@@ -1,4 +1,4 @@
-//! `docs/BOUNDARY.md` against what the machines show: its table says how many ways out each kernel closes.
+//! `docs/BOUNDARY.md` against what the machines show: its table says how many escapes each kernel closes.
 
 use std::{fs, path::Path};
 
@@ -12,7 +12,7 @@ use super::{
 /// Columns of the page's table, behind the kernel's.
 const COLUMNS: [&str; 3] = ["ways-closed", "ways-open", "ways-not-to-be-had"];
 
-/// Adds the check to a kernel's report. A kernel that was not asked for ways has none to compare.
+/// Adds the check to a kernel's report. A kernel that was not asked for escapes has none to compare.
 ///
 /// # Errors
 /// If the page cannot be read.

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-/// The cable between two networks; what lists and ends sockets; the protocols that are ways out once somebody has them
+/// The cable between two networks; what lists and ends sockets; the protocols that lead out once somebody has them
 /// loaded; and address translation as nodes do it. What a kernel has not, or has built in, is no module of it.
 pub(crate) const WANTED: [&str; 33] = [
     "veth",

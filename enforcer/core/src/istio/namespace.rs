@@ -19,7 +19,8 @@ pub(super) fn check_mode(document: &Node<'_>, meta: &Meta, found: &mut Findings)
         && Enforcement::parse(value).is_none()
     {
         let labels = document.get("metadata").get("labels");
-        let message = format!("{value:?} is no mode and counts as absent: it can be enforce, audit or off");
+        let message =
+            format!("{value:?} is not a mode and counts as absent; modes are enforce, audit and off");
         found.warning(&labels.get(Enforcement::LABEL), message);
     }
 }

@@ -95,8 +95,8 @@ pub(crate) fn unknown(document: &Value) -> Vec<Problem> {
             field: Field::from_iter([Step::Key("kind".to_owned())]),
             line: None,
             message: format!(
-                "unknown kind {kind:?}: the document is not read; of this group ServiceEntry, WorkloadEntry and Sidecar \
-                 are"
+                "unknown kind {kind:?}: the document is ignored; of this API group, the enforcer reads ServiceEntry, \
+                 WorkloadEntry and Sidecar"
             ),
         };
         return if is_other { Vec::new() } else { vec![problem] };
@@ -127,7 +127,7 @@ fn problem(field: Field, others: &str) -> Problem {
         field,
         line: None,
         message: format!(
-            "unknown field{others}: nothing reads it; mind its spelling (Kubernetes' strict validation refuses it)"
+            "unknown field{others}: it is ignored; check its spelling (Kubernetes' strict validation rejects it)"
         ),
     }
 }

@@ -76,7 +76,7 @@ impl fmt::Display for Notice {
         match self {
             Self::NotAMode { of, value } => write!(
                 f,
-                "{of}: the label {MODE_LABEL} is {value:?}, which counts as absent; it can be enforce, audit or off"
+                "{of}: the label {MODE_LABEL} is {value:?}, which counts as absent; modes are enforce, audit and off"
             ),
             Self::Looser { pod, asked, holds } => write!(
                 f,
@@ -84,10 +84,7 @@ impl fmt::Display for Notice {
                  `pods.podLabels: honour` would let pods choose"
             ),
             Self::Capture { pod, key } => {
-                write!(
-                    f,
-                    "pod {pod}: {key} is ignored, its traffic is enforced all the same"
-                )
+                write!(f, "pod {pod}: {key} is ignored, and its traffic is enforced")
             }
         }
     }

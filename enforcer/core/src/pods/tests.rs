@@ -149,10 +149,10 @@ fn pod_and_cgroup_meet_in_either_order() {
     assert_eq!(world.of(1).as_deref(), Some("shop/a enforce"));
     world.appeared(2, at("u-2"));
     assert_eq!(world.of(2), None, "unknown until its object is there");
-    assert!(world.pods.stranger(CgroupId(2)).is_some());
+    assert!(world.pods.unknown_pod(CgroupId(2)).is_some());
     world.note(apply(pod("shop", "b", "u-2")));
     assert_eq!(world.of(2).as_deref(), Some("shop/b enforce"));
-    assert_eq!(world.pods.stranger(CgroupId(2)), None);
+    assert_eq!(world.pods.unknown_pod(CgroupId(2)), None);
 }
 
 #[test]

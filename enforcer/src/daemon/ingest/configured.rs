@@ -1,4 +1,4 @@
-//! Which cgroups matter, and what each of them stands for.
+//! The configured cgroups, and the workload of each.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

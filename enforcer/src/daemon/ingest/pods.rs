@@ -11,7 +11,7 @@ use enforcer_core::{
     registry::{Registry, Update},
 };
 
-use super::{Ingest, is_there};
+use super::{Ingest, announce::Announced, is_there};
 use crate::{
     config,
     datapath::{Cgroup, of_process},
@@ -20,14 +20,14 @@ use crate::{
     sources::pods::{PodChange, Role, Wanted},
 };
 
-/// The pods, and what was said of them.
+/// The pods, and what was reported of them.
 pub(crate) struct NodePods {
     pods: Pods,
     enforcer: Option<PodUid>,
     notices: Dedup,
     /// The roots that are there.
     roots: BTreeSet<CgroupId>,
-    /// Cgroups of which something else holds than was last said.
+    /// Cgroups that have changed since the last report.
     news: BTreeSet<CgroupId>,
 }
 
@@ -92,20 +92,11 @@ impl NodePods {
         self.roots.contains(&cgroup)
     }
 
-    /// Says which pods are where, once all that belongs together was taken in, and what objects say in vain.
+    /// Reports which pods are at which cgroup, after a batch of changes, and settings of objects that are ignored.
     pub(super) fn report(&mut self, registry: &Registry, cgroups: &BTreeMap<CgroupId, Cgroup>) {
         for cgroup in std::mem::take(&mut self.news) {
             if let (Some(workload), Some(at)) = (registry.workload(cgroup), cgroups.get(&cgroup)) {
-                let mode = workload.enforcement.map(|mode| format!(" ({mode})"));
-                let mode = mode.unwrap_or_default();
-                tracing::info!(
-                    event = "workload_found",
-                    %workload,
-                    namespace = %workload.namespace,
-                    pod = workload.name,
-                    "pod {workload}{mode} is at {}",
-                    at.path.display()
-                );
+                Announced::Pod(workload).found(&at.path);
             }
         }
         let notices = self.pods.notices().map(ToString::to_string).collect();
@@ -116,7 +107,7 @@ impl NodePods {
 }
 
 impl Ingest {
-    /// Takes in the cgroups of pods that came or went.
+    /// Records cgroups of pods that appeared or disappeared.
     pub(super) fn apply_pods(&mut self, changes: Vec<PodChange>) {
         for change in changes {
             match change {
@@ -132,7 +123,7 @@ impl Ingest {
                         }
                         Role::Place(place) => self.with_pods(|node| {
                             let updates = node.pods.appeared(cgroup.id, place);
-                            if let Some(uid) = node.pods.stranger(cgroup.id) {
+                            if let Some(uid) = node.pods.unknown_pod(cgroup.id) {
                                 tracing::debug!("pod {uid} at {} is not known yet", cgroup.path.display());
                             }
                             updates
@@ -158,7 +149,7 @@ impl Ingest {
         self.update_workloads(updates);
     }
 
-    /// Carries over to the registry what follows for workloads.
+    /// Applies updates of workloads to the registry.
     pub(super) fn update_workloads(&mut self, updates: Vec<Update>) {
         for update in updates {
             match &update {
@@ -171,13 +162,7 @@ impl Ingest {
                     if let Some(workload) = self.registry.workload(*cgroup)
                         && is_there(cgroup)
                     {
-                        tracing::info!(
-                            event = "workload_gone",
-                            %workload,
-                            namespace = %workload.namespace,
-                            pod = workload.name,
-                            "pod {workload} is gone"
-                        );
+                        Announced::Pod(workload).gone(None);
                     }
                 }
                 _ => {}
@@ -186,7 +171,7 @@ impl Ingest {
         }
     }
 
-    /// Says which pods are where, once all that belongs together was taken in.
+    /// Reports which pods are at which cgroup, after a batch of changes.
     pub(in crate::daemon) fn report_pods(&mut self) {
         if let Some(pods) = &mut self.pods {
             pods.report(&self.registry, &self.cgroups);
@@ -199,7 +184,7 @@ impl Ingest {
             return Vec::new();
         };
         if node.roots.is_empty() {
-            tracing::warn!("no kubelet's cgroup of pods is there; they are enforced from when it appears");
+            tracing::warn!("no kubelet's cgroup of pods exists; pods are enforced once it appears");
         }
         let enforcer = node.enforcer.as_ref();
         enforcer

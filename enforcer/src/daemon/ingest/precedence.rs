@@ -1,7 +1,7 @@
-//! Who is believed where both a file and the API server have an object: the API server.
+//! Which version counts if both a file and the API server have an object: the API server's.
 //!
-//! In a cluster its objects are what everybody sees and what Istio goes by; files are for what it does not have. What
-//! a file says comes into force when the API server's object goes.
+//! In a cluster, users and Istio see its objects; files are for objects that it does not have. A file's version comes
+//! into force when the API server's object is deleted.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ impl Precedence {
         }
     }
 
-    /// What a file's update comes to; None if the API server has the object.
+    /// The update that a file's update results in; None if the API server has the object.
     pub(super) fn of_file(&self, update: Update) -> Option<Update> {
         let id = match &update {
             Update::Apply(object) => object.id(),
@@ -39,7 +39,7 @@ impl Precedence {
         None
     }
 
-    /// What an update from the API server comes to.
+    /// The update that one from the API server results in.
     pub(super) fn of_cluster(&mut self, update: Update, files: &Documents) -> Update {
         if !self.is_needed {
             return update;

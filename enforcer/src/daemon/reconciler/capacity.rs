@@ -1,7 +1,7 @@
-//! What of the registry fits the kernel's maps, and what is said where it does not.
+//! Selects the part of the registry that fits the kernel's maps, and reports the rest.
 //!
-//! It is said before it is applied, once for each map, and again where it gets markedly worse: a registry that is
-//! too big is no reason to try again every few seconds.
+//! The report comes before anything is applied, once for each map, and again if much more is left out. A registry that
+//! is too big is not tried again every few seconds.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +22,7 @@ use enforcer_core::{
 /// Workloads and rules that one line names.
 const NAMED: usize = 3;
 
-/// The room in the kernel's maps.
+/// The capacity of the kernel's maps.
 pub(in crate::daemon) struct Capacity {
     capacities: Capacities,
     report: CapacityReport,
@@ -56,7 +56,7 @@ impl Capacity {
         !self.report.workloads.is_empty()
     }
 
-    /// What of `desired` fits; says what does not, and when all does again.
+    /// The part of `desired` that fits. Reports what does not, and when everything fits again.
     pub(super) fn fit(&mut self, desired: Desired, registry: &mut Registry) -> Desired {
         let (fitted, report) = fit(desired, &self.capacities);
         self.report = report;
@@ -77,7 +77,7 @@ impl Capacity {
         fitted
     }
 
-    /// Says that a change has no room beside what is in force, where that costs something.
+    /// Reports that a change does not fit beside what is in force, if destinations are refused for it.
     pub(super) fn note_kind(&mut self, kind: PlanKind) {
         let PlanKind::RemovalsFirst(needed) = kind else {
             return;

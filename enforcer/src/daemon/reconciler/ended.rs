@@ -16,7 +16,7 @@ pub(super) struct Ended {
     /// How many lines were written since then.
     lines: BTreeMap<CgroupId, usize>,
     since: Option<Instant>,
-    unsaid: BTreeMap<CgroupId, u64>,
+    suppressed: BTreeMap<CgroupId, u64>,
 }
 
 impl Ended {
@@ -28,7 +28,7 @@ impl Ended {
         }
         let lines = self.lines.entry(workload).or_default();
         if *lines >= LINES {
-            *self.unsaid.entry(workload).or_default() += u64::try_from(sockets).unwrap_or(u64::MAX);
+            *self.suppressed.entry(workload).or_default() += u64::try_from(sockets).unwrap_or(u64::MAX);
             return None;
         }
         *lines += 1;
@@ -39,8 +39,8 @@ impl Ended {
     }
 
     /// Sockets that were not written of since the last call.
-    pub(super) fn take_unsaid(&mut self) -> BTreeMap<CgroupId, u64> {
-        std::mem::take(&mut self.unsaid)
+    pub(super) fn take_suppressed(&mut self) -> BTreeMap<CgroupId, u64> {
+        std::mem::take(&mut self.suppressed)
     }
 }
 
@@ -55,7 +55,7 @@ mod tests {
         assert_eq!(written.count(), LINES);
         assert_eq!(ended.ask(CgroupId(2), 1).as_deref(), Some(""));
         assert_eq!(ended.ask(CgroupId(2), 7).as_deref(), Some(" [7 sockets]"));
-        assert_eq!(ended.take_unsaid(), BTreeMap::from([(CgroupId(1), 240)]));
-        assert_eq!(ended.take_unsaid(), BTreeMap::new());
+        assert_eq!(ended.take_suppressed(), BTreeMap::from([(CgroupId(1), 240)]));
+        assert_eq!(ended.take_suppressed(), BTreeMap::new());
     }
 }

@@ -1,4 +1,4 @@
-//! What the self-proof asks for: an inspection that mends, and the canary's binding.
+//! Serves the self-proof: inspects and repairs programs, pins and maps, and binds the canary.
 
 use std::time::Instant;
 
@@ -12,13 +12,13 @@ use crate::{
     report::dedup::{Dedup, IN_STATUS},
 };
 
-/// How much of the time may go into comparing the maps with what was put there, as its inverse.
+/// The share of time in which the maps may be compared with what was written, as its inverse.
 const SHARE: u32 = 200;
 
 /// When the maps are compared again, and what was said.
 pub(super) struct Comparison {
     due: Instant,
-    /// What stays wrong is said once.
+    /// What cannot be restored is logged once.
     lapses: Dedup,
 }
 
@@ -38,7 +38,7 @@ impl Reconciler {
             Question::Inspect(reply) => reply.send(self.inspect(ingest)).is_ok(),
             Question::Bind(cgroups, reply) => reply.send(self.bind(cgroups, ingest)).is_ok(),
         };
-        // Who does not wait for the answer any more is about to end.
+        // A receiver that is gone is about to end.
         if !is_received {
             tracing::debug!("the self-proof did not wait for its answer");
         }
@@ -60,7 +60,7 @@ impl Reconciler {
             tracing::error!(event = "alarm", "alarm: {lapse}");
         }
         if let (true, Some(revocation)) = (is_mended, &mut self.revocation) {
-            // What has come through meanwhile ends, if it is not allowed.
+            // Connections that were made meanwhile are closed, if they are not allowed.
             revocation.note(Due::Everything);
             self.bring_up_to_date(ingest);
         }
@@ -75,7 +75,7 @@ impl Reconciler {
         self.reconcile(ingest)
     }
 
-    /// Compares the maps with what was put there, as often as it costs little; puts it there again if they differ.
+    /// Compares the maps with what was written, as often as it costs little, and writes it again if they differ.
     fn compare(&mut self, ingest: &mut Ingest) -> Option<Drift> {
         let start = Instant::now();
         if start < self.comparison.due {
@@ -88,7 +88,7 @@ impl Reconciler {
         }
         let restored = self.restore(ingest);
         Some(Drift {
-            what: "the maps held something else than was put there".to_owned(),
+            what: "somebody had changed entries of the maps".to_owned(),
             stays: restored.err().map(|error| format!("{error:#}")),
         })
     }

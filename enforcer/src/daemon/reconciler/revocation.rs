@@ -8,7 +8,7 @@
 //! between makes up for it. Taking over what an earlier start left is no reason for one.
 
 mod past_addresses;
-mod unsettled;
+mod unfinished;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -25,14 +25,14 @@ use enforcer_core::{
 };
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use self::{past_addresses::PastAddresses, unsettled::Unsettled};
+use self::{past_addresses::PastAddresses, unfinished::Unfinished};
 use super::ended::Ended;
 use crate::{
     daemon::ingest::Ingest,
     datapath::Subject,
     names::memory::Memory,
     revoke::{BATCH, Live, Place, Report, Request},
-    state::{FORMER, SWEEP},
+    state::{PAST_ADDRESSES, SWEEP},
     turns::{Shares, Turns},
 };
 
@@ -77,7 +77,7 @@ pub(in crate::daemon) struct Revocation {
     is_put_off: bool,
     /// Sweeps that were asked for and are not over.
     under_way: usize,
-    unsettled: Unsettled,
+    unfinished: Unfinished,
     /// What was said of sockets that were ended.
     pub(super) ended: Ended,
 }
@@ -88,7 +88,7 @@ const ROUND: usize = 128;
 impl Revocation {
     /// With what an earlier start has left in the folder `state`.
     pub(in crate::daemon) fn new(requests: mpsc::Sender<Request>, state: Option<&Path>) -> Self {
-        let memory = state.map(|folder| Memory::new(folder.join(FORMER)));
+        let memory = state.map(|folder| Memory::new(folder.join(PAST_ADDRESSES)));
         let mark = state.map(|folder| folder.join(SWEEP));
         let was_due = mark.as_ref().is_some_and(|mark| mark.exists());
         Self {
@@ -102,7 +102,7 @@ impl Revocation {
             is_put_off: false,
             ended: Ended::default(),
             under_way: 0,
-            unsettled: Unsettled::default(),
+            unfinished: Unfinished::default(),
         }
     }
 
@@ -137,8 +137,8 @@ impl Revocation {
                 Ok(()) => self.is_marked = true,
                 Err(error) => {
                     tracing::warn!(
-                        "{}: that connections are to be ended cannot be noted there ({error}): should the enforcer be \
-                         killed now, connections that are no longer allowed stay open; make the folder writable",
+                        "cannot write {} ({error}): if the enforcer is killed before it has closed connections that \
+                         are no longer allowed, these stay open; make the folder writable",
                         mark.display()
                     );
                 }
@@ -149,13 +149,13 @@ impl Revocation {
     /// Unless there is something that a start after a crash would have to make up for.
     fn clear_mark(&mut self) {
         let has_more = !self.live.is_empty() || !self.doomed.is_empty() || self.under_way > 0;
-        let is_over = !self.is_due() && !has_more && self.unsettled.is_empty();
+        let is_over = !self.is_due() && !has_more && self.unfinished.is_empty();
         if let Some(mark) = self.mark.as_ref().filter(|_| self.is_marked && is_over) {
             match fs::remove_file(mark) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(
-                        "{}: this file cannot be removed ({error}): the next start looks at all connections anew, \
-                         which ends none that is allowed",
+                        "cannot remove {} ({error}): the next start checks all connections again, and closes none \
+                         that is allowed",
                         mark.display()
                     );
                 }
@@ -179,7 +179,7 @@ impl Revocation {
         };
         self.past.keep(wanted);
         let workloads: BTreeSet<_> = workloads.copied().collect();
-        self.unsettled.keep(&workloads);
+        self.unfinished.keep(&workloads);
         if places.is_empty() {
             self.due = Due::NOTHING;
             self.clear_mark();
@@ -192,7 +192,7 @@ impl Revocation {
                 self.due = Due::NOTHING;
                 self.is_put_off = false;
                 self.under_way += 1;
-                self.unsettled.note_look(looked_at.into_iter());
+                self.unfinished.note_look(looked_at.into_iter());
             }
             Err(TrySendError::Full(_)) => self.is_put_off = true,
             Err(TrySendError::Closed(_)) => anyhow::bail!(GONE),
@@ -214,11 +214,11 @@ impl Revocation {
                 }
                 self.note_left_out();
             }
-            Report::Looked { workload, hidden } => self.unsettled.note_looked(workload, hidden),
+            Report::Looked { workload, hidden } => self.unfinished.note_looked(workload, hidden),
             Report::Swept => self.under_way = self.under_way.saturating_sub(1),
-            Report::Ended { workload, open } => self.unsettled.note_ended(workload, open),
+            Report::Ended { workload, open } => self.unfinished.note_ended(workload, open),
         }
-        self.settle();
+        self.note_progress();
     }
 
     /// What finds no room is looked for again.
@@ -227,23 +227,23 @@ impl Revocation {
         if !left_out.is_empty() {
             let sockets: u64 = left_out.values().sum();
             tracing::warn!(
-                "{sockets} connections more than are judged at a time were found: their workloads are looked at again, \
-                 and those that are no longer allowed end later"
+                "{sockets} connections were found that do not fit the queue: the sockets of their workloads are \
+                 listed again, and those that are no longer allowed are closed later"
             );
             self.note(Due::Of(left_out.into_keys().collect()));
         }
     }
 
-    fn settle(&mut self) {
+    fn note_progress(&mut self) {
         if self.live.is_empty() && self.doomed.is_empty() {
-            self.unsettled.settle();
+            self.unfinished.remove_closed();
         }
         self.clear_mark();
     }
 
-    /// Has workloads looked at again of which something is hidden or still open; whether there are any.
+    /// Lists the sockets of workloads again of which some are hidden or still open; whether there are any.
     pub(super) fn look_again(&mut self) -> bool {
-        let due = self.unsettled.due();
+        let due = self.unfinished.due();
         let has_more = !due.is_empty();
         self.note(Due::Of(due));
         has_more
@@ -251,7 +251,7 @@ impl Revocation {
 
     /// What keeps connections open that are no longer allowed, a line each.
     pub(super) fn problems(&self, ingest: &Ingest) -> Vec<String> {
-        self.unsettled.problems(|workload| {
+        self.unfinished.problems(|workload| {
             let known = ingest.workload(workload);
             known.map_or_else(|| format!("cgroup {}", workload.0), ToString::to_string)
         })
@@ -335,7 +335,7 @@ impl Revocation {
     fn end(&mut self) -> Result<()> {
         while let Some((workload, batch)) = self.doomed.pop_front() {
             match self.requests.try_send(Request::End(workload, batch)) {
-                Ok(()) => self.unsettled.note_end(workload),
+                Ok(()) => self.unfinished.note_end(workload),
                 Err(TrySendError::Full(Request::End(workload, batch))) => {
                     self.doomed.push_front((workload, batch));
                     break;
@@ -344,7 +344,7 @@ impl Revocation {
                 Err(TrySendError::Closed(_)) => anyhow::bail!(GONE),
             }
         }
-        self.settle();
+        self.note_progress();
         Ok(())
     }
 
@@ -441,14 +441,14 @@ mod tests {
         revocation.take(Report::Found(Vec::new()));
         revocation.take(Report::Swept);
         assert!(is_marked(), "the second is under way");
-        revocation.unsettled.note_end(CgroupId(1));
+        revocation.unfinished.note_end(CgroupId(1));
         revocation.take(Report::Swept);
         assert!(is_marked(), "something is still to end");
         let workload = CgroupId(1);
         revocation.take(Report::Ended { workload, open: None });
         assert!(!is_marked(), "all is over");
         sweep(&mut revocation);
-        revocation.unsettled.note_end(workload);
+        revocation.unfinished.note_end(workload);
         let open = Some(Open {
             sockets: 1,
             why: "it stays".to_owned(),

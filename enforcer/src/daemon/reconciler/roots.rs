@@ -64,7 +64,7 @@ impl Reconciler {
             self.roots.attached.remove(&gone.id);
             if let Err(error) = self.datapath.detach(&gone.path) {
                 tracing::error!(
-                    "what enforced {} is still pinned, though the cgroup is gone; the next start removes it: {error:#}",
+                    "cannot remove the pins of {}, whose cgroup is gone; the next start removes them: {error:#}",
                     gone.path.display()
                 );
             }

@@ -97,7 +97,7 @@ impl Reconciler {
         }
     }
 
-    /// Whether something waits for whoever looks for sockets and ends them.
+    /// Whether requests wait for the `revoke` task.
     pub(in crate::daemon) fn waits_for_revoker(&self) -> bool {
         self.revocation.as_ref().is_some_and(Revocation::waits)
     }
@@ -134,7 +134,7 @@ impl Reconciler {
         match &mut self.revocation {
             Some(revocation) => {
                 revocation.write();
-                revocation.ended.take_unsaid()
+                revocation.ended.take_suppressed()
             }
             None => BTreeMap::new(),
         }

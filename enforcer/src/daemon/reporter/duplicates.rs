@@ -1,4 +1,4 @@
-//! Calls of which two programs tell.
+//! Calls that two programs report.
 
 use std::{collections::HashMap, hash::Hash};
 
@@ -6,8 +6,8 @@ use enforcer_common::{CgroupId, Hook, Verdict};
 
 use crate::datapath::Decision;
 
-/// Calls on trial of which BPF LSM has told, by workload and process: the cgroup programs tell of them a moment later,
-/// unless the socket is from outside. What both tell of is one call.
+/// Audited calls that BPF LSM has reported, by workload and process. The cgroup programs report the same call a moment
+/// later, unless the socket is from outside. Both reports count as one call.
 #[derive(Debug)]
 pub(super) struct Duplicates<S>(HashMap<CgroupId, HashMap<(u32, S), u64>>);
 
@@ -27,7 +27,7 @@ impl<S> Default for Duplicates<S> {
 }
 
 impl<S: Eq + Hash> Duplicates<S> {
-    /// Whether the same call was told of already.
+    /// Whether the same call was already reported.
     pub(super) fn has(&mut self, event: &Decision, subject: S) -> bool {
         if event.verdict != Verdict::Audit {
             return false;

@@ -9,7 +9,7 @@ use std::{
 use enforcer_common::{CgroupId, Reason, Share, Verdict};
 use enforcer_core::{
     model::{Destination, Workload},
-    pods::PodUid,
+    pods::{PodName, PodUid},
 };
 use tokio::sync::mpsc;
 
@@ -22,15 +22,15 @@ use crate::{
         log::LogFormat,
         notice::Notice,
         rate_limit::RateLimit,
-        untold::{Line, Untold},
+        suppressed::{Line, Suppressed},
     },
     turns::Shares,
 };
 
-/// What makes two refusals of a workload the same one for a reader.
+/// The key by which two refusals of a workload are the same for a reader.
 type Refusal = (CgroupId, IpAddr, u16, Subject, u8);
 
-/// How long the same refusal is not written again.
+/// For this long, the same refusal is not logged again.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// The same for a datagram socket's `connect`, which sends nothing: resolver libraries use it to sort addresses.
@@ -49,8 +49,8 @@ pub(super) struct Flows {
     probes: RateLimit<CgroupId, Refusal>,
     duplicates: Duplicates<Refusal>,
     /// What was left out, by workload.
-    pub(super) untold: Untold,
-    /// Where what users of Kubernetes should know goes; None if there is no Kubernetes.
+    pub(super) suppressed: Suppressed,
+    /// Where Kubernetes Events are queued; None without an API server.
     notices: Option<mpsc::Sender<Notice>>,
 }
 
@@ -62,12 +62,12 @@ impl Flows {
             calls: RateLimit::new(PAUSE, SHARES),
             probes: RateLimit::new(PROBE_PAUSE, SHARES),
             duplicates: Duplicates::default(),
-            untold: Untold::default(),
+            suppressed: Suppressed::default(),
             notices,
         }
     }
 
-    /// Writes of an event, unless the same was written of a moment ago or its workload has used up its share.
+    /// Logs an event, unless the same one was logged recently or its workload has used up its share.
     pub(super) fn write(&mut self, decision: &Decision, ingest: &mut Ingest, capacity: &Capacity) {
         let Decision {
             cgroup,
@@ -81,21 +81,19 @@ impl Flows {
         if self.duplicates.has(decision, refusal) {
             return;
         }
-        let quiet = if decision.is_datagram_connect() {
+        let limit = if decision.is_datagram_connect() {
             &mut self.probes
         } else {
             &mut self.calls
         };
-        let Some(again) = quiet.ask(decision.sharer(), refusal, self.start.elapsed()) else {
+        let Some(again) = limit.ask(decision.sharer(), refusal, self.start.elapsed()) else {
             return;
         };
         let workload = ingest.workload(cgroup);
         let name = workload.map(ToString::to_string);
-        let mut flow = Flow::new(decision, name.unwrap_or_else(|| stranger(decision)));
+        let mut flow = Flow::new(decision, name.unwrap_or_else(|| unknown_workload(decision)));
         flow.namespace = workload.map(|workload| workload.namespace.to_string());
-        flow.pod = workload
-            .filter(|_| ingest.is_pod(cgroup))
-            .map(|pod| pod.name.clone());
+        flow.pod = workload.filter(|_| ingest.is_pod(cgroup)).map(PodName::of);
         flow.hosts = ingest.registry().names_of(address).into_iter().collect();
         if let Subject::Transport(transport) = subject
             && decision.cause == Cause::Known(Reason::NoRule)
@@ -126,23 +124,23 @@ impl Flows {
     }
 
     /// Counts events that were left out.
-    pub(super) fn add_untold(&mut self, left_out: BTreeMap<CgroupId, u64>, ingest: &Ingest) {
+    pub(super) fn add_suppressed(&mut self, left_out: BTreeMap<CgroupId, u64>, ingest: &Ingest) {
         for (of, count) in left_out {
             let name = match ingest.workload(of) {
                 Some(workload) => workload.to_string(),
                 None if of == Share::UNKNOWN => "unknown workloads".to_owned(),
                 None => format!("cgroup {}", of.0),
             };
-            self.untold.add(name, count);
+            self.suppressed.add(name, count);
         }
     }
 
-    /// Says what was left out, in few lines.
-    pub(super) fn say_untold(&mut self, ingest: &Ingest) {
-        for unsaid in [self.calls.take_unsaid(), self.probes.take_unsaid()] {
-            self.add_untold(unsaid, ingest);
+    /// Logs how much was suppressed, in few lines.
+    pub(super) fn say_suppressed(&mut self, ingest: &Ingest) {
+        for suppressed in [self.calls.take_suppressed(), self.probes.take_suppressed()] {
+            self.add_suppressed(suppressed, ingest);
         }
-        for line in self.untold.lines(self.start.elapsed()) {
+        for line in self.suppressed.lines(self.start.elapsed()) {
             match line {
                 Line::Of(name, events) => {
                     tracing::warn!("{name}: {events} events were not logged, beyond its share of the log");
@@ -154,7 +152,7 @@ impl Flows {
         }
     }
 
-    /// Tells users of Kubernetes. What does not fit is only in the log.
+    /// Queues a Kubernetes Event. If the queue is full, the event is only in the log.
     fn notify(&self, flow: &Flow, workload: Option<&Workload>) {
         let (Some(notices), Some(workload)) = (&self.notices, workload) else {
             return;
@@ -167,9 +165,8 @@ impl Flows {
     }
 }
 
-/// What can be said of a process that belongs to no known workload: its pod, as the path of its cgroup names it, or
-/// the number of its cgroup.
-fn stranger(decision: &Decision) -> String {
+/// The name of an unknown workload: the pod in the path of the process's cgroup, or the number of its cgroup.
+fn unknown_workload(decision: &Decision) -> String {
     let path = of_process(&decision.pid.to_string());
     match path.as_deref().and_then(PodUid::of_path) {
         Some(pod) => format!("unknown pod {pod}"),

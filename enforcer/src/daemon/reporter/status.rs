@@ -7,7 +7,7 @@ use enforcer_common::{Binding, Counter, Mode};
 use super::Reporter;
 use crate::{
     config::Enforcement,
-    control::{OwnerStatus, Untold, Usage},
+    control::{OwnerStatus, Suppressed, Usage},
     daemon::{ingest::Ingest, reconciler::Reconciler},
 };
 
@@ -39,21 +39,21 @@ impl Reporter {
             workloads,
             pods,
             lost: lost.unwrap_or_default(),
-            untold: self.untold(),
+            suppressed: self.suppressed(),
             problems,
         }
     }
 
     /// Of which workloads events were left out of the log, the most first.
-    fn untold(&self) -> Vec<Untold> {
-        let all = self.flows.untold.all();
+    fn suppressed(&self) -> Vec<Suppressed> {
+        let all = self.flows.suppressed.all();
         let mut all: Vec<_> = all
-            .map(|(workload, events)| Untold {
+            .map(|(workload, events)| Suppressed {
                 workload: workload.to_owned(),
                 events,
             })
             .collect();
-        all.sort_by_key(|untold| std::cmp::Reverse(untold.events));
+        all.sort_by_key(|suppressed| std::cmp::Reverse(suppressed.events));
         all
     }
 }

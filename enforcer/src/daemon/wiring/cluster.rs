@@ -1,4 +1,4 @@
-//! The API server's objects on their way to the owner.
+//! Connects the API server's task with the owner.
 
 use anyhow::Result;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -26,7 +26,7 @@ pub(in crate::daemon) struct Task {
 
 impl Cluster {
     pub(in crate::daemon) fn new(settings: kube::Settings) -> (Self, Task) {
-        // What the owner does not take waits with the task, which keeps only the last change of each object.
+        // While the owner is busy, changes wait in the task, which keeps only the last one of each object.
         let (sink, changes) = mpsc::channel(1);
         let (notify, notices) = mpsc::channel(BACKLOG);
         let (known, status) = watch::channel(KubeStatus::default());
@@ -45,7 +45,7 @@ impl Cluster {
 }
 
 impl Task {
-    /// Begins once this process's own pod is let through: until then its connections may be refused.
+    /// Begins once this process's own pod is allowed: until then its connections may be refused.
     pub(in crate::daemon) async fn run(
         self,
         admission: oneshot::Receiver<()>,

@@ -67,8 +67,8 @@ impl Tally {
             return None;
         };
         Some(format!(
-            "is not read, and what was read below it before stays in force: with it the registry has more than {what}; \
-             remove it, or name in its place the folders that are meant"
+            "is not read, and what was read below it before stays in force: with it the registry would have more than \
+             {what}; remove it, or name the folders that you need instead"
         ))
     }
 }

@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::{
     FileChange,
-    known::{Clock, Known},
+    debounce::{Clock, Debounce},
     walk::walk,
     watch::Watches,
 };
@@ -19,7 +19,7 @@ use super::{
 /// Looks at files. It blocks.
 pub(super) struct Scanner {
     roots: Vec<PathBuf>,
-    known: Known,
+    debounce: Debounce,
     watches: Watches,
 }
 
@@ -37,7 +37,7 @@ impl Scanner {
     pub(super) fn new(roots: Vec<PathBuf>) -> Self {
         Self {
             roots,
-            known: Known::default(),
+            debounce: Debounce::default(),
             watches: Watches::new(),
         }
     }
@@ -55,7 +55,7 @@ impl Scanner {
             now: Instant::now(),
             stamp: SystemTime::now(),
         };
-        let mut changes = self.known.compare(walk.found, clock);
+        let mut changes = self.debounce.compare(walk.found, clock);
         if self.watches.replace(walk.places) {
             changes.look_again(Duration::ZERO);
         }

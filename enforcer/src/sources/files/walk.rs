@@ -109,7 +109,7 @@ fn walk_within(roots: &[PathBuf], limits: Limits) -> Walk {
             Err(error) => walk.unreadable(root.clone(), reason(&error)),
         }
         // The root is a file, or what is too much is on the way to it.
-        walk.settle(0, root.clone(), mark);
+        walk.leave_out(0, root.clone(), mark);
     }
     walk
 }
@@ -153,7 +153,7 @@ impl Walk {
         self.weigh();
         self.look_into(&path);
         self.trail.pop();
-        self.settle(self.trail.len(), path, mark);
+        self.leave_out(self.trail.len(), path, mark);
     }
 
     fn look_into(&mut self, path: &Path) {

@@ -46,7 +46,7 @@ impl Watches {
         let handler = shared.clone();
         let watcher = notify::recommended_watcher(move |event| handler.handle(event))
             .inspect_err(
-                |error| warn!(%error, "files cannot be watched; looking at them twice a second instead"),
+                |error| warn!(%error, "inotify cannot watch files; scanning them twice a second instead"),
             )
             .ok();
         Self {
@@ -116,7 +116,7 @@ impl Watches {
                 Err(error) => {
                     if !self.is_limited && !was_limited {
                         let path = path.display();
-                        warn!(%path, %error, "a folder cannot be watched; looking at it twice a second instead");
+                        warn!(%path, %error, "inotify cannot watch a folder; scanning it twice a second instead");
                     }
                     self.is_limited = true;
                 }

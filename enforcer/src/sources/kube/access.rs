@@ -29,6 +29,12 @@ pub(super) struct Access {
 impl Access {
     /// Reads the configuration; nothing is asked yet.
     pub(super) async fn open(settings: &Kubernetes) -> Result<Self> {
+        if config(settings).await?.accept_invalid_certs {
+            tracing::warn!(
+                "the kubeconfig sets insecure-skip-tls-verify: the API server's certificate is not verified, so that \
+                 another machine on the way can change what is allowed; name its certificate-authority instead"
+            );
+        }
         let client = client(settings).await?;
         Ok(Self {
             settings: settings.clone(),
@@ -53,8 +59,8 @@ impl Access {
         match client(&self.settings).await {
             Ok(client) => self.current().0 = client,
             Err(error) => tracing::warn!(
-                "how to reach the API server can no longer be read: it is asked as before, and what is in force stays: \
-                 {error:#}"
+                "cannot read the address and credentials of the API server again: the previous ones are used, and \
+                 what is in force stays: {error:#}"
             ),
         }
     }
@@ -95,5 +101,7 @@ async fn config(settings: &Kubernetes) -> Result<Config> {
             .await
             .context("reading the file of KUBECONFIG");
     }
-    bail!("this is no pod and KUBECONFIG is not set: name a file in registry.kubernetes.kubeconfig")
+    bail!(
+        "this process runs in no pod, and KUBECONFIG is not set: name a file in registry.kubernetes.kubeconfig"
+    )
 }

@@ -125,8 +125,8 @@ impl Writer {
             Err(failure) => {
                 self.is_failing = true;
                 tracing::warn!(
-                    "Kubernetes Events about refusals and rejected objects cannot be written now; they are in this log, \
-                     and enforcement is as it was: {failure}"
+                    "cannot write Kubernetes Events about refusals and rejected objects; they are in this log, and \
+                     enforcement is not affected: {failure}"
                 );
             }
         }

@@ -20,7 +20,7 @@ pub(super) enum Failure {
     #[error("410, the watch has expired and everything is listed again: {0}")]
     Expired(String),
     /// The server has not come to a version that was seen: it lags, or its etcd was set back.
-    #[error("it is behind what was seen: {0}")]
+    #[error("the server's cache is older than a version that was seen: {0}")]
     Behind(String),
     /// 400 or 422: it will not be answered in another way.
     #[error("{0}")]
@@ -76,7 +76,7 @@ impl From<kube::Error> for Failure {
 
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
-        Self::Away(format!("the answer is not understood: {error}"))
+        Self::Away(format!("cannot decode the answer: {error}"))
     }
 }
 

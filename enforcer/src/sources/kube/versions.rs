@@ -31,8 +31,8 @@ impl Versions {
             Err(error) => {
                 let path = path.unwrap_or(Path::new("")).display();
                 tracing::warn!(
-                    "{path}: how far the API server was followed cannot be noted ({error}): enforcement is as it was, and \
-                     the next start lists everything anew"
+                    "cannot write {path}, the newest versions that were seen ({error}): enforcement is not affected, \
+                     and the next start lists everything from etcd"
                 );
                 (None, None)
             }
@@ -62,8 +62,8 @@ impl Versions {
                 let removed = fs::remove_file(path).err();
                 let left = removed.map_or(String::new(), |error| format!(", nor removed: {error}"));
                 tracing::warn!(
-                    "{}: how far the API server was followed cannot be noted ({error}{left}): enforcement is as it was, \
-                     and the next start lists everything anew",
+                    "cannot write {}, the newest versions that were seen ({error}{left}): enforcement is not \
+                     affected, and the next start lists everything from etcd",
                     path.display()
                 );
                 self.file = None;
@@ -88,8 +88,8 @@ fn open(path: &Path) -> io::Result<(File, Newest)> {
         // A new file is empty.
         if !text.is_empty() {
             tracing::warn!(
-                "{}: how far an earlier run had followed the API server cannot be read ({error}): everything is listed \
-                 anew",
+                "cannot read {}, the newest versions that an earlier run has seen ({error}): everything is listed \
+                 from etcd",
                 path.display()
             );
         }

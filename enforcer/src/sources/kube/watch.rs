@@ -222,7 +222,7 @@ impl Follower {
             line.clear();
             let silence = self.settings.silence;
             match tokio::time::timeout(silence, lines.read_until(b'\n', &mut line)).await {
-                Err(_) => return Ok(Err(Failure::Away(format!("not a word for {silence:?}")))),
+                Err(_) => return Ok(Err(Failure::Away(format!("no event for {silence:?}")))),
                 Ok(Err(error)) => return Ok(Err(Failure::Away(format!("the watch broke off: {error}")))),
                 // A line without its end is half an event, of which the next watch tells again.
                 Ok(Ok(_)) if line.last() != Some(&b'\n') => {
@@ -239,14 +239,14 @@ impl Follower {
                 Ok(event) => event,
                 Err(error) => {
                     // The next watch would tell it again; a list takes objects one by one.
-                    let failure = Failure::Away(format!("an event is not understood: {error}"));
+                    let failure = Failure::Away(format!("cannot decode an event: {error}"));
                     self.failed(failure).await?;
                     return Ok(Ok(End::List));
                 }
             };
             if let Some(seen) = event.version() {
                 if is_back(seen, version) && matches!(event, Event::Bookmark(_)) {
-                    return Ok(Err(Failure::Behind(format!("its bookmark says {seen}"))));
+                    return Ok(Err(Failure::Behind(format!("its bookmark has version {seen}"))));
                 }
                 if !is_back(seen, version) {
                     seen.clone_into(version);

@@ -44,8 +44,8 @@ impl look::Scan for Scan {
             Ok(now) => now,
             Err(error) => {
                 tracing::warn!(
-                    "which pods there are on this node is not known, since their cgroups cannot be read ({error}): those \
-                     that are known stay enforced, new ones are treated as unknown, and it is tried again"
+                    "cannot read the cgroups of this node's pods ({error}): known pods stay enforced, new ones are \
+                     treated as unknown, and it is tried again"
                 );
                 return Vec::new();
             }

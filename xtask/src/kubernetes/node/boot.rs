@@ -19,14 +19,14 @@ use super::{
     images, mounts, network,
     place::ON_NODE,
     place::Place,
-    supervisor::keep_quiet,
+    supervisor::close_stdout,
 };
 use crate::{
     kubernetes::{api::is_ready, certificates::NODE_ADDRESS, folder::Folder},
     out::complain,
 };
 
-/// Runs until the node's time is over.
+/// Runs until the node's time to live is over.
 pub(super) fn run(asked: &Up) -> Result<()> {
     let place = Place::find(&asked.dir)?;
     let folder = Folder::new(asked.cache.as_deref())?;
@@ -38,10 +38,10 @@ pub(super) fn run(asked: &Up) -> Result<()> {
     let mut output = std::io::stdout();
     writeln!(output, "{READY}")
         .and_then(|()| output.flush())
-        .context("nobody waits for the node")?;
-    keep_quiet()?;
+        .context("reporting that the node is ready")?;
+    close_stdout()?;
     thread::sleep(asked.ttl);
-    complain!("the node's time is over");
+    complain!("the node's time to live is over");
     Ok(())
 }
 

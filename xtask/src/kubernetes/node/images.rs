@@ -119,7 +119,7 @@ fn archive(name: &str, entry_point: &[String], layer: Tar) -> Result<Vec<u8>> {
     let (name, version) = name
         .rsplit_once(':')
         .filter(|(name, version)| !name.is_empty() && !version.is_empty() && !version.contains('/'))
-        .with_context(|| format!("{name} is not written NAME:TAG"))?;
+        .with_context(|| format!("{name} is not of the form NAME:TAG"))?;
     let image = Image {
         name,
         version,
@@ -143,12 +143,12 @@ fn hand_over(archive: &[u8]) -> Result<()> {
         .spawn()
         .context("starting ctr")?;
     let mut input = import.stdin.take().context("standard input is piped")?;
-    // Where it does not read to the end, what it says is worth more than the broken pipe.
+    // Where the client does not read the answer to the end, what it says is worth more than the broken pipe.
     let written = input.write_all(archive);
     drop(input);
     let status = import.wait().context("waiting for ctr")?;
-    ensure!(status.success(), "containerd does not take the image ({status})");
-    written.context("handing the image to ctr")
+    ensure!(status.success(), "containerd rejects the image ({status})");
+    written.context("passing the image to ctr")
 }
 
 #[cfg(test)]

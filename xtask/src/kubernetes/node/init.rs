@@ -12,7 +12,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Up, place::ON_NODE, place::Place, supervisor::keep_quiet};
+use super::{Up, place::ON_NODE, place::Place, supervisor::close_stdout};
 
 /// Where programs are on the node: those that were built come first.
 pub(super) fn path() -> OsString {
@@ -51,8 +51,8 @@ pub(super) fn run(asked: &Up) -> Result<()> {
         .stage("boot", &place)?
         .env("PATH", path())
         .spawn()
-        .context("starting what starts the others")?;
-    keep_quiet()?;
+        .context("starting the boot process")?;
+    close_stdout()?;
     collect(Pid::from_raw(i32::try_from(boot.id())?))
 }
 
@@ -62,7 +62,7 @@ fn collect(last: Pid) -> Result<()> {
         match waitpid(None, None) {
             Ok(WaitStatus::Exited(pid, 0)) if pid == last => return Ok(()),
             Ok(status @ (WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..))) if pid == last => {
-                bail!("what starts the others has ended: {status:?}");
+                bail!("the boot process has ended: {status:?}");
             }
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("waiting for processes"),

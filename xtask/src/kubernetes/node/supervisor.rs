@@ -20,7 +20,7 @@ pub(super) fn run(asked: &Up) -> Result<()> {
         .spawn()
         .context("starting the node's first process")?;
     Running::note(&place.init(), init.id())?;
-    keep_quiet()?;
+    close_stdout()?;
     let status = init.wait().context("waiting for the node")?;
     complain!("the node has ended ({status})");
     // A command that is at work takes it away itself.
@@ -31,7 +31,7 @@ pub(super) fn run(asked: &Up) -> Result<()> {
 }
 
 /// Leaves standard output to others: whoever reads it waits until nobody may write to it.
-pub(super) fn keep_quiet() -> Result<()> {
+pub(super) fn close_stdout() -> Result<()> {
     let nowhere = OpenOptions::new().write(true).open("/dev/null")?;
     nix::unistd::dup2_stdout(nowhere).context("closing standard output")
 }

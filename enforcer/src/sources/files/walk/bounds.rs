@@ -45,7 +45,7 @@ impl Walk {
     }
 
     /// Leaves out what is at `depth`, if there is too much on account of that.
-    pub(super) fn settle(&mut self, depth: usize, path: PathBuf, mark: Mark) {
+    pub(super) fn leave_out(&mut self, depth: usize, path: PathBuf, mark: Mark) {
         let Some(excess) = self.excess.take_if(|excess| excess.depth == depth) else {
             return;
         };

@@ -37,7 +37,7 @@ pub(super) type Next = (Notice, u64);
 
 pub(super) struct Waiting {
     pods: Pods,
-    quiet: RateLimit<Sharer, (About, String)>,
+    limit: RateLimit<Sharer, (About, String)>,
     start: Instant,
     /// What all nodes tell of waits a moment first.
     later: BTreeMap<Instant, Next>,
@@ -51,7 +51,7 @@ impl Waiting {
     pub(super) fn new(pods: Pods, now: Instant) -> Self {
         Self {
             pods,
-            quiet: RateLimit::new(PAUSE, NEWS),
+            limit: RateLimit::new(PAUSE, NEWS),
             start: now,
             later: BTreeMap::new(),
             turns: Turns::new(WAITING),
@@ -69,7 +69,7 @@ impl Waiting {
         }
         let subject = (notice.about.clone(), notice.subject.clone());
         let asked = self
-            .quiet
+            .limit
             .ask(notice.about.sharer(), subject, now.duration_since(self.start));
         let Some(again) = asked else {
             return;
@@ -100,7 +100,7 @@ impl Waiting {
         let Some((of, (notice, again))) = self.turns.pop() else {
             return Err(later);
         };
-        for counted in [self.quiet.take_unsaid(), self.turns.take_left_out()] {
+        for counted in [self.limit.take_suppressed(), self.turns.take_left_out()] {
             for (of, count) in counted {
                 *self.left_out.entry(of).or_default() += count;
             }

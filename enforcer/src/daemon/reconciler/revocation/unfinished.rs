@@ -1,6 +1,5 @@
-//! What revocation has not come to an end with, by workload: sockets that are hidden from it, that could not be ended,
-//! or whose end is still waited for. None of them is passed over in silence: each is a problem in the status, a line in
-//! the log, and looked at again.
+//! What revocation has not finished, by workload: sockets that could not be listed, that could not be closed, or that
+//! are still being closed. Each is a problem in the status and a line in the log, and is listed again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,15 +10,15 @@ use enforcer_common::CgroupId;
 
 use crate::revoke::Open;
 
-/// How often a workload is looked at again of which something is hidden or still open.
+/// How often the sockets of a workload are listed again while some are hidden or still open.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// How long sockets may take to end before it is said. All but those that a process keeps from it take milliseconds.
+/// For this long, closing sockets is not reported. It takes milliseconds, unless a process prevents it.
 const LONG: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
-pub(super) struct Unsettled {
-    /// Why not all of its sockets were looked at when it last was.
+pub(super) struct Unfinished {
+    /// Why not all of its sockets could be listed the last time.
     hidden: BTreeMap<CgroupId, String>,
     open: BTreeMap<CgroupId, Open>,
     /// Those of `open` that are looked at again, and whether that look is over.
@@ -36,7 +35,7 @@ struct Ending {
     since: Instant,
 }
 
-impl Unsettled {
+impl Unfinished {
     /// Whether there is nothing left to come to an end with.
     pub(super) fn is_empty(&self) -> bool {
         self.hidden.is_empty() && self.open.is_empty() && self.ending.is_empty()
@@ -87,16 +86,16 @@ impl Unsettled {
         }
     }
 
-    /// Takes those for wait_for_answers that were looked at again and of which nothing was found that is still open. To be
-    /// called while no socket waits to be judged.
-    pub(super) fn settle(&mut self) {
+    /// Removes workloads whose sockets were listed again without one that should be closed. To be called while no
+    /// socket waits to be judged.
+    pub(super) fn remove_closed(&mut self) {
         let (ending, open) = (&self.ending, &mut self.open);
         self.again.retain(|workload, is_over| {
-            let is_settled = *is_over && !ending.contains_key(workload);
-            if is_settled {
+            let is_closed = *is_over && !ending.contains_key(workload);
+            if is_closed {
                 open.remove(workload);
             }
-            !is_settled
+            !is_closed
         });
     }
 
@@ -118,23 +117,23 @@ impl Unsettled {
     pub(super) fn problems(&self, name: impl Fn(CgroupId) -> String) -> Vec<String> {
         let hidden = self.hidden.iter().map(|(workload, why)| {
             format!(
-                "connections of {} that are no longer allowed may stay open: not all of its sockets can be looked at: \
-                 {why}; it is looked at again every {AGAIN:?}",
+                "connections of {} that are no longer allowed may stay open: not all of its sockets can be listed: \
+                 {why}; they are listed again every {AGAIN:?}",
                 name(*workload)
             )
         });
         let open = self.open.iter().map(|(workload, Open { sockets, why })| {
             format!(
-                "{sockets} connections of {} that are no longer allowed are still open: the kernel did not end them: \
-                 {why}; it is tried again every {AGAIN:?}, and restarting the workload ends them",
+                "{sockets} connections of {} that are no longer allowed are still open: the kernel did not close \
+                 them: {why}; it is tried again every {AGAIN:?}, and restarting the workload closes them",
                 name(*workload)
             )
         });
         let is_long = |(_, ending): &(&CgroupId, &Ending)| ending.since.elapsed() >= LONG;
         let ending = self.ending.iter().filter(is_long).map(|(workload, _)| {
             format!(
-                "connections of {} that are no longer allowed are still open: the kernel has been ending them for more \
-                 than {LONG:?}, and more of its connections wait for that; restarting the workload ends them",
+                "connections of {} that are no longer allowed are still open: the kernel has been closing them for \
+                 more than {LONG:?}, and more of its connections wait for that; restarting the workload closes them",
                 name(*workload)
             )
         });
@@ -148,8 +147,8 @@ mod tests {
 
     const W: CgroupId = CgroupId(7);
 
-    fn problems(unsettled: &Unsettled) -> Vec<String> {
-        unsettled.problems(|workload| format!("ns/w{}", workload.0))
+    fn problems(unfinished: &Unfinished) -> Vec<String> {
+        unfinished.problems(|workload| format!("ns/w{}", workload.0))
     }
 
     fn open(sockets: usize) -> Option<Open> {
@@ -159,76 +158,76 @@ mod tests {
 
     #[test]
     fn hidden_sockets_are_a_problem_until_a_look_sees_all_of_them_or_the_workload_is_gone() {
-        let mut unsettled = Unsettled::default();
-        unsettled.note_looked(W, Some("it has too many".to_owned()));
-        let [problem] = problems(&unsettled).try_into().unwrap();
+        let mut unfinished = Unfinished::default();
+        unfinished.note_looked(W, Some("it has too many".to_owned()));
+        let [problem] = problems(&unfinished).try_into().unwrap();
         assert!(
             problem.contains("ns/w7") && problem.contains("it has too many"),
             "{problem}"
         );
-        assert_eq!(unsettled.due(), BTreeSet::new(), "it was looked at a moment ago");
-        unsettled.last = Instant::now().checked_sub(AGAIN);
-        assert_eq!(unsettled.due(), [W].into());
-        assert_eq!(unsettled.due(), BTreeSet::new(), "once in a while");
-        unsettled.note_looked(W, None);
-        assert_eq!(problems(&unsettled), Vec::<String>::new());
-        unsettled.note_looked(W, Some("it has too many".to_owned()));
-        unsettled.keep(&BTreeSet::new());
-        assert!(unsettled.is_empty());
+        assert_eq!(unfinished.due(), BTreeSet::new(), "it was looked at a moment ago");
+        unfinished.last = Instant::now().checked_sub(AGAIN);
+        assert_eq!(unfinished.due(), [W].into());
+        assert_eq!(unfinished.due(), BTreeSet::new(), "once in a while");
+        unfinished.note_looked(W, None);
+        assert_eq!(problems(&unfinished), Vec::<String>::new());
+        unfinished.note_looked(W, Some("it has too many".to_owned()));
+        unfinished.keep(&BTreeSet::new());
+        assert!(unfinished.is_empty());
     }
 
     #[test]
     fn socket_that_could_not_be_ended_is_a_problem_until_another_look_has_ended_it() {
-        let mut unsettled = Unsettled::default();
-        let end = |unsettled: &mut Unsettled, open| {
-            unsettled.note_end(W);
-            assert!(!unsettled.ending.is_empty());
-            unsettled.note_ended(W, open);
-            assert!(unsettled.ending.is_empty());
+        let mut unfinished = Unfinished::default();
+        let end = |unfinished: &mut Unfinished, open| {
+            unfinished.note_end(W);
+            assert!(!unfinished.ending.is_empty());
+            unfinished.note_ended(W, open);
+            assert!(unfinished.ending.is_empty());
         };
-        end(&mut unsettled, open(3));
-        let [problem] = problems(&unsettled).try_into().unwrap();
+        end(&mut unfinished, open(3));
+        let [problem] = problems(&unfinished).try_into().unwrap();
         assert!(
             problem.starts_with("3 connections of ns/w7 ") && problem.contains("EPERM"),
             "{problem}"
         );
-        unsettled.settle();
-        assert_eq!(problems(&unsettled).len(), 1, "nobody has looked again");
-        unsettled.note_look([W, CgroupId(8)].into_iter());
-        end(&mut unsettled, open(2));
-        unsettled.note_looked(W, None);
-        unsettled.settle();
+        unfinished.remove_closed();
+        assert_eq!(problems(&unfinished).len(), 1, "nobody has looked again");
+        unfinished.note_look([W, CgroupId(8)].into_iter());
+        end(&mut unfinished, open(2));
+        unfinished.note_looked(W, None);
+        unfinished.remove_closed();
         assert!(
-            problems(&unsettled)[0].starts_with("2 connections"),
+            problems(&unfinished)[0].starts_with("2 connections"),
             "it failed again"
         );
-        unsettled.note_look([W].into_iter());
-        unsettled.note_looked(W, None);
-        unsettled.note_end(W);
-        unsettled.settle();
-        assert_eq!(problems(&unsettled).len(), 1, "its end is waited for");
-        unsettled.note_ended(W, None);
-        unsettled.settle();
-        assert!(unsettled.is_empty());
+        unfinished.note_look([W].into_iter());
+        unfinished.note_looked(W, None);
+        unfinished.note_end(W);
+        unfinished.remove_closed();
+        assert_eq!(problems(&unfinished).len(), 1, "its end is waited for");
+        unfinished.note_ended(W, None);
+        unfinished.remove_closed();
+        assert!(unfinished.is_empty());
     }
 
     #[test]
     fn end_that_takes_long_is_a_problem_unless_others_of_the_workload_come_to_theirs() {
-        let mut unsettled = Unsettled::default();
-        unsettled.note_end(W);
-        unsettled.note_end(W);
-        let age = |unsettled: &mut Unsettled| {
-            let ending = unsettled.ending.get_mut(&W).unwrap();
+        let mut unfinished = Unfinished::default();
+        unfinished.note_end(W);
+        unfinished.note_end(W);
+        let age = |unfinished: &mut Unfinished| {
+            let ending = unfinished.ending.get_mut(&W).unwrap();
             ending.since = Instant::now().checked_sub(LONG).unwrap();
         };
-        assert_eq!(problems(&unsettled), Vec::<String>::new());
-        age(&mut unsettled);
-        assert_eq!(problems(&unsettled).len(), 1);
-        unsettled.note_ended(W, None);
-        assert_eq!(problems(&unsettled), Vec::<String>::new());
-        age(&mut unsettled);
-        assert_eq!(problems(&unsettled).len(), 1);
-        unsettled.note_ended(W, None);
-        assert!(unsettled.is_empty());
+        assert_eq!(problems(&unfinished), Vec::<String>::new());
+        age(&mut unfinished);
+        assert_eq!(problems(&unfinished).len(), 1);
+        unfinished.note_ended(W, None);
+        assert_eq!(problems(&unfinished), Vec::<String>::new());
+        age(&mut unfinished);
+        assert_eq!(problems(&unfinished).len(), 1);
+        unfinished.note_ended(W, None);
+        assert!(unfinished.is_empty());
     }
 }

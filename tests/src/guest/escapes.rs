@@ -1,4 +1,4 @@
-//! The suite of ways out, judged by what this kernel is known to have.
+//! The suite of escapes, judged by what this kernel is known to have.
 
 use anyhow::Result;
 
@@ -8,10 +8,10 @@ use super::{
 };
 use crate::escape::{self, Manner, Outcome, Privileges, Row};
 
-/// Whether a way is none on a kernel.
+/// Whether an escape is impossible on a kernel.
 type IsNoneOn = fn(&Kernel) -> bool;
 
-/// Ways that are none on some kernels, and on which: what is on no other is to be shown to be one and to be closed.
+/// Escapes that are impossible on some kernels, and on which. On all others they have to be possible and closed.
 const NONE_ON: [(&str, IsNoneOn); 22] = [
     // There is no other program than the test.
     ("another program", |_| true),
@@ -52,9 +52,9 @@ const NONE_ON: [(&str, IsNoneOn); 22] = [
     ("udp, IPV6_2292RTHDR as a control message", |_| true),
 ];
 
-/// Every way is closed from 6.1 on. Before, what only BPF LSM closes may be open, and is named. What is none for root
-/// is none for others, who may lack what it takes.
-pub(super) fn ways(kernel: &Kernel) -> Result<Done> {
+/// Every escape is closed from 6.1 on. Before, what only BPF LSM closes may be open, and is named. What root
+/// cannot do is not asked of others, who may lack what it takes.
+pub(super) fn escapes(kernel: &Kernel) -> Result<Done> {
     let report = escape::run(&kernel.program, Manner::default())?;
     // For the console.
     println!("{report}");
@@ -63,36 +63,36 @@ pub(super) fn ways(kernel: &Kernel) -> Result<Done> {
         let manner = Manner {
             privileges,
             // Refused to root, they are refused to all.
-            only: Some(|way| !escape::is_family(way)),
+            only: Some(|escape| !escape::is_family(escape)),
             ..Manner::default()
         };
         for row in escape::run(&kernel.program, manner)?.rows {
-            let (way, who) = (row.way, privileges.word());
+            let (escape, who) = (row.escape, privileges.word());
             match &row.outcome {
-                Outcome::Wrong(what) => wrong.push(format!("{way}, {who}: {what}")),
+                Outcome::Wrong(what) => wrong.push(format!("{escape}, {who}: {what}")),
                 Outcome::Open(why) if !may_be_open(kernel, &row) => {
-                    wrong.push(format!("{way}, {who}, has to be closed on this kernel: {why}"));
+                    wrong.push(format!("{escape}, {who}, has to be closed on this kernel: {why}"));
                 }
                 _ => {}
             }
         }
     }
     for row in &report.rows {
-        let Row { way, outcome, .. } = row;
+        let Row { escape, outcome, .. } = row;
         match outcome {
             Outcome::Refused(_) | Outcome::Dropped | Outcome::Works => {}
-            Outcome::Wrong(what) => wrong.push(format!("{way}: {what}")),
+            Outcome::Wrong(what) => wrong.push(format!("{escape}: {what}")),
             Outcome::Open(why) => {
                 if !may_be_open(kernel, row) {
-                    wrong.push(format!("{way} has to be closed on this kernel: {why}"));
+                    wrong.push(format!("{escape} has to be closed on this kernel: {why}"));
                 }
-                remarks.push(format!("OPEN: {way}: {why}"));
+                remarks.push(format!("OPEN: {escape}: {why}"));
             }
             Outcome::Unavailable(why) => {
-                if !may_be_none(kernel, way) {
-                    wrong.push(format!("{way} has to be a way on this kernel: {why}"));
+                if !may_be_none(kernel, escape) {
+                    wrong.push(format!("{escape} has to be possible on this kernel: {why}"));
                 }
-                remarks.push(format!("no way here: {way}: {why}"));
+                remarks.push(format!("not possible here: {escape}: {why}"));
             }
         }
     }
@@ -109,7 +109,7 @@ pub(super) fn ways(kernel: &Kernel) -> Result<Done> {
         ),
     ];
     let text = if wrong.is_empty() {
-        format!("{} ways", report.rows.len())
+        format!("{} escapes", report.rows.len())
     } else {
         wrong.join("\n")
     };
@@ -134,11 +134,11 @@ fn may_be_open(kernel: &Kernel, row: &Row) -> bool {
 }
 
 /// Families that a kernel has or has not as it is configured, and modules that are there or not.
-fn may_be_none(kernel: &Kernel, way: &str) -> bool {
-    escape::is_family(way)
+fn may_be_none(kernel: &Kernel, escape: &str) -> bool {
+    escape::is_family(escape)
         || NONE_ON
             .iter()
-            .any(|(name, is_none_on)| *name == way && is_none_on(kernel))
+            .any(|(name, is_none_on)| *name == escape && is_none_on(kernel))
 }
 
 fn count(report: &escape::Report, is: fn(&Outcome) -> bool) -> u32 {

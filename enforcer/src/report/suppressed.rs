@@ -18,7 +18,7 @@ const MOST: usize = 1000;
 
 /// What was left out since the start, by the name of whom it was about.
 #[derive(Debug, Default)]
-pub struct Untold {
+pub struct Suppressed {
     names: BTreeMap<String, Count>,
     /// What the kernel had counted when it was last asked.
     counted: BTreeMap<CgroupId, u64>,
@@ -27,7 +27,7 @@ pub struct Untold {
 #[derive(Debug, Default)]
 struct Count {
     all: u64,
-    unsaid: u64,
+    unreported: u64,
     said: Option<Duration>,
 }
 
@@ -40,7 +40,7 @@ pub enum Line {
     Others(usize, u64),
 }
 
-impl Untold {
+impl Suppressed {
     /// Takes for said what the kernel counts now: an earlier start's.
     pub fn skip(&mut self, counted: BTreeMap<CgroupId, u64>) {
         self.counted = counted;
@@ -63,28 +63,28 @@ impl Untold {
     pub fn add(&mut self, name: String, count: u64) {
         let held = self.names.entry(name).or_default();
         held.all = held.all.saturating_add(count);
-        held.unsaid = held.unsaid.saturating_add(count);
+        held.unreported = held.unreported.saturating_add(count);
     }
 
     /// What is to be said now, the most first. `now` counts from any fixed moment.
     pub fn lines(&mut self, now: Duration) -> Vec<Line> {
         let is_due = |count: &Count| {
             let is_long_ago = count.said.is_none_or(|said| now.saturating_sub(said) >= PAUSE);
-            count.unsaid > 0 && is_long_ago
+            count.unreported > 0 && is_long_ago
         };
         let due = self.names.iter_mut().filter(|(_, count)| is_due(count));
         let mut due: Vec<_> = due.collect();
-        due.sort_by_key(|(_, count)| std::cmp::Reverse(count.unsaid));
+        due.sort_by_key(|(_, count)| std::cmp::Reverse(count.unreported));
         let mut lines = Vec::new();
         let (mut others, mut of_others) = (0, 0);
         for (name, count) in due {
             count.said = Some(now);
-            let unsaid = std::mem::take(&mut count.unsaid);
+            let unreported = std::mem::take(&mut count.unreported);
             if lines.len() < MOST_LINES {
-                lines.push(Line::Of(name.clone(), unsaid));
+                lines.push(Line::Of(name.clone(), unreported));
             } else {
                 others += 1;
-                of_others += unsaid;
+                of_others += unreported;
             }
         }
         if others > 0 {
@@ -130,21 +130,21 @@ mod tests {
 
     #[test]
     fn kernels_counts_are_told_as_what_came_since() {
-        let mut untold = Untold::default();
-        untold.skip(counts([(1, 100), (2, 7)]));
-        assert_eq!(untold.news(counts([(1, 100), (2, 7)])), counts([]));
+        let mut suppressed = Suppressed::default();
+        suppressed.skip(counts([(1, 100), (2, 7)]));
+        assert_eq!(suppressed.news(counts([(1, 100), (2, 7)])), counts([]));
         assert_eq!(
-            untold.news(counts([(1, 130), (2, 7), (3, 4)])),
+            suppressed.news(counts([(1, 130), (2, 7), (3, 4)])),
             counts([(1, 30), (3, 4)])
         );
         assert_eq!(
-            untold.news(counts([(1, 5), (3, 4)])),
+            suppressed.news(counts([(1, 5), (3, 4)])),
             counts([(1, 5)]),
             "begun anew"
         );
-        assert_eq!(untold.news(counts([(1, 6)])), counts([(1, 1)]));
+        assert_eq!(suppressed.news(counts([(1, 6)])), counts([(1, 1)]));
         assert_eq!(
-            untold.news(counts([(1, 6), (3, 4)])),
+            suppressed.news(counts([(1, 6), (3, 4)])),
             counts([(3, 4)]),
             "gone and come back"
         );
@@ -152,27 +152,27 @@ mod tests {
 
     #[test]
     fn each_is_said_at_once_and_then_once_a_pause_with_all_that_came() {
-        let mut untold = Untold::default();
-        untold.add("frontend/web".into(), 5);
-        assert_eq!(untold.lines(SECOND), [of("frontend/web", 5)]);
-        untold.add("frontend/web".into(), 2);
-        untold.add("default/app".into(), 9);
-        assert_eq!(untold.lines(2 * SECOND), [of("default/app", 9)]);
-        untold.add("frontend/web".into(), 1);
-        assert_eq!(untold.lines(10 * SECOND), []);
-        assert_eq!(untold.lines(11 * SECOND), [of("frontend/web", 3)]);
-        assert_eq!(untold.lines(30 * SECOND), []);
-        let all: Vec<_> = untold.all().collect();
+        let mut suppressed = Suppressed::default();
+        suppressed.add("frontend/web".into(), 5);
+        assert_eq!(suppressed.lines(SECOND), [of("frontend/web", 5)]);
+        suppressed.add("frontend/web".into(), 2);
+        suppressed.add("default/app".into(), 9);
+        assert_eq!(suppressed.lines(2 * SECOND), [of("default/app", 9)]);
+        suppressed.add("frontend/web".into(), 1);
+        assert_eq!(suppressed.lines(10 * SECOND), []);
+        assert_eq!(suppressed.lines(11 * SECOND), [of("frontend/web", 3)]);
+        assert_eq!(suppressed.lines(30 * SECOND), []);
+        let all: Vec<_> = suppressed.all().collect();
         assert_eq!(all, [("default/app", 9), ("frontend/web", 8)]);
     }
 
     #[test]
     fn lines_are_few_and_no_count_is_missing() {
-        let mut untold = Untold::default();
+        let mut suppressed = Suppressed::default();
         for number in 0..100 {
-            untold.add(format!("n/w{number}"), number + 1);
+            suppressed.add(format!("n/w{number}"), number + 1);
         }
-        let lines = untold.lines(SECOND);
+        let lines = suppressed.lines(SECOND);
         assert_eq!(lines.len(), MOST_LINES + 1);
         assert_eq!(lines[0], of("n/w99", 100), "the most first");
         let told: u64 = lines
@@ -182,19 +182,19 @@ mod tests {
             })
             .sum();
         assert_eq!(told, (1..=100).sum::<u64>());
-        assert_eq!(untold.lines(2 * SECOND), []);
+        assert_eq!(suppressed.lines(2 * SECOND), []);
     }
 
     #[test]
     fn memory_is_bounded_and_keeps_those_about_whom_most_was_left_out() {
-        let mut untold = Untold::default();
+        let mut suppressed = Suppressed::default();
         for number in 0..2 * MOST {
-            untold.add(format!("n/w{number}"), number as u64 + 1);
+            suppressed.add(format!("n/w{number}"), number as u64 + 1);
         }
-        untold.lines(SECOND);
-        assert_eq!(untold.all().count(), MOST);
+        suppressed.lines(SECOND);
+        assert_eq!(suppressed.all().count(), MOST);
         assert!(
-            untold
+            suppressed
                 .all()
                 .any(|(name, _)| name == format!("n/w{}", 2 * MOST - 1))
         );

@@ -1,4 +1,4 @@
-//! What was told of each file, and what is held back until it has lasted.
+//! What was reported of each file, and changes that are held back until they have lasted.
 
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
@@ -7,13 +7,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{Content, FileChange, QUIET, read, walk::Found};
+use super::{Content, DEBOUNCE, FileChange, read, walk::Found};
 use crate::stamp::Stamp;
 
 /// A file that is gone or shorter has to stay so for this long: editors delete or truncate before they write.
 const LASTING: Duration = Duration::from_millis(250);
 /// A file that never stops changing is read after this long, if it is not shorter at that moment...
-const DOUBT_LIMIT: Duration = Duration::from_millis(400);
+const CHANGING_LIMIT: Duration = Duration::from_millis(400);
 /// ...and after this long as it is.
 const LASTING_LIMIT: Duration = Duration::from_secs(2);
 
@@ -21,7 +21,7 @@ const MISSING: &str = "does not exist (yet)";
 
 /// Every file that was told, or is about to be.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct Debounce {
     files: BTreeMap<PathBuf, File>,
     hasher: RandomState,
     has_begun: bool,
@@ -61,7 +61,7 @@ struct File {
     stamp: Option<Stamp>,
     /// Whether that state, seen again, need not be read again.
     is_settled: bool,
-    doubt: Option<Doubt>,
+    pending: Option<Pending>,
 }
 
 #[derive(Default, PartialEq, Eq)]
@@ -74,18 +74,21 @@ enum Told {
 }
 
 /// A state that is not believed yet; None: it is gone.
-struct Doubt {
+struct Pending {
     since: Instant,
     state: Option<Stamp>,
     state_since: Instant,
 }
 
-impl Known {
+impl Debounce {
     /// What has changed since the last look.
     pub(super) fn compare(&mut self, found: BTreeMap<PathBuf, Found>, clock: Clock) -> Changes {
         let mut changes = Changes::new(clock);
-        let known = self.files.keys().filter(|path| !found.contains_key(*path));
-        let absent: Vec<PathBuf> = known.filter(|path| !is_hidden(path, &found)).cloned().collect();
+        let debounce = self.files.keys().filter(|path| !found.contains_key(*path));
+        let absent: Vec<PathBuf> = debounce
+            .filter(|path| !is_hidden(path, &found))
+            .cloned()
+            .collect();
         for path in absent {
             if self.is_gone(&path, &mut changes) {
                 self.tell(path, Content::Gone, &mut changes);
@@ -114,7 +117,7 @@ impl Known {
     fn look(&mut self, path: &Path, stamp: Stamp, changes: &mut Changes) -> Option<Content> {
         let file = self.files.entry(path.to_owned()).or_default();
         if file.stamp == Some(stamp) {
-            file.doubt = None;
+            file.pending = None;
             if file.is_settled {
                 return None;
             }
@@ -123,12 +126,12 @@ impl Known {
         }
         changes.reads += 1;
         let Some(reading) = read::read(path) else {
-            changes.look_again(QUIET);
+            changes.look_again(DEBOUNCE);
             return None;
         };
         let is_whole = !reading.is_torn && reading.stamp.is_none_or(|read| read == stamp);
         if !is_whole {
-            changes.look_again(QUIET);
+            changes.look_again(DEBOUNCE);
             if self.has_begun && !file.is_overdue(changes.clock.now) {
                 return None;
             }
@@ -168,7 +171,7 @@ impl Known {
         };
         let is_gone = content == Content::Gone;
         let file = self.files.entry(path.clone()).or_default();
-        file.doubt = None;
+        file.pending = None;
         if file.told != told {
             file.told = told;
             let path = path.clone();
@@ -192,29 +195,29 @@ impl File {
         let (patience, limit) = if is_less {
             (LASTING, LASTING_LIMIT)
         } else {
-            (QUIET, DOUBT_LIMIT)
+            (DEBOUNCE, CHANGING_LIMIT)
         };
-        let doubt = self.doubt.get_or_insert(Doubt {
+        let pending = self.pending.get_or_insert(Pending {
             since: now,
             state,
             state_since: now,
         });
-        if doubt.state != state {
-            doubt.state = state;
-            doubt.state_since = now;
+        if pending.state != state {
+            pending.state = state;
+            pending.state_since = now;
         }
-        let until = (doubt.state_since + patience).min(doubt.since + limit);
+        let until = (pending.state_since + patience).min(pending.since + limit);
         if until > now {
             changes.look_again(until - now);
         }
         until > now
     }
 
-    /// Whether it has been in doubt for so long that whatever is there is better than what was.
+    /// Whether a change has been pending for so long that the present content is taken as it is.
     fn is_overdue(&self, now: Instant) -> bool {
-        self.doubt
+        self.pending
             .as_ref()
-            .is_some_and(|doubt| doubt.since + LASTING_LIMIT <= now)
+            .is_some_and(|pending| pending.since + LASTING_LIMIT <= now)
     }
 }
 
@@ -252,7 +255,7 @@ mod tests {
     /// A folder that is looked at at chosen times.
     struct Bench {
         folder: TempDir,
-        known: Known,
+        debounce: Debounce,
         clock: Clock,
     }
 
@@ -265,7 +268,7 @@ mod tests {
             };
             let mut bench = Self {
                 folder,
-                known: Known::default(),
+                debounce: Debounce::default(),
                 clock,
             };
             for (name, text) in files {
@@ -293,7 +296,7 @@ mod tests {
             self.clock.now += step;
             self.clock.stamp += step;
             let found = walk(&[self.folder.path().to_owned()]).found;
-            self.known.compare(found, self.clock)
+            self.debounce.compare(found, self.clock)
         }
     }
 
@@ -319,7 +322,7 @@ mod tests {
         assert_eq!(bench.after(10_000).reads, 0);
         bench.write("b.yaml", "22");
         let held = bench.after(0);
-        assert_eq!((held.reads, held.due), (0, Some(QUIET)));
+        assert_eq!((held.reads, held.due), (0, Some(DEBOUNCE)));
         let changes = bench.after(30);
         assert_eq!(told(&changes), ["b.yaml=22"]);
         assert_eq!(changes.reads, 1);

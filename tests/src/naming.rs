@@ -1,7 +1,7 @@
 //! Names that workloads learn from answers: who asks, who answers, and who pretends to.
 //!
 //! ```text
-//! message (what is asked and answered) <- asker (a process in a cgroup, by words)
+//! message, packet (what is sent)        <- asker (a process in a cgroup, by words)
 //!                                      <- stage (two networks, loaded programs) <- honest, forged (the ways)
 //! ```
 //!
@@ -11,6 +11,7 @@ mod asker;
 mod forged;
 mod honest;
 pub mod message;
+mod packet;
 mod stage;
 
 use std::{ffi::OsString, path::Path};

@@ -24,7 +24,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
 
-use super::forged::datagram;
+use super::packet::datagram;
 use crate::fixture::{add_address, device_up};
 
 /// First argument of the process.

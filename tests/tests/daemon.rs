@@ -63,7 +63,7 @@ fn registered_destination_is_reached_and_every_other_is_refused() {
     check_running(|place, daemon| {
         assert_eq!(
             daemon.announced.trim(),
-            "enforcement is in force: workloads 2, policies 2, rules 4"
+            "enforcement is in force: workloads 2, policies 2, rules 5"
         );
         assert!(place.reaches("frontend", DB)?);
         assert!(place.reaches("frontend", "[2001:db8::10]:5432")?);

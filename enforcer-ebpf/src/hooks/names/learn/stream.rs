@@ -34,21 +34,15 @@ pub(super) extern "C" fn stream(
 ) -> u64 {
     let ctx = &SkBuffContext::new(packet);
     let (at, length) = (places as u32, length as u32);
-    let (Some(sequence), Some(expected)) = (
-        packet::bytes::<4>(ctx, (places >> 32) as u32 + 4),
-        packet::expected(ctx),
-    ) else {
-        return 0;
-    };
-    let sequence = u32::from_be_bytes(sequence);
-    if sequence.wrapping_sub(expected) > WINDOW {
-        maps::count(Counter::Unasked);
+    let sequence = sequence(packet, places >> 32);
+    if sequence == OUTSIDE {
         return 0;
     }
+    let sequence = sequence as u32;
     match PARTS.get_ptr_mut(cookie) {
         // SAFETY: the value lives until the program has ended.
         Some(part) if unsafe { (*part).next } == sequence => {
-            if go_on(ctx, part, at, length) == 0 {
+            if go_on(packet, part, at, length) == 0 {
                 return 0;
             }
             // SAFETY: as above.
@@ -85,7 +79,7 @@ pub(super) extern "C" fn stream(
                 };
                 if next > end - place - 2 {
                     keep(
-                        ctx,
+                        packet,
                         cookie,
                         place,
                         u64::from(end - place) | u64::from(sequence.wrapping_add(length)) << 32,
@@ -98,6 +92,27 @@ pub(super) extern "C" fn stream(
         }
     }
     0
+}
+
+/// No sequence number.
+const OUTSIDE: u64 = u64::MAX;
+
+/// The packet's sequence number, if it lies within what its socket takes; `header` is where its TCP header begins. What this
+/// and the next functions need of the stack is free again for what reads the answer.
+#[inline(never)]
+fn sequence(packet: *mut __sk_buff, header: u64) -> u64 {
+    let ctx = &SkBuffContext::new(packet);
+    let (Some(sequence), Some(expected)) =
+        (packet::bytes::<4>(ctx, header as u32 + 4), packet::expected(ctx))
+    else {
+        return OUTSIDE;
+    };
+    let sequence = u32::from_be_bytes(sequence);
+    if sequence.wrapping_sub(expected) > WINDOW {
+        maps::count(Counter::Unasked);
+        return OUTSIDE;
+    }
+    u64::from(sequence)
 }
 
 /// The length of the message that begins at a place of what is kept.
@@ -113,8 +128,9 @@ fn size(part: *const Part, place: u32) -> u32 {
 }
 
 /// Keeps the rest of a packet: `rest` is its bytes, and above that the sequence number that follows.
-#[inline(always)]
-fn keep(ctx: &SkBuffContext, cookie: u64, place: u32, rest: u64) {
+#[inline(never)]
+fn keep(packet: *mut __sk_buff, cookie: u64, place: u32, rest: u64) {
+    let ctx = &SkBuffContext::new(packet);
     let (length, next) = (rest as u32, (rest >> 32) as u32);
     let Some(desk) = desk() else {
         return;
@@ -138,8 +154,9 @@ fn keep(ctx: &SkBuffContext, cookie: u64, place: u32, rest: u64) {
 }
 
 /// Puts a packet behind what is kept. Not 0 if a message is whole.
-#[inline(always)]
-fn go_on(ctx: &SkBuffContext, part: *mut Part, at: u32, length: u32) -> u64 {
+#[inline(never)]
+fn go_on(packet: *mut __sk_buff, part: *mut Part, at: u32, length: u32) -> u64 {
+    let ctx = &SkBuffContext::new(packet);
     // SAFETY: the value lives until the program has ended.
     let have = unsafe { (*part).have };
     if length as usize > PART || have as usize >= PART {

@@ -115,7 +115,7 @@ fn server_that_was_taken_from_the_trusted_or_put_among_them_is_as_it_was() {
         bpf::remove::<ResolverKey, u32>(&pin, &key)?;
         let forged = ResolverKey { port: [0, 1], ..key };
         bpf::put(&pin, &forged, &1_u32)?;
-        daemon.line(&["alarm", "the maps held something else"])?;
+        daemon.line(&["alarm", "changed entries of the maps"])?;
         wait("the trusted servers", || Ok(servers(place)? == trusted))
     });
 }

@@ -220,7 +220,7 @@ unsafe fn learn(ctx: &SkBuffContext, desk: *mut Desk, owner: u64, cookie: u64) -
         (*desk).owner = owner;
         (*desk).now = now;
         (*desk).failure = read::RUNNING;
-        (*desk).question = QuestionParser::new(length);
+        begin_question(desk, length);
     }
     let mut step = Step { desk };
     let to = (&raw mut step).cast::<c_void>();
@@ -239,7 +239,7 @@ unsafe fn learn(ctx: &SkBuffContext, desk: *mut Desk, owner: u64, cookie: u64) -
     unsafe {
         note::begin(desk, parser.length());
         (*desk).failure = read::RUNNING;
-        (*desk).records = RecordsParser::new(&header, parser.kind(), parser.records(), length);
+        begin_records(desk, length);
         bpf_loop(STEPS, read::record as *const () as *mut c_void, to, 0);
     }
     if let Some(failure) = unsafe { read::failure(desk) } {
@@ -255,6 +255,24 @@ unsafe fn learn(ctx: &SkBuffContext, desk: *mut Desk, owner: u64, cookie: u64) -
         )
     };
     Failure::Empty
+}
+
+/// Makes the question's parser ready. A function of its own, as the next, for the sake of the stack.
+#[inline(never)]
+fn begin_question(desk: *mut Desk, length: u32) {
+    // SAFETY: the desk is a map's value.
+    unsafe { (*desk).question = QuestionParser::new(length) };
+}
+
+/// Makes the records' parser ready, behind the question.
+#[inline(never)]
+fn begin_records(desk: *mut Desk, length: u32) {
+    // SAFETY: as above.
+    unsafe {
+        let header = Header::new(&*(&raw const (*desk).message).cast());
+        let question = &(*desk).question;
+        (*desk).records = RecordsParser::new(&header, question.kind(), question.records(), length);
+    }
 }
 
 /// What a parser's progress is to the loop.

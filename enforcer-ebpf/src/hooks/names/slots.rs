@@ -114,6 +114,13 @@ pub(super) fn of_question(owner: u64, cookie: u64, id: u64) -> u64 {
     }
 }
 
+/// How far a workload is that has learned nothing. Not on the stack, which is short where addresses are written.
+static FIRST: Learner = Learner {
+    addresses: 0,
+    questions: 0,
+    displaced: 0,
+};
+
 /// How far a workload is.
 #[inline(always)]
 fn learner(owner: u64) -> Option<*mut Learner> {
@@ -121,11 +128,7 @@ fn learner(owner: u64) -> Option<*mut Learner> {
     if let Some(learner) = LEARNERS.get_ptr_mut(owner) {
         return Some(learner);
     }
-    let first = Learner {
-        addresses: 0,
-        questions: 0,
-        displaced: 0,
-    };
+    let first: &Learner = &FIRST;
     if LEARNERS.insert(owner, first, 1).is_err() {
         // Another CPU was first, or there is no memory.
     }

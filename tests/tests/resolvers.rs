@@ -1,7 +1,6 @@
 //! A name is resolved and connected to at once: no client is refused an address that its resolver has just given it.
 //!
 //! `ENFORCER_RESOLVES` says how many names are resolved in all.
-#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 use std::{collections::BTreeMap, env};
 

@@ -76,6 +76,11 @@ impl Bpffs {
             .context("mounting a bpffs")?;
         Ok(Self(folder))
     }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
 }
 
 impl Drop for Bpffs {

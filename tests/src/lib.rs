@@ -11,6 +11,7 @@
 //! escape -> the loaded programs, against every known escape
 //! generator -> the same, against random sequences of calls
 //! servers -> the daemon, and the loaded programs, beside ordinary servers and their clients
+//! resolvers -> the daemon beside real name servers and clients that resolve and connect
 //! fault  -> a kernel that refuses what the daemon asks of it
 //! hostile -> a workload that does all the harm it can, beside another one
 //! ```
@@ -29,5 +30,6 @@ pub mod kube;
 pub mod naming;
 pub mod node;
 pub mod probe;
+pub mod resolvers;
 pub mod servers;
 pub mod stream;

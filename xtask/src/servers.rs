@@ -1,4 +1,4 @@
-//! The server programs that the tests run: unpacked into the toolchain folder, and not installed.
+//! The server programs, and a client of theirs, that the tests run: unpacked into the toolchain folder, and not installed.
 //!
 //! Installing their packages would start them, now or when the machine boots, and give the machine users and settings
 //! that nobody asked for.
@@ -16,7 +16,7 @@ use crate::{
 const WHY: &str = "a server that the tests run; unpacked, not installed";
 
 /// What the tests can do without: they say SKIPPED.
-pub(crate) static SERVERS: [Program; 8] = [
+pub(crate) static SERVERS: [Program; 9] = [
     server("nginx", "nginx"),
     Program {
         is_there: |_| find_file("/usr/lib/nginx/modules/ngx_stream_module.so").is_some(),
@@ -28,6 +28,10 @@ pub(crate) static SERVERS: [Program; 8] = [
     server("memcached", "memcached"),
     server("in.tftpd", "tftpd-hpa"),
     server("rsyslogd", "rsyslog"),
+    Program {
+        why: "a DNS client that the tests run; unpacked, not installed",
+        ..server("dig", "bind9-dnsutils")
+    },
 ];
 
 const fn server(name: &'static str, package: &'static str) -> Program {

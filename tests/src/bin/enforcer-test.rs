@@ -3,7 +3,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use tests::{escape, fault, generator, guest, hostile, naming, probe, servers, stream};
+use tests::{escape, fault, generator, guest, hostile, naming, probe, resolvers, servers, stream};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         generator::ARGUMENT => generator::main(arguments),
         naming::ARGUMENT => naming::main(arguments),
         hostile::ARGUMENT => hostile::main(arguments),
+        resolvers::ARGUMENT => resolvers::main(arguments),
         servers::ARGUMENT => servers::main(arguments),
         stream::ARGUMENT => stream::main(arguments),
         // The kernel's first process has no use for a command line.

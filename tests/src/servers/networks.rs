@@ -15,7 +15,7 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
 };
 
-use crate::fixture::{End, add_address, device_up, lay_cable, loopback_up};
+use crate::fixture::{End, add_address, add_gateway, device_up, lay_cable, loopback_up};
 
 /// The server's addresses.
 pub const SERVER4: Ipv4Addr = Ipv4Addr::new(198, 18, 8, 1);
@@ -96,6 +96,39 @@ impl Networks {
     pub fn add(&self, server: IpAddr, client: IpAddr) -> Result<()> {
         add_address(SERVER.device, server)?;
         self.at_client(|| add_address(CLIENT.device, client))
+    }
+
+    /// Gives the clients' side one more address of the networks that both have.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn add_at_client(&self, address: IpAddr) -> Result<()> {
+        self.at_client(|| add_address(CLIENT.device, address))
+    }
+
+    /// How many TCP connections the clients' side has accepted in all.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn accepted_at_client(&self) -> Result<u64> {
+        let text = self.at_client(|| Ok(std::fs::read_to_string("/proc/thread-self/net/snmp")?))?;
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+        let mut words = || Some(lines.next()?.split(' '));
+        let (names, values) = (words().context("no names")?, words().context("no values")?);
+        let mut counters = names.zip(values);
+        let (_, value) = counters
+            .find(|(name, _)| *name == "PassiveOpens")
+            .context("there is no PassiveOpens")?;
+        Ok(value.parse()?)
+    }
+
+    /// Has the server's side send whatever it has no other way for to the clients' side, which lets it go no further.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn lead_to_client(&self) -> Result<()> {
+        add_gateway(SERVER.device, CLIENT4.into())?;
+        add_gateway(SERVER.device, CLIENT6.into())
     }
 
     /// A client's connection.

@@ -1,4 +1,5 @@
-//! Bursts of UDP, in segments that the kernel cuts as late as it can (GSO), as QUIC sends them, or one by one.
+//! Bursts of UDP, in segments that the kernel cuts as late as it can (GSO), as QUIC sends them, or one by one, large or
+//! small.
 
 use std::{io::ErrorKind, net::UdpSocket, time::Instant};
 
@@ -13,6 +14,8 @@ const SEGMENT: u16 = 1400;
 const SEGMENTS: usize = 46;
 /// Calls in a block: the receiver's buffer holds what they send.
 const CALLS: usize = 16;
+/// What a small datagram carries.
+const SMALL: usize = 64;
 const BUFFER: usize = 16 << 20;
 
 /// What one call sends.
@@ -20,6 +23,7 @@ const BUFFER: usize = 16 << 20;
 pub(super) enum Size {
     Segmented,
     Single,
+    Small,
 }
 
 /// Who is sent to.
@@ -40,6 +44,7 @@ impl Receiver {
         sender.connect(TO).context("connecting")?;
         let length = match size {
             Size::Single => usize::from(SEGMENT),
+            Size::Small => SMALL,
             Size::Segmented => {
                 setsockopt(&sender, sockopt::UdpGsoSegment, &i32::from(SEGMENT))
                     .context("asking for segments")?;
@@ -47,7 +52,11 @@ impl Receiver {
             }
         };
         let bytes = vec![0; length];
-        let total = CALLS * usize::from(SEGMENT) * SEGMENTS;
+        let packets = CALLS * SEGMENTS;
+        let total = match size {
+            Size::Small => packets * SMALL,
+            Size::Single | Size::Segmented => packets * usize::from(SEGMENT),
+        };
         Ok(Box::new(move || {
             let start = Instant::now();
             for _ in 0..total / length {

@@ -22,6 +22,11 @@ impl Interval {
         Self { low, median, high }
     }
 
+    /// For people.
+    pub fn text(self) -> String {
+        format!("{:.4} [{:.4}, {:.4}]", self.median, self.low, self.high)
+    }
+
     /// Of the values' median, whatever they are distributed like: between two of them, whose ranks are those between
     /// which 95 % of a binomial distribution with p = 1/2 lie.
     pub(super) fn of(mut values: Vec<f64>) -> Self {
@@ -54,12 +59,33 @@ impl fmt::Display for Interval {
 
 /// The throughput of `b` over that of `a`.
 pub(super) fn compare(groups: usize, a: &mut Block<'_>, b: &mut Block<'_>) -> Result<Interval> {
+    let pairs = pairs(groups, a, b)?;
+    Ok(Interval::of(
+        pairs.into_iter().map(|(of_a, of_b)| of_a / of_b).collect(),
+    ))
+}
+
+/// How much longer each of the `parts` of `b` takes than one of `a`, in microseconds.
+pub(super) fn delay(groups: usize, parts: u32, a: &mut Block<'_>, b: &mut Block<'_>) -> Result<Interval> {
+    let pairs = pairs(groups, a, b)?;
+    // Each time is that of two blocks.
+    let each = 1e6 / (2.0 * f64::from(parts));
+    Ok(Interval::of(
+        pairs
+            .into_iter()
+            .map(|(of_a, of_b)| (of_b - of_a) * each)
+            .collect(),
+    ))
+}
+
+/// The times of each group.
+fn pairs(groups: usize, a: &mut Block<'_>, b: &mut Block<'_>) -> Result<Vec<(f64, f64)>> {
     // Caches, windows and buffers settle.
     for _ in 0..groups.div_ceil(20) {
         a()?;
         b()?;
     }
-    let mut ratios = Vec::new();
+    let mut pairs = Vec::new();
     for group in 0..groups {
         // Which is first alternates too.
         let (of_a, of_b) = if group % 2 == 0 {
@@ -68,9 +94,9 @@ pub(super) fn compare(groups: usize, a: &mut Block<'_>, b: &mut Block<'_>) -> Re
             let (of_b, of_a) = outer_and_inner(b, a)?;
             (of_a, of_b)
         };
-        ratios.push(of_a / of_b);
+        pairs.push((of_a, of_b));
     }
-    Ok(Interval::of(ratios))
+    Ok(pairs)
 }
 
 fn outer_and_inner(outer: &mut Block<'_>, inner: &mut Block<'_>) -> Result<(f64, f64)> {

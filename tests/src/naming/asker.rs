@@ -263,7 +263,7 @@ fn tunnel((from, to): (IpAddr, SocketAddr), question: &[u8], answer: &[u8]) -> R
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
+        write!(text, "{byte:02x}").expect("a text takes all");
         text
     })
 }

@@ -94,7 +94,7 @@ fn over_tcp(stage: &mut Stage<'_>, questions: &[&[u8]], answers: &[&[u8]]) -> Re
         let asked = stage.asker.tcp(RESOLVER, questions);
         if asked.is_err() {
             // The server may wait for somebody still.
-            let _ = shutdown(ending.as_raw_fd(), Shutdown::Both);
+            shutdown(ending.as_raw_fd(), Shutdown::Both)?;
         }
         asked?;
         server

@@ -48,7 +48,7 @@ pub(super) fn send_raw(packet: &[u8], to: Ipv4Addr) -> Result<()> {
         }
         let socket = OwnedFd::from_raw_fd(socket);
         let mut name: libc::sockaddr_in = std::mem::zeroed();
-        name.sin_family = libc::AF_INET as u16;
+        name.sin_family = libc::sa_family_t::try_from(libc::AF_INET)?;
         name.sin_addr.s_addr = u32::from_ne_bytes(to.octets());
         let sent = libc::sendto(
             socket.as_raw_fd(),

@@ -4,7 +4,7 @@
 //! program (table) -> object (load) -> maps (carry out changes, read back)
 //!              `-> roots (claim, attach) -> pins (bpffs)
 //! ring buffer -> events
-//! learning: what names are learned by, and what was learned
+//! learning: what names are learned by; learned: what was learned
 //! ```
 //!
 //! **Architecture Invariant:** the only home of aya in this crate. Nothing here decides what is
@@ -18,6 +18,7 @@ mod events;
 mod hardening;
 mod inspection;
 mod layout;
+mod learned;
 mod learning;
 mod link;
 mod maps;
@@ -32,7 +33,7 @@ mod shape;
 mod sys;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     error::Error,
     fmt, io,
     net::IpAddr,
@@ -42,7 +43,7 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
-use enforcer_common::{CgroupId, Counter, HostId, Mode, Settings};
+use enforcer_common::{CgroupId, Counter, Mode, Settings};
 use enforcer_core::plan::{Applied, Change};
 
 pub use crate::config::Capacities;
@@ -52,6 +53,7 @@ pub use decision::{Cause, Decision, Subject};
 pub use events::{Batch, Events};
 pub use hardening::Hardening;
 pub use inspection::{Drift, Inspection, RootState};
+pub use learned::Given;
 pub use learning::Learning;
 pub use memlock::raise_memlock;
 pub use object::Features;
@@ -60,6 +62,7 @@ pub use program::Purpose;
 pub use roots::{Attached, is_attached, is_enforced};
 
 use inspection::HeldMaps;
+use learned::Records;
 use learning::Learners;
 use maps::Maps;
 use object::Object;
@@ -113,6 +116,7 @@ fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
 pub struct Datapath {
     maps: Maps,
     learners: Learners,
+    records: Records,
     roots: Roots,
     features: Features,
     closures: Vec<Hardening>,
@@ -136,6 +140,7 @@ impl Datapath {
             closures,
             maps,
             learners,
+            records,
             sockets,
             events,
             features,
@@ -160,6 +165,7 @@ impl Datapath {
             held: HeldMaps::open(pins.as_ref())?,
             maps,
             learners,
+            records,
             roots: Roots::new(programs, loaded, pins),
             features,
             closures,
@@ -210,12 +216,12 @@ impl Datapath {
         self.learners.remove(wanted)
     }
 
-    /// The hosts for which a workload was given an address, whether or not that has expired.
+    /// As what a workload was given an address.
     ///
     /// # Errors
-    /// If the map cannot be read.
-    pub fn given(&self, workload: CgroupId, address: IpAddr) -> Result<BTreeSet<HostId>> {
-        self.learners.given(workload, address)
+    /// If a map cannot be read.
+    pub fn given(&self, workload: CgroupId, address: IpAddr) -> Result<Given> {
+        self.records.given(workload, address)
     }
 
     /// Writes the settings anew, and, with the next plan, what names are learned by.

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use enforcer_common::{
-    CgroupId, HostId, Learned, LearnedHost, LearnedKey, ResolverKey, Transport,
+    CgroupId, HostId, Learned, LearnedHost, LearnedKey, Named, ResolverKey, Transport,
     learned::{HOSTS, NAME},
     maps,
 };
@@ -20,6 +20,7 @@ use enforcer_core::{model::Host, pattern};
 use tests::{
     daemon::{Daemon, PATIENCE, Place, wait},
     ground::{bpf, in_own_network, need_root},
+    naming::message,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -84,6 +85,7 @@ fn give(place: &Place, expires: u64) -> Result<()> {
         owner: CgroupId(cgroup),
         address: GIVEN.parse::<SocketAddr>()?.ip().into(),
     };
+    let name = message::name("api.learned.example");
     let nothing = LearnedHost {
         host: HostId::NONE,
         expires: 0,
@@ -92,15 +94,67 @@ fn give(place: &Place, expires: u64) -> Result<()> {
         key,
         time: 1,
         slot: 0,
-        length: 0,
+        length: u32::try_from(name.len())?,
         hosts: [nothing; HOSTS],
         name: [0; NAME],
     };
+    learned.name[..name.len()].copy_from_slice(&name);
     learned.hosts[2] = LearnedHost {
         host: pattern::id(&Host::new(WILDCARD)),
         expires,
     };
     bpf::put(&map(place, maps::LEARNED), &key, &learned)
+}
+
+/// Has the workload been given an address for a name that no rule has.
+fn call(place: &Place, address: &str, sent: &[u8]) -> Result<()> {
+    let cgroup = fs::metadata(place.cgroup.folder().join("frontend"))?.ino();
+    let key = LearnedKey {
+        owner: CgroupId(cgroup),
+        address: address.parse::<IpAddr>()?.into(),
+    };
+    let mut named = Named {
+        time: 1,
+        length: u32::try_from(sent.len())?,
+        pad: 0,
+        name: [0; NAME],
+    };
+    named.name[..sent.len()].copy_from_slice(sent);
+    bpf::put(&map(place, maps::NAMED), &key, &named)
+}
+
+#[test]
+fn refusal_says_the_name_that_was_asked_for() {
+    check(|place, daemon| {
+        call(place, "203.0.113.9", &message::name("api.stripe.example"))?;
+        assert!(!place.reaches("frontend", "203.0.113.9:443")?);
+        daemon.line(&[
+            "denied frontend/web",
+            "-> tcp api.stripe.example (203.0.113.9:443): ",
+            "for host api.stripe.example, port 443",
+        ])?;
+        call(place, "203.0.113.10", b"\x06a\x1b[1m\n\0")?;
+        assert!(!place.reaches("frontend", "203.0.113.10:443")?);
+        daemon.line(&[
+            r"-> tcp a\027\0911m\010 (203.0.113.10:443): ",
+            "for address 203.0.113.10, port 443",
+        ])?;
+        call(place, "203.0.113.11", b"\x07a")?;
+        assert!(!place.reaches("frontend", "203.0.113.11:443")?);
+        daemon.line(&["-> tcp 203.0.113.11:443: "])?;
+        give(place, u64::MAX)?;
+        assert!(!place.reaches("frontend", "198.51.100.1:444")?);
+        daemon.line(&[
+            "-> tcp api.learned.example (198.51.100.1:444): ",
+            "port 444 not declared, nearest 443",
+        ])?;
+        give(place, 1)?;
+        assert!(!place.reaches("frontend", GIVEN)?);
+        daemon.line(&[
+            "-> tcp api.learned.example (198.51.100.1:443): the answer that gave it this address has expired",
+        ])?;
+        Ok(())
+    });
 }
 
 #[test]

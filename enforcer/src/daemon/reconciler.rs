@@ -17,6 +17,7 @@ mod sockets;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -32,7 +33,7 @@ use tokio::sync::watch;
 use super::ingest::{Ingest, is_there};
 use crate::{
     config::Capacities,
-    datapath::{Datapath, Hardening},
+    datapath::{Datapath, Given, Hardening},
     proof::{Canaries, policy, room_beside},
     report::dedup::{Dedup, IN_STATUS},
 };
@@ -239,6 +240,14 @@ impl Reconciler {
 
     pub(super) fn untold(&self) -> Result<BTreeMap<CgroupId, u64>> {
         self.datapath.untold()
+    }
+
+    /// As what a workload was given an address; for messages, which do without where it cannot be read.
+    pub(super) fn given(&self, workload: CgroupId, address: IpAddr) -> Given {
+        self.datapath.given(workload, address).unwrap_or_else(|error| {
+            tracing::debug!("a refusal is told without a name: {error:#}");
+            Given::default()
+        })
     }
 
     pub(super) fn is_in_force(&self) -> bool {

@@ -58,7 +58,7 @@ impl Reporter {
     pub(super) fn write(&mut self, batch: Batch, ingest: &mut Ingest, reconciler: &Reconciler) {
         for decision in &batch.decisions {
             if !reconciler.is_canary(decision.cgroup) {
-                self.flows.write(decision, ingest, reconciler.capacity());
+                self.flows.write(decision, ingest, reconciler);
             }
         }
         self.unknown += batch.unknown;

@@ -33,13 +33,7 @@ mod shape;
 mod sys;
 
 use std::{
-    collections::BTreeMap,
-    error::Error,
-    fmt, io,
-    net::IpAddr,
-    os::fd::OwnedFd,
-    path::Path,
-    sync::Arc,
+    collections::BTreeMap, error::Error, fmt, io, net::IpAddr, os::fd::OwnedFd, path::Path, sync::Arc,
 };
 
 use anyhow::{Result, anyhow};
@@ -53,7 +47,7 @@ pub use decision::{Cause, Decision, Subject};
 pub use events::{Batch, Events};
 pub use hardening::Hardening;
 pub use inspection::{Drift, Inspection, RootState};
-pub use learned::Given;
+pub use learned::{Given, LearnedAddress, Life, Listed};
 pub use learning::Learning;
 pub use memlock::raise_memlock;
 pub use object::Features;
@@ -222,6 +216,22 @@ impl Datapath {
     /// If a map cannot be read.
     pub fn given(&self, workload: CgroupId, address: IpAddr) -> Result<Given> {
         self.records.given(workload, address)
+    }
+
+    /// How many addresses each workload was given for hosts that rules name.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn learners(&self) -> Result<BTreeMap<CgroupId, u64>> {
+        self.records.learners(self.settings.learned)
+    }
+
+    /// The addresses of these workloads, by their numbers as [`Self::learners`] has them, `most` of all together.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn learned(&self, workloads: &BTreeMap<CgroupId, u64>, most: usize) -> Result<Listed> {
+        self.records.list(workloads, most)
     }
 
     /// Writes the settings anew, and, with the next plan, what names are learned by.

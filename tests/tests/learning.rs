@@ -12,7 +12,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use enforcer_common::{
-    CgroupId, HostId, Learned, LearnedHost, LearnedKey, Named, ResolverKey, Transport,
+    CgroupId, HostId, Learned, LearnedHost, LearnedKey, Learner, Named, ResolverKey, Slot, SlotKey,
+    Transport,
     learned::{HOSTS, NAME},
     maps,
 };
@@ -103,7 +104,66 @@ fn give(place: &Place, expires: u64) -> Result<()> {
         host: pattern::id(&Host::new(WILDCARD)),
         expires,
     };
-    bpf::put(&map(place, maps::LEARNED), &key, &learned)
+    bpf::put(&map(place, maps::LEARNED), &key, &learned)?;
+    let slot = SlotKey {
+        owner: key.owner,
+        index: 0,
+        kind: SlotKey::ADDRESS,
+    };
+    bpf::put(&map(place, maps::SLOTS), &slot, &Slot(key.address.0))?;
+    let learner = Learner {
+        addresses: 1,
+        ..Learner::default()
+    };
+    bpf::put(&map(place, maps::LEARNERS), &key.owner, &learner)
+}
+
+/// What `enforcer names` says.
+fn names(place: &Place, arguments: &[&str]) -> Result<serde_json::Value> {
+    let output = place
+        .command(&[&["names", "-o", "json"], arguments].concat())
+        .output()?;
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn names_are_listed_with_how_they_are_known() {
+    check(|place, _daemon| {
+        give(place, u64::MAX)?;
+        let all = names(place, &[])?;
+        let rows = all["names"].as_array().context("it is a list")?;
+        let row = |source: &str| {
+            rows.iter()
+                .find(|row| row["source"] == source)
+                .context("it is there")
+        };
+        let declared = row("declared")?;
+        assert_eq!(
+            (&declared["host"], &declared["address"]),
+            (&"other.example".into(), &"192.0.2.20".into())
+        );
+        let learned = row("learned")?;
+        assert_eq!(learned["host"], "api.learned.example");
+        assert_eq!(learned["pattern"], WILDCARD);
+        assert_eq!(learned["address"], "198.51.100.1");
+        assert_eq!(learned["workload"], "frontend/web");
+        assert!(learned["ageSeconds"].as_f64() > Some(1.0), "{learned}");
+        assert!(learned["expiresInSeconds"].as_f64() > Some(1.0), "{learned}");
+        assert_eq!((rows.len(), &all["leftOut"]), (2, &0.into()));
+        give(place, 1)?;
+        let of_one = names(place, &["--workload", "frontend/web"])?;
+        let [learned] = &of_one["names"].as_array().context("it is a list")?[..] else {
+            panic!("{of_one}");
+        };
+        assert!(learned["expiresInSeconds"].as_f64() < Some(0.0), "{learned}");
+        let unknown = place
+            .command(&["names", "--workload", "frontend/other"])
+            .output()?;
+        assert_eq!(unknown.status.code(), Some(1));
+        assert!(String::from_utf8(unknown.stderr)?.contains("no workload frontend/other is there"));
+        Ok(())
+    });
 }
 
 /// Has the workload been given an address for a name that no rule has.

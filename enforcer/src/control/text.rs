@@ -7,7 +7,7 @@ use crate::report::escape::Line;
 use super::status::{Canary, Drift, FailingName, Hardening, Root, Source, Status, Untold, Usage};
 
 /// Whole seconds, or the minutes and hours that they make.
-struct Age(f64);
+pub(super) struct Age(pub(super) f64);
 
 impl fmt::Display for Age {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

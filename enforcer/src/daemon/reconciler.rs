@@ -33,7 +33,7 @@ use tokio::sync::watch;
 use super::ingest::{Ingest, is_there};
 use crate::{
     config::Capacities,
-    datapath::{Datapath, Given, Hardening},
+    datapath::{Datapath, Given, Hardening, Listed},
     proof::{Canaries, policy, room_beside},
     report::dedup::{Dedup, IN_STATUS},
 };
@@ -248,6 +248,15 @@ impl Reconciler {
             tracing::debug!("a refusal is told without a name: {error:#}");
             Given::default()
         })
+    }
+
+    /// How many addresses each workload was given for hosts that rules name.
+    pub(super) fn learners(&self) -> Result<BTreeMap<CgroupId, u64>> {
+        self.datapath.learners()
+    }
+
+    pub(super) fn learned(&self, workloads: &BTreeMap<CgroupId, u64>, most: usize) -> Result<Listed> {
+        self.datapath.learned(workloads, most)
     }
 
     pub(super) fn is_in_force(&self) -> bool {

@@ -4,6 +4,7 @@
 
 mod duplicates;
 mod flows;
+mod names;
 mod status;
 
 use std::{
@@ -23,6 +24,7 @@ use crate::{
 };
 
 use flows::Flows;
+pub(super) use names::names;
 
 pub(super) struct Reporter {
     flows: Flows,

@@ -1,10 +1,7 @@
 //! What is told to users of Kubernetes, on the object that it is about. It says what; `sources::kube` writes it.
 
 use enforcer_common::Verdict;
-use enforcer_core::{
-    istio::ObjectId,
-    model::Workload,
-};
+use enforcer_core::{istio::ObjectId, model::Workload};
 
 use super::{escape::Line, flow::Flow};
 

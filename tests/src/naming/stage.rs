@@ -181,7 +181,11 @@ impl<'a> Stage<'a> {
     pub(super) fn is_learned(&mut self) -> Result<()> {
         let to = SocketAddr::new(self.address(), 443);
         ensure!(
-            !self.datapath.given(self.workload, self.address())?.ever().is_empty(),
+            !self
+                .datapath
+                .given(self.workload, self.address())?
+                .ever()
+                .is_empty(),
             "nothing was learned"
         );
         ensure!(self.asker.connects(to)?, "what was learned is refused");
@@ -195,7 +199,10 @@ impl<'a> Stage<'a> {
 
     pub(super) fn is_unlearned(&mut self) -> Result<()> {
         ensure!(
-            self.datapath.given(self.workload, self.address())?.ever().is_empty(),
+            self.datapath
+                .given(self.workload, self.address())?
+                .ever()
+                .is_empty(),
             "it was learned"
         );
         ensure!(

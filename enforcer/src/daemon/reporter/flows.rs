@@ -112,7 +112,8 @@ impl Flows {
             flow.suggestion = explanation.suggestion;
             if explanation.verdict != Verdict::Allow && has_expired(ingest, decision, &given) {
                 flow.reason = "the answer that gave it this address has expired".to_owned();
-                flow.suggestion = Some("have it ask for the name again, or raise dns.learn.minTtl".to_owned());
+                flow.suggestion =
+                    Some("have it ask for the name again, or raise dns.learn.minTtl".to_owned());
             }
             if let Some(advice) = capacity
                 .advice_for_rules()
@@ -177,12 +178,7 @@ impl Flows {
 }
 
 /// Why the registry allows a destination or not, by the name that the workload asked for where that is known.
-fn explain(
-    ingest: &mut Ingest,
-    cgroup: CgroupId,
-    destination: Destination,
-    given: &Given,
-) -> Explanation {
+fn explain(ingest: &mut Ingest, cgroup: CgroupId, destination: Destination, given: &Given) -> Explanation {
     let registry = ingest.registry();
     match given.name.as_deref().and_then(host) {
         Some(name) => registry.explain_asked(cgroup, destination, (&name, &given.hosts)),
@@ -196,7 +192,8 @@ fn has_expired(ingest: &mut Ingest, decision: &Decision, given: &Given) -> bool 
         return false;
     };
     let destination = Destination::new(transport, decision.address, decision.port);
-    let explain = |registry: &mut Registry| registry.explain_given(decision.cgroup, destination, &given.expired);
+    let explain =
+        |registry: &mut Registry| registry.explain_given(decision.cgroup, destination, &given.expired);
     !given.expired.is_empty() && explain(ingest.registry()).why.is_permission()
 }
 

@@ -38,7 +38,7 @@ use crate::{ending, state};
 pub use gather::{OwnerStatus, Ports, RootStatus};
 pub use names::{MOST as MOST_NAMES, Name, NameTable, Source as NameSource};
 pub use status::{
-    Canary, Drift, FailingName, Hardening, Names, Program, Root, Source, Status, Untold, Usage,
+    Canary, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status, Untold, Usage,
 };
 pub(crate) use text::AllowAny;
 

@@ -18,6 +18,7 @@ use enforcer_common::{
     maps,
 };
 use enforcer_core::{model::Host, pattern};
+use nix::sys::signal::Signal;
 use tests::{
     daemon::{Daemon, PATIENCE, Place, wait},
     ground::{bpf, in_own_network, need_root},
@@ -181,6 +182,34 @@ fn call(place: &Place, address: &str, sent: &[u8]) -> Result<()> {
     };
     named.name[..sent.len()].copy_from_slice(sent);
     bpf::put(&map(place, maps::NAMED), &key, &named)
+}
+
+#[test]
+fn status_says_how_much_was_learned_or_why_nothing_is() {
+    check(|place, daemon| {
+        let learning = place.status()?.1.learning;
+        assert_eq!(
+            (learning.absent, learning.addresses, learning.workloads),
+            (None, 0, 0)
+        );
+        give(place, u64::MAX)?;
+        let learning = place.status()?.1.learning;
+        assert_eq!((learning.addresses, learning.workloads), (1, 1));
+        let text = String::from_utf8(place.command(&["status"]).output()?.stdout)?;
+        assert!(
+            text.contains("; learned 1 addresses of 1 workloads; answers 0, ignored 0\n"),
+            "{text}"
+        );
+        daemon.end(Signal::SIGTERM)?;
+        place.configure(&CONFIG.replace("timeout: 100ms", "timeout: 100ms, learn: {enabled: false}"))?;
+        *daemon = place.start(&[])?;
+        let why = place.status()?.1.learning.absent;
+        assert_eq!(
+            why.as_deref(),
+            Some("the configuration has it off (dns.learn.enabled)")
+        );
+        Ok(())
+    });
 }
 
 #[test]

@@ -11,7 +11,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     NameTable, OwnerQuestion, Question,
-    status::{Canary, Drift, FailingName, Hardening, Names, Program, Root, Source, Status, Untold, Usage},
+    status::{
+        Canary, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status, Untold, Usage,
+    },
 };
 use crate::{
     datapath,
@@ -46,6 +48,8 @@ pub struct OwnerStatus {
     pub workloads: usize,
     /// Cgroups of pods that are there.
     pub pods: usize,
+    /// What is learned of names.
+    pub learning: Learning,
     /// Events that did not fit the ring buffer.
     pub lost: u64,
     /// Of which workloads events were left out of the log, the most first.
@@ -118,6 +122,7 @@ impl Ports {
             rejected: standing.rejected,
             warnings: standing.warnings,
             names: named(&names),
+            learning: standing.learning,
             events_lost: standing.lost,
             events_untold: standing.untold,
             lapses: proof.lapses.iter().map(lapse).collect(),

@@ -15,6 +15,7 @@ mod claim;
 mod cost;
 mod decision;
 mod events;
+mod forgetting;
 mod hardening;
 mod inspection;
 mod layout;
@@ -55,6 +56,7 @@ pub use pins::{Pins, Removed};
 pub use program::Purpose;
 pub use roots::{Attached, is_attached, is_enforced};
 
+use forgetting::Forgetting;
 use inspection::HeldMaps;
 use learned::Records;
 use learning::Learners;
@@ -111,6 +113,7 @@ pub struct Datapath {
     maps: Maps,
     learners: Learners,
     records: Records,
+    forgetting: Forgetting,
     roots: Roots,
     features: Features,
     closures: Vec<Hardening>,
@@ -160,6 +163,7 @@ impl Datapath {
             maps,
             learners,
             records,
+            forgetting: Forgetting::default(),
             roots: Roots::new(programs, loaded, pins),
             features,
             closures,
@@ -232,6 +236,22 @@ impl Datapath {
     /// If a map cannot be read.
     pub fn learned(&self, workloads: &BTreeMap<CgroupId, u64>, most: usize) -> Result<Listed> {
         self.records.list(workloads, most)
+    }
+
+    /// Notes whose learning is to be taken away: that of everybody who is not there.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn note_gone(&mut self, is_there: impl Fn(CgroupId) -> bool) -> Result<()> {
+        self.forgetting.look(&self.records, is_there)
+    }
+
+    /// Takes some of that away. Returns whether nothing is left.
+    ///
+    /// # Errors
+    /// If a map cannot be read or written.
+    pub fn forget_gone(&mut self, is_there: impl Fn(CgroupId) -> bool) -> Result<bool> {
+        self.forgetting.go_on(&mut self.records, is_there)
     }
 
     /// Writes the settings anew, and, with the next plan, what names are learned by.

@@ -12,9 +12,9 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use enforcer_common::{
-    CgroupId, HostId, Learned, LearnedHost, LearnedKey, Learner, Named, ResolverKey, Slot, SlotKey,
-    Transport,
-    learned::{HOSTS, NAME},
+    Address, CgroupId, HostId, Learned, LearnedHost, LearnedKey, Learner, Named, Question, QuestionKey,
+    ResolverKey, Slot, SlotKey, Transport,
+    learned::{HOSTS, NAME, QUESTION},
     maps,
 };
 use enforcer_core::{model::Host, pattern};
@@ -82,9 +82,18 @@ fn servers(place: &Place) -> Result<BTreeSet<String>> {
 
 /// Has the workload been given [`GIVEN`] for the wildcard, until then.
 fn give(place: &Place, expires: u64) -> Result<()> {
-    let cgroup = fs::metadata(place.cgroup.folder().join("frontend"))?.ino();
+    give_to(place, workload(place)?, expires)
+}
+
+/// The workload's cgroup.
+fn workload(place: &Place) -> Result<CgroupId> {
+    let folder = place.cgroup.folder().join("frontend");
+    Ok(CgroupId(fs::metadata(folder)?.ino()))
+}
+
+fn give_to(place: &Place, owner: CgroupId, expires: u64) -> Result<()> {
     let key = LearnedKey {
-        owner: CgroupId(cgroup),
+        owner,
         address: GIVEN.parse::<SocketAddr>()?.ip().into(),
     };
     let name = message::name("api.learned.example");
@@ -167,11 +176,86 @@ fn names_are_listed_with_how_they_are_known() {
     });
 }
 
+/// Has the cgroup asked, and been given a name, beside what [`give`] has.
+fn ask(place: &Place, owner: CgroupId) -> Result<()> {
+    let slot = SlotKey {
+        owner,
+        index: 1,
+        kind: SlotKey::QUESTION,
+    };
+    let (cookie, id) = (7, [1, 2, 0, 0, 0, 0, 0, 0]);
+    let question = Question {
+        time: 1,
+        length: 0,
+        slot: 1,
+        local: 0,
+        pad: 0,
+        bytes: [0; QUESTION],
+    };
+    let key = QuestionKey { owner, cookie, id };
+    bpf::put(&map(place, maps::QUESTIONS), &key, &question)?;
+    let who = Address::from_halves([cookie, u64::from_ne_bytes(id)]);
+    bpf::put(&map(place, maps::SLOTS), &slot, &Slot(who.0))?;
+    let learner = Learner {
+        addresses: 1,
+        questions: 2,
+        displaced: 0,
+    };
+    bpf::put(&map(place, maps::LEARNERS), &owner, &learner)
+}
+
+/// Who has something in the maps of what is learned: addresses, names, questions, slots, and a place among the learners.
+fn owners(place: &Place) -> Result<[BTreeSet<CgroupId>; 5]> {
+    let pin = |name| map(place, name);
+    let learned = bpf::keys::<LearnedKey, Learned>(&pin(maps::LEARNED))?;
+    let named = bpf::keys::<LearnedKey, Named>(&pin(maps::NAMED))?;
+    let questions = bpf::keys::<QuestionKey, Question>(&pin(maps::QUESTIONS))?;
+    let slots = bpf::keys::<SlotKey, Slot>(&pin(maps::SLOTS))?;
+    let learners = bpf::keys::<CgroupId, Learner>(&pin(maps::LEARNERS))?;
+    Ok([
+        learned.iter().map(|key| key.owner).collect(),
+        named.iter().map(|key| key.owner).collect(),
+        questions.iter().map(|key| key.owner).collect(),
+        slots.iter().map(|key| key.owner).collect(),
+        learners.into_iter().collect(),
+    ])
+}
+
+#[test]
+fn what_was_learned_goes_with_its_workload_and_not_before() {
+    check(|place, daemon| {
+        let web = workload(place)?;
+        let earlier = CgroupId(web.0 + (1 << 40));
+        daemon.end(Signal::SIGTERM)?;
+        for owner in [web, earlier] {
+            give_to(place, owner, 1)?;
+            call_to(place, owner, "203.0.113.9", &message::name("api.stripe.example"))?;
+            ask(place, owner)?;
+        }
+        let both = BTreeSet::from([web, earlier]);
+        assert_eq!(owners(place)?, [(); 5].map(|()| both.clone()));
+        *daemon = place.start(&[])?;
+        let only_web = [(); 5].map(|()| BTreeSet::from([web]));
+        wait("the end of what an earlier workload had", || {
+            Ok(owners(place)? == only_web)
+        })?;
+        place.remove_cgroup("frontend")?;
+        let nobody = [(); 5].map(|()| BTreeSet::new());
+        wait(
+            "the end of what the workload had",
+            || Ok(owners(place)? == nobody),
+        )
+    });
+}
+
 /// Has the workload been given an address for a name that no rule has.
 fn call(place: &Place, address: &str, sent: &[u8]) -> Result<()> {
-    let cgroup = fs::metadata(place.cgroup.folder().join("frontend"))?.ino();
+    call_to(place, workload(place)?, address, sent)
+}
+
+fn call_to(place: &Place, owner: CgroupId, address: &str, sent: &[u8]) -> Result<()> {
     let key = LearnedKey {
-        owner: CgroupId(cgroup),
+        owner,
         address: address.parse::<IpAddr>()?.into(),
     };
     let mut named = Named {

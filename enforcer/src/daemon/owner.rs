@@ -45,6 +45,7 @@ impl Owner {
                 Input::Events(batch) => self.reporter.write(batch, &mut self.ingest, &self.reconciler),
                 Input::Tick => {
                     self.reporter.report_losses(&mut self.reconciler, &self.ingest);
+                    self.reconciler.forget_gone(&self.ingest);
                     if self.reconciler.look_again(&self.ingest) {
                         self.schedule.note_change();
                     }

@@ -10,6 +10,7 @@
 
 mod capacity;
 mod ended;
+mod learned;
 mod proof;
 mod revocation;
 mod roots;
@@ -17,7 +18,6 @@ mod sockets;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     sync::Arc,
 };
 
@@ -25,7 +25,7 @@ use anyhow::{Context as _, Result};
 use enforcer_common::{CgroupId, Counter};
 use enforcer_core::{
     model::Host,
-    plan::{self, Applied, PlanKind, diff_within},
+    plan::{self, Applied, Change, PlanKind, diff_within},
     policy::{Desired, DesiredPolicy},
 };
 use tokio::sync::watch;
@@ -33,11 +33,12 @@ use tokio::sync::watch;
 use super::ingest::{Ingest, is_there};
 use crate::{
     config::Capacities,
-    datapath::{Datapath, Given, Hardening, Listed},
+    datapath::{Datapath, Hardening},
     proof::{Canaries, policy, room_beside},
     report::dedup::{Dedup, IN_STATUS},
 };
 
+use learned::Gone;
 use proof::Comparison;
 use revocation::Due;
 use roots::RootPrograms;
@@ -65,6 +66,8 @@ pub(super) struct Reconciler {
     /// Why the kernel does not hold what it should.
     failure: Option<String>,
     failures: Dedup,
+    /// What is left to be taken away of workloads that are gone.
+    gone: Gone,
     /// What was said of connections that stay open.
     unrevoked: Dedup,
 }
@@ -91,6 +94,7 @@ impl Reconciler {
             is_in_force: false,
             failure: None,
             failures: Dedup::listed(IN_STATUS),
+            gone: Gone::default(),
             unrevoked: Dedup::listed(IN_STATUS),
         }
     }
@@ -195,6 +199,13 @@ impl Reconciler {
                 tracing::debug!(changes, tables = ?report.tables, "the kernel's maps are up to date");
             }
         }
+        if plan
+            .changes
+            .iter()
+            .any(|change| matches!(change, Change::Unbind(_)))
+        {
+            self.gone = Gone::ToBeListed;
+        }
         self.applied = plan.after;
         self.datapath.learn_only(&learning)?;
         self.datapath.refuse_unknown(leaves_out)?;
@@ -240,23 +251,6 @@ impl Reconciler {
 
     pub(super) fn untold(&self) -> Result<BTreeMap<CgroupId, u64>> {
         self.datapath.untold()
-    }
-
-    /// As what a workload was given an address; for messages, which do without where it cannot be read.
-    pub(super) fn given(&self, workload: CgroupId, address: IpAddr) -> Given {
-        self.datapath.given(workload, address).unwrap_or_else(|error| {
-            tracing::debug!("a refusal is told without a name: {error:#}");
-            Given::default()
-        })
-    }
-
-    /// How many addresses each workload was given for hosts that rules name.
-    pub(super) fn learners(&self) -> Result<BTreeMap<CgroupId, u64>> {
-        self.datapath.learners()
-    }
-
-    pub(super) fn learned(&self, workloads: &BTreeMap<CgroupId, u64>, most: usize) -> Result<Listed> {
-        self.datapath.learned(workloads, most)
     }
 
     pub(super) fn is_in_force(&self) -> bool {

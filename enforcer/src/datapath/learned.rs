@@ -17,11 +17,15 @@ use aya::{
     maps::{HashMap, MapData, MapError},
 };
 use enforcer_common::{
-    Address, CgroupId, HostId, Learned, LearnedHost, LearnedKey, Learner, Named, Slot, SlotKey, maps as name,
+    Address, CgroupId, HostId, Learned, LearnedHost, LearnedKey, Learner, Named, Question, QuestionKey, Slot,
+    SlotKey, maps as name,
 };
 use enforcer_core::pattern::text;
 
 use super::{maps::take, sys::now};
+
+/// Questions that wait for their answers.
+pub(super) type Questions = HashMap<MapData, QuestionKey, Question>;
 
 /// As what a workload was given an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,10 +97,11 @@ pub struct Listed {
 
 /// The maps that the programs write.
 pub(super) struct Records {
-    learned: HashMap<MapData, LearnedKey, Learned>,
-    named: HashMap<MapData, LearnedKey, Named>,
-    slots: HashMap<MapData, SlotKey, Slot>,
-    learners: HashMap<MapData, CgroupId, Learner>,
+    pub(super) learned: HashMap<MapData, LearnedKey, Learned>,
+    pub(super) named: HashMap<MapData, LearnedKey, Named>,
+    pub(super) slots: HashMap<MapData, SlotKey, Slot>,
+    pub(super) learners: HashMap<MapData, CgroupId, Learner>,
+    pub(super) questions: Questions,
 }
 
 impl Records {
@@ -106,6 +111,7 @@ impl Records {
             named: take(object, name::NAMED)?,
             slots: take(object, name::SLOTS)?,
             learners: take(object, name::LEARNERS)?,
+            questions: take(object, name::QUESTIONS)?,
         })
     }
 
@@ -203,7 +209,7 @@ fn sent(name: &[u8], length: u32) -> Option<String> {
 }
 
 /// What is in a map, if it is.
-fn found<T>(entry: Result<T, MapError>) -> Result<Option<T>, MapError> {
+pub(super) fn found<T>(entry: Result<T, MapError>) -> Result<Option<T>, MapError> {
     match entry {
         Ok(entry) => Ok(Some(entry)),
         Err(MapError::KeyNotFound) => Ok(None),

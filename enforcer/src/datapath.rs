@@ -122,6 +122,8 @@ pub struct Datapath {
     sockets: Arc<OwnedFd>,
     /// What is configured to become of unknown workloads.
     unknown: u32,
+    /// How many addresses one workload may have learned at once, as configured.
+    share: u32,
 }
 
 impl Datapath {
@@ -144,7 +146,7 @@ impl Datapath {
         } = Object::load(pins.as_ref(), options)?;
         // The maps may be those that decide at this moment: workloads are to be found where they are.
         let previous = maps.settings()?;
-        let unknown = settings.unknown;
+        let (unknown, share) = (settings.unknown, settings.learned);
         let settings = if previous.depth_max == 0 {
             settings
         } else {
@@ -170,6 +172,7 @@ impl Datapath {
             settings,
             sockets: Arc::new(sockets),
             unknown,
+            share,
         };
         datapath.maps.set_settings(&settings)?;
         Ok((datapath, events))
@@ -227,7 +230,7 @@ impl Datapath {
     /// # Errors
     /// If the map cannot be read.
     pub fn learners(&self) -> Result<BTreeMap<CgroupId, u64>> {
-        self.records.learners(self.settings.learned)
+        self.records.learners(self.share)
     }
 
     /// The addresses of these workloads, by their numbers as [`Self::learners`] has them, `most` of all together.
@@ -236,6 +239,27 @@ impl Datapath {
     /// If a map cannot be read.
     pub fn learned(&self, workloads: &BTreeMap<CgroupId, u64>, most: usize) -> Result<Listed> {
         self.records.list(workloads, most)
+    }
+
+    /// How many addresses one workload may have learned at once, as configured.
+    pub fn configured_share(&self) -> u32 {
+        self.share
+    }
+
+    /// How many it may have now.
+    pub fn share(&self) -> u32 {
+        self.settings.learned
+    }
+
+    /// Has each workload learn as many addresses at most.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn set_share(&mut self, share: u32) -> Result<()> {
+        self.set(Settings {
+            learned: share,
+            ..self.settings
+        })
     }
 
     /// Notes whose learning is to be taken away: that of everybody who is not there.

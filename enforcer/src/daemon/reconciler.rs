@@ -68,6 +68,8 @@ pub(super) struct Reconciler {
     failures: Dedup,
     /// What is left to be taken away of workloads that are gone.
     gone: Gone,
+    /// Whether the map of learned addresses is too small for all workloads' shares.
+    lacks_learned: bool,
     /// What was said of connections that stay open.
     unrevoked: Dedup,
 }
@@ -95,6 +97,7 @@ impl Reconciler {
             failure: None,
             failures: Dedup::listed(IN_STATUS),
             gone: Gone::default(),
+            lacks_learned: false,
             unrevoked: Dedup::listed(IN_STATUS),
         }
     }
@@ -176,6 +179,7 @@ impl Reconciler {
         let mut learning = ingest.learning();
         let hosts = self.request_hosts(ingest);
         let is_news = self.fit(ingest);
+        self.share_learned()?;
         learning.patterns = self.capacity.named(learning.patterns, &self.fitted);
         self.datapath.learn_more(&learning)?;
         let mut desired = self.fitted.clone();

@@ -4,6 +4,7 @@ mod check;
 mod detach;
 mod exec;
 mod explain;
+mod names;
 mod out;
 mod status;
 
@@ -37,6 +38,9 @@ enum Command {
     Explain(Explain),
     /// Say whether enforcement is proven, and what says so; exit code 0: it is, 1: it is not, 2: nobody answers
     Status(StatusArguments),
+    /// Show which addresses stand for which hosts, and how that is known: declared, resolved, or learned from the answers
+    /// that workloads received
+    Names(NamesArguments),
     /// Run a command inside a workload's cgroup; exit code: the command's, 125: not started, as it would not be enforced,
     /// 126: it cannot be started, 127: there is no such command
     Exec(Exec),
@@ -177,6 +181,22 @@ pub(crate) struct StatusArguments {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct NamesArguments {
+    /// How it is printed
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+    /// Only what this workload has learned
+    #[arg(long, value_name = "NS/NAME")]
+    workload: Option<String>,
+    /// The configuration file, for its `state`
+    #[arg(long, value_name = "FILE", conflicts_with = "state")]
+    config: Option<PathBuf>,
+    /// The folder of the enforcer's state
+    #[arg(long, default_value = "/run/enforcer", value_name = "FOLDER")]
+    state: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
 struct Canary {
     /// Try in this cgroup, and end
     #[arg(long, value_name = "FOLDER")]
@@ -222,6 +242,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Names(arguments) => names::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
         Command::Detach(arguments) => detach::run(&arguments),
         Command::Canary(arguments) => {

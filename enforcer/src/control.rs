@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! enforcer status -> <state>/control.sock -> owner (OwnerStatus), proof, names, sources -> Status, as one line of JSON
+//! enforcer names  -> the same             -> owner, names                               -> NameTable
 //! ```
 //!
-//! A connection is a question and the answer is the whole of what is sent; nothing is read, so that nothing can be
-//! asked for that changes anything.
+//! A connection is a question, and the answer is one line. What is asked is a line too, and one of [`Asked`], none of which
+//! changes anything; who says nothing asks for the status.
 
 mod gather;
+mod names;
 mod status;
 mod text;
 
@@ -21,8 +23,9 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
     sync::{mpsc, oneshot},
     task::{JoinError, JoinSet},
@@ -33,13 +36,39 @@ use tokio_util::sync::CancellationToken;
 use crate::{ending, state};
 
 pub use gather::{OwnerStatus, Ports, RootStatus};
+pub use names::{MOST as MOST_NAMES, Name, NameTable, Source as NameSource};
 pub use status::{
-    Canary, Drift, FailingName, Hardening, Names, Program, Root, Source, Status, Suppressed, Usage,
+    Canary, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status, Suppressed, Usage,
 };
 pub(crate) use text::AllowAny;
 
 /// What the task asks of the owner.
-pub type Question = mpsc::Sender<oneshot::Sender<OwnerStatus>>;
+#[derive(Debug)]
+pub enum OwnerQuestion {
+    /// How everything stands.
+    Status(oneshot::Sender<OwnerStatus>),
+    /// What is declared and learned; of one workload, `namespace/name`, what it has learned.
+    Names(Option<String>, oneshot::Sender<Result<NameTable>>),
+}
+
+/// Where the owner is asked.
+pub type Question = mpsc::Sender<OwnerQuestion>;
+
+/// What can be asked at the socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Asked {
+    /// For [`Status`].
+    Status,
+    /// For a [`NameTable`], of one workload if it is named.
+    Names(Option<String>),
+}
+
+/// Longest line that is read.
+const QUESTION: u64 = 1024;
+
+/// How long who asks may take to say what.
+const LISTENING: Duration = Duration::from_millis(500);
 
 /// How long an answer may take, on either side.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -198,8 +227,15 @@ async fn answer(mut stream: UnixStream, ports: &Ports) -> Result<()> {
     if peer != 0 && peer != nix::unistd::geteuid().as_raw() {
         bail!("user {peer} may not ask for the status: it is for root");
     }
-    let status = ports.gather().await?;
-    let mut text = serde_json::to_vec(&status)?;
+    let mut text = match question(&mut stream).await? {
+        Asked::Status => serde_json::to_vec(&ports.gather().await?)?,
+        Asked::Names(workload) => match ports.gather_names(workload).await? {
+            Ok(table) => serde_json::to_vec(&table)?,
+            Err(error) => serde_json::to_vec(&Failure {
+                error: format!("{error:#}"),
+            })?,
+        },
+    };
     text.push(b'\n');
     let write = async {
         stream.write_all(&text).await?;
@@ -211,14 +247,56 @@ async fn answer(mut stream: UnixStream, ports: &Ports) -> Result<()> {
     Ok(())
 }
 
-/// Asks the enforcer whose state is in this folder.
+/// Why there is no answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Failure {
+    error: String,
+}
+
+/// What somebody asks. Commands of earlier versions say nothing.
+async fn question(stream: &mut UnixStream) -> Result<Asked> {
+    let mut line = String::new();
+    let mut reader = BufReader::new(stream.take(QUESTION));
+    let read = reader.read_line(&mut line);
+    match tokio::time::timeout(LISTENING, read).await {
+        Err(_) | Ok(Ok(0)) => Ok(Asked::Status),
+        Ok(read) => {
+            read?;
+            serde_json::from_str(&line).context("what is asked is not understood")
+        }
+    }
+}
+
+/// Asks the enforcer whose state is in this folder how everything stands.
 ///
 /// # Errors
 /// If none answers in time.
 pub async fn ask(state: &Path) -> Result<Status> {
+    let text = answered(state, &Asked::Status).await?;
+    understood(state, &text)
+}
+
+/// Asks the enforcer whose state is in this folder what names stand for.
+///
+/// # Errors
+/// If none answers in time, or says why there is no answer.
+pub async fn ask_names(state: &Path, question: &Asked) -> Result<NameTable> {
+    let text = answered(state, question).await?;
+    if let Ok(Failure { error }) = serde_json::from_str(&text) {
+        bail!("{error}");
+    }
+    understood(state, &text)
+}
+
+async fn answered(state: &Path, question: &Asked) -> Result<String> {
     let path = path(state);
+    let mut line = serde_json::to_vec(question)?;
+    line.push(b'\n');
     let read = async {
         let mut stream = UnixStream::connect(&path).await?;
+        // Another version may answer without having read it.
+        stream.write_all(&line).await.ok();
         let mut text = String::new();
         stream.read_to_string(&mut text).await?;
         io::Result::Ok(text)
@@ -232,11 +310,15 @@ pub async fn ask(state: &Path) -> Result<Status> {
         "the enforcer at {} gives no answer",
         path.display()
     );
-    serde_json::from_str(&text).map_err(|error| {
+    Ok(text)
+}
+
+fn understood<T: DeserializeOwned>(state: &Path, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| {
         anyhow::anyhow!(
             "cannot decode the answer at {}: it comes from another version of the enforcer than this command, or from \
              no enforcer ({error})",
-            path.display()
+            path(state).display()
         )
     })
 }
@@ -252,9 +334,9 @@ mod tests {
 
     /// Whom the task asks, with an answer that no socket's buffer holds.
     fn ports() -> Ports {
-        let (owner, mut questions) = mpsc::channel::<oneshot::Sender<OwnerStatus>>(1);
+        let (owner, mut questions) = mpsc::channel(1);
         tokio::spawn(async move {
-            while let Some(reply) = questions.recv().await {
+            while let Some(OwnerQuestion::Status(reply)) = questions.recv().await {
                 let rejected = vec!["x".repeat(1 << 18)];
                 drop(reply.send(OwnerStatus {
                     rejected,

@@ -4,7 +4,7 @@
 //! program (table) -> object (load) -> maps (carry out changes, read back)
 //!              `-> roots (claim, attach) -> pins (bpffs)
 //! ring buffer -> events
-//! learning: what names are learned by, and what was learned
+//! learning: what names are learned by; learned: what was learned
 //! ```
 //!
 //! **Architecture Invariant:** the only home of aya in this crate. Nothing here decides what is
@@ -15,9 +15,11 @@ mod claim;
 mod cost;
 mod decision;
 mod events;
+mod forgetting;
 mod hardening;
 mod inspection;
 mod layout;
+mod learned;
 mod learning;
 mod link;
 mod maps;
@@ -32,17 +34,11 @@ mod shape;
 mod sys;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    error::Error,
-    fmt, io,
-    net::IpAddr,
-    os::fd::OwnedFd,
-    path::Path,
-    sync::Arc,
+    collections::BTreeMap, error::Error, fmt, io, net::IpAddr, os::fd::OwnedFd, path::Path, sync::Arc,
 };
 
 use anyhow::{Result, anyhow};
-use enforcer_common::{CgroupId, Counter, HostId, Mode, Settings};
+use enforcer_common::{CgroupId, Counter, Mode, Settings};
 use enforcer_core::plan::{Applied, Change};
 
 pub use crate::config::Capacities;
@@ -52,6 +48,7 @@ pub use decision::{Cause, Decision, Subject};
 pub use events::{Batch, Events};
 pub use hardening::Hardening;
 pub use inspection::{Drift, Inspection, RootState};
+pub use learned::{Given, LearnedAddress, Life, Listed};
 pub use learning::Learning;
 pub use memlock::raise_memlock;
 pub use object::Features;
@@ -59,7 +56,9 @@ pub use pins::{Pins, Removed};
 pub use program::Purpose;
 pub use roots::{Attached, is_attached, is_enforced};
 
+use forgetting::Forgetting;
 use inspection::HeldMaps;
+use learned::Records;
 use learning::Learners;
 use maps::Maps;
 use object::Object;
@@ -113,6 +112,8 @@ fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
 pub struct Datapath {
     maps: Maps,
     learners: Learners,
+    records: Records,
+    forgetting: Forgetting,
     roots: Roots,
     features: Features,
     closures: Vec<Hardening>,
@@ -121,6 +122,8 @@ pub struct Datapath {
     sockets: Arc<OwnedFd>,
     /// What is configured to become of unknown workloads.
     unknown: u32,
+    /// How many addresses one workload may have learned at once, as configured.
+    share: u32,
 }
 
 impl Datapath {
@@ -136,13 +139,14 @@ impl Datapath {
             closures,
             maps,
             learners,
+            records,
             sockets,
             events,
             features,
         } = Object::load(pins.as_ref(), options)?;
         // The maps may be those that decide at this moment: workloads are to be found where they are.
         let previous = maps.settings()?;
-        let unknown = settings.unknown;
+        let (unknown, share) = (settings.unknown, settings.learned);
         let settings = if previous.depth_max == 0 {
             settings
         } else {
@@ -160,12 +164,15 @@ impl Datapath {
             held: HeldMaps::open(pins.as_ref())?,
             maps,
             learners,
+            records,
+            forgetting: Forgetting::default(),
             roots: Roots::new(programs, loaded, pins),
             features,
             closures,
             settings,
             sockets: Arc::new(sockets),
             unknown,
+            share,
         };
         datapath.maps.set_settings(&settings)?;
         Ok((datapath, events))
@@ -210,12 +217,65 @@ impl Datapath {
         self.learners.remove(wanted)
     }
 
-    /// The hosts for which a workload was given an address, whether or not that has expired.
+    /// As what a workload was given an address.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn given(&self, workload: CgroupId, address: IpAddr) -> Result<Given> {
+        self.records.given(workload, address)
+    }
+
+    /// How many addresses each workload was given for hosts that rules name.
     ///
     /// # Errors
     /// If the map cannot be read.
-    pub fn given(&self, workload: CgroupId, address: IpAddr) -> Result<BTreeSet<HostId>> {
-        self.learners.given(workload, address)
+    pub fn learners(&self) -> Result<BTreeMap<CgroupId, u64>> {
+        self.records.learners(self.share)
+    }
+
+    /// The addresses of these workloads, by their numbers as [`Self::learners`] has them, `most` of all together.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn learned(&self, workloads: &BTreeMap<CgroupId, u64>, most: usize) -> Result<Listed> {
+        self.records.list(workloads, most)
+    }
+
+    /// How many addresses one workload may have learned at once, as configured.
+    pub fn configured_share(&self) -> u32 {
+        self.share
+    }
+
+    /// How many it may have now.
+    pub fn share(&self) -> u32 {
+        self.settings.learned
+    }
+
+    /// Has each workload learn as many addresses at most.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn set_share(&mut self, share: u32) -> Result<()> {
+        self.set(Settings {
+            learned: share,
+            ..self.settings
+        })
+    }
+
+    /// Notes whose learning is to be taken away: that of everybody who is not there.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn note_gone(&mut self, is_there: impl Fn(CgroupId) -> bool) -> Result<()> {
+        self.forgetting.look(&self.records, is_there)
+    }
+
+    /// Takes some of that away. Returns whether nothing is left.
+    ///
+    /// # Errors
+    /// If a map cannot be read or written.
+    pub fn forget_gone(&mut self, is_there: impl Fn(CgroupId) -> bool) -> Result<bool> {
+        self.forgetting.go_on(&mut self.records, is_there)
     }
 
     /// Writes the settings anew, and, with the next plan, what names are learned by.

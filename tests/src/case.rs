@@ -40,6 +40,9 @@ pub struct Case {
     /// What names resolve to.
     #[serde(default)]
     pub resolved: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// What each workload was told by a trusted resolver.
+    #[serde(default)]
+    pub given: BTreeMap<String, Vec<Given>>,
     /// What becomes of UDP.
     #[serde(default)]
     udp: Udp,
@@ -56,6 +59,24 @@ pub struct Case {
     registry: String,
     /// The rows.
     rows: String,
+}
+
+/// An answer that a workload was given.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    /// The name that it had asked for.
+    pub name: String,
+    /// An address of the answer.
+    pub address: IpAddr,
+    /// Seconds since then; more than [`Given::LIFE`] is too many.
+    #[serde(default)]
+    pub age: u64,
+}
+
+impl Given {
+    /// For how many seconds an answer counts, with its grace: 30 and 60 by default, for a time to live below that.
+    pub const LIFE: u64 = 90;
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -185,6 +206,9 @@ impl Case {
         }
         if self.registry.contains("creationTimestamp") {
             return Err("ages, which an API server gives");
+        }
+        if !self.given.is_empty() {
+            return Err("answers of a certain age");
         }
         if self.registry.contains("\"*.") && !self.resolved.is_empty() {
             return Err("names below a wildcard, which nobody asks for");

@@ -1,27 +1,35 @@
 //! The first executor: what is compiled, held against the decision that the programs make, without a kernel.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use anyhow::{Result, ensure};
 use enforcer_common::{
-    Address, Binding, CgroupId, Flow, Mode, PortKey, Reason, RuleKey, Rules, Scope, Verdict, decide,
+    Address, Binding, CgroupId, Flow, HostId, Mode, PortKey, Reason, RuleKey, Rules, Scope, Verdict, decide,
     is_loopback, refuse,
 };
 use enforcer_core::{
-    model::Destination,
+    explain::Explanation,
+    model::{Destination, Host},
+    pattern::id,
     plan::{Applied, diff},
     registry::{Registry, Update},
     rule::{Rule, Slot, To},
     settings::Matching,
 };
 
-use crate::case::{Case, Row, Who};
+use crate::case::{Case, Given, Row, Who};
 
-/// The kernel's maps, as the plan leaves them.
-struct Maps(Applied);
+/// The kernel's maps, as the plan leaves them, and as what each workload was given addresses.
+struct Maps(Applied, Learned);
+
+/// The hosts that rules name, by workload and address, of answers that still count.
+type Learned = BTreeMap<(String, IpAddr), BTreeSet<HostId>>;
 
 /// The maps as the programs of one workload look into them.
-struct Bound<'a>(&'a Maps, &'a Binding);
+struct Bound<'a>(&'a Maps, &'a Binding, &'a str);
 
 impl Rules for Bound<'_> {
     fn exact(&self, key: &RuleKey) -> bool {
@@ -46,8 +54,17 @@ impl Rules for Bound<'_> {
         self.1.owns(address)
     }
 
-    fn host(&self, _: [Scope; 2], _: &Flow) -> bool {
-        false
+    fn host(&self, scopes: [Scope; 2], flow: &Flow) -> bool {
+        let Self(Maps(applied, learned), _, workload) = self;
+        let given = learned.get(&((*workload).to_owned(), IpAddr::from(flow.address)));
+        let rules = given.into_iter().flatten().map(|host| Rule {
+            transport: flow.transport,
+            port: u16::from_be_bytes(flow.port),
+            to: To::Host(*host),
+        });
+        rules
+            .into_iter()
+            .any(|rule| scopes.iter().any(|scope| applied.rules(*scope).contains(&rule)))
     }
 }
 
@@ -68,6 +85,21 @@ pub fn registry(case: &Case, matching: Matching) -> Result<(Registry, BTreeMap<S
     Ok((registry, cgroups))
 }
 
+/// What the programs learn of a case's answers: the hosts that rules name and the name is, or is below.
+fn learned(case: &Case, registry: &mut Registry) -> Learned {
+    let patterns = registry.patterns();
+    let mut learned = Learned::new();
+    for (workload, answers) in &case.given {
+        for answer in answers.iter().filter(|answer| answer.age <= Given::LIFE) {
+            let name = Host::new(&answer.name);
+            let hosts = patterns.iter().filter(|host| host.covers(&name)).map(id);
+            let known = learned.entry((workload.clone(), answer.address)).or_default();
+            known.extend(hosts);
+        }
+    }
+    learned
+}
+
 /// Runs a case, and returns how many rows it has.
 ///
 /// # Errors
@@ -75,7 +107,7 @@ pub fn registry(case: &Case, matching: Matching) -> Result<(Registry, BTreeMap<S
 pub fn run(case: &Case, matching: Matching) -> Result<usize> {
     let (mut registry, cgroups) = registry(case, matching)?;
     let applied = diff(&Applied::default(), &registry.desired()).after;
-    let maps = Maps(applied);
+    let maps = Maps(applied, learned(case, &mut registry));
     let rows = case.rows()?;
     let mut failures = Vec::new();
     for row in &rows {
@@ -83,7 +115,17 @@ pub fn run(case: &Case, matching: Matching) -> Result<usize> {
         if got != row.verdict(matching) {
             failures.push(format!("{}\n    is {got:?} under {matching:?}", row.text));
         }
-        failures.extend(reason_failure(&mut registry, &cgroups, row, matching));
+        let cgroup = match &row.who {
+            Who::Workload(name, _) => cgroups.get(name).map(|cgroup| (name, *cgroup)),
+            Who::Unknown | Who::Outside => None,
+        };
+        if let Some((name, cgroup)) = cgroup {
+            let given = maps.1.get(&(name.clone(), row.address.ip().to_canonical()));
+            let destination = Destination::new(row.transport, row.address.ip(), row.address.port());
+            let given = given.cloned().unwrap_or_default();
+            let explanation = registry.explain_given(cgroup, destination, &given);
+            failures.extend(reason_failure(&explanation, row, matching));
+        }
     }
     ensure!(failures.is_empty(), "{}:\n  {}", case.name, failures.join("\n  "));
     Ok(rows.len())
@@ -109,23 +151,13 @@ fn verdict(maps: &Maps, cgroups: &BTreeMap<String, CgroupId>, row: &Row) -> Verd
             port,
             address: row.address.ip().into(),
         },
-        &Bound(maps, binding),
+        &Bound(maps, binding, name),
     )
     .verdict
 }
 
 /// The explanation says the same as the programs, with the reason that the row gives.
-fn reason_failure(
-    registry: &mut Registry,
-    cgroups: &BTreeMap<String, CgroupId>,
-    row: &Row,
-    matching: Matching,
-) -> Option<String> {
-    let Who::Workload(name, _) = &row.who else {
-        return None;
-    };
-    let destination = Destination::new(row.transport, row.address.ip(), row.address.port());
-    let explanation = registry.explain(*cgroups.get(name)?, destination);
+fn reason_failure(explanation: &Explanation, row: &Row, matching: Matching) -> Option<String> {
     if explanation.verdict != row.verdict(matching) {
         return Some(format!(
             "{}\n    is explained as {explanation:?} under {matching:?}",

@@ -12,14 +12,17 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use enforcer_common::{
-    CgroupId, HostId, Learned, LearnedHost, LearnedKey, ResolverKey, Transport,
-    learned::{HOSTS, NAME},
+    Address, CgroupId, HostId, Learned, LearnedHost, LearnedKey, Learner, Named, Question, QuestionKey,
+    ResolverKey, Slot, SlotKey, Transport,
+    learned::{HOSTS, NAME, QUESTION},
     maps,
 };
 use enforcer_core::{model::Host, pattern};
+use nix::sys::signal::Signal;
 use tests::{
     daemon::{Daemon, PATIENCE, Place, wait},
     fixture::{bpf, in_own_network, need_root},
+    naming::message,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -79,11 +82,21 @@ fn servers(place: &Place) -> Result<BTreeSet<String>> {
 
 /// Has the workload been given [`GIVEN`] for the wildcard, until then.
 fn give(place: &Place, expires: u64) -> Result<()> {
-    let cgroup = fs::metadata(place.cgroup.folder().join("frontend"))?.ino();
+    give_to(place, workload(place)?, expires)
+}
+
+/// The workload's cgroup.
+fn workload(place: &Place) -> Result<CgroupId> {
+    let folder = place.cgroup.folder().join("frontend");
+    Ok(CgroupId(fs::metadata(folder)?.ino()))
+}
+
+fn give_to(place: &Place, owner: CgroupId, expires: u64) -> Result<()> {
     let key = LearnedKey {
-        owner: CgroupId(cgroup),
+        owner,
         address: GIVEN.parse::<SocketAddr>()?.ip().into(),
     };
+    let name = message::name("api.learned.example");
     let nothing = LearnedHost {
         host: HostId::NONE,
         expires: 0,
@@ -92,15 +105,229 @@ fn give(place: &Place, expires: u64) -> Result<()> {
         key,
         time: 1,
         slot: 0,
-        length: 0,
+        length: u32::try_from(name.len())?,
         hosts: [nothing; HOSTS],
         name: [0; NAME],
     };
+    learned.name[..name.len()].copy_from_slice(&name);
     learned.hosts[2] = LearnedHost {
         host: pattern::id(&Host::new(WILDCARD)),
         expires,
     };
-    bpf::put(&map(place, maps::LEARNED), &key, &learned)
+    bpf::put(&map(place, maps::LEARNED), &key, &learned)?;
+    let slot = SlotKey {
+        owner: key.owner,
+        index: 0,
+        kind: SlotKey::ADDRESS,
+    };
+    bpf::put(&map(place, maps::SLOTS), &slot, &Slot(key.address.0))?;
+    let learner = Learner {
+        addresses: 1,
+        ..Learner::default()
+    };
+    bpf::put(&map(place, maps::LEARNERS), &key.owner, &learner)
+}
+
+/// What `enforcer names` says.
+fn names(place: &Place, arguments: &[&str]) -> Result<serde_json::Value> {
+    let output = place
+        .command(&[&["names", "-o", "json"], arguments].concat())
+        .output()?;
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn names_are_listed_with_how_they_are_known() {
+    check(|place, _daemon| {
+        give(place, u64::MAX)?;
+        let all = names(place, &[])?;
+        let rows = all["names"].as_array().context("it is a list")?;
+        let row = |source: &str| {
+            rows.iter()
+                .find(|row| row["source"] == source)
+                .context("it is there")
+        };
+        let declared = row("declared")?;
+        assert_eq!(
+            (&declared["host"], &declared["address"]),
+            (&"other.example".into(), &"192.0.2.20".into())
+        );
+        let learned = row("learned")?;
+        assert_eq!(learned["host"], "api.learned.example");
+        assert_eq!(learned["pattern"], WILDCARD);
+        assert_eq!(learned["address"], "198.51.100.1");
+        assert_eq!(learned["workload"], "frontend/web");
+        assert!(learned["ageSeconds"].as_f64() > Some(1.0), "{learned}");
+        assert!(learned["expiresInSeconds"].as_f64() > Some(1.0), "{learned}");
+        assert_eq!((rows.len(), &all["leftOut"]), (2, &0.into()));
+        give(place, 1)?;
+        let of_one = names(place, &["--workload", "frontend/web"])?;
+        let [learned] = &of_one["names"].as_array().context("it is a list")?[..] else {
+            panic!("{of_one}");
+        };
+        assert!(learned["expiresInSeconds"].as_f64() < Some(0.0), "{learned}");
+        let unknown = place
+            .command(&["names", "--workload", "frontend/other"])
+            .output()?;
+        assert_eq!(unknown.status.code(), Some(1));
+        assert!(String::from_utf8(unknown.stderr)?.contains("no workload frontend/other is there"));
+        Ok(())
+    });
+}
+
+/// Has the cgroup asked, and been given a name, beside what [`give`] has.
+fn ask(place: &Place, owner: CgroupId) -> Result<()> {
+    let slot = SlotKey {
+        owner,
+        index: 1,
+        kind: SlotKey::QUESTION,
+    };
+    let (cookie, id) = (7, [1, 2, 0, 0, 0, 0, 0, 0]);
+    let question = Question {
+        time: 1,
+        length: 0,
+        slot: 1,
+        local: 0,
+        pad: 0,
+        bytes: [0; QUESTION],
+    };
+    let key = QuestionKey { owner, cookie, id };
+    bpf::put(&map(place, maps::QUESTIONS), &key, &question)?;
+    let who = Address::from_halves([cookie, u64::from_ne_bytes(id)]);
+    bpf::put(&map(place, maps::SLOTS), &slot, &Slot(who.0))?;
+    let learner = Learner {
+        addresses: 1,
+        questions: 2,
+        displaced: 0,
+    };
+    bpf::put(&map(place, maps::LEARNERS), &owner, &learner)
+}
+
+/// Who has something in the maps of what is learned: addresses, names, questions, slots, and a place among the learners.
+fn owners(place: &Place) -> Result<[BTreeSet<CgroupId>; 5]> {
+    let pin = |name| map(place, name);
+    let learned = bpf::keys::<LearnedKey, Learned>(&pin(maps::LEARNED))?;
+    let named = bpf::keys::<LearnedKey, Named>(&pin(maps::NAMED))?;
+    let questions = bpf::keys::<QuestionKey, Question>(&pin(maps::QUESTIONS))?;
+    let slots = bpf::keys::<SlotKey, Slot>(&pin(maps::SLOTS))?;
+    let learners = bpf::keys::<CgroupId, Learner>(&pin(maps::LEARNERS))?;
+    Ok([
+        learned.iter().map(|key| key.owner).collect(),
+        named.iter().map(|key| key.owner).collect(),
+        questions.iter().map(|key| key.owner).collect(),
+        slots.iter().map(|key| key.owner).collect(),
+        learners.into_iter().collect(),
+    ])
+}
+
+#[test]
+fn what_was_learned_goes_with_its_workload_and_not_before() {
+    check(|place, daemon| {
+        let web = workload(place)?;
+        let earlier = CgroupId(web.0 + (1 << 40));
+        daemon.end(Signal::SIGTERM)?;
+        for owner in [web, earlier] {
+            give_to(place, owner, 1)?;
+            call_to(place, owner, "203.0.113.9", &message::name("api.stripe.example"))?;
+            ask(place, owner)?;
+        }
+        let both = BTreeSet::from([web, earlier]);
+        assert_eq!(owners(place)?, [(); 5].map(|()| both.clone()));
+        *daemon = place.start(&[])?;
+        let only_web = [(); 5].map(|()| BTreeSet::from([web]));
+        wait("the end of what an earlier workload had", || {
+            Ok(owners(place)? == only_web)
+        })?;
+        place.remove_cgroup("frontend")?;
+        let nobody = [(); 5].map(|()| BTreeSet::new());
+        wait(
+            "the end of what the workload had",
+            || Ok(owners(place)? == nobody),
+        )
+    });
+}
+
+/// Has the workload been given an address for a name that no rule has.
+fn call(place: &Place, address: &str, sent: &[u8]) -> Result<()> {
+    call_to(place, workload(place)?, address, sent)
+}
+
+fn call_to(place: &Place, owner: CgroupId, address: &str, sent: &[u8]) -> Result<()> {
+    let key = LearnedKey {
+        owner,
+        address: address.parse::<IpAddr>()?.into(),
+    };
+    let mut named = Named {
+        time: 1,
+        length: u32::try_from(sent.len())?,
+        pad: 0,
+        name: [0; NAME],
+    };
+    named.name[..sent.len()].copy_from_slice(sent);
+    bpf::put(&map(place, maps::NAMED), &key, &named)
+}
+
+#[test]
+fn status_says_how_much_was_learned_or_why_nothing_is() {
+    check(|place, daemon| {
+        let learning = place.status()?.1.learning;
+        assert_eq!(
+            (learning.absent, learning.addresses, learning.workloads),
+            (None, 0, 0)
+        );
+        give(place, u64::MAX)?;
+        let learning = place.status()?.1.learning;
+        assert_eq!((learning.addresses, learning.workloads), (1, 1));
+        let text = String::from_utf8(place.command(&["status"]).output()?.stdout)?;
+        assert!(
+            text.contains("; learned 1 addresses of 1 workloads; answers 0, ignored 0\n"),
+            "{text}"
+        );
+        daemon.end(Signal::SIGTERM)?;
+        place.configure(&CONFIG.replace("timeout: 100ms", "timeout: 100ms, learn: {enabled: false}"))?;
+        *daemon = place.start(&[])?;
+        let why = place.status()?.1.learning.absent;
+        assert_eq!(
+            why.as_deref(),
+            Some("the configuration has it off (dns.learn.enabled)")
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn refusal_says_the_name_that_was_asked_for() {
+    check(|place, daemon| {
+        call(place, "203.0.113.9", &message::name("api.stripe.example"))?;
+        assert!(!place.reaches("frontend", "203.0.113.9:443")?);
+        daemon.line(&[
+            "denied frontend/web",
+            "-> tcp api.stripe.example (203.0.113.9:443): ",
+            "for host api.stripe.example, port 443",
+        ])?;
+        call(place, "203.0.113.10", b"\x06a\x1b[1m\n\0")?;
+        assert!(!place.reaches("frontend", "203.0.113.10:443")?);
+        daemon.line(&[
+            r"-> tcp a\027\0911m\010 (203.0.113.10:443): ",
+            "for address 203.0.113.10, port 443",
+        ])?;
+        call(place, "203.0.113.11", b"\x07a")?;
+        assert!(!place.reaches("frontend", "203.0.113.11:443")?);
+        daemon.line(&["-> tcp 203.0.113.11:443: "])?;
+        give(place, u64::MAX)?;
+        assert!(!place.reaches("frontend", "198.51.100.1:444")?);
+        daemon.line(&[
+            "-> tcp api.learned.example (198.51.100.1:444): ",
+            "port 444 not declared, nearest 443",
+        ])?;
+        give(place, 1)?;
+        assert!(!place.reaches("frontend", GIVEN)?);
+        daemon.line(&[
+            "-> tcp api.learned.example (198.51.100.1:443): the answer that gave it this address has expired",
+        ])?;
+        Ok(())
+    });
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! What is learned from answers, and from what pretends to be one: on this kernel. `cargo xtask vm-test` runs the same on
 //! each of the matrix.
-#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 use std::path::Path;
 

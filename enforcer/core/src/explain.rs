@@ -98,6 +98,22 @@ impl Registry {
         }
     }
 
+    /// The same for a workload that has asked for `name` and was given the address for it, so that this is the name to
+    /// register.
+    pub fn explain_asked(
+        &mut self,
+        cgroup: CgroupId,
+        destination: Destination,
+        (name, given): (&Host, &BTreeSet<HostId>),
+    ) -> Explanation {
+        let mut explanation = self.explain_given(cgroup, destination, given);
+        if let (Some(_), Some(workload)) = (&explanation.suggestion, self.workload(cgroup)) {
+            let line = suggest::line(&explanation.why, &workload.namespace, Some(name), destination);
+            explanation.suggestion = Some(line);
+        }
+        explanation
+    }
+
     /// The same for a workload that need not be there.
     pub fn explain_for(
         &mut self,

@@ -1,6 +1,6 @@
 //! A host as the kernel knows it: its identifier, and the key by which names that are sent are held against it.
 //!
-//! `Host -> HostId`, `Host -> PatternKey, Pattern`
+//! `Host -> HostId`, `Host -> PatternKey, Pattern`, name as it was sent -> text
 //!
 //! **Architecture Invariant:** a name begins with a wildcard's key, and is long enough, exactly where [`Host::covers`]
 //! says so.
@@ -69,6 +69,39 @@ fn sent(name: &str, is_first_cut: bool) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// A name as it was sent, as text without the root: bytes that no host has stand in it by their numbers, as in a zone's file
+/// (RFC 1035, 5.1). None if it is no name.
+pub fn text(sent: &[u8]) -> Option<String> {
+    let mut text = String::with_capacity(sent.len());
+    let mut rest = sent;
+    loop {
+        let (length, after) = rest.split_first()?;
+        let length = usize::from(*length);
+        if length == 0 {
+            return (after.is_empty() && !text.is_empty()).then_some(text);
+        }
+        if length > LABEL || length > after.len() {
+            return None;
+        }
+        if !text.is_empty() {
+            text.push('.');
+        }
+        let (label, after) = after.split_at(length);
+        for byte in label {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'*' => text.push(char::from(*byte)),
+                other => text.push_str(&format!("\\{other:03}")),
+            }
+        }
+        rest = after;
+    }
+}
+
+/// The host that such a text is; None if it has bytes that no host has.
+pub fn host(text: &str) -> Option<Host> {
+    (!text.contains(['\\', '*'])).then(|| Host::new(text))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -116,6 +149,30 @@ mod tests {
         );
         for name in ["", "a..b", ".a", "*..a"] {
             assert!(key(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn sent_name_is_text_whatever_bytes_it_has() {
+        assert_eq!(text(b"\x03api\x06stripe\x03com\0").unwrap(), "api.stripe.com");
+        assert_eq!(text(b"\x05a.b\n\\\x01c\0").unwrap(), r"a\046b\010\092.c");
+        assert_eq!(text(b"\x02\xc3\xa9\0").unwrap(), r"\195\169");
+        for wrong in [&b""[..], b"\0", b"\x01a", b"\x02a\0", b"\x01a\0b", b"\xc0\x0c\0"] {
+            assert_eq!(text(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(host("api.stripe.com").unwrap(), Host::new("api.stripe.com"));
+        assert!(host(r"a\046b").is_none() && host("*.a").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn sent_name_is_at_most_four_characters_a_byte_and_all_of_them_print(
+            sent in prop::collection::vec(any::<u8>(), 0..256),
+        ) {
+            if let Some(text) = text(&sent) {
+                prop_assert!(text.len() <= 4 * sent.len());
+                prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic()), "{}", text);
+            }
         }
     }
 

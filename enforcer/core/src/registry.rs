@@ -211,6 +211,25 @@ impl Registry {
         self.by_address.hosts(address.to_canonical()).cloned().collect()
     }
 
+    /// The addresses and networks that objects declare for their hosts; those of names are not among them.
+    pub fn declared(&mut self) -> BTreeSet<(Host, IpNet)> {
+        self.refresh();
+        let mut declared = BTreeSet::new();
+        for (host, state) in &self.states {
+            let of_ports = state.offers.iter().flat_map(|offer| &offer.grants);
+            for grant in of_ports.flat_map(|port| &port.grants) {
+                let network = match (&grant.source, grant.rule.to) {
+                    (Source::Resolved(_) | Source::Given(_) | Source::AnyAddress, _) => continue,
+                    (_, To::Address(address)) => IpNet::from(address),
+                    (_, To::Network(network)) => network,
+                    (_, To::Any | To::Host(_)) => continue,
+                };
+                declared.insert((host.clone(), network));
+            }
+        }
+        declared
+    }
+
     /// The addresses that are known to stand for `host`: what it declares, and what it resolves to; networks
     /// are left out.
     pub fn addresses_of(&mut self, host: &Host) -> BTreeSet<IpAddr> {

@@ -10,9 +10,10 @@ use enforcer_core::names::HostStatus;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    Question,
+    NameTable, OwnerQuestion, Question,
     status::{
-        Canary, Drift, FailingName, Hardening, Names, Program, Root, Source, Status, Suppressed, Usage,
+        Canary, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status, Suppressed,
+        Usage,
     },
 };
 use crate::{
@@ -48,6 +49,8 @@ pub struct OwnerStatus {
     pub workloads: usize,
     /// Cgroups of pods that are there.
     pub pods: usize,
+    /// What is learned of names.
+    pub learning: Learning,
     /// Events that did not fit the ring buffer.
     pub lost: u64,
     /// Of which workloads events were left out of the log, the most first.
@@ -92,11 +95,10 @@ impl Ports {
     /// Asks all of them.
     pub(super) async fn gather(&self) -> Result<Status> {
         let (reply, state) = oneshot::channel();
-        self.owner.send(reply).await.context("the owner is gone")?;
+        let question = OwnerQuestion::Status(reply);
+        self.owner.send(question).await.context("the owner is gone")?;
         let state = state.await.context("the owner does not answer")?;
-        let (reply, names) = oneshot::channel();
-        self.names.send(reply).await.context("nobody resolves names")?;
-        let names = names.await.context("nobody answers for names")?;
+        let names = self.hosts().await?;
         let proof = self.proof.borrow().clone();
         let source = |name: &str, objects, age: Option<Duration>| Source {
             name: name.to_owned(),
@@ -121,6 +123,7 @@ impl Ports {
             rejected: state.rejected,
             warnings: state.warnings,
             names: named(&names),
+            learning: state.learning,
             events_lost: state.lost,
             events_suppressed: state.suppressed,
             lapses: proof.lapses.iter().map(lapse).collect(),
@@ -142,6 +145,25 @@ impl Ports {
         }
         status.judge();
         Ok(status)
+    }
+
+    /// What names stand for. The inner error is what the owner says to who asked.
+    pub(super) async fn gather_names(&self, workload: Option<String>) -> Result<Result<NameTable>> {
+        let is_of_all = workload.is_none();
+        let (reply, table) = oneshot::channel();
+        let question = OwnerQuestion::Names(workload, reply);
+        self.owner.send(question).await.context("the owner is gone")?;
+        let mut table = table.await.context("the owner does not answer")?;
+        if let (Ok(table), true) = (&mut table, is_of_all) {
+            table.add_resolved(&self.hosts().await?);
+        }
+        Ok(table)
+    }
+
+    async fn hosts(&self) -> Result<Vec<HostStatus>> {
+        let (reply, hosts) = oneshot::channel();
+        self.names.send(reply).await.context("nobody resolves names")?;
+        hosts.await.context("nobody answers for names")
     }
 }
 

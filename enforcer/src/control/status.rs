@@ -40,6 +40,9 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// Hosts that are resolved.
     pub names: Names,
+    /// What is learned of names from the answers that workloads receive.
+    #[serde(default)]
+    pub learning: Learning,
     /// Flows that were decided and not logged, since the maps were made.
     pub events_lost: u64,
     /// Of which workloads events were left out of the log, and how many since the start.
@@ -148,6 +151,32 @@ pub struct FailingName {
     pub kept: usize,
     /// How old that is; None if there never was one.
     pub age_seconds: Option<f64>,
+}
+
+/// What is learned of names. What is counted, is since the maps were made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Learning {
+    /// Why nothing is; None if something is.
+    pub absent: Option<String>,
+    /// Addresses that workloads were given for hosts that rules name; expired ones count until others take their places.
+    pub addresses: u64,
+    /// Workloads that were given some.
+    pub workloads: usize,
+    /// Answers that were believed.
+    pub answers: u64,
+    /// Answers that nobody had asked for.
+    pub unasked: u64,
+    /// Answers that are malformed, or hold what is not known.
+    pub malformed: u64,
+    /// Answers that are cut short, or longer than what is looked at.
+    pub oversized: u64,
+    /// Addresses that are protected.
+    pub protected: u64,
+    /// Addresses and questions that the maps had no room for.
+    pub unlearned: u64,
+    /// Addresses that made room for others of the same workload before they had expired.
+    pub displaced: u64,
 }
 
 /// What was left out of the log.

@@ -4,10 +4,12 @@ use std::fmt;
 
 use crate::report::escape::Line;
 
-use super::status::{Canary, Drift, FailingName, Hardening, Root, Source, Status, Suppressed, Usage};
+use super::status::{
+    Canary, Drift, FailingName, Hardening, Learning, Root, Source, Status, Suppressed, Usage,
+};
 
 /// Whole seconds, or the minutes and hours that they make.
-struct Age(f64);
+pub(super) struct Age(pub(super) f64);
 
 impl fmt::Display for Age {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,9 +50,10 @@ impl fmt::Display for Status {
         }
         writeln!(
             f,
-            "names: {} resolved, {} failing",
+            "names: {} resolved, {} failing; {}",
             self.names.hosts,
-            self.names.failing.len()
+            self.names.failing.len(),
+            Line(&self.learning)
         )?;
         for name in &self.names.failing {
             writeln!(f, "  {}", Line(name))?;
@@ -161,6 +164,41 @@ impl fmt::Display for Source {
     }
 }
 
+impl fmt::Display for Learning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(why) = &self.absent {
+            return write!(f, "none are learned from answers that workloads receive: {why}");
+        }
+        let Self {
+            addresses,
+            workloads,
+            answers,
+            ..
+        } = self;
+        let counted = [
+            (self.unasked, "unasked"),
+            (self.malformed, "malformed"),
+            (self.oversized, "oversized"),
+            (self.protected, "protected"),
+            (self.unlearned, "without room"),
+        ];
+        let ignored: u64 = counted.iter().map(|(count, _)| count).sum();
+        write!(
+            f,
+            "learned {addresses} addresses of {workloads} workloads; answers {answers}, ignored {ignored}"
+        )?;
+        let there = counted.iter().filter(|(count, _)| *count > 0);
+        let there: Vec<_> = there.map(|(count, what)| format!("{what} {count}")).collect();
+        if !there.is_empty() {
+            write!(f, " ({})", there.join(", "))?;
+        }
+        match self.displaced {
+            0 => Ok(()),
+            displaced => write!(f, ", displaced {displaced}"),
+        }
+    }
+}
+
 impl fmt::Display for FailingName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} for {}", self.host, self.error, Age(self.seconds))?;
@@ -195,6 +233,28 @@ impl fmt::Display for Drift {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_learned_is_one_line_and_says_what_was_ignored_and_why() {
+        let mut learning = Learning {
+            addresses: 5,
+            workloads: 2,
+            answers: 9,
+            ..Learning::default()
+        };
+        let all_is_well = "learned 5 addresses of 2 workloads; answers 9, ignored 0";
+        assert_eq!(learning.to_string(), all_is_well);
+        (learning.unasked, learning.protected, learning.displaced) = (3, 1, 4);
+        assert_eq!(
+            learning.to_string(),
+            "learned 5 addresses of 2 workloads; answers 9, ignored 4 (unasked 3, protected 1), displaced 4"
+        );
+        learning.absent = Some("the kernel has no bpf_loop (5.17)".to_owned());
+        assert_eq!(
+            learning.to_string(),
+            "none are learned from answers that workloads receive: the kernel has no bpf_loop (5.17)"
+        );
+    }
 
     #[test]
     fn workloads_whose_events_were_not_logged_are_named_up_to_a_number() {

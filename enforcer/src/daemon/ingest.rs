@@ -259,6 +259,11 @@ impl Ingest {
         }
     }
 
+    /// Whether names are learned from answers, as far as the configuration says.
+    pub(super) fn learns(&self) -> bool {
+        self.protected.is_some()
+    }
+
     pub(super) fn hosts(&mut self) -> Arc<BTreeSet<Host>> {
         self.registry.hosts()
     }

@@ -1,7 +1,7 @@
 //! All inputs of the owner: one enum, and one place that receives them.
 //!
 //! ```text
-//! self-proof, status, sockets found -> Question  (each waits for its answer; they are few)
+//! self-proof, control, sockets found -> Question  (each waits for its answer; they are few)
 //! files, API server, cgroups, names -> Change    (collected for a moment, then applied together)
 //! the programs' events              -> Events    (a batch after each plan)
 //! the owner's own clock             -> Tick, Retry, Turn
@@ -15,14 +15,14 @@ use std::{net::SocketAddr, pin::Pin};
 use anyhow::{Context as _, Result};
 use enforcer_core::registry::Update;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     task::yield_now,
     time::{Instant, Interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    control::OwnerStatus,
+    control::OwnerQuestion,
     datapath::Batch,
     proof,
     revoke::{self, Report},
@@ -56,7 +56,7 @@ pub(super) enum Input {
 /// A question, whose sender waits for the answer.
 pub(super) enum Question {
     Proof(proof::Question),
-    Status(oneshot::Sender<OwnerStatus>),
+    Control(OwnerQuestion),
     /// Sockets that a sweep has found, and the results of sweeps and of closing sockets.
     Sockets(Report),
 }
@@ -105,7 +105,7 @@ pub(super) struct Wanted<'a> {
 pub(super) struct Inputs {
     pub(super) cancel: CancellationToken,
     pub(super) proof: mpsc::Receiver<proof::Question>,
-    pub(super) status: mpsc::Receiver<oneshot::Sender<OwnerStatus>>,
+    pub(super) status: mpsc::Receiver<OwnerQuestion>,
     /// None with `revoke: false`.
     pub(super) sockets: Option<mpsc::Receiver<Report>>,
     pub(super) revoker: Option<mpsc::Sender<revoke::Request>>,
@@ -146,8 +146,8 @@ impl Inputs {
             question = self.proof.recv() => {
                 Input::Question(Question::Proof(question.context("the self-proof has ended")?))
             }
-            reply = self.status.recv() => {
-                Input::Question(Question::Status(reply.context("the control socket has ended")?))
+            question = self.status.recv() => {
+                Input::Question(Question::Control(question.context("the control socket has ended")?))
             }
             report = receive(&mut self.sockets) => {
                 Input::Question(Question::Sockets(report.context("revocation has ended")?))

@@ -14,10 +14,11 @@ use super::{
     ingest::Ingest,
     input::{Change, Input, Inputs, Question, Wanted},
     reconciler::Reconciler,
-    reporter::Reporter,
+    reporter::{Reporter, names},
     schedule::Schedule,
     start::Start,
 };
+use crate::control::OwnerQuestion;
 
 pub(super) struct Owner {
     pub(super) ingest: Ingest,
@@ -45,6 +46,7 @@ impl Owner {
                 Input::Tick => {
                     self.reporter
                         .report_suppressed(&mut self.reconciler, &self.ingest);
+                    self.reconciler.forget_gone(&self.ingest);
                     if self.reconciler.look_again(&self.ingest) {
                         self.schedule.note_change();
                     }
@@ -114,10 +116,19 @@ impl Owner {
         match question {
             Question::Proof(question) => self.reconciler.answer_proof(question, &mut self.ingest),
             Question::Sockets(report) => self.reconciler.note_sockets(report),
-            Question::Status(reply) => {
-                let status = self.reporter.status(&mut self.ingest, &self.reconciler);
-                if reply.send(status).is_err() {
-                    tracing::debug!("the status was asked for and is no longer waited for");
+            Question::Control(question) => {
+                let is_waited_for = match question {
+                    OwnerQuestion::Status(reply) => {
+                        let status = self.reporter.status(&mut self.ingest, &self.reconciler);
+                        reply.send(status).is_ok()
+                    }
+                    OwnerQuestion::Names(workload, reply) => {
+                        let table = names(workload.as_deref(), &mut self.ingest, &self.reconciler);
+                        reply.send(table).is_ok()
+                    }
+                };
+                if !is_waited_for {
+                    tracing::debug!("what was asked at the control socket is no longer waited for");
                 }
             }
         }

@@ -10,6 +10,7 @@
 
 mod capacity;
 mod ended;
+mod learned;
 mod proof;
 mod revocation;
 mod roots;
@@ -24,7 +25,7 @@ use anyhow::{Context as _, Result};
 use enforcer_common::{CgroupId, Counter};
 use enforcer_core::{
     model::Host,
-    plan::{self, Applied, PlanKind, diff_within},
+    plan::{self, Applied, Change, PlanKind, diff_within},
     policy::{Desired, DesiredPolicy},
 };
 use tokio::sync::watch;
@@ -37,6 +38,7 @@ use crate::{
     report::dedup::{Dedup, IN_STATUS},
 };
 
+use learned::Gone;
 use proof::Comparison;
 use revocation::Due;
 use roots::RootPrograms;
@@ -64,6 +66,10 @@ pub(super) struct Reconciler {
     /// Why the kernel does not hold what it should.
     failure: Option<String>,
     failures: Dedup,
+    /// What is left to be taken away of workloads that are gone.
+    gone: Gone,
+    /// Whether the map of learned addresses is too small for all workloads' shares.
+    lacks_learned: bool,
     /// What was said of connections that stay open.
     unrevoked: Dedup,
 }
@@ -90,6 +96,8 @@ impl Reconciler {
             is_in_force: false,
             failure: None,
             failures: Dedup::listed(IN_STATUS),
+            gone: Gone::default(),
+            lacks_learned: false,
             unrevoked: Dedup::listed(IN_STATUS),
         }
     }
@@ -171,6 +179,7 @@ impl Reconciler {
         let mut learning = ingest.learning();
         let hosts = self.request_hosts(ingest);
         let is_news = self.fit(ingest);
+        self.share_learned()?;
         learning.patterns = self.capacity.named(learning.patterns, &self.fitted);
         self.datapath.learn_more(&learning)?;
         let mut desired = self.fitted.clone();
@@ -193,6 +202,13 @@ impl Reconciler {
                 let (changes, report) = (plan.changes.len(), self.capacity.report());
                 tracing::debug!(changes, tables = ?report.tables, "the kernel's maps are up to date");
             }
+        }
+        if plan
+            .changes
+            .iter()
+            .any(|change| matches!(change, Change::Unbind(_)))
+        {
+            self.gone = Gone::ToBeListed;
         }
         self.applied = plan.after;
         self.datapath.learn_only(&learning)?;

@@ -4,6 +4,7 @@
 
 mod duplicates;
 mod flows;
+mod names;
 mod status;
 
 use std::{
@@ -23,6 +24,7 @@ use crate::{
 };
 
 use flows::Flows;
+pub(super) use names::names;
 
 pub(super) struct Reporter {
     flows: Flows,
@@ -58,7 +60,7 @@ impl Reporter {
     pub(super) fn write(&mut self, batch: Batch, ingest: &mut Ingest, reconciler: &Reconciler) {
         for decision in &batch.decisions {
             if !reconciler.is_canary(decision.cgroup) {
-                self.flows.write(decision, ingest, reconciler.capacity());
+                self.flows.write(decision, ingest, reconciler);
             }
         }
         self.unknown += batch.unknown;

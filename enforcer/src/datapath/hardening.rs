@@ -25,6 +25,11 @@ impl Hardening {
         })
     }
 
+    /// Whether names are learned by the program.
+    pub fn is_for_names(&self) -> bool {
+        matches!(self.program, "ask" | "learn")
+    }
+
     /// Whether the program is one of BPF LSM, which some kernels have not, or refuse.
     pub fn is_lsm(&self) -> bool {
         self.program.starts_with("lsm_")

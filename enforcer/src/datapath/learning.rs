@@ -1,17 +1,16 @@
-//! What the programs learn names by, and what they have learned.
+//! What the programs learn names by.
 //!
 //! ```text
 //! hosts of rules   -> PATTERNS   which names are worth learning
 //! trusted servers  -> RESOLVERS  whose answers count
 //! networks         -> PROTECTED  what is never learned
-//! LEARNED          -> the hosts for which a workload was given an address
 //! ```
 //!
 //! None of them allows anything: the rules that name a host do.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::Arc,
 };
 
@@ -19,13 +18,11 @@ use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
     maps::{
-        HashMap, MapData, MapError,
+        HashMap, MapData,
         lpm_trie::{Key, LpmTrie},
     },
 };
-use enforcer_common::{
-    Address, CgroupId, HostId, Learned, LearnedKey, Pattern, PatternKey, ResolverKey, Settings, maps as name,
-};
+use enforcer_common::{Address, Pattern, PatternKey, ResolverKey, Settings, maps as name};
 use enforcer_core::{model::Host, pattern::pattern};
 use ipnet::IpNet;
 
@@ -55,7 +52,6 @@ pub(super) struct Learners {
     patterns: LpmTrie<MapData, PatternKey, Pattern>,
     resolvers: HashMap<MapData, ResolverKey, u32>,
     protected: LpmTrie<MapData, Address, u32>,
-    learned: HashMap<MapData, LearnedKey, Learned>,
     /// The patterns that are there; None if an earlier start, or somebody else, may have left others.
     held: Option<BTreeSet<Host>>,
     /// What was asked for last; None if it is not all there.
@@ -71,7 +67,6 @@ impl Learners {
             patterns: take(object, name::PATTERNS)?,
             resolvers: take(object, name::RESOLVERS)?,
             protected: take(object, name::PROTECTED)?,
-            learned: take(object, name::LEARNED)?,
             held: None,
             set: None,
         })
@@ -162,22 +157,6 @@ impl Learners {
             && self.networks()? == networks(wanted))
     }
 
-    /// The hosts for which a workload was given an address, whether or not that has expired.
-    pub(super) fn given(&self, owner: CgroupId, address: IpAddr) -> Result<BTreeSet<HostId>> {
-        let key = LearnedKey {
-            owner,
-            address: address.into(),
-        };
-        match self.learned.get(&key, 0) {
-            Ok(learned) => {
-                let hosts = learned.hosts.iter().map(|one| one.host);
-                Ok(hosts.filter(|host| *host != HostId::NONE).collect())
-            }
-            Err(MapError::KeyNotFound) => Ok(BTreeSet::new()),
-            Err(error) => Err(error).context("reading the map LEARNED"),
-        }
-    }
-
     fn set_resolvers(&mut self, wanted: &BTreeSet<ResolverKey>) -> Result<()> {
         let there = self.servers()?;
         for server in wanted.difference(&there) {
@@ -251,6 +230,8 @@ fn networks(wanted: &Learning) -> BTreeSet<Network> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]

@@ -32,6 +32,21 @@ pub(super) struct Maps {
     shares: HashMap<MapData, ShareKey, Share>,
 }
 
+/// Everything that the programs count.
+const COUNTERS: [Counter; Counter::COUNT as usize] = [
+    Counter::Allowed,
+    Counter::Denied,
+    Counter::Audited,
+    Counter::Lost,
+    Counter::Answers,
+    Counter::Displaced,
+    Counter::Unasked,
+    Counter::Malformed,
+    Counter::Oversized,
+    Counter::Protected,
+    Counter::Unlearned,
+];
+
 /// The maps of rules are sets; their values say nothing.
 pub(super) const PRESENT: u32 = 1;
 
@@ -161,7 +176,7 @@ impl Maps {
     }
 
     pub(super) fn counters(&self) -> Result<BTreeMap<Counter, u64>> {
-        [Counter::Allowed, Counter::Denied, Counter::Audited, Counter::Lost]
+        COUNTERS
             .into_iter()
             .map(|counter| {
                 let values = self

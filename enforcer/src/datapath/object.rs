@@ -20,6 +20,7 @@ use enforcer_common::maps as name;
 
 use super::{
     Events, Hardening, Options, Pins, hardening, layout,
+    learned::Records,
     learning::Learners,
     maps::Maps,
     program::{PROGRAMS, Program, Purpose},
@@ -75,6 +76,7 @@ pub(super) struct Object {
     pub(super) closures: Vec<Hardening>,
     pub(super) maps: Maps,
     pub(super) learners: Learners,
+    pub(super) records: Records,
     pub(super) sockets: OwnedFd,
     pub(super) events: Events,
     pub(super) features: Features,
@@ -113,6 +115,7 @@ impl Object {
         let log = EbpfLogger::init(&mut programs).context("opening the programs' log")?;
         let maps = Maps::take(&mut programs)?;
         let learners = Learners::take(&mut programs)?;
+        let records = Records::take(&mut programs)?;
         let sockets = programs
             .map(name::SOCKETS)
             .context("the object has no map SOCKETS")?;
@@ -123,6 +126,7 @@ impl Object {
             closures,
             maps,
             learners,
+            records,
             sockets,
             events: Events::new(ring, log),
             features,

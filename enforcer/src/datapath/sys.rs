@@ -282,6 +282,19 @@ pub(super) fn attachment(link: impl AsFd) -> io::Result<Attachment> {
     })
 }
 
+/// Nanoseconds since boot, suspended time not counted: what programs have from `bpf_ktime_get_ns`.
+pub(super) fn now() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` lives through the call. This clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let rest = u64::try_from(time.tv_nsec).unwrap_or_default();
+    seconds * 1_000_000_000 + rest
+}
+
 /// Writes the beginning of the kernel's description of an object, which is plain integers, to `info`.
 fn describe<T>(object: impl AsFd, info: &mut T) -> io::Result<()> {
     let mut attributes = Info {

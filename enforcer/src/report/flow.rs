@@ -30,6 +30,8 @@ pub struct Flow {
     pub protocol: String,
     /// Where it wanted to go.
     pub destination: SocketAddr,
+    /// The name for which the workload was given that address, if a program has seen the answer.
+    pub name: Option<String>,
     /// Registered names of that address.
     pub hosts: Vec<Host>,
     /// Why.
@@ -54,6 +56,7 @@ impl Flow {
             uid: decision.uid,
             protocol: decision.subject.to_string(),
             destination: SocketAddr::new(decision.address, decision.port),
+            name: None,
             hosts: Vec::new(),
             reason: reason(decision.cause),
             object: None,
@@ -75,7 +78,7 @@ impl Flow {
             }
             return;
         }
-        let host = self.hosts.first().map(Host::as_str);
+        let host = self.host();
         let address = self.destination.ip().to_string();
         let Self {
             workload,
@@ -119,6 +122,26 @@ impl Flow {
         );
     }
 
+    /// The name that the workload asked for, else a registered one of the address.
+    pub fn host(&self) -> Option<&str> {
+        self.name.as_deref().or(self.hosts.first().map(Host::as_str))
+    }
+
+    /// `api.example.com (192.0.2.10:443)` if the name is known by which the workload came to the address, else
+    /// `192.0.2.10:443`, with its registered names behind it if it has any.
+    pub fn place(&self) -> String {
+        let destination = self.destination;
+        if let Some(name) = &self.name {
+            return format!("{name} ({destination})");
+        }
+        let hosts: Vec<_> = self.hosts.iter().map(Host::as_str).collect();
+        if hosts.is_empty() {
+            destination.to_string()
+        } else {
+            format!("{destination} ({})", hosts.join(", "))
+        }
+    }
+
     fn verdict_word(&self) -> &'static str {
         match self.verdict {
             Verdict::Allow => "allow",
@@ -128,7 +151,7 @@ impl Flow {
     }
 }
 
-/// `denied frontend/web psql[12] -> tcp 192.0.2.10:5432 (db.example.com): reason; suggestion`
+/// `denied frontend/web psql[12] -> tcp db.example.com (192.0.2.10:5432): reason; suggestion`
 impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = match self.verdict {
@@ -148,11 +171,7 @@ impl fmt::Display for Flow {
         write!(f, "{word} {workload} {process}[{pid}] -> {protocol}")?;
         // A socket that was not made has no destination.
         if !destination.ip().is_unspecified() || destination.port() != 0 {
-            write!(f, " {destination}")?;
-        }
-        let hosts: Vec<_> = self.hosts.iter().map(Host::as_str).collect();
-        if !hosts.is_empty() {
-            write!(f, " ({})", hosts.join(", "))?;
+            write!(f, " {}", self.place())?;
         }
         write!(f, ": {reason}")?;
         match &self.suggestion {

@@ -1,10 +1,7 @@
 //! What is told to users of Kubernetes, on the object that it is about. It says what; `sources::kube` writes it.
 
 use enforcer_common::Verdict;
-use enforcer_core::{
-    istio::ObjectId,
-    model::{Host, Workload},
-};
+use enforcer_core::{istio::ObjectId, model::Workload};
 
 use super::{escape::Line, flow::Flow};
 
@@ -54,18 +51,12 @@ impl Notice {
             Verdict::Deny => ("EgressRefused", "was refused"),
             Verdict::Audit => ("EgressUnregistered", "would be refused"),
         };
-        let hosts: Vec<_> = flow.hosts.iter().map(Host::as_str).collect();
-        let named = if hosts.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", hosts.join(", "))
-        };
         let Flow {
             protocol,
             destination,
             ..
         } = flow;
-        let mut message = format!("{protocol} {destination}{named} {verb}: {}", flow.reason);
+        let mut message = format!("{protocol} {} {verb}: {}", flow.place(), flow.reason);
         if let Some(suggestion) = &flow.suggestion {
             message = format!("{message}; {suggestion}");
         }
@@ -74,7 +65,7 @@ impl Notice {
             reason,
             message: shortened(message),
             // A host's addresses change while it remains the same news.
-            subject: match flow.hosts.first() {
+            subject: match flow.host() {
                 Some(host) => format!("{reason} {protocol} {host}:{}", destination.port()),
                 None => format!("{reason} {protocol} {destination}"),
             },
@@ -131,7 +122,7 @@ fn cut(mut text: String, limit: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use enforcer_core::model::{Labels, Namespace};
+    use enforcer_core::model::{Host, Labels, Namespace};
 
     use super::*;
 
@@ -146,6 +137,7 @@ mod tests {
             uid: 0,
             protocol: "tcp".to_owned(),
             destination: "192.0.2.10:5432".parse().unwrap(),
+            name: None,
             hosts: hosts.iter().map(|host| Host::new(host)).collect(),
             reason: "no ServiceEntry has it".to_owned(),
             object: None,
@@ -166,6 +158,18 @@ mod tests {
             "tcp 192.0.2.10:5432 (db.example.com) was refused: no ServiceEntry has it; add one"
         );
         assert_eq!(notice.subject, "EgressRefused tcp db.example.com:5432");
+    }
+
+    #[test]
+    fn name_that_was_asked_for_comes_first() {
+        let mut flow = flow(Verdict::Deny, &["db.example.com"]);
+        flow.name = Some("www.example.com".to_owned());
+        let notice = Notice::refused(&flow, &workload()).unwrap();
+        assert_eq!(
+            notice.message,
+            "tcp www.example.com (192.0.2.10:5432) was refused: no ServiceEntry has it; add one"
+        );
+        assert_eq!(notice.subject, "EgressRefused tcp www.example.com:5432");
     }
 
     #[test]

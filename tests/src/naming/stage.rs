@@ -188,7 +188,11 @@ impl<'a> Stage<'a> {
     pub(super) fn is_learned(&mut self) -> Result<()> {
         let to = SocketAddr::new(self.address(), 443);
         ensure!(
-            !self.datapath.given(self.workload, self.address())?.is_empty(),
+            !self
+                .datapath
+                .given(self.workload, self.address())?
+                .ever()
+                .is_empty(),
             "nothing was learned"
         );
         ensure!(self.asker.connects(to)?, "what was learned is refused");
@@ -202,7 +206,10 @@ impl<'a> Stage<'a> {
 
     pub(super) fn is_unlearned(&mut self) -> Result<()> {
         ensure!(
-            self.datapath.given(self.workload, self.address())?.is_empty(),
+            self.datapath
+                .given(self.workload, self.address())?
+                .ever()
+                .is_empty(),
             "it was learned"
         );
         ensure!(

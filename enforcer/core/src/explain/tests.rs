@@ -397,6 +397,19 @@ fn hidden_service_is_told_like_an_entry() {
 }
 
 #[test]
+fn name_that_was_asked_for_is_the_one_to_register() {
+    let mut registry = world(Settings::default(), [workload(1, "frontend", "app=web")]);
+    let destination = Destination::new(Transport::Tcp, ip("192.0.2.1"), 443);
+    let nothing = std::collections::BTreeSet::new();
+    let asked = (&Host::new("api.stripe.example"), &nothing);
+    let explanation = registry.explain_asked(CgroupId(1), destination, asked);
+    assert_eq!(
+        explanation.suggestion.unwrap(),
+        "a ServiceEntry in namespace frontend for host api.stripe.example, port 443 with protocol TCP"
+    );
+}
+
+#[test]
 fn entry_that_would_allow_is_written_by_host_or_by_address() {
     let namespace = Namespace::new("frontend");
     let to = |address| Destination::new(Transport::Tcp, ip(address), 5432);

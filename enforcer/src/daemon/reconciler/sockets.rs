@@ -90,7 +90,8 @@ impl Reconciler {
             Some(revocation) => {
                 let datapath = &self.datapath;
                 revocation.judge(ingest.registry(), |workload, address| {
-                    datapath.given(workload, address)
+                    let given = datapath.given(workload, address)?;
+                    Ok(given.ever())
                 })
             }
             None => Ok(()),

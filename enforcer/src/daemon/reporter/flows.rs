@@ -8,15 +8,18 @@ use std::{
 
 use enforcer_common::{CgroupId, Reason, Share, Verdict};
 use enforcer_core::{
+    explain::Explanation,
     model::{Destination, Workload},
+    pattern::host,
     pods::{PodName, PodUid},
+    registry::Registry,
 };
 use tokio::sync::mpsc;
 
 use super::duplicates::Duplicates;
 use crate::{
-    daemon::{ingest::Ingest, reconciler::Capacity},
-    datapath::{Cause, Decision, Subject, of_process},
+    daemon::{ingest::Ingest, reconciler::Reconciler},
+    datapath::{Cause, Decision, Given, Subject, of_process},
     report::{
         flow::Flow,
         log::LogFormat,
@@ -68,7 +71,7 @@ impl Flows {
     }
 
     /// Logs an event, unless the same one was logged recently or its workload has used up its share.
-    pub(super) fn write(&mut self, decision: &Decision, ingest: &mut Ingest, capacity: &Capacity) {
+    pub(super) fn write(&mut self, decision: &Decision, ingest: &mut Ingest, reconciler: &Reconciler) {
         let Decision {
             cgroup,
             address,
@@ -89,6 +92,9 @@ impl Flows {
         let Some(again) = limit.ask(decision.sharer(), refusal, self.start.elapsed()) else {
             return;
         };
+        // Only for what is really said: whoever asks for many names and connects to many addresses is told of in few lines.
+        let given = reconciler.given(cgroup, address);
+        let capacity = reconciler.capacity();
         let workload = ingest.workload(cgroup);
         let name = workload.map(ToString::to_string);
         let mut flow = Flow::new(decision, name.unwrap_or_else(|| unknown_workload(decision)));
@@ -98,12 +104,15 @@ impl Flows {
         if let Subject::Transport(transport) = subject
             && decision.cause == Cause::Known(Reason::NoRule)
         {
-            let explanation = ingest
-                .registry()
-                .explain(cgroup, Destination::new(transport, address, port));
+            let explanation = explain(ingest, cgroup, Destination::new(transport, address, port), &given);
             flow.reason = explanation.why.to_string();
             flow.object = explanation.why.object().map(ToString::to_string);
             flow.suggestion = explanation.suggestion;
+            if explanation.verdict != Verdict::Allow && has_expired(ingest, decision, &given) {
+                flow.reason = "the answer that gave it this address has expired".to_owned();
+                flow.suggestion =
+                    Some("have it ask for the name again, or raise dns.learn.minTtl".to_owned());
+            }
             if let Some(advice) = capacity
                 .advice_for_rules()
                 .filter(|_| explanation.verdict == Verdict::Allow)
@@ -115,6 +124,7 @@ impl Flows {
                 flow.suggestion = Some(advice);
             }
         }
+        flow.name = given.name;
         if let Some(advice) = capacity.advice_for_workload(cgroup) {
             flow.reason = "the kernel's maps have no room for its workload".to_owned();
             flow.suggestion = Some(advice);
@@ -163,6 +173,26 @@ impl Flows {
             tracing::debug!("too many Kubernetes Events wait: one is not written");
         }
     }
+}
+
+/// Why the registry allows a destination or not, by the name that the workload asked for where that is known.
+fn explain(ingest: &mut Ingest, cgroup: CgroupId, destination: Destination, given: &Given) -> Explanation {
+    let registry = ingest.registry();
+    match given.name.as_deref().and_then(host) {
+        Some(name) => registry.explain_asked(cgroup, destination, (&name, &given.hosts)),
+        None => registry.explain_given(cgroup, destination, &given.hosts),
+    }
+}
+
+/// Whether it would be allowed if what the workload was given had not expired.
+fn has_expired(ingest: &mut Ingest, decision: &Decision, given: &Given) -> bool {
+    let Subject::Transport(transport) = decision.subject else {
+        return false;
+    };
+    let destination = Destination::new(transport, decision.address, decision.port);
+    let explain =
+        |registry: &mut Registry| registry.explain_given(decision.cgroup, destination, &given.expired);
+    !given.expired.is_empty() && explain(ingest.registry()).why.is_permission()
 }
 
 /// The name of an unknown workload: the pod in the path of the process's cgroup, or the number of its cgroup.

@@ -1,13 +1,14 @@
 //! What the owner knows, for the control socket.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use enforcer_common::{Binding, Counter, Mode};
+use anyhow::Result;
+use enforcer_common::{Binding, CgroupId, Counter, Mode};
 
 use super::Reporter;
 use crate::{
     config::Enforcement,
-    control::{OwnerStatus, Suppressed, Usage},
+    control::{Learning, OwnerStatus, Suppressed, Usage},
     daemon::{ingest::Ingest, reconciler::Reconciler},
 };
 
@@ -16,13 +17,8 @@ impl Reporter {
     pub(in crate::daemon) fn status(&self, ingest: &mut Ingest, reconciler: &Reconciler) -> OwnerStatus {
         let mut problems = reconciler.problems(ingest);
         problems.extend(ingest.problems());
-        let lost = match reconciler.counters() {
-            Ok(counters) => counters.get(&Counter::Lost).copied(),
-            Err(error) => {
-                problems.push(format!("{error:#}"));
-                None
-            }
-        };
+        let counters = or_problem(reconciler.counters(), &mut problems);
+        let learners = or_problem(reconciler.learners(), &mut problems);
         let (workloads, pods) = ingest.counts();
         OwnerStatus {
             mode: match self.mode {
@@ -38,7 +34,8 @@ impl Reporter {
             file_objects: ingest.file_objects(),
             workloads,
             pods,
-            lost: lost.unwrap_or_default(),
+            learning: learning(&counters, &learners, absent(ingest, reconciler)),
+            lost: counters.get(&Counter::Lost).copied().unwrap_or_default(),
             suppressed: self.suppressed(),
             problems,
         }
@@ -70,6 +67,44 @@ pub(super) fn allow_any(ingest: &Ingest, reconciler: &Reconciler) -> Vec<String>
     let names = let_through.filter_map(|(workload, _)| ingest.workload(*workload));
     let names: BTreeSet<_> = names.map(ToString::to_string).collect();
     names.into_iter().collect()
+}
+
+/// What the kernel says; nothing, and a problem, if it does not.
+fn or_problem<T: Default>(outcome: Result<T>, problems: &mut Vec<String>) -> T {
+    outcome.unwrap_or_else(|error| {
+        problems.push(format!("{error:#}"));
+        T::default()
+    })
+}
+
+/// Why nothing is learned of names.
+fn absent(ingest: &Ingest, reconciler: &Reconciler) -> Option<String> {
+    if !ingest.learns() {
+        return Some("the configuration has it off (dns.learn.enabled)".to_owned());
+    }
+    let mut closures = reconciler.closures().iter();
+    let program = closures.find(|closure| closure.is_for_names() && closure.absent.is_some())?;
+    Some(format!("{}: {}", program.program, program.absent.as_ref()?))
+}
+
+fn learning(
+    counters: &BTreeMap<Counter, u64>,
+    learners: &BTreeMap<CgroupId, u64>,
+    absent: Option<String>,
+) -> Learning {
+    let count = |counter| counters.get(&counter).copied().unwrap_or_default();
+    Learning {
+        absent,
+        addresses: learners.values().sum(),
+        workloads: learners.values().filter(|addresses| **addresses > 0).count(),
+        answers: count(Counter::Answers),
+        unasked: count(Counter::Unasked),
+        malformed: count(Counter::Malformed),
+        oversized: count(Counter::Oversized),
+        protected: count(Counter::Protected),
+        unlearned: count(Counter::Unlearned),
+        displaced: count(Counter::Displaced),
+    }
 }
 
 /// What is in each map, the canary's left out.

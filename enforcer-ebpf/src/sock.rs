@@ -104,21 +104,28 @@ impl Sock {
         }
     }
 
-    /// The sequence number that the socket of a packet expects next; None if it is none of TCP.
+    /// The sequence number of the first byte that the socket of a packet will get; all bits set if it has got some, or is
+    /// none of TCP.
     #[inline(always)]
-    pub(crate) fn expected(self) -> Option<u32> {
+    pub(crate) fn first_expected(self) -> u64 {
         // SAFETY: the helper takes any socket of a packet.
         let full = unsafe { bpf_sk_fullsock(self.0) };
         if full.is_null() {
-            return None;
+            return u64::MAX;
         }
         // SAFETY: the helper takes any whole socket.
         let tcp = unsafe { bpf_tcp_sock(full) };
         if tcp.is_null() {
-            return None;
+            return u64::MAX;
         }
         // SAFETY: the kernel gives a valid `bpf_tcp_sock`; volatile as above.
-        Some(unsafe { read_volatile(&raw const (*tcp).rcv_nxt) })
+        let (received, next) = unsafe {
+            (
+                read_volatile(&raw const (*tcp).bytes_received),
+                read_volatile(&raw const (*tcp).rcv_nxt),
+            )
+        };
+        if received == 0 { u64::from(next) } else { u64::MAX }
     }
 
     /// What is remembered of it. Not for the socket of a packet.

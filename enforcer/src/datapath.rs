@@ -208,6 +208,17 @@ impl Datapath {
         })
     }
 
+    /// Has the programs learn nothing more.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn learn_nothing(&mut self) -> Result<()> {
+        self.set(Settings {
+            resolver_ports: 0,
+            ..self.settings
+        })
+    }
+
     /// Has the programs learn by what `wanted` has and by nothing else. After [`Self::learn_more`], and after rules that
     /// named other hosts are gone.
     ///

@@ -499,7 +499,7 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         ),
         (
             "dns: {learn: {protected: [10.0.0.0/33]}}",
-            "enforcer.yaml:1: dns.learn.protected: \"10.0.0.0/33\" is no network; write it like 10.0.0.0/8 or \
+            "enforcer.yaml:1: dns.learn.protected: \"10.0.0.0/33\" is not a network; write it like 10.0.0.0/8 or \
              2001:db8::/32",
         ),
         (

@@ -7,6 +7,7 @@
 pub(crate) mod ask;
 pub(crate) mod learn;
 mod slots;
+mod streams;
 
 use aya_ebpf::programs::SkBuffContext;
 use enforcer_common::{Address, packet::UDP};

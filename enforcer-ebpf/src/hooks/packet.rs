@@ -106,10 +106,17 @@ pub(super) fn bytes<const N: usize>(ctx: &SkBuffContext, at: u32) -> Option<[u8;
     (result == 0).then_some(bytes)
 }
 
-/// The sequence number that the packet's socket expects next; None if it is no socket of TCP.
+/// No sequence number.
+pub(super) const NOT_FIRST: u64 = u64::MAX;
+
+/// The sequence number of the first byte that the packet's socket will get; [`NOT_FIRST`] if it has got some, or is none of
+/// TCP.
 #[inline(always)]
-pub(super) fn expected(ctx: &SkBuffContext) -> Option<u32> {
-    sock(ctx)?.expected()
+pub(super) fn first_expected(ctx: &SkBuffContext) -> u64 {
+    match sock(ctx) {
+        Some(sock) => sock.first_expected(),
+        None => NOT_FIRST,
+    }
 }
 
 /// Bytes of the packet, its headers included.

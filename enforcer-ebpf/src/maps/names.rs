@@ -43,9 +43,14 @@ pub(crate) static LEARNERS: HashMap<CgroupId, Learner> =
 #[map]
 pub(crate) static NAMED: LruHashMap<LearnedKey, Named> = LruHashMap::with_max_entries(NAMED_CAPACITY, 0);
 #[map]
-pub(crate) static PARTS: LruHashMap<u64, Part> = LruHashMap::with_max_entries(PARTS_CAPACITY, 0);
+pub(crate) static STREAMS: LruHashMap<u64, Stream> = LruHashMap::with_max_entries(STREAMS_CAPACITY, 0);
+#[map]
+pub(crate) static PARTS: LruHashMap<u64, [u8; 2 * PART]> = LruHashMap::with_max_entries(PARTS_CAPACITY, 0);
 #[map]
 static DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
+
+/// Connections to resolvers that are followed, of all workloads together.
+const STREAMS_CAPACITY: u32 = 16_384;
 
 /// Answers over TCP that wait for their second packet, of all workloads together.
 const PARTS_CAPACITY: u32 = 256;
@@ -53,14 +58,17 @@ const PARTS_CAPACITY: u32 = 256;
 /// Bytes that each of the packets may have.
 pub(crate) const PART: usize = 2048;
 
-/// The beginning of what a socket gets over TCP, its length first; by the socket's cookie.
+/// How far the messages of a TCP connection are followed; by the socket's cookie.
 #[repr(C)]
-pub(crate) struct Part {
+#[derive(Clone, Copy)]
+pub(crate) struct Stream {
     /// The sequence number of the next byte.
     pub(crate) next: u32,
-    /// How many bytes are there.
+    /// Bytes of the next message that are kept in `PARTS`.
     pub(crate) have: u32,
-    pub(crate) bytes: [u8; 2 * PART],
+    /// Bytes that belong to a message which is not looked at.
+    pub(crate) skip: u32,
+    pub(crate) pad: u32,
 }
 
 /// Patterns of one name that are looked for: a name and wildcards above it.
@@ -110,7 +118,7 @@ pub(crate) struct Desk {
     pub(crate) asked: [u8; 512],
     pub(crate) found: [Found; dns::ADDRESSES as usize],
     pub(crate) message: [u8; dns::MESSAGE],
-    pub(crate) part: Part,
+    pub(crate) part: [u8; 2 * PART],
 }
 
 /// This CPU's desk.
@@ -208,7 +216,13 @@ extern "C" fn by_host(owner: u64, high: u64, low: u64, port: u64) -> u64 {
             (*learned).key.owner.0 == owner && (*learned).key.address.is(&Address::from_halves([high, low]))
         };
         if is_named && is_still {
-            let renewed = now + settings.grace;
+            // As long as an answer counts at most: who uses it may have cached it for good.
+            let longest = if settings.ceiling > settings.grace {
+                settings.ceiling
+            } else {
+                settings.grace
+            };
+            let renewed = now + longest;
             if expires < renewed {
                 // SAFETY: as above.
                 unsafe { (&raw mut (*known).expires).write_volatile(renewed) };

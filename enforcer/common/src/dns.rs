@@ -48,8 +48,9 @@ pub trait Bytes {
 
 /// Where a name is written.
 pub trait Name {
-    /// Its byte at a place below [`LONGEST`], lower case.
-    fn put(&mut self, at: u32, byte: u8);
+    /// Its byte at a place below [`LONGEST`], lower case; `is_length` tells a label's length from a character, which may be
+    /// the same number.
+    fn put(&mut self, at: u32, byte: u8, is_length: bool);
 }
 
 /// Where addresses are noted.

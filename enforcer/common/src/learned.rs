@@ -26,11 +26,18 @@ pub struct ResolverKey {
     pub pad: [u8; 2],
 }
 
-/// A name read from the end: its labels as they are sent, lower case, without the root, all bytes in reverse order, and
-/// a zero behind a name that is no wildcard. A wildcard's key is the beginning of those of the names that it stands for.
+/// A name read from the end: its labels, lower case, without the root, all bytes in reverse order, behind each label
+/// [`PatternKey::SEPARATOR`], and a zero behind a name that is no wildcard. A wildcard's key is the beginning of those of
+/// the names that it stands for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PatternKey(pub [u8; NAME]);
+
+impl PatternKey {
+    /// Ends a label. Not the label's length, which may be the number of a character; a name with a dot within a label
+    /// teaches nothing.
+    pub const SEPARATOR: u8 = b'.';
+}
 
 /// A host that some rule names.
 #[repr(C)]

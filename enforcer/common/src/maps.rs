@@ -97,7 +97,7 @@ pub const HOSTS_CAPACITY: u32 = 65_536;
 /// Number of servers whose answers count.
 pub const RESOLVERS_CAPACITY: u32 = 4_096;
 /// Number of networks whose addresses are not learned.
-pub const PROTECTED_CAPACITY: u32 = 16_384;
+pub const PROTECTED_CAPACITY: u32 = 131_072;
 /// Default number of learned addresses that fit, of all workloads together.
 pub const LEARNED_CAPACITY: u32 = 262_144;
 /// Number of questions that wait at once, of all workloads together.

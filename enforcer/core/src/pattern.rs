@@ -26,43 +26,41 @@ pub fn id(host: &Host) -> HostId {
 /// Where a host lies in the kernel's trie of patterns. None if no name that can be sent is meant by it.
 pub fn pattern(host: &Host) -> Option<(PatternKey, Pattern)> {
     let wildcard = host.as_str().strip_prefix('*');
-    let mut sent = match wildcard {
-        None => sent(host.as_str(), false)?,
+    let mut key = match wildcard {
+        None => labels(host.as_str(), false)?,
         Some("") => Vec::new(),
         // A whole label or more stands before the dot.
-        Some(suffix) if suffix.starts_with('.') => sent(&suffix[1..], false)?,
-        Some(suffix) => sent(suffix, true)?,
+        Some(suffix) if suffix.starts_with('.') => labels(&suffix[1..], false)?,
+        Some(suffix) => labels(suffix, true)?,
     };
     let least = wildcard.map_or(host.as_str().len(), |suffix| suffix.len() + 1);
     if least > TEXT {
         return None;
     }
-    sent.reverse();
+    key.reverse();
     if wildcard.is_none() {
-        sent.push(0);
+        key.push(0);
     }
-    let mut key = PatternKey([0; NAME]);
-    key.0[..sent.len()].copy_from_slice(&sent);
+    let mut padded = [0; NAME];
+    padded[..key.len()].copy_from_slice(&key);
     let pattern = Pattern {
         host: id(host),
-        length: u32::try_from(sent.len()).ok()?,
+        length: u32::try_from(key.len()).ok()?,
         wildcard: u32::from(wildcard.is_some()),
     };
-    Some((key, pattern))
+    Some((PatternKey(padded), pattern))
 }
 
-/// The labels of `name` as they are sent, without the root. Of the first, if it is only the end of one, without its
-/// length.
-fn sent(name: &str, is_first_cut: bool) -> Option<Vec<u8>> {
+/// The labels of `name` in their order, each behind a separator; the first without it if it is only the end of one.
+fn labels(name: &str, is_first_cut: bool) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(name.len() + 1);
     for (index, label) in name.split('.').enumerate() {
         let is_cut = is_first_cut && index == 0;
-        let length = u8::try_from(label.len()).ok()?;
         if label.is_empty() || label.len() + usize::from(is_cut) > LABEL {
             return None;
         }
         if !is_cut {
-            bytes.push(length);
+            bytes.push(PatternKey::SEPARATOR);
         }
         bytes.extend(label.bytes());
     }
@@ -127,9 +125,9 @@ mod tests {
 
     #[test]
     fn names_are_read_from_the_end() {
-        assert_eq!(key("db.A.example.").unwrap(), b"elpmaxe\x07a\x01bd\x02\0");
-        assert_eq!(key("*.a.example").unwrap(), b"elpmaxe\x07a\x01");
-        assert_eq!(key("*-db.example").unwrap(), b"elpmaxe\x07bd-");
+        assert_eq!(key("db.A.example.").unwrap(), b"elpmaxe.a.bd.\0");
+        assert_eq!(key("*.a.example").unwrap(), b"elpmaxe.a.");
+        assert_eq!(key("*-db.example").unwrap(), b"elpmaxe.bd-");
         assert_eq!(key("*").unwrap(), b"");
     }
 
@@ -183,8 +181,13 @@ mod tests {
         assert_eq!(id(&Host::new("*.Example.com.")), HostId(expected));
     }
 
+    /// Labels of 45 and 48 bytes too, the numbers of `-` and `0`.
     fn name() -> impl Strategy<Value = String> {
-        "[ab-]{1,3}(\\.[ab-]{1,2}){0,3}"
+        let label = || prop_oneof![6 => "[ab0-]{1,3}", 1 => Just("b".repeat(45)), 1 => Just("b".repeat(48))];
+        (label(), prop::collection::vec(label(), 0..3)).prop_map(|(first, rest)| {
+            rest.into_iter()
+                .fold(first, |name, label| format!("{name}.{label}"))
+        })
     }
 
     proptest! {
@@ -193,7 +196,7 @@ mod tests {
         #[test]
         fn kernel_takes_what_a_host_covers(
             host in prop_oneof![name(), name().prop_map(|name| format!("*.{name}")), name().prop_map(|name| format!("*{name}"))],
-            before in "([ab-]{1,2}\\.?)?",
+            before in "([ab0-]{1,2}\\.?)?",
             other in name(),
         ) {
             let host = Host::new(&host);

@@ -33,7 +33,7 @@ use tokio::sync::watch;
 use super::ingest::{Ingest, is_there};
 use crate::{
     config::Capacities,
-    datapath::{Datapath, Hardening},
+    datapath::{Datapath, Hardening, Learning},
     proof::{Canaries, policy, room_beside},
     report::dedup::{Dedup, IN_STATUS},
 };
@@ -174,6 +174,21 @@ impl Reconciler {
         self.failure.is_none() && !self.lacks_roots() && is_revoked
     }
 
+    /// Whether names are learned from now on. If the maps cannot hold what they are learned by, nothing is learned, and
+    /// rules are changed all the same.
+    fn learn_more(&mut self, learning: &Learning) -> Result<bool> {
+        let Err(error) = self.datapath.learn_more(learning) else {
+            return Ok(true);
+        };
+        tracing::error!(
+            "addresses are no longer learned from DNS answers: {error:#}; what was learned and what the enforcer itself \
+             resolves stays allowed; shorten dns.learn.protected or dns.trustedResolvers, or set \
+             dns.learn.protectCluster: false"
+        );
+        self.datapath.learn_nothing()?;
+        Ok(false)
+    }
+
     fn reconcile(&mut self, ingest: &mut Ingest) -> Result<()> {
         ingest.report_pods();
         let mut learning = ingest.learning();
@@ -181,7 +196,7 @@ impl Reconciler {
         let is_news = self.fit(ingest);
         self.share_learned()?;
         learning.patterns = self.capacity.named(learning.patterns, &self.fitted);
-        self.datapath.learn_more(&learning)?;
+        let learns = self.learn_more(&learning)?;
         let mut desired = self.fitted.clone();
         let canary = policy(self.canaries.now().iter().map(|cgroup| cgroup.id));
         desired.policies.extend(canary);
@@ -211,7 +226,9 @@ impl Reconciler {
             self.gone = Gone::ToBeListed;
         }
         self.applied = plan.after;
-        self.datapath.learn_only(&learning)?;
+        if learns {
+            self.datapath.learn_only(&learning)?;
+        }
         self.datapath.refuse_unknown(leaves_out)?;
         self.set_depths(ingest, false)?;
         self.attach(ingest);

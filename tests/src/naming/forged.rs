@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Result, ensure};
 
 use super::{
+    honest::over_tcp,
     message::{self, Record},
     packet::{datagram, send_raw},
     stage::{HOST, LOCAL, RESOLVER, STRANGER, Stage},
@@ -16,7 +17,7 @@ use crate::servers::networks::{SERVER4, UPSTREAM4};
 
 type Way = fn(&mut Stage<'_>) -> Result<()>;
 
-pub(super) const WAYS: [(&str, Way); 15] = [
+pub(super) const WAYS: [(&str, Way); 18] = [
     ("from another server", by_stranger),
     ("from another port of the resolver", by_port),
     ("to another socket's question", to_another_socket),
@@ -35,6 +36,15 @@ pub(super) const WAYS: [(&str, Way); 15] = [
     ),
     ("from the workload itself", by_itself),
     ("by a device of the workload's own", by_device),
+    (
+        "by TCP, within a message that is too long to look at",
+        within_long,
+    ),
+    (
+        "by TCP, within a record, at the beginning of a packet",
+        within_record,
+    ),
+    ("by TCP, cut off where the packet ends", cut_off),
 ];
 
 fn by_stranger(stage: &mut Stage<'_>) -> Result<()> {
@@ -171,6 +181,46 @@ fn by_itself(stage: &mut Stage<'_>) -> Result<()> {
         .udp_from(LOCAL, (Ipv4Addr::LOCALHOST, socket.port).into(), &answer);
     ensure!(sent.is_err(), "it could answer");
     Ok(())
+}
+
+/// What is framed within a message is none of its own, wherever packets begin.
+fn within_long(stage: &mut Stage<'_>) -> Result<()> {
+    stage.fresh();
+    let question = message::framed(&stage.question());
+    let mut long = vec![0x80; 3000];
+    long.extend(message::framed(&stage.answer()));
+    long.extend([0x80; 100]);
+    let long = message::framed(&long);
+    let (first, second) = long.split_at(3002);
+    over_tcp(stage, &[&question], &[first, second])
+}
+
+/// The same of a message that is read.
+fn within_record(stage: &mut Stage<'_>) -> Result<()> {
+    stage.fresh();
+    let other = message::question(0x5555, "t.example.com", 16);
+    let questions = [message::framed(&other), message::framed(&stage.question())].concat();
+    let text = Record {
+        owner: "t.example.com".into(),
+        kind: 16,
+        data: message::framed(&stage.answer()),
+    };
+    let data = text.data.len();
+    let answer = message::framed(&message::answer(&other, &[text], &[]));
+    let (first, second) = answer.split_at(answer.len() - data);
+    over_tcp(stage, &[&questions], &[first, second])
+}
+
+/// What lies behind the end was never sent.
+fn cut_off(stage: &mut Stage<'_>) -> Result<()> {
+    stage.fresh();
+    let question = message::framed(&stage.question());
+    let answer = message::framed(&stage.answer());
+    over_tcp(
+        stage,
+        &[&question],
+        &[&answer[..10], &answer[10..answer.len() - 1]],
+    )
 }
 
 /// It makes a device, and says by it what it likes: in a network of its own, which it needs no privilege to have.

@@ -17,13 +17,17 @@ use crate::servers::networks::PATIENCE;
 
 type Way = fn(&mut Stage<'_>) -> Result<()>;
 
-pub(super) const WAYS: [(&str, Way); 6] = [
+pub(super) const WAYS: [(&str, Way); 7] = [
     ("by UDP", by_udp),
     ("behind a chain of other names", by_alias),
     ("by TCP", by_tcp),
     ("by TCP, the length in a packet of its own", by_halves),
     ("by TCP, the second of two questions in one packet", by_two),
     ("by TCP, the answer in two packets", by_parts),
+    (
+        "by TCP, behind a message that is too long to look at",
+        behind_long,
+    ),
 ];
 
 fn by_udp(stage: &mut Stage<'_>) -> Result<()> {
@@ -75,7 +79,16 @@ fn by_parts(stage: &mut Stage<'_>) -> Result<()> {
     over_tcp(stage, &[&question], &[first, second])
 }
 
-fn over_tcp(stage: &mut Stage<'_>, questions: &[&[u8]], answers: &[&[u8]]) -> Result<()> {
+fn behind_long(stage: &mut Stage<'_>) -> Result<()> {
+    stage.fresh();
+    let question = message::framed(&stage.question());
+    let long = message::framed(&[0x80; 5000]);
+    let answer = message::framed(&stage.answer());
+    let (first, rest) = long.split_at(3000);
+    over_tcp(stage, &[&question], &[first, &[rest, &answer].concat()])
+}
+
+pub(super) fn over_tcp(stage: &mut Stage<'_>, questions: &[&[u8]], answers: &[&[u8]]) -> Result<()> {
     let listener = stage.networks.at_client(|| Ok(TcpListener::bind(RESOLVER)?))?;
     let ending = listener.try_clone()?;
     let wanted: usize = questions.iter().map(|piece| piece.len()).sum();

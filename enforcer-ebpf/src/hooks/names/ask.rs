@@ -14,10 +14,11 @@ use enforcer_common::{
     learned::QUESTION,
 };
 
-use super::{Envelope, Span, slots};
+use super::{Envelope, Span, slots, streams};
 use crate::{
     emit::{self, Call, Caller},
     hooks::{self, packet},
+    layout,
     maps::{self, names::QUESTIONS},
     workload,
 };
@@ -45,7 +46,10 @@ pub(crate) fn verdict(ctx: &SkBuffContext) -> i32 {
     if ports & Settings::port_bit(envelope.from_port) != 0
         && maps::names::is_resolver(envelope.from, envelope.from_port)
     {
-        return refuse_unless_own(ctx, &envelope);
+        if is_believed_here(ctx.skb.skb) != 0 {
+            return refuse_unless_own(ctx, &envelope);
+        }
+        return hooks::PROCEED;
     }
     if ports & Settings::port_bit(envelope.to_port) != 0
         && maps::names::is_resolver(envelope.to, envelope.to_port)
@@ -58,6 +62,14 @@ pub(crate) fn verdict(ctx: &SkBuffContext) -> i32 {
         }
     }
     hooks::PROCEED
+}
+
+/// Whether somebody may take the packet for a resolver's: by the loopback device in the enforcer's own network alone. In
+/// networks of their own, workloads may have resolvers of their own, whose answers teach nothing.
+#[inline(never)]
+fn is_believed_here(packet: *mut __sk_buff) -> u64 {
+    let ctx = &SkBuffContext::new(packet);
+    u64::from(packet::device(ctx) != LOOPBACK_DEVICE || layout::is_own_network(ctx))
 }
 
 /// A workload at whose own address the resolver is may answer: it is the resolver.
@@ -103,6 +115,7 @@ fn note(ctx: &SkBuffContext, is_udp: bool, span: Span, owner: CgroupId) {
         );
         return;
     }
+    streams::begin(ctx.skb.skb, cookie);
     let mut at = span.at;
     let end = span.at + span.length;
     for _ in 0..TOGETHER {

@@ -1,10 +1,12 @@
 //! Answers that arrive from a trusted resolver: held against what was asked, read, and remembered before the socket has
 //! them.
 //!
-//! An answer counts where its sender cannot be made up by the workload itself. What was asked by the loopback device is
-//! answered by it, and nothing else is. By the loopback device in the enforcer's own
-//! network namespace alone, where nobody but a resolver sends in its name (`ask` sees to that); by another device in
-//! namespaces that belong to the machine's first user namespace. In one of its own a workload can make devices that answer.
+//! An answer counts where the workload itself cannot have sent it:
+//!
+//! - if its question left by the loopback device, it arrives by that device, in the enforcer's own network namespace: there
+//!   `ask` lets nobody but a resolver send as one;
+//! - otherwise it arrives by another device, in a network namespace of the machine's first user namespace. In a user
+//!   namespace of its own a workload can make devices that answer.
 //!
 //! **Architecture Invariant:** nothing is refused here, and nothing is allowed. What is not understood teaches nothing.
 
@@ -159,11 +161,7 @@ unsafe fn load(ctx: &SkBuffContext, desk: *mut Desk, at: u64, cookie: u64) -> Op
         let Some(part) = PARTS.get_ptr(cookie) else {
             return Some(Failure::Malformed);
         };
-        let from = unsafe {
-            (&raw const (*part).bytes)
-                .cast::<u8>()
-                .add(masked::<{ MESSAGE as u64 - 1 }>(at as u32))
-        };
+        let from = unsafe { part.cast::<u8>().add(masked::<{ MESSAGE as u64 - 1 }>(at as u32)) };
         unsafe { bpf_probe_read_kernel(to, length, from.cast()) }
     };
     (result != 0).then_some(Failure::Malformed)

@@ -63,7 +63,7 @@ impl QuestionParser {
         if byte != lower(asked.byte(index)) {
             return Progress::Failed(Failure::Unasked);
         }
-        name.put(index, byte);
+        name.put(index, byte, self.left == 0);
         self.at += 1;
         if self.left > 0 {
             self.left -= 1;

@@ -108,7 +108,7 @@ impl<const SIZE: usize> Bytes for Page<SIZE> {
 struct Written([u8; LONGEST as usize]);
 
 impl Name for Written {
-    fn put(&mut self, at: u32, byte: u8) {
+    fn put(&mut self, at: u32, byte: u8, _: bool) {
         self.0[at as usize] = byte;
     }
 }

@@ -80,6 +80,8 @@ pub(super) unsafe extern "C" fn address(index: u64, step: *mut c_void) -> i64 {
         if (*desk).matches == 0 {
             name(desk, &key);
         } else if is_protected(&key.address) {
+            // A refusal says what it was given for.
+            name(desk, &key);
             maps::count(Counter::Protected);
         } else {
             known(desk, &key, (*found).ttl);
@@ -123,7 +125,10 @@ unsafe fn known(desk: *mut Desk, key: &LearnedKey, ttl: u32) {
     // SAFETY: the caller's promise, here and below.
     let expires = unsafe { (*desk).now } + life + settings.grace;
     let learned = LEARNED.get_ptr_mut(key);
-    if let Some(learned) = learned {
+    if let Some(learned) = learned
+        // What has become another entry's meanwhile is not touched.
+        && unsafe { (*learned).key.owner.0 == key.owner.0 && (*learned).key.address.is(&key.address) }
+    {
         unsafe { renew(desk, learned, expires) };
         return;
     }
@@ -155,6 +160,12 @@ unsafe fn renew(desk: *mut Desk, learned: *mut Learned, expires: u64) {
     // SAFETY: the caller's promise, here and below.
     unsafe {
         (*learned).time = (*desk).now;
+        (*learned).length = (*desk).learned.length;
+        bpf_probe_read_kernel(
+            (&raw mut (*learned).name).cast(),
+            NAME as u32,
+            (&raw const (*desk).learned.name).cast(),
+        );
         for index in 0..MATCHES {
             let host = (*desk).learned.hosts[index].host;
             if host.is(&HostId::NONE) {

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use enforcer_common::{
-    Address,
+    Address, PatternKey,
     dns::{ADDRESSES, Addresses, Bytes, Failure, MESSAGE, Name, Place, Progress},
 };
 
@@ -106,7 +106,7 @@ struct Writer(*mut Desk);
 
 impl Name for Writer {
     #[inline(always)]
-    fn put(&mut self, at: u32, byte: u8) {
+    fn put(&mut self, at: u32, byte: u8, is_length: bool) {
         // SAFETY: each place is within its array. The name's first byte is the last but one of what is read backwards.
         unsafe {
             *(&raw mut (*self.0).learned.name)
@@ -114,7 +114,8 @@ impl Name for Writer {
                 .add(masked::<255>(at)) = byte;
             *(&raw mut (*self.0).backward)
                 .cast::<u8>()
-                .add(masked::<255>(254_u32.wrapping_sub(at))) = byte;
+                .add(masked::<255>(254_u32.wrapping_sub(at))) =
+                if is_length { PatternKey::SEPARATOR } else { byte };
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Answers over TCP: several in one packet, or one in two.
 //!
-//! Packets are seen before TCP has looked at them. What lies beyond its window is not what the socket will read.
+//! Packets are seen before TCP has looked at them. A connection is followed from its first byte, in order; what comes twice
+//! is not looked at again, and after a gap nothing more is learned by the connection.
 
 use aya_ebpf::{
     EbpfContext as _, bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext,
@@ -12,15 +13,12 @@ use crate::{
     hooks::packet::{self, bounded, masked},
     maps::{
         self,
-        names::{PART, PARTS, Part, desk},
+        names::{PART, PARTS, STREAMS, Stream, desk},
     },
 };
 
 /// Answers that one packet may hold.
 const TOGETHER: u32 = 4;
-
-/// How far beyond the next byte that it expects a socket takes a packet, at least.
-const WINDOW: u32 = 1 << 16;
 
 /// Reads a packet of a stream: `places` is where its payload begins, and above that where its TCP header does.
 #[inline(never)]
@@ -32,150 +30,182 @@ pub(super) extern "C" fn stream(
     owner: u64,
     cookie: u64,
 ) -> u64 {
-    let ctx = &SkBuffContext::new(packet);
-    let (at, length) = (places as u32, length as u32);
-    let sequence = sequence(packet, places >> 32);
-    if sequence == OUTSIDE {
+    let Some(stream) = STREAMS.get_ptr_mut(cookie) else {
+        return 0;
+    };
+    let (mut at, end) = (places as u32, places as u32 + length as u32);
+    let skipped = advance(packet, stream, places >> 32, length);
+    if skipped >= length {
         return 0;
     }
-    let sequence = sequence as u32;
-    match PARTS.get_ptr_mut(cookie) {
-        // SAFETY: the value lives until the program has ended.
-        Some(part) if unsafe { (*part).next } == sequence => {
-            if go_on(packet, part, at, length) == 0 {
-                return 0;
+    at += skipped as u32;
+    // SAFETY: the value lives until the program has ended.
+    if unsafe { (*stream).have } == 0 {
+        for _ in 0..TOGETHER {
+            if at + 2 > end {
+                break;
             }
-            // SAFETY: as above.
-            let have = unsafe { (*part).have };
-            let mut place = 0;
-            for _ in 0..TOGETHER {
-                if place + 2 > have {
-                    break;
-                }
-                let next = size(part, place);
-                answer(
-                    packet,
-                    KEPT | u64::from(place + 2),
-                    u64::from(next),
-                    owner,
-                    cookie,
-                );
-                place += 2 + next;
+            let next = size_in(packet, at);
+            if next > u64::from(end - at - 2) {
+                break;
             }
-            if PARTS.remove(cookie).is_err() {
-                // Others' have displaced it.
-            }
+            answer(packet, u64::from(at + 2), next, owner, cookie);
+            at += 2 + next as u32;
         }
-        _ => {
-            let mut place = at;
-            let end = at + length;
-            for _ in 0..TOGETHER {
-                if place >= end {
-                    return 0;
-                }
-                let next = match packet::pair(ctx, place) {
-                    Some(next) if place + 2 <= end => u32::from(u16::from_be_bytes(next)),
-                    _ => u32::MAX >> 1,
-                };
-                if next > end - place - 2 {
-                    keep(
-                        packet,
-                        cookie,
-                        place,
-                        u64::from(end - place) | u64::from(sequence.wrapping_add(length)) << 32,
-                    );
-                    return 0;
-                }
-                answer(packet, u64::from(place + 2), u64::from(next), owner, cookie);
-                place += 2 + next;
-            }
+        if at < end {
+            keep(packet, stream, u64::from(at) | u64::from(end - at) << 32, cookie);
+        }
+        return 0;
+    }
+    let have = go_on(packet, stream, u64::from(at) | u64::from(end - at) << 32, cookie);
+    let mut place = 0;
+    for _ in 0..TOGETHER {
+        if place + 2 > have {
+            break;
+        }
+        let next = size_of_kept(cookie, place);
+        if place + 2 + next > have {
+            break;
+        }
+        answer(packet, KEPT | (place + 2), next, owner, cookie);
+        place += 2 + next;
+    }
+    // SAFETY: as above.
+    unsafe {
+        if place == have {
+            (*stream).have = 0;
+        } else if place != 0 {
+            lose(stream);
         }
     }
     0
 }
 
-/// No sequence number.
-const OUTSIDE: u64 = u64::MAX;
-
-/// The packet's sequence number, if it lies within what its socket takes; `header` is where its TCP header begins. What this
-/// and the next functions need of the stack is free again for what reads the answer.
+/// Follows the connection over a packet. Gives how many of its bytes are of no message that is looked at: all of them if it
+/// has come before, or is not the next. A function of its own, as the next ones: what it needs of the stack is free again for
+/// what reads the answer.
 #[inline(never)]
-fn sequence(packet: *mut __sk_buff, header: u64) -> u64 {
+fn advance(packet: *mut __sk_buff, stream: *mut Stream, header: u64, length: u64) -> u64 {
     let ctx = &SkBuffContext::new(packet);
-    let (Some(sequence), Some(expected)) =
-        (packet::bytes::<4>(ctx, header as u32 + 4), packet::expected(ctx))
-    else {
-        return OUTSIDE;
+    let Some(sequence) = packet::bytes::<4>(ctx, header as u32 + 4) else {
+        return u64::MAX;
     };
     let sequence = u32::from_be_bytes(sequence);
-    if sequence.wrapping_sub(expected) > WINDOW {
-        maps::count(Counter::Unasked);
-        return OUTSIDE;
+    // SAFETY: the value lives until the program has ended.
+    unsafe {
+        let ahead = sequence.wrapping_sub((*stream).next);
+        if ahead != 0 {
+            if ahead < 1 << 31 {
+                lose(stream);
+            }
+            return u64::MAX;
+        }
+        (*stream).next = sequence.wrapping_add(length as u32);
+        let skip = u64::from((*stream).skip);
+        if skip >= length {
+            (*stream).skip = (skip - length) as u32;
+            return length;
+        }
+        (*stream).skip = 0;
+        skip
     }
-    u64::from(sequence)
 }
 
-/// The length of the message that begins at a place of what is kept.
+/// Nothing more is learned by the connection: no packet has the number that it waits for, but for one in four billion.
+///
+/// # Safety
+/// `stream` points to a value of a map.
 #[inline(always)]
-fn size(part: *const Part, place: u32) -> u32 {
+unsafe fn lose(stream: *mut Stream) {
+    maps::count(Counter::Oversized);
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*stream).have = 0;
+        (*stream).skip = u32::MAX;
+    }
+}
+
+/// The length of the message that begins at a place of the packet; more than any if it cannot be read.
+#[inline(never)]
+fn size_in(packet: *mut __sk_buff, at: u32) -> u64 {
+    match packet::pair(&SkBuffContext::new(packet), at) {
+        Some(length) => u64::from(u16::from_be_bytes(length)),
+        None => u64::MAX,
+    }
+}
+
+/// The same of what is kept.
+#[inline(never)]
+fn size_of_kept(cookie: u64, place: u64) -> u64 {
+    let Some(part) = PARTS.get_ptr(cookie) else {
+        return u64::MAX >> 1;
+    };
     // SAFETY: the places are within the bytes.
     unsafe {
-        let bytes = (&raw const (*part).bytes).cast::<u8>();
-        let high = *bytes.add(masked::<{ 2 * PART as u64 - 1 }>(place));
-        let low = *bytes.add(masked::<{ 2 * PART as u64 - 1 }>(place + 1));
-        u32::from(high) << 8 | u32::from(low)
+        let bytes = part.cast::<u8>();
+        let high = *bytes.add(masked::<{ 2 * PART as u64 - 1 }>(place as u32));
+        let low = *bytes.add(masked::<{ 2 * PART as u64 - 1 }>(place as u32 + 1));
+        u64::from(high) << 8 | u64::from(low)
     }
 }
 
-/// Keeps the rest of a packet: `rest` is its bytes, and above that the sequence number that follows.
+/// Keeps the rest of a packet, whose place and length are in `rest`: the beginning of a message. One that is too long is
+/// passed over.
 #[inline(never)]
-fn keep(packet: *mut __sk_buff, cookie: u64, place: u32, rest: u64) {
+fn keep(packet: *mut __sk_buff, stream: *mut Stream, rest: u64, cookie: u64) {
     let ctx = &SkBuffContext::new(packet);
-    let (length, next) = (rest as u32, (rest >> 32) as u32);
+    let (place, length) = (rest as u32, (rest >> 32) as u32);
     let Some(desk) = desk() else {
         return;
     };
-    if length as usize >= PART {
-        maps::count(Counter::Oversized);
-        return;
-    }
-    let length = bounded(length, PART as u32 - 1);
-    // SAFETY: the desk is this CPU's, nobody is at it, and it lives until the program has ended.
+    // SAFETY: the values live until the program has ended; the desk is this CPU's, and what reads an answer is not at it now.
     unsafe {
-        (*desk).part.next = next;
-        (*desk).part.have = length;
-        let to = (&raw mut (*desk).part.bytes).cast();
-        let part: &Part = &(*desk).part;
+        if length as usize >= PART {
+            let whole = 2 + size_in(packet, place);
+            if whole > u64::from(length) && whole < 1 << 17 {
+                maps::count(Counter::Oversized);
+                (*stream).skip = whole as u32 - length;
+            } else {
+                lose(stream);
+            }
+            return;
+        }
+        let length = bounded(length, PART as u32 - 1);
+        let to = (&raw mut (*desk).part).cast();
+        let part: &[u8; 2 * PART] = &(*desk).part;
         if bpf_skb_load_bytes(ctx.as_ptr(), place, to, length) != 0 || PARTS.insert(cookie, part, 0).is_err()
         {
-            maps::count(Counter::Unlearned);
+            lose(stream);
+            return;
         }
+        (*stream).have = length;
     }
 }
 
-/// Puts a packet behind what is kept. Not 0 if a message is whole.
+/// Puts a packet's rest behind what is kept; gives how many bytes that are then, and 0 if they do not fit.
 #[inline(never)]
-fn go_on(packet: *mut __sk_buff, part: *mut Part, at: u32, length: u32) -> u64 {
+fn go_on(packet: *mut __sk_buff, stream: *mut Stream, rest: u64, cookie: u64) -> u64 {
     let ctx = &SkBuffContext::new(packet);
-    // SAFETY: the value lives until the program has ended.
-    let have = unsafe { (*part).have };
-    if length as usize > PART || have as usize >= PART {
-        maps::count(Counter::Oversized);
-        // SAFETY: as above.
-        unsafe { (*part).next = 0 };
-        return 0;
-    }
-    let length = bounded(length, PART as u32);
-    // SAFETY: as above; there is room for as much behind half of the bytes.
+    let (place, length) = (rest as u32, (rest >> 32) as u32);
+    let part = PARTS.get_ptr_mut(cookie);
+    // SAFETY: the values live until the program has ended; there is room for as much behind half of the bytes.
     unsafe {
-        let to = (&raw mut (*part).bytes)
-            .cast::<u8>()
-            .add(masked::<{ PART as u64 - 1 }>(have));
-        if bpf_skb_load_bytes(ctx.as_ptr(), at, to.cast(), length) != 0 {
+        let have = (*stream).have;
+        let Some(part) = part else {
+            lose(stream);
+            return 0;
+        };
+        if length as usize > PART || have as usize >= PART {
+            lose(stream);
             return 0;
         }
-        (*part).next = (*part).next.wrapping_add(length);
-        (*part).have = have + length;
+        let length = bounded(length, PART as u32);
+        let to = part.cast::<u8>().add(masked::<{ PART as u64 - 1 }>(have));
+        if bpf_skb_load_bytes(ctx.as_ptr(), place, to.cast(), length) != 0 {
+            lose(stream);
+            return 0;
+        }
+        (*stream).have = have + length;
+        u64::from(have + length)
     }
-    u64::from(size(part, 0) + 2 <= have + length)
 }

@@ -87,9 +87,9 @@ pub struct Settings {
     pub learned: u32,
     /// For how long an address counts at least once it was learned, in nanoseconds, whatever its time to live.
     pub floor: u64,
-    /// The most of a time to live that counts, in nanoseconds.
+    /// The most of a time to live that counts, in nanoseconds, and for how long an address counts after each use.
     pub ceiling: u64,
-    /// How much longer than its time to live an address counts, and for how long after each use, in nanoseconds.
+    /// How much longer than its time to live an address counts, in nanoseconds.
     pub grace: u64,
     /// A bit for each port of a trusted resolver: of its number, the six lowest bits say which.
     pub resolver_ports: u64,

@@ -331,10 +331,7 @@ fn node_port_leads_nobody_out(node: &Node, pods: &mut Pods<'_>) -> Result<()> {
         "--tail=200",
         "daemonset/enforcer",
     ])?;
-    ensure!(
-        told.contains("address translation"),
-        "the log does not tell of it"
-    );
+    ensure!(told.contains("NAT translates"), "the log does not tell of it");
     node.kubectl_with(NODE_PORT, &["delete", "--ignore-not-found", "-f", "-"])
         .map(drop)
 }

@@ -69,7 +69,7 @@ pub(super) fn protected(config: &Config) -> BTreeSet<IpNet> {
 }
 
 /// Addresses that no name outside can stand for: of the machine, of the link, of the cloud's metadata, of many, of none.
-const PROTECTED: [&str; 10] = [
+const PROTECTED: [&str; 18] = [
     "0.0.0.0/8",
     "127.0.0.0/8",
     "169.254.0.0/16",
@@ -79,7 +79,17 @@ const PROTECTED: [&str; 10] = [
     "::1/128",
     "fe80::/10",
     "ff00::/8",
+    // Metadata of clouds: Amazon, Google; Alibaba, Azure, Oracle.
     "fd00:ec2::254/128",
+    "fd20:ce::254/128",
+    "100.100.100.200/32",
+    "168.63.129.16/32",
+    "192.0.0.192/32",
+    // Link-local and loopback addresses of IPv4 as NAT64 and 6to4 reach them.
+    "64:ff9b::a9fe:0/112",
+    "64:ff9b::7f00:0/104",
+    "2002:a9fe::/32",
+    "2002:7f00::/24",
 ];
 
 /// How names are resolved; `memory` is the file of what is known of them.

@@ -121,6 +121,8 @@ unsafe fn known(desk: *mut Desk, key: &LearnedKey, ttl: u32) {
     let Some(settings) = maps::settings() else {
         return;
     };
+    // RFC 2181, 8: with the highest bit set it stands for 0.
+    let ttl = if ttl >> 31 == 0 { ttl } else { 0 };
     let life = (u64::from(ttl) * SECOND).clamp(settings.floor, settings.ceiling.max(settings.floor));
     // SAFETY: the caller's promise, here and below.
     let expires = unsafe { (*desk).now } + life + settings.grace;

@@ -13,7 +13,7 @@ use enforcer_common::Settings;
 pub struct CgroupPath(String);
 
 impl CgroupPath {
-    /// Brings `text` to that form; the error is the rest of a sentence.
+    /// Converts `text` to that form; the error is the rest of a sentence.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if !text.starts_with('/') {
             return Err(format!(
@@ -52,12 +52,12 @@ impl CgroupPath {
         Ok(Self(format!("/{}", parts.join("/"))))
     }
 
-    /// The path, from the mount on.
+    /// The path below the mount, with the leading `/`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Where it is if cgroup v2 is mounted at `mount`.
+    /// Its path if cgroup v2 is mounted at `mount`.
     pub fn below(&self, mount: &Path) -> PathBuf {
         mount.join(&self.0[1..])
     }
@@ -72,7 +72,7 @@ impl CgroupPath {
         self.0.matches('/').count()
     }
 
-    /// What to call a workload that lives there: the last part, without systemd's suffix.
+    /// The default name of a workload there: the last part, without systemd's suffix.
     pub(super) fn workload_name(&self) -> &str {
         let last = self.0.rsplit('/').next().unwrap_or(&self.0);
         [".slice", ".service", ".scope"]

@@ -1,4 +1,4 @@
-//! The configuration as it was meant.
+//! The configuration, checked and with its defaults.
 
 use std::path::PathBuf;
 
@@ -11,30 +11,30 @@ use super::{
     workloads::{Roots, WorkloadConfig},
 };
 
-/// What the daemon is to do.
+/// The settings of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Files and folders of Istio YAML, already joined with the folder of the configuration file.
     pub registry: Vec<PathBuf>,
     /// The API server that the registry comes from, beside those files; None: from files alone.
     pub kubernetes: Option<Kubernetes>,
-    /// `outboundTrafficPolicy`: what holds for workloads that no Sidecar says otherwise of.
+    /// `outboundTrafficPolicy` of workloads whose Sidecar does not set it.
     pub outbound: OutboundMode,
-    /// Whether what is refused is refused, or only reported.
+    /// Whether violations are refused, or only reported.
     pub enforcement: Enforcement,
     /// The workloads; no two have the same cgroup or the same namespace and name.
     pub workloads: Vec<WorkloadConfig>,
     /// Where the programs are attached for these.
     pub roots: Roots,
-    /// The pods of this node; None: they are none of the enforcer's business.
+    /// The pods of this node; None: pods are not enforced.
     pub pods: Option<Pods>,
-    /// What becomes of a process below a root that belongs to no known workload.
+    /// What happens to a process below a root that belongs to no known workload.
     pub unknown_workloads: UnknownWorkloads,
     /// How names are resolved.
     pub dns: Dns,
     /// What a refused call returns.
     pub errno: Errno,
-    /// How close to Envoy the rules are.
+    /// How closely the rules follow Envoy.
     pub matching: Matching,
     /// What UDP may do.
     pub udp: Udp,
@@ -44,20 +44,20 @@ pub struct Config {
     pub sockets: Sockets,
     /// Mount point of bpffs.
     pub bpffs: PathBuf,
-    /// Folder of what is known of names between two starts.
+    /// Folder in which resolved names are kept between two starts.
     pub state: PathBuf,
     /// Mount point of cgroup v2; None: found among the mounts.
     pub cgroup_mount: Option<PathBuf>,
-    /// How much the kernel's maps hold; none of them nothing.
+    /// How many entries the kernel's maps hold, each at least one.
     pub capacities: Capacities,
     /// `istio.io/rev`: objects of other revisions are ignored; None takes all.
     pub revision: Option<String>,
 }
 
-/// How the API server of a cluster is reached, and what of it is followed.
+/// How to reach the API server of a cluster, and which of its objects to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kubernetes {
-    /// A file as kubectl has it; None: the pod's own account, else the file that KUBECONFIG names.
+    /// A kubeconfig file; None: the pod's own account, else the file that KUBECONFIG names.
     pub kubeconfig: Option<PathBuf>,
     /// The context in that file; None: its current one.
     pub context: Option<String>,
@@ -67,8 +67,8 @@ pub struct Kubernetes {
     pub mesh_namespace: Namespace,
 }
 
-/// Kinds of socket beyond TCP and UDP that workloads may make. What is admitted is unrestricted: no rule speaks of
-/// it.
+/// Kinds of socket beyond TCP and UDP that workloads may create. Admitted kinds are unrestricted: no rule applies
+/// to them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {
     /// Raw IP sockets; with them, packets of any protocol and with any header.

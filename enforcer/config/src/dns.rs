@@ -21,23 +21,23 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const LEARNED_MIN_TTL: Duration = Duration::from_secs(30);
 const LEARNED: u32 = 1024;
-/// A host may have as many addresses.
+/// One host may have this many addresses.
 const LEARNED_LEAST: u32 = 128;
 
 /// How host names are resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dns {
-    /// Resolvers to ask; empty stands for the system's.
+    /// Resolvers to query; empty: the system's.
     pub servers: Vec<SocketAddr>,
-    /// Resolvers whose answers workloads may rely on; empty stands for those that are asked and the cluster's.
+    /// Resolvers whose answers are learned from; empty: those that are queried, and the cluster's.
     pub trusted: Vec<SocketAddr>,
     /// An answer is kept at least this long.
     pub min_ttl: Duration,
     /// An address that has left the answer stays allowed this long.
     pub grace: Duration,
-    /// How long one question may take.
+    /// How long one query may take.
     pub timeout: Duration,
-    /// Whether every workload may ask the resolvers.
+    /// Whether every workload may query the resolvers.
     pub allow_resolvers: bool,
     /// What is learned from the answers that workloads receive.
     pub learn: Learn,
@@ -46,11 +46,11 @@ pub struct Dns {
 /// What is learned from the answers that workloads receive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Learn {
-    /// Whether anything is.
+    /// Whether anything is learned.
     pub enabled: bool,
-    /// An address counts at least this long, whatever its time to live.
+    /// An address is kept at least this long, whatever its TTL.
     pub min_ttl: Duration,
-    /// As much of its time to live counts; never less than the other.
+    /// The most of its TTL that counts; never less than `min_ttl`.
     pub max_ttl: Duration,
     /// How many addresses one workload may have learned at once.
     pub addresses: u32,
@@ -66,7 +66,7 @@ pub(super) fn dns(raw: RawDns, findings: &mut Findings) -> Dns {
     Dns {
         servers,
         trusted,
-        // Below a second, a TTL of zero would have the daemon ask without a pause.
+        // Below a second, with a TTL of zero the daemon would query without a pause.
         min_ttl: Time("dns.minTtl", MIN_TTL, Duration::from_secs(1)).read(raw.min_ttl, findings),
         grace: Time("dns.grace", GRACE, Duration::ZERO).read(raw.grace, findings),
         timeout: Time("dns.timeout", TIMEOUT, Duration::from_millis(10)).read(raw.timeout, findings),

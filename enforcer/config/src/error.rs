@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, each in one line.
+//! The errors of a configuration, each in one line.
 
 use std::{
     fmt,
@@ -7,10 +7,10 @@ use std::{
 
 use super::raw::At;
 
-/// Bytes of a configuration file at most.
+/// Maximum size of a configuration file in bytes.
 pub const SIZE_LIMIT: u64 = 16 << 20;
 
-/// Everything that was found wrong with a file, in the order of its lines. One line each when displayed:
+/// All errors found in a file, in the order of its lines. Each is displayed on one line:
 /// `enforcer.yaml:7: unknown key "dsn", did you mean "dns"?`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors {
@@ -27,7 +27,7 @@ pub struct ConfigError {
     pub kind: ErrorKind,
 }
 
-/// What is wrong, and how to mend it.
+/// What is wrong, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ErrorKind {
     /// The file cannot be opened or read.
@@ -39,13 +39,13 @@ pub enum ErrorKind {
     /// The file is not UTF-8.
     #[error("is not UTF-8 text")]
     NotText,
-    /// There is nothing but comments in it, which is more likely an accident than a wish for the defaults.
+    /// The file has only comments, which is more likely a mistake than a request for the defaults.
     #[error("is empty; the smallest configuration is `workloads: []`")]
     Empty,
     /// The YAML is broken or hostile.
     #[error("{0}")]
     Yaml(String),
-    /// A value has another type than its key wants.
+    /// A value has the wrong type for its key.
     #[error("{key:?} has to be {expected}")]
     Type {
         /// The key on that line, or the line itself.
@@ -91,12 +91,12 @@ pub enum ErrorKind {
         /// Line of the other one.
         other: u64,
     },
-    /// Any other value that cannot be.
+    /// Any other invalid value.
     #[error("{key}: {problem}")]
     Value {
         /// Path of keys, as in `dns.servers`.
         key: &'static str,
-        /// What is wrong with it, the value quoted, and how to mend it.
+        /// What is wrong with it, the value quoted, and how to fix it.
         problem: String,
     },
 }
@@ -134,27 +134,27 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// What was found wrong so far.
+/// The errors found so far.
 #[derive(Default)]
 pub(super) struct Findings(Vec<ConfigError>);
 
 impl Findings {
-    /// `read`, if nothing was found wrong with it.
+    /// `read` if there are no errors, else the errors.
     pub(super) fn or<T>(self, read: T) -> Result<T, Vec<ConfigError>> {
         if self.0.is_empty() { Ok(read) } else { Err(self.0) }
     }
 
-    /// One more.
+    /// Adds an error.
     pub(super) fn add(&mut self, line: Option<u64>, kind: ErrorKind) {
         self.0.push(ConfigError { line, kind });
     }
 
-    /// One more about the value of `key`.
+    /// Adds an error about the value of `key`.
     pub(super) fn value(&mut self, key: &'static str, line: Option<u64>, problem: String) {
         self.add(line, ErrorKind::Value { key, problem });
     }
 
-    /// The value, or one more.
+    /// Returns the value, or adds an error.
     pub(super) fn keep<T>(
         &mut self,
         key: &'static str,
@@ -164,7 +164,7 @@ impl Findings {
         value.map_err(|problem| self.value(key, line, problem)).ok()
     }
 
-    /// What `read` makes of the value, or one more.
+    /// Returns the result of `read` on the value, or adds an error.
     pub(super) fn read<T, U>(
         &mut self,
         key: &'static str,
@@ -175,7 +175,7 @@ impl Findings {
     }
 }
 
-/// No message needs more; a value that was typed might.
+/// No message needs more characters, but a quoted value may be longer.
 const MESSAGE_LIMIT: usize = 400;
 
 fn shortened(message: String) -> String {

@@ -1,4 +1,4 @@
-//! The configuration: one YAML file, as it was meant.
+//! The configuration: one YAML file.
 //!
 //! ```text
 //! text -> raw (what was typed, with its lines) -> parse -> Config (what was meant) | ConfigErrors (one line each)
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! **Architecture Invariant:** a [`Config`] cannot hold an invalid value, and no error falls back to a default:
-//! a configuration that is not understood enforces nothing that was not asked for.
+//! a configuration that is not understood does not enforce anything that was not configured.
 
 mod cgroup;
 mod config;

@@ -1,4 +1,4 @@
-//! What was typed to what was meant. Every error is kept, so that a user mends a file in one go.
+//! Checks the raw types and converts them to [`Config`]. Collects every error, so that a user can fix all at once.
 
 use std::path::{Path, PathBuf};
 
@@ -17,10 +17,10 @@ use super::{
 const BPFFS: &str = "/sys/fs/bpf";
 const STATE: &str = "/run/enforcer";
 const MESH_NAMESPACE: &str = "istio-system";
-/// More entries than the memory of any node is worth; the kernel allocates hash maps up front.
+/// More entries than any node should spend memory on; the kernel allocates hash maps up front.
 const CAPACITY_LIMIT: u32 = 1 << 24;
 
-/// The configuration whose file lies in `folder`.
+/// The configuration whose file is in `folder`.
 pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>> {
     let mut findings = Findings::default();
     let sources = raw.registry.unwrap_or_default();
@@ -81,8 +81,8 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>
     findings.or(config)
 }
 
-/// The pods that are bound and those of which the API server is asked are the same node's: one setting stands for both,
-/// and two have to agree, since otherwise every pod would be unknown.
+/// The node whose pods are bound is the one whose pods are watched at the API server. One setting is enough for
+/// both; if both are set they have to agree, since otherwise every pod would be unknown.
 fn one_node(of_pods: &mut Option<String>, of_kubernetes: &mut Option<String>) -> Result<(), String> {
     match (&of_pods, &of_kubernetes) {
         (Some(pods), Some(kubernetes)) if pods != kubernetes => {

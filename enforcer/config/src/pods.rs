@@ -1,4 +1,4 @@
-//! The pods of the node, and how far they are enforced.
+//! The pods of the node, and their enforcement mode.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -17,19 +17,19 @@ use super::{
     workloads::namespace,
 };
 
-/// What Istio never captures, and what it cannot do without.
+/// The namespaces that Istio never captures, and its own.
 const EXCLUDED: [&str; 4] = ["kube-system", "kube-node-lease", "kube-public", "istio-system"];
 
 /// The pods of the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pods {
-    /// The node's name; None: the environment says it.
+    /// The node's name; None: taken from the environment.
     pub node: Option<String>,
-    /// The kubelet's cgroups of all pods; empty: wherever kubelets have them.
+    /// The kubelet's cgroups of all pods; empty: those that kubelets use by default.
     pub roots: Vec<CgroupPath>,
-    /// How far each is enforced.
+    /// The enforcement mode of each.
     pub scope: Scope,
-    /// Names of containers that are off, by their own cgroups.
+    /// Names of containers that are off; their own cgroups are exempted.
     pub exempt: BTreeSet<String>,
     /// What every pod may reach.
     pub built_in: BuiltIn,
@@ -40,7 +40,7 @@ pub struct Pods {
 pub struct BuiltIn {
     /// Services of the cluster.
     pub allowances: Vec<Allowance>,
-    /// Its own addresses.
+    /// Whether a pod may reach its own addresses.
     pub own_addresses: bool,
 }
 
@@ -88,7 +88,7 @@ pub(super) fn pods(raw: RawPods, mode: Enforcement, findings: &mut Findings) -> 
     }
 }
 
-/// No two overlap, and each has the name of a kubepods cgroup, by which those below it are read.
+/// No two overlap, and each has the name of a kubepods cgroup, which determines how the names below it are read.
 fn roots(raw: &At<Vec<At<String>>>, findings: &mut Findings) -> Vec<CgroupPath> {
     if raw.value.is_empty() {
         let problem = "an empty list would enforce no pod; remove the key to have the cgroups found";

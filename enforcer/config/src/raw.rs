@@ -1,7 +1,7 @@
-//! What was typed: the configuration's keys and the types of their values, with the lines they stand on.
+//! The configuration as typed: its keys and the types of their values, with their line numbers.
 //!
-//! The documentation of these types is that of the JSON schema. A section whose keys are all commented out is
-//! YAML's `null`, and means the same as one that is absent.
+//! The doc comments of these types are the descriptions in the JSON schema. A section whose keys are all commented
+//! out is YAML's `null`, and means the same as one that is absent.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -86,7 +86,7 @@ pub(super) struct RawKubernetes {
     pub(super) mesh_namespace: Option<At<String>>,
 }
 
-/// A section that is there although all of its keys are commented out: the key itself says something.
+/// Reads a section whose presence alone has a meaning, even if all of its keys are commented out.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
@@ -308,7 +308,7 @@ pub(super) struct RawCapacities {
     pub(super) hosts: Option<At<u32>>,
 }
 
-/// A value and the line it stands on, counted from 1.
+/// A value and its line, counted from 1.
 #[derive(Debug)]
 pub(super) struct At<T> {
     pub(super) line: Option<u64>,

@@ -1,4 +1,4 @@
-//! Workloads and the cgroups under which they are enforced.
+//! Workloads and the cgroups at which they are enforced.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use super::{
     raw::{At, RawWorkload},
 };
 
-/// A workload and where it lives.
+/// A workload and its cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadConfig {
     /// Its cgroup.
     pub cgroup: CgroupPath,
-    /// What the cgroup stands for.
+    /// The workload of the cgroup.
     pub workload: Workload,
 }
 
@@ -67,7 +67,7 @@ pub(super) fn workloads(raw: Vec<At<RawWorkload>>, findings: &mut Findings) -> V
     found
 }
 
-/// The roots, and that every workload is below one of them.
+/// The roots; checks that every workload is at or below one of them.
 pub(super) fn roots(
     raw: Option<At<Vec<At<String>>>>,
     workloads: &[(u64, WorkloadConfig)],
@@ -135,7 +135,7 @@ fn named(name: &str) -> Result<String, String> {
     }
 }
 
-/// Labels as Kubernetes has them, since nothing else could ever be selected.
+/// Labels must be valid in Kubernetes, since no selector could match others.
 fn checked_labels(labels: Labels) -> Result<Labels, String> {
     let is_word = |text: &str| {
         let is_edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());

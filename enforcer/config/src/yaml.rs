@@ -1,4 +1,4 @@
-//! Text to raw types, and the YAML crate's errors as those of the configuration.
+//! Reads text into the raw types, and converts the YAML crate's errors to those of the configuration.
 
 use serde_yaml::{
     DefaultMessageFormatter, DuplicateKeyPolicy, Error, MessageFormatter, budget::BudgetBreach,
@@ -73,7 +73,7 @@ fn config_error(error: &Error, text: &str) -> ConfigError {
     ConfigError { line, kind }
 }
 
-/// The crate's name of a kind of node, as users know it.
+/// The users' word for the crate's name of a kind of node.
 fn kind_for_users(kind: &str) -> &str {
     match kind {
         "string scalar" | "scalar" => "single value",
@@ -83,7 +83,7 @@ fn kind_for_users(kind: &str) -> &str {
     }
 }
 
-/// What stands before the colon in a line, or all of it.
+/// The text before the colon in a line, or all of it.
 fn key_in_line(text: &str, line: Option<u64>) -> String {
     let index = line.and_then(|line| usize::try_from(line - 1).ok());
     let content = index.and_then(|index| text.lines().nth(index)).unwrap_or("");

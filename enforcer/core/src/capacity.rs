@@ -10,7 +10,7 @@ use enforcer_common::{CgroupId, maps as default};
 
 use crate::rule::{Rule, Rules, To};
 
-/// How many entries fit each map; none of them nothing.
+/// How many entries each map can hold; never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacities {
     /// Workloads.
@@ -83,7 +83,7 @@ impl Table {
         Self::Hosts,
     ];
 
-    /// Where a rule lives.
+    /// The map of a rule.
     pub fn of_rule(rule: &Rule) -> Self {
         match rule.to {
             To::Any => Self::Ports,
@@ -117,7 +117,7 @@ impl Counts {
         self.0[table as usize]
     }
 
-    /// Whether no map is asked to hold more than it can.
+    /// Whether no map would hold more than it can.
     pub fn fit(&self, capacities: &Capacities) -> bool {
         Table::ALL
             .iter()
@@ -132,7 +132,7 @@ impl Counts {
         self.0[table as usize] -= 1;
     }
 
-    /// Counts sets of rules, each `Arc` as often as it comes.
+    /// Counts sets of rules, each `Arc` as often as it occurs.
     pub(crate) fn add_rules<'a>(&mut self, sets: impl Iterator<Item = &'a Arc<Rules>>) {
         for rule in sets.flat_map(|rules| rules.iter()) {
             self.add(Table::of_rule(rule), 1);
@@ -150,7 +150,7 @@ impl Counts {
 pub struct Usage {
     /// Entries that fit.
     pub capacity: usize,
-    /// Entries that the registry comes to.
+    /// Entries that the registry results in.
     pub needed: usize,
     /// Entries of these that are in the kernel.
     pub used: usize,
@@ -166,7 +166,7 @@ impl Usage {
 /// A rule that did not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeftRule {
-    /// The first workload of the policy whose own rule it is; None if it is one that policies share.
+    /// The first workload of the policy with this own rule; None if it is a shared rule.
     pub of: Option<CgroupId>,
     /// The rule.
     pub rule: Rule,
@@ -179,8 +179,8 @@ pub struct CapacityReport {
     pub tables: BTreeMap<Table, Usage>,
     /// Workloads that are left out, by the map that is too small for them: they are refused everything.
     pub workloads: BTreeMap<Table, BTreeSet<CgroupId>>,
-    /// Rules of workloads that are not left out, in the order in which they would come next; the first few for
-    /// each map. How many there are is for [`Usage`] to say.
+    /// Rules of workloads that are not left out, in the order in which they would be added next; the first few for
+    /// each map. [`Usage`] has their number.
     pub rules: Vec<LeftRule>,
 }
 

@@ -1,15 +1,15 @@
-//! What a set of files holds now: of each object the last version that was good.
+//! The objects in a set of files: the last valid version of each.
 //!
 //! ```text
 //! file, text -> documents -> Object or problem -> Update
 //! ```
 //!
-//! A document that is wrong keeps its last good version in force and harms no other. One that does not even say what
-//! it is keeps everything that its file held and that the new text does not mention. An object that two files define
-//! is taken from the first by path.
+//! If a document is invalid, its last good version stays in force, and other documents are not affected. If it does
+//! not even identify its object, everything stays that its file held and that the new text does not mention. An
+//! object that two files define is taken from the first by path.
 //!
-//! **Architecture Invariant:** what is held depends on the history of each file and not on the order of the files, and
-//! setting a file costs what that file costs.
+//! **Architecture Invariant:** the content depends on the history of each file and not on the order of the files,
+//! and the cost of setting a file depends only on that file.
 
 mod check;
 mod file;
@@ -50,9 +50,9 @@ struct Held {
 #[derive(Clone, Debug)]
 struct Version {
     object: Object,
-    /// Where it stands, or stood when it was good.
+    /// Its line now, or when it was last valid.
     line: u32,
-    /// Its document, if that need not be read again.
+    /// The digest of its document, if that need not be read again.
     digest: Option<Digest>,
 }
 
@@ -63,11 +63,11 @@ pub struct DocumentProblem {
     pub file: Arc<str>,
     /// Counted from 1; None if it is about the whole file.
     pub line: Option<u32>,
-    /// The object that is concerned, if it is known.
+    /// The affected object, if it is known.
     pub object: Option<ObjectId>,
     /// What is wrong, with the field.
     pub message: String,
-    /// Whether an older version of what is concerned stays in force.
+    /// Whether an older version of the affected objects stays in force.
     pub keeps_older: bool,
 }
 
@@ -90,7 +90,7 @@ impl fmt::Display for DocumentProblem {
 }
 
 impl Documents {
-    /// Takes the text of a file, or that it is gone, and returns what has changed.
+    /// Sets the text of a file, None if it is gone, and returns what has changed.
     pub fn set(&mut self, file: &str, text: Option<&str>) -> Vec<Update> {
         let file: Arc<str> = file.into();
         let old = self.files.remove(&file).unwrap_or_default();
@@ -102,7 +102,7 @@ impl Documents {
         updates
     }
 
-    /// Takes that a file is there and cannot be read, as text or at all: it keeps what it held.
+    /// Marks a file that exists but cannot be read, as text or at all: it keeps its objects.
     pub fn set_unreadable(&mut self, file: &str, reason: &str) {
         let file: Arc<str> = file.into();
         let held = self.files.entry(file.clone()).or_default();
@@ -149,7 +149,7 @@ impl Documents {
         held.flat_map(|held| held.warnings.iter().cloned()).collect()
     }
 
-    /// The files that define the object in vain.
+    /// The files whose definition of the object is not in force.
     fn disputes(&self, id: &ObjectId) -> Vec<DocumentProblem> {
         let mut files = self.claims.get(id).into_iter().flat_map(BTreeMap::keys);
         let Some(first) = files.next() else {
@@ -244,7 +244,7 @@ impl Held {
         new
     }
 
-    /// Takes a good version, unless the file had one above.
+    /// Adds a good version, unless the file has one further up.
     fn insert(&mut self, file: &Arc<str>, version: Version) {
         let id = version.object.id();
         match self.objects.get(&id) {
@@ -261,7 +261,7 @@ impl Held {
         }
     }
 
-    /// Keeps the last good versions of what is refused.
+    /// Keeps the last good versions of refused objects.
     fn keep(&mut self, file: &Arc<str>, refused: Vec<(Option<ObjectId>, Vec<Problem>)>, old: &Self) {
         let named: BTreeSet<_> = refused.iter().filter_map(|(id, _)| id.clone()).collect();
         let is_anything_nameless = refused.iter().any(|(id, _)| id.is_none());

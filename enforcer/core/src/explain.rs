@@ -5,8 +5,8 @@
 //!                                                                  \-> miss -> Why, suggestion
 //! ```
 //!
-//! It reads the same views and the same grants that the policies are compiled from, so that it cannot say
-//! anything else than the kernel does. It must never change what is allowed.
+//! It reads the same views and the same grants that the policies are compiled from, so that it cannot contradict
+//! the kernel. It must never change what is allowed.
 
 mod miss;
 mod suggest;
@@ -34,7 +34,7 @@ use crate::{
 /// The verdict on one destination for one workload, and what led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// What the kernel says.
+    /// The kernel's verdict.
     pub verdict: Verdict,
     /// The mode of the workload's policy; None if there is no such workload.
     pub mode: Option<Mode>,
@@ -73,8 +73,8 @@ impl std::fmt::Display for Explanation {
 }
 
 impl Registry {
-    /// Why the workload of `cgroup` may, or may not, reach `destination`. A cgroup that stands for no workload
-    /// is denied, as unknown ones are unless the configuration says otherwise.
+    /// Why the workload of `cgroup` may, or may not, reach `destination`. A cgroup without a workload is denied, as
+    /// unknown ones are by default.
     pub fn explain(&mut self, cgroup: CgroupId, destination: Destination) -> Explanation {
         self.explain_given(cgroup, destination, &BTreeSet::new())
     }
@@ -114,7 +114,7 @@ impl Registry {
         explanation
     }
 
-    /// The same for a workload that need not be there.
+    /// The same for a workload that need not exist.
     pub fn explain_for(
         &mut self,
         workload: &Workload,
@@ -175,7 +175,7 @@ impl Registry {
     }
 }
 
-/// May this view reach that destination?
+/// The question whether a view may reach a destination.
 struct Question<'a> {
     view: &'a View,
     destination: Destination,
@@ -185,8 +185,8 @@ struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
-    /// The hosts that can have to do with it: those that have to do with the address, and those that are
-    /// reached on this port wherever they are.
+    /// The hosts that may be related to it: those related to the address, and those that allow any address on this
+    /// port.
     fn hosts(&self) -> Vec<(&'a Host, &'a HostState)> {
         let Destination { address, port, .. } = self.destination;
         let is_listener = |sidecar: &crate::istio::Sidecar| {
@@ -200,7 +200,7 @@ impl<'a> Question<'a> {
             .as_ref()
             .is_some_and(|sidecar| is_listener(sidecar))
         {
-            // The listener's protocol can let any host be reached at any address.
+            // The listener's protocol can allow any address for any host.
             return states.iter().collect();
         }
         let index = self.lookup.by_address;
@@ -213,7 +213,7 @@ impl<'a> Question<'a> {
             .collect()
     }
 
-    /// The narrowest rule that allows it, and everything that has one.
+    /// The narrowest rule that allows it, and everything that has such a rule.
     fn matches(&self, hosts: &[(&Host, &HostState)]) -> (Option<Why>, Vec<Matched>) {
         let mut found = Vec::new();
         for (_, state) in hosts {
@@ -271,7 +271,7 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Narrower rules say more.
+/// Narrower rules come first, because they are more informative.
 fn breadth(to: &To) -> u8 {
     match to {
         To::Address(_) => 0,

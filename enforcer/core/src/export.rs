@@ -1,4 +1,4 @@
-//! Who may see an object: `exportTo`, the mesh's defaults and bounds, and the objects that are ignored.
+//! Which namespaces may see an object: `exportTo`, the mesh's defaults and bounds, and ignored objects.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -17,7 +17,7 @@ pub(crate) enum Export {
     To(BTreeSet<Namespace>),
 }
 
-/// Why an object counts for nobody, whatever it says.
+/// Why an object is ignored, whatever its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Ignored {
     /// It is labelled for another revision.
@@ -45,13 +45,13 @@ impl Export {
         }
     }
 
-    /// Whether anybody sees it.
+    /// Whether no namespace sees it.
     pub(crate) fn is_nobody(&self) -> bool {
         matches!(self, Self::To(namespaces) if namespaces.is_empty())
     }
 }
 
-/// Who sees `owner`, before any Sidecar.
+/// Which namespaces see `owner`, before any Sidecar applies.
 pub(crate) fn export(owner: &Owner, mesh: &MeshConfig, objects: &Objects) -> Export {
     let (export_to, own) = (owner.export_to(), &owner.meta().namespace);
     let export_to = if export_to.is_empty() {
@@ -66,7 +66,7 @@ pub(crate) fn export(owner: &Owner, mesh: &MeshConfig, objects: &Objects) -> Exp
     }
 }
 
-/// `*` wins over everything, `~` over every name (`initServiceRegistry` in `push_context.go`).
+/// `*` overrides everything, `~` overrides every name (`initServiceRegistry` in `push_context.go`).
 fn parse(export_to: &[ExportTo], own: &Namespace) -> Export {
     if export_to.contains(&ExportTo::Everyone) {
         return Export::Public;
@@ -82,7 +82,7 @@ fn parse(export_to: &[ExportTo], own: &Namespace) -> Export {
     Export::To(names.collect())
 }
 
-/// The bound that `serviceEntryVisibility` sets to entries of `namespace`.
+/// The bound that `serviceEntryVisibility` sets for entries of `namespace`.
 fn bound(namespace: &Namespace, mesh: &MeshConfig, objects: &Objects) -> Visibility {
     let Some(visibility) = mesh.visibility.as_ref().filter(|it| it.apply_to_sidecars) else {
         return Visibility::Public;

@@ -1,4 +1,4 @@
-//! The rules that one port of one object grants, with what in the object makes each.
+//! The rules that one port of one object grants, each with the part of the object that it comes from.
 //!
 //! `ServiceEntry -> entry, Service -> service -> PortGrants`
 //!
@@ -22,35 +22,35 @@ use crate::{
     settings::{Settings, UdpPolicy},
 };
 
-/// Ports of listeners of the proxy's own: HTTP ports of services get no listener there
-/// (`conflictWithReservedListener`), so that nothing is reached by them in either matching.
+/// Ports of the proxy's own listeners. Istio creates no listener there for HTTP ports of services
+/// (`conflictWithReservedListener`), so such ports grant nothing in either matching.
 const RESERVED: [u16; 4] = [15001, 15006, 15021, 15090];
 
-/// What rules are made from beside the object itself.
+/// The inputs of rules other than the object itself.
 #[derive(Clone, Copy)]
 pub(crate) struct Facts<'a> {
     pub(crate) objects: &'a Objects,
     pub(crate) settings: &'a Settings,
 }
 
-/// A port as a client dials it, with the protocol that counts.
+/// A port as a client dials it, with its effective protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Port {
     pub(crate) number: u16,
     pub(crate) protocol: Protocol,
 }
 
-/// Where a host may be, and what that hangs on.
+/// The addresses that a host may have, and the names that they depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Related {
     /// Every address and network that is declared, chosen or resolved, in order, each once.
     pub(crate) to: Vec<To>,
-    /// Names beside its own whose addresses matter.
+    /// Names other than its own whose addresses affect it.
     pub(crate) names: BTreeSet<Host>,
 }
 
 impl Related {
-    /// Brings what was put together into its order.
+    /// Sorts what was collected and removes duplicates.
     pub(crate) fn sort(&mut self) {
         self.to.sort_unstable();
         self.to.dedup();
@@ -61,7 +61,7 @@ impl Related {
 /// The rules of one port, and the hosts whose addresses belong to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PortGrants {
-    /// In the order of their rules, a rule once.
+    /// Sorted by rule, each rule once.
     pub(crate) grants: Vec<Grant>,
     /// Hosts whose addresses belong to them: names that have to be resolved, and wildcards.
     pub(crate) names: Vec<Host>,
@@ -93,12 +93,12 @@ pub(crate) fn grants(owner: &Owner, host: &Host, port: Port, facts: &Facts<'_>) 
     }
 }
 
-/// Whether the proxy keeps the port to itself, so that no service is reached on it.
+/// Whether the proxy reserves the port, so that no service is reached on it.
 pub(crate) fn is_reserved(number: u16, protocol: Protocol) -> bool {
     protocol.is_http() && RESERVED.contains(&number)
 }
 
-/// What `host` of `owner` has to do with, whatever the port and the matching.
+/// The addresses and names of `host` of `owner`, for any port and either matching.
 pub(crate) fn related(owner: &Owner, host: &Host, facts: &Facts<'_>) -> Related {
     match owner {
         Owner::Entry(object) => entry::related(object, host, facts),

@@ -1,10 +1,10 @@
-//! Istio's and Kubernetes' objects as documents, and what they say once they are valid.
+//! Istio's and Kubernetes' objects as documents, and as types once they are valid.
 //!
 //! ```text
 //! serde_json::Value -> reading -> one module for each kind -> Object, or Invalid: what is wrong and where
 //! ```
 //!
-//! What is valid is what Istio's webhook and the API server together let pass: their rules are restated here, for
+//! An object is valid if both Istio's webhook and the API server would accept it: their rules are repeated here, for
 //! documents that have passed neither. Rules have the numbers E1-E38 (errors) and W1-W6 (warnings), in the order of
 //! `pkg/config/validation/validation.go`, `ValidateServiceEntry`.
 //!

@@ -5,8 +5,8 @@
 //!                                                                              |-> explain -> reasons
 //! ```
 //!
-//! **Architecture Invariant:** no async, clock, randomness, file, socket, aya or kube client in this crate. Time
-//! comes in as an argument. The same input gives the same output, whatever the order it came in.
+//! **Architecture Invariant:** no async, clock, randomness, file, socket, aya or kube client in this crate.
+//! Callers pass the time as an argument. The same input gives the same output, in whatever order it arrives.
 
 pub mod capacity;
 pub mod documents;

@@ -22,7 +22,7 @@ impl Namespace {
     /// The namespace of a document that names none.
     pub const DEFAULT: &'static str = "default";
 
-    /// Takes the name as it is; documents are validated where they are read.
+    /// Does not check the name; documents are validated when they are read.
     pub fn new(name: &str) -> Self {
         Self(name.into())
     }
@@ -59,7 +59,7 @@ pub fn selects(selector: &Labels, labels: &Labels) -> bool {
 pub struct Host(Arc<str>);
 
 impl Host {
-    /// Brings `name` to the one form in which names are compared.
+    /// Converts `name` to the form in which names are compared.
     pub fn new(name: &str) -> Self {
         let name = name.strip_suffix('.').unwrap_or(name);
         Self(name.to_ascii_lowercase().into())
@@ -70,13 +70,13 @@ impl Host {
         &self.0
     }
 
-    /// Whether it stands for many names.
+    /// Whether it matches many names.
     pub fn is_wildcard(&self) -> bool {
         self.0.starts_with('*')
     }
 
-    /// Whether every name that `other` stands for is one that `self` stands for: Istio's `host.Name.SubsetOf`
-    /// with the sides exchanged (`pkg/config/host/name.go`). `*.a` covers `b.a` and `*.b.a`, not `a`.
+    /// Whether `self` matches every name that `other` matches: Istio's `host.Name.SubsetOf` with the sides
+    /// exchanged (`pkg/config/host/name.go`). `*.a` covers `b.a` and `*.b.a`, not `a`.
     pub fn covers(&self, other: &Self) -> bool {
         match self.0.strip_prefix('*') {
             None => self == other,
@@ -131,7 +131,7 @@ pub enum Protocol {
     Mysql,
     /// UDP.
     Udp,
-    /// Not said: Istio looks at the bytes.
+    /// Not declared: Istio sniffs the protocol.
     Auto,
 }
 
@@ -159,7 +159,7 @@ impl Protocol {
     }
 }
 
-/// A process group that is enforced: what its cgroup stands for.
+/// A process group that is enforced: the processes of one cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
     /// The namespace whose view it has.
@@ -168,9 +168,9 @@ pub struct Workload {
     pub name: String,
     /// What Sidecars and entries select it by.
     pub labels: Labels,
-    /// How far it is enforced; None: as the settings say.
+    /// Its enforcement mode; None: that of the settings.
     pub enforcement: Option<Enforcement>,
-    /// Where it is reached itself.
+    /// Its own addresses.
     pub own: OwnAddresses,
 }
 
@@ -187,10 +187,10 @@ impl Workload {
     }
 }
 
-/// What REGISTRY_ONLY comes to for a workload, from the loosest to the strictest.
+/// How REGISTRY_ONLY is enforced for a workload, from the loosest to the strictest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Enforcement {
-    /// Nothing is looked at.
+    /// Nothing is checked.
     Off,
     /// What is not registered is let through and reported.
     Audit,
@@ -199,10 +199,10 @@ pub enum Enforcement {
 }
 
 impl Enforcement {
-    /// The label of namespaces and pods that says it.
+    /// The label of namespaces and pods that sets it.
     pub const LABEL: &str = "enforcer.dev/mode";
 
-    /// What a value of the label says; None if it is none.
+    /// Parses a value of the label; None if it is not valid.
     pub fn parse(value: &str) -> Option<Self> {
         match value {
             "off" => Some(Self::Off),
@@ -213,7 +213,7 @@ impl Enforcement {
     }
 }
 
-/// `off`, `audit` or `enforce`, as labels say it.
+/// `off`, `audit` or `enforce`, as in labels.
 impl fmt::Display for Enforcement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -244,7 +244,7 @@ impl OwnAddresses {
     }
 }
 
-/// The first of each family. Addresses that reach many or none are nobody's own.
+/// The first of each family. Addresses that reach many hosts or none are skipped.
 impl FromIterator<IpAddr> for OwnAddresses {
     fn from_iter<I: IntoIterator<Item = IpAddr>>(addresses: I) -> Self {
         let mut own = Self::default();
@@ -263,7 +263,7 @@ impl FromIterator<IpAddr> for OwnAddresses {
     }
 }
 
-/// As a binding in the kernel has them.
+/// The form in a binding in the kernel.
 impl From<OwnAddresses> for [Address; 2] {
     fn from(own: OwnAddresses) -> Self {
         let address = |one: Option<IpAddr>| one.map_or(Address::UNSPECIFIED, Address::from);

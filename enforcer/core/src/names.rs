@@ -1,14 +1,14 @@
-//! What is known of each host's addresses, and when to ask for them again.
+//! The known addresses of each host, and when to query them again.
 //!
 //! ```text
 //! hosts wanted -> due -> queries -> (resolvers) -> answer -> registry::Update::Resolved
 //!                                                  expire -> (an address's grace has ended)
 //! ```
 //!
-//! It sends nothing, waits for nothing, reads no clock and draws no random number: its owner does, and tells it.
+//! It does no I/O, never waits, reads no clock and draws no random number: its owner does, and passes the results.
 //!
-//! **Architecture Invariant:** a failure, of whatever kind, never takes an address away. Only a newer good answer
-//! without it does, and only after the grace. A family that has never answered is absent, not empty.
+//! **Architecture Invariant:** a failure, of whatever kind, never removes an address. Only a newer good answer
+//! without it does, and only after the grace period. A family that has never answered is absent, not empty.
 
 mod answer;
 mod host;
@@ -39,12 +39,12 @@ pub use time::{Jitter, Moment};
 /// The addresses of the hosts file, by host.
 pub type Listed = BTreeMap<Host, BTreeSet<IpAddr>>;
 
-/// What a step brought about.
+/// The result of a step.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// [`Update::Resolved`] for each host whose addresses are others now.
+    /// [`Update::Resolved`] for each host whose addresses have changed.
     pub updates: Vec<Update>,
-    /// What an operator should hear of.
+    /// What to report to an operator.
     pub notices: Vec<Notice>,
 }
 
@@ -61,11 +61,11 @@ pub struct Names {
     pacing: Pacing,
     hosts: BTreeMap<Host, Entry>,
     listed: Listed,
-    /// What was known before this start, of hosts that have not been wanted since.
+    /// Addresses from an earlier run, of hosts that have not been wanted since this start.
     remembered: Listed,
-    /// Every query that is not on its way, by when it is due.
+    /// Every query that is not in flight, by when it is due.
     schedule: BTreeSet<(Moment, Query)>,
-    /// Every host with addresses in their grace, by when the first grace ends.
+    /// Every host with addresses in their grace period, by when the first one ends.
     leaving: BTreeSet<(Moment, Host)>,
 }
 
@@ -78,13 +78,13 @@ impl Names {
         }
     }
 
-    /// Takes what was known at the end of an earlier run: it counts as each host's last good answer until there is
-    /// one, so that a start without resolvers takes nothing away. Before the first [`Names::set_hosts`].
+    /// Restores the addresses of an earlier run: they count as each host's last good answer until there is a new
+    /// one, so that a start without resolvers removes nothing. Call it before the first [`Names::set_hosts`].
     pub fn remember(&mut self, remembered: Listed) {
         self.remembered = remembered;
     }
 
-    /// What is known now, for [`Names::remember`] of the next run.
+    /// The current addresses, for [`Names::remember`] in the next run.
     pub fn memory(&self) -> Listed {
         let known = self
             .hosts
@@ -93,9 +93,9 @@ impl Names {
         known.filter(|(_, addresses)| !addresses.is_empty()).collect()
     }
 
-    /// Takes `hosts` as all that are wanted. Hosts no longer among them are forgotten: who wanted them has
-    /// dropped their addresses. New ones are due at once, before those that were asked before. A wildcard stands
-    /// for names nobody can list, and an address needs no resolver: neither is asked for.
+    /// Replaces the set of wanted hosts. Hosts no longer in it are forgotten: nothing uses their addresses any
+    /// more. New ones are due at once, before those that were queried before. Wildcards and addresses are never
+    /// queried: the names under a wildcard cannot be listed, and an address needs no resolver.
     pub fn set_hosts(&mut self, now: Moment, hosts: &BTreeSet<Host>) -> Outcome {
         let gone: Vec<_> = self
             .hosts
@@ -126,8 +126,8 @@ impl Names {
         outcome
     }
 
-    /// Takes `listed` as all that the hosts file says. It adds to what resolvers say, and what is no longer in it
-    /// leaves after the grace.
+    /// Replaces the content of the hosts file. Its addresses are added to those from resolvers; an address that
+    /// is no longer in it is dropped after the grace period.
     pub fn set_listed(&mut self, now: Moment, listed: &Listed) -> Outcome {
         self.listed = listed
             .iter()
@@ -149,8 +149,8 @@ impl Names {
         outcome
     }
 
-    /// At most `limit` queries whose time has come, the longest due first. Each is on its way then, and not due
-    /// again before [`Names::answer`] has had its reply.
+    /// At most `limit` queries that are due, the longest overdue first. Each counts as in flight, and is not due
+    /// again until [`Names::answer`] gets its reply.
     pub fn due(&mut self, now: Moment, limit: usize) -> Vec<Query> {
         let mut due = Vec::new();
         while due.len() < limit && self.schedule.first().is_some_and(|(moment, _)| *moment <= now) {
@@ -165,7 +165,7 @@ impl Names {
         due
     }
 
-    /// Takes the reply to a query, and decides when to ask again. A reply for a host that is no longer wanted
+    /// Handles the reply to a query, and schedules the next query. A reply for a host that is no longer wanted
     /// changes nothing.
     pub fn answer(&mut self, now: Moment, reply: Reply, jitter: Jitter) -> Outcome {
         let Reply { query, result } = reply;
@@ -188,7 +188,7 @@ impl Names {
         outcome
     }
 
-    /// Lets go of the addresses whose grace has ended.
+    /// Drops the addresses whose grace period has ended.
     pub fn expire(&mut self, now: Moment) -> Outcome {
         let mut outcome = Outcome::default();
         while let Some((_, host)) = self.leaving.first().filter(|(end, _)| *end <= now).cloned() {
@@ -204,12 +204,12 @@ impl Names {
         due.into_iter().chain(self.next_leave()).min()
     }
 
-    /// When [`Names::expire`] next has something to do: for whoever cannot ask now anyway.
+    /// When [`Names::expire`] next has something to do, for callers that cannot send queries now.
     pub fn next_leave(&self) -> Option<Moment> {
         self.leaving.first().map(|(moment, _)| *moment)
     }
 
-    /// Makes what fails due at once: the resolvers are others now.
+    /// Makes failing queries due at once, because the resolvers have changed.
     pub fn retry_failing(&mut self, now: Moment) {
         let mut failing = Vec::new();
         for (host, entry) in &self.hosts {
@@ -225,7 +225,7 @@ impl Names {
         }
     }
 
-    /// What is known, host by host.
+    /// The status of every host.
     pub fn status(&self, now: Moment) -> Vec<HostStatus> {
         self.hosts
             .iter()
@@ -257,7 +257,7 @@ impl Names {
         })
     }
 
-    /// What is left out of an answer, unless the answer before it left out the same.
+    /// Notices about what is left out of an answer, unless the previous answer left out the same.
     fn left_out(&self, query: &Query, good: &Good) -> Vec<Notice> {
         let last = self.hosts[&query.host].records(query.family).good.as_ref();
         let mut notices = Vec::new();
@@ -291,7 +291,7 @@ impl Names {
         }
     }
 
-    /// Changes what is known of `host` and brings everything that depends on it into line.
+    /// Changes the entry of `host` and updates everything that depends on it.
     fn amend(&mut self, now: Moment, host: &Host, change: impl FnOnce(&mut Entry)) -> Outcome {
         let mut outcome = Outcome::default();
         let Some(entry) = self.hosts.get_mut(host) else {

@@ -1,6 +1,6 @@
-//! Every object that is there, by its kind, and the questions that need several of them.
+//! Every current object, by kind, and the queries that need several of them.
 //!
-//! It must never interpret: what an object means for a workload is said by `view` and `policy`.
+//! It must never interpret objects: `view` and `policy` decide what an object means for a workload.
 
 mod owner;
 
@@ -20,7 +20,7 @@ use crate::{
     model::{Host, Labels, Namespace, selects},
 };
 
-/// Namespace and name: what tells objects of one kind apart.
+/// Namespace and name: the key among objects of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) namespace: Namespace,
@@ -38,7 +38,7 @@ impl Key {
 
 type Store<T> = BTreeMap<Key, Arc<T>>;
 
-/// The objects, and the answers of the resolver.
+/// The objects, and the resolved addresses.
 #[derive(Debug, Default)]
 pub(crate) struct Objects {
     pub(crate) entries: Store<ServiceEntry>,
@@ -76,8 +76,8 @@ impl Objects {
             .map_or(&*DEFAULT, |mesh| mesh)
     }
 
-    /// The labels of a namespace. The API server gives each the label of its own name; one of which no object
-    /// is known has at least that.
+    /// The labels of a namespace. The API server labels each with its own name, so a namespace whose object is not
+    /// known has at least that label.
     pub(crate) fn namespace_labels(&self, namespace: &Namespace) -> Labels {
         let key = Key::new(&Namespace::new(""), namespace.as_str());
         let mut labels = self
@@ -91,7 +91,7 @@ impl Objects {
         labels
     }
 
-    /// Stores or removes a slice and says which Services' endpoints that touches.
+    /// Stores or removes a slice, and returns the Services whose endpoints it affects.
     pub(crate) fn set_slice(&mut self, key: &Key, slice: Option<Arc<EndpointSlice>>) -> Vec<Key> {
         let service = |slice: &EndpointSlice| Key::new(&slice.meta.namespace, &slice.service);
         let mut touched = Vec::new();
@@ -129,7 +129,7 @@ impl Objects {
             .collect()
     }
 
-    /// The addresses that stand for a host; for a wildcard those of all names under it that are known.
+    /// The resolved addresses of a host; for a wildcard those of all known names under it.
     pub(crate) fn addresses_of(&self, host: &Host) -> BTreeSet<IpAddr> {
         if !host.is_wildcard() {
             return self.resolved.get(host).cloned().unwrap_or_default();
@@ -179,7 +179,7 @@ pub(crate) fn in_namespace<'a, T>(
         .map(|(_, object)| object)
 }
 
-/// What selectors see of a WorkloadEntry: the labels of its metadata, over which those of its `spec` win
+/// The labels of a WorkloadEntry for selectors: those of its metadata, overridden by those of its `spec`
 /// (`serviceentry/conversion.go`, `convertWorkloadEntryToWorkloadInstance`).
 pub(crate) fn workload_labels(entry: &WorkloadEntry) -> Labels {
     let mut labels = entry.meta.labels.clone();
@@ -187,8 +187,8 @@ pub(crate) fn workload_labels(entry: &WorkloadEntry) -> Labels {
     labels
 }
 
-/// Whether an object of Istio's counts for `revision`: it carries no label of a revision, or this one. An empty
-/// revision takes them all (`config.LabelsInRevision`).
+/// Whether an Istio object counts for `revision`: it has no revision label, or this one. An empty revision
+/// accepts all (`config.LabelsInRevision`).
 pub(crate) fn is_of_revision(meta: &Meta, revision: &str) -> bool {
     let label = meta.labels.get(Meta::REVISION);
     revision.is_empty() || label.is_none_or(|label| label == revision)

@@ -1,4 +1,4 @@
-//! One host of one object: what Istio calls a service.
+//! An offer is one host of one object: what Istio calls a service.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -11,7 +11,7 @@ use crate::{
     settings::Settings,
 };
 
-/// One host of one object, with all that does not depend on who looks.
+/// One host of one object, with everything that does not depend on the view.
 #[derive(Debug)]
 pub(crate) struct Offer {
     pub(crate) owner: Owner,
@@ -22,7 +22,7 @@ pub(crate) struct Offer {
     pub(crate) grants: Vec<PortGrants>,
 }
 
-/// A port that a view has.
+/// A port that is visible in a view.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Import<'a> {
     pub(crate) offer: &'a Offer,
@@ -32,14 +32,14 @@ pub(crate) struct Import<'a> {
     pub(crate) protocol: Protocol,
 }
 
-/// All that is known of one host: a function of the objects alone.
+/// The state of one host; it depends only on the objects.
 #[derive(Debug, Default)]
 pub(crate) struct HostState {
     /// By namespace, Services first, by name.
     pub(crate) offers: Vec<Offer>,
-    /// What has to do with the host, whatever the port.
+    /// The addresses and names of the host, for any port.
     pub(crate) related: Related,
-    /// Whether every view without a trimming Sidecar has the same of it.
+    /// Whether every view without a trimming Sidecar has the same rules for it.
     pub(crate) is_common: bool,
 }
 
@@ -65,12 +65,12 @@ impl Offer {
         }
     }
 
-    /// The namespace whose offer it is.
+    /// The namespace of the object.
     pub(crate) fn namespace(&self) -> &Namespace {
         &self.owner.meta().namespace
     }
 
-    /// All of its ports, as they are.
+    /// All of its ports, with their own protocols.
     pub(crate) fn imports(&self) -> impl Iterator<Item = Import<'_>> {
         self.owner.ports().iter().enumerate().map(|(port, of)| Import {
             offer: self,
@@ -79,7 +79,7 @@ impl Offer {
         })
     }
 
-    /// What Istio orders services of one host by: age (`creationTimestamp`; none is oldest), namespace, name.
+    /// How Istio sorts services of one host: by age (`creationTimestamp`; none is oldest), namespace, name.
     pub(crate) fn age(&self) -> (Option<i64>, &Namespace, &str) {
         let meta = self.owner.meta();
         (meta.created, &meta.namespace, &meta.name)
@@ -87,7 +87,7 @@ impl Offer {
 }
 
 impl Import<'_> {
-    /// What the port grants, under the protocol that counts.
+    /// What the port grants with its effective protocol.
     pub(crate) fn grants(&self, facts: &Facts<'_>) -> Cow<'_, PortGrants> {
         let port = &self.offer.owner.ports()[self.port];
         if port.protocol == self.protocol {
@@ -127,9 +127,9 @@ impl HostState {
     }
 }
 
-/// A host is common if all that is seen of it is public and of one namespace: then no client's namespace can
-/// change who wins it. That does not depend on which workloads are there, so that a pod that comes or goes
-/// moves nothing between what is shared and what is not.
+/// A host is common if all of its visible offers are public and of one namespace: then the client's namespace
+/// cannot change which one wins. That does not depend on which workloads exist, so that a pod that starts or ends
+/// moves no rule into or out of the shared set.
 fn is_common(offers: &[Offer]) -> bool {
     let mut seen = offers
         .iter()
@@ -141,8 +141,8 @@ fn is_common(offers: &[Offer]) -> bool {
         && seen.all(|offer| offer.export == Export::Public && offer.namespace() == first.namespace())
 }
 
-/// Which owners offer each host, in their order. Most hosts have one, for which a tree's node would be ten times too
-/// large.
+/// Which owners offer each host, in their order. Most hosts have one owner, and a tree node for one owner would be
+/// ten times too large.
 #[derive(Debug, Default)]
 pub(crate) struct Owners(BTreeMap<Host, Vec<OwnerKey>>);
 

@@ -1,9 +1,9 @@
-//! A host as the kernel knows it: its identifier, and the key by which names that are sent are held against it.
+//! The kernel's form of a host: its identifier, and the trie key that names on the wire are compared with.
 //!
 //! `Host -> HostId`, `Host -> PatternKey, Pattern`, name as it was sent -> text
 //!
-//! **Architecture Invariant:** a name begins with a wildcard's key, and is long enough, exactly where [`Host::covers`]
-//! says so.
+//! **Architecture Invariant:** a name's key begins with a wildcard's key, and is long enough, if and only if
+//! [`Host::covers`] is true.
 
 use enforcer_common::{HostId, Pattern, PatternKey, learned::NAME};
 use sha2::{Digest as _, Sha256};
@@ -23,13 +23,13 @@ pub fn id(host: &Host) -> HostId {
     HostId(id)
 }
 
-/// Where a host lies in the kernel's trie of patterns. None if no name that can be sent is meant by it.
+/// The host's entry in the kernel's trie of patterns. None if no name on the wire can match it.
 pub fn pattern(host: &Host) -> Option<(PatternKey, Pattern)> {
     let wildcard = host.as_str().strip_prefix('*');
     let mut key = match wildcard {
         None => labels(host.as_str(), false)?,
         Some("") => Vec::new(),
-        // A whole label or more stands before the dot.
+        // The wildcard matches one or more whole labels.
         Some(suffix) if suffix.starts_with('.') => labels(&suffix[1..], false)?,
         Some(suffix) => labels(suffix, true)?,
     };
@@ -51,7 +51,8 @@ pub fn pattern(host: &Host) -> Option<(PatternKey, Pattern)> {
     Some((PatternKey(padded), pattern))
 }
 
-/// The labels of `name` in their order, each behind a separator; the first without it if it is only the end of one.
+/// The labels of `name` in their order, a separator before each. The first has none if it is only the end of a
+/// label.
 fn labels(name: &str, is_first_cut: bool) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(name.len() + 1);
     for (index, label) in name.split('.').enumerate() {
@@ -67,8 +68,8 @@ fn labels(name: &str, is_first_cut: bool) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A name as it was sent, as text without the root: bytes that no host has stand in it by their numbers, as in a zone's file
-/// (RFC 1035, 5.1). None if it is no name.
+/// A name in wire format as text, without the root. Bytes that no host has are escaped by number, as in a zone
+/// file (RFC 1035, 5.1). None if it is not a valid name.
 pub fn text(sent: &[u8]) -> Option<String> {
     let mut text = String::with_capacity(sent.len());
     let mut rest = sent;
@@ -95,7 +96,7 @@ pub fn text(sent: &[u8]) -> Option<String> {
     }
 }
 
-/// The host that such a text is; None if it has bytes that no host has.
+/// The host of such a text; None if the text has bytes that no host has.
 pub fn host(text: &str) -> Option<Host> {
     (!text.contains(['\\', '*'])).then(|| Host::new(text))
 }
@@ -112,7 +113,7 @@ mod tests {
         Some(key.0[..pattern.length as usize].to_vec())
     }
 
-    /// Whether the kernel takes `name`, which is no wildcard, for one that `host` stands for.
+    /// Whether the kernel matches `name`, which is no wildcard, with `host`.
     fn is_taken(host: &Host, name: &Host) -> bool {
         let (Some((key, pattern)), Some((name, of_name))) = (pattern(host), pattern(name)) else {
             return false;

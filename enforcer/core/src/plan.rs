@@ -1,29 +1,29 @@
-//! The changes that bring the kernel's maps from their present entries to the desired ones.
+//! The changes that turn the present entries of the kernel's maps into the desired ones.
 //!
 //! ```text
 //! Applied, Desired -> pairing (which installed policy becomes which) -> phases -> [Change]
 //! ```
 //!
-//! **Architecture Invariant:** the changes are carried out one by one, and after each of them two promises hold for every
-//! workload: whatever is allowed is allowed by the old or the new policy, and whatever both allow is allowed.
-//! `tests/plan.rs` checks every prefix of random plans.
+//! **Architecture Invariant:** the changes are applied one by one, and after each of them two promises hold for
+//! every workload: whatever is allowed is allowed by the old or the new policy, and whatever both allow is
+//! allowed. `tests/plan.rs` checks every prefix of random plans.
 //!
-//! The order that keeps it:
+//! The order that guarantees this:
 //!
 //! 1. rules are added to policies' own scopes;
-//! 2. policies that leave the shared scope do so, workloads that are gone and shared are forgotten, and workloads
-//!    whose new policy does not share are bound;
-//! 3. rules are added to the shared scope, then taken from it; the other workloads that are gone are forgotten;
-//! 4. policies that join the shared scope do so, and modes change;
+//! 2. policies that stop sharing leave the shared scope, workloads that are gone and shared are unbound, and
+//!    workloads whose new policy does not share are bound;
+//! 3. rules are added to the shared scope, then removed from it; the other workloads that are gone are unbound;
+//! 4. policies that start to share join the shared scope, and modes change;
 //! 5. the other workloads that change their policy are bound;
-//! 6. rules are taken from own scopes, and policies without workloads go;
+//! 6. rules are removed from own scopes, and policies without workloads are removed;
 //! 7. workloads that are new are bound.
 //!
-//! A workload that keeps its policy and has other addresses of its own is bound anew within 1, 3 or 5, where the rules
-//! that can take the place of an address, or give it up, are all there.
+//! A workload that keeps its policy but whose own addresses change is bound again in 1, 3 or 5: at a point where
+//! every rule that replaces an own address, or is replaced by one, is installed.
 //!
-//! What this order alone cannot keep, a policy of a new identifier does: see [`pairing`]. Where the maps cannot hold old
-//! and new at once, see [`bounded`].
+//! Where the order alone cannot keep the promises, a policy gets a new identifier: see [`pairing`]. For maps that
+//! cannot hold the old and new entries at once, see [`bounded`].
 
 mod bounded;
 mod pairing;
@@ -57,24 +57,24 @@ pub struct Applied {
 pub enum Change {
     /// A rule is added.
     AddRule(Scope, Rule),
-    /// A rule is taken away.
+    /// A rule is removed.
     RemoveRule(Scope, Rule),
     /// A policy is installed or replaced.
     SetPolicy(PolicyId, Policy),
-    /// A policy to which no workload is bound is taken away.
+    /// A policy to which no workload is bound is removed.
     RemovePolicy(PolicyId),
     /// A workload is bound to an installed policy, in one step with its own addresses.
     Bind(CgroupId, Binding),
-    /// A workload is forgotten.
+    /// A workload's binding is removed.
     Unbind(CgroupId),
 }
 
 /// Changes in their order, and what the maps hold after the last of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// To be carried out in this order; a failure in the middle leaves a state from which [`diff`] goes on.
+    /// To be applied in this order; after a failure in the middle, [`diff`] continues from the state reached.
     pub changes: Vec<Change>,
-    /// What is true once all are carried out.
+    /// The entries once all changes are applied.
     pub after: Applied,
 }
 
@@ -86,8 +86,8 @@ pub fn diff(applied: &Applied, desired: &Desired) -> Plan {
     Plan { changes, after }
 }
 
-/// Changes that let one workload through, whatever else is in force: to a policy that is off, a new one if there is
-/// none.
+/// Changes that exempt one workload, whatever else is in force: they bind it to a policy that is off, and install
+/// one if there is none.
 pub fn admit(applied: &Applied, workload: CgroupId) -> Vec<Change> {
     let is_off = |policy: &&Policy| policy.mode == Mode::Off as u32;
     let mut policies = applied.policies.iter();
@@ -114,7 +114,7 @@ fn own_scope(id: PolicyId) -> Scope {
     Scope(id.0 + Scope::SHARED.0)
 }
 
-/// The value in the kernel of a policy.
+/// A policy's value in the kernel's map.
 fn value(id: PolicyId, policy: &DesiredPolicy) -> Policy {
     Policy {
         mode: policy.mode as u32,

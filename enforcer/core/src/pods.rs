@@ -1,4 +1,4 @@
-//! Which cgroup is which pod's, and how far that pod is enforced.
+//! Which cgroup belongs to which pod, and the enforcement mode of that pod.
 //!
 //! ```text
 //! Pod objects by UID --.
@@ -6,12 +6,12 @@
 //! cgroups by UID ------'
 //! ```
 //!
-//! Objects and cgroups come in any order and from sources that fail apart from each other. A cgroup whose UID no
-//! object of this node has stands for nothing, so that the kernel takes it for unknown. A pod whose object is deleted
-//! keeps its workload for as long as its cgroup is there, and loses it with that, whatever the API server says.
+//! Objects and cgroups arrive in any order, from sources that fail independently. A cgroup whose UID matches no
+//! object of this node has no workload, so the kernel treats it as unknown. A pod whose object is deleted keeps
+//! its workload until its cgroup is gone, whatever the API server says.
 //!
-//! **Architecture Invariant:** what was said of cgroups so far is a function of the objects, the cgroups and the order
-//! of deletions alone. Nothing is bound by anything but the UID that the kubelet gave the cgroup as its name.
+//! **Architecture Invariant:** the updates returned for cgroups depend only on the objects, the cgroups and the
+//! order of deletions. A cgroup is matched to a pod only by the UID in its name, which the kubelet has set.
 
 mod cgroup;
 mod container;
@@ -36,15 +36,15 @@ use crate::{
     registry::Update,
 };
 
-/// The bit that marks identifiers of workloads whose cgroups are not there yet: the kernel counts inodes up from 1.
-/// The registry knows such workloads so that their names are resolved before they run.
+/// The bit that marks identifiers of workloads whose cgroups do not exist yet. No cgroup has it, because the
+/// kernel counts inodes up from 1. The registry gets such workloads so that their names are resolved early.
 pub const PLACEHOLDER: u64 = 1 << 63;
 
-/// Tells the placeholders of pods from those of other workloads.
+/// Distinguishes the placeholders of pods from those of other workloads.
 const POD: u64 = 1 << 62;
 
-/// The annotation by which the object that stands for a static pod says whose it is: the identifier that the kubelet
-/// gave the pod, and its cgroup.
+/// The annotation on the mirror object of a static pod. Its value is the identifier that the kubelet gave the pod,
+/// which is also in the name of the pod's cgroup.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// The label that the API server gives every namespace.
@@ -55,11 +55,11 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 pub struct Settings {
     /// The node whose pods count.
     pub node: String,
-    /// How far each is enforced.
+    /// The enforcement mode of each.
     pub scope: Scope,
-    /// Names of containers that are off, by their own cgroups.
+    /// Names of containers that are off; their own cgroups are exempted.
     pub exempt: BTreeSet<String>,
-    /// Whether a pod reaches its own addresses.
+    /// Whether a pod may reach its own addresses.
     pub own_addresses: bool,
     /// The enforcer's own pod, which is off before its object is known.
     pub enforcer: Option<PodUid>,
@@ -68,8 +68,8 @@ pub struct Settings {
 /// Namespace and name.
 type Name = (Namespace, String);
 
-/// An object that says that it is the pod with some UID, the most credible first: the object that has it, before one
-/// that mirrors a static pod, and older ones before younger ones, which may be made up.
+/// An object's claim to be the pod with some UID, the most credible first: the object with that UID comes before
+/// mirrors of static pods, and older objects come before younger ones, which may be forged.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Claim {
     is_mirror: bool,
@@ -77,20 +77,20 @@ struct Claim {
     name: Name,
 }
 
-/// Every pod of this node, every cgroup of a pod, and what they come to.
+/// Every pod of this node, every cgroup of a pod, and the resulting workloads.
 #[derive(Clone, Debug)]
 pub struct Pods {
     settings: Settings,
     objects: BTreeMap<Name, Arc<Pod>>,
     namespaces: BTreeMap<Namespace, Labels>,
     claims: BTreeMap<PodUid, BTreeSet<Claim>>,
-    /// Pods without object whose cgroups are still there.
+    /// Pods whose object is gone but whose cgroups still exist.
     orphans: BTreeMap<PodUid, Arc<Pod>>,
     cgroups: BTreeMap<CgroupId, PodCgroup>,
     cgroups_of: BTreeMap<PodUid, BTreeSet<CgroupId>>,
     placeholders: BTreeMap<PodUid, CgroupId>,
     next: u64,
-    /// What was last said of each cgroup.
+    /// The workload last returned for each cgroup.
     said: BTreeMap<CgroupId, Workload>,
     notices: BTreeMap<PodUid, Vec<Notice>>,
 }
@@ -113,7 +113,7 @@ impl Pods {
         }
     }
 
-    /// Takes in what an update says of pods and namespaces, and returns what follows for workloads.
+    /// Applies an update of a pod or namespace, and returns the resulting updates of workloads.
     pub fn note(&mut self, update: &Update) -> Vec<Update> {
         match update {
             Update::Apply(Object::Pod(pod)) => self.set_pod(&name(&pod.meta), Some(pod)),
@@ -135,7 +135,7 @@ impl Pods {
         }
     }
 
-    /// A cgroup of a pod is there.
+    /// A cgroup of a pod has appeared.
     pub fn appeared(&mut self, cgroup: CgroupId, found: PodCgroup) -> Vec<Update> {
         let uid = found.pod().clone();
         self.cgroups_of.entry(uid.clone()).or_default().insert(cgroup);
@@ -172,24 +172,24 @@ impl Pods {
         cgroups.filter(is_pod).copied()
     }
 
-    /// The pod whose cgroup this is, if its object is not known.
+    /// The pod that the cgroup belongs to, if the pod's object is not known.
     pub fn unknown_pod(&self, cgroup: CgroupId) -> Option<&PodUid> {
         let found = self.cgroups.get(&cgroup)?;
         self.object(found.pod()).is_none().then(|| found.pod())
     }
 
-    /// What objects say in vain, in order.
+    /// Settings in objects that have no effect, in order.
     pub fn notices(&self) -> impl Iterator<Item = &Notice> {
         self.notices.values().flatten()
     }
 
-    /// What `pod` is, were it on this node.
+    /// The workload that `pod` would be if it were on this node.
     pub fn workload(&self, pod: &Pod) -> Workload {
         self.read(pod).0
     }
 
-    /// The kubelet deletes a mirror and makes it again, and a UID may be given to another pod: the next object inherits
-    /// a cgroup, unless it is a made-up mirror of a pod that is only just gone.
+    /// The kubelet deletes and recreates mirrors, and another pod can get the same UID. So the next object inherits
+    /// the cgroup, unless it may be a forged mirror of a pod that was just deleted.
     fn set_pod(&mut self, name: &Name, pod: Option<&Arc<Pod>>) -> Vec<Update> {
         let pod = pod.filter(|pod| !pod.node.is_empty() && pod.node == self.settings.node);
         let old = match pod {
@@ -239,13 +239,13 @@ impl Pods {
         touched.iter().flat_map(|uid| self.update_pod(uid)).collect()
     }
 
-    /// The object of a pod, or the last one that it had.
+    /// The object of a pod, or its last one if it is deleted.
     fn object(&self, uid: &PodUid) -> Option<&Arc<Pod>> {
         let claim = self.claims.get(uid).and_then(BTreeSet::first);
         self.orphans.get(uid).or_else(|| self.objects.get(&claim?.name))
     }
 
-    /// Says what has changed for the cgroups of one pod.
+    /// The updates for the cgroups of one pod.
     fn update_pod(&mut self, uid: &PodUid) -> Vec<Update> {
         let mut now: BTreeMap<CgroupId, Workload> = BTreeMap::new();
         let mut notices = Vec::new();
@@ -275,7 +275,7 @@ impl Pods {
         self.say(uid, &cgroups, now)
     }
 
-    /// The updates from what was said of these cgroups, and of their placeholder, to `now`.
+    /// The updates that take these cgroups, and their placeholder, from what was last returned to `now`.
     fn say(
         &mut self,
         uid: &PodUid,
@@ -301,7 +301,7 @@ impl Pods {
         updates
     }
 
-    /// The identifier of a pod of which no cgroup is needed to resolve its names.
+    /// A placeholder identifier for a pod, with which its names are resolved before it has a cgroup.
     fn placeholder(&mut self, uid: &PodUid) -> CgroupId {
         let next = &mut self.next;
         *self.placeholders.entry(uid.clone()).or_insert_with(|| {
@@ -336,7 +336,7 @@ impl Pods {
         let mut of_namespace = self.namespaces.get(namespace).cloned().unwrap_or_default();
         of_namespace.insert(NAMESPACE_NAME.to_owned(), namespace.as_str().to_owned());
         let (enforcement, notices) = self.settings.scope.enforcement(pod, &of_namespace);
-        // The addresses of a pod in the node's network are the node's.
+        // A pod in the node's network has the node's addresses.
         let has_own = self.settings.own_addresses && !pod.host_network;
         let own = if has_own {
             pod.addresses.iter().copied().collect()
@@ -368,7 +368,7 @@ fn name(meta: &crate::istio::Meta) -> Name {
     (meta.namespace.clone(), meta.name.clone())
 }
 
-/// The UID by which the kubelet calls the pod.
+/// The UID that the kubelet uses for the pod.
 fn uid_of(pod: &Pod) -> Option<PodUid> {
     PodUid::new(pod.meta.annotations.get(MIRROR).unwrap_or(&pod.uid))
 }

@@ -1,4 +1,4 @@
-//! What the kernel is to hold: a policy for each set of workloads that see and may the same.
+//! The desired content of the kernel's maps: one policy for each set of workloads with equal permissions.
 //!
 //! `the registry's views -> Desired -> fit`
 //!
@@ -20,31 +20,30 @@ use crate::{
     rule::Rules,
 };
 
-/// Everything that the kernel's maps are to hold.
+/// The desired content of the kernel's maps.
 ///
 /// **Invariants.** A policy that shares allows exactly its own rules and [`Desired::shared`], which have none
 /// in common and together are exactly the rules of its view; one that does not share allows exactly its own.
-/// Without a policy that shares, nothing is shared. A set of rules that is the same in two successive values
-/// is the same `Arc`.
+/// If no policy shares, [`Desired::shared`] is empty. A set of rules that is equal in two successive values is
+/// the same `Arc`.
 ///
-/// What is shared are the rules of all hosts that every namespace sees alike: those that are public and that
-/// one namespace alone offers. A namespace that offers such a host itself takes that host, and no other, out
-/// of what is shared.
+/// The shared rules are those of all hosts that every namespace sees in the same way: public hosts that only one
+/// namespace offers. If a second namespace offers such a host, only the rules of that host are no longer shared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
     /// Rules that every policy with [`DesiredPolicy::shares`] allows beside its own.
     pub shared: Arc<Rules>,
-    /// In a stable order, by their first workload; no two are alike in all but their workloads.
+    /// In a stable order, by their first workload; no two differ only in their workloads.
     pub policies: Vec<DesiredPolicy>,
-    /// What workloads reach beside their policy, so that those that differ in nothing else share one. Only of
-    /// workloads that have addresses of their own.
+    /// The workloads' own addresses, which they reach in addition to their policy. They are kept here so that
+    /// workloads that differ in nothing else share a policy. Workloads without own addresses have no entry.
     pub own: BTreeMap<CgroupId, OwnAddresses>,
 }
 
 /// One compiled view with its mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredPolicy {
-    /// What becomes of what no rule allows.
+    /// What happens to traffic that no rule allows.
     pub mode: Mode,
     /// UDP to anywhere is allowed.
     pub allows_udp: bool,
@@ -52,12 +51,12 @@ pub struct DesiredPolicy {
     pub shares: bool,
     /// Rules of its own; none of them is in [`Desired::shared`] if it shares.
     pub own: Arc<Rules>,
-    /// Who it is for, never empty.
+    /// The workloads that it applies to; never empty.
     pub workloads: BTreeSet<CgroupId>,
 }
 
 impl DesiredPolicy {
-    /// Whether it differs from `other` in nothing but its workloads.
+    /// Whether it equals `other`, ignoring the workloads.
     pub fn is_alike(&self, other: &Self) -> bool {
         self.mode == other.mode
             && self.allows_udp == other.allows_udp

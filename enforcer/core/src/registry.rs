@@ -1,15 +1,15 @@
-//! What is true now.
+//! The current objects, resolved names and workloads, and the policies computed from them.
 //!
 //! ```text
 //! Update -> objects -> offers (one host of one object) -> HostState -> compiled -> Desired
 //!              \-> owners (host -> objects)                 \-> address index -> explain
 //! ```
 //!
-//! One task owns it. An update only marks the hosts that it touches; they are worked out when an answer is
-//! asked for, so that ten thousand updates cost one compilation.
+//! One task owns it. An update only marks the hosts that it affects; they are recomputed when a result is
+//! requested, so that ten thousand updates cost one compilation.
 //!
-//! **Architecture Invariant:** every answer is a function of the objects, the resolved addresses and the
-//! workloads that are there, whatever the order in which they came.
+//! **Architecture Invariant:** every result depends only on the objects, the resolved addresses and the
+//! workloads that exist, not on the order in which they arrived.
 
 mod address_index;
 mod candidates;
@@ -52,27 +52,27 @@ use crate::{
     view::View,
 };
 
-/// One thing that has changed in the world.
+/// One change of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Update {
-    /// An object is there, or has another content.
+    /// An object was added or changed.
     Apply(Object),
-    /// An object is gone.
+    /// An object was deleted.
     Delete(ObjectId),
-    /// The addresses that stand for a host now, those in their grace included; replaces what was known.
+    /// The current addresses of a host, including those in their grace period; replaces the previous ones.
     Resolved {
         /// The name, not a wildcard.
         host: Host,
         /// Never IPv4-mapped ones.
         addresses: BTreeSet<IpAddr>,
     },
-    /// A workload's cgroup is there, or stands for another workload.
+    /// A workload's cgroup exists, or now belongs to another workload.
     Workload(CgroupId, Workload),
     /// A workload's cgroup is gone.
     WorkloadGone(CgroupId),
 }
 
-/// Every object, resolved name and workload that is there, and what follows from them.
+/// Every object, resolved name and workload that exists, and what is computed from them.
 #[derive(Debug)]
 pub struct Registry {
     settings: Settings,
@@ -82,13 +82,13 @@ pub struct Registry {
     states: BTreeMap<Host, HostState>,
     by_address: AddressIndex,
     candidates: Candidates,
-    /// The hosts to which a name that is not their own matters.
+    /// By name: the other hosts that depend on its addresses.
     users: BTreeMap<Host, BTreeSet<Host>>,
     compiled: Compiled,
     stale: Stale,
 }
 
-/// What is known of every host, for reading.
+/// Read access to the state of every host.
 #[derive(Clone, Copy)]
 pub(crate) struct Lookup<'a> {
     pub(crate) states: &'a BTreeMap<Host, HostState>,
@@ -97,7 +97,7 @@ pub(crate) struct Lookup<'a> {
 }
 
 impl Registry {
-    /// A registry of nothing: what it compiles to is what everybody is allowed.
+    /// An empty registry: it compiles to the rules that every workload has.
     pub fn new(settings: Settings) -> Self {
         Self {
             compiled: Compiled::new(everybody(&settings, &Objects::default())),
@@ -113,7 +113,7 @@ impl Registry {
         }
     }
 
-    /// Takes other resolvers in the place of [`Settings::resolvers`].
+    /// Replaces [`Settings::resolvers`].
     pub fn set_resolvers(&mut self, resolvers: BTreeSet<IpAddr>) {
         if self.settings.resolvers != resolvers {
             self.settings.resolvers = resolvers;
@@ -121,7 +121,7 @@ impl Registry {
         }
     }
 
-    /// Takes other servers in the place of [`Settings::trusted`].
+    /// Replaces [`Settings::trusted`].
     pub fn set_trusted(&mut self, trusted: BTreeSet<SocketAddr>) {
         if self.settings.trusted != trusted {
             self.settings.trusted = trusted;
@@ -129,7 +129,7 @@ impl Registry {
         }
     }
 
-    /// The networks of the cluster's own: those of its nodes' pods, and its nodes, each network of one address.
+    /// The cluster's own networks: the pod networks of its nodes, and each node address as a network of its own.
     pub fn cluster_networks(&self) -> BTreeSet<IpNet> {
         let nodes = self.objects.nodes.values();
         let networks = nodes.flat_map(|node| {
@@ -139,12 +139,12 @@ impl Registry {
         networks.collect()
     }
 
-    /// Where a service of the cluster answers, by what is known of it now: at its own addresses, and at its endpoints.
+    /// The addresses and ports at which a service of the cluster answers now: its own, and those of its endpoints.
     pub fn servers_of(&self, allowance: &Allowance) -> BTreeSet<SocketAddr> {
         allowance.servers(&self.objects)
     }
 
-    /// Starts over if what everybody is allowed is not what it was.
+    /// Recompiles everything if the rules that every workload has are no longer the same.
     fn everybody_changed(&mut self) {
         let now = everybody(&self.settings, &self.objects);
         if *self.compiled.everybody() != now {
@@ -158,23 +158,21 @@ impl Registry {
         &self.settings
     }
 
-    /// The policies of all workloads that are there. The same value, and the same `Arc`, as long as nothing
-    /// changes.
+    /// The policies of all workloads that exist. Returns the same `Arc` as long as nothing changes.
     pub fn desired(&mut self) -> Arc<Desired> {
         self.refresh();
         self.compiled.desired()
     }
 
-    /// The names whose addresses the policies of the workloads that are there need; no wildcards. Under the
-    /// matching `istio`, whose rules need none, those of the matching `declared`, so that messages can say
-    /// which name stands behind an address.
+    /// The names that must be resolved for the policies of existing workloads; no wildcards. The rules of the
+    /// matching `istio` need none: it returns those that the matching `declared` would need, so that messages
+    /// can name the host of an address.
     pub fn hosts(&mut self) -> Arc<BTreeSet<Host>> {
         self.refresh();
         self.compiled.names()
     }
 
-    /// Every host that a rule names, whichever policy has the rule; none under the matching `istio`, or where nothing is
-    /// learned.
+    /// Every host that a rule of any policy names; none under the matching `istio`, or if learning is off.
     pub fn patterns(&mut self) -> Arc<BTreeSet<Host>> {
         self.refresh();
         match self.settings.matching {
@@ -186,7 +184,7 @@ impl Registry {
     /// The host that rules name by `id`.
     pub fn host(&mut self, id: HostId) -> Option<Host> {
         self.refresh();
-        // Under the protocol of a Sidecar's listener an entry grants what it does not by itself.
+        // With the protocol of a Sidecar's listener, an entry can grant more than with its own.
         let among = |patterns: &BTreeSet<Host>| patterns.iter().find(|host| pattern::id(host) == id).cloned();
         self.granted(id).or_else(|| among(&self.patterns()))
     }
@@ -205,13 +203,13 @@ impl Registry {
         named.next().cloned()
     }
 
-    /// The registered names that stand for `address`: hosts that declare it or resolve to it, in order.
+    /// The registered hosts that declare `address` or resolve to it, in order.
     pub fn names_of(&mut self, address: IpAddr) -> BTreeSet<Host> {
         self.refresh();
         self.by_address.hosts(address.to_canonical()).cloned().collect()
     }
 
-    /// The addresses and networks that objects declare for their hosts; those of names are not among them.
+    /// The addresses and networks that objects declare for their hosts, without addresses that names resolve to.
     pub fn declared(&mut self) -> BTreeSet<(Host, IpNet)> {
         self.refresh();
         let mut declared = BTreeSet::new();
@@ -230,8 +228,7 @@ impl Registry {
         declared
     }
 
-    /// The addresses that are known to stand for `host`: what it declares, and what it resolves to; networks
-    /// are left out.
+    /// The known addresses of `host`: those it declares and those it resolves to, without networks.
     pub fn addresses_of(&mut self, host: &Host) -> BTreeSet<IpAddr> {
         self.refresh();
         let declared = self
@@ -248,7 +245,7 @@ impl Registry {
         addresses
     }
 
-    /// The workload that a cgroup stands for.
+    /// The workload of a cgroup.
     pub fn workload(&self, cgroup: CgroupId) -> Option<&Workload> {
         self.workloads.get(&cgroup)
     }
@@ -266,7 +263,7 @@ impl Registry {
         }
     }
 
-    /// Works out what has been marked.
+    /// Recomputes what updates have marked.
     pub(crate) fn refresh(&mut self) {
         let stale = std::mem::take(&mut self.stale);
         let mut hosts = stale.hosts;
@@ -320,7 +317,7 @@ impl Registry {
         }
     }
 
-    /// Brings the state of one host up to date, and the indexes that come with it.
+    /// Recomputes the state of one host, and updates the indexes.
     fn work_out(&mut self, host: &Host) {
         let owners = self.owners.of(host);
         let facts = Facts {

@@ -16,7 +16,7 @@ pub struct Rule {
     pub transport: Transport,
     /// The port that a client dials, never 0.
     pub port: u16,
-    /// Where it may go.
+    /// The allowed addresses.
     pub to: To,
 }
 
@@ -27,8 +27,8 @@ pub enum To {
     Any,
     /// One address; never an IPv4-mapped one.
     Address(IpAddr),
-    /// A network of more than one address, host bits zero. An IPv6 one never holds `::ffff:0:0/96`, which stands
-    /// for all of IPv4 in the kernel's trie.
+    /// A network of more than one address, host bits zero. An IPv6 one never contains `::ffff:0:0/96`, which is
+    /// all of IPv4 in the kernel's trie.
     Network(IpNet),
     /// Addresses that a trusted resolver has given the workload for this host.
     Host(HostId),
@@ -94,7 +94,7 @@ fn unmapped(network: IpNet) -> IpNet {
     }
 }
 
-/// Where a rule lives in the kernel.
+/// The map and key of a rule in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Slot {
     /// The map of ports.
@@ -108,7 +108,7 @@ pub enum Slot {
 }
 
 impl Rule {
-    /// Where the rule lives within `scope`.
+    /// The map and key of the rule within `scope`.
     pub fn slot(&self, scope: Scope) -> Slot {
         let port = PortKey::new(scope, self.transport, self.port.to_be_bytes());
         match self.to {
@@ -136,8 +136,8 @@ impl Rule {
         }
     }
 
-    /// The rule that lives at `slot`, with its scope; the inverse of [`Rule::slot`]. None if no rule can have
-    /// that key: somebody else wrote it.
+    /// The rule at `slot`, with its scope; the inverse of [`Rule::slot`]. None if no rule can have that key:
+    /// another program wrote it.
     pub fn from_slot(slot: &Slot) -> Option<(Scope, Self)> {
         let (key, to) = match slot {
             Slot::Port(port) => (port, To::Any),

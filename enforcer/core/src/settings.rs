@@ -1,4 +1,4 @@
-//! What the configuration says about the registry's meaning, already read and checked.
+//! The settings for interpreting the registry, already read and checked.
 
 mod allowance;
 
@@ -19,22 +19,22 @@ use crate::{
 /// How the registry is turned into rules. `Default` is what an empty configuration means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The mode where no MeshConfig and no Sidecar names one.
+    /// The mode if no MeshConfig and no Sidecar sets one.
     pub mode: OutboundMode,
-    /// Whether REGISTRY_ONLY is on trial where a workload does not say otherwise: what it would refuse is let through
+    /// Whether REGISTRY_ONLY only audits, unless a workload sets its own mode: what it would refuse is let through
     /// and reported.
     pub audit: bool,
-    /// Which of Istio's meanings the rules follow.
+    /// How destinations are compared with entries.
     pub matching: Matching,
-    /// What becomes of UDP, which Istio never captures.
+    /// What UDP may do; Istio never captures it.
     pub udp: UdpPolicy,
-    /// Resolvers that everybody reaches on port 53, over UDP and TCP; empty if that is configured away.
+    /// Resolvers that every workload reaches on port 53, over UDP and TCP; empty if that is turned off.
     pub resolvers: BTreeSet<IpAddr>,
-    /// Servers whose answers are learned from, and which everybody reaches, over UDP and TCP.
+    /// Servers whose answers are learned from, and which every workload reaches, over UDP and TCP.
     pub trusted: BTreeSet<SocketAddr>,
     /// Whether rules name hosts, for which the kernel learns addresses.
     pub learns: bool,
-    /// What else everybody reaches.
+    /// What else every workload reaches.
     pub allowances: Vec<Allowance>,
     /// The revision whose objects count (`istio.io/rev`); empty takes the objects of every revision.
     pub revision: String,
@@ -42,7 +42,7 @@ pub struct Settings {
     pub cluster_domain: String,
 }
 
-/// How a destination is held against an entry.
+/// How a destination is compared with an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Matching {
     /// Only addresses that are declared, or to which a declared name resolves.
@@ -52,13 +52,13 @@ pub enum Matching {
     Istio,
 }
 
-/// What becomes of UDP.
+/// What UDP may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum UdpPolicy {
     /// The UDP ports of the registry are allowed, as TCP ports without a known protocol are.
     #[default]
     Registry,
-    /// All of it is allowed, as beside a sidecar.
+    /// All of it is allowed, as with a sidecar.
     Allow,
     /// Only the trusted resolvers are reached.
     DnsOnly,
@@ -82,7 +82,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The rules that everybody has, whatever its view.
+    /// The rules that every workload has, whatever its view.
     pub(crate) fn rules(&self, objects: &Objects) -> Vec<Rule> {
         let mut rules = BTreeSet::new();
         let resolvers = self.resolvers.iter().map(|address| (*address, 53));
@@ -101,14 +101,14 @@ impl Settings {
         rules.into_iter().collect()
     }
 
-    /// Whether `address`, not IPv4-mapped, is where everybody may ask for names on `port`.
+    /// Whether every workload may query the resolver at `address`, not IPv4-mapped, on `port`.
     pub(crate) fn is_resolver(&self, address: IpAddr, port: u16) -> bool {
         let is_trusted = |it: &SocketAddr| it.ip().to_canonical() == address && it.port() == port;
         let is_resolver = |it: &IpAddr| it.to_canonical() == address && port == 53;
         self.resolvers.iter().any(is_resolver) || self.trusted.iter().any(is_trusted)
     }
 
-    /// The name of the allowance that lets `destination` be reached.
+    /// The name of the allowance that allows `destination`.
     pub(crate) fn allowing(&self, objects: &Objects, destination: &Destination) -> Option<&'static str> {
         let Destination {
             transport,

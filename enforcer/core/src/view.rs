@@ -5,8 +5,8 @@
 //! the offers of one host, their exports ----+-> View::imports -> the ports that count, of the namespace that wins
 //! ```
 //!
-//! It must never look at addresses or ports beyond what a Sidecar says: what is seen does not depend on how it
-//! is reached.
+//! It must never look at addresses or ports, except those that a Sidecar names: visibility does not depend on
+//! how a host is reached.
 
 mod sidecar;
 #[cfg(test)]
@@ -25,7 +25,7 @@ use crate::{
     settings::Settings,
 };
 
-/// What decides what a workload sees.
+/// Everything that determines what a workload sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) namespace: Namespace,
@@ -34,7 +34,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// The view that `workload` has.
+    /// The view of `workload`.
     pub(crate) fn new(workload: &Workload, objects: &Objects, settings: &Settings) -> Self {
         let sidecar = choose(workload, objects, settings);
         let mesh = objects.mesh(&settings.revision);
@@ -57,12 +57,12 @@ impl View {
         }
     }
 
-    /// Whether its Sidecar leaves out anything that is exported to it.
+    /// Whether its Sidecar hides anything that is exported to the workload.
     pub(crate) fn is_trimmed(&self) -> bool {
         self.sidecar.as_ref().is_some_and(|sidecar| trims(sidecar))
     }
 
-    /// Whether it differs from `other` in nothing but its mode.
+    /// Whether it equals `other`, ignoring the mode.
     pub(crate) fn sees_as(&self, other: &Self) -> bool {
         self.namespace == other.namespace && self.sidecar == other.sidecar
     }
@@ -72,7 +72,7 @@ impl View {
         offer.ignored.is_none() && offer.export.includes(&self.namespace)
     }
 
-    /// The ports of a host that it has.
+    /// The ports of a host that are visible in it.
     pub(crate) fn imports<'a>(&self, state: &'a HostState) -> Vec<Import<'a>> {
         let visible = state.offers.iter().filter(|offer| self.sees(offer));
         let mut imports = Vec::new();
@@ -92,8 +92,8 @@ impl View {
         imports
     }
 
-    /// What the listener `index` imports of a host. The namespace that wins is found among the services that the
-    /// listener has, as in Istio's `selectServices`.
+    /// The ports of a host that the listener `index` imports. The winning namespace is chosen among the services
+    /// that the listener imports, as in Istio's `selectServices`.
     fn behind<'a>(&self, sidecar: &Sidecar, index: usize, visible: &[&'a Offer]) -> Vec<Import<'a>> {
         let listener = &sidecar.egress[index];
         if listener.is_bound {
@@ -128,11 +128,11 @@ pub(crate) fn common(state: &HostState) -> Vec<Import<'_>> {
     winners.into_iter().flat_map(Offer::imports).collect()
 }
 
-/// Of the offers of one host, those of the namespace that wins it for a client of `own`.
+/// The offers of one host by the namespace that wins the host for clients in the namespace `own`.
 ///
-/// The client's own namespace wins; else that of a Kubernetes Service; else that of the first offer, where
-/// those exported to the client by name come before public ones, each in order of age. Of a namespace that has
-/// a Service of that name, the entries only decorate it.
+/// The client's own namespace wins; else that of a Kubernetes Service; else that of the first offer. Offers
+/// exported to the client by name come before public ones, each in order of age. If the winning namespace has
+/// a Service for the host, its ServiceEntries do not count.
 pub(crate) fn winners<'a>(mut offers: Vec<&'a Offer>, own: &Namespace) -> Vec<&'a Offer> {
     fn rank<'a>(offer: &'a Offer, own: &Namespace) -> impl Ord + use<'a> {
         (

@@ -1,8 +1,8 @@
-//! YAML text to documents and their values, with the lines that they stand on.
+//! YAML text to documents and their values, with their lines.
 //!
 //! `text -> split -> Document -> parse -> serde_json::Value`, and `Document -> lines -> line of a field` for the few
-//! documents of which something has to be said. A stream is split by its markers before it is parsed, so that what
-//! is wrong in one document stays in it.
+//! documents with something to report. A stream is split by its markers before it is parsed, so that an error in one
+//! document does not affect others.
 //!
 //! It must not take unbounded time or memory for any text: sizes, depth and the replay of aliases are limited.
 
@@ -24,7 +24,7 @@ pub const MAX_DOCUMENT_BYTES: usize = 32 << 20;
 const MAX_DEPTH: usize = 64;
 /// Most scalars and collections in a document; an entry has about 40.
 const MAX_NODES: usize = 4_000_000;
-/// Most events that aliases may stand for, in all.
+/// Most events that all aliases together may expand to.
 const MAX_REPLAYED_EVENTS: usize = 100_000;
 
 /// Why a document is not YAML.
@@ -37,12 +37,12 @@ pub struct SyntaxError {
     pub message: String,
 }
 
-/// What stands for a document's text.
+/// A digest of a document's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Digest([u64; 2]);
 
 impl Document<'_> {
-    /// Stands for the text: two documents with the same digest are the same, lines apart.
+    /// The digest of the text: two documents with the same digest are equal, except for their lines.
     pub fn digest(&self) -> Digest {
         let halves = [1_u8, 2].map(|half| {
             let mut hasher = DefaultHasher::new();
@@ -73,7 +73,7 @@ impl Document<'_> {
                 max_nodes: MAX_NODES,
                 max_events: 3 * MAX_NODES,
                 max_total_scalar_bytes: MAX_DOCUMENT_BYTES,
-                // What comes after the `...` of a document is another one.
+                // The content after the `...` of a document is another document.
                 max_documents: 2,
             },
             alias_limits: serde_yaml::alias_limits! {

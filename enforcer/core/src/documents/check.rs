@@ -1,24 +1,24 @@
-//! Documents judged one by one, for `enforcer check`.
+//! Validates documents one by one, for `enforcer check`.
 
 use serde::Serialize;
 
 use super::file::{self, Entry, Outcome, ReadBefore};
 use crate::istio::Problem;
 
-/// What is said about one document.
+/// The result for one document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Record {
     /// The file, as it was named.
     pub file: String,
-    /// Where the document begins, counted from 1; where the text breaks off being YAML, if it does.
+    /// Where the document begins, counted from 1; where the syntax error is, if it is not YAML.
     pub line: u32,
     /// `kind`, or empty.
     pub kind: String,
-    /// `metadata.namespace`, `default` where a namespace belongs and none is named.
+    /// `metadata.namespace`; `default` if the kind has a namespace and none is given.
     pub namespace: String,
     /// `metadata.name`, or empty.
     pub name: String,
-    /// Whether the document would be taken.
+    /// Whether the document would be accepted.
     pub verdict: Judgement,
     /// Why not: `line 7: spec.hosts: Required value`.
     pub errors: Vec<String>,
@@ -26,20 +26,20 @@ pub struct Record {
     pub warnings: Vec<String>,
 }
 
-/// Whether a document would be taken.
+/// Whether a document would be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Judgement {
-    /// It would; or it is of a kind that is no part of the registry.
+    /// Accepted, or of a kind that is no part of the registry.
     Valid,
-    /// It would not.
+    /// Not accepted.
     Invalid,
-    /// Nor is it YAML.
+    /// Not accepted, because it is not YAML.
     #[serde(rename = "invalid")]
     NotYaml,
 }
 
-/// One record for each document of `text`, in order; the items of a list each for itself.
+/// One record for each document of `text`, in order, and one for each item of a list.
 pub fn check(file: &str, text: &str) -> Vec<Record> {
     let entries = file::read(text, &ReadBefore::new());
     entries.into_iter().map(|entry| record(file, entry)).collect()

@@ -1,4 +1,4 @@
-//! What one file says, document by document.
+//! The content of one file, document by document.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use crate::{
     yaml::{Digest, Document, Field, SyntaxError, split},
 };
 
-/// Documents that were good and unsuspicious when they were read before.
+/// Documents that had neither errors nor warnings when they were read before.
 pub(super) type ReadBefore<'a> = HashMap<Digest, &'a Object>;
 
-/// One object of a file, or a document that is none.
+/// One object of a file, or a document that is not an object.
 #[derive(Debug)]
 pub(super) struct Entry {
     /// Where it begins, counted from 1.
@@ -21,11 +21,11 @@ pub(super) struct Entry {
     pub(super) outcome: Outcome,
     /// What is suspicious about it.
     pub(super) warnings: Vec<Problem>,
-    /// Stands for the whole document, if it is one object and nothing has to be said of it.
+    /// The digest of the whole document, if it is one object without errors and warnings.
     pub(super) digest: Option<Digest>,
 }
 
-/// What a document calls itself; empty where it does not.
+/// The kind and name that a document gives itself; empty if it gives none.
 #[derive(Debug, Default)]
 pub(super) struct Subject {
     pub(super) api_version: String,
@@ -34,7 +34,7 @@ pub(super) struct Subject {
     pub(super) name: String,
 }
 
-/// What became of it.
+/// The result of reading it.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// No part of the registry.
@@ -47,7 +47,7 @@ pub(super) enum Outcome {
     NotYaml(SyntaxError),
 }
 
-/// Every document of `text`, in order; the items of a list each for itself. What is known is not read again.
+/// Every document of `text`, in order, and each item of a list. Documents in `before` are not read again.
 pub(super) fn read(text: &str, before: &ReadBefore<'_>) -> Vec<Entry> {
     let mut entries = Vec::new();
     for document in split(text) {
@@ -78,7 +78,7 @@ pub(super) fn read(text: &str, before: &ReadBefore<'_>) -> Vec<Entry> {
 }
 
 fn read_document(document: &Document<'_>, value: &Value, entries: &mut Vec<Entry>) {
-    // Lines cost a second parse, so they are looked up only if something has to be said.
+    // Lines cost a second parse, so they are looked up only if there is something to report.
     let mut lines = None;
     for (way, object) in istio::unfold(value) {
         let mut line_of = |field: &Field| {

@@ -1,4 +1,4 @@
-//! What came nearest to allowing a destination.
+//! The nearest miss: what came closest to allowing a destination.
 
 use super::{Question, Why};
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
     view::winners,
 };
 
-/// How far off a miss is; lower is nearer. A rule that fits and is withheld comes before a host that is seen
-/// and does not fit, and that before one that is neither.
+/// The distance of a miss; lower is nearer. A rule that matches but is not visible comes before a visible host
+/// whose rules do not match, and that before a host that is neither visible nor matches.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Distance {
     Withheld(u8),
@@ -20,14 +20,14 @@ enum Distance {
     Unseen(u8),
 }
 
-/// One host, and what the view has of it.
+/// One host, and what the view sees of it.
 struct Seen<'a> {
     state: &'a HostState,
     imports: Vec<Import<'a>>,
 }
 
 impl Question<'_> {
-    /// The best that can be said of a destination that no rule allows.
+    /// The best reason for a destination that no rule allows.
     pub(super) fn nearest_miss(&self, hosts: &[(&Host, &HostState)]) -> Why {
         let mut misses = Vec::new();
         for (_, state) in hosts {
@@ -118,7 +118,7 @@ impl Question<'_> {
         Some((0, why))
     }
 
-    /// The object that has the host for the view, though it may have no ports.
+    /// The object that wins the host for the view, even if it has no ports.
     fn winner(&self, seen: &Seen<'_>) -> Option<ObjectId> {
         if let Some(import) = seen.imports.first() {
             return Some(import.offer.owner.id());
@@ -135,7 +135,7 @@ impl Question<'_> {
         port.number == self.destination.port && port.protocol.transport() == self.destination.transport
     }
 
-    /// What does not fit about an offer that counts, and how far it is off.
+    /// Why an offer that counts does not match, and its distance.
     fn unfit(&self, offer: &Offer) -> (u16, Why) {
         let (transport, port) = (self.destination.transport, self.destination.port);
         let (object, host) = (offer.owner.id(), offer.host.clone());

@@ -1,4 +1,4 @@
-//! What would allow a destination.
+//! Suggestions for allowing a destination.
 
 use std::net::IpAddr;
 

@@ -9,7 +9,7 @@ use crate::{
     model::{Host, Namespace, Protocol, Transport},
 };
 
-/// What decided, or what came nearest to allowing it.
+/// What decided, or the nearest miss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
     /// It is the workload's own network namespace.
@@ -30,12 +30,12 @@ pub enum Why {
         object: ObjectId,
         /// The name of its port.
         port: String,
-        /// What makes the address part of it.
+        /// Where the address comes from.
         source: Source,
     },
-    /// The cgroup stands for no workload.
+    /// The cgroup has no workload.
     UnknownWorkload,
-    /// Nothing that is registered has to do with the address.
+    /// Nothing that is registered is related to the address.
     Unregistered,
     /// The object is not exported to the workload's namespace.
     NotExported {
@@ -44,7 +44,7 @@ pub enum Why {
         /// The workload's namespace.
         to: Namespace,
     },
-    /// The object counts for nobody.
+    /// The object is ignored.
     Ignored {
         /// The object.
         object: ObjectId,
@@ -62,7 +62,7 @@ pub enum Why {
         /// The port that is left out, if other ports of the object are imported.
         port: Option<u16>,
     },
-    /// The host is another object's for this workload: one namespace wins a host.
+    /// Another object wins the host for this workload: only one namespace's objects count.
     Displaced {
         /// The object that would allow it.
         object: ObjectId,
@@ -71,7 +71,7 @@ pub enum Why {
         /// The object that wins the host.
         by: ObjectId,
     },
-    /// The host is known, and not on this port.
+    /// The host is known, but not on this port.
     PortNotDeclared {
         /// The object.
         object: ObjectId,
@@ -91,19 +91,19 @@ pub enum Why {
         /// What was dialled.
         transport: Transport,
     },
-    /// The configuration allows no UDP but to the trusted resolvers.
+    /// The configuration allows UDP only to the trusted resolvers.
     UdpNotAllowed {
         /// The object that declares the port.
         object: ObjectId,
     },
-    /// The host and the port are known, but Istio's proxy keeps this port of HTTP to itself.
+    /// The host and the port are known, but Istio's proxy reserves this port and it is HTTP.
     Reserved {
         /// The object.
         object: ObjectId,
         /// The port dialled.
         port: u16,
     },
-    /// The host and the port are known, and the object's addresses are others.
+    /// The host and the port are known, but the object has other addresses.
     OtherAddress {
         /// The object.
         object: ObjectId,
@@ -137,7 +137,7 @@ impl Why {
         }
     }
 
-    /// Whether it allows.
+    /// Whether it is a reason for allowing.
     pub fn is_permission(&self) -> bool {
         matches!(
             self,
@@ -230,7 +230,7 @@ impl fmt::Display for Why {
 pub struct Matched {
     /// The object.
     pub object: ObjectId,
-    /// The host whose port it is.
+    /// The host with the port.
     pub host: Host,
     /// The port that clients dial.
     pub port: u16,

@@ -1,8 +1,8 @@
 //! The rules of one host and port of a ServiceEntry.
 //!
-//! The rows D1-D17 that the comments name are those of the decision table in ARCHITECTURE.md. The port of a
-//! rule is always `number`: `targetPort` and the ports of endpoints say where a proxy would send the bytes,
-//! and never widen what a client may dial.
+//! The comments refer to rows D1-D17 of the decision table in ARCHITECTURE.md. The port of a rule is always
+//! `number`: `targetPort` and the ports of endpoints only say where a proxy would connect to, and never widen
+//! what a client may dial.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -29,7 +29,7 @@ pub(super) fn grants(entry: &ServiceEntry, host: &Host, port: Port, facts: &Fact
     };
     let mut out = match facts.settings.matching {
         Matching::Declared => row.declared(),
-        // Rules of this matching name no hosts. These are resolved all the same, for messages.
+        // Rules of this matching name no hosts. The hosts are still resolved, for messages.
         Matching::Istio => PortGrants {
             grants: row.istio(),
             names: row.declared().names,
@@ -48,8 +48,8 @@ pub(crate) fn is_port_only(entry: &ServiceEntry, protocol: Protocol) -> bool {
         && has_no_address(entry)
 }
 
-/// What a host of `entry` has to do with, whatever the matching: for near misses, and to know what has to be
-/// worked out anew when a name resolves.
+/// The addresses and names of a host of `entry`, for either matching: for near misses, and to know what has to
+/// be recomputed when a name resolves.
 pub(super) fn related(entry: &ServiceEntry, host: &Host, facts: &Facts<'_>) -> Related {
     let selected = selected(entry, facts);
     let names = entry
@@ -83,8 +83,8 @@ impl Row<'_> {
     fn declared(&self) -> PortGrants {
         let mut out = PortGrants::default();
         if is_unix(self.entry) {
-            // D17: the upstream is a socket of the file system; nothing goes over the network, not even to the
-            // entry's own addresses. One endpoint with an address is enough for the row of its protocol.
+            // D17: the upstream is a Unix socket; nothing goes over the network, not even to the entry's own
+            // addresses. If one endpoint has an address, the row of the protocol applies instead.
             return out;
         }
         out.grants.extend(self.addresses());
@@ -95,7 +95,7 @@ impl Row<'_> {
             self.names_and_endpoints(&mut out);
         } else if has_no_address(self.entry) {
             match resolution {
-                // D15: the selected workloads stand for the entry; none of them means nothing.
+                // D15: the addresses are those of the selected workloads; if there are none, nothing is added.
                 Resolution::None if self.entry.selector.is_some() && !protocol.is_http() => {
                     out.grants.extend(self.selected());
                 }
@@ -118,13 +118,13 @@ impl Row<'_> {
         let any = || self.grant(To::Any, Source::AnyAddress);
         let protocol = self.port.protocol;
         if protocol.is_http() {
-            // D1-D4: the Host header decides, which no connect() shows.
+            // D1-D4: the Host header decides, which is not known at connect().
             return vec![any()];
         }
         let mut out = self.addresses();
         let is_network = |grant: &Grant| matches!(grant.rule.to, To::Network(_));
         if protocol == Protocol::Auto && out.iter().any(is_network) {
-            // D14: HTTP to any address is accepted beside the network.
+            // D14: HTTP to any address is accepted in addition to the network.
             out.push(any());
         }
         if has_no_address(self.entry) {
@@ -204,7 +204,7 @@ fn selected(entry: &ServiceEntry, facts: &Facts<'_>) -> Selected {
         })
 }
 
-/// Whether Istio makes a service without an address of the entry: it declares none, or an unspecified one.
+/// Whether Istio creates a service without an address from the entry: it declares none, or an unspecified one.
 fn has_no_address(entry: &ServiceEntry) -> bool {
     entry.addresses.is_empty() || entry.addresses.iter().any(is_unspecified)
 }

@@ -1,7 +1,7 @@
 //! The rules of one port of a Kubernetes Service.
 //!
-//! Pod addresses behind a ClusterIP, node ports, load balancers and external addresses are not among them:
-//! Istio refuses those too. A UDP port gives rules like a TCP port's, for nothing else would let a workload
+//! They do not include pod addresses behind a ClusterIP, node ports, load balancers and external addresses:
+//! Istio refuses those too. A UDP port grants the same as a TCP port, because otherwise no workload could
 //! reach the cluster's own UDP services while UDP follows the registry.
 
 use std::{collections::BTreeSet, net::IpAddr};
@@ -26,7 +26,7 @@ pub(super) fn grants(service: &Service, port: Port, facts: &Facts<'_>) -> PortGr
     let source = match service.kind {
         ServiceKind::ClusterIp(_) => Source::ClusterIp,
         ServiceKind::Headless => Source::Endpoint,
-        // An alias has no listener; what it leads to has to be registered itself.
+        // An alias has no listener; its target has to be registered itself.
         ServiceKind::ExternalName(_) => return PortGrants::default(),
     };
     let grants = if facts.settings.matching == Matching::Istio && port.protocol.is_http() {

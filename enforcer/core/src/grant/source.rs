@@ -1,4 +1,4 @@
-//! A rule together with what it stems from.
+//! A rule together with its source in the object.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ pub enum Source {
     Selected,
     /// A cluster address of a Service.
     ClusterIp,
-    /// The port alone: nothing narrows the addresses.
+    /// The port only: nothing narrows the addresses.
     AnyAddress,
 }
 

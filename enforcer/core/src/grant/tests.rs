@@ -22,7 +22,7 @@ const TCP: &[Protocol] = &[Protocol::Tcp, Protocol::Mongo, Protocol::Redis, Prot
 const AUTO: &[Protocol] = &[Protocol::Auto];
 
 const ANY: &[&str] = &["tcp *:443"];
-/// What `h.example` resolves to in every case, and whatever else a workload is given for it.
+/// What `h.example` resolves to in every case, and the rule for other addresses that a workload learns for it.
 const HOST: &[&str] = &["tcp 192.0.2.1:443", "tcp [2001:db8::1]:443", "tcp h.example:443"];
 
 /// What surrounds the entry under test in every case.

@@ -1,13 +1,13 @@
-//! Addresses as Istio takes them: what Go's `net/netip` parses, and `unix://` paths.
+//! Addresses as Istio accepts them: what Go's `net/netip` parses, and `unix://` paths.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// What an address begins with that is a socket of the file system.
+/// The prefix of an address that is a Unix socket.
 pub(super) const UNIX_PREFIX: &str = "unix://";
 
-/// An address; a zone after `%` is allowed for IPv6, as Go does, and dropped: no socket is told by it.
+/// An address; a zone after `%` is allowed for IPv6, as in Go, and dropped.
 pub(super) fn parse_ip(text: &str) -> Option<IpAddr> {
     match text.split_once('%') {
         None => text.parse().ok(),

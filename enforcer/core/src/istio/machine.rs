@@ -9,7 +9,7 @@ use super::{
     object::{Meta, NodeObject, Object},
 };
 
-/// What cannot be read is left out: the kubelet and the cluster write it, and nothing is allowed by it.
+/// Values that cannot be read are left out: the kubelet and the cluster write them, and they allow nothing.
 pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Object {
     let spec = document.get("spec");
     let mut pods: Vec<IpNet> = Vec::new();

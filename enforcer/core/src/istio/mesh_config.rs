@@ -1,7 +1,7 @@
 //! MeshConfig, from the ConfigMap `istio` or `istio-<revision>`, or as a document of its own.
 //!
 //! It has no CRD: it is protobuf's JSON, with fields by either of their names and enumerations by name or number.
-//! Only what says who may reach whom is read and judged.
+//! Only the fields that determine reachability are read and validated.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{model::Namespace, yaml::Document};
 
-/// Where Istio is installed if nothing else is said.
+/// Where Istio is installed by default.
 pub(super) const ROOT_NAMESPACE: &str = "istio-system";
 /// `outboundTrafficPolicy.mode`, by number; 2 is no longer in use.
 const MODES: [&str; 4] = ["REGISTRY_ONLY", "ALLOW_ANY", "", "ALLOW_ANY_DYNAMIC_DNS"];
@@ -150,7 +150,7 @@ fn visibility(at: &Node<'_>, found: &mut Findings) -> Visibility {
     }
 }
 
-/// All rules of a policy have to fit, so they are one selector; a rule of an unknown kind never fits.
+/// All rules of a policy have to match, so they are one selector; a rule of an unknown kind never matches.
 fn read_rules(rules: &Node<'_>, found: &mut Findings) -> LabelSelector {
     let mut all = LabelSelector::default();
     for rule in rules.list(found) {

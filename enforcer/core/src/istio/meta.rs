@@ -7,7 +7,7 @@ use super::{
 };
 use crate::model::Namespace;
 
-/// Annotations that Istio's webhook takes from nobody (`validateMetadata`).
+/// Annotations that Istio's webhook always refuses (`validateMetadata`).
 const REFUSED_ANNOTATIONS: [(&str, &str); 3] = [
     (
         "internal.istio.io/webhook-always-reject",

@@ -1,4 +1,4 @@
-//! Namespace: nothing but its labels matters, of which one says how far its pods are enforced.
+//! Namespace: only its labels matter; one of them sets the enforcement mode of its pods.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Obj
     Object::Namespace(Arc::new(NamespaceObject { meta }))
 }
 
-/// Warns of a mode that is none, which counts as absent.
+/// Warns of an invalid mode, which counts as absent.
 pub(super) fn check_mode(document: &Node<'_>, meta: &Meta, found: &mut Findings) {
     if let Some(value) = meta.labels.get(Enforcement::LABEL)
         && Enforcement::parse(value).is_none()

@@ -1,7 +1,7 @@
 //! Reads a JSON value by the names and types of its fields, and notes what does not fit.
 //!
-//! As in protobuf's JSON, an absent field and `null` are the type's default. A wrong type is an error of the API
-//! server's kind, and the default stands in for the value, so that reading never stops in the middle.
+//! As in protobuf's JSON, an absent field and `null` are the type's default. A wrong type is an error like the API
+//! server's, and the default replaces the value, so that reading never stops in the middle.
 
 use std::rc::Rc;
 
@@ -18,7 +18,7 @@ use crate::{
 pub(super) struct Findings {
     pub(super) errors: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
-    /// Something has the wrong type, so that rules about values would speak of defaults that nobody wrote.
+    /// Something has the wrong type, so that rules about values would check defaults that nobody wrote.
     pub(super) is_mistyped: bool,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Node<'a> {
         Self { value, path: None }
     }
 
-    /// The same position with another value: what a text there says once it is parsed.
+    /// The same position with another value: the text there once it is parsed.
     pub(super) fn holding<'b>(&self, value: &'b Value) -> Node<'b>
     where
         'a: 'b,

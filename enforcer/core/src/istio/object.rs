@@ -1,4 +1,4 @@
-//! What a valid document says, in the types of the domain. Nothing here can hold an invalid value.
+//! Valid documents in the types of the domain. Nothing here can hold an invalid value.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
@@ -52,7 +52,7 @@ pub enum Kind {
     Node,
 }
 
-/// What tells one object from another.
+/// The key of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectId {
     /// Its kind.
@@ -74,7 +74,7 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// `metadata`, as far as it matters.
+/// The parts of `metadata` that matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// Empty for kinds that have none, `default` if a document names none.
@@ -94,7 +94,7 @@ impl Meta {
     /// The label of an object of Istio's that says for which revision it is.
     pub(crate) const REVISION: &str = "istio.io/rev";
 
-    /// Forgets what nothing asks for once an object of a kind that is never selected has been read.
+    /// Drops the labels and annotations that are not needed after reading an object that nothing selects.
     pub(super) fn of_unselected(mut self) -> Self {
         self.labels.retain(|key, _| key == Self::REVISION);
         self.annotations = Labels::new();
@@ -338,7 +338,7 @@ pub struct ServiceEntryVisibility {
     pub apply_to_sidecars: bool,
 }
 
-/// How far an entry can be seen at most.
+/// The widest visibility that an entry can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Visibility {
     /// By nobody.
@@ -381,8 +381,8 @@ pub struct EndpointSlice {
     pub meta: Meta,
     /// The Service in the same namespace; empty, as no Service is called, if the slice names none.
     pub service: String,
-    /// Addresses of endpoints, unready ones included: Istio sends to them where the Service asks for it, and a
-    /// connect that reaches nobody harms nobody.
+    /// Addresses of endpoints, including unready ones: Istio sends to them if the Service requests it, and a connect
+    /// that no server accepts is harmless.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -448,7 +448,7 @@ impl Object {
         }
     }
 
-    /// What tells it from others.
+    /// Its key.
     pub fn id(&self) -> ObjectId {
         let kind = match self {
             Self::ServiceEntry(_) => Kind::ServiceEntry,

@@ -1,4 +1,4 @@
-//! Pod: what selectors select, at which addresses it is, and which containers it has on which node.
+//! Pod: its labels for selectors, its addresses, its node and its containers.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -14,7 +14,7 @@ pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Opt
     spec.is_mapping(found);
     let host_network = spec.get("hostNetwork").flag(found);
     let status = document.get("status");
-    // The addresses of a pod that has ended are given to others.
+    // The addresses of a pod that has ended may be assigned to other pods.
     let has_ended = matches!(status.get("phase").text(found), "Succeeded" | "Failed");
     let addresses = if has_ended {
         Vec::new()

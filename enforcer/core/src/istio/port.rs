@@ -33,7 +33,7 @@ pub(super) fn check_name(at: &Node<'_>, text: &str, found: &mut Findings) {
     }
 }
 
-/// E14: a protocol that Istio knows; none stands for looking at the bytes.
+/// E14: a protocol that Istio knows; if there is none, Istio sniffs it.
 pub(super) fn check_protocol(at: &Node<'_>, text: &str, found: &mut Findings) -> Protocol {
     if text.is_empty() {
         return Protocol::Auto;

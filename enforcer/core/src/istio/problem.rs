@@ -29,11 +29,11 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why a document is not taken.
+/// Why a document is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", first(.errors))]
 pub struct Invalid {
-    /// The object that it would be, if it says as much.
+    /// The object that it would be, if it identifies one.
     pub id: Option<ObjectId>,
     /// At least one.
     pub errors: Vec<Problem>,

@@ -11,9 +11,9 @@ use super::{
 };
 use crate::model::{Host, Protocol};
 
-/// The annotation that stands for a ServiceEntry's `exportTo`.
+/// The annotation that corresponds to a ServiceEntry's `exportTo`.
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
-/// Ports on which the server speaks first, so that Istio does not look at the bytes: SMTP, DNS, MySQL, MongoDB.
+/// Ports on which the server may speak first, so that Istio does not sniff: SMTP, DNS, MySQL, MongoDB.
 const SERVER_FIRST_PORTS: [u16; 4] = [25, 53, 3306, 27017];
 
 pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Option<Object> {
@@ -90,7 +90,7 @@ fn read_ports(at: &Node<'_>, found: &mut Findings) -> Vec<ServicePort> {
             .optional_text(found)
             .map(|text| text.value);
         let target = element.get("targetPort");
-        // SCTP sockets are never opened to a workload.
+        // No rule ever allows SCTP.
         let Some(number) = number.filter(|_| transport != "SCTP") else {
             continue;
         };
@@ -103,7 +103,7 @@ fn read_ports(at: &Node<'_>, found: &mut Findings) -> Vec<ServicePort> {
                 application.unwrap_or(name),
                 application.is_some(),
             ),
-            // A name stands for a port of the pods, which nobody dials.
+            // A name refers to a port of the pods, which no client dials.
             target: target
                 .value()
                 .as_u64()
@@ -132,14 +132,14 @@ fn protocol(number: u16, transport: &str, name: &str, is_application: bool) -> P
     }
     let prefix = name.split('-').next().unwrap_or(name);
     match port::parse_protocol(prefix) {
-        // A TCP port is none of UDP's, whatever it is called.
+        // A TCP port is never UDP, whatever its name.
         Some(Protocol::Udp) | None if SERVER_FIRST_PORTS.contains(&number) => Protocol::Tcp,
         Some(Protocol::Udp) | None => Protocol::Auto,
         Some(known) => known,
     }
 }
 
-/// A comma list; Istio takes any text for a namespace's name, so what cannot be one only deserves a warning.
+/// A comma-separated list; Istio accepts any text as a namespace's name, so an invalid name is only a warning.
 fn read_export_to(document: &Node<'_>, meta: &Meta, found: &mut Findings) -> Vec<ExportTo> {
     let Some(list) = meta.annotations.get(EXPORT_TO).filter(|list| !list.is_empty()) else {
         return Vec::new();

@@ -47,7 +47,7 @@ pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Opt
         return None;
     }
     let raw = Raw::read(spec, found);
-    // What has the wrong type cannot be judged: the rules would speak of defaults that nobody wrote.
+    // Fields of the wrong type cannot be validated: the rules would check defaults that nobody wrote.
     if found.is_mistyped {
         return None;
     }
@@ -181,7 +181,7 @@ impl<'a> Raw<'a> {
             && !label.is_some_and(|value| value.eq_ignore_ascii_case("false"))
     }
 
-    /// E33: plain TCP cannot tell hosts apart.
+    /// E33: plain TCP cannot distinguish hosts.
     fn check_many_hosts(&self, found: &mut Findings) {
         if self.hosts.len() < 2 || self.resolution == RawResolution::Known(Resolution::None) {
             return;
@@ -244,7 +244,7 @@ fn build_port(port: &RawPort<'_>) -> Option<ServicePort> {
     })
 }
 
-/// `status.addresses`; istiod writes it, and what it did not write well it does not use either.
+/// `status.addresses`; istiod writes it, and ignores invalid values too.
 fn allocated(document: &Node<'_>) -> BTreeMap<Host, Vec<IpAddr>> {
     let mut allocated: BTreeMap<_, Vec<_>> = BTreeMap::new();
     let addresses = document.get("status").get("addresses").value();

@@ -1,5 +1,5 @@
-//! Sidecar (`ValidateSidecar` and the CRD). Only `egress`, the selector and the mode say what is reachable; the
-//! rest is judged, because Istio takes a Sidecar as a whole or not at all.
+//! Sidecar (`ValidateSidecar` and the CRD). Only `egress`, the selector and the mode determine what is reachable;
+//! the rest is validated, because Istio accepts a Sidecar as a whole or not at all.
 
 mod connection_pool;
 mod duration;

@@ -1,5 +1,5 @@
-//! Fields and kinds of Istio's API group that nothing reads: most are typing mistakes. Files come past the API server,
-//! whose strict validation would refuse them. They are warnings, since a newer Istio has fields that are not known here.
+//! Unknown fields and kinds of Istio's API group: most are typing mistakes. Files bypass the API server, whose
+//! strict validation would refuse them. They are warnings, since a newer Istio has fields that are not known here.
 
 use serde_json::Value;
 
@@ -67,7 +67,7 @@ const READ: [(&str, Fields); 3] = [
     ("Sidecar", SIDECAR),
 ];
 
-/// Kinds of that group that say nothing about what a workload may reach.
+/// Kinds of that group that do not affect what a workload may reach.
 const OTHERS: [&str; 6] = [
     "DestinationRule",
     "EnvoyFilter",
@@ -79,10 +79,10 @@ const OTHERS: [&str; 6] = [
 
 const GROUP: &str = "networking.istio.io/";
 
-/// Fields of one document that are named.
+/// How many fields of one document are reported.
 const MOST: usize = 20;
 
-/// What in a document of Istio's API group is not known.
+/// The unknown fields, or the unknown kind, of a document of Istio's API group.
 pub(crate) fn unknown(document: &Value) -> Vec<Problem> {
     let text = |key: &str| document[key].as_str().unwrap_or_default();
     if !text("apiVersion").starts_with(GROUP) {

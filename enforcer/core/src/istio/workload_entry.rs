@@ -31,7 +31,7 @@ pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Opt
     })
 }
 
-/// Without a health check an entry is healthy; with one it is not before the check has said so (`isHealthy`).
+/// Without a health check an entry is healthy; with one it is not until the check succeeds (`isHealthy`).
 fn is_healthy(document: &Node<'_>, meta: &Meta) -> bool {
     let checked = meta.annotations.get(HEALTH_CHECKED).map(String::as_str);
     if !matches!(checked, Some("1" | "t" | "T" | "true" | "TRUE" | "True")) {

@@ -1,4 +1,4 @@
-//! What is asked of the resolvers and what they say.
+//! Queries to the resolvers, and their answers.
 
 use std::{
     collections::BTreeSet,
@@ -36,21 +36,21 @@ pub struct Query {
     pub family: Family,
 }
 
-/// What became of a question.
+/// The result of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The question.
     pub query: Query,
-    /// The resolvers' last word on it.
+    /// The last result from the resolvers.
     pub result: Result<Answer, Failure>,
 }
 
 /// Addresses that a resolver gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// As given; what makes no sense among them is left out later. None at all is a failure.
+    /// As received; unusable ones are left out later. An empty set is a failure.
     pub addresses: BTreeSet<IpAddr>,
-    /// The shortest TTL on the way from the host's name to the addresses.
+    /// The shortest TTL of the records from the host's name to the addresses.
     pub ttl: Duration,
 }
 
@@ -60,7 +60,7 @@ pub struct Answer {
 pub struct Failure {
     /// What went wrong.
     pub cause: Cause,
-    /// Who said so, if anybody did.
+    /// The server that reported it, if one did.
     pub server: Option<SocketAddr>,
 }
 

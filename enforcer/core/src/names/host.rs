@@ -1,4 +1,4 @@
-//! What is known of one host.
+//! The state of one host.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,16 +11,16 @@ use super::{
     time::Moment,
 };
 
-/// One family's side of a host.
+/// The state of a host in one family.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     pub(super) good: Option<Good>,
     pub(super) failing: Option<Failing>,
-    /// When it is to be asked for; none while a query is on its way.
+    /// When to query it next; none while a query is in flight.
     pub(super) due: Option<Moment>,
 }
 
-/// A good answer: the newest one.
+/// The newest good answer.
 #[derive(Debug, Default)]
 pub(super) struct Good {
     pub(super) addresses: BTreeSet<IpAddr>,
@@ -43,7 +43,7 @@ impl Records {
         self.good.is_some() || self.failing.is_some()
     }
 
-    /// Keeps the last good answer, and counts.
+    /// Counts a failure, and keeps the last good answer.
     pub(super) fn fail(&mut self, now: Moment, failure: Failure) {
         let (since, count) = self
             .failing
@@ -57,15 +57,15 @@ impl Records {
     }
 }
 
-/// Both families of a host, the hosts file's addresses of it, and what is on its way out.
+/// Both families of a host, its addresses in the hosts file, and the addresses in their grace period.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
     v4: Records,
     v6: Records,
     pub(super) listed: BTreeSet<IpAddr>,
-    /// Addresses in their grace, with its end.
+    /// Addresses in their grace period, with its end.
     leaving: BTreeMap<IpAddr, Moment>,
-    /// What the registry was told last.
+    /// The addresses last sent to the registry.
     published: BTreeSet<IpAddr>,
 }
 
@@ -84,7 +84,7 @@ impl Entry {
         }
     }
 
-    /// Takes a good answer in place of the last one, whose other addresses stay until `leave`.
+    /// Replaces the last good answer; its addresses that are not in the new one stay until `leave`.
     pub(super) fn learn(&mut self, family: Family, good: Good, leave: Moment) {
         let records = self.records_mut(family);
         records.failing = None;
@@ -93,7 +93,7 @@ impl Entry {
         self.replace(&old, &new, leave);
     }
 
-    /// Takes addresses of an earlier run for the last good answer of their families.
+    /// Sets the addresses of an earlier run as the last good answer of their families.
     pub(super) fn remember(&mut self, addresses: BTreeSet<IpAddr>) {
         for address in addresses {
             let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
@@ -105,7 +105,7 @@ impl Entry {
         }
     }
 
-    /// Takes the hosts file's addresses in place of the last ones, which stay until `leave`.
+    /// Replaces the addresses from the hosts file; those that are no longer in it stay until `leave`.
     pub(super) fn list(&mut self, listed: BTreeSet<IpAddr>, leave: Moment) {
         let old = std::mem::replace(&mut self.listed, listed.clone());
         self.replace(&old, &listed, leave);
@@ -117,7 +117,8 @@ impl Entry {
         self.leaving.retain(|address, _| !new.contains(address));
     }
 
-    /// Forgets what leaves first, so that a host whose answers change all the time stays bounded. Says how many.
+    /// Drops what exceeds `most`, those whose grace period ends first, so that a host whose answers change all the
+    /// time stays bounded. Returns how many.
     pub(super) fn bound_leaving(&mut self, most: usize) -> usize {
         let excess = self.leaving.len().saturating_sub(most);
         if excess > 0 {
@@ -134,17 +135,17 @@ impl Entry {
         excess
     }
 
-    /// Lets go of the addresses whose grace has ended.
+    /// Drops the addresses whose grace period has ended.
     pub(super) fn let_go(&mut self, now: Moment) {
         self.leaving.retain(|_, end| *end > now);
     }
 
-    /// When the next grace ends.
+    /// When the next grace period ends.
     pub(super) fn next_leave(&self) -> Option<Moment> {
         self.leaving.values().min().copied()
     }
 
-    /// Every address that stands for the host.
+    /// Every current address of the host.
     pub(super) fn addresses(&self) -> BTreeSet<IpAddr> {
         [Family::V4, Family::V6]
             .into_iter()
@@ -156,7 +157,7 @@ impl Entry {
             .collect()
     }
 
-    /// Those that only their grace still holds.
+    /// Those that are kept only by their grace period.
     pub(super) fn only_leaving(&self) -> BTreeSet<IpAddr> {
         let held = |address: &IpAddr| {
             self.listed.contains(address)
@@ -174,7 +175,7 @@ impl Entry {
             .collect()
     }
 
-    /// The addresses, if they are not what the registry was told last; it counts as told then.
+    /// The addresses, if they differ from those last sent to the registry; they then count as sent.
     pub(super) fn publish(&mut self) -> Option<BTreeSet<IpAddr>> {
         let addresses = self.addresses();
         (addresses != self.published).then(|| {
@@ -183,8 +184,8 @@ impl Entry {
         })
     }
 
-    /// Whether it is in order that `family` has no records: it never had any, whoever knows says that there are
-    /// none, and the host's addresses come from elsewhere or may still.
+    /// Whether it is normal that `family` has no records: it never had any, a resolver answers that there are none,
+    /// and the host's addresses come from another source or still may.
     pub(super) fn lacks(&self, family: Family) -> bool {
         let (this, other) = match family {
             Family::V4 => (&self.v4, &self.v6),
@@ -198,7 +199,7 @@ impl Entry {
         denied && this.good.is_none() && elsewhere
     }
 
-    /// The failure to report: the longest one that is not in order.
+    /// The failure to report: the longest one that is not normal.
     pub(super) fn failing(&self) -> Option<&Failing> {
         [Family::V4, Family::V6]
             .into_iter()

@@ -1,4 +1,4 @@
-//! What holds whatever happens in whatever order, against a model that only remembers who said what when.
+//! Properties that hold for any sequence of events, checked against a model that only records each answer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -57,8 +57,8 @@ fn address(family: Family, n: u8) -> IpAddr {
     }
 }
 
-/// For each address: whether the newest good answer of its family holds it, and when the first one came that did
-/// not after one that did.
+/// For each address: whether the newest good answer of its family has it, and when the first answer without it
+/// came after one with it.
 #[derive(Default)]
 struct Said {
     by_newest: BTreeMap<Family, BTreeSet<IpAddr>>,
@@ -109,8 +109,8 @@ fn run(names: &mut Names, host: &Host, now: u64, event: &Event) -> Outcome {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// What is allowed is what the newest good answers hold and what earlier ones held until a grace ago; a
-    /// failure changes nothing of it; and the updates, taken together, say exactly that.
+    /// The allowed addresses are those in the newest good answers, and those in earlier ones within the grace
+    /// period; a failure does not change them; and the updates, taken together, result in exactly these.
     #[test]
     fn addresses_are_those_of_the_newest_answers_and_of_the_grace(steps in prop::collection::vec(step(), 1..40)) {
         let host = Host::new("db.example.com");
@@ -140,8 +140,8 @@ proptest! {
         }
     }
 
-    /// Every query of every wanted host is either on its way or has its time, never lost and never doubled, and
-    /// the next one never comes sooner than the shortest pause or later than the longest.
+    /// Every query of every wanted host is either in flight or scheduled, never lost and never duplicated, and the
+    /// next one is never sent sooner than the shortest pause or later than the longest.
     #[test]
     fn every_query_keeps_its_turn(
         events in prop::collection::vec((0..4_usize, 0..400_u64, any::<u16>(), any::<bool>()), 1..80),

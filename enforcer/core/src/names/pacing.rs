@@ -1,27 +1,27 @@
-//! When a host is asked for again.
+//! When a host is queried again.
 
 use std::time::Duration;
 
 use super::time::Jitter;
 
-/// How often hosts are asked for, and how long and how much is kept.
+/// How often hosts are queried, and how many addresses are kept for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pacing {
-    /// A good answer is not asked for again sooner than this, however short its TTL: 5 s.
+    /// A host is not queried again sooner than this after a good answer, however short its TTL: 5 s.
     pub floor: Duration,
-    /// A good answer is asked for again after this at the latest, however long its TTL: 5 minutes. A record whose
-    /// TTL says a day is still changed within the hour by people in a hurry; 10,000 hosts with two families then
-    /// cost 67 queries a second.
+    /// A host is queried again after this at the latest, however long the TTL: 5 minutes. A record with a TTL of a
+    /// day may still be changed within the hour. With this ceiling, 10,000 hosts with two families cost 67 queries
+    /// a second.
     pub ceiling: Duration,
-    /// An address that a newer good answer no longer holds stays allowed for this long, because applications
-    /// keep addresses longer than they should: 60 s.
+    /// An address that is not in a newer good answer stays allowed for this long, because applications keep
+    /// addresses longer than they should: 60 s.
     pub grace: Duration,
     /// The pause after a first failure: 1 s. Each further failure doubles it.
     pub first_retry: Duration,
     /// The longest pause between failures: 30 s.
     pub last_retry: Duration,
-    /// The most addresses that are taken from one answer, and the most of one host that are kept for their
-    /// grace: 1024. What is left out is reported.
+    /// The most addresses that are taken from one answer, and the most of one host that are kept for their grace
+    /// period: 1024. What is left out is reported.
     pub most_addresses: usize,
 }
 
@@ -39,8 +39,8 @@ impl Default for Pacing {
 }
 
 impl Pacing {
-    /// The pause after an answer with `ttl`: up to a tenth before it expires, so that hosts whose answers came
-    /// together spread out; never below the floor, where they spread by up to a tenth above it.
+    /// The pause after an answer with `ttl`: up to a tenth shorter, so that hosts whose answers arrived together
+    /// spread out; never below the floor, where they spread by up to a tenth above it.
     pub(super) fn after_answer(&self, ttl: Duration, jitter: Jitter) -> Duration {
         let ttl = ttl.min(self.ceiling);
         let early = ttl - jitter.of(ttl / 10);
@@ -48,7 +48,7 @@ impl Pacing {
     }
 
     /// The pause after `failures` failures in a row: doubled each time up to the longest, less up to a quarter,
-    /// so that hosts that failed together do not come back together.
+    /// so that hosts that failed together are not retried together.
     pub(super) fn after_failure(&self, failures: u32, jitter: Jitter) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         let pause = self

@@ -1,4 +1,4 @@
-//! What an operator may know of the hosts.
+//! The status of hosts, for operators.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
@@ -10,20 +10,20 @@ use super::{
     time::Moment,
 };
 
-/// One host as it stands.
+/// The status of one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostStatus {
     /// Its name.
     pub host: Host,
-    /// Every address that stands for it, those in their grace included.
+    /// Every current address, including those in their grace period.
     pub addresses: BTreeSet<IpAddr>,
-    /// Those of them that only their grace still holds.
+    /// Those of them that are kept only by their grace period.
     pub leaving: BTreeSet<IpAddr>,
     /// How old its older good answer is; none before the first one.
     pub age: Option<Duration>,
     /// How it fails, if it does.
     pub failing: Option<FailingStatus>,
-    /// How many addresses its newest answers held beyond what is taken.
+    /// How many addresses of its newest answers were left out because there were too many.
     pub left_out: usize,
 }
 
@@ -66,7 +66,7 @@ impl FailingStatus {
     }
 }
 
-/// Something that has changed, said once and not with every attempt.
+/// A change to report, once and not with every attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// A host has begun to fail.
@@ -78,7 +78,7 @@ pub enum Notice {
         /// How many addresses are kept from earlier.
         kept: usize,
     },
-    /// A host fails no longer.
+    /// A host no longer fails.
     Recovered {
         /// Its name.
         host: Host,
@@ -102,7 +102,7 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// What to say of a host that has been failing since `before` and now stands as `entry` says.
+    /// What to report of a host that was failing since `before`, if it was, and is now as in `entry`.
     pub(super) fn turn(host: &Host, before: Option<Moment>, entry: &Entry, now: Moment) -> Option<Self> {
         match (before, entry.failing()) {
             (None, Some(failing)) => Some(Self::Failing {

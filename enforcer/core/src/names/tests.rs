@@ -1,4 +1,4 @@
-//! Each promise on a timetable of its own: `check`s are steps of a [`Table`], which holds the clock.
+//! One timetable per promise: `check`s are steps of a [`Table`], which has the clock.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Time and chance as the names know them: both come in from outside, so that the same inputs give the same
-//! decisions. Never reads a clock and never draws a random number.
+//! Time and randomness for the names: the caller passes in both, so that the same inputs give the same decisions.
+//! Never reads a clock and never draws a random number.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl Moment {
         Self(self.0.saturating_add(pause))
     }
 
-    /// How long ago `earlier` was; zero if it lies ahead.
+    /// How long ago `earlier` was; zero if it is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }

@@ -12,7 +12,7 @@ pub(crate) enum Owner {
     Entry(Arc<ServiceEntry>),
 }
 
-/// What tells owners apart.
+/// The key of an owner.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum OwnerKey {
     Service(Key),

@@ -1,14 +1,14 @@
-//! Plans that no map is too small for on the way.
+//! Plans whose intermediate states fit the maps.
 //!
-//! A plan adds before it takes away, so that for a moment the maps hold the old and the new. Where they cannot
-//! hold both, what goes is taken away first:
+//! A plan adds before it removes, so that for a moment the maps hold old and new entries. If they have no room
+//! for both, entries are removed first:
 //!
 //! 1. [`PlanKind::Direct`]: the plan as it is.
-//! 2. [`PlanKind::TrimmedFirst`]: entries that no workload keeps are removed first. That is tighter than the old and no
-//!    tighter than what both ends allow, and so is every step.
-//! 3. [`PlanKind::RemovalsFirst`]: entries that will change are removed before new ones are added. It needs no free
-//!    capacity, and is never looser than both ends; but for a moment what both allow may be refused, and workloads that
-//!    change their policy are unknown.
+//! 2. [`PlanKind::TrimmedFirst`]: entries that no workload keeps are removed first. Each removal leaves less than
+//!    the old state allows, and no less than what both states allow.
+//! 3. [`PlanKind::RemovalsFirst`]: entries that will change are removed before new ones are added. It needs no
+//!    free capacity, and is never looser than both states; but for a moment what both allow may be refused, and
+//!    workloads that change their policy are unknown.
 //!
 //! **Architecture Invariant:** where `applied` and `desired` fit, so does what the maps hold after each change.
 
@@ -27,19 +27,19 @@ use crate::{
     rule::{Rule, Rules, To},
 };
 
-/// How the way from one state to the other was found.
+/// The kind of plan that was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanKind {
     /// The maps hold old and new at once.
     Direct,
-    /// What nobody keeps goes first.
+    /// Entries that no workload keeps are removed first.
     TrimmedFirst,
-    /// What is to be another goes first, which for a moment refuses what is allowed before and after; with how many
-    /// entries another kind would have needed.
+    /// Entries that change are removed first, which for a moment refuses what is allowed before and after. Holds
+    /// how many entries another kind would have needed.
     RemovalsFirst(Counts),
 }
 
-/// The plan from `applied` to `desired`, which both fit `capacities`, by the first kind that fits all the way.
+/// The plan from `applied` to `desired`, which both fit `capacities`, of the first kind whose steps all fit.
 pub fn diff_within(applied: &Applied, desired: &Desired, capacities: &Capacities) -> (Plan, PlanKind) {
     let direct = diff(applied, desired);
     if surely_fits(applied, &direct.changes, capacities) || peak(applied, &direct.changes).fit(capacities) {
@@ -59,8 +59,8 @@ pub fn diff_within(applied: &Applied, desired: &Desired, capacities: &Capacities
     (removals_first(applied, desired), PlanKind::RemovalsFirst(needed))
 }
 
-/// Whether everything would fit if each change added something, and all rules were of one kind: most plans are small
-/// beside what is free, and rules need not be counted by kind for them.
+/// Whether everything would fit if each change added an entry and all rules were of one kind. Most plans are small
+/// compared with the free space, and for them this avoids counting rules by kind.
 fn surely_fits(now: &Applied, changes: &[Change], capacities: &Capacities) -> bool {
     let rules: usize = now.scopes.values().map(|rules| rules.len()).sum();
     Table::ALL.iter().all(|table| {
@@ -73,7 +73,7 @@ fn surely_fits(now: &Applied, changes: &[Change], capacities: &Capacities) -> bo
     })
 }
 
-/// The most that each map holds at any time on the way.
+/// The most entries that each map holds at any point of the plan.
 fn peak(from: &Applied, changes: &[Change]) -> Counts {
     let mut now = from.counted();
     let mut peak = now;
@@ -99,7 +99,7 @@ fn peak(from: &Applied, changes: &[Change]) -> Counts {
     peak
 }
 
-/// Takes away what no workload that stays may keep, and says what is left.
+/// The changes that remove what no remaining workload may keep, and the state after them.
 fn trim(applied: &Applied, desired: &Desired) -> (Vec<Change>, Applied) {
     let views: BTreeMap<CgroupId, &DesiredPolicy> = desired
         .policies
@@ -115,7 +115,7 @@ fn trim(applied: &Applied, desired: &Desired) -> (Vec<Change>, Applied) {
         }
         stays
     });
-    // By scope, the views after the plan of those who look into it.
+    // By scope, the policies after the plan of the workloads that read it now.
     let mut keepers = BTreeMap::<Scope, BTreeMap<*const DesiredPolicy, &DesiredPolicy>>::new();
     let bound: BTreeSet<PolicyId> = left.workloads.values().map(|binding| binding.policy).collect();
     for (workload, binding) in &left.workloads {
@@ -177,7 +177,7 @@ fn may_keep(policy: &DesiredPolicy, shared: &Rules, rule: &Rule) -> bool {
         || (policy.shares && overlaps(shared, rule))
 }
 
-/// Whether one of `rules` may allow something that `rule` allows: surely not, or perhaps.
+/// Whether one of `rules` may allow something that `rule` allows; false only if that is certain.
 fn overlaps(rules: &Rules, rule: &Rule) -> bool {
     let any = Rule { to: To::Any, ..*rule };
     let same_port = rules
@@ -186,7 +186,7 @@ fn overlaps(rules: &Rules, rule: &Rule) -> bool {
     match rule.to {
         To::Any | To::Network(_) | To::Host(_) => same_port.count() > 0,
         To::Address(address) => {
-            // Which addresses a workload was given for a host is the kernel's to know.
+            // Only the kernel knows which addresses a workload was given for a host.
             let may_hold = |other: &Rule| match other.to {
                 To::Network(network) => network.contains(&address),
                 To::Host(_) => true,
@@ -197,7 +197,7 @@ fn overlaps(rules: &Rules, rule: &Rule) -> bool {
     }
 }
 
-/// Everything that goes or is to be another goes, then everything that is missing comes.
+/// Removes everything that is to go or to change, then adds everything that is missing.
 fn removals_first(applied: &Applied, desired: &Desired) -> Plan {
     let after = settled(desired, &pairing::keep_all(applied, desired));
     let mut changes = Vec::new();
@@ -217,7 +217,7 @@ fn removals_first(applied: &Applied, desired: &Desired) -> Plan {
     {
         changes.push(Change::RemovePolicy(*id));
     }
-    // Whose policy is not there is refused everything until it is.
+    // A workload whose policy is not installed is refused everything until it is.
     let differs = |(id, policy): &(&PolicyId, &Policy)| applied.policies.get(id) != Some(policy);
     for (id, policy) in after.policies.iter().filter(differs) {
         changes.push(Change::SetPolicy(*id, *policy));

@@ -1,9 +1,9 @@
 //! Which installed policy becomes which desired one.
 //!
-//! A policy is changed in place if most of its workloads stay with it. It is written anew, under an identifier
-//! that is not in use, where the phases would break their promise: if its mode changes, if some
-//! workloads come to it and others leave, if workloads come while it loses a rule (they would see the rule before
-//! it goes), or leave while it gains one or quits the shared scope.
+//! A policy is changed in place if most of its workloads stay with it. It gets a new, unused identifier where the
+//! phases would break their promises: if its mode changes, if some workloads join it and others leave, if
+//! workloads join while it loses a rule (they would see the rule before it is removed), or leave while it gains
+//! one or leaves the shared scope.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +30,7 @@ pub(super) fn pair(applied: &Applied, desired: &Desired) -> Vec<PolicyId> {
         .collect()
 }
 
-/// The same, with every policy changed in place that has an installed one: for a plan that takes away first.
+/// The same, but every policy that has an installed one is changed in place: for a plan that removes first.
 pub(super) fn keep_all(applied: &Applied, desired: &Desired) -> Vec<PolicyId> {
     let kept = kept(applied, desired);
     let mut unused = unused(applied);
@@ -73,7 +73,7 @@ fn kept(applied: &Applied, desired: &Desired) -> BTreeMap<usize, PolicyId> {
     kept
 }
 
-/// Identifiers that neither a policy, nor a rule left by a plan that was cut short, has.
+/// Identifiers that no policy has, and no rule left by an interrupted plan.
 pub(super) fn unused(applied: &Applied) -> impl Iterator<Item = PolicyId> + '_ {
     let bound: BTreeSet<PolicyId> = applied.workloads.values().map(|binding| binding.policy).collect();
     (1..u32::MAX).map(PolicyId).filter(move |id| {
@@ -113,7 +113,7 @@ fn can_change_in_place(applied: &Applied, desired: &Desired, policy: &DesiredPol
     let in_old = |rule| own_before.contains(rule) || (shared_before && in_shared.contains(rule));
     let in_new = |rule| policy.own.contains(rule) || (shares_after && desired.shared.contains(rule));
     let loses = !own_before.iter().all(in_new);
-    // What the shared scope itself gains is seen only after those who leave for a policy without it have left.
+    // What the shared scope gains becomes visible only after workloads that move to a policy without it have left.
     let gains = !policy.own.iter().all(in_old) || (shares_after && !shared_before);
     let quits = shared_before && !shares_after;
     !(come && loses || leave && (gains || quits))

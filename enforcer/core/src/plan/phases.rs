@@ -36,7 +36,7 @@ struct Phases<'a> {
 
 impl Phases<'_> {
     /// Rules that are about to leave the shared scope, for the own scope of each policy from which a workload
-    /// moves to another that shares: it is bound only after they have left, and may still be allowed them.
+    /// moves to another that shares: the workload is bound only after they have left, and may have to keep them.
     fn bridges(&self) -> BTreeSet<(Scope, Rule)> {
         let gone: Vec<_> = self
             .applied
@@ -64,7 +64,7 @@ impl Phases<'_> {
             .collect()
     }
 
-    /// Workloads that stay with a policy and have other addresses of their own: workload, before, after.
+    /// Workloads that stay with a policy and whose own addresses change: workload, before, after.
     fn readdressed(&self) -> impl Iterator<Item = (CgroupId, Binding, Binding)> {
         self.rebound().filter(|(_, from, to)| from.policy == to.policy)
     }
@@ -82,8 +82,8 @@ impl Phases<'_> {
         both.filter(|(_, from, to)| from != to)
     }
 
-    /// Phases 1, 3 and 5. An address that ceases to be a workload's own may be allowed by a rule from now on, and the
-    /// other way round: the binding changes when the rules of both are there.
+    /// Phases 1, 3 and 5. An address that is no longer a workload's own may be allowed by a rule from now on, and
+    /// the other way round: the binding changes while the rules of both states are installed.
     fn readdress(&mut self, now: impl Fn(&Policy, &Policy) -> bool) {
         let policies = |id: &PolicyId| Some((self.applied.policies.get(id)?, self.after.policies.get(id)?));
         let binds: Vec<_> = self
@@ -94,7 +94,7 @@ impl Phases<'_> {
         self.changes.extend(binds);
     }
 
-    /// Phase 1. What a policy loses with the shared scope and keeps on its own is among it.
+    /// Phase 1. This includes rules that a policy loses with the shared scope and keeps as its own.
     fn add_own(&mut self, bridges: &BTreeSet<(Scope, Rule)>) {
         for scope in self.after.scopes.keys().filter(|scope| **scope != Scope::SHARED) {
             let rules = self.after.missing_in(self.applied, *scope);
@@ -106,7 +106,7 @@ impl Phases<'_> {
                 self.changes.push(Change::AddRule(*scope, *rule));
             }
         }
-        // A policy that no workload is bound to yet does nothing, so that it can be whole from the start.
+        // A policy that no workload is bound to has no effect, so it can be complete from the start.
         for (id, policy) in &self.after.policies {
             if !self.applied.policies.contains_key(id) {
                 let early = Policy {
@@ -136,18 +136,18 @@ impl Phases<'_> {
         }
     }
 
-    /// Phase 2. Whoever shares nothing afterwards must not see what the shared scope gains.
+    /// Phase 2. Workloads that share nothing afterwards must not see what the shared scope gains.
     fn bind_first(&mut self) {
         self.unbind(|policy| policy.is_none_or(|policy| policy.shared != Scope::NONE));
         self.bind(|policy| policy.shared == Scope::NONE);
     }
 
-    /// Phase 3. Those that see nothing of what is shared, so that nothing that is added waits for them.
+    /// Phase 3. Workloads that do not see the shared scope: no added rule has to wait until they are unbound.
     fn unbind_last(&mut self) {
         self.unbind(|policy| policy.is_some_and(|policy| policy.shared == Scope::NONE));
     }
 
-    /// Forgets workloads that are gone, if their policy is one of these.
+    /// Unbinds workloads that are gone, if `is_due` is true of their policy.
     fn unbind(&mut self, is_due: impl Fn(Option<&Policy>) -> bool) {
         for (workload, binding) in &self.applied.workloads {
             let policy = self.applied.policies.get(&binding.policy);
@@ -229,7 +229,7 @@ impl Phases<'_> {
         }
     }
 
-    /// Phase 7. Until now they were unknown; they see no rule that is about to go.
+    /// Phase 7. Until now they were unknown, and no rule that they see is still to be removed.
     fn bind_new(&mut self) {
         for (workload, binding) in &self.after.workloads {
             if !self.applied.workloads.contains_key(workload) {

@@ -1,4 +1,4 @@
-//! Workloads that a plan restricts: their open sockets have to be looked at.
+//! Workloads that a plan restricts: their open sockets have to be checked.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,9 +11,9 @@ use super::{Applied, Plan};
 use crate::rule::Rule;
 
 impl Plan {
-    /// Workloads that may be allowed less by what the plan leads to than by `applied`, from which it leads there: those
-    /// that are new, and those that lose a rule, an address of their own or a laxer mode. Which policy carries the
-    /// rules does not matter: whoever gets another one with more in it loses nothing.
+    /// Workloads that may be allowed less after the plan than by `applied`, where it starts: new ones, and those
+    /// that lose a rule, an own address or a laxer mode. Which policy has the rules does not matter: a workload
+    /// that moves to a policy with more rules loses nothing.
     pub fn restricted(&self, applied: &Applied) -> BTreeSet<CgroupId> {
         let mut comparison = Comparison {
             before: applied,
@@ -28,24 +28,24 @@ impl Plan {
             .collect()
     }
 
-    /// Workloads of `applied` that are none any more.
+    /// Workloads of `applied` that do not exist after the plan.
     pub fn forgotten<'a>(&'a self, applied: &'a Applied) -> impl Iterator<Item = CgroupId> + 'a {
         let is_gone = |workload: &CgroupId| !self.after.workloads.contains_key(workload);
         applied.workloads.keys().copied().filter(is_gone)
     }
 }
 
-/// What is allowed before and after, with the pairs of policies that were compared already.
+/// The states before and after, with the pairs of policies that were already compared.
 struct Comparison<'a> {
     before: &'a Applied,
     after: &'a Applied,
-    /// Of the shared scope, which many policies have and which may be large: it is compared once.
+    /// Rules removed from the shared scope. It may be large and many policies have it, so it is compared once.
     shared_gone: Vec<&'a Rule>,
     known: BTreeMap<(PolicyId, PolicyId), bool>,
 }
 
 impl Comparison<'_> {
-    /// Whether a workload that was bound so, if it was, may be allowed less by how it is bound now.
+    /// Whether a workload may be allowed less by the binding `now` than by the one `before`, if it had one.
     fn restricts(&mut self, before: Option<&Binding>, now: &Binding) -> bool {
         let Some(before) = before else {
             return true;
@@ -76,14 +76,14 @@ impl Comparison<'_> {
         old.mode != new.mode || loses_udp || self.loses_rule(old, new)
     }
 
-    /// Whether what no rule names is refused.
+    /// Whether the policy refuses what no rule allows.
     fn refuses(&self, policy: PolicyId) -> bool {
         let lets_through = [Mode::Audit, Mode::Observe, Mode::Off].map(|mode| mode as u32);
         let policy = self.after.policies.get(&policy);
         policy.is_none_or(|policy| !lets_through.contains(&policy.mode))
     }
 
-    /// Whether a rule that the first policy had before is none of the second's afterwards.
+    /// Whether the second policy afterwards lacks a rule that the first had before.
     fn loses_rule(&self, old: &Policy, new: &Policy) -> bool {
         let has = |rule: &Rule| {
             let mut scopes = [new.own, new.shared].into_iter();

@@ -1,4 +1,4 @@
-//! What the kubelet and container runtimes call the cgroups of pods.
+//! The names that the kubelet and container runtimes give the cgroups of pods.
 //!
 //! ```text
 //! cgroupfs  kubepods[/burstable|/besteffort]/pod<uid>/<container>
@@ -6,14 +6,14 @@
 //! nested    the same below `kubelet` or `kubelet.slice`, whose name systemd puts in front of each
 //! ```
 //!
-//! A name counts only at the level where the kubelet makes it. Whatever a container makes below its own cgroup is
-//! part of its pod, whatever it is called.
+//! A name counts only at the level where the kubelet creates it. Every cgroup that a container creates below its
+//! own belongs to its pod, whatever its name.
 
 use std::fmt;
 
 use enforcer_common::Settings;
 
-/// Where kubelets put the pods' cgroups if nothing else is configured, from the mount of cgroup v2 on.
+/// Where kubelets put the pods' cgroups by default, relative to the mount of cgroup v2.
 pub const ROOTS: [&str; 4] = [
     "/kubepods.slice",
     "/kubepods",
@@ -26,20 +26,20 @@ pub const LEVELS: u32 = 3;
 
 const _: () = assert!(LEVELS + 2 <= Settings::DEPTH_LIMIT);
 
-/// Identifier of a pod as its cgroup has it: that of the object, or for a static pod that of its manifest.
+/// Identifier of a pod in its cgroup's name: the UID of the object, or for a static pod that of its manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PodUid(String);
 
 impl PodUid {
-    /// None if no kubelet would make it the name of a cgroup.
+    /// None if no kubelet would use it in the name of a cgroup.
     pub fn new(uid: &str) -> Option<Self> {
         let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         let is_uid = (1..=128).contains(&uid.len()) && uid.bytes().all(is_part);
         is_uid.then(|| Self(uid.to_owned()))
     }
 
-    /// Of the pod that a cgroup belongs to, by the cgroup's path, as `/proc/<pid>/cgroup` has it: its own, or any
-    /// below.
+    /// The pod that a cgroup belongs to, from the cgroup's path as in `/proc/<pid>/cgroup`: the pod's own cgroup, or
+    /// any below it.
     pub fn of_path(path: &str) -> Option<Self> {
         let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
         let (at, tree) = (0..parts.len()).find_map(|at| Some((at, Tree::of(parts[at])?)))?;
@@ -61,7 +61,7 @@ impl fmt::Display for PodUid {
     }
 }
 
-/// What a cgroup below a kubepods cgroup stands for.
+/// What a cgroup below a kubepods cgroup belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PodCgroup {
     /// A pod, with all its containers.
@@ -84,7 +84,7 @@ impl PodCgroup {
     }
 }
 
-/// A class of service that has a cgroup of its own; guaranteed pods lie beside these.
+/// A QoS class that has a cgroup of its own; the cgroups of guaranteed pods are next to these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Some resource is requested.
@@ -104,12 +104,12 @@ impl Class {
     }
 }
 
-/// A kubepods cgroup, by the driver that has named it.
+/// A kubepods cgroup, by the cgroup driver that named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tree {
-    /// Names as they are.
+    /// Plain names.
     Cgroupfs,
-    /// Each name begins with those above it, and `_` stands for `-` in identifiers.
+    /// Each name begins with those above it, and identifiers have `_` in place of `-`.
     Systemd {
         /// The kubepods cgroup without `.slice`.
         prefix: String,
@@ -129,7 +129,7 @@ impl Tree {
         })
     }
 
-    /// The class that a cgroup directly below the kubepods cgroup stands for.
+    /// The class of a cgroup directly below the kubepods cgroup.
     pub fn class(&self, name: &str) -> Option<Class> {
         Class::ALL
             .into_iter()
@@ -143,7 +143,7 @@ impl Tree {
         }
     }
 
-    /// The pod that a cgroup below a class, or beside the classes, stands for.
+    /// The pod of a cgroup below a class, or next to the classes.
     pub fn pod(&self, class: Option<Class>, name: &str) -> Option<PodUid> {
         match self {
             Self::Cgroupfs => PodUid::new(name.strip_prefix("pod")?),
@@ -161,8 +161,8 @@ impl Tree {
     }
 }
 
-/// The identifier of the container that a cgroup directly below a pod's stands for: `<id>`, `<runtime>-<id>` or
-/// `<runtime>-<id>.scope`. That of a container's monitor (`crio-conmon-<id>`) has two words in front and is none.
+/// The identifier of the container of a cgroup directly below a pod's: `<id>`, `<runtime>-<id>` or
+/// `<runtime>-<id>.scope`. A container's monitor (`crio-conmon-<id>`) has two words in front and is no container.
 pub fn container(name: &str) -> Option<&str> {
     let name = name.strip_suffix(".scope").unwrap_or(name);
     let id = match name.rsplit_once('-') {

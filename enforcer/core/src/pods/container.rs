@@ -2,7 +2,7 @@
 
 use crate::model::Workload;
 
-/// Between a pod's name and its container's, neither of which may have it (RFC 1123).
+/// Between a pod's name and its container's; neither may contain it (RFC 1123).
 const SEPARATOR: char = '/';
 
 /// A pod, or one of its containers, as records of the log name it.
@@ -15,7 +15,7 @@ pub struct PodName {
 }
 
 impl PodName {
-    /// Of a workload that is a pod, or a container of one.
+    /// The names of a workload that is a pod or a container of one.
     pub fn of(workload: &Workload) -> Self {
         let (pod, container) = match workload.name.split_once(SEPARATOR) {
             Some((pod, container)) => (pod, Some(container.to_owned())),

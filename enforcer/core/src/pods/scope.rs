@@ -1,11 +1,11 @@
-//! How far a pod is enforced.
+//! The enforcement mode of a pod.
 //!
 //! ```text
 //! label of the namespace, else excluded namespaces, else the selector, else the default -> label of the pod
 //! ```
 //!
-//! **Architecture Invariant:** what a pod's author can write never makes enforcement looser, unless the operator has
-//! said so. A value that is not understood counts as absent, never as `off`.
+//! **Architecture Invariant:** what a pod's author can write never makes enforcement looser, unless the operator
+//! allows it. A value that is not understood counts as absent, never as `off`.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -16,7 +16,7 @@ use crate::{
 
 const MODE_LABEL: &str = Enforcement::LABEL;
 
-/// What says how far pods are enforced.
+/// The settings that determine the enforcement mode of pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// For pods of selected namespaces that have no label.
@@ -31,7 +31,7 @@ pub struct Scope {
     pub honours_capture: bool,
 }
 
-/// What the label of a pod may do, which its author writes.
+/// What the label of a pod may do; the pod's author sets it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PodLabels {
     /// Nothing.
@@ -43,26 +43,26 @@ pub enum PodLabels {
     Honour,
 }
 
-/// Something that an object says in vain.
+/// A setting in an object that has no effect.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Notice {
-    /// The mode of a namespace or pod is no mode.
+    /// The label of a namespace or pod has no valid mode.
     NotAMode {
-        /// Whose label it is.
+        /// The namespace or pod with the label.
         of: String,
         /// Its value.
         value: String,
     },
-    /// A pod may not be enforced less than its namespace.
+    /// A pod's label asks for less enforcement than its namespace has, which is not allowed.
     Looser {
         /// The pod.
         pod: String,
         /// What its label says.
         asked: Enforcement,
-        /// What holds.
+        /// The mode that applies.
         holds: Enforcement,
     },
-    /// A pod keeps traffic from Istio's proxy, which changes nothing here.
+    /// A pod excludes traffic from Istio's proxy, which has no effect here.
     Capture {
         /// The pod.
         pod: String,
@@ -90,7 +90,7 @@ impl fmt::Display for Notice {
     }
 }
 
-/// What keeps all of a pod's traffic from Istio's proxy, or some of it.
+/// Labels and annotations that exclude some or all of a pod's traffic from Istio's proxy.
 const CAPTURE: [&str; 6] = [
     INTERCEPTION,
     INCLUDE_RANGES,
@@ -106,7 +106,7 @@ const INCLUDE_RANGES: &str = "traffic.sidecar.istio.io/includeOutboundIPRanges";
 const EXCLUDE_RANGES: &str = "traffic.sidecar.istio.io/excludeOutboundIPRanges";
 
 impl Scope {
-    /// How far `pod` is enforced in a namespace with these labels, and what was said in vain.
+    /// The mode of `pod` in a namespace with these labels, and the settings that have no effect.
     pub fn enforcement(&self, pod: &Pod, of_namespace: &Labels) -> (Enforcement, Vec<Notice>) {
         let mut notices = Vec::new();
         let namespace = &pod.meta.namespace;
@@ -153,7 +153,7 @@ fn label(labels: &Labels, of: impl Fn() -> String, notices: &mut Vec<Notice>) ->
     mode
 }
 
-/// What the pod says to keep its traffic from Istio's proxy, and whether that is all of its traffic.
+/// The pod's settings that exclude its traffic from Istio's proxy, each with whether it is all of its traffic.
 fn uncaptured(pod: &Pod) -> Vec<(&'static str, bool)> {
     let mut found = Vec::new();
     // The label wins over the annotation (`injectRequired` of Istio's injector).

@@ -1,4 +1,4 @@
-//! What pods come to, whatever comes first.
+//! The workloads of pods, in any order of events.
 
 use super::*;
 use crate::{
@@ -364,7 +364,7 @@ fn label_of_the_namespace_wins_over_defaults_and_pods_may_only_tighten() {
         (Some("enforce"), "shop", Some("off"), Enforce),
         (None, "shop", Some("audit"), Enforce),
         (None, "kube-system", Some("enforce"), Enforce),
-        // What is no mode counts as absent.
+        // An invalid mode counts as absent.
         (Some("Off"), "shop", None, Enforce),
         (Some(""), "shop", None, Enforce),
         (Some("audit"), "shop", Some("none"), Audit),

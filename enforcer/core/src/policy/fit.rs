@@ -1,13 +1,13 @@
-//! What of the desired policies fits the kernel's maps.
+//! The part of the desired policies that fits the kernel's maps.
 //!
-//! What does not fit is left out, and so refused: fewer rules than desired, never others. The order in which maps
-//! are filled:
+//! What does not fit is left out, and so refused: the result has fewer rules than desired, never different ones.
+//! The maps are filled in this order:
 //!
-//! 1. workloads by the number of their cgroup, which is the order in which cgroups are made: who came last is
+//! 1. workloads by the number of their cgroup, which is the order in which cgroups are created: the newest are
 //!    left out;
-//! 2. policies by their first workload; with a policy go its workloads;
-//! 3. rules: those that policies share, then each policy's own in the order of policies; within a set those of port
-//!    53 first, without which no name is found, then by transport, port and address.
+//! 2. policies by their first workload; a policy that does not fit is left out with its workloads;
+//! 3. rules: the shared ones, then each policy's own in the order of policies; within a set those of port 53
+//!    first, without which no name resolves, then by transport, port and address.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -19,15 +19,15 @@ use crate::{
     rule::{Rule, Rules},
 };
 
-/// Rules that are named of those that did not fit one map.
+/// How many of the rules that did not fit one map are reported.
 const NAMED: usize = 20;
 
-/// The port on which names are asked for.
+/// The port of DNS.
 const DNS: u16 = 53;
 
-/// What fits of `desired`, and how full the maps are with it. All of it, with the same sets of rules, if all fits.
+/// The part of `desired` that fits, and how full the maps are with it. If all fits, it keeps the same `Arc`s.
 ///
-/// Two policies of what is returned may be alike in all but their workloads.
+/// Two of the returned policies may differ only in their workloads.
 pub fn fit(desired: Desired, capacities: &Capacities) -> (Desired, CapacityReport) {
     let needed = counted(&desired);
     let mut report = CapacityReport::default();
@@ -129,7 +129,7 @@ impl Cut<'_> {
         kept
     }
 
-    /// As many of `rules` as fit; the same set if that is all of them.
+    /// As many of `rules` as fit; the same `Arc` if all fit.
     fn rules(&mut self, rules: &Arc<Rules>, of: Option<CgroupId>) -> Arc<Rules> {
         let mut left = BTreeSet::new();
         let (names, others): (Vec<&Rule>, Vec<&Rule>) = rules.iter().partition(|rule| rule.port == DNS);

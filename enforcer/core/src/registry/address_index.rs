@@ -1,4 +1,4 @@
-//! Which registered hosts an address has to do with: for messages and near misses, never for a verdict.
+//! Which registered hosts an address is related to: for messages and near misses, never for a verdict.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -22,7 +22,7 @@ pub(crate) struct AddressIndex {
 }
 
 impl AddressIndex {
-    /// Replaces what has to do with `host`.
+    /// Replaces the entries of `host`.
     pub(crate) fn replace(&mut self, host: &Host, old: &HostState, new: &HostState) {
         let (old_ports, new_ports) = (ports(old), ports(new));
         for port in old_ports.difference(&new_ports) {
@@ -44,7 +44,7 @@ impl AddressIndex {
                 To::Network(network) => self.networks.entry(*network).or_default(),
                 To::Any | To::Host(_) => continue,
             };
-            // Most addresses are of one host alone.
+            // Most addresses belong to one host only.
             hosts.reserve_exact(usize::from(hosts.is_empty()));
             hosts.push(host.clone());
         }
@@ -88,7 +88,7 @@ impl AddressIndex {
         }
     }
 
-    /// The hosts that `address` has to do with, in no order.
+    /// The hosts that `address` is related to, in no order.
     pub(crate) fn hosts(&self, address: IpAddr) -> impl Iterator<Item = &Host> {
         let networks = self.networks.iter();
         let around = networks.filter(move |(network, _)| network.contains(&address));
@@ -101,7 +101,7 @@ impl AddressIndex {
         self.named.get(&id).into_iter().flatten()
     }
 
-    /// The hosts that are reached on `port` wherever they are, under the protocols they declare.
+    /// The hosts that allow any address on `port`, with the protocols they declare.
     pub(crate) fn anywhere(&self, port: u16) -> impl Iterator<Item = &Host> {
         self.ports.get(&port).into_iter().flatten()
     }

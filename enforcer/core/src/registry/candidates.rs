@@ -1,4 +1,4 @@
-//! Which hosts a view can have to do with, so that a new view need not look at all of them.
+//! Which hosts may be visible in a view, so that compiling a new view need not look at all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ pub(crate) struct Candidates {
 }
 
 impl Candidates {
-    /// Takes in what is known of a host now, in place of what was.
+    /// Replaces the entries of a host.
     pub(crate) fn replace(&mut self, host: &Host, old: &HostState, new: &HostState) {
         self.everywhere.remove(host);
         for namespace in named(old) {
@@ -42,7 +42,7 @@ impl Candidates {
         }
     }
 
-    /// Every host of which `view` may have something that is not shared; None if that can be any host.
+    /// Every host from which `view` may have rules that are not shared; None if that can be any host.
     pub(crate) fn of<'a>(&'a self, view: &'a View) -> Option<BTreeSet<&'a Host>> {
         match view.sidecar.as_ref().filter(|_| view.is_trimmed()) {
             Some(sidecar) => self.imported(sidecar, &view.namespace),

@@ -1,4 +1,4 @@
-//! What an update touches.
+//! What an update affects.
 
 use std::{collections::BTreeSet, mem, net::IpAddr, sync::Arc};
 
@@ -10,18 +10,18 @@ use crate::{
     offer::{selecting, service_host},
 };
 
-/// What has to be worked out anew.
+/// What has to be recomputed.
 #[derive(Debug, Default)]
 pub(super) struct Stale {
     pub(super) hosts: BTreeSet<Host>,
     /// Every host and every workload's view.
     pub(super) everything: bool,
-    /// Which workload has which view.
+    /// The assignment of workloads to views.
     pub(super) assignments: bool,
 }
 
 impl Registry {
-    /// Takes in one change. What it means is worked out when it is asked for.
+    /// Applies one update. Its effects are computed when a result is requested.
     pub fn apply(&mut self, update: Update) {
         match update {
             Update::Apply(object) => {
@@ -160,7 +160,7 @@ impl Registry {
         if old == new {
             return;
         }
-        // Most changes are of what nobody selects: a container that has started, say.
+        // Most changes do not affect selection: a container has started, for example.
         if let (Some(old), Some(new)) = (&old, &new)
             && (&old.meta.labels, &old.addresses) == (&new.meta.labels, &new.addresses)
         {
@@ -171,7 +171,7 @@ impl Registry {
         }
     }
 
-    /// Something with these labels has come, gone or changed.
+    /// Marks the hosts whose entries select something with these labels, which was added, changed or removed.
     fn selectable(&mut self, namespace: &Namespace, labels: &Labels) {
         let hosts = selecting(&self.objects, namespace, labels);
         self.stale.hosts.extend(hosts.cloned());

@@ -1,4 +1,4 @@
-//! The views of the present workloads, compiled, and kept so when a host changes.
+//! The compiled views of the present workloads, updated incrementally when a host changes.
 //!
 //! ```text
 //! common host      -> `shared` ------------------> Desired::shared
@@ -6,8 +6,8 @@
 //! every host       -> each trimmed view ---------> own = its tally
 //! ```
 //!
-//! **Architecture Invariant:** what is held is a function of the objects and the workloads, never of the order
-//! in which they came. A set of rules that has not changed keeps its `Arc`.
+//! **Architecture Invariant:** the content depends only on the objects and the workloads, never on the order in
+//! which they arrived. A set of rules that has not changed keeps its `Arc`.
 
 use std::{
     collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
@@ -31,7 +31,7 @@ use crate::{
     view::{View, common},
 };
 
-/// What tells views apart: the client's namespace, its Sidecar, and what becomes of what they do not have.
+/// The key of a view: the client's namespace, its Sidecar, and the mode for what the view does not have.
 pub(crate) type ViewKey = (Namespace, Option<Key>, Mode);
 
 /// Every view of a present workload, and what they share.
@@ -47,9 +47,9 @@ pub(crate) struct Compiled {
     /// The rules of a policy that has none.
     nothing: Arc<Rules>,
     desired: Arc<Desired>,
-    /// The sets that `desired` holds, by their sums.
+    /// The sets in `desired`, by their sums.
     handed_out: BTreeMap<u64, Vec<Arc<Rules>>>,
-    /// Hosts that rules name, wildcards included, and those of them that can be resolved.
+    /// Hosts that rules name, including wildcards, and those of them that can be resolved.
     patterns: Arc<BTreeSet<Host>>,
     names: Arc<BTreeSet<Host>>,
     is_stale: bool,
@@ -79,7 +79,7 @@ pub(crate) struct CompiledView {
     workloads: BTreeSet<CgroupId>,
 }
 
-/// Rules, and a sum over them that is the same for the same rules.
+/// Rules, and a checksum of them that does not depend on their order.
 #[derive(Clone, Debug, Default)]
 struct RuleSet {
     rules: Arc<Rules>,
@@ -98,7 +98,7 @@ impl RuleSet {
         }
     }
 
-    /// Copies the rules only if `rule` is not as it is to be, and somebody else holds them.
+    /// Copies the rules only if they have to change and the `Arc` is shared.
     fn set(&mut self, rule: &Rule, is_there: bool) -> bool {
         if self.rules.contains(rule) == is_there {
             return false;
@@ -122,7 +122,7 @@ fn hash(rule: &Rule) -> u64 {
 }
 
 impl Compiled {
-    /// Nothing but what everybody has.
+    /// Without views: only the rules that every workload has.
     pub(crate) fn new(everybody: Everybody) -> Self {
         Self {
             shared_tally: Tally::with(&everybody.rules),
@@ -145,7 +145,7 @@ impl Compiled {
         &self.everybody
     }
 
-    /// Takes in what is known now of some hosts; a host that is gone has an empty state.
+    /// Applies the current state of some hosts; a host that is gone has an empty state.
     pub(crate) fn set_hosts<'a>(
         &mut self,
         hosts: impl Iterator<Item = (&'a Host, &'a HostState)>,
@@ -168,7 +168,7 @@ impl Compiled {
         self.settle(&shared, &own);
     }
 
-    /// Brings the sets of rules in line with the tallies, at the rules that may have changed.
+    /// Updates the sets of rules from the tallies, for the rules that may have changed.
     fn settle(&mut self, shared: &Flips, own: &[Flips]) {
         self.are_names_stale |= shared.names;
         for rule in &shared.rules {
@@ -185,14 +185,14 @@ impl Compiled {
         }
     }
 
-    /// Forgets all views, where compiling them anew is less work than to follow what changes.
+    /// Forgets all views, for when compiling them again is less work than updating them.
     pub(crate) fn forget_views(&mut self) {
         self.views.clear();
         self.is_stale = true;
         self.are_names_stale = true;
     }
 
-    /// Says which workload has which view now; views that nobody has are forgotten.
+    /// Sets which workload has which view; views without workloads are forgotten.
     pub(crate) fn assign(
         &mut self,
         assigned: BTreeMap<ViewKey, (View, BTreeSet<CgroupId>)>,
@@ -220,7 +220,7 @@ impl Compiled {
         self.are_names_stale |= !before.is_empty();
     }
 
-    /// Says which workloads are off, and which addresses are whose own.
+    /// Sets which workloads are off, and the own addresses of each workload.
     pub(crate) fn set_aside(&mut self, unwatched: BTreeSet<CgroupId>, own: BTreeMap<CgroupId, OwnAddresses>) {
         self.is_stale |= self.unwatched != unwatched || self.own != own;
         self.unwatched = unwatched;
@@ -268,7 +268,7 @@ impl Compiled {
         self.names.clone()
     }
 
-    /// The hosts that the views need the addresses of, wildcards included.
+    /// The hosts whose addresses the views need, including wildcards.
     pub(crate) fn patterns(&mut self) -> Arc<BTreeSet<Host>> {
         self.refresh_names();
         self.patterns.clone()
@@ -296,7 +296,7 @@ impl Compiled {
         self.views.values().any(|view| !view.view.is_trimmed())
     }
 
-    /// Puts views with equal rules into one policy. Equal sets become one set: the one that was handed out
+    /// Puts views with equal rules into one policy. Equal sets become the same `Arc`: the one that was returned
     /// before, if there is one.
     fn collect(&mut self) -> Desired {
         let mut sets = std::mem::take(&mut self.handed_out);
@@ -326,7 +326,7 @@ impl Compiled {
             }
         }
         if !self.unwatched.is_empty() {
-            // Alone in its mode, so that no other is like it.
+            // The only policy with this mode, so that it needs no comparison with others.
             policies.push(DesiredPolicy {
                 mode: Mode::Off,
                 allows_udp: false,
@@ -354,7 +354,7 @@ impl Compiled {
     }
 }
 
-/// What a host gives a view beside what is shared.
+/// What a host contributes to a view in addition to what is shared.
 fn contribution(view: &View, state: &HostState, facts: &Facts<'_>) -> Contribution {
     if state.is_common && !view.is_trimmed() {
         return Contribution::default();
@@ -362,7 +362,7 @@ fn contribution(view: &View, state: &HostState, facts: &Facts<'_>) -> Contributi
     union(&view.imports(state), facts)
 }
 
-/// What ports give together.
+/// The combined contribution of ports.
 fn union(imports: &[Import<'_>], facts: &Facts<'_>) -> Contribution {
     let mut contribution = Contribution::default();
     for import in imports {

@@ -1,4 +1,4 @@
-//! Laws that hold for every registry. `PROPTEST_CASES` says how many are tried.
+//! Properties of every registry. `PROPTEST_CASES` sets how many are tried.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -219,7 +219,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     })
 }
 
-/// The updates that are left of a history: the last one about each thing, if the thing is there.
+/// The updates that produce the end state of a history: the last one of each thing that still exists.
 fn end_state(history: &[Update]) -> Vec<Update> {
     let mut left: BTreeMap<String, Update> = BTreeMap::new();
     for update in history {
@@ -239,7 +239,7 @@ fn end_state(history: &[Update]) -> Vec<Update> {
     left.into_values().collect()
 }
 
-/// What a view allows, host by host, with nothing shared, counted or kept.
+/// What a view allows, computed host by host without sharing, tallies or caches.
 fn plain_rules(registry: &mut Registry, workload: &Workload) -> Rules {
     let resolvers = registry.settings.rules(&registry.objects);
     let lookup = registry.lookup();
@@ -338,7 +338,7 @@ fn decided(
 }
 
 proptest! {
-    /// What is compiled step by step is what the end state compiles to, whatever the order it comes in.
+    /// Incremental compilation gives the same result as compiling the end state, in any order of updates.
     #[test]
     fn history_and_order_do_not_matter(
         settings in settings(),
@@ -365,7 +365,7 @@ proptest! {
         }
     }
 
-    /// A policy allows exactly what its view has, however it is split.
+    /// A policy allows exactly what its view has, however its rules are split into shared and own.
     #[test]
     fn own_and_shared_are_the_rules_of_the_view(settings in settings(), history in vec(update(), 0..40)) {
         let mut registry = Registry::new(settings);
@@ -381,7 +381,7 @@ proptest! {
         }
     }
 
-    /// Every host of a rule is one by which names are told, and every such host is a rule's.
+    /// The hosts in rules and the patterns are the same set.
     #[test]
     fn patterns_are_the_hosts_of_rules(settings in settings(), history in vec(update(), 0..40)) {
         let mut registry = Registry::new(settings);
@@ -419,7 +419,7 @@ proptest! {
         }
     }
 
-    /// What is explained is what the kernel does.
+    /// An explanation has the kernel's verdict.
     #[test]
     fn explanation_and_kernel_agree(
         settings in settings(),

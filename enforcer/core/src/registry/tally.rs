@@ -1,19 +1,19 @@
-//! The union of what many hosts give, kept so that one of them can change without the others being looked at.
+//! The union of what many hosts contribute, counted so that a change of one host does not visit the others.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use crate::{model::Host, rule::Rule};
 
-/// What one host gives to a view.
+/// What one host contributes to a view.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contribution {
     /// In order, each once.
     pub(crate) rules: Vec<Rule>,
-    /// Hosts whose addresses matter, in order, each once.
+    /// Hosts whose addresses are needed, in order, each once.
     pub(crate) names: Vec<Host>,
 }
 
-/// Contributions by host, and how often each rule and name is among them.
+/// Contributions by host, and how many of them contain each rule and name.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     hosts: BTreeMap<Host, Contribution>,
@@ -21,17 +21,17 @@ pub(crate) struct Tally {
     names: BTreeMap<Host, u32>,
 }
 
-/// What has come or gone since it was last asked.
+/// What was added or removed since the last call.
 #[derive(Debug, Default)]
 pub(crate) struct Flips {
-    /// Rules that may be there now and were not, or the other way round.
+    /// Rules that may have been added or removed.
     pub(crate) rules: BTreeSet<Rule>,
-    /// Whether the names differ.
+    /// Whether the names have changed.
     pub(crate) names: bool,
 }
 
 impl Tally {
-    /// Counts rules that no host gives.
+    /// A tally with rules that belong to no host.
     pub(crate) fn with(rules: &[Rule]) -> Self {
         Self {
             rules: rules.iter().map(|rule| (*rule, 1)).collect(),
@@ -39,7 +39,7 @@ impl Tally {
         }
     }
 
-    /// Replaces what `host` gives, and notes in `flips` what that changes.
+    /// Replaces what `host` contributes, and records in `flips` what that changes.
     pub(crate) fn set(&mut self, host: &Host, new: Contribution, flips: &mut Flips) {
         let is_empty = new.rules.is_empty() && new.names.is_empty();
         let old = if is_empty {
@@ -82,14 +82,14 @@ impl Tally {
     }
 }
 
-/// Whether it is the first.
+/// Returns whether it is the first.
 fn add<K: Clone + Ord>(counts: &mut BTreeMap<K, u32>, key: &K) -> bool {
     let count = counts.entry(key.clone()).or_default();
     *count += 1;
     *count == 1
 }
 
-/// Whether it was the last.
+/// Returns whether it was the last.
 fn remove<K: Clone + Ord>(counts: &mut BTreeMap<K, u32>, key: &K) -> bool {
     let Entry::Occupied(mut entry) = counts.entry(key.clone()) else {
         return false;

@@ -77,7 +77,7 @@ fn policies_share_what_is_public_and_keep_what_is_their_own() {
     );
     let desired = registry.desired();
     assert_eq!(texts(&desired.shared), set(&["tcp 192.0.2.1:443"]));
-    // Neither f.example has an age: for the namespaces a and c that of b wins by its name.
+    // Neither f.example has an age: in the namespaces a and c, the one of b wins by its name.
     let own = |cgroup, registry: &mut Registry| texts(&policy(registry, cgroup).own);
     assert_eq!(own(1, &mut registry), set(&["tcp 192.0.2.3:443"]));
     assert_eq!(

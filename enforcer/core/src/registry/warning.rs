@@ -1,4 +1,4 @@
-//! What is allowed or left out in a way that its author may not have meant.
+//! Objects that allow or leave out something that their author may not have intended.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -13,7 +13,7 @@ use crate::{
     view::winners,
 };
 
-/// Something about the registry as a whole that is worth telling.
+/// A warning about the registry as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Warning {
     /// A port is allowed with any address, because the entry has no address and nothing else narrows it.
@@ -28,8 +28,8 @@ pub enum Warning {
         /// The ServiceEntry.
         entry: ObjectId,
     },
-    /// Several namespaces offer one host to everybody: for workloads of yet other namespaces one of them wins,
-    /// and the others do not count.
+    /// Several namespaces export one host publicly: for workloads of other namespaces one of them wins, and the
+    /// others do not count.
     Displaced {
         /// The host.
         host: Host,
@@ -77,7 +77,7 @@ impl Registry {
             }
             let is_public = |offer: &&Offer| offer.ignored.is_none() && offer.export == Export::Public;
             let offers: Vec<_> = state.offers.iter().filter(is_public).collect();
-            // Nobody is in this namespace: no document can have an empty one.
+            // No workload is in this namespace: no document can have an empty one.
             let winner = winners(offers.clone(), &Namespace::new(""));
             let Some(winner) = winner.first() else {
                 continue;

@@ -12,15 +12,15 @@ use crate::{
     rule::{Rule, To},
 };
 
-/// A service of the cluster that every workload may reach: at the addresses of a Service, whoever may see it, and at
-/// addresses of its own.
+/// A service of the cluster that every workload may reach: at the addresses of a Service, even if the workload
+/// does not see it, and at addresses of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// What to call it in messages.
+    /// Its name in messages.
     pub name: &'static str,
-    /// Namespace and name of the Service whose cluster addresses are meant.
+    /// Namespace and name of the Service with its cluster addresses.
     pub service: (Namespace, String),
-    /// Where it is reached beside those.
+    /// Its other addresses.
     pub addresses: BTreeSet<IpAddr>,
     /// Its ports.
     pub ports: Vec<(Transport, u16)>,
@@ -30,8 +30,8 @@ impl Allowance {
     /// The name of [`Self::cluster_dns`].
     pub const CLUSTER_DNS: &str = "cluster DNS";
 
-    /// The cluster's resolver at the Service that every distribution has it at, and at `addresses`: a cache on the
-    /// node has one of its own.
+    /// The cluster's resolver, at the Service that every distribution uses for it, and at `addresses`: a cache on
+    /// the node has an address of its own.
     pub fn cluster_dns(addresses: BTreeSet<IpAddr>) -> Self {
         Self {
             name: Self::CLUSTER_DNS,
@@ -51,13 +51,13 @@ impl Allowance {
         }
     }
 
-    /// Where its Service is found.
+    /// The key of its Service.
     pub(crate) fn key(&self) -> Key {
         let (namespace, name) = &self.service;
         Key::new(namespace, name)
     }
 
-    /// Where it answers: also behind its Service, at the endpoints and their ports.
+    /// Where it answers: also at the endpoints of its Service and their ports.
     pub(crate) fn servers(&self, objects: &Objects) -> BTreeSet<SocketAddr> {
         let ports: BTreeSet<u16> = self.ports.iter().map(|(_, port)| *port).collect();
         let at = |addresses: &BTreeSet<IpAddr>, ports: &BTreeSet<u16>| -> Vec<SocketAddr> {

@@ -10,11 +10,11 @@ use crate::{
     settings::Settings,
 };
 
-/// The one Sidecar that holds for `workload`; they are never merged (`doGetSidecarScope`, `initSidecarScopes`
+/// The one Sidecar that applies to `workload`; they are never merged (`doGetSidecarScope`, `initSidecarScopes`
 /// in `push_context.go`).
 ///
-/// In its own namespace the oldest with a selector that fits, then the oldest without a selector; then the
-/// oldest without a selector of the root namespace. Equal age is decided by name.
+/// In order: the oldest in its own namespace with a matching selector, the oldest there without a selector, the
+/// oldest in the root namespace without a selector. Ties in age are broken by name.
 pub(crate) fn choose(workload: &Workload, objects: &Objects, settings: &Settings) -> Option<Arc<Sidecar>> {
     let mesh = objects.mesh(&settings.revision);
     let counts =
@@ -82,7 +82,7 @@ pub(super) fn imports(
     is_imported
 }
 
-/// The protocol that a port has behind the listener `index` of `sidecar`; None if it is not behind it.
+/// The protocol that a port has on the listener `index` of `sidecar`; None if the listener does not have the port.
 ///
 /// A listener with a port replaces the protocol, and owns the port: later listeners do not get it.
 pub(super) fn protocol_behind(

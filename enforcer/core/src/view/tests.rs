@@ -190,7 +190,7 @@ fn objects_of_another_revision_are_ignored() {
     assert!(!seen("canary", Some("stable")));
 }
 
-/// What a workload of `a` with the labels `app=web` reaches, each destination by its last number.
+/// What a workload of `a` with the labels `app=web` reaches: the last byte of each address.
 fn reaches(updates: Vec<Update>) -> Vec<u8> {
     let mut registry = world(
         Settings::default(),

@@ -1,4 +1,4 @@
-//! Where in a document something stands.
+//! Positions in a document.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub enum Step {
 }
 
 impl Field {
-    /// The steps in order; none of them stands for the document itself.
+    /// The steps in order; without steps it is the document itself.
     pub fn steps(&self) -> &[Step] {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! On which line a field stands.
+//! The line of a field.
 //!
 //! A document is read a second time for it, with its positions: only documents with something wrong need it.
 
@@ -47,7 +47,7 @@ impl Lines {
         }
     }
 
-    /// The line reached, the steps that lead no further, and the text where they end.
+    /// The line reached, the steps that could not be followed, and the text where they end.
     fn descend<'s>(&self, mut steps: &'s [Step]) -> (u32, &'s [Step], Option<&str>) {
         let Some(mut at) = self.root.as_ref() else {
             return (self.line, steps, None);

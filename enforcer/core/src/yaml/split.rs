@@ -1,4 +1,4 @@
-//! A stream of documents, told apart by the lines `---` and `...` (YAML 1.2.2, 9.1.2 and 9.2).
+//! Splits a stream of documents at the lines `---` and `...` (YAML 1.2.2, 9.1.2 and 9.2).
 //!
 //! A line that begins with one of them ends any scalar and any collection, so no parser is needed to find them.
 
@@ -24,7 +24,7 @@ impl<'t> Document<'t> {
     }
 }
 
-/// What a line is to the stream.
+/// The role of a line in the stream.
 enum Line {
     /// Blank or a comment.
     Nothing,

@@ -257,7 +257,6 @@ pub(crate) fn count(counter: Counter) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
         // SAFETY: the value lives until the program has ended. It belongs to this CPU, on which a packet
         // program may interrupt another program.
-        // interrupt another.
         unsafe { add_one(value) };
     }
 }

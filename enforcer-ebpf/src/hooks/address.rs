@@ -25,7 +25,7 @@ use crate::{
 #[unsafe(no_mangle)]
 static ONLY_MARKS_OPTIONS: Global<u8> = Global::new(0);
 
-/// Whether a socket that is bound by IPv4 sends with a foreign source address.
+/// Whether a socket that is bound by IPv4 sends with a foreign source address: one that is not the machine's.
 #[inline(never)]
 pub(crate) fn is_bound_masked4(ctx: &SockAddrContext) -> bool {
     match sock(ctx) {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The whole of the program that only keeps records, for kernels where no such program can find the workload
-/// (5.10). It records whether a socket may send from a foreign address; the verdict is made when it sends.
+/// (5.10). It records whether a socket may send from an address that is not the machine's; the verdict is made when it sends.
 #[inline(always)]
 pub(crate) fn mark(ctx: &SockoptContext) -> i32 {
     let raw = ctx.sockopt;

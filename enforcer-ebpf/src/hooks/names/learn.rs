@@ -4,9 +4,9 @@
 //! An answer counts only if the workload itself cannot have sent it:
 //!
 //! - if its question left by the loopback device, the answer has to arrive by that device, in the enforcer's
-//! own network namespace: there, `ask` drops packets that only claim to come from a resolver;
+//!   own network namespace: there, `ask` drops packets that only claim to come from a resolver;
 //! - otherwise it has to arrive by another device, in a network namespace of the initial user namespace. In a
-//! user namespace of its own, a workload can create devices that answer.
+//!   user namespace of its own, a workload can create devices that answer.
 //!
 //! **Architecture Invariant:** nothing is refused or allowed here. Nothing is learned from a message that the
 //! parser does not understand.

@@ -12,8 +12,9 @@ use crate::{
     workload,
 };
 
-/// The whole of the program that only keeps records, for kernels where no such program can find the workload
-/// (5.10). It records whether a socket may send from an address that is not the machine's; the verdict is made when it sends.
+/// The whole of the program that only keeps records, for kernels where no such program can find the workload (5.10).
+/// It records whether a socket may send from an address that is not the machine's; the verdict is made when it
+/// sends.
 #[inline(always)]
 pub(crate) fn mark(ctx: &SockoptContext) -> i32 {
     let raw = ctx.sockopt;

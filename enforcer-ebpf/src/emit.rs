@@ -1,4 +1,4 @@
-//! What leaves a program: events, counts and the errno.
+//! What a program produces: events, counts and the errno.
 
 use aya_ebpf::{
     Global,
@@ -18,10 +18,10 @@ use crate::{maps, workload::Workload};
 #[unsafe(no_mangle)]
 static HAS_SET_RETVAL: Global<u8> = Global::new(0);
 
-/// The largest errno, all bits of which are set (`MAX_ERRNO` of the kernel).
+/// The largest errno (`MAX_ERRNO` of the kernel). All of its bits are set, so that it also serves as a mask.
 const MAX_ERRNO: u32 = 4095;
 
-/// What a refused call returns where nothing else is configured, or the kernel takes nothing else.
+/// What a refused call returns by default, and on kernels that cannot return another errno.
 const EPERM: i32 = 1;
 
 /// A call that a verdict is made on.
@@ -52,7 +52,7 @@ impl Call {
     }
 }
 
-/// Who calls.
+/// The task that makes the call.
 pub(crate) struct Caller {
     comm: [u8; COMM_LENGTH],
     pid: u32,
@@ -60,7 +60,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Nobody in particular.
+    /// No task: the event names none.
     pub(crate) const NONE: Self = Self {
         comm: [0; COMM_LENGTH],
         pid: 0,
@@ -88,7 +88,8 @@ pub(crate) fn count(verdict: Verdict) {
     });
 }
 
-/// Tells the daemon; counts what does not fit, and what is more than the workload's share.
+/// Sends an event to the daemon. Counts the events that do not fit the ring buffer or exceed the workload's
+/// share.
 #[inline(always)]
 pub(crate) fn event(call: &Call, caller: Caller, outcome: Outcome) {
     let share = ShareKey {
@@ -126,21 +127,21 @@ pub(crate) fn event(call: &Call, caller: Caller, outcome: Outcome) {
     entry.submit(0);
 }
 
-/// Has the refused call return the configured errno; EPERM where the kernel cannot.
+/// Makes the refused call return the configured errno, or EPERM if the kernel cannot return another.
 #[inline(always)]
 pub(crate) fn set_errno() {
     if HAS_SET_RETVAL.load() != 0
         && let Some(settings) = maps::settings()
     {
-        // Newer verifiers (7.2) take the call only with bounds that they can see: 0 or an errno.
+        // Newer verifiers (7.2) accept the call only with bounds that they can see: 0 or an errno.
         let errno = (settings.errno & MAX_ERRNO) as i32;
         // SAFETY: the helper takes any number; the kernel accepts -4095..=-1 and ignores others.
         unsafe { bpf_set_retval(-errno) };
     }
 }
 
-/// The configured errno as a program of the security modules returns it, where `connect` and `sendmsg` return it too.
-/// One of a few constants: newer verifiers refuse a number that they cannot bound.
+/// The configured errno as an LSM program returns it; used where `connect` and `sendmsg` return it too. The
+/// result is one of a few constants, because newer verifiers refuse a number that they cannot bound.
 #[inline(always)]
 pub(crate) fn errno_to_return() -> i32 {
     const EACCES: i32 = 13;

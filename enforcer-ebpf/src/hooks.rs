@@ -13,12 +13,12 @@ pub(crate) mod option;
 mod packet;
 pub(crate) mod receive;
 
-/// What a cgroup program returns to let the call go on.
+/// What a cgroup program returns to let the call proceed.
 pub(crate) const PROCEED: i32 = 1;
-/// What a cgroup program returns to have the call fail, with EPERM unless another errno is set.
+/// What a cgroup program returns to make the call fail, with EPERM unless another errno is set.
 pub(crate) const REJECT: i32 = 0;
 
-/// What becomes of a call that no rule can allow.
+/// The outcome of a call that no rule can allow.
 #[inline(always)]
 pub(crate) fn refusal(workload: &Workload, reason: Reason) -> Outcome {
     let Some(id) = workload.policy() else {

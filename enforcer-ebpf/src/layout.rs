@@ -1,9 +1,9 @@
-//! Where the running kernel keeps what the programs have to know and are not shown.
+//! Offsets of kernel fields that the programs need and that BPF does not expose.
 //!
-//! The kernel's structures differ between versions and configurations. The loader looks every place up in the
-//! kernel's own description of its types (BTF) before it loads the programs. Where it does not find them, those of BPF
-//! LSM are not loaded, and others take what they would read for what is refused. What cannot be read is 0, which no rule
-//! allows.
+//! The kernel's structures differ between versions and configurations. The loader looks up every offset in
+//! the kernel's own type description (BTF) before it loads the programs. If it does not find them, the BPF
+//! LSM programs are not loaded, and the other programs treat a field that they cannot read as one that is
+//! refused. What cannot be read is 0, which no rule allows.
 
 use aya_ebpf::{
     EbpfContext as _, Global,
@@ -124,7 +124,7 @@ static AT_LEVEL: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static AT_NETWORK_NUMBER: Global<u32> = Global::new(0);
 
-/// The number of the enforcer's own network namespace. The loader sets it.
+/// The inode number of the enforcer's own network namespace. The loader sets it.
 #[unsafe(no_mangle)]
 static OWN_NETWORK: Global<u32> = Global::new(0);
 
@@ -138,13 +138,14 @@ impl PacketAddress {
         self.0 == 0
     }
 
-    /// The device by which it has arrived; one that cannot be read is the loopback device, which says least.
+    /// The device by which it has arrived. If that cannot be read, the loopback device, from which least is
+    /// concluded.
     #[inline(always)]
     pub(crate) fn device(self) -> u32 {
         read(self.0, AT_ARRIVED.load()).unwrap_or(LOOPBACK_DEVICE)
     }
 
-    /// Who has sent it.
+    /// The sender.
     #[inline(always)]
     pub(crate) fn sender(self) -> Option<(Address, [u8; 2])> {
         let head = read::<u64>(self.0, AT_HEAD.load())?;
@@ -183,7 +184,7 @@ impl FileAddress {
     }
 }
 
-/// A socket's `struct sock`, as a number: it is only read by the helper that checks every address. 0 is none.
+/// A socket's `struct sock`, as a number: only the helper that checks every address reads it. 0 is none.
 #[derive(Clone, Copy)]
 pub(crate) struct SockAddress(pub(crate) u64);
 
@@ -194,19 +195,19 @@ impl SockAddress {
         read(self.0, AT_FAMILY.load()).unwrap_or(0)
     }
 
-    /// The IP protocol, as `socket()` takes it or has chosen it.
+    /// The IP protocol, as given to `socket()` or chosen by it.
     #[inline(always)]
     pub(crate) fn protocol(self) -> u32 {
         u32::from(read::<u16>(self.0, AT_PROTOCOL.load()).unwrap_or(0))
     }
 
-    /// Whom an IPv4 socket is connected to.
+    /// The peer that an IPv4 socket is connected to.
     #[inline(always)]
     pub(crate) fn peer4(self) -> Address {
         Address::from_v4(read(self.0, AT_ADDRESS.load()).unwrap_or([0; 4]))
     }
 
-    /// Whom an IPv6 socket is connected to.
+    /// The peer that an IPv6 socket is connected to.
     #[inline(always)]
     pub(crate) fn peer6(self) -> Address {
         Address::from_v6(read(self.0, AT_ADDRESS6.load()).unwrap_or([0; 16]))
@@ -224,7 +225,7 @@ impl SockAddress {
         read(self.0, AT_OWN_PORT.load()).unwrap_or(0)
     }
 
-    /// Where it stands.
+    /// Its cgroup, network namespace and port.
     #[inline(always)]
     pub(crate) fn stand(self) -> Stand {
         Stand {
@@ -246,21 +247,22 @@ impl SockAddress {
         Address::from_v4(read(self.0, AT_SOURCE.load()).unwrap_or([0; 4]))
     }
 
-    /// Its cookie, 0 if nobody has asked for it: somebody has, if a peer of it is known.
+    /// Its cookie; 0 if none was assigned yet. If a peer of the socket is recorded, it has one.
     #[inline(always)]
     pub(crate) fn cookie(self) -> u64 {
         read(self.0, AT_COOKIE.load()).unwrap_or(0)
     }
 
-    /// Whether it holds data for a destination that was named with it, and takes no other before that is sent.
+    /// Whether it has pending data for a destination that was named with that data; it accepts no other
+    /// destination until that is sent.
     #[inline(always)]
     pub(crate) fn is_corked(self) -> bool {
-        // The first member of all is none that a number is kept in: the place is not known.
+        // An offset of 0 means unknown: the first member of the structure is not a number.
         AT_PENDING.load() != 0 && read::<i32>(self.0, AT_PENDING.load()).unwrap_or(1) != 0
     }
 
-    /// The devices by which it sends whatever the destination is; 0 is none. One that cannot be read is none that
-    /// [`is_loopback`](enforcer_common::is_loopback) destinations are allowed by.
+    /// The devices by which it sends regardless of the destination; 0 is none. A device that cannot be read
+    /// is one with which [`is_loopback`](enforcer_common::is_loopback) destinations are not allowed.
     #[inline(always)]
     pub(crate) fn devices(self) -> [u32; 3] {
         let info = read::<u64>(self.0, AT_INFO6.load()).unwrap_or(0);
@@ -275,7 +277,8 @@ impl SockAddress {
         ]
     }
 
-    /// The same of the device that comes with the source that an IPv6 socket has chosen for good (`IPV6_PKTINFO`).
+    /// The same for the device that comes with the permanent source address of an IPv6 socket
+    /// (`IPV6_PKTINFO`).
     #[inline(always)]
     pub(crate) fn sticky_device6(self) -> u32 {
         match read::<u64>(self.0, AT_INFO6.load()) {
@@ -284,8 +287,8 @@ impl SockAddress {
         }
     }
 
-    /// Whether it has options that go into the headers of what it sends: of IPv4, such as a source route, or of IPv6. What
-    /// cannot be read has.
+    /// Whether it has options that go into the headers of what it sends: IPv4 options such as a source route,
+    /// or IPv6 ones. True if that cannot be read.
     #[inline(always)]
     pub(crate) fn has_options(self) -> bool {
         let info = read::<u64>(self.0, AT_INFO6.load()).unwrap_or(0);
@@ -306,7 +309,7 @@ impl SockAddress {
     }
 }
 
-/// Control messages as the kernel keeps them while it sends: where, and how many bytes.
+/// Control messages in the kernel's memory during a send: their address and length in bytes.
 pub(crate) struct Control {
     pub(crate) at: u64,
     pub(crate) length: u64,
@@ -324,20 +327,20 @@ impl Control {
         }
     }
 
-    /// Whether a message asks for a connection by its first data (`MSG_FASTOPEN`); what cannot be read does.
+    /// Whether the call connects with its first data (`MSG_FASTOPEN`); true if that cannot be read.
     #[inline(always)]
     pub(crate) fn is_fast_open(message: u64) -> bool {
         const FAST_OPEN: u32 = 0x2000_0000;
         read::<u32>(message, AT_MESSAGE_FLAGS.load()).unwrap_or(FAST_OPEN) & FAST_OPEN != 0
     }
 
-    /// What lies at its beginning.
+    /// The value at its beginning.
     #[inline(always)]
     pub(crate) fn read<T: Copy>(&self) -> Option<T> {
         read(self.at, 0)
     }
 
-    /// What lies so many bytes behind its beginning.
+    /// The value at an offset from its beginning.
     #[inline(always)]
     pub(crate) fn read_at<T: Copy>(&self, at: u64) -> Option<T> {
         read(self.at.wrapping_add(at), 0)
@@ -349,7 +352,7 @@ impl Control {
 #[unsafe(no_mangle)]
 static HAS_PROBE: Global<u8> = Global::new(0);
 
-/// The network namespace of the socket that calls; 0 if that cannot be told.
+/// The network namespace of the calling socket; 0 if that cannot be read.
 #[inline(always)]
 pub(crate) fn network_of_caller(ctx: &SockAddrContext) -> u64 {
     if HAS_PROBE.load() == 0 || AT_NETWORK_SPACE.load() == 0 {
@@ -360,7 +363,7 @@ pub(crate) fn network_of_caller(ctx: &SockAddrContext) -> u64 {
     SockAddress(unsafe { bpf_probe_read_kernel(ctx.as_ptr().cast::<u64>()) }.unwrap_or(0)).network()
 }
 
-/// The network namespace of a packet's socket; 0 if that cannot be told.
+/// The network namespace of a packet's socket; 0 if that cannot be read.
 #[inline(always)]
 pub(crate) fn network_of_packet(packet: &SkBuffContext) -> u64 {
     if HAS_PROBE.load() == 0 || AT_NETWORK_SPACE.load() == 0 {
@@ -369,7 +372,7 @@ pub(crate) fn network_of_packet(packet: &SkBuffContext) -> u64 {
     sock_of(packet).network()
 }
 
-/// Whether the packet's socket is in the enforcer's own network namespace; false if that cannot be told.
+/// Whether the packet's socket is in the enforcer's own network namespace; false if that cannot be read.
 #[inline(always)]
 pub(crate) fn is_own_network(packet: &SkBuffContext) -> bool {
     // Not compared as an `Option`, whose payload would be read before its tag.
@@ -377,8 +380,8 @@ pub(crate) fn is_own_network(packet: &SkBuffContext) -> bool {
     number != 0 && number == OWN_NETWORK.load()
 }
 
-/// Whether the network namespace of the packet's socket belongs to the machine's first user namespace, so that nobody
-/// without the machine's own capabilities has made its devices; false if that cannot be told.
+/// Whether the network namespace of the packet's socket belongs to the initial user namespace, so that only a
+/// process with capabilities on the machine can have created its devices; false if that cannot be read.
 #[inline(always)]
 pub(crate) fn is_machines_network(packet: &SkBuffContext) -> bool {
     let users = read::<u64>(network_of_packet(packet), AT_USERS.load()).unwrap_or(0);
@@ -388,7 +391,7 @@ pub(crate) fn is_machines_network(packet: &SkBuffContext) -> bool {
 /// A packet's socket.
 #[inline(always)]
 fn sock_of(packet: &SkBuffContext) -> SockAddress {
-    /// Bytes at the beginning of `struct sk_buff` in which its socket is.
+    /// Bytes at the beginning of `struct sk_buff` that contain its socket.
     const BEGINNING: usize = 64;
     // SAFETY: the context is the packet's `struct sk_buff`, and the helper checks what it reads.
     let Ok(words) = (unsafe { bpf_probe_read_kernel(packet.as_ptr().cast::<[u64; BEGINNING / 8]>()) }) else {
@@ -397,7 +400,7 @@ fn sock_of(packet: &SkBuffContext) -> SockAddress {
     SockAddress(words[(AT_PACKET_SOCK.load() as usize / 8) & (BEGINNING / 8 - 1)])
 }
 
-/// Whether the kernel itself has sent a packet, by a socket that is no file of anybody's.
+/// Whether the kernel itself has sent a packet, by a socket that has no file.
 #[inline(always)]
 pub(crate) fn is_kernels_own(packet: &SkBuffContext) -> bool {
     if HAS_PROBE.load() == 0 || AT_SOCKET.load() == 0 {

@@ -1,7 +1,7 @@
 //! The BPF programs: hook -> flow -> workload -> [`enforcer_common::decide`] -> return code.
 //!
-//! **Architecture Invariant:** no verdict is made here. A program reads what its hook gives, finds the calling
-//! task's workload and carries out what `decide` says. Whatever cannot be read or looked up is refused.
+//! **Architecture Invariant:** no verdict is made here. A program reads its hook's context, finds the calling
+//! task's workload and carries out the result of `decide`. It refuses what it cannot read or look up.
 
 #![no_std]
 #![no_main]
@@ -62,7 +62,7 @@ fn setsockopt(ctx: SockoptContext) -> i32 {
     option::verdict(&ctx)
 }
 
-/// `setsockopt()` where a program there cannot find the workload.
+/// `setsockopt()` on kernels where such a program cannot find the workload.
 #[cgroup_sockopt(setsockopt)]
 fn mark_source(ctx: SockoptContext) -> i32 {
     option::mark(&ctx)
@@ -80,13 +80,13 @@ fn ingress(ctx: SkBuffContext) -> i32 {
     receive::note(&ctx)
 }
 
-/// A packet on its way out that may ask for a name, or pretend to answer.
+/// An outgoing packet that may be a DNS question or a forged answer.
 #[cgroup_skb(egress)]
 fn ask(ctx: SkBuffContext) -> i32 {
     names::ask::verdict(&ctx)
 }
 
-/// A packet that arrives and may answer.
+/// An arriving packet that may be a DNS answer.
 #[cgroup_skb(ingress)]
 fn learn(ctx: SkBuffContext) -> i32 {
     names::learn::note(&ctx)
@@ -98,19 +98,19 @@ fn lsm_create(ctx: LsmContext) -> i32 {
     security::create(&ctx)
 }
 
-/// `connect()`, whichever cgroup the socket was born in.
+/// `connect()`, in whichever cgroup the socket was created.
 #[lsm(hook = "socket_connect")]
 fn lsm_connect(ctx: LsmContext) -> i32 {
     security::connect(&ctx)
 }
 
-/// A datagram with its own destination, whichever cgroup the socket was born in.
+/// A datagram with its own destination, in whichever cgroup the socket was created.
 #[lsm(hook = "socket_sendmsg")]
 fn lsm_sendmsg(ctx: LsmContext) -> i32 {
     security::sendmsg(&ctx)
 }
 
-/// `setsockopt()`, whichever cgroup the socket was born in.
+/// `setsockopt()`, in whichever cgroup the socket was created.
 #[lsm(hook = "socket_setsockopt")]
 fn lsm_setsockopt(ctx: LsmContext) -> i32 {
     security::setsockopt(&ctx)
@@ -128,7 +128,7 @@ fn lsm_receive(ctx: FExitContext) -> i32 {
     security::receive(&ctx)
 }
 
-/// The kernel lends its GPL-only helpers only to programs that say so.
+/// The kernel offers GPL-only helpers only to programs that declare this licence.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,4 +1,4 @@
-//! The maps, and the questions that programs ask them.
+//! The maps, and how programs look things up in them.
 
 use core::{ffi::c_void, ptr::null};
 
@@ -47,8 +47,8 @@ static SHARES: LruHashMap<ShareKey, Share> = LruHashMap::with_max_entries(SHARES
 #[btf_map]
 static SOCKETS: SocketStorage = SocketStorage::new();
 
-/// A socket storage whose values the kernel copies from a listening socket to those that it accepts, as the loader reads
-/// it from the types of the fields. Nothing is ever behind the pointers.
+/// A socket storage whose values the kernel copies from a listening socket to the accepted ones. The loader
+/// reads the definition from the types of the fields; the pointers are never set.
 #[repr(C)]
 struct SocketStorage {
     r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
@@ -73,13 +73,13 @@ impl SocketStorage {
 // SAFETY: the pointers are never followed.
 unsafe impl Sync for SocketStorage {}
 
-/// The sockets' storage, as helpers take it.
+/// The sockets' storage, as helpers expect it.
 #[inline(always)]
 pub(crate) fn sockets_map() -> *mut c_void {
     (&raw const SOCKETS).cast_mut().cast()
 }
 
-/// Whether one more event of this share is to be told; counts it if not.
+/// Whether one more event of this share may be sent; counts the event if not.
 #[inline(always)]
 pub(crate) fn may_tell(key: &ShareKey) -> bool {
     // SAFETY: the helper has no precondition.
@@ -91,12 +91,12 @@ pub(crate) fn may_tell(key: &ShareKey) -> bool {
             untold: 0,
         };
         if SHARES.insert(key, first, 0).is_err() {
-            // It is told all the same where it cannot be counted.
+            // If it cannot be counted, the event is sent anyway.
         }
         return true;
     };
-    // SAFETY: the value lives until the program has ended. Two calls at once may begin a period twice, and tell some
-    // more than the limit; what is not told is counted exactly.
+    // SAFETY: the value lives until the program has ended. Two concurrent calls may both begin a period, and
+    // send a few events more than the limit; suppressed events are counted exactly.
     unsafe {
         if (&raw const (*share).period).read_volatile() != period {
             (&raw mut (*share).period).write_volatile(period);
@@ -111,21 +111,21 @@ pub(crate) fn may_tell(key: &ShareKey) -> bool {
     false
 }
 
-/// Adds one, whichever other CPUs do so.
+/// Adds one atomically.
 ///
 /// # Safety
 /// `number` must point into a map's value.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 pub(crate) unsafe fn add_one(number: *mut u64) {
-    // SAFETY: the caller's promise. The instruction gives back nothing, so that kernels before 5.12 have it too; the
-    // compiler offers only those that do.
+    // SAFETY: the caller's promise. The instruction returns no value, so that kernels before 5.12 have it
+    // too; the compiler offers only those that return one.
     unsafe {
         core::arch::asm!("lock *(u64 *)({number} + 0) += {one}", number = in(reg) number, one = in(reg) 1_u64);
     }
 }
 
-/// The same where the programs are only looked at, and never run.
+/// The same for builds that only check the programs and never run them.
 ///
 /// # Safety
 /// As above.
@@ -135,7 +135,7 @@ pub(crate) unsafe fn add_one(number: *mut u64) {
     unsafe { *number += 1 };
 }
 
-/// Adds one, and gives what it was before. For programs that need 5.17 anyway.
+/// Adds one atomically, and returns the previous value. For programs that need 5.17 anyway.
 ///
 /// # Safety
 /// As above.
@@ -150,7 +150,7 @@ pub(crate) unsafe fn fetch_add_one(number: *mut u64) -> u64 {
     before
 }
 
-/// The same where the programs are only looked at, and never run.
+/// The same for builds that only check the programs and never run them.
 ///
 /// # Safety
 /// As above.
@@ -164,7 +164,7 @@ pub(crate) unsafe fn fetch_add_one(number: *mut u64) -> u64 {
     }
 }
 
-/// The rules in the kernel, and what is a workload's own.
+/// The kernel's implementation of the rules, for one workload.
 pub(crate) struct Kernel {
     /// The workload.
     pub(crate) cgroup: CgroupId,
@@ -198,7 +198,7 @@ impl Rules for Kernel {
 
     #[inline(always)]
     fn host(&self, scopes: [Scope; 2], flow: &Flow) -> bool {
-        // Asked apart from the rest, by `names::is_granted`: the stack does not hold both.
+        // Looked up separately, by `names::is_granted`: the stack does not have room for both.
         let _ = (scopes, flow);
         false
     }
@@ -210,7 +210,7 @@ pub(crate) fn settings() -> Option<&'static Settings> {
     SETTINGS.get(0)
 }
 
-/// The mode for processes of no known workload; what cannot be read refuses.
+/// The mode for processes of no known workload; refuses if it cannot be read.
 #[inline(always)]
 pub(crate) fn unknown_mode() -> u32 {
     match settings() {
@@ -234,12 +234,13 @@ pub(crate) fn is_root(cgroup: CgroupId) -> bool {
     ROOTS.get_ptr(cgroup).is_some()
 }
 
-/// What a workload is bound to.
+/// The binding of a workload.
 #[inline(always)]
 pub(crate) fn binding(cgroup: CgroupId) -> Option<&'static Binding> {
-    // SAFETY: the map is not preallocated, so that an update makes a new value. Before 6.1 the old one stays as it is
-    // until the program has ended (RCU). From then on (`bpf_mem_cache_free` in `htab_elem_free`) its memory lives on but
-    // may be another key's within the same instant: plain numbers, of which any bits are a value.
+    // SAFETY: the map is not preallocated, so that an update allocates a new value. Before 6.1 the old one
+    // stays unchanged until the program has ended (RCU). From then on (`bpf_mem_cache_free` in
+    // `htab_elem_free`) its memory stays valid but may be reused at once for another key: the value is plain
+    // numbers, for which any bits are valid.
     unsafe { WORKLOADS.get(cgroup) }
 }
 
@@ -254,8 +255,8 @@ pub(crate) fn policy(id: PolicyId) -> Option<&'static Policy> {
 #[inline(always)]
 pub(crate) fn count(counter: Counter) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: the value lives until the program has ended. It belongs to this CPU, on which a program at packets may
-        // interrupt another.
+        // SAFETY: the value lives until the program has ended. It belongs to this CPU, on which a packet
+        // program may interrupt another program.
         unsafe { add_one(value) };
     }
 }

@@ -1,8 +1,9 @@
-//! Who has sent a datagram to which socket, so that servers can answer.
+//! Which peer has sent a datagram to which socket, so that servers can answer.
 //!
-//! Keys are large, and a program has 512 bytes of stack for all: who asks here is a function of its own.
+//! Keys are large and a program has 512 bytes of stack in total: each lookup is a separate function.
 //!
-//! Who was asked, because a rule allowed it, is no client: its answer gives no leave to send to it once the rule is gone.
+//! A peer that was asked, because a rule allowed it, is not a client: its answer is no permission to send to
+//! it once the rule is gone.
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, maps::LruHashMap};
 use enforcer_common::{Address, Heard, PeerKey, Stand};
@@ -15,7 +16,8 @@ fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// Whether what a socket sends to this peer is an answer, by its own entry or by the one of its port.
+/// Whether a socket's datagram to this peer is an answer, by the socket's own entry or by the entry of its
+/// port.
 #[inline(never)]
 pub(crate) fn may_be_answered(key: &PeerKey, stand: &Stand) -> bool {
     if counts(&PEERS, key) {
@@ -47,7 +49,7 @@ pub(crate) fn heard(key: &PeerKey, stand: &Stand) {
     write(&PEERS, key, now);
 }
 
-/// Notes that a rule lets a socket send to the peer. Who has sent first stays somebody to answer.
+/// Notes that a rule allows a socket to send to the peer. A peer that has sent first may still be answered.
 #[inline(never)]
 pub(crate) fn asked(key: &PeerKey, stand: &Stand) {
     let now = now();
@@ -60,7 +62,7 @@ pub(crate) fn asked(key: &PeerKey, stand: &Stand) {
     write(&ASKED, key, now);
 }
 
-/// Notes an address of the machine at which a socket was reached.
+/// Notes a local address at which a socket was reached.
 #[inline(never)]
 pub(crate) fn reached_at(cookie: u64, address: &Address) {
     let key = PeerKey::of_socket(cookie, *address, [0; 2]);
@@ -76,7 +78,7 @@ pub(crate) fn was_reached_at(cookie: u64, address: &Address) -> bool {
     counts(&PEERS, &PeerKey::of_socket(cookie, *address, [0; 2]))
 }
 
-/// Whether the peer was asked; what it says now keeps it so.
+/// Whether the peer was asked; a datagram from it renews that.
 #[inline(always)]
 fn was_asked(key: &PeerKey, now: u64) -> bool {
     let Some(asked) = known(&ASKED, key) else {
@@ -106,13 +108,14 @@ fn is_fresh(map: &LruHashMap<PeerKey, Heard>, key: &PeerKey, now: u64) -> bool {
 
 #[inline(always)]
 fn known(map: &LruHashMap<PeerKey, Heard>, key: &PeerKey) -> Option<Heard> {
-    // SAFETY: a value that is written meanwhile is one of two that hold for this key.
+    // SAFETY: a concurrent write replaces the value by another that is valid for this key.
     unsafe { map.get(key) }.copied()
 }
 
 #[inline(always)]
 fn write(map: &LruHashMap<PeerKey, Heard>, key: &PeerKey, now: u64) {
     if map.insert(key, Heard(now), 0).is_err() {
-        // A client that cannot be noted is refused, and told of, when it is answered; who was asked is a client then.
+        // A client that cannot be noted is refused, and reported, when it is answered; a peer that was asked
+        // then counts as a client.
     }
 }

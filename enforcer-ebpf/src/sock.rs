@@ -1,4 +1,4 @@
-//! A socket as the kernel shows it to the programs at calls and packets.
+//! A socket as the kernel exposes it to the programs for calls and packets.
 
 use core::ptr::read_volatile;
 
@@ -78,10 +78,10 @@ impl Sock {
         }
     }
 
-    /// The port that it is connected to in network byte order; 0 if it is connected to nobody.
+    /// The port that it is connected to in network byte order; 0 if it is not connected.
     #[inline(always)]
     pub(crate) fn peer_port(self) -> [u8; 2] {
-        // SAFETY: as above. Kernels before 5.18 know the field as a word only, of which the rest is zero.
+        // SAFETY: as above. Kernels before 5.18 support only reads of the whole word, whose rest is zero.
         let word = unsafe { read_volatile((&raw const (*self.0).dst_port).cast::<u32>()) };
         let [first, second, ..] = word.to_ne_bytes();
         [first, second]
@@ -94,7 +94,7 @@ impl Sock {
         (unsafe { read_volatile(&raw const (*self.0).src_port) }) as u16
     }
 
-    /// What is remembered of the socket of a packet.
+    /// The recorded flags of the socket of a packet.
     #[inline(always)]
     pub(crate) fn packet_flags(self) -> u32 {
         // SAFETY: the helper takes any socket of a packet.
@@ -104,8 +104,8 @@ impl Sock {
         }
     }
 
-    /// The sequence number of the first byte that the socket of a packet will get; all bits set if it has got some, or is
-    /// none of TCP.
+    /// The sequence number of the first byte that the socket of a packet will receive; all bits set if it has
+    /// received some, or is not a TCP socket.
     #[inline(always)]
     pub(crate) fn first_expected(self) -> u64 {
         // SAFETY: the helper takes any socket of a packet.
@@ -113,7 +113,7 @@ impl Sock {
         if full.is_null() {
             return u64::MAX;
         }
-        // SAFETY: the helper takes any whole socket.
+        // SAFETY: the helper takes any full socket.
         let tcp = unsafe { bpf_tcp_sock(full) };
         if tcp.is_null() {
             return u64::MAX;
@@ -128,7 +128,7 @@ impl Sock {
         if received == 0 { u64::from(next) } else { u64::MAX }
     }
 
-    /// What is remembered of it. Not for the socket of a packet.
+    /// Its recorded flags. Not for the socket of a packet.
     #[inline(always)]
     pub(crate) fn flags(self) -> u32 {
         match self.state(0) {
@@ -138,19 +138,19 @@ impl Sock {
         }
     }
 
-    /// Remembers `flag` of it, and says whether it could: a socket has only so much memory for what is attached to it
-    /// (`optmem_max`), which its owner can use up. Not for the socket of a packet.
+    /// Records `flag` for it, and returns whether that succeeded: a socket has limited memory for attached
+    /// storage (`optmem_max`), which its owner can use up. Not for the socket of a packet.
     #[inline(always)]
     pub(crate) fn mark(self, flag: u32) -> bool {
         let state = self.state(BPF_SK_STORAGE_GET_F_CREATE.into());
         if let Some(state) = state {
-            // SAFETY: as above. Of marks that two calls set at once one may be lost, which the next call sets again.
+            // SAFETY: as above. If two calls set flags at once, one may be lost; the next call sets it again.
             unsafe { (*state).flags |= flag };
         }
         state.is_some()
     }
 
-    /// Forgets `flag` of it, if anything is remembered. Not for the socket of a packet.
+    /// Clears `flag`, if anything is recorded. Not for the socket of a packet.
     #[inline(always)]
     pub(crate) fn unmark(self, flag: u32) {
         if let Some(state) = self.state(0) {
@@ -159,21 +159,21 @@ impl Sock {
         }
     }
 
-    /// Remembers that `socket()` has made it, if that can be remembered: what is not known of a socket is guessed from
-    /// who listens. Only for the socket of a program at `socket()`.
+    /// Records that `socket()` has created it, if there is memory. Without this, the origin of a socket is
+    /// guessed from who listens. Only for the socket of a program at `socket()`.
     #[inline(always)]
     pub(crate) fn note_made(sock: *mut bpf_sock) {
         // SAFETY: the kernel gives a valid socket for the time of the call.
         let cookie = unsafe { bpf_get_socket_cookie(sock.cast()) };
         if let Some(state) = Self(sock).state(BPF_SK_STORAGE_GET_F_CREATE.into()) {
-            // SAFETY: the value lives as long as the socket, which nobody else has yet.
+            // SAFETY: the value lives as long as the socket, which no other task has yet.
             unsafe { (*state).origin = cookie as u32 };
         }
     }
 
     #[inline(always)]
     fn state(self, flags: u64) -> Option<*mut SocketState> {
-        // SAFETY: map and socket are valid; a new value is zero where none is given.
+        // SAFETY: map and socket are valid; a new value is zero if none is given.
         let state =
             unsafe { bpf_sk_storage_get(maps::sockets_map(), self.0.cast(), core::ptr::null_mut(), flags) };
         if state.is_null() { None } else { Some(state.cast()) }

@@ -1,4 +1,4 @@
-//! Whose call it is.
+//! Finds the workload that makes a call.
 
 use aya_ebpf::helpers::{
     bpf_get_current_cgroup_id,
@@ -9,9 +9,9 @@ use enforcer_common::{Address, CgroupId, PolicyId, Settings};
 
 use crate::maps;
 
-/// A task's or a packet's workload.
+/// The workload of a task or a packet.
 pub(crate) struct Workload {
-    /// The workload's cgroup, or its own if it belongs to none.
+    /// The workload's cgroup; the task's or packet's own cgroup if it belongs to no workload.
     pub(crate) cgroup: CgroupId,
     /// [`NO_POLICY`] if no ancestor of the task's cgroup is a workload. A number and not an `Option`, whose payload
     /// would be an unwritten part of the stack: the compiler may read that before it looks at the tag, and verifiers
@@ -64,7 +64,8 @@ pub(crate) fn of_packet(ctx: &SkBuffContext) -> Workload {
     workload
 }
 
-/// The calling task's workload, known or not; None if the task is neither a workload's nor below an enforced root.
+/// The calling task's workload, known or not; None if the task neither belongs to a workload nor is below an
+/// enforced root.
 #[inline(always)]
 pub(crate) fn enforced() -> Option<Workload> {
     let workload = current();
@@ -87,8 +88,8 @@ fn is_below_root() -> bool {
     false
 }
 
-/// Looks upwards from the deepest cgroup that any workload has: the innermost workload wins. With [`NO_POLICY`], and
-/// no cgroup, if there is none.
+/// Searches upwards from the greatest depth that any workload has: the innermost workload wins. Returns
+/// [`NO_POLICY`], and no cgroup, if there is none.
 #[inline(always)]
 fn innermost(ancestor: impl Fn(i32) -> u64) -> Workload {
     if let Some(settings) = maps::settings() {

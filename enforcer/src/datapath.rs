@@ -74,7 +74,7 @@ pub struct Options {
     pub debug: bool,
 }
 
-/// A change, as it is told.
+/// A change as text for messages.
 struct Words<'a>(&'a Change);
 
 impl fmt::Display for Words<'_> {
@@ -96,7 +96,7 @@ impl fmt::Display for Words<'_> {
     }
 }
 
-/// What the kernel has said.
+/// The kernel's error.
 fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -120,15 +120,15 @@ pub struct Datapath {
     settings: Settings,
     held: HeldMaps,
     sockets: Arc<OwnedFd>,
-    /// What is configured to become of unknown workloads.
+    /// The configured mode for unknown workloads.
     unknown: u32,
     /// How many addresses one workload may have learned at once, as configured.
     share: u32,
 }
 
 impl Datapath {
-    /// Loads the programs. With `pins` the maps of an earlier start are taken up and outlive this process;
-    /// without, everything goes with it. Nothing is attached yet.
+    /// Loads the programs. With `pins`, the maps of an earlier start are reused and outlive this process; without,
+    /// everything ends with it. Nothing is attached yet.
     ///
     /// # Errors
     /// If the kernel refuses a map or a program; the text says what is missing.
@@ -144,7 +144,7 @@ impl Datapath {
             events,
             features,
         } = Object::load(pins.as_ref(), options)?;
-        // The maps may be those that decide at this moment: workloads are to be found where they are.
+        // These maps may be in use: workloads have to be looked for at the depths that are set now.
         let previous = maps.settings()?;
         let (unknown, share) = (settings.unknown, settings.learned);
         let settings = if previous.depth_max == 0 {
@@ -153,9 +153,9 @@ impl Datapath {
             Settings {
                 depth_min: previous.depth_min.min(settings.depth_min),
                 depth_max: previous.depth_max.max(settings.depth_max),
-                // Until everybody who is known is bound.
+                // Until all known workloads are bound.
                 unknown: previous.unknown,
-                // Until it is known who is trusted now.
+                // Until the trusted resolvers are known.
                 resolver_ports: previous.resolver_ports,
                 ..settings
             }
@@ -178,7 +178,7 @@ impl Datapath {
         Ok((datapath, events))
     }
 
-    /// What the maps hold.
+    /// The contents of the maps.
     ///
     /// # Errors
     /// If a map cannot be read.
@@ -186,7 +186,7 @@ impl Datapath {
         self.maps.read_back()
     }
 
-    /// Whether the maps hold what was put there last: these contents, and the settings.
+    /// Whether the maps still hold what was written last: these contents, and the settings.
     ///
     /// # Errors
     /// If a map cannot be read.
@@ -195,8 +195,8 @@ impl Datapath {
         Ok(holds_rules && self.learners.hold()?)
     }
 
-    /// Has the programs learn by more: what `wanted` has, beside what they learn by now. Before rules that name its
-    /// hosts are there.
+    /// Adds what `wanted` has to what the programs learn by. To be called before rules that name its hosts are
+    /// installed.
     ///
     /// # Errors
     /// If a map cannot be read or written.
@@ -208,7 +208,7 @@ impl Datapath {
         })
     }
 
-    /// Has the programs learn nothing more.
+    /// Makes the programs stop learning.
     ///
     /// # Errors
     /// If the map cannot be written.
@@ -219,8 +219,8 @@ impl Datapath {
         })
     }
 
-    /// Has the programs learn by what `wanted` has and by nothing else. After [`Self::learn_more`], and after rules that
-    /// named other hosts are gone.
+    /// Makes the programs learn by exactly what `wanted` has. To be called after [`Self::learn_more`], and after
+    /// rules that named other hosts are removed.
     ///
     /// # Errors
     /// If a map cannot be read or written.
@@ -228,7 +228,7 @@ impl Datapath {
         self.learners.remove(wanted)
     }
 
-    /// As what a workload was given an address.
+    /// For which name and hosts a workload was given an address.
     ///
     /// # Errors
     /// If a map cannot be read.
@@ -257,12 +257,12 @@ impl Datapath {
         self.share
     }
 
-    /// How many it may have now.
+    /// How many addresses one workload may have learned at once, as set now.
     pub fn share(&self) -> u32 {
         self.settings.learned
     }
 
-    /// Has each workload learn as many addresses at most.
+    /// Limits the number of addresses that each workload may have learned at once.
     ///
     /// # Errors
     /// If the map cannot be written.
@@ -273,7 +273,7 @@ impl Datapath {
         })
     }
 
-    /// Notes whose learning is to be taken away: that of everybody who is not there.
+    /// Notes which workloads' learned data has to be removed: those that no longer exist.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -281,7 +281,7 @@ impl Datapath {
         self.forgetting.look(&self.records, is_there)
     }
 
-    /// Takes some of that away. Returns whether nothing is left.
+    /// Removes some of that data. Returns whether nothing is left.
     ///
     /// # Errors
     /// If a map cannot be read or written.
@@ -289,7 +289,7 @@ impl Datapath {
         self.forgetting.go_on(&mut self.records, is_there)
     }
 
-    /// Writes the settings anew, and, with the next plan, what names are learned by.
+    /// Writes the settings again, and, with the next plan, what the programs learn by.
     ///
     /// # Errors
     /// If the map cannot be written.
@@ -301,10 +301,10 @@ impl Datapath {
     /// Carries out the changes in their order, up to the first that fails.
     ///
     /// # Errors
-    /// Names the change that failed. What the maps hold then is for [`Self::read_back`] to say.
+    /// Names the change that failed. [`Self::read_back`] then tells what the maps hold.
     pub fn carry_out(&mut self, changes: &[Change]) -> Result<()> {
         changes.iter().try_for_each(|change| {
-            // The library names its call, which says nothing to who reads this.
+            // The library's message names its call, which means nothing to the reader.
             self.maps
                 .carry_out(change)
                 .map_err(|error| match refusal(&error) {
@@ -314,8 +314,8 @@ impl Datapath {
         })
     }
 
-    /// Carries out what `changes` has for one workload, in these maps and in those of other capacities that decide
-    /// until the programs are replaced.
+    /// Carries out the changes for one workload, in these maps and in maps of other capacities that are in use until
+    /// the programs are replaced.
     ///
     /// # Errors
     /// If a map of this start cannot be read or written.
@@ -324,7 +324,7 @@ impl Datapath {
         self.carry_out(&here)?;
         let previous = self.roots.pins.as_ref().map(Previous::all).transpose()?;
         for outcome in previous.into_iter().flatten() {
-            // Where unknown workloads are let through, it goes on all the same.
+            // Where unknown workloads are let through, the call proceeds anyway.
             if let Err(error) = outcome.and_then(|mut previous| previous.admit(workload, &changes)) {
                 tracing::warn!(
                     "cannot allow the enforcer's own pod in the maps of an earlier start, which are in force until \
@@ -341,7 +341,7 @@ impl Datapath {
         self.settings.depth_min..=self.settings.depth_max
     }
 
-    /// Has workloads looked for at these depths. Every bound workload must lie at one of them.
+    /// Sets the depths at which workloads are looked for. Every bound workload must be at one of them.
     ///
     /// # Errors
     /// If the map cannot be written.
@@ -353,8 +353,8 @@ impl Datapath {
         })
     }
 
-    /// Has unknown workloads refused, or treated as it is configured. They are to be refused while there are
-    /// workloads that are known and not bound. Where everything is only audited, they are audited.
+    /// Refuses unknown workloads, or treats them as configured. They have to be refused while there are known
+    /// workloads that are not bound. Where everything is only audited, they are audited.
     ///
     /// # Errors
     /// If the map cannot be written.
@@ -378,8 +378,8 @@ impl Datapath {
         Ok(())
     }
 
-    /// Attaches the programs at `root`, or puts these programs in the place of an earlier start's, and keeps
-    /// other enforcers from it. Says whether enforcement begins there only now.
+    /// Attaches the programs at `root`, or replaces an earlier start's programs by these, and keeps other enforcers
+    /// from it. Returns whether enforcement begins there only now.
     ///
     /// # Errors
     /// If another enforcer has it, or the kernel refuses.
@@ -399,15 +399,15 @@ impl Datapath {
         Ok(attached)
     }
 
-    /// The start is over: what is pinned outlives the process from now on. Before, it goes with a start that fails, but
-    /// for what an earlier one has left.
+    /// Ends the start: from now on, what is pinned outlives the process. Before, a start that fails removes what it
+    /// has pinned, but not what an earlier start has left.
     pub fn keep_pins(&mut self) {
         if let Some(pins) = &mut self.roots.pins {
             pins.keep();
         }
     }
 
-    /// Takes the programs away from a root that is gone or is no longer one.
+    /// Removes the programs from a root that is gone or is no longer a root.
     ///
     /// # Errors
     /// If a pin cannot be removed.
@@ -418,8 +418,8 @@ impl Datapath {
         self.roots.detach(root)
     }
 
-    /// Takes away what an earlier start left and this one does not have: links at other cgroups, other layouts. What
-    /// it left at `roots`, which the programs are still to be attached to, stays in force.
+    /// Removes what an earlier start left and this one does not have: links at other cgroups, other layouts. What it
+    /// left at `roots`, where the programs are still to be attached, stays in force.
     ///
     /// # Errors
     /// If a pin or an entry cannot be removed.
@@ -428,7 +428,7 @@ impl Datapath {
         self.roots.remove_leftovers(roots)
     }
 
-    /// What the programs counted, over all CPUs.
+    /// The programs' counters, summed over all CPUs.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -436,9 +436,9 @@ impl Datapath {
         self.maps.counters()
     }
 
-    /// How many events the programs have not told, by the workload whose share they were beyond; those of all unknown
-    /// ones together are [`Share::UNKNOWN`](enforcer_common::Share::UNKNOWN)'s. The counts go up while an entry lives;
-    /// one that went and came back begins anew.
+    /// How many events the programs have suppressed, by the workload that exceeded its share; those of all unknown
+    /// workloads together belong to [`Share::UNKNOWN`](enforcer_common::Share::UNKNOWN). A count only grows while
+    /// its entry exists, and begins anew if the entry was removed and created again.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -451,7 +451,8 @@ impl Datapath {
         Arc::clone(&self.sockets)
     }
 
-    /// Instructions that the verifier went through for each program; None on kernels that do not say (before 5.16).
+    /// Instructions that the verifier processed for each program; None on kernels that do not report it (before
+    /// 5.16).
     ///
     /// # Errors
     /// If the kernel does not describe a program.
@@ -459,13 +460,13 @@ impl Datapath {
         cost::verified_instructions(self.roots.programs())
     }
 
-    /// What is closed beyond rules, and what is not and why. Those of BPF LSM are known for sure once a root is
-    /// attached.
+    /// Which ways around the rules are closed, and which are not and why. The BPF LSM ones are known for certain
+    /// once a root is attached.
     pub fn closures(&self) -> &[Hardening] {
         &self.closures
     }
 
-    /// What this kernel has.
+    /// The features of this kernel.
     pub fn features(&self) -> Features {
         self.features
     }

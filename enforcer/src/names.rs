@@ -1,12 +1,12 @@
-//! Resolves hosts, again and again: the only home of the resolver crate.
+//! Resolves hosts repeatedly: the only module that uses the resolver crate.
 //!
 //! ```text
 //! hosts wanted -> core::names (what is due, what is known) -> lookup -> DNS servers
 //! registry <- Update::Resolved <-'                         <- system (resolv.conf, hosts)
 //! ```
 //!
-//! **Architecture Invariant:** nothing is decided here. When to ask, what to keep and what to let go is
-//! [`enforcer_core::names`]'s business; this module asks, keeps the time and speaks to the log.
+//! **Architecture Invariant:** nothing is decided here. [`enforcer_core::names`] decides when to ask, what to keep
+//! and what to drop; this module asks, keeps the time and logs.
 
 mod lookup;
 pub(crate) mod memory;
@@ -31,11 +31,11 @@ pub use wait::{AskStatus, wait_for_answers};
 pub struct Ports {
     /// The hosts that are wanted; others are forgotten.
     pub hosts: watch::Receiver<BTreeSet<Host>>,
-    /// Hosts whose addresses are others now.
+    /// Hosts whose addresses have changed.
     pub updates: mpsc::Sender<Update>,
-    /// The DNS servers in use, from [`resolvers`] on: told when the system's are others.
+    /// The DNS servers in use, initially from [`resolvers`]: updated when the system's change.
     pub resolvers: watch::Sender<Vec<SocketAddr>>,
-    /// Who wants to know how each host stands.
+    /// Requests for the status of each host.
     pub status: mpsc::Receiver<oneshot::Sender<Vec<HostStatus>>>,
 }
 
@@ -51,11 +51,11 @@ pub async fn run(settings: Settings, ports: Ports, cancel: CancellationToken) ->
     }
 }
 
-/// The DNS servers in use at first: the configured ones, else the system's; the local machine if its file names
-/// none or is not there, as the C library has it. Never empty.
+/// The DNS servers in use at first: the configured ones, else the system's; the local machine if its file names none
+/// or does not exist, like the C library. Never empty.
 ///
 /// # Errors
-/// The system's file is there and cannot be read.
+/// The system's file exists and cannot be read.
 pub fn resolvers(settings: &Settings) -> anyhow::Result<Vec<SocketAddr>> {
     if !settings.servers.is_empty() {
         let mut servers = Vec::new();

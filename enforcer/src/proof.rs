@@ -1,16 +1,16 @@
-//! Whether enforcement is really in force: shown, every few seconds, and not believed.
+//! Proves every few seconds that enforcement is in force.
 //!
 //! ```text
 //! every 3 s -> owner: do our programs run, are the pins there? (mended if not)
 //!           -> a cgroup below each root -> owner: bind it -> canary tries its connections there -> Proof
 //! ```
 //!
-//! The canary is a process in a network namespace of its own, in which the reserved addresses of documentation are
-//! local. Its policy allows one of them and not the other, whatever the registry says, and nothing that it sends can
-//! leave that namespace.
+//! The canary is a process in a network namespace of its own, in which the addresses reserved for documentation are
+//! local. Its policy allows one of them and not the other, whatever the registry contains, and nothing that it sends
+//! can leave that namespace.
 //!
-//! **Architecture Invariant:** nothing here is taken for proven because it was asked for. What a socket returns, and
-//! what the kernel says of its programs, is all that counts.
+//! **Architecture Invariant:** a request is no proof. Only the result of a socket call, and what the kernel reports
+//! about its programs, count.
 
 mod canary;
 mod network;
@@ -42,7 +42,7 @@ use crate::report::dedup::Dedup;
 pub use canary::{COMMAND, Canary, join, serve};
 pub use trial::policy;
 
-/// What the canary takes in the maps beside everything else.
+/// The room that the canary needs in the maps beside everything else.
 pub fn room_beside(capacities: &Capacities) -> Capacities {
     Capacities {
         workloads: capacities.workloads.saturating_add(ROUND.into()),
@@ -52,7 +52,7 @@ pub fn room_beside(capacities: &Capacities) -> Capacities {
     }
 }
 
-/// The canary's cgroup below each root. It is there only while the canary is.
+/// The canary's cgroup below each root. It exists only while the canary runs.
 pub const CGROUP: &str = "enforcer-canary";
 
 /// How many levels below its root that is.
@@ -67,56 +67,56 @@ const ROUND: u8 = 16;
 /// Lapses that are remembered.
 const REMEMBERED: usize = 32;
 
-/// What the task asks of the owner.
+/// What the task requests from the owner.
 #[derive(Debug)]
 pub enum Question {
-    /// Look whether everything in the kernel is as it was put there, and make good what is not.
+    /// Check whether everything in the kernel is as it was installed, and repair what is not.
     Inspect(oneshot::Sender<Inspection>),
     /// Bind these cgroups, and no others, to the canary's policy.
     Bind(Vec<Cgroup>, oneshot::Sender<Result<()>>),
 }
 
-/// What was shown last.
+/// The latest result.
 #[derive(Clone, Debug, Default)]
 pub struct Proof {
     /// When the last round ended; None before the first.
     pub at: Option<Instant>,
-    /// Each root as it was then.
+    /// The state of each root at that time.
     pub roots: Vec<RootState>,
     /// What the canary found at each root, and when.
     pub canary: BTreeMap<PathBuf, Verdict>,
     /// What had lapsed, and when it was noticed; the newest last.
     pub lapses: Vec<(Instant, Drift)>,
-    /// What the last round could not make good.
+    /// What the last round could not repair.
     pub unmended: Vec<Drift>,
 }
 
-/// What the canary found at a root.
+/// The canary's result at a root.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// When it tried.
     pub at: Instant,
-    /// What was not as it should be, in sentences without their ends; none if all was.
+    /// What was wrong, in sentences without a full stop; empty if nothing was.
     pub failures: Vec<String>,
 }
 
-/// What proves.
+/// The task that proves.
 #[derive(Debug)]
 pub struct Prover {
     /// Where cgroup v2 is mounted.
     pub mount: CgroupMount,
-    /// What tries.
+    /// The process that makes the attempts.
     pub canary: Canary,
     /// What a refused call returns.
     pub errno: i32,
     /// The owner.
     pub owner: mpsc::Sender<Question>,
-    /// Who wants to know.
+    /// Receives the results.
     pub proof: watch::Sender<Proof>,
 }
 
 impl Prover {
-    /// Proves, again and again, until `cancel`.
+    /// Proves repeatedly, until `cancel`.
     ///
     /// # Errors
     /// If the owner is gone.
@@ -166,7 +166,7 @@ impl Prover {
             verdicts.push((root.to_owned(), Verdict { at, failures }));
         };
         for root in roots {
-            // Whoever makes cgroups all the time keeps others waiting that make one.
+            // A process that keeps creating cgroups delays others that create one.
             match block_in_place(|| make(&self.mount, root)) {
                 Ok(cgroup) => made.push((root, cgroup)),
                 Err(error) => say(root, vec![format!("the canary has no cgroup: {error:#}")]),
@@ -249,15 +249,15 @@ fn due(proof: &Proof) -> Vec<PathBuf> {
     roots
 }
 
-/// The canary's cgroup below a root. Where cgroups are delegated, workloads make some too: one of theirs under its name
-/// is left alone, and another name taken that nobody foresees.
+/// The canary's cgroup below a root. Where cgroups are delegated, workloads create some too: if one of theirs has
+/// the name, it is left alone, and an unpredictable name is used.
 fn make(mount: &CgroupMount, root: &Path) -> Result<Cgroup> {
     let other = || format!("{CGROUP}-{:016x}", random::number());
     for name in [CGROUP.to_owned(), other()] {
         let path = root.join(name);
         let folder = mount.folder(&path);
         match fs::create_dir(&folder) {
-            // One that a killed enforcer has left serves as well.
+            // A cgroup that a killed enforcer has left can be used too.
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(error).with_context(|| format!("creating {}", folder.display()));
             }
@@ -302,7 +302,7 @@ pub fn remove_leftovers(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether a cgroup is one that the canary was in, now or a moment ago.
+/// Whether a cgroup is the canary's, now or a moment ago.
 #[derive(Debug, Default)]
 pub struct Canaries {
     now: Vec<Cgroup>,
@@ -310,7 +310,7 @@ pub struct Canaries {
 }
 
 impl Canaries {
-    /// Those that a killed enforcer has left in the maps. No policy but the canary's has these rules.
+    /// Cgroups that a killed enforcer has left in the maps. Only the canary's policy has these rules.
     pub fn left_in(applied: &Applied) -> Self {
         let of_canary = policy([CgroupId(0)]).map(|policy| policy.own);
         let is_canarys = |binding: &Binding| {
@@ -328,7 +328,7 @@ impl Canaries {
         }
     }
 
-    /// Takes others.
+    /// Replaces the present cgroups.
     pub fn set(&mut self, cgroups: Vec<Cgroup>) {
         if !self.now.is_empty() {
             self.before = self.now.iter().map(|cgroup| cgroup.id).collect();
@@ -336,7 +336,7 @@ impl Canaries {
         self.now = cgroups;
     }
 
-    /// Those of now.
+    /// The present cgroups.
     pub fn now(&self) -> &[Cgroup] {
         &self.now
     }

@@ -1,4 +1,4 @@
-//! What operators read: one line for each verdict that is worth one, and the log.
+//! Output for operators: one line for each verdict that is worth reporting, and the log.
 
 pub mod dedup;
 pub mod escape;

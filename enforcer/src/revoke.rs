@@ -6,12 +6,12 @@
 //! Looked, for each workload; Swept, once all that a sweep has found was told; Ended, for each End
 //! ```
 //!
-//! A TCP socket that a connect hook has let out, or that `socket()` has made under enforcement, was connected by the
-//! workload, whatever else happens on its port; one that has the marks of the socket that listened for it was accepted,
-//! which is not the workload's doing, also once nobody listens any more. One without marks may be older than
-//! enforcement: it counts as accepted if somebody listens on its local port.
+//! A TCP socket that a connect hook has allowed, or that `socket()` has created under enforcement, was connected by
+//! the workload, whatever else happens on its port. A socket with the marks of its listening socket was accepted,
+//! which the workload did not initiate; this holds even after the listener is gone. A socket without marks may be
+//! older than enforcement: it counts as accepted if a socket listens on its local port.
 //!
-//! **Architecture Invariant:** nothing is decided here, and a socket is only ended by the cookie under which it was
+//! **Architecture Invariant:** nothing is decided here. A socket is ended only by the cookie under which it was
 //! listed, so that a later one with the same ports is safe.
 
 mod diag;
@@ -54,7 +54,7 @@ pub struct Place {
     pub folder: PathBuf,
 }
 
-/// What the owner asks for.
+/// Requests from the owner.
 #[derive(Debug)]
 pub enum Request {
     /// List the sockets of these workloads, each without those of others that lie below it.
@@ -64,29 +64,29 @@ pub enum Request {
         /// All workloads.
         workloads: BTreeSet<CgroupId>,
     },
-    /// End these, which are this workload's.
+    /// End these sockets, which belong to this workload.
     End(CgroupId, Vec<Live>),
 }
 
 /// An input of the owner.
 #[derive(Debug)]
 pub enum Report {
-    /// Sockets of one workload that a sweep has found; some of many. The next of the same look come once all of these
-    /// are judged, and those of them that are not allowed are ended: no workload has more than [`BATCH`] for each of
-    /// its looks with the owner and with those who end them.
+    /// Sockets of one workload that a sweep has found: one batch of many. The next batch of the same look follows
+    /// once all of these are judged, and those that are not allowed are ended. So for each of its looks, a workload
+    /// has at most [`BATCH`] sockets with the owner and with the tasks that end them.
     Found(Vec<Live>),
-    /// A look at a workload's sockets is over, and all that it has found was told.
+    /// A look at a workload's sockets is over, and everything that it found was sent.
     Looked {
         /// The workload's.
         workload: CgroupId,
         /// Why not all of its sockets could be looked at; None if all were.
         hidden: Option<String>,
     },
-    /// A sweep is over, and all that it has found was told.
+    /// A sweep is over, and everything that it found was sent.
     Swept,
-    /// What was to be ended is gone, but for those that are still open.
+    /// The sockets to end are gone, except those that are still open.
     Ended {
-        /// Whose they were.
+        /// Their workload.
         workload: CgroupId,
         /// How many could not be ended, and why; None if all were.
         open: Option<Open>,
@@ -102,21 +102,21 @@ pub struct Open {
     pub why: String,
 }
 
-/// Sockets that the owner is told of at once.
+/// The most sockets in one message to the owner.
 pub const BATCH: usize = 256;
 
-/// A socket with which a workload reaches out.
+/// A socket that a workload uses for an outgoing flow.
 #[derive(Clone, Debug)]
 pub struct Live {
     /// The workload's.
     pub workload: CgroupId,
     listed: Listed,
     network: Arc<Network>,
-    /// Held by every socket of a batch.
+    /// Shared by all sockets of a batch.
     _batch: Option<Arc<Batch>>,
 }
 
-/// Tells, when it goes with the last socket of a batch, that there is room for the next.
+/// Dropped with the last socket of a batch; signals that there is room for the next.
 #[derive(Debug)]
 struct Batch(Arc<Notify>);
 
@@ -127,23 +127,23 @@ impl Drop for Batch {
 }
 
 impl Live {
-    /// What carries it.
+    /// Its transport.
     pub fn transport(&self) -> Transport {
         self.listed.transport
     }
 
-    /// Its own end.
+    /// Its local address.
     pub fn local(&self) -> SocketAddr {
         self.listed.local()
     }
 
-    /// Whom it reaches.
+    /// Its peer's address.
     pub fn remote(&self) -> SocketAddr {
         self.listed.remote()
     }
 }
 
-/// Lists the sockets with which these workloads reach out, without a task. What cannot be looked at is logged.
+/// Lists the outgoing sockets of these workloads, without a task. What cannot be read is logged.
 pub fn sweep(places: &[Place], workloads: &BTreeSet<CgroupId>, marks: Option<&Arc<OwnedFd>>) -> Vec<Live> {
     let others = Arc::new(workloads.clone());
     let mut all = Vec::new();
@@ -156,7 +156,7 @@ pub fn sweep(places: &[Place], workloads: &BTreeSet<CgroupId>, marks: Option<&Ar
     all
 }
 
-/// Ends sockets, and says which are still open. The log says why, once for each reason.
+/// Ends sockets, and returns which are still open. Logs each reason once.
 pub fn end(sockets: &[Live]) -> Option<Open> {
     let mut by_network: BTreeMap<NetworkId, Vec<&Live>> = BTreeMap::new();
     for socket in sockets {

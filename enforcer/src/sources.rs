@@ -1,4 +1,4 @@
-//! Where the registry and the workloads come from.
+//! The sources of the registry and the workloads.
 
 pub mod cgroups;
 pub mod files;

@@ -20,12 +20,12 @@ use crate::{
     workload::{self, Workload},
 };
 
-/// Not 0 if no program refuses options (5.10): sockets of IPv4 can then be transparent too. The loader sets it, and the
-/// verifier removes the question elsewhere.
+/// Not 0 if no program refuses options (5.10), so that IPv4 sockets can be transparent too. The loader sets
+/// it, and the verifier removes the check elsewhere.
 #[unsafe(no_mangle)]
 static ONLY_MARKS_OPTIONS: Global<u8> = Global::new(0);
 
-/// Whether a socket that is bound by IPv4 sends in another's name.
+/// Whether a socket that is bound by IPv4 sends with a foreign source address: one that is not the machine's.
 #[inline(never)]
 pub(crate) fn is_bound_masked4(ctx: &SockAddrContext) -> bool {
     match sock(ctx) {
@@ -34,7 +34,7 @@ pub(crate) fn is_bound_masked4(ctx: &SockAddrContext) -> bool {
     }
 }
 
-/// The same of a datagram with its own source. For `sendmsg4` alone: other programs may not read it.
+/// The same for a datagram with its own source. For `sendmsg4` only: other programs may not read that field.
 #[inline(never)]
 pub(crate) fn is_message_masked4(ctx: &SockAddrContext) -> bool {
     // SAFETY: the kernel gives a valid `bpf_sock_addr` for the time of the call.
@@ -47,7 +47,7 @@ pub(crate) fn is_message_masked4(ctx: &SockAddrContext) -> bool {
     }
 }
 
-/// Whether a socket that is bound by IPv6 sends in another's name.
+/// Whether a socket that is bound by IPv6 sends with a foreign source address.
 #[inline(never)]
 pub(crate) fn is_bound_masked(ctx: &SockAddrContext) -> bool {
     match sock(ctx) {
@@ -56,7 +56,7 @@ pub(crate) fn is_bound_masked(ctx: &SockAddrContext) -> bool {
     }
 }
 
-/// The same of a datagram with its own source. For `sendmsg6` alone: other programs may not read it.
+/// The same for a datagram with its own source. For `sendmsg6` only: other programs may not read that field.
 #[inline(never)]
 pub(crate) fn is_message_masked(ctx: &SockAddrContext) -> bool {
     let raw = ctx.sock_addr;
@@ -75,8 +75,8 @@ pub(crate) fn is_message_masked(ctx: &SockAddrContext) -> bool {
     }
 }
 
-/// Whether a socket that could be bound to an address that is not the machine's sends from one that may be such. What it
-/// sends would be answered there, by whoever gets it: an error of our own kernel is enough.
+/// Whether the source of a socket that may be bound to a foreign address could be foreign. Whoever gets the
+/// packet would reply to that address; an error from our own kernel is enough.
 #[inline(always)]
 fn is_masked(ctx: &SockAddrContext, sock: Sock, source: &Address) -> bool {
     !source.is(&Address::UNSPECIFIED)
@@ -92,7 +92,7 @@ fn sock(ctx: &SockAddrContext) -> Option<Sock> {
     Sock::new(unsafe { read_volatile((&raw const (*ctx.sock_addr).__bindgen_anon_1.sk).cast()) })
 }
 
-/// The whole of each program. `is_masked`: it is sent in another's name.
+/// The whole of each program. `is_masked`: the source address may be foreign.
 #[inline(always)]
 pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook, is_masked: bool) -> i32 {
     let socket = Socket::read(ctx, hook);
@@ -139,21 +139,21 @@ fn cookie(ctx: &SockAddrContext) -> u64 {
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
-/// A socket and its peer in numbers alone. What looks them up is a function of its own, with a stack of its own, and
-/// takes no more than five: a program has 512 bytes for all.
+/// A socket and its peer as plain numbers. The lookup is a separate function with its own stack frame, since
+/// a program has 512 bytes of stack in total, and such a function takes at most five arguments.
 #[derive(Clone, Copy)]
 struct Exchange {
     cookie: u64,
     /// The peer's address.
     high: u64,
     low: u64,
-    /// The peer's port in network byte order, and above it the socket's own in the machine's.
+    /// The peer's port in network byte order, and above it the socket's own port in the machine's byte order.
     ports: u64,
     network: u64,
 }
 
 impl Exchange {
-    /// Of a call; nobody in particular for what is no datagram.
+    /// Of a call; empty if the socket sends no datagrams.
     #[inline(always)]
     fn of(ctx: &SockAddrContext, socket: &Socket) -> Self {
         let is_datagram = matches!(socket.transport, Some(Transport::Udp));
@@ -217,7 +217,7 @@ fn note_asked(cookie: u64, high: u64, low: u64, ports: u64, network: u64) {
 #[inline(always)]
 fn stand(ports: u64, network: u64) -> Stand {
     Stand {
-        // Where it calls: a server's sockets are made where they are used.
+        // The cgroup of the calling task: a server creates its sockets in the cgroup where it uses them.
         // SAFETY: the helper has no precondition.
         cgroup: CgroupId(unsafe { bpf_get_current_cgroup_id() }),
         network,
@@ -225,8 +225,8 @@ fn stand(ports: u64, network: u64) -> Stand {
     }
 }
 
-/// The verdict on a call to its destination; `transport` is None for what is neither TCP nor UDP, and `is_answer` is
-/// asked of a datagram that no rule allows.
+/// The verdict on a call to its destination. `transport` is None if it is neither TCP nor UDP. `is_answer` is
+/// called only for a datagram that no rule allows.
 #[inline(always)]
 pub(crate) fn judge(transport: Option<Transport>, call: &Call, is_answer: impl FnOnce() -> bool) -> Outcome {
     let Some(policy_id) = call.workload.policy() else {
@@ -256,9 +256,9 @@ pub(crate) fn judge(transport: Option<Transport>, call: &Call, is_answer: impl F
     outcome
 }
 
-/// [`by_address`] with numbers alone, for the sake of the stack: the policy, the address, the port with the transport above
-/// it, and the workload's cgroup. Returns the outcome as [`Outcome::to_number`]. The verifier looks once at a function that
-/// has a name for others, whatever calls it.
+/// [`by_address`] with plain numbers, to save stack: the policy, the address, the port with the transport
+/// above it, and the workload's cgroup. Returns the outcome as [`Outcome::to_number`]. The verifier checks a
+/// global function once, however many callers it has.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn by_rules(policy: u64, high: u64, low: u64, port: u64, cgroup: u64) -> u64 {
@@ -284,14 +284,14 @@ extern "C" fn by_rules(policy: u64, high: u64, low: u64, port: u64, cgroup: u64)
     by_address(policy, &flow, &rules).to_number()
 }
 
-/// What the hook says of the socket and its destination.
+/// What the hook reports about the socket and its destination.
 struct Socket {
-    /// None for what is neither TCP nor UDP.
+    /// None if it is neither TCP nor UDP.
     transport: Option<Transport>,
     protocol: u8,
     family: u8,
     kind: u8,
-    /// Where the kernel will send it.
+    /// The address to which the kernel will send.
     address: Address,
     /// Network byte order.
     port: [u8; 2],
@@ -301,8 +301,8 @@ struct Socket {
 }
 
 impl Socket {
-    /// Whether it is of a kind that no rule speaks of and that may be made all the same: UDP-Lite's datagrams and
-    /// ICMP's connections pass here, depending on the kernel.
+    /// Whether the socket is of a kind that no rule covers but that may be created: UDP-Lite datagrams and
+    /// ICMP connections reach this hook on some kernels.
     #[inline(always)]
     fn is_opted_in(&self) -> bool {
         self.transport.is_none()
@@ -322,8 +322,8 @@ impl Socket {
         }
     }
 
-    /// Remembers that it has sent to loopback; false if that cannot be remembered. A TCP socket shows by itself that it is
-    /// connected to a loopback address.
+    /// Records that the socket has sent to loopback; false if that fails. Not needed for TCP: the socket
+    /// itself shows that it is connected to a loopback address.
     #[inline(always)]
     fn note_loopback(&self, hook: Hook) -> bool {
         match (hook, self.sock) {
@@ -332,8 +332,8 @@ impl Socket {
         }
     }
 
-    /// Remembers what later verdicts need: that a TCP socket was connected from here, and that a datagram socket spoke
-    /// first. False if that cannot be remembered.
+    /// Records what later verdicts need: that a TCP socket was connected from here, and that a datagram
+    /// socket sent first. False if that fails.
     #[inline(always)]
     fn note_allowed(&self, ctx: &SockAddrContext, hook: Hook, reason: Reason) -> bool {
         let Some(sock) = self.sock else {
@@ -401,14 +401,14 @@ struct Named {
 }
 
 impl Named {
-    /// Where the kernel sends it.
+    /// The destination to which the kernel sends.
     #[inline(always)]
     fn reached(self, ctx: &SockAddrContext, hook: Hook, sock: Option<Sock>) -> Self {
         let Some(sock) = sock else {
             return self;
         };
-        // A datagram without a name, which is seen here because of a control message, goes to whom the socket is
-        // connected to. One with a name has a port (`udp_sendmsg`, `udpv6_sendmsg`).
+        // A datagram without a name reaches this hook because of a control message, and goes to the peer that
+        // the socket is connected to. A datagram with a name has a port (`udp_sendmsg`, `udpv6_sendmsg`).
         if self.port == [0; 2] {
             match hook {
                 Hook::Sendmsg4 => {

@@ -1,4 +1,4 @@
-//! `socket()` of IPv4 and IPv6 sockets: only those are made that pass `connect` or `sendmsg`.
+//! `socket()` of IPv4 and IPv6 sockets: allows only those whose traffic passes `connect` or `sendmsg`.
 
 use core::ptr::read_volatile;
 
@@ -12,8 +12,8 @@ use crate::{
     workload,
 };
 
-/// The whole of the program. The errno is always EPERM: the others that can be configured are those of a
-/// destination, which there is none of here.
+/// The whole of the program. The errno is always EPERM: the other configurable ones describe a destination,
+/// and there is none here.
 #[inline(always)]
 pub(crate) fn verdict(ctx: &SockContext) -> i32 {
     let raw = ctx.sock;

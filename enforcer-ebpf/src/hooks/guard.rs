@@ -1,10 +1,10 @@
-//! Packets on their way out: what passes neither `connect` nor `sendmsg` is not let out.
+//! Outgoing packets: drops those that have passed neither `connect` nor `sendmsg`.
 //!
-//! It sees a packet as it leaves, after the kernel's NAT and routing, and so what no call tells: the device, and where a
-//! loopback address has been led.
+//! The program sees a packet after the kernel's NAT and routing. So it knows what no call shows: the device,
+//! and where NAT has redirected a loopback address.
 //!
-//! **Architecture Invariant:** for TCP without options this is a few comparisons of the header's and the socket's words;
-//! no map is looked at. For UDP the socket's own storage is asked, besides.
+//! **Architecture Invariant:** for TCP without options this costs a few comparisons of words of the header
+//! and the socket, and no map lookup. For UDP it also reads the socket's own storage.
 
 use aya_ebpf::programs::SkBuffContext;
 use enforcer_common::{
@@ -22,10 +22,10 @@ use crate::{
 const V4_LENGTH: usize = 20;
 /// Bytes of an IPv6 header and one more.
 const V6_LENGTH: usize = 41;
-/// Where a destination port is behind a header.
+/// Offset of the destination port behind a header.
 const DESTINATION_PORT: u32 = 2;
 
-/// The whole of the program. What goes to the loopback device goes nowhere.
+/// The whole of the program. Packets to the loopback device do not leave the machine.
 #[inline(always)]
 pub(crate) fn verdict(ctx: &SkBuffContext) -> i32 {
     if packet::device(ctx) == LOOPBACK_DEVICE {
@@ -117,9 +117,10 @@ fn v6(ctx: &SkBuffContext) -> i32 {
     }
 }
 
-/// Whether the packet goes elsewhere than a call has said, so that it is judged here: the kernel's NAT has made something
-/// else of a loopback address that the socket is connected to or has sent to, or an IPv6 datagram leaves a socket that is
-/// connected by IPv4, which writes over the destination of one that is held (`inet_cork`).
+/// Whether the packet goes to another destination than the call named, so that it is judged here. There are
+/// two cases: the kernel's NAT has rewritten a loopback address that the socket is connected to or has sent
+/// to; or an IPv6 datagram leaves a socket that is connected by IPv4, which overwrites the destination of
+/// pending data (`inet_cork`).
 #[inline(always)]
 fn is_translated(ctx: &SkBuffContext, protocol: u8, is_v6: bool) -> bool {
     let Some(sock) = packet::sock(ctx) else {
@@ -135,7 +136,7 @@ fn is_translated(ctx: &SkBuffContext, protocol: u8, is_v6: bool) -> bool {
     is_elsewhere || (protocol == UDP && sock.packet_flags() & SocketState::LOCAL != 0)
 }
 
-/// The verdict on where such a packet goes to now.
+/// The verdict on the packet's present destination.
 #[inline(always)]
 fn judge_translated(ctx: &SkBuffContext, protocol: u8, to: Address, length: u32) -> i32 {
     let transport = if protocol == UDP {
@@ -149,7 +150,7 @@ fn judge_translated(ctx: &SkBuffContext, protocol: u8, to: Address, length: u32)
         family: 0,
         kind: 0,
         address: to,
-        // Port 0 is none that a rule allows.
+        // No rule allows port 0.
         port: packet::pair(ctx, length + DESTINATION_PORT).unwrap_or([0; 2]),
         workload: workload::of_packet(ctx),
     };
@@ -188,7 +189,7 @@ fn drop_unless_let(ctx: &SkBuffContext, refused: Refused) -> i32 {
             port: [0; 2],
             workload,
         };
-        // A packet may be sent by whichever task the kernel has interrupted.
+        // Any task may send the packet: whichever one the kernel has interrupted.
         emit::event(&call, Caller::NONE, outcome);
     }
     hooks::code(outcome.verdict)

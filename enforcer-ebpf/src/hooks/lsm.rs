@@ -1,9 +1,9 @@
-//! What no cgroup program sees: sockets of families that have no hook there, and sockets that were born in another
-//! cgroup than the task's.
+//! Covers what no cgroup program sees: sockets of families that have no hook there, and sockets that were
+//! created in another cgroup than the task's.
 //!
-//! These programs run for every task of the machine. They let go on whatever a task does that is not below an
-//! enforced root, and what it does with sockets from its own cgroup, which the programs there judge: so what is
-//! legitimate is the same with them and without.
+//! These programs run for every task of the machine. They allow everything that a task outside the enforced
+//! roots does, and everything that a task does with sockets of its own cgroup, which the cgroup programs
+//! judge. So legitimate calls get the same result with and without these programs.
 
 mod answers;
 mod loopback;
@@ -28,9 +28,9 @@ pub(crate) use answers::receive;
 pub(crate) use options::setsockopt;
 
 const PROCEED: i32 = 0;
-/// What a socket that is refused for its kind returns.
+/// The result for a socket that is refused because of its kind.
 const EPERM: i32 = -1;
-/// What a socket that is connected returns.
+/// The result for a socket that is connected already.
 const EISCONN: i32 = -106;
 
 /// The beginning of the kernel's `struct msghdr`.
@@ -40,8 +40,8 @@ struct Message {
     name_length: i32,
 }
 
-/// `struct sockaddr_in` and `struct sockaddr_in6` up to where their addresses end. The kernel keeps whatever the
-/// caller gave in 128 bytes of its own.
+/// `struct sockaddr_in` and `struct sockaddr_in6` up to the end of their addresses. The kernel copies the
+/// caller's name into 128 bytes of its own.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Name {
@@ -51,7 +51,7 @@ struct Name {
     v6: [u8; 16],
 }
 
-/// `socket()`: `family`, `type`, `protocol`, and whether the kernel makes it for itself.
+/// `socket()`: `family`, `type`, `protocol`, and whether the kernel creates it for itself.
 #[inline(always)]
 pub(crate) fn create(ctx: &LsmContext) -> i32 {
     let (family, kind, protocol, kernel): (i32, i32, i32, i32) =
@@ -73,7 +73,7 @@ pub(crate) fn create(ctx: &LsmContext) -> i32 {
     })
 }
 
-/// Refuses a socket for what it is.
+/// Refuses a socket because of its kind.
 #[inline(always)]
 fn refuse_kind(call: Call) -> i32 {
     let outcome = hooks::refusal(&call.workload, Reason::SocketKind);
@@ -102,7 +102,7 @@ pub(crate) fn connect(ctx: &LsmContext) -> i32 {
         return unreadable(&workload);
     };
     if name.family == AF_UNSPEC {
-        // Takes a connection apart.
+        // This disconnects the socket.
         return PROCEED;
     }
     let to = To {
@@ -113,8 +113,8 @@ pub(crate) fn connect(ctx: &LsmContext) -> i32 {
     destination(&seen, transport, seen.call(Hook::LsmConnect, workload), to)
 }
 
-/// `sendmsg()`: the socket and the message. Sockets that are not admitted, lent or older than enforcement, are
-/// refused each time.
+/// `sendmsg()`: the socket and the message. Sockets of a kind that is not admitted are refused on every call,
+/// whether they were borrowed or are older than enforcement.
 #[inline(always)]
 pub(crate) fn sendmsg(ctx: &LsmContext) -> i32 {
     let (socket, message): (*const Socket, *const Message) = (ctx.arg(0), ctx.arg(1));
@@ -124,8 +124,9 @@ pub(crate) fn sendmsg(ctx: &LsmContext) -> i32 {
     }
     // SAFETY: the kernel gives a valid `struct msghdr`.
     let name = unsafe { read_volatile(&raw const (*message).name) };
-    // A name connects a TCP socket where the first data is to (Fast Open), and is ignored otherwise. Whether a socket that
-    // was lent was connected or accepted, which is nothing to judge, cannot be told.
+    // A name connects a TCP socket if the first data goes with it (Fast Open), and is ignored otherwise. A
+    // borrowed socket may have been connected or accepted; accepted ones need no verdict, but the two cannot
+    // be told apart.
     if matches!(seen.transport(), Some(Transport::Tcp))
         && (name.is_null() || !Control::is_fast_open(message as u64))
     {
@@ -141,8 +142,8 @@ pub(crate) fn sendmsg(ctx: &LsmContext) -> i32 {
     let to = if name.is_null() {
         To::peer(&seen, control)
     } else {
-        // A name without a family is none to a socket of IPv6 (`udpv6_sendmsg`). An IPv4 address that it is connected to is
-        // then taken for one of IPv6, and routed so: nowhere that a rule speaks of.
+        // An IPv6 socket ignores a name without a family (`udpv6_sendmsg`). The kernel then treats an IPv4
+        // address that the socket is connected to as IPv6 and routes it so: no rule covers that destination.
         let is_stray = |name: &Name| seen.family == INET6 && name.family == AF_UNSPEC;
         let Some(name) = Name::read(name).filter(|name| !is_stray(name)) else {
             return unreadable(&workload);
@@ -156,8 +157,8 @@ pub(crate) fn sendmsg(ctx: &LsmContext) -> i32 {
     destination(&seen, transport, seen.call(Hook::LsmSendmsg, workload), to)
 }
 
-/// Data for a file: the file and what is to be done with it. Where the kernel hands pages to sockets (before 6.5), it
-/// asks nobody else about `splice()` and `sendfile()`.
+/// Data for a file: the file and the requested access. Kernels that hand pages to sockets (before 6.5) call
+/// no other hook for `splice()` and `sendfile()`.
 #[inline(always)]
 pub(crate) fn splice(ctx: &LsmContext) -> i32 {
     /// `MAY_WRITE`.
@@ -169,7 +170,7 @@ pub(crate) fn splice(ctx: &LsmContext) -> i32 {
     let Some(seen) = Seen::of_file(FileAddress(file as u64)) else {
         return PROCEED;
     };
-    // A stream's data goes where it is connected to, which cannot be told from accepted.
+    // A stream's data goes to its peer. Whether the stream was connected or accepted cannot be told.
     if !seen.is_inet() || matches!(seen.transport(), Some(Transport::Tcp)) || seen.is_nobodys_business() {
         return PROCEED;
     }
@@ -183,16 +184,16 @@ pub(crate) fn splice(ctx: &LsmContext) -> i32 {
     }
 }
 
-/// Where a borrowed socket sends.
+/// The destination of a borrowed socket's data.
 struct To {
     address: Address,
-    /// Network byte order; 0 with no address is nobody.
+    /// Network byte order; 0 with no address means no peer.
     port: [u8; 2],
     control: Control,
 }
 
 impl To {
-    /// Whom the socket is connected to.
+    /// The peer that the socket is connected to.
     #[inline(always)]
     fn peer(seen: &Seen, control: Control) -> Self {
         Self {
@@ -214,10 +215,10 @@ impl Name {
         unsafe { bpf_probe_read_kernel(name.cast::<Self>()) }.ok()
     }
 
-    /// Where the kernel sends what is sent to this name.
+    /// The destination to which the kernel sends for this name.
     #[inline(always)]
     fn target(&self, seen: &Seen) -> Address {
-        // A datagram from an IPv4 socket needs no family (`udp_sendmsg`).
+        // A datagram from an IPv4 socket may omit the family (`udp_sendmsg`).
         let address = if seen.family == INET || self.family == INET {
             Address::from_v4(self.v4)
         } else {
@@ -227,12 +228,13 @@ impl Name {
     }
 }
 
-/// Decides on where a borrowed socket sends or connects to. Nobody else tells of it: the programs of the socket's own
-/// cgroup may not be ours. Should they be, the daemon takes the two for one.
+/// Decides on the destination that a borrowed socket sends or connects to. This program sends the event
+/// itself, since the socket's own cgroup may not have our programs. If it has, the daemon merges the two
+/// events.
 #[inline(always)]
 fn destination(seen: &Seen, transport: Transport, call: Call, to: To) -> i32 {
     let is_corked = seen.is_corked();
-    // Nothing is named with port 0 that is sent to, but a datagram socket can be connected to it.
+    // Nothing can be sent to a name with port 0, but a datagram socket can be connected to it.
     let is_nobody = to.port[0] == 0
         && to.port[1] == 0
         && (to.address.is(&Address::UNSPECIFIED) || to.address.is(&Address::UNSPECIFIED_V4));
@@ -246,7 +248,7 @@ fn destination(seen: &Seen, transport: Transport, call: Call, to: To) -> i32 {
         ..call
     };
     let outcome = if is_corked {
-        // What is held goes to whom somebody else has named, and what is added goes along.
+        // Pending data goes to the destination that another caller has named, and new data is appended to it.
         hooks::refusal(&call.workload, Reason::Reroute)
     } else if options::reroute(seen, &to.control) {
         hooks::refusal(&call.workload, Reason::Reroute)
@@ -263,8 +265,8 @@ fn destination(seen: &Seen, transport: Transport, call: Call, to: To) -> i32 {
         && !seen.is_unconnected()
         && matches!(outcome.verdict, Verdict::Deny)
     {
-        // What the kernel would say, and nothing to tell of. Not left to the kernel: another thread may be taking the
-        // connection apart.
+        // The result that the kernel would give, without an event. The check is not left to the kernel,
+        // because another thread may be disconnecting the socket.
         return EISCONN;
     }
     if matches!(outcome.verdict, Verdict::Deny) {
@@ -278,7 +280,7 @@ fn destination(seen: &Seen, transport: Transport, call: Call, to: To) -> i32 {
     code(outcome.verdict, emit::errno_to_return())
 }
 
-/// What the helper does not read, or what no rule can speak of, is refused.
+/// Refuses what the helper cannot read and what no rule covers.
 #[inline(always)]
 fn unreadable(workload: &Workload) -> i32 {
     code(hooks::refusal(workload, Reason::NoRule).verdict, EPERM)

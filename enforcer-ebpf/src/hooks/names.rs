@@ -1,8 +1,9 @@
-//! Packets that ask for names, and those that answer: what a trusted resolver has just told a workload becomes known
-//! before the workload can read it.
+//! DNS questions and answers in packets: an address that a trusted resolver has given a workload is learned
+//! before the workload can read the answer.
 //!
-//! `ask` sees questions leave and notes them; `learn` sees answers arrive and compares. Both programs run beside the
-//! others at packets. What is no question and no answer costs a look at the ports.
+//! `ask` sees outgoing questions and notes them; `learn` sees arriving answers and compares them with the
+//! questions. Both run beside the other packet programs. For any other packet they cost one check of the
+//! ports.
 
 pub(crate) mod ask;
 pub(crate) mod learn;
@@ -19,7 +20,7 @@ const TCP: u8 = 6;
 const V4_WORDS: usize = 6;
 const V6_WORDS: usize = 11;
 
-/// Who sends what to whom.
+/// The sender and the receiver of a packet.
 struct Envelope {
     is_udp: bool,
     from: Address,
@@ -28,12 +29,13 @@ struct Envelope {
     to: Address,
     /// Network byte order.
     to_port: [u8; 2],
-    /// Where the header of the transport begins.
+    /// Offset of the transport header.
     transport: u32,
 }
 
 impl Envelope {
-    /// None for what is neither TCP nor UDP, or has options or extension headers; a guard refuses those on their way out.
+    /// None if it is neither TCP nor UDP, or has options or extension headers; the guard drops such packets
+    /// on their way out.
     #[inline(always)]
     fn open(ctx: &SkBuffContext) -> Option<Self> {
         let words = packet::words::<V4_WORDS>(ctx)?;
@@ -66,7 +68,7 @@ impl Envelope {
         })
     }
 
-    /// Where the message is, and how long: for UDP what the header says, for TCP what is left of the packet.
+    /// Offset and length of the message: for UDP as the header gives it, for TCP the rest of the packet.
     #[inline(always)]
     fn payload(&self, ctx: &SkBuffContext) -> Option<Span> {
         const UDP_HEADER: u32 = 8;

@@ -1,4 +1,4 @@
-//! `setsockopt()`: options that lead packets elsewhere than their destination says.
+//! `setsockopt()`: options that send packets elsewhere than their destination says.
 
 use core::ptr::{read_volatile, write_volatile};
 
@@ -12,8 +12,9 @@ use crate::{
     workload,
 };
 
-/// The whole of the program that remembers alone, where none can find the workload (5.10): whether a socket may send
-/// from an address that is not the machine's. What it sends is judged when it is sent.
+/// The whole of the program that only keeps records, for kernels where no such program can find the workload (5.10).
+/// It records whether a socket may send from an address that is not the machine's; the verdict is made when it
+/// sends.
 #[inline(always)]
 pub(crate) fn mark(ctx: &SockoptContext) -> i32 {
     let raw = ctx.sockopt;
@@ -29,7 +30,7 @@ pub(crate) fn mark(ctx: &SockoptContext) -> i32 {
     unsafe { write_volatile(&raw mut (*raw).optlen, 0) };
     match sock {
         Some(sock) if socket::forges_source(sock.family(), level, option) => {
-            // Whoever cannot be remembered is not known either.
+            // If the flag cannot be recorded, the call is refused: later verdicts would not know of it.
             if sock.mark(SocketState::FREE) {
                 hooks::PROCEED
             } else {
@@ -40,8 +41,8 @@ pub(crate) fn mark(ctx: &SockoptContext) -> i32 {
     }
 }
 
-/// The whole of the program. It looks at the option and whether it has a value, not into the value, which the
-/// caller can change meanwhile.
+/// The whole of the program. It checks the option and whether it has a value, but not the value itself, which
+/// the caller can change meanwhile.
 #[inline(always)]
 pub(crate) fn verdict(ctx: &SockoptContext) -> i32 {
     let raw = ctx.sockopt;
@@ -56,13 +57,13 @@ pub(crate) fn verdict(ctx: &SockoptContext) -> i32 {
         )
     };
     let reroutes = match sock {
-        // Servers that wait for their address do so; what is sent from it is judged when it is sent.
+        // Servers use these options to wait for their address; the verdict is made when data is sent from it.
         Some(sock) if socket::frees_source(sock.family(), level, option) => !sock.mark(SocketState::FREE),
         _ => socket::reroutes(level, option, length),
     };
     if !reroutes {
-        // The caller's own value is taken as it is. Kernels before 6.6 would refuse one larger than a page, of
-        // which the program was shown a part (`__cgroup_bpf_run_filter_setsockopt`).
+        // The kernel uses the caller's own value unchanged. Otherwise kernels before 6.6 would refuse a value
+        // larger than a page, of which the program sees only a part (`__cgroup_bpf_run_filter_setsockopt`).
         // SAFETY: as above; the field is writable.
         unsafe { write_volatile(&raw mut (*raw).optlen, 0) };
         return hooks::PROCEED;

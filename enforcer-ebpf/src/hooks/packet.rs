@@ -1,4 +1,4 @@
-//! What the programs at packets read of them.
+//! How the packet programs read a packet.
 
 use core::ptr::read_volatile;
 
@@ -11,7 +11,7 @@ use enforcer_common::{CgroupId, Stand};
 
 use crate::{layout, sock::Sock};
 
-/// The device by which the packet leaves, or has arrived.
+/// The device by which the packet leaves or has arrived.
 #[inline(always)]
 pub(super) fn device(ctx: &SkBuffContext) -> u32 {
     // SAFETY: the kernel gives a valid `__sk_buff` for the time of the call. Volatile, since the verifier takes only
@@ -33,7 +33,7 @@ pub(super) fn cookie(ctx: &SkBuffContext) -> u64 {
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
-/// Where the packet's socket stands.
+/// The cgroup, network namespace and port of the packet's socket.
 #[inline(always)]
 pub(super) fn stand(ctx: &SkBuffContext) -> Stand {
     Stand {
@@ -66,7 +66,8 @@ pub(super) fn first<const N: usize>(ctx: &SkBuffContext) -> Option<[u8; N]> {
     Some(unsafe { core::ptr::read_unaligned(start as *const [u8; N]) })
 }
 
-/// The first words of the packet, four bytes each as they are sent: fewer pieces than bytes, and so less of the stack.
+/// The first words of the packet, four bytes each, in network byte order. Words need fewer loads than bytes,
+/// and so less stack.
 #[inline(always)]
 pub(super) fn words<const N: usize>(ctx: &SkBuffContext) -> Option<[u32; N]> {
     let raw = ctx.skb.skb;
@@ -97,7 +98,7 @@ pub(super) fn pair(ctx: &SkBuffContext, at: u32) -> Option<[u8; 2]> {
     (result == 0).then_some(bytes)
 }
 
-/// Some bytes of the packet, wherever it keeps them.
+/// Some bytes of the packet, in its linear part or not.
 #[inline(always)]
 pub(super) fn bytes<const N: usize>(ctx: &SkBuffContext, at: u32) -> Option<[u8; N]> {
     let mut bytes = [0; N];
@@ -106,11 +107,11 @@ pub(super) fn bytes<const N: usize>(ctx: &SkBuffContext, at: u32) -> Option<[u8;
     (result == 0).then_some(bytes)
 }
 
-/// No sequence number.
+/// Marks that there is no such sequence number.
 pub(super) const NOT_FIRST: u64 = u64::MAX;
 
-/// The sequence number of the first byte that the packet's socket will get; [`NOT_FIRST`] if it has got some, or is none of
-/// TCP.
+/// The sequence number of the first byte that the packet's socket will receive; [`NOT_FIRST`] if it has
+/// received some, or is not a TCP socket.
 #[inline(always)]
 pub(super) fn first_expected(ctx: &SkBuffContext) -> u64 {
     match sock(ctx) {
@@ -126,8 +127,8 @@ pub(super) fn length(ctx: &SkBuffContext) -> u32 {
     unsafe { read_volatile(&raw const (*ctx.skb.skb).len) }
 }
 
-/// At least 1 and at most `most`, so that the verifier sees it: what the compiler knows already it would leave out, and
-/// verifiers before 6.4 learn nothing from a number that is not 0.
+/// A number from 1 to `most`, in a form that the verifier can follow. The compiler would leave out checks
+/// whose result it knows, and verifiers before 6.4 do not use a comparison with 0.
 #[inline(always)]
 pub(super) fn bounded(number: u32, most: u32) -> u32 {
     let before = opaque(u64::from(number.wrapping_sub(1)));
@@ -136,7 +137,7 @@ pub(super) fn bounded(number: u32, most: u32) -> u32 {
     before as u32 + 1
 }
 
-/// The bits of a place that lie within an array of `MASK` and one, a power of two.
+/// The bits of an offset that are within an array of `MASK` + 1 elements, a power of two.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 pub(super) fn masked<const MASK: u64>(at: u32) -> usize {
@@ -148,24 +149,25 @@ pub(super) fn masked<const MASK: u64>(at: u32) -> usize {
     at as usize
 }
 
-/// The same where the programs are only looked at, and never run.
+/// The same for builds that only check the programs and never run them.
 #[cfg(not(target_arch = "bpf"))]
 pub(super) fn masked<const MASK: u64>(at: u32) -> usize {
     (u64::from(at) & MASK) as usize
 }
 
-/// The same number, of which the compiler knows nothing.
+/// The same number, hidden from the compiler's optimizer.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 fn opaque(number: u64) -> u64 {
     let mut number = number;
-    // An instruction of its own: what has none would share its line with the next, which the kernel does not take.
+    // A separate instruction: without one, two source lines would share an address, which the kernel does not
+    // accept.
     // SAFETY: the instruction touches the register alone.
     unsafe { core::arch::asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack)) };
     number
 }
 
-/// The same where the programs are only looked at, and never run.
+/// The same for builds that only check the programs and never run them.
 #[cfg(not(target_arch = "bpf"))]
 fn opaque(number: u64) -> u64 {
     number

@@ -1,8 +1,8 @@
-//! Datagrams that arrive: who sends one to a socket may be answered by that socket, and by others of its cgroup on its
-//! port.
+//! Arriving datagrams: a socket may answer the sender of a datagram, and so may the other sockets of its
+//! cgroup on its port.
 //!
-//! What arrives by the loopback device does not count: a process could send it to itself in anybody's name. Sockets that
-//! are connected need nobody's leave to answer.
+//! Datagrams from the loopback device do not count: a process could send them to itself with any source
+//! address. Connected sockets may reply without this record.
 //!
 //! **Architecture Invariant:** nothing is refused here. What is not TCP or leaves no trace costs a look at its header.
 
@@ -34,7 +34,7 @@ pub(crate) fn note(ctx: &SkBuffContext) -> i32 {
     PROCEED
 }
 
-/// Who has sent a datagram to whom.
+/// The sender and the receiver of a datagram.
 struct Datagram {
     from: Address,
     /// The sender's, in network byte order.

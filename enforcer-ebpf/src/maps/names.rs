@@ -1,4 +1,4 @@
-//! The maps of what is learned of names, and the place where an answer is read.
+//! The maps for learned names, and the buffer in which an answer is read.
 
 use core::{ffi::c_void, ptr::addr_of_mut};
 
@@ -49,29 +49,29 @@ pub(crate) static PARTS: LruHashMap<u64, [u8; 2 * PART]> = LruHashMap::with_max_
 #[map]
 static DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
 
-/// Connections to resolvers that are followed, of all workloads together.
+/// Connections to resolvers that are followed, over all workloads.
 const STREAMS_CAPACITY: u32 = 16_384;
 
-/// Answers over TCP that wait for their second packet, of all workloads together.
+/// Answers over TCP that wait for their second packet, over all workloads.
 const PARTS_CAPACITY: u32 = 256;
 
-/// Bytes that each of the packets may have.
+/// The most bytes that each of the two packets may have.
 pub(crate) const PART: usize = 2048;
 
-/// How far the messages of a TCP connection are followed; by the socket's cookie.
+/// The state of a followed TCP connection; by the socket's cookie.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Stream {
     /// The sequence number of the next byte.
     pub(crate) next: u32,
-    /// Bytes of the next message that are kept in `PARTS`.
+    /// Bytes of the next message that are buffered in `PARTS`.
     pub(crate) have: u32,
-    /// Bytes that belong to a message which is not looked at.
+    /// Bytes to skip, which belong to a message that is not parsed.
     pub(crate) skip: u32,
     pub(crate) pad: u32,
 }
 
-/// Patterns of one name that are looked for: a name and wildcards above it.
+/// The most patterns that are looked up for one name: the name itself and the wildcards above it.
 pub(crate) const MATCHES: usize = 4;
 
 /// An address of an answer.
@@ -82,11 +82,11 @@ pub(crate) struct Found {
     pub(crate) ttl: u32,
 }
 
-/// Where a program reads an answer: more than fits its stack. Programs at arriving packets are not interrupted by one
-/// another on a CPU; should they be, the second finds the desk taken and learns nothing.
+/// Buffer for parsing an answer, which does not fit the stack. Ingress programs do not interrupt one another
+/// on a CPU; should they, the second finds the desk taken and learns nothing.
 #[repr(C)]
 pub(crate) struct Desk {
-    /// Not 0 while somebody uses it.
+    /// Not 0 while it is in use.
     pub(crate) taken: u64,
     /// The workload.
     pub(crate) owner: u64,
@@ -94,27 +94,27 @@ pub(crate) struct Desk {
     pub(crate) now: u64,
     pub(crate) question: QuestionParser,
     pub(crate) records: RecordsParser,
-    /// How the parsers have ended.
+    /// The result of the parsers.
     pub(crate) failure: u32,
     /// Bytes of the message.
     pub(crate) length: u32,
     /// Keeps what follows aligned.
     pub(crate) filler: u32,
-    /// Hosts that rules name among the hosts of `learned`.
+    /// How many of the hosts of `learned` are hosts that rules name.
     pub(crate) matches: u32,
     /// Keeps what follows aligned.
     pub(crate) align: u64,
-    /// Bits of the key that count, and the key, as a trie takes it.
+    /// Number of significant bits of the key, followed by the key, as an LPM trie expects it.
     pub(crate) bits: u32,
     pub(crate) key: [u8; NAME],
     /// Keeps what follows aligned.
     pub(crate) pad: u32,
-    /// What is to be written for each address; its name is the question's.
+    /// The entry to write for each address; its name is the question's.
     pub(crate) learned: Learned,
     pub(crate) named: Named,
-    /// The name from the end: its last byte is a zero, and before that is its first label.
+    /// The name in reverse: its last byte is a zero, and before that is its first label.
     pub(crate) backward: [u8; NAME],
-    /// The bytes behind the header of what was asked.
+    /// The bytes behind the header of the question that was sent.
     pub(crate) asked: [u8; 512],
     pub(crate) found: [Found; dns::ADDRESSES as usize],
     pub(crate) message: [u8; dns::MESSAGE],
@@ -130,7 +130,8 @@ pub(crate) fn desk() -> Option<*mut Desk> {
 /// The longest pattern that the first bits of the desk's key match.
 #[inline(always)]
 pub(crate) fn pattern(desk: *mut Desk) -> Option<(HostId, u32, bool)> {
-    // SAFETY: the key lies behind its bits as the trie takes it (`struct bpf_lpm_trie_key`), within the desk.
+    // SAFETY: the key follows its bit count as the trie expects it (`struct bpf_lpm_trie_key`), within the
+    // desk.
     let found = unsafe {
         bpf_map_lookup_elem(
             (&raw const PATTERNS).cast_mut().cast::<c_void>(),
@@ -156,22 +157,23 @@ pub(crate) fn is_resolver(address: Address, port: [u8; 2]) -> bool {
     RESOLVERS.get_ptr(key).is_some()
 }
 
-/// Whether an address is not to be learned.
+/// Whether an address must not be learned.
 #[inline(always)]
 pub(crate) fn is_protected(address: &Address) -> bool {
     PROTECTED.get(Key::new(128, *address)).is_some()
 }
 
-/// Whether a rule of the policy names a host that the workload was given this address for; notes that the address is in use.
-/// `port` is in the machine's byte order as it is in the packet's, with the transport above it.
+/// Whether a rule of the policy names a host for which the workload was given this address; notes that the
+/// address is in use. `port` is the packet's port as read in the machine's byte order, with the transport
+/// above it.
 #[inline(always)]
 pub(crate) fn is_granted(policy: PolicyId, owner: CgroupId, address: &Address, port: u64) -> bool {
     let [high, low] = address.halves();
     by_host(owner.0, high, low, port | u64::from(policy.0) << 32) != 0
 }
 
-/// The same with numbers alone, for the sake of the stack. The verifier looks once at a function that has a name for others,
-/// whatever calls it.
+/// The same with plain numbers, to save stack. The verifier checks a global function once, however many
+/// callers it has.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn by_host(owner: u64, high: u64, low: u64, port: u64) -> u64 {
@@ -211,12 +213,14 @@ extern "C" fn by_host(owner: u64, high: u64, low: u64, port: u64) -> u64 {
             key.port.scope = policy.shared;
             is_named = HOSTS.get_ptr(key).is_some();
         }
-        // SAFETY: as above. What has become another entry's meanwhile says nothing of this one.
+        // SAFETY: as above. If the memory has been reused for another entry, its contents do not count for
+        // this one.
         let is_still = unsafe {
             (*learned).key.owner.0 == owner && (*learned).key.address.is(&Address::from_halves([high, low]))
         };
         if is_named && is_still {
-            // As long as an answer counts at most: who uses it may have cached it for good.
+            // At most as long as an answer counts: an application that uses the address may have cached it
+            // for good.
             let longest = if settings.ceiling > settings.grace {
                 settings.ceiling
             } else {

@@ -1,7 +1,7 @@
 //! One representation for both address families.
 
-/// An IP address, 16 bytes in network byte order. An IPv4 address is held as its IPv4-mapped IPv6 form
-/// (`::ffff:a.b.c.d`), so that a socket of either family asks for the same rule.
+/// An IP address, 16 bytes in network byte order. An IPv4 address is stored in its IPv4-mapped IPv6 form
+/// (`::ffff:a.b.c.d`), so that sockets of both families use the same rule.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address(pub [u8; 16]);
@@ -10,7 +10,7 @@ impl Address {
     /// Bits of the `::ffff:0:0/96` prefix that every IPv4 address carries.
     pub const V4_PREFIX_BITS: u32 = 96;
 
-    /// `::`, which stands for the loopback address and is used where there is none.
+    /// `::`, which stands for the loopback address, and also for no address.
     pub const UNSPECIFIED: Self = Self([0; 16]);
 
     /// `0.0.0.0`.
@@ -31,8 +31,8 @@ impl Address {
         Self(octets)
     }
 
-    /// From the words of an IPv6 address, each in network byte order. By one number and not byte by byte: a compiler for
-    /// BPF keeps bytes that are put together one by one in a register each, and does not have so many.
+    /// From the words of an IPv6 address, each in network byte order. Uses one number and no bytes: the compiler for
+    /// BPF keeps each byte that it assembles in a register of its own, and runs out of registers.
     #[inline(always)]
     pub const fn from_words(words: [u32; 4]) -> Self {
         let [a, b, c, d] = if cfg!(target_endian = "little") {
@@ -44,7 +44,7 @@ impl Address {
         Self(whole.to_ne_bytes())
     }
 
-    /// As two numbers, which a function of a program takes by value.
+    /// As two numbers, which a BPF function can take by value.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "each half is what it is cut to")]
     pub const fn halves(self) -> [u64; 2] {
@@ -58,7 +58,8 @@ impl Address {
         Self((((high as u128) << 64) | low as u128).to_ne_bytes())
     }
 
-    /// Whether it is `other`. As two words: a comparison of bytes would be a call, which programs cannot make.
+    /// Whether it equals `other`. Compares two words: a comparison of bytes would be a function call, which BPF
+    /// programs cannot make.
     #[inline(always)]
     pub const fn is(&self, other: &Self) -> bool {
         u128::from_ne_bytes(self.0) == u128::from_ne_bytes(other.0)

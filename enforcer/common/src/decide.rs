@@ -14,19 +14,19 @@ pub struct Flow {
     pub address: Address,
 }
 
-/// What becomes of a call.
+/// The result of a call.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
-    /// It goes on.
+    /// It proceeds.
     Allow = 1,
     /// It returns an errno.
     Deny = 2,
-    /// It goes on, and would have been refused under enforcement.
+    /// It proceeds, and would have been refused under enforcement.
     Audit = 3,
 }
 
-/// Which step decided.
+/// The step that decided.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
@@ -34,7 +34,7 @@ pub enum Reason {
     Loopback = 1,
     /// A rule names the address.
     Exact = 2,
-    /// A rule names a network that holds the address.
+    /// A rule names a network that contains the address.
     Prefix = 3,
     /// A rule names the port with any address.
     Port = 4,
@@ -46,38 +46,38 @@ pub enum Reason {
     NotEnforced = 7,
     /// The process belongs to no known workload.
     UnknownWorkload = 8,
-    /// The maps contradict each other: a workload names a policy that is not there.
+    /// The maps contradict each other: a workload refers to a policy that does not exist.
     NoPolicy = 9,
-    /// A socket of this kind sends past the rules, and is not opted in.
+    /// A socket of this kind bypasses the rules, and is not opted in.
     SocketKind = 10,
-    /// A socket option would lead packets elsewhere than their destination says.
+    /// A socket option would send packets elsewhere than their destination says.
     Reroute = 11,
     /// A packet has IP options or extension headers.
     Headers = 12,
-    /// A packet is of a protocol that rules do not speak of, and is not opted in.
+    /// A packet is of a protocol that rules do not cover, and is not opted in.
     Protocol = 13,
     /// The destination is one of the workload's own addresses.
     Own = 14,
-    /// The destination is a loopback address, and the socket would send to it by another device, where somebody may
-    /// lead it elsewhere.
+    /// The destination is a loopback address, and the socket would send to it by another device, where it could be
+    /// redirected.
     Device = 15,
-    /// A datagram to somebody from whom the same socket has received one: a server's answer.
+    /// A datagram to a peer from which the same socket has received one: a server's answer.
     Answer = 16,
-    /// The socket sent to a loopback address, and the kernel's NAT has made another destination of it, which no rule
-    /// allows.
+    /// The socket sent to a loopback address, and the kernel's NAT has rewritten it to another destination, which no
+    /// rule allows.
     Translated = 17,
     /// A rule names a host, and a trusted resolver has given the workload this address for it.
     Host = 18,
-    /// A packet of an enforced workload pretends to come from a trusted resolver, whose answers are believed.
+    /// A packet of an enforced workload claims to come from a trusted resolver, whose answers are trusted.
     Resolver = 19,
 }
 
 /// A verdict with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// What becomes of the call.
+    /// The result of the call.
     pub verdict: Verdict,
-    /// Which step decided.
+    /// The step that decided.
     pub reason: Reason,
 }
 
@@ -85,20 +85,20 @@ pub struct Outcome {
 pub trait Rules {
     /// Whether a rule names this address.
     fn exact(&self, key: &RuleKey) -> bool;
-    /// Whether a rule names a network that holds this address.
+    /// Whether a rule names a network that contains this address.
     fn prefix(&self, key: &RuleKey) -> bool;
     /// Whether a rule names this port with any address.
     fn port(&self, key: &PortKey) -> bool;
-    /// Whether this address is one of the workload's own. It is asked last, so that what rules allow costs nothing
-    /// more.
+    /// Whether this address is one of the workload's own. Called last, so that it costs nothing for what rules
+    /// allow.
     fn own(&self, address: &Address) -> bool;
-    /// Whether a rule of one of the scopes names a host for which a trusted resolver has given the workload this address,
-    /// not too long ago. It is asked after everything else, and may note that the address is in use.
+    /// Whether a rule of one of the scopes names a host for which a trusted resolver has recently given the workload
+    /// this address. Called after everything else; may record that the address is in use.
     fn host(&self, scopes: [Scope; 2], flow: &Flow) -> bool;
 }
 
 impl Verdict {
-    /// From its number; any other refuses.
+    /// From its number; any other number is a refusal.
     #[inline(always)]
     pub const fn from_number(number: u8) -> Self {
         match number {
@@ -109,7 +109,7 @@ impl Verdict {
     }
 }
 
-/// From its number; the number itself if it is none.
+/// From its number; returns the number as the error if it is invalid.
 impl TryFrom<u8> for Verdict {
     type Error = u8;
 
@@ -123,7 +123,7 @@ impl TryFrom<u8> for Verdict {
     }
 }
 
-/// From its number; the number itself if it is none.
+/// From its number; returns the number as the error if it is invalid.
 impl TryFrom<u8> for Reason {
     type Error = u8;
 
@@ -162,13 +162,13 @@ impl Reason {
 }
 
 impl Outcome {
-    /// As one number, which a function of a program gives back.
+    /// As one number, which a BPF function can return.
     #[inline(always)]
     pub const fn to_number(self) -> u64 {
         self.verdict as u64 | (self.reason as u64) << 8
     }
 
-    /// From [`Self::to_number`]; what is none refuses.
+    /// From [`Self::to_number`]; an invalid number is a refusal.
     #[inline(always)]
     #[expect(
         clippy::cast_possible_truncation,
@@ -187,19 +187,20 @@ impl Outcome {
         }
     }
 
-    /// What a rule with a host comes to.
+    /// The outcome if a rule with a host allows the flow.
     pub const HOST: Self = Self {
         verdict: Verdict::Allow,
         reason: Reason::Host,
     };
 
-    /// Whether the hosts that the address was given for may still allow it: the second half of [`decide`].
+    /// Whether a host for which the workload was given the address may still allow it: the second half of
+    /// [`decide`].
     #[inline(always)]
     pub const fn is_by_host(&self) -> bool {
         matches!(self.reason, Reason::NoRule)
     }
 
-    /// Whether the daemon is told: of everything that enforcement refuses, or would.
+    /// Whether the daemon gets an event: for everything that enforcement refuses or would refuse.
     #[inline(always)]
     pub const fn is_reported(&self) -> bool {
         matches!(
@@ -219,8 +220,8 @@ impl Outcome {
 }
 
 /// Whether the destination is the caller's own network namespace, which is never refused as long as packets to it
-/// leave by the loopback device. The unspecified IPv6 address belongs here: Linux takes it for the loopback address
-/// (`tcp_v6_connect`, `udpv6_sendmsg`). Of the IPv4 one [`target`] says what it stands for.
+/// leave by the loopback device. The unspecified IPv6 address is included: Linux treats it as the loopback address
+/// (`tcp_v6_connect`, `udpv6_sendmsg`). For the unspecified IPv4 address see [`target`].
 #[inline(always)]
 pub const fn is_loopback(address: &Address) -> bool {
     matches!(
@@ -231,8 +232,8 @@ pub const fn is_loopback(address: &Address) -> bool {
     )
 }
 
-/// Where the kernel sends what is sent to `name` from a socket whose source is `source`: the unspecified IPv4 address
-/// stands for the source itself, and for loopback where there is none (`ip_route_output_key_hash_rcu`).
+/// The address to which the kernel sends for `name`, from a socket whose source is `source`: the unspecified IPv4
+/// address stands for the source itself, or for loopback if there is no source (`ip_route_output_key_hash_rcu`).
 #[inline(always)]
 pub const fn target(name: Address, source: Address) -> Address {
     if !name.is(&Address::UNSPECIFIED_V4) {
@@ -247,15 +248,15 @@ pub const fn target(name: Address, source: Address) -> Address {
 /// Index of the loopback device in every network namespace (`LOOPBACK_IFINDEX`).
 pub const LOOPBACK_DEVICE: u32 = 1;
 
-/// Whether a socket that is bound to `device` sends by another device than the loopback device, whatever the
-/// destination; 0 is bound to none.
+/// Whether a socket that is bound to `device` sends by another device than the loopback device, regardless of the
+/// destination; 0 means not bound.
 #[inline(always)]
 pub const fn is_bound_elsewhere(device: u32) -> bool {
     device > LOOPBACK_DEVICE
 }
 
-/// The verdict on `flow` for a workload under `policy`: by its address, and where that is not enough by the hosts that it
-/// was given for.
+/// The verdict on `flow` for a workload under `policy`: by its address and, if that does not allow it, by the hosts
+/// for which the workload was given the address.
 #[inline(always)]
 pub fn decide(policy: &Policy, flow: &Flow, rules: &impl Rules) -> Outcome {
     let outcome = by_address(policy, flow, rules);
@@ -266,7 +267,7 @@ pub fn decide(policy: &Policy, flow: &Flow, rules: &impl Rules) -> Outcome {
     }
 }
 
-/// The first half of [`decide`]. The programs have no room on their stack for both at once.
+/// The first half of [`decide`]. The programs' stack has no room for both halves at once.
 #[inline(always)]
 pub fn by_address(policy: &Policy, flow: &Flow, rules: &impl Rules) -> Outcome {
     if is_loopback(&flow.address) {
@@ -310,7 +311,7 @@ pub fn by_address(policy: &Policy, flow: &Flow, rules: &impl Rules) -> Outcome {
     refuse(policy.mode, Reason::NoRule)
 }
 
-/// The verdict of `mode`, a [`Mode`], on what nothing allows; a number that is none of them refuses.
+/// The verdict of `mode`, a [`Mode`], on a flow that nothing allows; an invalid number is a refusal.
 #[inline(always)]
 pub fn refuse(mode: u32, reason: Reason) -> Outcome {
     if mode == Mode::Audit as u32 {

@@ -1,15 +1,15 @@
-//! DNS messages (RFC 1035), as far as addresses are learned from them.
+//! DNS messages (RFC 1035), as far as needed to learn addresses.
 //!
 //! ```text
 //! header -> question (is it the one that was asked?) -> records (which addresses does it lead to?)
 //! ```
 //!
-//! One parser for the kernel and the host. It goes byte by byte, in steps: a program of the kernel has no loop of its own
-//! that the verifier would follow, and calls [`QuestionParser::step`] and [`RecordsParser::step`] by `bpf_loop`. Whatever is
-//! not as it should be gives the whole message up: nothing is learned from the beginning of a message whose end is wrong.
+//! The kernel and the host use the same parser. It works byte by byte, in steps: the verifier cannot follow a loop
+//! over a message, so that a program calls [`QuestionParser::step`] and [`RecordsParser::step`] by `bpf_loop`. Any
+//! error rejects the whole message: nothing is learned from the beginning of a message whose end is malformed.
 //!
-//! **Architecture Invariant:** what a resolver of the host rejects teaches nothing here
-//! (`enforcer/common/tests/dns` holds it against another parser).
+//! **Architecture Invariant:** nothing is learned from a message that a resolver on the host rejects
+//! (`enforcer/common/tests/dns` compares this parser with another one).
 
 mod question;
 mod records;
@@ -21,83 +21,83 @@ pub use records::RecordsParser;
 /// Bytes of a message's header.
 pub const HEADER: u32 = 12;
 
-/// Bytes of the longest message that is looked at.
+/// Bytes of the longest message that is parsed.
 pub const MESSAGE: usize = 4096;
 
 /// Bytes of the longest name as it is sent, the root included (RFC 1035, 2.3.4).
 pub const LONGEST: u32 = 255;
 
-/// Addresses of one answer that are learned; one that has more is given up.
+/// The most addresses that are learned from one answer; an answer with more is rejected.
 pub const ADDRESSES: u32 = 128;
 
-/// Steps within which every message of ordinary shape is read.
+/// The steps that suffice for every message of ordinary shape.
 pub const STEPS: u32 = 16_384;
 
 /// A record with an IPv4 address.
 pub const A: u16 = 1;
 /// A record with an IPv6 address.
 pub const AAAA: u16 = 28;
-/// The class of all that is asked here.
+/// The only class that is supported.
 pub const IN: u16 = 1;
 
-/// The bytes of a message, or of what was asked.
+/// The bytes of a message or of a sent question.
 pub trait Bytes {
-    /// The byte at a place; any where there is none.
+    /// The byte at an offset; any value past the end.
     fn byte(&self, at: u32) -> u8;
 }
 
-/// Where a name is written.
+/// A buffer for a name.
 pub trait Name {
-    /// Its byte at a place below [`LONGEST`], lower case; `is_length` tells a label's length from a character, which may be
-    /// the same number.
+    /// Writes a byte of the name, in lower case, at an offset below [`LONGEST`]. `is_length` tells a label's length
+    /// from a character, which may have the same number.
     fn put(&mut self, at: u32, byte: u8, is_length: bool);
 }
 
-/// Where addresses are noted.
+/// A list for addresses.
 pub trait Addresses {
-    /// Notes an address as number `index`, which is below [`ADDRESSES`].
+    /// Records an address as number `index`, which is below [`ADDRESSES`].
     fn note(&mut self, index: u32, place: Place);
 }
 
-/// Where a message has an address.
+/// The location of an address in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Its first byte.
+    /// Offset of its first byte.
     pub at: u32,
-    /// Whether it has 16 bytes and not 4.
+    /// Whether it has 16 bytes, not 4.
     pub is_v6: bool,
     /// Its time to live in seconds.
     pub ttl: u32,
 }
 
-/// How far a parser is.
+/// The state of a parser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It has to go on.
+    /// It needs more steps.
     More,
-    /// It is through.
+    /// It is done.
     Done,
-    /// It has given up.
+    /// It has failed.
     Failed(Failure),
 }
 
-/// Why a message teaches nothing.
+/// Why nothing is learned from a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It is no answer to what was asked.
+    /// It is not an answer to a question that was sent.
     Unasked,
-    /// It is malformed, or holds what the parser does not know.
+    /// It is malformed, or contains something that the parser does not support.
     Malformed,
-    /// It is cut short, or longer than what is looked at.
+    /// It is truncated, or longer than the parser supports.
     Oversized,
-    /// It is an answer, and says that there is nothing.
+    /// It is an answer without addresses.
     Empty,
 }
 
 /// The header of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The number that joins question and answer, as it is sent.
+    /// The number that links question and answer, in network byte order.
     pub id: [u8; 2],
     flags: u16,
     questions: u16,
@@ -120,13 +120,13 @@ impl Header {
         }
     }
 
-    /// Whether it is a question, one alone, and not a command (RFC 1035, 4.1.1: QR and OPCODE).
+    /// Whether it is a single question, and not another operation (RFC 1035, 4.1.1: QR and OPCODE).
     #[inline(always)]
     pub const fn is_question(&self) -> bool {
         self.flags & 0xf800 == 0 && self.questions == 1
     }
 
-    /// Why it is no answer that holds anything.
+    /// The reason why it is not an answer with records.
     #[inline(always)]
     pub const fn failure(&self) -> Option<Failure> {
         if self.flags & 0xf800 != 0x8000 {
@@ -148,7 +148,7 @@ const fn number(high: u8, low: u8) -> u16 {
     (high as u16) << 8 | low as u16
 }
 
-/// As names are compared (RFC 4343).
+/// Lower case, for comparing names (RFC 4343).
 #[inline(always)]
 const fn lower(byte: u8) -> u8 {
     if byte >= b'A' && byte <= b'Z' {

@@ -1,11 +1,11 @@
-//! What the programs tell the daemon.
+//! Events that the programs send to the daemon.
 
 use crate::{Address, CgroupId, Policy, PolicyId};
 
 /// Bytes of a task's name in the kernel (`TASK_COMM_LEN`).
 pub const COMM_LENGTH: usize = 16;
 
-/// Where in the kernel a verdict was made.
+/// The place in the kernel where a verdict was made.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Hook {
@@ -21,17 +21,17 @@ pub enum Hook {
     SockCreate = 5,
     /// `setsockopt()`.
     Setsockopt = 6,
-    /// A packet on its way out.
+    /// An outgoing packet.
     Egress = 7,
     /// `socket()` of any family (BPF LSM).
     LsmCreate = 8,
-    /// `connect()`, by the task that calls (BPF LSM).
+    /// `connect()`, in the calling task's context (BPF LSM).
     LsmConnect = 9,
-    /// A datagram, by the task that calls (BPF LSM).
+    /// A datagram, in the calling task's context (BPF LSM).
     LsmSendmsg = 10,
 }
 
-/// From its number; the number itself if it is none.
+/// From its number; returns the number as the error if it is invalid.
 impl TryFrom<u8> for Hook {
     type Error = u8;
 
@@ -52,7 +52,7 @@ impl TryFrom<u8> for Hook {
     }
 }
 
-/// One verdict that is worth telling: refused, would be refused, or unregistered.
+/// A verdict to report: refused, would be refused, or unregistered.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -129,9 +129,9 @@ impl Event {
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Counter {
-    /// Flows let through.
+    /// Flows that were allowed.
     Allowed = 0,
-    /// Flows refused.
+    /// Flows that were refused.
     Denied = 1,
     /// Flows that would have been refused under enforcement.
     Audited = 2,
@@ -139,22 +139,22 @@ pub enum Counter {
     Lost = 3,
     /// Answers from which addresses were learned, or would have been.
     Answers = 4,
-    /// Addresses that made room for younger ones of the same workload before they had expired.
+    /// Addresses that were replaced by newer ones of the same workload before they had expired.
     Displaced = 5,
-    /// Answers that nobody had asked for: from a server that is not trusted, to another socket, of another number or for
-    /// another question.
+    /// Answers that match no question: from a server that is not trusted, to another socket, with another number or
+    /// for another question.
     Unasked = 6,
-    /// Answers that are malformed, or hold what the parser does not know.
+    /// Answers that are malformed, or contain something that the parser does not support.
     Malformed = 7,
-    /// Answers that are cut short, or longer than what is looked at.
+    /// Answers that are truncated, or longer than the parser supports.
     Oversized = 8,
-    /// Addresses that were not learned since they are protected.
+    /// Addresses that were not learned because they are protected.
     Protected = 9,
-    /// Addresses or questions that the maps had no room for.
+    /// Addresses or questions for which the maps had no room.
     Unlearned = 10,
 }
 
 impl Counter {
-    /// How many there are.
+    /// Number of counters.
     pub const COUNT: u32 = 11;
 }

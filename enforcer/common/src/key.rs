@@ -12,13 +12,13 @@ pub struct CgroupId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PolicyId(pub u32);
 
-/// A set of rules that one policy or several policies look into.
+/// A set of rules that one or several policies use.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope(pub u32);
 
 impl Scope {
-    /// Holds no rule: a policy that shares nothing names it.
+    /// Contains no rule: for a policy that shares nothing.
     pub const NONE: Self = Self(0);
     /// The rules that are shared mesh-wide.
     pub const SHARED: Self = Self(1);
@@ -34,7 +34,7 @@ pub enum Transport {
     Udp = 17,
 }
 
-/// From its number; the number itself if it is none.
+/// From its number; returns the number as the error if it is invalid.
 impl TryFrom<u8> for Transport {
     type Error = u8;
 
@@ -47,11 +47,11 @@ impl TryFrom<u8> for Transport {
     }
 }
 
-/// Where a rule for one port lives; on its own the key of "any address on this port".
+/// Key of a rule for one port; on its own the key of "any address on this port".
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortKey {
-    /// The set of rules looked into.
+    /// The set of rules to search.
     pub scope: Scope,
     /// Network byte order.
     pub port: [u8; 2],
@@ -77,8 +77,8 @@ impl PortKey {
     }
 }
 
-/// Key of the exact rules, and the data of the prefix rules' trie key, whose prefix length is
-/// [`PortKey::BITS`] and then the bits of the address.
+/// Key of the exact rules, and the data of the prefix rules' trie key, whose prefix length is [`PortKey::BITS`] plus
+/// the prefix length of the address.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleKey {
@@ -88,24 +88,25 @@ pub struct RuleKey {
     pub address: Address,
 }
 
-/// Identifier of a host as a rule names it, a name or a wildcard: the first 16 bytes of the SHA-256 of its text. The same
-/// host has the same identifier everywhere and always, and nobody can find two hosts with one.
+/// Identifier of a host as a rule names it, a name or a wildcard: the first 16 bytes of the SHA-256 of its text. The
+/// same host always has the same identifier, and two hosts with the same identifier cannot be found.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostId(pub [u8; 16]);
 
 impl HostId {
-    /// Of no host.
+    /// No host.
     pub const NONE: Self = Self([0; 16]);
 
-    /// Whether it is `other`; by one number, as [`Address::is`].
+    /// Whether it equals `other`; compares one number, as [`Address::is`].
     #[inline(always)]
     pub const fn is(&self, other: &Self) -> bool {
         u128::from_ne_bytes(self.0) == u128::from_ne_bytes(other.0)
     }
 }
 
-/// Key of the rules that name a host: they allow what a trusted resolver has given the workload for it.
+/// Key of the rules that name a host: they allow the addresses that a trusted resolver has given the workload for
+/// it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostKey {

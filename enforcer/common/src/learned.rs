@@ -1,24 +1,25 @@
-//! What is learned of names: who asked what, which addresses a workload was given, and for which hosts.
+//! What is learned about names: which workload asked for which name, which addresses it was given, and for which
+//! hosts.
 //!
-//! Learning is of facts (this workload was given this address for this host), and allows nothing by itself: a rule that
-//! names the host does.
+//! The programs learn facts (this workload was given this address for this host), which allow nothing by themselves:
+//! only a rule that names the host does.
 
 use crate::{Address, CgroupId, HostId};
 
-/// Most hosts that one address is remembered for, by workload.
+/// The most hosts that are stored for one address of a workload.
 pub const HOSTS: usize = 8;
 
-/// Bytes of a name as it is sent, at most, with one to spare for the alignment.
+/// The most bytes of a name on the wire, and one more for the alignment.
 pub const NAME: usize = 256;
 
-/// Bytes of a question that are kept: a name, its type and its class.
+/// The bytes of a question that are stored: a name, its type and its class.
 pub const QUESTION: usize = 264;
 
 /// A server whose answers count.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ResolverKey {
-    /// Where it is.
+    /// Its address.
     pub address: Address,
     /// Its port in network byte order.
     pub port: [u8; 2],
@@ -26,16 +27,16 @@ pub struct ResolverKey {
     pub pad: [u8; 2],
 }
 
-/// A name read from the end: its labels, lower case, without the root, all bytes in reverse order, behind each label
-/// [`PatternKey::SEPARATOR`], and a zero behind a name that is no wildcard. A wildcard's key is the beginning of those of
-/// the names that it stands for.
+/// A name in reverse: its labels, lower case, without the root, all bytes in reverse order.
+/// [`PatternKey::SEPARATOR`] follows each label, and a zero follows a name that is no wildcard. A wildcard's key is
+/// a prefix of the keys of all names that match it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PatternKey(pub [u8; NAME]);
 
 impl PatternKey {
-    /// Ends a label. Not the label's length, which may be the number of a character; a name with a dot within a label
-    /// teaches nothing.
+    /// Ends a label. Not the label's length, which may equal the number of a character; a name with a dot within a
+    /// label is not learned.
     pub const SEPARATOR: u8 = b'.';
 }
 
@@ -43,11 +44,11 @@ impl PatternKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pattern {
-    /// Which.
+    /// The host.
     pub host: HostId,
     /// Bytes of its key.
     pub length: u32,
-    /// Not 0 if it is a wildcard: it stands for names that are longer by a character at least.
+    /// Not 0 if it is a wildcard: it matches only names that are longer by at least one character.
     pub wildcard: u32,
 }
 
@@ -59,7 +60,7 @@ pub struct QuestionKey {
     pub owner: CgroupId,
     /// The socket's cookie.
     pub cookie: u64,
-    /// The question's number as it is sent, and 0.
+    /// The question's number in network byte order, and 0.
     pub id: [u8; 8],
 }
 
@@ -67,17 +68,17 @@ pub struct QuestionKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// When, in nanoseconds since boot (`bpf_ktime_get_ns`).
+    /// When it was asked, in nanoseconds since boot (`bpf_ktime_get_ns`).
     pub time: u64,
-    /// How many bytes of `bytes` are the message's.
+    /// The number of bytes of `bytes` in use.
     pub length: u32,
-    /// The slot that it has.
+    /// Its slot.
     pub slot: u32,
-    /// Whether it left by the loopback device, 1 or 0: so does its answer arrive.
+    /// 1 if it left by the loopback device, else 0: its answer has to arrive the same way.
     pub local: u32,
     /// Always zero.
     pub pad: u32,
-    /// What follows the header of the message: its question first.
+    /// The bytes behind the header of the message: its question first.
     pub bytes: [u8; QUESTION],
 }
 
@@ -96,21 +97,21 @@ pub struct LearnedKey {
     pub address: Address,
 }
 
-/// For which hosts.
+/// The hosts for which the address counts.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Learned {
-    /// The entry's own key: its memory may become another entry's while a program looks at it.
+    /// The entry's own key: its memory may be reused for another entry while a program reads it.
     pub key: LearnedKey,
     /// When it was learned last, in nanoseconds since boot.
     pub time: u64,
-    /// The slot that it has.
+    /// Its slot.
     pub slot: u32,
     /// Bytes of `name`.
     pub length: u32,
-    /// The hosts that rules may name; those that are not there are [`HostId::NONE`].
+    /// The hosts that rules may name; unused places are [`HostId::NONE`].
     pub hosts: [LearnedHost; HOSTS],
-    /// The name that was asked last, as it is sent, lower case, with the root.
+    /// The name that was asked for last, in wire format, lower case, with the root.
     pub name: [u8; NAME],
 }
 
@@ -118,19 +119,19 @@ pub struct Learned {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LearnedHost {
-    /// Which.
+    /// The host.
     pub host: HostId,
-    /// Until when it counts, in nanoseconds since boot.
+    /// When it expires, in nanoseconds since boot.
     pub expires: u64,
 }
 
-/// A place in a workload's order.
+/// A slot of a workload, in the order of learning.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SlotKey {
     /// The workload.
     pub owner: CgroupId,
-    /// Which place.
+    /// Its number.
     pub index: u32,
     /// [`SlotKey::ADDRESS`] or [`SlotKey::QUESTION`].
     pub kind: u32,
@@ -143,34 +144,34 @@ impl SlotKey {
     pub const QUESTION: u32 = 1;
 }
 
-/// Who has a place: an address, or the rest of a [`QuestionKey`].
+/// What occupies a slot: an address, or the rest of a [`QuestionKey`].
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(pub [u8; 16]);
 
-/// How far a workload is.
+/// The counters of a workload.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Learner {
-    /// Places of addresses that were given out, ever.
+    /// Slots for addresses that were ever assigned.
     pub addresses: u64,
-    /// Places of questions that were given out, ever.
+    /// Slots for questions that were ever assigned.
     pub questions: u64,
-    /// Addresses that made room before they had expired.
+    /// Addresses that were replaced before they had expired.
     pub displaced: u64,
 }
 
-/// The name by which an address was given.
+/// The name for which an address was given.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Named {
-    /// When, in nanoseconds since boot.
+    /// When it was given, in nanoseconds since boot.
     pub time: u64,
     /// Bytes of `name`.
     pub length: u32,
     /// Always zero.
     pub pad: u32,
-    /// As it is sent, lower case, with the root.
+    /// In wire format, lower case, with the root.
     pub name: [u8; NAME],
 }
 

@@ -1,7 +1,7 @@
 //! What the kernel programs and the daemon must agree on.
 //!
-//! `address, key <- policy <- decide -> event`; `socket` and `packet` say what never reaches `decide`, `state` what is
-//! remembered from one call to the next, and `maps` names where each of them lives in the kernel.
+//! `address, key <- policy <- decide -> event`; `socket` and `packet` define what is refused before `decide`,
+//! `state` what is stored between calls, and `maps` the kernel map for each of them.
 //!
 //! **Architecture Invariant:** this crate is `no_std`, has no dependency in the kernel build, and is the only
 //! place where a verdict is made: the programs and the tests on the host call the same [`decide`].

@@ -27,9 +27,9 @@
 /// Changes whenever a key, a value or the meaning of a map changes; part of the path of the pins.
 pub const LAYOUT: u32 = 6;
 
-/// Workload's cgroup to policy and own addresses.
+/// Maps a workload's cgroup to its policy and own addresses.
 pub const WORKLOADS: &str = "WORKLOADS";
-/// Policy by its identifier.
+/// Policies by identifier.
 pub const POLICIES: &str = "POLICIES";
 /// Rules with one address.
 pub const EXACT: &str = "EXACT";
@@ -39,23 +39,24 @@ pub const PREFIXES: &str = "PREFIXES";
 pub const PORTS: &str = "PORTS";
 /// Cgroups below which everything is enforced.
 pub const ROOTS: &str = "ROOTS";
-/// What holds for all programs.
+/// Settings for all programs.
 pub const SETTINGS: &str = "SETTINGS";
-/// What the programs counted.
+/// Counters of the programs.
 pub const COUNTERS: &str = "COUNTERS";
-/// What the programs tell.
+/// Events from the programs.
 pub const EVENTS: &str = "EVENTS";
-/// What is known of a socket.
+/// State of sockets.
 pub const SOCKETS: &str = "SOCKETS";
-/// Who has sent a datagram to which socket, and may be answered.
+/// Peers that have sent a datagram to a socket, and may be answered.
 pub const PEERS: &str = "PEERS";
-/// To whom a rule has let which socket send a datagram: what comes back is an answer, and no leave to answer.
+/// Peers to which a rule has allowed a socket to send a datagram: what they send is an answer, and gives no
+/// permission to answer them.
 pub const ASKED: &str = "ASKED";
-/// How many events each workload has caused.
+/// The number of events that each workload has caused.
 pub const SHARES: &str = "SHARES";
 /// Rules with a host.
 pub const HOSTS: &str = "HOSTS";
-/// Every host that some rule names, by its name read from the end.
+/// Every host that a rule names, by its reversed name.
 pub const PATTERNS: &str = "PATTERNS";
 /// Servers whose answers count.
 pub const RESOLVERS: &str = "RESOLVERS";
@@ -63,13 +64,13 @@ pub const RESOLVERS: &str = "RESOLVERS";
 pub const PROTECTED: &str = "PROTECTED";
 /// Questions that wait for their answer.
 pub const QUESTIONS: &str = "QUESTIONS";
-/// Addresses that answers have given workloads for hosts that rules name.
+/// Addresses that workloads were given for hosts that rules name.
 pub const LEARNED: &str = "LEARNED";
-/// In which order each workload's questions and addresses came, so that its oldest make room.
+/// The order of each workload's questions and addresses, so that the oldest ones are replaced.
 pub const SLOTS: &str = "SLOTS";
-/// How far each workload is in its slots.
+/// The slot counters of each workload.
 pub const LEARNERS: &str = "LEARNERS";
-/// Addresses that answers have given workloads for hosts that no rule names: for messages alone.
+/// Addresses that workloads were given for hosts that no rule names: for log messages only.
 pub const NAMED: &str = "NAMED";
 
 /// Default number of workloads that fit.
@@ -84,11 +85,12 @@ pub const PREFIXES_CAPACITY: u32 = 65_536;
 pub const PORTS_CAPACITY: u32 = 65_536;
 /// Number of enforced roots that fit: each workload can be one.
 pub const ROOTS_CAPACITY: u32 = WORKLOADS_CAPACITY;
-/// Entries of peers that are remembered, of all sockets together: two for each.
+/// Number of peer entries, over all sockets: each peer has two.
 pub const PEERS_CAPACITY: u32 = 131_072;
-/// The same of those who were asked. They have a map of their own so that nobody's questions displace others' clients.
+/// The same for peers that were asked. They have a map of their own, so that one workload's questions do not
+/// displace another's clients.
 pub const ASKED_CAPACITY: u32 = 32_768;
-/// Number of shares of events that are counted: one for each kind of call of each workload.
+/// Number of event shares: one for each kind of call of each workload.
 pub const SHARES_CAPACITY: u32 = 4 * WORKLOADS_CAPACITY;
 /// Bytes of the events' ring buffer.
 pub const EVENTS_BYTES: u32 = 1 << 20;
@@ -98,11 +100,11 @@ pub const HOSTS_CAPACITY: u32 = 65_536;
 pub const RESOLVERS_CAPACITY: u32 = 4_096;
 /// Number of networks whose addresses are not learned.
 pub const PROTECTED_CAPACITY: u32 = 131_072;
-/// Default number of learned addresses that fit, of all workloads together.
+/// Default number of learned addresses that fit, over all workloads.
 pub const LEARNED_CAPACITY: u32 = 262_144;
-/// Number of questions that wait at once, of all workloads together.
+/// Number of questions that wait at once, over all workloads.
 pub const QUESTIONS_CAPACITY: u32 = 262_144;
 /// Number of questions of one workload that wait at once.
 pub const QUESTIONS_SHARE: u32 = 512;
-/// Number of names that are kept for messages.
+/// Number of names that are stored for messages.
 pub const NAMED_CAPACITY: u32 = 16_384;

@@ -1,5 +1,5 @@
-//! Which packets of an enforced workload's sockets may leave by another device than the loopback device: those of the
-//! transports that rules speak of, without headers that lead them elsewhere, and what IPv6 itself needs on its link.
+//! Which packets of an enforced workload's sockets may leave by another device than the loopback device: those of
+//! the transports that rules cover, without headers that redirect them, and what IPv6 itself needs on its link.
 
 use crate::{Reason, socket};
 
@@ -30,7 +30,7 @@ pub struct V4 {
 pub struct V6 {
     /// The protocol, or the first extension header.
     pub next: u8,
-    /// How far it goes.
+    /// The hop limit.
     pub hop_limit: u8,
     /// Network byte order.
     pub source: [u8; 16],
@@ -41,7 +41,7 @@ pub struct V6 {
 }
 
 impl V4 {
-    /// Whether nothing more has to be asked: TCP or UDP without options, to somebody else.
+    /// Whether no further check is needed: TCP or UDP without options, to another address.
     #[inline(always)]
     pub const fn is_plain(&self) -> bool {
         self.first == 0x45 && matches!(self.protocol, TCP | UDP) && !self.goes_nowhere()
@@ -72,22 +72,22 @@ impl V4 {
 }
 
 impl V6 {
-    /// Whether nothing more has to be asked: TCP or UDP without extension headers to somebody else, or neighbour
-    /// discovery on the link, which the kernel sends by sockets that belong to the cgroup in which the network
-    /// namespace was made.
+    /// Whether no further check is needed: TCP or UDP without extension headers to another address, or neighbour
+    /// discovery on the link. The kernel sends the latter from sockets that belong to the cgroup in which the
+    /// network namespace was created.
     #[inline(always)]
     pub const fn is_plain(&self) -> bool {
         (matches!(self.next, TCP | UDP) && !self.goes_nowhere()) || (self.is_discovery() && self.is_on_link())
     }
 
     /// Whether it is neighbour discovery (RFC 4861: router solicitation to redirect). To addresses beyond the link
-    /// the kernel alone may send it, since a raw socket can put anything into it.
+    /// only the kernel may send it, since a raw socket can put any data into it.
     #[inline(always)]
     pub const fn is_discovery(&self) -> bool {
         self.next == ICMPV6 && self.hop_limit == 255 && matches!(self.behind, 133..=137)
     }
 
-    /// A link-local address, or a group of the link's (RFC 4291).
+    /// A link-local address, or a multicast group of the link (RFC 4291).
     #[inline(always)]
     const fn is_on_link(&self) -> bool {
         let [first, second, ..] = self.destination;

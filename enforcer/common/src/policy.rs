@@ -2,8 +2,8 @@
 
 use crate::{Address, PolicyId, Scope};
 
-/// What becomes of a destination that no rule allows. Its values are those of [`Policy::mode`]; zero is none
-/// of them, so that a zeroed value in the kernel is never taken for a policy.
+/// The result for a destination that no rule allows. Its values are those of [`Policy::mode`]; zero is none of them,
+/// so that a zeroed value in the kernel is never a valid policy.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mode {
@@ -13,7 +13,7 @@ pub enum Mode {
     Audit = 2,
     /// ALLOW_ANY: let through, and reported as unregistered.
     Observe = 3,
-    /// Let through and not looked at.
+    /// Let through without any check.
     Off = 4,
 }
 
@@ -44,8 +44,8 @@ pub struct Binding {
     pub policy: PolicyId,
     /// Always zero.
     pub pad: u32,
-    /// The workload's own addresses, an IPv4 and an IPv6 one, which it reaches on every port. One that is not there
-    /// is unspecified, which stands for loopback and is never refused.
+    /// The workload's own addresses, an IPv4 and an IPv6 one, which it reaches on every port. A missing one is
+    /// unspecified, which stands for loopback and is never refused.
     pub own: [Address; 2],
 }
 
@@ -69,39 +69,40 @@ impl Binding {
     }
 }
 
-/// What holds for all programs; the only entry of the settings map.
+/// Settings for all programs; the only entry of the settings map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The errno that a refused call gets, positive; used where the kernel has `bpf_set_retval`.
+    /// The errno that a refused call returns, positive; used if the kernel has `bpf_set_retval`.
     pub errno: u32,
-    /// Lowest depth below the cgroup root at which a workload's cgroup is to be found.
+    /// Lowest depth below the cgroup root at which a workload's cgroup can be.
     pub depth_min: u32,
     /// Greatest such depth, at most [`Settings::DEPTH_LIMIT`].
     pub depth_max: u32,
-    /// A [`Mode`]: what becomes of a process that belongs to no known workload.
+    /// A [`Mode`]: the result for a process that belongs to no known workload.
     pub unknown: u32,
-    /// Bits of [`crate::socket`]: kinds of socket that workloads may make beyond TCP and UDP.
+    /// Bits of [`crate::socket`]: kinds of socket that workloads may create beyond TCP and UDP.
     pub sockets: u32,
     /// How many addresses one workload may have learned at once.
     pub learned: u32,
-    /// For how long an address counts at least once it was learned, in nanoseconds, whatever its time to live.
+    /// The least time for which a learned address counts, in nanoseconds, whatever its TTL.
     pub floor: u64,
-    /// The most of a time to live that counts, in nanoseconds, and for how long an address counts after each use.
+    /// The upper limit of a TTL, in nanoseconds, and for how long an address counts after each use.
     pub ceiling: u64,
-    /// How much longer than its time to live an address counts, in nanoseconds.
+    /// How much longer than its TTL an address counts, in nanoseconds.
     pub grace: u64,
-    /// A bit for each port of a trusted resolver: of its number, the six lowest bits say which.
+    /// A bit for each port of a trusted resolver: the six lowest bits of the port give the bit's number.
     pub resolver_ports: u64,
 }
 
 const _: () = assert!(size_of::<Settings>() == 56);
 
 impl Settings {
-    /// Depth below the cgroup root down to which workloads are looked for.
+    /// Greatest depth below the cgroup root at which workloads are looked for.
     pub const DEPTH_LIMIT: u32 = 16;
 
-    /// Refuses what is not known, admits no further kinds of socket, and learns with the defaults of the configuration.
+    /// Refuses what is unknown, admits no further kinds of socket, and learns with the defaults of the
+    /// configuration.
     pub const STRICT: Self = Self {
         errno: 1,
         depth_min: 1,

@@ -1,13 +1,13 @@
-//! Which kinds of socket an enforced workload may make.
+//! Which kinds of socket an enforced workload may create.
 //!
-//! Rules speak of TCP and UDP. A socket of any other kind sends past them: it never passes `connect`, or what it
-//! sends is not what was connected to. Each kind that has an opt-in here is unrestricted once it is opted in.
+//! Rules cover TCP and UDP. A socket of any other kind bypasses them: it never passes `connect`, or its data does
+//! not go to the address it was connected to. A kind that has an opt-in here is unrestricted once it is opted in.
 
 use crate::Transport;
 
 /// Raw IP sockets, which write packets of any protocol, header included.
 pub const RAW: u32 = 1;
-/// ICMP datagram sockets, as `ping` without privileges has them.
+/// ICMP datagram sockets, which `ping` without privileges uses.
 pub const ICMP: u32 = 1 << 1;
 /// SCTP.
 pub const SCTP: u32 = 1 << 2;
@@ -42,7 +42,7 @@ const IPPROTO_SCTP: u32 = 132;
 const IPPROTO_UDPLITE: u32 = 136;
 const IPPROTO_MPTCP: u32 = 262;
 
-/// What carries a socket of this type and protocol, if rules can speak of it. MPTCP is TCP.
+/// The transport of a socket of this type and protocol, if rules can cover it. MPTCP is TCP.
 #[inline(always)]
 pub const fn transport(kind: u32, protocol: u32) -> Option<Transport> {
     match (kind, protocol) {
@@ -52,8 +52,8 @@ pub const fn transport(kind: u32, protocol: u32) -> Option<Transport> {
     }
 }
 
-/// Whether an IPv4 or IPv6 socket of this type and protocol may be made, `sockets` being the opt-ins. The protocol
-/// is the one that the kernel has chosen where the caller gave 0.
+/// Whether an IPv4 or IPv6 socket of this type and protocol may be created; `sockets` are the opt-ins. The protocol
+/// is the one that the kernel has chosen if the caller gave 0.
 #[inline(always)]
 pub const fn admits(sockets: u32, kind: u32, protocol: u32) -> bool {
     match (kind, protocol) {
@@ -66,8 +66,8 @@ pub const fn admits(sockets: u32, kind: u32, protocol: u32) -> bool {
     }
 }
 
-/// Whether a socket of this family may be made. Those of IPv4 and IPv6 are [`admits`]' to judge; of the others
-/// only those are let through that reach nothing beyond this machine.
+/// Whether a socket of this family may be created. [`admits`] decides on IPv4 and IPv6; of the other families only
+/// those are allowed that reach nothing beyond this machine.
 #[inline(always)]
 pub const fn admits_family(sockets: u32, family: u32) -> bool {
     match family {
@@ -96,9 +96,9 @@ const IPV6_DSTOPTS: u32 = 59;
 const IPV6_TRANSPARENT: u32 = 75;
 const IPV6_FREEBIND: u32 = 78;
 
-/// Whether a socket option sends what the socket sends by another way than its destination says, lets it send in
-/// somebody else's name, or gives it headers that the guard drops: refused at once, a TCP connection would otherwise
-/// hang until its timeout. Taking an option away, which has no value, is not refused.
+/// Whether a socket option redirects what the socket sends, lets it send with a source address that is not the
+/// machine's, or adds headers that the guard drops. The latter are refused at once because a TCP connection would
+/// otherwise hang until its timeout. Removing an option, which has no value, is not refused.
 #[inline(always)]
 pub const fn reroutes(level: u32, option: u32, length: u32) -> bool {
     length > 0
@@ -118,7 +118,7 @@ pub const fn reroutes(level: u32, option: u32, length: u32) -> bool {
         )
 }
 
-/// The same of a control message, which lends the option to what is sent with it.
+/// The same for a control message, which sets the option for the data that is sent with it.
 #[inline(always)]
 pub const fn message_reroutes(level: u32, kind: u32) -> bool {
     matches!(
@@ -137,15 +137,15 @@ pub const fn message_reroutes(level: u32, kind: u32) -> bool {
     )
 }
 
-/// Whether a socket option lets a socket of this family be bound to an address that is not the machine's, and send from
-/// it: one of IPv6 may (one flag for both families); IPv4 asks for `IP_TRANSPARENT` besides.
+/// Whether a socket option lets a socket of this family be bound to an address that is not the machine's, and send
+/// from it. IPv6 needs only this option (one flag for both families); IPv4 needs `IP_TRANSPARENT` too.
 #[inline(always)]
 pub const fn frees_source(family: u32, level: u32, option: u32) -> bool {
     family == AF_INET6 && matches!((level, option), (SOL_IP, IP_FREEBIND) | (SOL_IPV6, IPV6_FREEBIND))
 }
 
-/// Whether a socket option lets a socket send from an address that is not the machine's: those of [`frees_source`], and
-/// those that [`reroutes`] refuses for it. For kernels where the programs at options cannot refuse.
+/// Whether a socket option lets a socket send from an address that is not the machine's: those of [`frees_source`],
+/// and those that [`reroutes`] refuses for this reason. For kernels where the programs for options cannot refuse.
 #[inline(always)]
 pub const fn forges_source(family: u32, level: u32, option: u32) -> bool {
     frees_source(family, level, option)
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn raw_icmp_socket_is_a_raw_socket() {
-        // With IP_HDRINCL it sends any packet.
+        // With IP_HDRINCL it sends arbitrary packets.
         assert!(!admits(ICMP, 3, 1));
     }
 

@@ -1,4 +1,4 @@
-//! What the programs remember from one call to the next: of a socket, of who has sent to it, and of how much was told.
+//! State that the programs keep between calls: of sockets, of their peers, and of the events that were sent.
 
 use crate::{Address, CgroupId};
 
@@ -8,18 +8,19 @@ use crate::{Address, CgroupId};
 pub struct SocketState {
     /// Bits of the constants below.
     pub flags: u32,
-    /// The low half of the cookie of the TCP socket that `socket()` has made; 0 if no program has seen it made. The
-    /// kernel copies the state of a listening socket to those that it accepts, so that theirs is another's cookie.
+    /// The low half of the cookie of the TCP socket that `socket()` has created; 0 if no program has seen that. The
+    /// kernel copies the state of a listening socket to the accepted ones, so that theirs is the cookie of another
+    /// socket.
     pub origin: u32,
 }
 
 impl SocketState {
-    /// A datagram socket that has sent to a loopback address: should its packets leave by another device, the kernel's
-    /// NAT may have led them there.
+    /// A datagram socket that has sent to a loopback address: if its packets leave by another device, the kernel's
+    /// NAT may have redirected them.
     pub const LOCAL: u32 = 1;
-    /// A TCP socket whose `connect()` to somewhere beyond loopback was let through.
+    /// A TCP socket whose `connect()` to a destination beyond loopback was allowed.
     pub const OUTWARD: u32 = 1 << 1;
-    /// A datagram socket that is connected to somebody who had sent to it: a server's, for one client.
+    /// A datagram socket that is connected to a peer that had sent to it: a server's socket for one client.
     pub const ANSWERING: u32 = 1 << 2;
     /// A socket that may be bound to an address that is not the machine's.
     pub const FREE: u32 = 1 << 3;
@@ -46,19 +47,19 @@ pub struct PeerKey {
     pub pad: u32,
 }
 
-/// Where a socket stands, for the entries that others on its port share.
+/// The identity of a socket for the entries that sockets on its port share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stand {
-    /// Where it was born.
+    /// The cgroup in which it was created.
     pub cgroup: CgroupId,
-    /// Its network namespace; 0 if that is not known, and nothing is shared.
+    /// Its network namespace; 0 if that is unknown, and nothing is shared.
     pub network: u64,
     /// Its port in the machine's byte order; 0 if it has none yet.
     pub port: u16,
 }
 
 impl PeerKey {
-    /// Of one socket.
+    /// The key for one socket.
     #[inline(always)]
     pub const fn of_socket(cookie: u64, address: Address, port: [u8; 2]) -> Self {
         Self {
@@ -71,8 +72,8 @@ impl PeerKey {
         }
     }
 
-    /// The same peer for all sockets of a cgroup and a network namespace on one port; None where one of them is not
-    /// known.
+    /// The key of the same peer for all sockets of a cgroup and a network namespace on one port; None if one of
+    /// these is unknown.
     #[inline(always)]
     pub const fn of_port(&self, stand: Stand) -> Option<Self> {
         if stand.network == 0 || stand.port == 0 {
@@ -87,42 +88,42 @@ impl PeerKey {
     }
 }
 
-/// When something was last heard of a peer, in nanoseconds since boot (`bpf_ktime_get_ns`): value of the maps of peers.
+/// When a peer was last active, in nanoseconds since boot (`bpf_ktime_get_ns`): value of the maps of peers.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heard(pub u64);
 
 impl Heard {
-    /// For how long it counts, in nanoseconds: as long as the kernel's connection tracking remembers a stream of
-    /// datagrams at least.
+    /// How long it counts, in nanoseconds: at least as long as the kernel's connection tracking keeps a stream of
+    /// datagrams.
     pub const LIFETIME: u64 = 180 * 1_000_000_000;
-    /// How old it gets before it is written again, in nanoseconds.
+    /// The age at which it is written again, in nanoseconds.
     pub const RENEWAL: u64 = 10 * 1_000_000_000;
 
-    /// Whether it counts at `now`.
+    /// Whether it still counts at `now`.
     #[inline(always)]
     pub const fn counts(self, now: u64) -> bool {
         now.wrapping_sub(self.0) < Self::LIFETIME
     }
 
-    /// Whether it is as good as what would be written at `now`.
+    /// Whether it is too recent to be written again at `now`.
     #[inline(always)]
     pub const fn is_fresh(self, now: u64) -> bool {
         now.wrapping_sub(self.0) < Self::RENEWAL
     }
 }
 
-/// Whose share of events it is.
+/// Key of a share of events.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ShareKey {
     /// The workload's cgroup, or [`Share::UNKNOWN`].
     pub workload: CgroupId,
-    /// A [`Talk`]: what one kind of call uses up is not taken from another.
+    /// A [`Talk`]: each kind of call has a share of its own.
     pub talk: u64,
 }
 
-/// Kinds of calls that events tell of.
+/// Kinds of calls that events report.
 #[repr(u64)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Talk {
@@ -130,21 +131,21 @@ pub enum Talk {
     Tcp = 1,
     /// Datagrams.
     Udp = 2,
-    /// `connect()` of datagram sockets, which sends nothing: resolver libraries sort addresses by it.
+    /// `connect()` of datagram sockets, which sends nothing: resolver libraries use it to sort addresses.
     Probe = 3,
     /// Sockets, options and packets.
     Other = 4,
 }
 
-/// How many events a workload has caused.
+/// The number of events that a workload has caused.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     /// The period that `told` counts in: time since boot divided by [`Share::PERIOD`].
     pub period: u64,
-    /// Events that were told in that period.
+    /// Events that were sent in that period.
     pub told: u64,
-    /// Events that were not told, in all.
+    /// Events that were not sent, in total.
     pub untold: u64,
 }
 
@@ -153,7 +154,7 @@ impl Share {
     pub const PERIOD: u64 = 1 << 30;
     /// Events that one workload may cause in a period.
     pub const LIMIT: u64 = 200;
-    /// The workload in whose name all unknown ones share.
+    /// The workload under which all unknown ones share.
     pub const UNKNOWN: CgroupId = CgroupId(0);
 }
 

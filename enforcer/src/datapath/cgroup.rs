@@ -15,22 +15,22 @@ use enforcer_common::{CgroupId, Settings};
 pub struct CgroupMount {
     path: PathBuf,
     hybrid: bool,
-    /// Whether it shows the hierarchy from its root on. That of a cgroup namespace begins somewhere below.
+    /// Whether it shows the whole hierarchy. A mount in a cgroup namespace begins somewhere below the root.
     whole: bool,
 }
 
-/// A cgroup that is there.
+/// A cgroup that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {
-    /// Below the mount, beginning with `/`.
+    /// Path below the mount, beginning with `/`.
     pub path: PathBuf,
     /// Its folder.
     pub folder: PathBuf,
-    /// Tells it from another that had the same path.
+    /// Distinguishes it from another cgroup that had the same path.
     pub id: CgroupId,
     /// How many cgroups lie above it below the mount.
     pub depth: u32,
-    /// Whether more lie above the mount, how many the kernel does not say.
+    /// Whether there are more above the mount; the kernel does not say how many.
     pub deeper: bool,
 }
 
@@ -83,15 +83,15 @@ impl CgroupMount {
         self.hybrid
     }
 
-    /// The folder of a cgroup, there or not.
+    /// The folder of a cgroup, whether it exists or not.
     pub fn folder(&self, path: &Path) -> PathBuf {
         self.path.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// The cgroup at `path`, if it is there.
+    /// The cgroup at `path`, if it exists.
     ///
     /// # Errors
-    /// If its folder cannot be looked at.
+    /// If its folder cannot be read.
     pub fn cgroup(&self, path: &Path) -> io::Result<Option<Cgroup>> {
         let folder = self.folder(path);
         let id = match fs::metadata(&folder) {
@@ -133,7 +133,7 @@ impl CgroupMount {
     }
 }
 
-/// Only the root of the hierarchy has no events (`CFTYPE_NOT_ON_ROOT`).
+/// Only the root of the hierarchy has no `cgroup.events` (`CFTYPE_NOT_ON_ROOT`).
 fn is_whole(mount: &Path) -> bool {
     !mount.join("cgroup.events").exists()
 }
@@ -149,7 +149,7 @@ impl Cgroup {
         self.depth..=most
     }
 
-    /// Whether it is still there, and not another one in its place.
+    /// Whether it still exists, and has not been replaced by another one.
     pub fn is_there(&self) -> bool {
         fs::metadata(&self.folder).is_ok_and(|there| there.ino() == self.id.0)
     }

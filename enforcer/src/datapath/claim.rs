@@ -1,12 +1,12 @@
-//! Which enforcer has a root. The kernel itself keeps that, as programs at the root's cgroup.
+//! Which enforcer owns a root. The kernel itself stores that, as programs at the root's cgroup.
 //!
-//! A claim is a program of two instructions, attached twice to a hook at which it allows everything. Nobody else
-//! attaches one program twice, so that claims are told from other software's programs by their identifiers alone: to
-//! see names takes CAP_SYS_ADMIN. The links are held by this process and never pinned, so that a claim ends with its
-//! enforcer, however that ends. Of several claims at one cgroup, the one that was complete first counts.
+//! A claim is a program of two instructions, attached twice to a hook at which it allows everything. No other
+//! software attaches one program twice, so that claims can be told from other programs by their identifiers alone:
+//! reading names requires CAP_SYS_ADMIN. This process holds the links and never pins them, so that a claim ends with
+//! its enforcer, however that ends. Of several claims at one cgroup, the one that was complete first counts.
 //!
-//! Attaching takes CAP_NET_ADMIN and CAP_BPF in the initial user namespace. A lock on the cgroup's folder would not do:
-//! whoever can read a file can lock it.
+//! Attaching requires CAP_NET_ADMIN and CAP_BPF in the initial user namespace. A lock on the cgroup's folder would
+//! not suffice: every process that can read a file can lock it.
 
 use std::{
     fs::{self, File},
@@ -38,7 +38,7 @@ impl Claim {
     /// Claims the cgroup whose folder is open.
     ///
     /// # Errors
-    /// If another enforcer that runs has it, or the kernel refuses.
+    /// If another running enforcer has it, or the kernel refuses.
     pub(super) fn new(folder: &File) -> Result<Self> {
         let program = sys::load_program(KIND, HOOK, c"enforcer_claim", &INSTRUCTIONS)
             .context("loading the program of a claim")?;
@@ -56,13 +56,13 @@ impl Claim {
         }
     }
 
-    /// Whether it still counts: who is root can detach it.
+    /// Whether it still counts: root can detach it.
     pub(super) fn is_held(&self, folder: &File) -> bool {
         first(folder).is_ok_and(|first| first == Some(self.program))
     }
 }
 
-/// The program of the claim that counts at a cgroup.
+/// The program of the claim that counts at a cgroup, if there is one.
 fn first(folder: &File) -> Result<Option<u32>> {
     let attached =
         sys::programs(folder, HOOK, Which::Attached).context("asking for the claims at a cgroup")?;
@@ -75,7 +75,7 @@ fn first_twice(programs: &[u32]) -> Option<u32> {
     rest.find_map(|(place, program)| programs[..place].contains(program).then_some(*program))
 }
 
-/// The process that holds a link of this program. None is found where this process may not look into the other.
+/// The process that holds a link of this program. None if this process may not inspect it.
 fn holder(program: u32) -> Option<u32> {
     let line = format!("prog_id:\t{program}");
     let holds = |process: &Path| {

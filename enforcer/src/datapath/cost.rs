@@ -1,11 +1,11 @@
-//! What the programs cost the verifier, which refuses those that cost too much.
+//! The programs' cost for the verifier, which refuses those that cost too much.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use aya::{Ebpf, programs::ProgramError};
 
-/// Instructions that the verifier goes through before it gives a program up (`BPF_COMPLEXITY_LIMIT_INSNS`).
+/// Instructions after which the verifier rejects a program (`BPF_COMPLEXITY_LIMIT_INSNS`).
 pub const VERIFIER_LIMIT: u32 = 1_000_000;
 
 pub(super) fn verified_instructions(object: &Ebpf) -> Result<BTreeMap<String, Option<u32>>> {

@@ -1,18 +1,18 @@
-//! One decision of the programs, in types: the one place that reads the numbers of an [`Event`].
+//! One decision of the programs as Rust types: the only place that interprets the numbers of an [`Event`].
 
 use std::{fmt, net::IpAddr};
 
 use enforcer_common::{CgroupId, Event, Hook, Reason, Share, Transport, Verdict};
 use thiserror::Error;
 
-/// What the programs decided about a call or a packet, and of whom.
+/// What the programs decided about a call or a packet, and for which workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// Nanoseconds since boot, suspended time not counted.
     pub time: u64,
     /// The workload's cgroup; the calling task's own cgroup if it belongs to no known workload.
     pub cgroup: CgroupId,
-    /// Whether that is a known workload's.
+    /// Whether `cgroup` belongs to a known workload.
     pub is_known: bool,
     /// The destination; unspecified where the call has none.
     pub address: IpAddr,
@@ -59,16 +59,16 @@ pub enum Subject {
     },
 }
 
-/// Why it was decided so.
+/// The reason for a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// For a reason that is known.
+    /// A reason that this version knows.
     Known(Reason),
-    /// For one that this version has no name for: the programs are a newer one's.
+    /// A reason that this version has no name for: newer programs have written it.
     Unknown(u8),
 }
 
-/// An event that is no decision: a newer version's programs have written it.
+/// An event that is not a decision: newer programs have written it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("hook {hook}, verdict {verdict}")]
 pub struct Unknown {
@@ -139,8 +139,8 @@ impl fmt::Display for Subject {
 }
 
 impl Decision {
-    /// Whose share it is told from. All workloads that are not known have one together: whoever can make cgroups there
-    /// would have a share in each.
+    /// The workload on whose share it counts. All unknown workloads have one share together: otherwise a process
+    /// that can create cgroups there would get a share for each.
     pub fn sharer(&self) -> CgroupId {
         if self.is_known {
             self.cgroup
@@ -149,7 +149,7 @@ impl Decision {
         }
     }
 
-    /// Whether it is of a datagram socket's `connect`: nothing was sent yet, and maybe nothing would have been.
+    /// Whether it is about a datagram socket's `connect`: nothing was sent yet, and perhaps nothing would have been.
     pub fn is_datagram_connect(&self) -> bool {
         let is_connect = matches!(self.hook, Hook::Connect4 | Hook::Connect6 | Hook::LsmConnect);
         is_connect && self.subject != Subject::Transport(Transport::Tcp)

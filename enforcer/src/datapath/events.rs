@@ -1,7 +1,7 @@
-//! What the programs tell, read as it comes.
+//! Reads the programs' events as they arrive.
 //!
-//! The ring buffer is shared by all workloads, so that it is emptied whatever the reader of the events does; what
-//! waits for that one waits by workload, each with a share.
+//! All workloads share the ring buffer, so that it is emptied even if the reader of the events is slow; what waits
+//! for the reader is queued by workload, with a limit for each.
 
 use std::{
     collections::BTreeMap,
@@ -28,26 +28,26 @@ pub struct Events {
     log: Log,
 }
 
-/// Decisions in turns of their workloads, few enough to be told of at one time.
+/// Decisions in turn by workload, few enough to report at one time.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// At most [`Batch::MOST`].
     pub decisions: Vec<Decision>,
-    /// How many are left out, of workloads of which too many waited. By [`Decision::sharer`].
+    /// How many were dropped, for workloads with too many waiting. By [`Decision::sharer`].
     pub left_out: BTreeMap<CgroupId, u64>,
-    /// How many events this version does not understand, since a newer one's programs have written them.
+    /// How many events this version does not understand: newer programs have written them.
     pub unknown: u64,
 }
 
 impl Batch {
-    /// Events in one.
+    /// The most events in one batch.
     pub const MOST: usize = 64;
 }
 
-/// Events that wait: some 5 MB at most.
+/// Limits on waiting events: some 5 MB at most.
 const WAITING: Shares = Shares { all: 8192, one: 512 };
 
-/// Events that are read before anything else has a turn.
+/// Events that are read before other tasks get a turn.
 const ROUND: usize = 1024;
 
 impl Events {
@@ -55,7 +55,7 @@ impl Events {
         Self { ring, log }
     }
 
-    /// Hands on events until nobody takes them any more. What does not fit the ring buffer is counted there.
+    /// Passes events on until the receiver is closed. Events that do not fit the ring buffer are counted there.
     ///
     /// # Errors
     /// If the ring buffer cannot be waited for.
@@ -102,7 +102,7 @@ fn readable<T: AsFd + AsRawFd>(source: T) -> Result<AsyncFd<T>> {
         .context(READING)
 }
 
-/// Takes events out of the ring buffer; whether there may be more.
+/// Takes events out of the ring buffer; returns whether there may be more.
 fn read(ring: &mut RingBuf<MapData>, waiting: &mut Waiting) -> bool {
     for _ in 0..ROUND {
         match ring.next() {
@@ -113,7 +113,7 @@ fn read(ring: &mut RingBuf<MapData>, waiting: &mut Waiting) -> bool {
     true
 }
 
-/// What waits for the reader.
+/// Events that wait for the reader.
 struct Waiting {
     decisions: Turns<CgroupId, Decision>,
     unknown: u64,

@@ -1,7 +1,7 @@
-//! Takes away what was learned by workloads that are gone, some of it at a time.
+//! Removes what workloads learned that are gone, in small portions.
 //!
-//! Whoever has learned anything is in `LEARNERS`, and its slots say where the rest is, so that nothing that others have is
-//! looked at. Its entry there goes last: what a crash cuts off is found again.
+//! Every workload that has learned anything is in `LEARNERS`, and its slots lead to the rest, so that other
+//! workloads' entries are not read. The entry in `LEARNERS` is removed last: after a crash the work is found again.
 
 use std::collections::VecDeque;
 
@@ -17,26 +17,26 @@ use super::{
     maps::gone,
 };
 
-/// Places that are looked at in one turn: some milliseconds.
+/// Slots that are processed in one turn: some milliseconds.
 const TURN: u64 = 8192;
 
-/// Who is gone, and how far each is taken away.
+/// Which workloads are gone, and how far the removal of each is.
 #[derive(Debug, Default)]
 pub(super) struct Forgetting {
     queue: VecDeque<Leaving>,
-    /// Whether names are to be looked through once the queue is empty.
+    /// Whether `NAMED` is to be searched once the queue is empty.
     names: bool,
 }
 
 #[derive(Debug)]
 struct Leaving {
     owner: CgroupId,
-    /// Places of addresses and of questions that are still to be looked at.
+    /// Slots of addresses and of questions that are still to be processed.
     places: [u64; 2],
 }
 
 impl Forgetting {
-    /// Everybody who has learned and is not there.
+    /// Queues every workload that has learned something and no longer exists.
     pub(super) fn look(&mut self, records: &Records, is_there: impl Fn(CgroupId) -> bool) -> Result<()> {
         for entry in records.learners.iter() {
             let (
@@ -59,7 +59,7 @@ impl Forgetting {
         Ok(())
     }
 
-    /// A turn; returns whether nothing is left.
+    /// Does one turn; returns whether nothing is left.
     pub(super) fn go_on(
         &mut self,
         records: &mut Records,
@@ -97,7 +97,7 @@ impl Forgetting {
 }
 
 impl Records {
-    /// Takes away a place, and who has it.
+    /// Removes a slot and what occupies it.
     fn empty(&mut self, key: SlotKey) -> Result<()> {
         let Some(Slot(who)) = found(self.slots.get(&key, 0)).context("reading the map SLOTS")? else {
             return Ok(());
@@ -115,7 +115,7 @@ impl Records {
         gone(self.slots.remove(&key)).context("writing the map SLOTS")
     }
 
-    /// Names of others' addresses have no order: all of them are looked through, which are few.
+    /// Entries of `NAMED` have no order, so that all of them are searched; there are few.
     fn forget_names(&mut self, is_there: impl Fn(CgroupId) -> bool) -> Result<()> {
         let keys = self.named.keys().filter_map(Result::ok);
         let old: Vec<_> = keys.filter(|key| !is_there(key.owner)).collect();

@@ -1,4 +1,4 @@
-//! What is closed beyond `connect` and `sendmsg`, and why not where it is not.
+//! Which ways around `connect` and `sendmsg` are closed, and why others are not.
 
 use std::{fmt, fs};
 
@@ -16,7 +16,7 @@ pub struct Hardening {
 }
 
 impl Hardening {
-    /// That of a program, if it is one.
+    /// For a program, if it is one of these.
     pub(super) fn new(program: &Program, absent: Option<String>) -> Option<Self> {
         (program.purpose != Purpose::Verdicts).then_some(Self {
             program: program.name,
@@ -25,18 +25,18 @@ impl Hardening {
         })
     }
 
-    /// Whether names are learned by the program.
+    /// Whether the program serves learning names.
     pub fn is_for_names(&self) -> bool {
         matches!(self.program, "ask" | "learn")
     }
 
-    /// Whether the program is one of BPF LSM, which some kernels have not, or refuse.
+    /// Whether it is a BPF LSM program, which some kernels do not support or refuse.
     pub fn is_lsm(&self) -> bool {
         self.program.starts_with("lsm_")
     }
 }
 
-/// `refuses packet and XDP sockets`, or what it is not for where it is absent.
+/// `refuses packet and XDP sockets`; if the program is absent, what is then not done.
 impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -58,8 +58,8 @@ impl fmt::Display for Hardening {
     }
 }
 
-/// Why programs of the security modules would never run although they load: `bpf` is not among the modules that
-/// the kernel was started with. None where nothing says so.
+/// Why LSM programs would never run although they load: `bpf` is not among the modules with which the kernel was
+/// started. None if that cannot be found out.
 pub(super) fn lsm_obstacle() -> Option<String> {
     let list = fs::read_to_string("/sys/kernel/security/lsm").ok()?;
     obstacle_in(&list)

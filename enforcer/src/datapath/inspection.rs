@@ -1,7 +1,7 @@
-//! Whether everything in the kernel is as it was put there, and its repair where it is not.
+//! Checks whether everything in the kernel is as it was installed, and repairs it if not.
 //!
-//! Programs can be detached, replaced or unpinned by whoever is root. Links and maps are held open meanwhile, so that
-//! removing their pins alone takes nothing out of force.
+//! Root can detach, replace or unpin programs. Links and maps are held open, so that removing their pins alone does
+//! not end enforcement.
 
 use std::{fmt, os::fd::OwnedFd, path::PathBuf};
 
@@ -16,7 +16,7 @@ use super::{
     sys,
 };
 
-/// What was found, and restored where that was possible.
+/// What was found, and restored if possible.
 #[derive(Clone, Debug, Default)]
 pub struct Inspection {
     /// Every root at which programs were attached.
@@ -25,21 +25,21 @@ pub struct Inspection {
     pub lapses: Vec<Drift>,
 }
 
-/// One root as it is now.
+/// The present state of one root.
 #[derive(Clone, Debug)]
 pub struct RootState {
-    /// Below the cgroup mount.
+    /// Path below the cgroup mount.
     pub path: PathBuf,
-    /// The programs that the kernel says run there, with their identifiers.
+    /// The programs that run there according to the kernel, with their identifiers.
     pub programs: Vec<(&'static str, u32)>,
-    /// Those that do not although they should.
+    /// Programs that should run and do not.
     pub absent: Vec<&'static str>,
 }
 
-/// Something that was not as it was put there.
+/// A difference from what was installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drift {
-    /// What was wrong, as a sentence without its end.
+    /// What was wrong, as a sentence without a full stop.
     pub what: String,
     /// Why it could not be restored; None if it was.
     pub stays: Option<String>,
@@ -59,7 +59,7 @@ impl fmt::Display for Drift {
 pub(super) struct HeldMaps(Vec<(PathBuf, OwnedFd)>);
 
 impl HeldMaps {
-    /// Those that lie where `pins` has them; none without pins.
+    /// Opens those that `pins` has; none without pins.
     pub(super) fn open(pins: Option<&Pins>) -> Result<Self> {
         let open = |pins: &Pins, name: &str| {
             let path = pins.map(name);
@@ -74,7 +74,7 @@ impl HeldMaps {
 }
 
 impl Datapath {
-    /// Looks whether all programs run and all pins are there, and makes good what is not.
+    /// Checks whether all programs run and all pins exist, and restores those that do not.
     pub fn inspect(&mut self) -> Inspection {
         let mut lapses = Lapses::default();
         if let Some(pins) = &mut self.roots.pins {
@@ -109,7 +109,7 @@ impl Roots {
                 claim,
                 links,
             } = root;
-            // Of a cgroup that is gone, its source tells.
+            // The source of cgroups reports a cgroup that is gone.
             if !cgroup.is_there() {
                 continue;
             }
@@ -150,7 +150,7 @@ impl Roots {
 struct Lapses(Vec<Drift>);
 
 impl Lapses {
-    /// Records whether something had to be restored.
+    /// Records what had to be restored.
     fn note(&mut self, outcome: Result<bool>, what: impl FnOnce() -> String) {
         let stays = match outcome {
             Ok(false) => return,

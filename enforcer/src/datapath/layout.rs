@@ -1,8 +1,8 @@
-//! Where the running kernel keeps what the programs read of a socket and are not shown: looked up in the kernel's own
-//! description of its types.
+//! Offsets of kernel fields that the programs need and that BPF does not expose, looked up in the kernel's own type
+//! description (BTF).
 //!
-//! The format is that of `Documentation/bpf/btf.rst` of the kernel. aya reads it too, but does not tell where the
-//! members of a structure are.
+//! The format is described in `Documentation/bpf/btf.rst` of the kernel. aya reads it too, but does not expose the
+//! offsets of members.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const FUNCTION: u32 = 12;
 
-/// Names of the object's constants, and the members from a structure to what they stand for.
+/// Names of the object's constants, each with a structure and the path of members to the field.
 const PLACES: [(&str, &str, &[&str]); 36] = [
     ("AT_PROTOCOL", "sock", &["sk_protocol"]),
     ("AT_ADDRESS", "sock", &["__sk_common", "skc_daddr"]),
@@ -55,23 +55,23 @@ const PLACES: [(&str, &str, &[&str]); 36] = [
     ("AT_NETWORK_NUMBER", "net", &["ns", "inum"]),
 ];
 
-/// What the programs have to know of the running kernel's types.
+/// What the programs need to know about the running kernel's types.
 #[derive(Debug)]
 pub(super) struct Layout {
-    /// The places by the names of the object's constants, in bytes.
+    /// The offsets by the names of the object's constants, in bytes.
     pub(super) places: Vec<(&'static str, u32)>,
-    /// Whether `splice()` and `sendfile()` hand pages to a socket of their own accord (`sendpage`, before 6.5), so that
-    /// no hook for messages sees them.
+    /// Whether `splice()` and `sendfile()` hand pages to a socket directly (`sendpage`, before 6.5), so that no hook
+    /// for messages sees them.
     pub(super) has_sendpage: bool,
-    /// Whether `__skb_recv_udp` has the four arguments that the program at its end takes it to have (5.19).
+    /// Whether `__skb_recv_udp` has the four arguments that the program at its return expects (5.19).
     pub(super) receives_by_four: bool,
 }
 
 /// Reads it.
 ///
 /// # Errors
-/// If the kernel does not describe its types, or has a structure without a member: it is then newer or older than
-/// the programs know.
+/// If the kernel does not describe its types, or a structure lacks a member: it is then newer or older than the
+/// programs support.
 pub(super) fn read() -> Result<Layout> {
     let description = fs::read(FILE).with_context(|| format!("reading {FILE}"))?;
     let types = Types::parse(&description).context("it is cut, or of another format")?;
@@ -101,15 +101,15 @@ struct Type {
     kind: u32,
     /// How many members, values or parameters follow.
     count: usize,
-    /// Places of members are in 24 bits, beside the sizes of bit fields.
+    /// Offsets of members have 24 bits, beside the sizes of bit fields.
     has_bit_fields: bool,
-    /// What a type stands for that is another name of one (typedef, const, volatile).
+    /// The type that an alias refers to (typedef, const, volatile).
     refers_to: usize,
-    /// Where what follows begins.
+    /// Offset of what follows.
     body: usize,
 }
 
-/// A member of a structure: its name's place, its type, and where it is in bits.
+/// A member of a structure: the offset of its name, its type, and its own offset in bits.
 #[derive(Clone, Copy)]
 struct Member {
     name: usize,
@@ -117,7 +117,7 @@ struct Member {
     bits: u32,
 }
 
-/// The description, with the place of each type in it.
+/// The description, with the offset of each type in it.
 struct Types<'a> {
     bytes: &'a [u8],
     /// By number from 1; number 0 is `void`.
@@ -153,7 +153,7 @@ impl<'a> Types<'a> {
                     STRUCT | UNION | 15 | 19 => found.count * 12,
                     // Enumerations and functions' parameters.
                     6 | 13 => found.count * 8,
-                    // What only refers to another, forward declarations and floating point numbers.
+                    // References to other types, forward declarations and floating point numbers.
                     2 | 7..=12 | 16 | 18 => 0,
                     other => bail!("it has types of the unknown kind {other}"),
                 };
@@ -162,7 +162,7 @@ impl<'a> Types<'a> {
         Ok(types)
     }
 
-    /// Where the last of the members is in the structure, in bytes.
+    /// The offset of the last of the members in the structure, in bytes.
     fn place(&self, structure: &str, members: &[&str]) -> Option<u32> {
         let records = self.places.iter().filter_map(|at| self.record(*at));
         let mut found = records
@@ -184,7 +184,7 @@ impl<'a> Types<'a> {
         Some(self.numbered(found.refers_to)?.count)
     }
 
-    /// A member by its name, also of structures and unions in it that have none.
+    /// A member by its name, including members of unnamed structures and unions in it.
     fn member(&self, of: &Type, name: &str) -> Option<Member> {
         (0..of.count).find_map(|number| {
             let at = of.body + number * 12;
@@ -211,10 +211,10 @@ impl<'a> Types<'a> {
         })
     }
 
-    /// A type behind its other names: `typedef`, `volatile`, `const`, and tags.
+    /// The type behind its aliases: `typedef`, `volatile`, `const`, and tags.
     fn named(&self, number: usize) -> Option<Type> {
         let mut found = self.numbered(number)?;
-        // No chain of names is this long.
+        // No chain of aliases is this long.
         for _ in 0..16 {
             if !matches!(found.kind, 8..=11 | 18) {
                 break;
@@ -257,7 +257,7 @@ fn word(bytes: &[u8], at: usize) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// `struct sock { struct { u16 unused; u16 sk_protocol; }; }` and what else is looked for is not there.
+    /// `struct sock { struct { u16 unused; u16 sk_protocol; }; }`; everything else that is looked for is missing.
     fn small() -> Vec<u8> {
         let strings = b"\0sock\0sk_protocol\0u16\0unused\0";
         let at = |name: &str| {
@@ -322,7 +322,7 @@ mod tests {
             .into_iter()
             .collect();
         assert_eq!(places.len(), PLACES.len());
-        // Of the kernel's ABI towards programs (`bpf_sock_ops` rewrites to these): before the family, at 16.
+        // As the kernel's ABI for programs has it (`bpf_sock_ops` rewrites to these): before the family, at 16.
         assert_eq!((places["AT_ADDRESS"], places["AT_PORT"]), (0, 12));
     }
 }

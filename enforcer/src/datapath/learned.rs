@@ -27,12 +27,12 @@ use super::{maps::take, sys::now};
 /// Questions that wait for their answers.
 pub(super) type Questions = HashMap<MapData, QuestionKey, Question>;
 
-/// As what a workload was given an address.
+/// For which name and hosts a workload was given an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Given {
-    /// The name that it had asked for, as text.
+    /// The name that the workload had asked for, as text.
     pub name: Option<String>,
-    /// The hosts of rules for which it counts.
+    /// The hosts of rules for which the address counts.
     pub hosts: BTreeSet<HostId>,
     /// Those for which it has expired.
     pub expired: BTreeSet<HostId>,
@@ -52,20 +52,20 @@ pub struct LearnedAddress {
     pub workload: CgroupId,
     /// The address.
     pub address: IpAddr,
-    /// The name that it had asked for, as text.
+    /// The name that the workload had asked for, as text.
     pub name: Option<String>,
     /// How long ago it was given last.
     pub age: Duration,
-    /// The hosts of rules, each with how long it still counts, or for how long it does not any more.
+    /// The hosts of rules, each with how long the address still counts, or since when it no longer does.
     pub hosts: Vec<(HostId, Life)>,
 }
 
-/// How long something counts.
+/// How long an address counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// It still does, for so long.
+    /// It still counts, for this long.
     Left(Duration),
-    /// It does not, for so long.
+    /// It has not counted for this long.
     Over(Duration),
 }
 
@@ -77,7 +77,7 @@ impl Life {
         }
     }
 
-    /// Seconds that are left, negative once it is over.
+    /// Seconds left, negative once it is over.
     pub fn seconds(self) -> f64 {
         match self {
             Self::Left(left) => left.as_secs_f64(),
@@ -91,7 +91,7 @@ impl Life {
 pub struct Listed {
     /// Those that were read.
     pub addresses: Vec<LearnedAddress>,
-    /// Places that were not looked at.
+    /// Slots that were not read.
     pub left_out: u64,
 }
 
@@ -115,7 +115,7 @@ impl Records {
         })
     }
 
-    /// As what a workload was given an address, if it was.
+    /// For which name and hosts a workload was given an address, if it was.
     pub(super) fn given(&self, owner: CgroupId, address: IpAddr) -> Result<Given> {
         let key = LearnedKey {
             owner,
@@ -139,9 +139,9 @@ impl Records {
     }
 }
 
-/// What is there in all.
+/// Listings of all entries.
 impl Records {
-    /// How many places for addresses each workload has used, of at most `share`.
+    /// How many slots for addresses each workload has used, at most `share`.
     pub(super) fn learners(&self, share: u32) -> Result<BTreeMap<CgroupId, u64>> {
         let mut learners = BTreeMap::new();
         for entry in self.learners.iter() {
@@ -149,7 +149,7 @@ impl Records {
                 Ok((owner, learner)) => {
                     learners.insert(owner, learner.addresses.min(share.into()));
                 }
-                // One that went while the map was read.
+                // An entry that was removed while the map was read.
                 Err(MapError::KeyNotFound) => {}
                 Err(error) => return Err(error).context("reading the map LEARNERS"),
             }
@@ -157,8 +157,8 @@ impl Records {
         Ok(learners)
     }
 
-    /// What the workloads of `owners` were given, `most` places at most. It is found by the slots, so that what others have
-    /// costs nothing.
+    /// The addresses that the workloads of `owners` were given, reading at most `most` slots. It reads by slot, so
+    /// that other workloads' entries cost nothing.
     pub(super) fn list(&self, owners: &BTreeMap<CgroupId, u64>, most: usize) -> Result<Listed> {
         let (mut listed, mut room, now) = (Listed::default(), most as u64, now());
         for (owner, places) in owners {
@@ -173,7 +173,7 @@ impl Records {
         Ok(listed)
     }
 
-    /// What has a workload's place.
+    /// The address in a workload's slot.
     fn at(&self, owner: CgroupId, index: u32, now: u64) -> Result<Option<LearnedAddress>> {
         let key = SlotKey {
             owner,
@@ -186,7 +186,7 @@ impl Records {
         let address = Address(address);
         let learned =
             found(self.learned.get(&LearnedKey { owner, address }, 0)).context("reading the map LEARNED")?;
-        // An address has one place, the newest that it was given.
+        // An address has one valid slot: the newest.
         let learned = learned.filter(|learned| learned.slot == index);
         Ok(learned.map(|learned| {
             let hosts = learned.hosts.iter().filter(|one| one.host != HostId::NONE);
@@ -203,12 +203,12 @@ impl Records {
     }
 }
 
-/// The text of a name that a map holds.
+/// The text of a name from a map.
 fn sent(name: &[u8], length: u32) -> Option<String> {
     text(name.get(..usize::try_from(length).ok()?)?)
 }
 
-/// What is in a map, if it is.
+/// The entry of a map, if it exists.
 pub(super) fn found<T>(entry: Result<T, MapError>) -> Result<Option<T>, MapError> {
     match entry {
         Ok(entry) => Ok(Some(entry)),

@@ -1,4 +1,4 @@
-//! What the programs learn names by.
+//! The maps that control which names the programs learn.
 //!
 //! ```text
 //! hosts of rules   -> PATTERNS   which names are worth learning
@@ -28,10 +28,10 @@ use ipnet::IpNet;
 
 use super::maps::{PRESENT, gone, take};
 
-/// What the programs are to learn by.
+/// What the programs have to learn by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Learning {
-    /// Every host that a rule names. One that no name can be sent for is left out.
+    /// Every host that a rule names. Hosts that cannot be encoded as a DNS name are left out.
     pub patterns: Arc<BTreeSet<Host>>,
     /// Servers whose answers count.
     pub resolvers: BTreeSet<SocketAddr>,
@@ -40,7 +40,7 @@ pub struct Learning {
 }
 
 impl Learning {
-    /// The ports of the servers, as the programs look at them first.
+    /// The ports of the servers, which the programs check first.
     pub(super) fn ports(&self) -> u64 {
         let ports = self.resolvers.iter().map(|server| server.port().to_be_bytes());
         ports.fold(0, |bits, port| bits | Settings::port_bit(port))
@@ -52,13 +52,13 @@ pub(super) struct Learners {
     patterns: LpmTrie<MapData, PatternKey, Pattern>,
     resolvers: HashMap<MapData, ResolverKey, u32>,
     protected: LpmTrie<MapData, Address, u32>,
-    /// The patterns that are there; None if an earlier start, or somebody else, may have left others.
+    /// The patterns in the map; None if an earlier start, or other software, may have left others.
     held: Option<BTreeSet<Host>>,
-    /// What was asked for last; None if it is not all there.
+    /// What was requested last; None if not all of it is in the maps.
     set: Option<Learning>,
 }
 
-/// Where a network lies in the trie: its bits, and its address.
+/// A network in the trie: its number of bits, and its address.
 type Network = (u32, Address);
 
 impl Learners {
@@ -72,8 +72,8 @@ impl Learners {
         })
     }
 
-    /// Takes in what is new; before rules that name new hosts are there. What is protected comes before whatever could
-    /// be learned without it.
+    /// Adds what is new; to be called before rules that name new hosts are installed. Protected networks are written
+    /// first, so that nothing is learned that they exclude.
     pub(super) fn add(&mut self, wanted: &Learning) -> Result<()> {
         if self.set.as_ref() == Some(wanted) {
             return Ok(());
@@ -101,7 +101,7 @@ impl Learners {
         Ok(())
     }
 
-    /// Takes away what is not wanted any more; after rules that named such hosts are gone.
+    /// Removes what is no longer wanted; to be called after rules that named such hosts are removed.
     pub(super) fn remove(&mut self, wanted: &Learning) -> Result<()> {
         if self.set.as_ref() == Some(wanted) {
             return Ok(());
@@ -136,13 +136,13 @@ impl Learners {
         Ok(())
     }
 
-    /// Has all of it written anew the next time.
+    /// Makes the next call write everything again.
     pub(super) fn forget(&mut self) {
         self.held = None;
         self.set = None;
     }
 
-    /// Whether the maps hold what was asked for last.
+    /// Whether the maps hold what was requested last.
     pub(super) fn hold(&self) -> Result<bool> {
         let Some(wanted) = &self.set else {
             return Ok(true);
@@ -196,7 +196,7 @@ impl Learners {
     }
 }
 
-/// What the trie of patterns is to hold.
+/// The entries that the trie of patterns should have.
 fn keys(wanted: &Learning) -> BTreeMap<(u32, PatternKey), Pattern> {
     let patterns = wanted.patterns.iter().filter_map(pattern);
     patterns

@@ -1,4 +1,4 @@
-//! What keeps one program running, and how it is seen to run and made to again.
+//! Keeps one program running: checks that it runs, and makes it run again.
 
 use std::{
     fs::{self, File},
@@ -17,7 +17,7 @@ use super::{
     sys::{self, Which},
 };
 
-/// A program that runs for as long as this lives, or its pin.
+/// A program that runs for as long as this lives, or its pin exists.
 pub(super) struct Link {
     pub(super) program: Program,
     pub(super) fd: OwnedFd,
@@ -44,7 +44,7 @@ impl Link {
 
     /// Makes the program run at its cgroup again.
     pub(super) fn resume(&mut self, programs: &mut Ebpf, at: &At<'_>) -> Result<()> {
-        // A link that was detached stays so, and refuses another program: a new one takes its place.
+        // A detached link stays detached, and refuses another program: a new link replaces it.
         if sys::update_link(&self.fd, self.program.fd(programs)?).is_err()
             || self.running(programs, at)?.is_none()
         {
@@ -53,7 +53,7 @@ impl Link {
         Ok(())
     }
 
-    /// Pins it again if it is not pinned where it was; says whether it had to.
+    /// Pins it again if its pin is gone; returns whether that was necessary.
     pub(super) fn pin_again(&self) -> Result<bool> {
         self.pin
             .as_deref()
@@ -61,7 +61,8 @@ impl Link {
     }
 }
 
-/// Pins an object at `path` unless it is pinned there; says whether it was not. Folders that have gone are made again.
+/// Pins an object at `path` unless it is pinned there; returns whether that was necessary. Creates missing folders
+/// again.
 pub(super) fn pin_again(object: &OwnedFd, path: &Path) -> Result<bool> {
     match sys::open_pin(path) {
         Ok(there) if sys::id(&there)? == sys::id(object)? => return Ok(false),

@@ -1,4 +1,4 @@
-//! The maps: changes carried out, contents read back.
+//! The maps: carries out changes, reads contents back.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -47,7 +47,7 @@ const COUNTERS: [Counter; Counter::COUNT as usize] = [
     Counter::Unlearned,
 ];
 
-/// The maps of rules are sets; their values say nothing.
+/// The maps of rules are sets; their values have no meaning.
 pub(super) const PRESENT: u32 = 1;
 
 impl Maps {
@@ -66,7 +66,7 @@ impl Maps {
         })
     }
 
-    /// All zero in a map that was just made.
+    /// All zero in a new map.
     pub(super) fn settings(&self) -> Result<Settings> {
         self.settings.get(&0, 0).context("reading the settings")
     }
@@ -167,7 +167,7 @@ impl Maps {
             match entry {
                 Ok((_, Share { untold: 0, .. })) => {}
                 Ok((key, share)) => *suppressed.entry(key.workload).or_default() += share.untold,
-                // One that went while the map was read.
+                // An entry that was removed while the map was read.
                 Err(MapError::KeyNotFound) => {}
                 Err(error) => return Err(error).context("reading the map SHARES"),
             }
@@ -196,7 +196,7 @@ pub(super) fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(object: &mut Eb
     M::try_from(map).with_context(|| format!("the map {name} has another layout"))
 }
 
-/// What is to be taken away may be gone already: a cgroup's entry, say, after a plan that was cut short.
+/// An entry to remove may be gone already: that of a cgroup, for example, after a plan that was interrupted.
 pub(super) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),

@@ -29,7 +29,7 @@ use super::{
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF"));
 
-/// Every map that is kept in bpffs. The rest (constants, the programs' own log) belongs to one load.
+/// Every map that is pinned in bpffs. The rest (constants, the programs' own log) belongs to one load.
 pub(super) const MAPS: [&str; 22] = [
     name::WORKLOADS,
     name::POLICIES,
@@ -55,16 +55,16 @@ pub(super) const MAPS: [&str; 22] = [
     name::NAMED,
 ];
 
-/// What the running kernel has beyond the floor.
+/// What the running kernel supports beyond the oldest supported one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
     /// A refused call can return another errno than EPERM (5.18).
     pub set_retval: bool,
     /// Programs may read the kernel's memory, which `lockdown=confidentiality` forbids.
     pub probe: bool,
-    /// Programs at socket options can find the workload, and so refuse; those of 5.10 cannot.
+    /// Programs for socket options can find the workload, and so refuse; those of 5.10 cannot.
     pub refuses_options: bool,
-    /// Programs have loops (`bpf_loop`, 5.17), without which nothing is learned of names.
+    /// Programs can have loops (`bpf_loop`, 5.17), without which no names are learned.
     pub loops: bool,
 }
 
@@ -86,7 +86,8 @@ impl Object {
     pub(super) fn load(pins: Option<&Pins>, options: Options) -> Result<Self> {
         let features = Features::probe()?;
         pins.map_or(Ok(()), shape::check)?;
-        // A log is asked for only once a program was refused: too small a buffer for it fails on 5.10.
+        // A log is requested only once a program was refused: on 5.10 the load fails if the buffer is too small for
+        // it.
         let loaded = match load(pins, options, features, VerifierLogLevel::DISABLE) {
             Err(Refusal::Program(_)) => load(pins, options, features, VerifierLogLevel::default()),
             Ok(loaded) if loaded.has_more_to_say() => {
@@ -171,18 +172,18 @@ impl Features {
     }
 }
 
-/// What the kernel took of the object.
+/// What the kernel accepted of the object.
 struct Loaded {
     object: Ebpf,
     programs: Vec<Program>,
     refused: Vec<Refused>,
 }
 
-/// A closure that the kernel did not take.
+/// A closure that the kernel did not accept.
 struct Refused {
     program: &'static str,
     why: String,
-    /// The verifier refused it, and would say why.
+    /// The verifier refused it, and can say why.
     by_verifier: bool,
 }
 
@@ -246,7 +247,7 @@ fn load(
         .map_max_entries(name::PREFIXES, capacities.prefixes)
         .map_max_entries(name::PORTS, capacities.ports)
         .map_max_entries(name::HOSTS, capacities.hosts)
-        // New hosts come before old ones go.
+        // New hosts are added before old ones are removed.
         .map_max_entries(name::PATTERNS, capacities.hosts.saturating_mul(2))
         .map_max_entries(name::LEARNERS, capacities.workloads)
         .map_max_entries(
@@ -261,7 +262,7 @@ fn load(
     }
     let mut object = loader.load(OBJECT).map_err(Refusal::Object)?;
     let (mut programs, mut refused) = (Vec::new(), Vec::new());
-    // Only BPF LSM needs to know the kernel's types.
+    // Only BPF LSM needs the kernel's types.
     let btf = Btf::from_sys_fs();
     let has_sendpage = layout.as_ref().is_ok_and(|layout| layout.has_sendpage);
     let receives_by_four = layout.as_ref().is_ok_and(|layout| layout.receives_by_four);
@@ -315,7 +316,7 @@ fn load(
     })
 }
 
-/// The number of this thread's network namespace; 0, which is none's, if it cannot be read.
+/// The inode number of this thread's network namespace; 0, which no namespace has, if it cannot be read.
 fn own_network() -> u32 {
     let number = fs::metadata("/proc/thread-self/ns/net").map(|file| file.ino());
     number
@@ -324,7 +325,7 @@ fn own_network() -> u32 {
         .unwrap_or(0)
 }
 
-/// EPERM is a whole kind of program refused, of which the verifier knows nothing.
+/// EPERM means that the whole program type is refused, before the verifier runs.
 fn is_by_verifier(error: &ProgramError) -> bool {
     matches!(error, ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() != Some(libc::EPERM))
 }
@@ -339,7 +340,7 @@ fn refusal(name: &str, error: ProgramError) -> anyhow::Error {
     }
 }
 
-/// The verifier's last words in place of its whole log.
+/// The verifier's last lines instead of its whole log.
 fn last_words(name: &str, error: &io::Error, log: &str) -> anyhow::Error {
     const LAST_LINES: usize = 5;
     let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();

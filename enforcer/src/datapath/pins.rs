@@ -1,4 +1,4 @@
-//! What stays in bpffs.
+//! What is pinned in bpffs.
 //!
 //! ```text
 //! <bpffs>/enforcer/                  for root alone
@@ -8,8 +8,8 @@
 //!   <layout and capacities>/<map>    what the programs look into
 //! ```
 //!
-//! A start with another layout, or other capacities, fills maps of its own before it puts its programs in the
-//! place of the old ones, link by link; only then do the old maps go.
+//! A start with another layout or other capacities fills maps of its own before it replaces the old programs by its
+//! own, link by link; only then are the old maps removed.
 
 use std::{
     fs::{self, File},
@@ -36,7 +36,8 @@ use crate::ending;
 
 pub(super) use super::place::create;
 
-/// Made for root alone, so that nobody else can ever have opened it: whoever can open a folder can lock it.
+/// Created for root alone, so that no other user can ever have opened it: everybody who can open a folder can lock
+/// it.
 const LOCK: &str = "lock";
 const LINKS: &str = "links";
 const LSM: &str = "lsm";
@@ -47,22 +48,22 @@ pub struct Pins {
     folder: PathBuf,
     generation: String,
     lock: Flock<File>,
-    /// What this start has made, until it is over.
+    /// What this start has created; None once the start is over.
     made: Option<Made>,
 }
 
-/// What goes again with a start that fails.
+/// What a failing start removes again.
 #[derive(Debug, Default)]
 struct Made {
-    /// Folders of links and single links that were not there before.
+    /// Folders of links and single links that did not exist before.
     links: Vec<PathBuf>,
-    /// The folder of the maps was not there before.
+    /// The folder of the maps did not exist before.
     has_made_maps: bool,
-    /// Links of an earlier start have these programs now, which use these maps.
+    /// Links of an earlier start run this start's programs now, which use these maps.
     has_replaced: bool,
 }
 
-/// What [`Pins::remove_all`] took away.
+/// What [`Pins::remove_all`] removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     /// Links, each of one program at one cgroup.
@@ -72,10 +73,10 @@ pub struct Removed {
 }
 
 impl Pins {
-    /// Takes the folder below the bpffs at `bpffs`.
+    /// Takes the enforcer's folder below the bpffs at `bpffs`.
     ///
     /// # Errors
-    /// If it is not a bpffs that can be written and that is root's, or another enforcer has it.
+    /// If it is not a writable bpffs that belongs to root, or another enforcer has it.
     pub fn open(bpffs: &Path, capacities: &Capacities) -> Result<Self> {
         is_bpffs(bpffs)?;
         let folder = bpffs.join("enforcer");
@@ -105,12 +106,12 @@ impl Pins {
         })
     }
 
-    /// The start is over: from now on what is pinned stays, however the process ends.
+    /// Ends the start: from now on what is pinned stays, however the process ends.
     pub(super) fn keep(&mut self) {
         self.made = None;
     }
 
-    /// Makes the folder of the links at one cgroup.
+    /// Creates the folder of the links at one cgroup.
     pub(super) fn make_links(&mut self, cgroup: CgroupId) -> Result<PathBuf> {
         let folder = self.links(cgroup);
         let is_new = !is_own(&folder)?;
@@ -121,21 +122,21 @@ impl Pins {
         Ok(folder)
     }
 
-    /// Notes a link, or a folder of links, that was not there before.
+    /// Records a link, or a folder of links, that did not exist before.
     pub(super) fn note_made(&mut self, path: &Path) {
         if let Some(made) = &mut self.made {
             made.links.push(path.to_owned());
         }
     }
 
-    /// Notes that a link of an earlier start has a program of this one.
+    /// Records that a link of an earlier start runs a program of this one.
     pub(super) fn note_replaced(&mut self) {
         if let Some(made) = &mut self.made {
             made.has_replaced = true;
         }
     }
 
-    /// Takes away what a start has made that has failed. What was in force before it stays so.
+    /// Removes what a failed start has created. What was in force before stays in force.
     fn abandon(&self, made: &Made) -> Result<()> {
         for links in &made.links {
             remove(links)?;
@@ -150,7 +151,8 @@ impl Pins {
         remove(&self.folder).map(drop)
     }
 
-    /// Makes the folders again if they have gone, and takes them for this process; says whether it had to.
+    /// Creates the folders again if they are gone, and takes them for this process; returns whether that was
+    /// necessary.
     pub(super) fn own_again(&mut self) -> Result<bool> {
         let owned = self
             .lock
@@ -158,7 +160,7 @@ impl Pins {
             .context("looking at the folder of the pins")?;
         let is_ours = |there: fs::Metadata| (there.dev(), there.ino()) == (owned.dev(), owned.ino());
         if fs::metadata(self.folder.join(LOCK)).is_ok_and(is_ours) {
-            // Somebody may have removed what is in it.
+            // Another process may have removed its contents.
             create(&self.folder.join(&self.generation))?;
             create(&self.folder.join(LINKS))?;
             return Ok(false);
@@ -175,7 +177,7 @@ impl Pins {
         Ok(true)
     }
 
-    /// Where a map is.
+    /// The path of a map.
     pub(super) fn map(&self, name: &str) -> PathBuf {
         self.folder.join(&self.generation).join(name)
     }
@@ -188,13 +190,13 @@ impl Pins {
         Ok(folders)
     }
 
-    /// Where the links at one cgroup are.
+    /// The path of the links at one cgroup.
     pub(super) fn links(&self, cgroup: CgroupId) -> PathBuf {
         self.folder.join(LINKS).join(cgroup.0.to_string())
     }
 
-    /// A place for a link of BPF LSM that nothing is pinned at yet: such links cannot be given another program, so
-    /// that the new one comes beside the old one. A name in bpffs holds no dots (`bpf_lookup`).
+    /// An unused path for a link of BPF LSM: such links cannot be given another program, so that the new link is
+    /// pinned beside the old one. A name in bpffs contains no dots (`bpf_lookup`).
     pub(super) fn new_lsm_link(&self, program: &str) -> Result<PathBuf> {
         let folder = self.folder.join(LINKS).join(LSM);
         create(&folder)?;
@@ -205,8 +207,8 @@ impl Pins {
             .context("a folder holds fewer than 2^32 pins")
     }
 
-    /// Removes links at cgroups other than `kept`, there those of programs other than `programs`, links of BPF LSM
-    /// other than `lsm`, and maps of other generations.
+    /// Removes links at cgroups other than `kept`, links at `kept` of programs other than `programs`, links of BPF
+    /// LSM other than `lsm`, and maps of other generations.
     pub(super) fn remove_leftovers(
         &self,
         kept: &[CgroupId],
@@ -241,7 +243,7 @@ impl Pins {
     /// How many links an enforcer, running or not, has pinned below the bpffs at `bpffs`.
     ///
     /// # Errors
-    /// If a folder is there and cannot be read.
+    /// If a folder exists and cannot be read.
     pub fn links_below(bpffs: &Path) -> Result<usize> {
         let folder = bpffs.join("enforcer");
         if !is_own(&folder)? {
@@ -257,7 +259,7 @@ impl Pins {
     /// If an enforcer runs, or the bpffs is read-only, or a pin cannot be removed.
     pub fn remove_all(bpffs: &Path) -> Result<Removed> {
         let folder = bpffs.join("enforcer");
-        // What somebody else has made there is not looked into.
+        // A folder that another user has created is not read.
         if !is_own(&folder)? {
             return Ok(Removed::default());
         }
@@ -314,7 +316,7 @@ fn lock(folder: &Path) -> Result<Flock<File>> {
     let path = folder.join(LOCK);
     create(&path)?;
     let open = || File::open(&path).with_context(|| format!("opening {}", path.display()));
-    // One that was killed a moment ago still has it.
+    // An enforcer that was killed a moment ago may still hold it.
     let looked_at = open()?;
     ending::wait(|| Ok(holder(&looked_at)))?;
     let lock = Flock::lock(open()?, FlockArg::LockExclusiveNonblock).map_err(|(file, error)| {
@@ -330,7 +332,7 @@ fn lock(folder: &Path) -> Result<Flock<File>> {
             anyhow::anyhow!("locking {}: {}", path.display(), error.desc())
         }
     })?;
-    // Between the two, one that has detached may have removed it.
+    // A detaching process may have removed it between the two calls.
     let is_there =
         fs::metadata(&path).is_ok_and(|there| lock.metadata().is_ok_and(|own| own.ino() == there.ino()));
     if !is_there {
@@ -339,7 +341,7 @@ fn lock(folder: &Path) -> Result<Flock<File>> {
     Ok(lock)
 }
 
-/// The process that holds the lock, as `/proc/locks` knows it.
+/// The process that holds the lock according to `/proc/locks`.
 fn holder(file: &File) -> Option<u32> {
     let inode = format!(":{}", file.metadata().ok()?.ino());
     let locks = fs::read_to_string("/proc/locks").ok()?;
@@ -361,8 +363,8 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// Removes a pin, or a folder with all that is in it, and says how many pins there were. Other versions may have
-/// laid out their pins in other ways.
+/// Removes a pin, or a folder with everything in it, and returns how many pins there were. Other versions may have a
+/// different layout of pins.
 pub(super) fn remove(path: &Path) -> Result<usize> {
     let context = || format!("removing {}", path.display());
     let is_folder = match fs::symlink_metadata(path) {

@@ -1,8 +1,8 @@
 //! The folder of the pins, which belongs to root alone.
 //!
-//! On many systems everybody may make folders and links in bpffs (mode 1777). What somebody else has made under our
-//! name is moved aside, never looked into: a folder that others can open can be locked by them, and links in it lead
-//! elsewhere.
+//! On many systems all users may create folders and links in bpffs (mode 1777). What another user has created under
+//! our name is moved aside and never read: a folder that others can open can be locked by them, and links in it may
+//! lead elsewhere.
 
 use std::{
     fs, io,
@@ -15,13 +15,13 @@ use nix::{errno::Errno, unistd::geteuid};
 
 use super::sys::{self, Rename};
 
-/// For root alone.
+/// Access for root only.
 const MODE: u32 = 0o700;
 
-/// How often it is tried against somebody who makes and removes things of our name all the time.
+/// The number of tries against a process that keeps creating and removing files of our name.
 const TRIES: u32 = 1000;
 
-/// Makes a folder for this user alone, unless it is there.
+/// Creates a folder for this user alone, unless it exists.
 pub(super) fn create(folder: &Path) -> Result<()> {
     match fs::DirBuilder::new().mode(MODE).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -31,10 +31,10 @@ pub(super) fn create(folder: &Path) -> Result<()> {
     }
 }
 
-/// Whether there is a folder of this user, and no link to one.
+/// Whether there is a folder of this user, not a link to one.
 ///
 /// # Errors
-/// If it cannot be looked at.
+/// If it cannot be read.
 pub(super) fn is_own(folder: &Path) -> Result<bool> {
     match fs::symlink_metadata(folder) {
         Ok(there) => Ok(there.is_dir() && there.uid() == geteuid().as_raw()),
@@ -43,10 +43,10 @@ pub(super) fn is_own(folder: &Path) -> Result<bool> {
     }
 }
 
-/// Makes `folder` one of this user alone, whatever is there.
+/// Makes `folder` a folder of this user alone, whatever exists there.
 ///
 /// # Errors
-/// If others may rename what is in its parent, or it cannot be made.
+/// If others may rename what is in its parent, or the folder cannot be created.
 pub(super) fn own(folder: &Path) -> Result<()> {
     let parent = folder.parent().context("a folder lies in another")?;
     is_safe(parent)?;
@@ -65,7 +65,7 @@ pub(super) fn own(folder: &Path) -> Result<()> {
                 tell(folder, &new);
                 return Ok(());
             }
-            // Kernels before 5.16 do not exchange in bpffs.
+            // Kernels before 5.16 cannot exchange files in bpffs.
             Err(Errno::EINVAL) => {
                 let aside = spare_name(folder)?;
                 if moved(folder, &aside, Rename::NoReplace)?.is_ok() {
@@ -81,7 +81,8 @@ pub(super) fn own(folder: &Path) -> Result<()> {
     )
 }
 
-/// Renames; the error that is inside is of somebody who makes and removes things meanwhile, or of an older kernel.
+/// Renames. The inner error means that another process creates or removes files meanwhile, or that the kernel is
+/// older.
 fn moved(from: &Path, to: &Path, how: Rename) -> Result<Result<(), Errno>> {
     match sys::rename(from, to, how) {
         Ok(()) => Ok(Ok(())),
@@ -92,7 +93,7 @@ fn moved(from: &Path, to: &Path, how: Rename) -> Result<Result<(), Errno>> {
     }
 }
 
-/// Whether nobody but root can rename what is in a folder.
+/// Whether only root can rename what is in a folder.
 fn is_safe(parent: &Path) -> Result<()> {
     let there = fs::metadata(parent).with_context(|| format!("looking at {}", parent.display()))?;
     let owner = there.uid();
@@ -112,7 +113,7 @@ fn is_safe(parent: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A new folder beside this one, under a name that nobody has.
+/// A new folder beside this one, under an unused name.
 fn spare(folder: &Path) -> Result<PathBuf> {
     let spare = spare_name(folder)?;
     fs::DirBuilder::new()
@@ -132,7 +133,7 @@ fn spare_name(folder: &Path) -> Result<PathBuf> {
     names.find(is_free).context("there are fewer than 2^32 folders")
 }
 
-/// Says what was moved aside, and removes it where that needs no look into it.
+/// Reports what was moved aside, and removes it if that is possible without reading it.
 fn tell(folder: &Path, aside: &Path) {
     let removed = fs::remove_dir(aside).or_else(|_| fs::remove_file(aside));
     let rest = removed.map_or_else(

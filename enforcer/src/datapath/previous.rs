@@ -1,6 +1,6 @@
-//! Maps of other capacities that an earlier start has left: its programs decide by them until ours are in their place.
+//! Maps of other capacities that an earlier start has left: its programs use them until ours replace them.
 //!
-//! Nothing but one workload's entry is ever written to them, and they go with the other leftovers.
+//! Only a single workload's entry is ever written to them, and they are removed with the other leftovers.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use enforcer_core::plan::{Applied, Change};
 
 use super::{Cgroup, Pins, shape};
 
-/// The maps of one generation that say which workload has which policy.
+/// The maps of one generation that bind workloads to policies.
 pub(super) struct Previous {
     workloads: HashMap<MapData, CgroupId, Binding>,
     policies: HashMap<MapData, PolicyId, Policy>,
@@ -22,7 +22,7 @@ pub(super) struct Previous {
 }
 
 impl Previous {
-    /// Every other generation that is pinned, or why it cannot be used: another version may have laid it out.
+    /// Every other generation that is pinned, or why it cannot be used: another version may have a different layout.
     pub(super) fn all(pins: &Pins) -> Result<Vec<Result<Self>>> {
         Ok(pins.others()?.iter().map(|folder| Self::open(folder)).collect())
     }
@@ -38,7 +38,7 @@ impl Previous {
         })
     }
 
-    /// Carries out what `changes` has for the workload, which is found at its depth from then on.
+    /// Carries out the changes for the workload, which is found at its depth from then on.
     pub(super) fn admit(
         &mut self,
         workload: &Cgroup,

@@ -1,4 +1,4 @@
-//! Which programs there are, and what each kind needs to be loaded and attached.
+//! The programs, and what each kind needs to be loaded and attached.
 
 use std::{
     fs::File,
@@ -24,14 +24,14 @@ pub(super) struct Program {
     pub(super) purpose: Purpose,
 }
 
-/// What a program is for.
+/// The purpose of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Verdicts: nothing is enforced without it.
     Verdicts,
-    /// It refuses what rules alone leave open.
+    /// It refuses what the rules alone would not stop.
     Refuses(&'static str),
-    /// It lets something through that is refused without it.
+    /// It lets something through that is otherwise refused.
     Lets(&'static str),
 }
 
@@ -44,13 +44,13 @@ pub(super) enum Kind {
     Sockopt,
     /// Packets, of this attach type.
     Packet(u32),
-    /// At a hook of the kernel's security modules, for every task of the machine.
+    /// At an LSM hook of the kernel, for every task of the machine.
     Lsm(&'static str),
-    /// Where a function of the kernel returns, for every task of the machine; of use beside those of BPF LSM only.
+    /// At the return of a kernel function, for every task of the machine; useful only together with BPF LSM.
     Exit(&'static str),
 }
 
-/// Every program. The first is the one that tells whether a cgroup is enforced.
+/// Every program. The first one shows whether a cgroup is enforced.
 pub(super) const PROGRAMS: [Program; 17] = [
     needed("connect4", 10),
     needed("connect6", 11),
@@ -136,29 +136,29 @@ impl Program {
         matches!(self.kind, Kind::Lsm(_) | Kind::Exit(_))
     }
 
-    /// Whether it is of no use to kernels without `sendpage`. It costs every write to a file a few nanoseconds.
+    /// Whether it is of use only to kernels with `sendpage`. It costs every write to a file a few nanoseconds.
     pub(super) fn is_for_sendpage(&self) -> bool {
         self.kind == Kind::Lsm("file_permission")
     }
 
-    /// Whether it is of use only to kernels whose programs at options cannot find the workload.
+    /// Whether it is of use only to kernels whose programs for options cannot find the workload.
     pub(super) fn is_for_blind_options(&self) -> bool {
         self.name == "mark_source"
     }
 
-    /// Whether it learns names, for which the kernel has to have `bpf_loop` and to show its memory.
+    /// Whether it learns names, which requires `bpf_loop` and reading the kernel's memory.
     pub(super) fn is_for_names(&self) -> bool {
         matches!(self.name, "ask" | "learn")
     }
 
-    /// Whether it takes its function to have four arguments.
+    /// Whether it expects its function to have four arguments.
     pub(super) fn is_for_four(&self) -> bool {
         matches!(self.kind, Kind::Exit(_))
     }
 
-    /// Loads it; `btf` describes the running kernel, where that is known.
+    /// Loads it; `btf` describes the running kernel, if known.
     pub(super) fn load(&self, object: &mut Ebpf, btf: Option<&Btf>) -> Result<(), ProgramError> {
-        // The object is part of this binary and has the programs that its source has.
+        // The object is part of this binary and has all programs of its source.
         let program = object
             .program_mut(self.name)
             .expect("the object holds every program of the table");
@@ -173,8 +173,8 @@ impl Program {
         }
     }
 
-    /// Attaches it to a cgroup. Links of cgroup programs always stack, and the kernel refuses the flag that would
-    /// say so.
+    /// Attaches it to a cgroup. Links of cgroup programs are always in multi mode, and the kernel refuses the flag
+    /// for it.
     pub(super) fn attach(&self, object: &mut Ebpf, cgroup: &File) -> Result<OwnedFd> {
         let attach_type = self
             .attach_type()
@@ -183,13 +183,13 @@ impl Program {
             .with_context(|| format!("attaching the program {}", self.name))
     }
 
-    /// Attaches a program of the security modules, which knows no cgroup.
+    /// Attaches an LSM program, which is not bound to a cgroup.
     pub(super) fn attach_everywhere(&self, object: &mut Ebpf) -> Result<OwnedFd> {
         sys::open_raw_tracepoint(self.fd(object)?.as_fd())
             .with_context(|| format!("attaching the program {}", self.name))
     }
 
-    /// `enum bpf_attach_type`, for what is attached to cgroups.
+    /// `enum bpf_attach_type`, for programs that are attached to cgroups.
     pub(super) fn attach_type(&self) -> Option<u32> {
         match self.kind {
             Kind::SockAddr(attach_type) | Kind::Packet(attach_type) => Some(attach_type),

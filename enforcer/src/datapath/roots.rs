@@ -35,19 +35,19 @@ pub(super) struct Roots {
 /// A program that could be loaded but not attached, and why.
 pub(super) struct Unattached(pub(super) &'static str, pub(super) String);
 
-/// Since when the programs decide at a cgroup.
+/// Since when the programs run at a cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attached {
-    /// From now on: processes there may have sockets that nobody has judged.
+    /// From now on: processes there may have sockets that were never judged.
     Anew,
-    /// From an earlier start on, whose programs were replaced.
+    /// Since an earlier start, whose programs were replaced.
     TakenOver,
 }
 
 /// One cgroup at which the programs run.
 pub(super) struct Root {
     pub(super) cgroup: Cgroup,
-    /// Its folder, open. The cgroup can be removed all the same.
+    /// Its folder, open. The cgroup can still be removed.
     pub(super) folder: File,
     /// Keeps other enforcers away.
     pub(super) claim: Claim,
@@ -87,7 +87,7 @@ impl Roots {
         for program in self.cgroup_programs() {
             let pin = pins.as_ref().map(|pins| pins.join(program.name));
             let (link, since) = self.attach_one(program, &folder, pin)?;
-            // A closure may come with a newer kernel or enforcer; verdicts were made before.
+            // A closure may come with a newer kernel or enforcer, when verdicts were already enforced.
             if since == Attached::Anew && program.purpose == Purpose::Verdicts {
                 attached = since;
             }
@@ -104,8 +104,7 @@ impl Roots {
         Ok(attached)
     }
 
-    /// Puts a program in the place of the one that an earlier start has left at `pin`, or attaches it where there is
-    /// none.
+    /// Replaces the program that an earlier start has left at `pin`, or attaches it if there is none.
     fn attach_one(
         &mut self,
         program: Program,
@@ -143,8 +142,8 @@ impl Roots {
         programs.copied().collect()
     }
 
-    /// Attaches the programs of BPF LSM, beside those of an earlier start, which go with the other leftovers. To be
-    /// called once a root is known to them; does nothing the second time.
+    /// Attaches the programs of BPF LSM, beside those of an earlier start, which are removed with the other
+    /// leftovers. To be called once a root is in the maps; does nothing the second time.
     pub(super) fn attach_lsm(&mut self) -> Vec<Unattached> {
         if self.lsm.is_some() {
             return Vec::new();
@@ -199,7 +198,7 @@ impl Roots {
         Ok(())
     }
 
-    /// Links at `others`, which the programs are still to be attached to, stay.
+    /// Keeps links at `others`, where the programs are still to be attached.
     pub(super) fn remove_leftovers(&self, others: &[CgroupId]) -> Result<()> {
         let programs: Vec<_> = self
             .cgroup_programs()
@@ -218,18 +217,18 @@ impl Roots {
     }
 }
 
-/// Whether programs of an enforcer run at a cgroup, whichever enforcer's.
+/// Whether programs of any enforcer run at a cgroup.
 ///
 /// # Errors
-/// If the kernel does not say.
+/// If the kernel does not report it.
 pub fn is_enforced(cgroup: &Path) -> Result<bool> {
     has_programs(cgroup, Which::Effective)
 }
 
-/// Whether programs of an enforcer are attached to this very cgroup, whichever enforcer's.
+/// Whether programs of any enforcer are attached to this very cgroup.
 ///
 /// # Errors
-/// If the kernel does not say.
+/// If the kernel does not report it.
 pub fn is_attached(cgroup: &Path) -> Result<bool> {
     has_programs(cgroup, Which::Attached)
 }

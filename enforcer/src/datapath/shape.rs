@@ -1,7 +1,7 @@
-//! Whether what is pinned under a map's name is such a map.
+//! Checks that what is pinned under a map's name is that map.
 //!
-//! The loader takes up whatever it finds there, and programs would look into it with keys of another size. The
-//! version in the folder's name is the first guard; this is the second, against a folder that was tampered with.
+//! The loader reuses whatever is pinned there, and programs would use it with keys of another size. The version in
+//! the folder's name is the first guard; this is the second, against a folder that was tampered with.
 
 use std::{fs, io, path::Path};
 
@@ -15,7 +15,7 @@ use enforcer_common::{
 
 use super::Pins;
 
-/// What the kernel says of a map: its kind, and the bytes of a key and a value.
+/// The kernel's description of a map: its kind, and the bytes of a key and a value.
 struct Shape(&'static str, MapType, usize, usize);
 
 /// Bytes of the prefix length before the key of a trie (`struct bpf_lpm_trie_key`).
@@ -136,20 +136,20 @@ const SHAPES: [Shape; 22] = [
     ),
 ];
 
-/// Looks at every map that is pinned already.
+/// Checks every map that is pinned already.
 ///
 /// # Errors
-/// Names the first that is another than its name says.
+/// Names the first one that does not match its name.
 pub(super) fn check(pins: &Pins) -> Result<()> {
     SHAPES
         .iter()
         .try_for_each(|shape| shape.check(&pins.map(shape.0)))
 }
 
-/// Looks at what is pinned there, if anything is, as the map `name`.
+/// Checks that what is pinned there, if anything, is the map `name`.
 ///
 /// # Errors
-/// If it is another.
+/// If it is another map.
 pub(super) fn check_one(name: &str, path: &Path) -> Result<()> {
     let mut shapes = SHAPES.iter().filter(|shape| shape.0 == name);
     shapes.try_for_each(|shape| shape.check(path))

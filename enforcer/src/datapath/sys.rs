@@ -20,12 +20,12 @@ const BPF_RAW_TRACEPOINT_OPEN: libc::c_long = 17;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 
-/// Programs of a cgroup, and the flag that asks for them.
+/// Which programs of a cgroup to list, and the flag for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Which {
-    /// Those that are attached there, in that order.
+    /// Programs that are attached there, in that order.
     Attached = 0,
-    /// `BPF_F_QUERY_EFFECTIVE`: those that run there, whether attached there or above it.
+    /// `BPF_F_QUERY_EFFECTIVE`: programs that run there, whether attached there or above it.
     Effective = 1,
 }
 
@@ -113,12 +113,12 @@ struct LinkInfo {
     pad_end: u32,
 }
 
-/// What a link at a cgroup does.
+/// The program of a link, and its cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Attachment {
     /// The program that it runs.
     pub(super) program: u32,
-    /// Where; 0 once it was detached.
+    /// The cgroup; 0 once it was detached.
     pub(super) cgroup: u64,
 }
 
@@ -133,7 +133,7 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     bpf(BPF_OBJ_GET, &mut attributes).map(owned)
 }
 
-/// Pins an object at `path`, where nothing is yet.
+/// Pins an object at `path`, which must not exist.
 pub(super) fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attributes = Pin {
@@ -144,7 +144,7 @@ pub(super) fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
     bpf(BPF_OBJ_PIN, &mut attributes).map(|_| ())
 }
 
-/// Attaches a program to a cgroup for as long as the link lives, or its pin.
+/// Attaches a program to a cgroup for as long as the link lives, or its pin exists.
 pub(super) fn create_link(program: impl AsFd, cgroup: impl AsFd, attach_type: u32) -> io::Result<OwnedFd> {
     let mut attributes = LinkCreate {
         prog_fd: raw(program),
@@ -155,7 +155,7 @@ pub(super) fn create_link(program: impl AsFd, cgroup: impl AsFd, attach_type: u3
     bpf(BPF_LINK_CREATE, &mut attributes).map(owned)
 }
 
-/// Attaches a program to what it was loaded for, as long as the link lives, or its pin.
+/// Attaches a program to the target for which it was loaded, for as long as the link lives, or its pin exists.
 pub(super) fn open_raw_tracepoint(program: impl AsFd) -> io::Result<OwnedFd> {
     let mut attributes = RawTracepoint {
         name: 0,
@@ -171,7 +171,7 @@ fn owned(fd: libc::c_long) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// Puts `program` in the place of the one that `link` runs, in one step.
+/// Replaces the program of `link` by `program`, atomically.
 pub(super) fn update_link(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
     let mut attributes = LinkUpdate {
         link_fd: raw(link),
@@ -185,13 +185,13 @@ pub(super) fn update_link(link: impl AsFd, program: impl AsFd) -> io::Result<()>
 /// `renameat2`'s flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rename {
-    /// EEXIST if something bears the new name.
+    /// EEXIST if the new name exists.
     NoReplace = 1,
-    /// What bears the new name gets the old one.
+    /// Swaps the two names.
     Exchange = 2,
 }
 
-/// Renames, in one step.
+/// Renames atomically.
 pub(super) fn rename(from: &Path, to: &Path, how: Rename) -> io::Result<()> {
     let (from, to) = (
         CString::new(from.as_os_str().as_bytes())?,
@@ -216,7 +216,7 @@ pub(super) fn rename(from: &Path, to: &Path, how: Rename) -> io::Result<()> {
     }
 }
 
-/// Loads a program that is given by its instructions.
+/// Loads a program from its instructions.
 pub(super) fn load_program(
     kind: u32,
     attach_type: u32,
@@ -247,7 +247,7 @@ pub(super) fn load_program(
 
 /// Identifiers of the programs of one attach type at a cgroup.
 pub(super) fn programs(cgroup: impl AsFd, attach_type: u32, which: Which) -> io::Result<Vec<u32>> {
-    // The kernel takes 64 programs of one type at one cgroup (`BPF_CGROUP_MAX_PROGS`), and as many above it.
+    // The kernel allows 64 programs of one type at one cgroup (`BPF_CGROUP_MAX_PROGS`), and as many above it.
     let mut ids = vec![0_u32; 1024];
     let mut attributes = ProgQuery {
         target_fd: raw(cgroup),
@@ -282,7 +282,7 @@ pub(super) fn attachment(link: impl AsFd) -> io::Result<Attachment> {
     })
 }
 
-/// Nanoseconds since boot, suspended time not counted: what programs have from `bpf_ktime_get_ns`.
+/// Nanoseconds since boot, suspended time not counted: the same clock as `bpf_ktime_get_ns`.
 pub(super) fn now() -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,

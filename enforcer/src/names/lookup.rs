@@ -1,8 +1,8 @@
-//! Asks resolvers, one after the other, until one knows.
+//! Asks resolvers, one after the other, until one has an answer.
 //!
-//! Each server has a resolver of its own: a resolver of several gives up at the first SERVFAIL or REFUSED, and
-//! spends the whole time on a first server that is dead. Nothing is kept between questions here, and neither search
-//! domains nor the hosts file play a part.
+//! Each server has a resolver instance of its own: a resolver with several servers stops at the first SERVFAIL or
+//! REFUSED, and spends the whole time on a first server that is dead. Nothing is cached between questions here, and
+//! neither search domains nor the hosts file are used.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -51,8 +51,9 @@ impl Servers {
         })
     }
 
-    /// Asks the first server, and the next one as soon as those before it have failed or are slow. The first
-    /// address given ends it; a denial counts once every server before it has failed, as in the C library.
+    /// Asks the first server, and each next one as soon as those before it have failed or are slow. The first
+    /// address that is returned ends the lookup; a denial counts once every server before it has failed, as in the C
+    /// library.
     pub(super) async fn ask(self: Arc<Self>, query: Query) -> Result<Answer, Failure> {
         let name = question(&query.host)?;
         let mut attempts = JoinSet::new();
@@ -83,8 +84,8 @@ impl Servers {
     }
 }
 
-/// The failure that counts, once no other server can change it: the first denial that no unfinished server
-/// precedes, or when all of `servers` have failed, the one that says most.
+/// The failure that counts, once no other server can change it: the first denial with no unfinished server before it
+/// or, when all of `servers` have failed, the most specific failure.
 fn wait_for_answers(failures: &[Option<Failure>], servers: usize) -> Option<&Failure> {
     for failure in failures {
         match failure {
@@ -102,7 +103,7 @@ fn wait_for_answers(failures: &[Option<Failure>], servers: usize) -> Option<&Fai
         .or_else(|| all().next())
 }
 
-/// The name to ask for: complete, so that no search domain is tried.
+/// The name to ask for: fully qualified, so that no search domain is tried.
 fn question(host: &Host) -> Result<Name, Failure> {
     let mut name = Name::from_str_relaxed(host.as_str())
         .map_err(|error| Cause::Other(format!("not a name that DNS can ask for: {error}")))?;
@@ -132,7 +133,7 @@ impl Server {
         Ok(Self {
             address,
             resolver,
-            // An alias that leads elsewhere costs a second question.
+            // An alias that leads elsewhere requires a second question.
             limit: settings.timeout * 2,
         })
     }
@@ -167,7 +168,8 @@ fn cause(error: &NetError) -> Cause {
             let ttl = none.negative_ttl.map(|ttl| Duration::from_secs(ttl.into()));
             match none.response_code {
                 ResponseCode::NXDomain => Cause::NoSuchName { ttl },
-                // Another server's zone: this one does not know, which is not to say that there is nothing.
+                // A referral to another server's zone: this server does not know, which does not mean that there is
+                // no address.
                 ResponseCode::NoError if none.ns.is_some() && none.soa.is_none() => {
                     Cause::Other("the server only refers to others".to_owned())
                 }

@@ -1,6 +1,6 @@
-//! Addresses of hosts, in a file, for the next start: what is known of them, and what was known.
+//! A file with the hosts' addresses for the next start: the present and the former ones.
 //!
-//! It is written soon after a change and read once. Who lost it starts with what resolvers say.
+//! It is written soon after a change and read once. If it is lost, the next start begins with what resolvers answer.
 
 use std::{
     fs, io,
@@ -12,7 +12,7 @@ use enforcer_core::model::Host;
 use enforcer_core::names::Listed;
 use tokio::time::Instant;
 
-/// A change is written this long after it at the latest, and not more often.
+/// A change is written after this time at the latest; the file is not written more often.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The file, and when it is to be written.
@@ -27,7 +27,7 @@ impl Memory {
         Self { file, due: None }
     }
 
-    /// What an earlier run has written; nothing if there was none, or if it cannot be read.
+    /// What an earlier run has written; nothing if there is no file or it cannot be read.
     pub(crate) fn read(&self) -> Listed {
         let read =
             fs::read_to_string(&self.file).and_then(|text| Ok(serde_json::from_str::<Written>(&text)?));
@@ -76,7 +76,7 @@ impl Memory {
 
 type Written = std::collections::BTreeMap<String, std::collections::BTreeSet<std::net::IpAddr>>;
 
-/// Never leaves half a file.
+/// Replaces the file atomically.
 fn replace(file: &Path, known: &Listed) -> io::Result<()> {
     let written: Written = known
         .iter()

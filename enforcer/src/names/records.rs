@@ -1,4 +1,4 @@
-//! The addresses in an answer: those that the name asked for leads to, and no others that came with it.
+//! The addresses in an answer to which the name asked for leads; others in the answer are ignored.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -10,7 +10,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record};
 pub(super) fn addresses(name: &Name, records: &[Record], family: Family) -> Option<Answer> {
     let mut owners = vec![name];
     let mut ttl = u32::MAX;
-    // Records come in any order; each round follows what the last one led to, and a loop leads to nothing new.
+    // Records come in any order; each round follows what the last one led to. A loop ends since it adds nothing new.
     loop {
         let known = owners.len();
         for record in records {

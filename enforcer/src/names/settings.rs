@@ -1,4 +1,4 @@
-//! Whom to ask, and how patiently.
+//! Which servers to ask, and the timeouts.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -7,21 +7,21 @@ use enforcer_core::names::Pacing;
 /// How names are resolved.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Whom to ask, in this order; the system's resolvers if there are none here.
+    /// The servers to ask, in this order; the system's resolvers if empty.
     pub servers: Vec<SocketAddr>,
-    /// Where the system keeps its resolvers; followed while the daemon runs.
+    /// The system's resolver configuration; changes are followed while the daemon runs.
     pub resolv_conf: PathBuf,
-    /// A file whose addresses are allowed beside those that resolvers give, because applications read it too. Only
-    /// in use with the system's resolvers: whoever names servers wants those. A container has a hosts file of its
-    /// own, which is not this one.
+    /// A file whose addresses are allowed beside those that resolvers give, because applications read it too. Used
+    /// only with the system's resolvers: a configuration that names servers means those alone. A container has a
+    /// hosts file of its own, which is not this one.
     pub hosts_file: Option<PathBuf>,
     /// Where addresses are kept for the next start; None keeps none.
     pub memory: Option<PathBuf>,
-    /// How long one server may take for one question: 2 s, in which a lost packet is sent anew.
+    /// How long one server may take for one question: 2 s, which includes a retransmission after packet loss.
     pub timeout: Duration,
-    /// After how long without an answer the next server is asked as well: 500 ms. The first goes on meanwhile.
+    /// The time without an answer after which the next server is asked too: 500 ms. The first question stays open.
     pub patience: Duration,
-    /// The most questions on their way at one time: 64.
+    /// The most questions in flight: 64.
     pub in_flight: usize,
     /// When to ask again.
     pub pacing: Pacing,

@@ -1,5 +1,5 @@
-//! The system's own files: which resolvers it has, and what its hosts file says. They are read again when they are
-//! other files or have other contents; a file that has become unreadable or names nobody changes nothing.
+//! The system's own files: its resolvers and its hosts file. They are read again when they are replaced or changed;
+//! a file that has become unreadable or is empty changes nothing.
 
 use std::{
     fs,
@@ -15,13 +15,14 @@ use enforcer_core::{model::Host, names::Listed};
 use super::settings::PORT;
 use crate::stamp::Stamp;
 
-/// As many resolvers as the C library takes from its file (`MAXNS` in resolv.h); no application asks further ones.
+/// The C library takes this many resolvers from its file (`MAXNS` in resolv.h); applications do not ask further
+/// ones.
 const MOST_SERVERS: usize = 3;
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 16 << 20;
 
-/// The resolvers that a resolv.conf names. The zone of an address (`fe80::1%eth0`) is left away.
+/// The resolvers in a resolv.conf. The zone of an address (`fe80::1%eth0`) is dropped.
 pub(super) fn name_servers(text: &str) -> Vec<SocketAddr> {
     let mut servers = Vec::new();
     for line in text.lines() {
@@ -46,11 +47,11 @@ pub(super) fn name_servers(text: &str) -> Vec<SocketAddr> {
     servers
 }
 
-/// Whom the C library asks if its file names nobody, resolv.conf(5).
+/// The server that the C library asks if its file names none, resolv.conf(5).
 pub(super) const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
 
-/// The addresses that a hosts file gives, hosts(5). Loopback and unspecified ones need no rule: a file that blocks
-/// a hundred thousand names by them leaves nothing here.
+/// The addresses in a hosts file, hosts(5). Loopback and unspecified ones need no rule: a file that blocks a hundred
+/// thousand names with them results in no entries here.
 pub(super) fn listed(text: &str) -> Listed {
     let mut listed = Listed::new();
     for line in text.lines() {
@@ -69,7 +70,7 @@ pub(super) fn listed(text: &str) -> Listed {
     listed
 }
 
-/// A file that is read whenever it has changed.
+/// A file that is read again after a change.
 #[derive(Debug)]
 pub(super) struct Followed {
     path: PathBuf,
@@ -77,11 +78,11 @@ pub(super) struct Followed {
     hasher: RandomState,
 }
 
-/// What was seen of a file last.
+/// The last known state of a file.
 #[derive(Debug)]
 struct Seen {
     stamp: Result<Stamp, io::ErrorKind>,
-    /// Whether a later content must have another stamp.
+    /// Whether any later change of the content must change the stamp.
     is_settled: bool,
     content: Result<u64, io::ErrorKind>,
 }
@@ -99,9 +100,9 @@ impl Followed {
         &self.path
     }
 
-    /// The content, if it is another than the last time: one system call if it is not.
+    /// The content, if it has changed since the last call; if not, this costs one system call.
     pub(super) fn read_if_changed(&mut self) -> Option<io::Result<String>> {
-        // The stamp is taken before the content: a change in between is seen as one more change.
+        // The stamp is read before the content: a change in between is then noticed by the next call.
         let now = SystemTime::now();
         let stamp = fs::metadata(&self.path).map(|metadata| Stamp::of(&metadata));
         let stamp = stamp.map_err(|error| error.kind());

@@ -1,4 +1,4 @@
-//! The loop: asks what is due, hands replies in, and tells the registry and the log what came of it.
+//! The loop: asks what is due, passes replies on, and sends the results to the registry and the log.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use super::{
     system::{self, Followed},
 };
 
-/// How often the system's files are looked at while nothing else happens.
+/// How often the system's files are checked while nothing else happens.
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) struct Task {
@@ -38,7 +38,7 @@ pub(super) struct Task {
 impl Task {
     pub(super) fn new(mut settings: Settings, ports: Ports) -> anyhow::Result<Self> {
         settings.in_flight = settings.in_flight.max(1);
-        // The version is noted before the servers are read, so that no change falls in between.
+        // The version is read before the servers, so that no change in between is missed.
         let system = settings.servers.is_empty();
         let resolv_conf = system.then(|| {
             let mut followed = Followed::new(&settings.resolv_conf);
@@ -92,7 +92,7 @@ impl Task {
                     self.tell(outcome).await?;
                 }
                 request = self.ports.status.recv(), if asks_status => match request {
-                    // Whoever no longer waits for the status does not need it.
+                    // If the requester is gone, the status is not needed.
                     Some(reply) => drop(reply.send(self.names.status(self.now()))),
                     None => asks_status = false,
                 },
@@ -108,7 +108,7 @@ impl Task {
         Moment::new(self.start.elapsed())
     }
 
-    /// When to go on if nothing happens: at the latest to look at the system's files.
+    /// When to wake up if nothing happens: at the latest to check the system's files.
     fn wake(&self) -> Instant {
         let next = if self.lookups.len() < self.settings.in_flight {
             self.names.next_wake()
@@ -129,7 +129,7 @@ impl Task {
         }
     }
 
-    /// Hands a reply in. A lookup that panicked is a failure of its host, not of the daemon.
+    /// Passes a reply on. A lookup that panicked is a failure of its host, not of the daemon.
     fn take(&mut self, done: Result<(Id, Result<Answer, Failure>), JoinError>) -> Outcome {
         let (id, result) = match done {
             Ok(done) => done,
@@ -144,7 +144,7 @@ impl Task {
         self.names.answer(self.now(), Reply { query, result }, jitter())
     }
 
-    /// Looks whether the system's files are others now.
+    /// Checks whether the system's files have changed.
     fn follow_system(&mut self) -> Outcome {
         if let Some(read) = self.resolv_conf.as_mut().and_then(Followed::read_if_changed)
             && let Err(error) = self.change_servers(read)
@@ -176,7 +176,7 @@ impl Task {
         }
     }
 
-    /// Asks the servers of a changed resolv.conf from now on. One that names nobody is most likely being written.
+    /// Switches to the servers of a changed resolv.conf. A file that names none is most likely being written.
     fn change_servers(&mut self, read: std::io::Result<String>) -> anyhow::Result<()> {
         let addresses = system::name_servers(&read?);
         anyhow::ensure!(!addresses.is_empty(), "no DNS server is named");
@@ -208,7 +208,7 @@ impl Task {
     }
 }
 
-/// A draw that spreads hosts out.
+/// A random number that spreads the hosts' questions over time.
 fn jitter() -> Jitter {
     let [low, high, ..] = crate::random::number().to_ne_bytes();
     Jitter::new(u16::from_ne_bytes([low, high]))

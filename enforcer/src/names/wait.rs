@@ -1,17 +1,17 @@
-//! Whether every host was answered for.
+//! Waits until every host has an answer.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use enforcer_core::{model::Host, names::HostStatus};
 use tokio::sync::{mpsc, oneshot};
 
-/// Asks the task how each host stands.
+/// Asks the task for the status of each host.
 pub type AskStatus = mpsc::Sender<oneshot::Sender<Vec<HostStatus>>>;
 
 /// How often the task is asked.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// Waits until every host has been answered for, or has failed. Somebody must take the updates meanwhile.
+/// Waits until every host has an answer, or has failed. Updates must be received meanwhile.
 pub async fn wait_for_answers(task: &AskStatus, hosts: &BTreeSet<Host>) {
     loop {
         let (reply, status) = oneshot::channel();

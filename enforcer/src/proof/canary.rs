@@ -1,10 +1,11 @@
-//! The canary: a small process in a network of its own, which has another try its connections in a cgroup.
+//! The canary: a small process in a network namespace of its own, which starts another process that tries
+//! connections in a cgroup.
 //!
 //! ```text
 //! enforcer run -> `enforcer canary` (for as long as it runs; reads folders) -> `enforcer canary --join FOLDER`
 //! ```
 //!
-//! It ends when the enforcer does: nobody writes to it any more.
+//! It ends with the enforcer, since its input is then closed.
 
 use std::{
     fs,
@@ -40,12 +41,12 @@ struct Running {
 }
 
 impl Canary {
-    /// Starts it. One that does not start finds a failure at each root.
+    /// Starts it. If it does not start, a failure is reported at each root.
     pub async fn start() -> Self {
         Self(Running::start().await)
     }
 
-    /// What is not as it should be in a cgroup that its policy is bound to.
+    /// What is wrong in a cgroup that is bound to the canary's policy.
     pub(super) async fn tries(&mut self, cgroup: &Path, errno: i32) -> Vec<String> {
         let outcomes = match &mut self.0 {
             Ok(running) => running.ask(cgroup).await,
@@ -55,7 +56,7 @@ impl Canary {
             Ok(outcomes) => trial::judge(&outcomes, errno),
             Err(error) => {
                 let failures = vec![format!("the canary could not try: {error:#}")];
-                // What it might still answer would be taken for another question's answer.
+                // A late answer would be taken for the answer to another question.
                 *self = Self::start().await;
                 failures
             }
@@ -142,7 +143,7 @@ fn one_line(text: &str) -> String {
     text.trim().replace('\n', "; ")
 }
 
-/// The main of the process that tries: joins a cgroup, and prints what came of each attempt.
+/// The main of the process that makes the attempts: joins a cgroup, and prints the result of each attempt.
 ///
 /// # Errors
 /// If it cannot join.

@@ -1,4 +1,4 @@
-//! The canary's network namespace, in which the addresses that it tries are local and somebody listens.
+//! The canary's network namespace, in which the tested addresses are local and have listeners.
 
 use std::{
     net::{IpAddr, TcpListener},
@@ -21,14 +21,14 @@ use crate::netlink::{LOOPBACK, request, up};
 /// # Errors
 /// If the kernel refuses.
 pub(super) fn enter() -> Result<()> {
-    // Who may not make a network namespace may, on most machines, make one below a user namespace.
+    // On most machines, a process that may not create a network namespace may create one in a new user namespace.
     unshare(CloneFlags::CLONE_NEWNET)
         .or_else(|_| unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET))
         .context("making a network namespace")?;
     up(LOOPBACK).context("bringing the loopback device up")?;
     for address in addresses() {
         match add(address) {
-            // IPv6 may be absent or turned off; the attempts look for themselves.
+            // IPv6 may be absent or turned off; the attempts check for themselves.
             Err(_) if address.is_ipv6() => {}
             added => {
                 added.with_context(|| format!("making {address} local"))?;
@@ -41,7 +41,7 @@ pub(super) fn enter() -> Result<()> {
     Ok(())
 }
 
-/// Makes an address local, at once: nobody else has it.
+/// Makes an address local at once, without duplicate detection: no other host has it.
 fn add(address: IpAddr) -> Result<()> {
     let mut message = AddressMessage::default();
     (message.header.family, message.header.prefix_len) = match address {

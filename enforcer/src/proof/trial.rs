@@ -1,4 +1,4 @@
-//! What the canary tries, and what has to come of it.
+//! The canary's attempts, and their expected results.
 
 use std::{
     io,
@@ -75,7 +75,7 @@ pub(super) fn all() -> impl Iterator<Item = Trial> {
 }
 
 impl Trial {
-    /// 0, or the errno that came; [`libc::EAFNOSUPPORT`] where the kernel has not the family.
+    /// 0, or the errno; [`libc::EAFNOSUPPORT`] if the kernel does not support the family.
     pub(super) fn attempt(self) -> i32 {
         let to = SocketAddr::new(self.to, PORT);
         let unspecified: IpAddr = match self.to {
@@ -83,7 +83,7 @@ impl Trial {
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         let udp = || UdpSocket::bind((unspecified, 0));
-        // Local, unless IPv6 is turned off: then there is no way out by it either.
+        // The address is local, unless IPv6 is turned off: then IPv6 is no way out either.
         if to.is_ipv6() && UdpSocket::bind((self.to, 0)).is_err() {
             return libc::EAFNOSUPPORT;
         }
@@ -92,7 +92,7 @@ impl Trial {
             Way::UdpConnect => udp().and_then(|socket| socket.connect(to)),
             Way::UdpSend => udp().and_then(|socket| socket.send_to(b"canary", to).map(|_| ())),
         };
-        // An error without a number is a connection that took too long.
+        // An error without a number means that the connection timed out.
         outcome.map_or_else(
             |error: io::Error| error.raw_os_error().unwrap_or(libc::ETIMEDOUT),
             |()| 0,
@@ -139,7 +139,7 @@ pub(super) fn judge(outcomes: &[i32], errno: i32) -> Vec<String> {
         .collect()
 }
 
-/// The policy that the canary's attempts are about; None if it is nowhere.
+/// The policy for the canary's attempts; None without cgroups.
 pub fn policy(cgroups: impl IntoIterator<Item = CgroupId>) -> Option<DesiredPolicy> {
     let workloads: std::collections::BTreeSet<_> = cgroups.into_iter().collect();
     let rules: Rules = ALLOWED

@@ -1,29 +1,29 @@
-//! What holds for a while is said when it begins, not again and again.
+//! Reports a lasting condition when it begins, not repeatedly.
 
 use std::collections::BTreeSet;
 
-/// What was last said.
+/// The lines that were reported last.
 #[derive(Debug, Default)]
 pub struct Dedup {
     said: BTreeSet<String>,
-    /// Where those are that are not said.
+    /// Where all lines can be found, including those left out.
     all: &'static str,
 }
 
-/// What has all that holds now.
+/// The place that lists all present conditions.
 pub const IN_STATUS: &str = ": `enforcer status` lists all that hold now";
 
-/// Lines that are said at one time at most: a registry that is wrong as a whole is not a thousand news.
+/// The most lines that are written at once: a registry that is wrong as a whole should not produce a thousand.
 const MOST: usize = 20;
 
 impl Dedup {
-    /// Nothing was said; `all` ends the line about those that are not said.
+    /// Starts with nothing reported; `all` ends the line about those that are left out.
     pub fn listed(all: &'static str) -> Self {
         let said = BTreeSet::new();
         Self { said, all }
     }
 
-    /// Takes all that holds now, and returns the lines that are new, in order; too many are cut, with how many.
+    /// Takes all present lines and returns the new ones, in order; the rest of too many is replaced by its number.
     pub fn news(&mut self, now: BTreeSet<String>) -> Vec<String> {
         let mut news: Vec<_> = now.difference(&self.said).cloned().collect();
         if news.len() > MOST {

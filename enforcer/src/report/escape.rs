@@ -1,8 +1,8 @@
-//! Words that are not ours, on their way to a log, a terminal or an object of the API server.
+//! Escapes foreign text on its way to a log, a terminal or an object of the API server.
 //!
-//! Names of processes, documents, files, pods, and what servers answer can hold anything: newlines that would begin a
-//! line of their own, sequences that a terminal obeys, marks that turn the order of what is read. Everything that
-//! leaves goes through here once, whole lines with ours and theirs in them, so that no place can forget it.
+//! Names of processes, documents, files and pods, and server replies, can contain anything: newlines that would
+//! begin a new line, terminal escape sequences, or marks that change the direction of text. All output passes
+//! through here once, as whole lines that mix our text and foreign text, so that no place can omit it.
 
 use std::{
     borrow::Cow,
@@ -11,10 +11,10 @@ use std::{
 
 use serde_json::Value;
 
-/// Bytes of one line, or of one text in JSON, at most; the rest is counted.
+/// The most bytes of one line, or of one text in JSON; only the number of the further bytes is given.
 pub const LIMIT: usize = 8 << 10;
 
-/// One line without its end, whatever is in it.
+/// One line without its newline, whatever it contains.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<T>(pub T);
 
@@ -43,7 +43,7 @@ fn is_hazard(character: char) -> bool {
         )
 }
 
-/// Writes at most so many bytes, and no hazard.
+/// Writes at most this many bytes, and escapes hazards.
 struct Escaper<'a, 'b> {
     out: &'a mut fmt::Formatter<'b>,
     room: usize,
@@ -88,7 +88,7 @@ impl fmt::Write for Escaper<'_, '_> {
     }
 }
 
-/// JSON of the same meaning, in which no hazard stands as such. Its own newlines stay.
+/// JSON with the same meaning, in which all hazards are escaped. Its own newlines stay.
 pub fn json(text: &str) -> Cow<'_, str> {
     let is_hazard = |character: char| character != '\n' && is_hazard(character);
     if !text.contains(is_hazard) {
@@ -97,7 +97,7 @@ pub fn json(text: &str) -> Cow<'_, str> {
     let mut escaped = String::with_capacity(text.len() + 16);
     for character in text.chars() {
         if is_hazard(character) {
-            // They stand in strings alone, and all are below U+10000.
+            // Hazards occur only within strings, and all are below U+10000.
             write!(escaped, "\\u{:04x}", u32::from(character)).expect("a String takes everything");
         } else {
             escaped.push(character);

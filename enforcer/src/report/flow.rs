@@ -1,4 +1,4 @@
-//! One verdict, as it is told.
+//! One verdict, as it is reported.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use super::log::LogFormat;
 use crate::datapath::{Cause, Decision};
 
-/// A verdict with all that is known of it.
+/// A verdict with everything that is known about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// What became of the call.
+    /// The result of the call.
     pub verdict: Verdict,
     /// `namespace/name`, or the cgroup of an unknown one.
     pub workload: String,
@@ -28,7 +28,7 @@ pub struct Flow {
     pub uid: u32,
     /// `tcp`, `udp`, the number of another protocol, or the socket or option that was refused.
     pub protocol: String,
-    /// Where it wanted to go.
+    /// The destination.
     pub destination: SocketAddr,
     /// The name for which the workload was given that address, if a program has seen the answer.
     pub name: Option<String>,
@@ -36,15 +36,15 @@ pub struct Flow {
     pub hosts: Vec<Host>,
     /// Why.
     pub reason: String,
-    /// The object that is the nearest miss, or that allows it.
+    /// The object that comes closest to allowing it, or that allows it.
     pub object: Option<String>,
     /// What would allow it.
     pub suggestion: Option<String>,
 }
 
-/// The part of a flow that the kernel told.
+/// The part of a flow that comes from the kernel.
 impl Flow {
-    /// From a decision, with the words of the registry to be filled in.
+    /// From a decision; the registry's part is filled in later.
     pub fn new(decision: &Decision, workload: String) -> Self {
         Self {
             verdict: decision.verdict,
@@ -127,8 +127,8 @@ impl Flow {
         self.name.as_deref().or(self.hosts.first().map(Host::as_str))
     }
 
-    /// `api.example.com (192.0.2.10:443)` if the name is known by which the workload came to the address, else
-    /// `192.0.2.10:443`, with its registered names behind it if it has any.
+    /// `api.example.com (192.0.2.10:443)` if the name is known for which the workload was given the address, else
+    /// `192.0.2.10:443`, followed by its registered names if it has any.
     pub fn place(&self) -> String {
         let destination = self.destination;
         if let Some(name) = &self.name {
@@ -169,7 +169,7 @@ impl fmt::Display for Flow {
             ..
         } = self;
         write!(f, "{word} {workload} {process}[{pid}] -> {protocol}")?;
-        // A socket that was not made has no destination.
+        // A socket that was not created has no destination.
         if !destination.ip().is_unspecified() || destination.port() != 0 {
             write!(f, " {}", self.place())?;
         }

@@ -1,4 +1,4 @@
-//! The log's form: whatever it tells of, each record is one line.
+//! The log's format: each record is one line, whatever it contains.
 
 use std::{
     fmt::{self, Write as _},
@@ -28,15 +28,16 @@ pub enum LogFormat {
     Json,
 }
 
-/// Libraries that log what the daemon reports itself, with what it means. A filter that names them shows their lines.
+/// Libraries that log events that the daemon reports itself, with their meaning. A filter that names them shows
+/// their lines.
 const LIBRARIES: &str =
     "kube_client=off,hyper_util=off,hickory_net=off,hickory_proto=off,hickory_resolver=off,rustls=off";
 
-/// Makes `tracing` and `log` write. `level` is a filter as `RUST_LOG` has it. Where nobody reads the log any more, it is
-/// lost, and the daemon goes on.
+/// Sets up output for `tracing` and `log`. `level` is a filter as in `RUST_LOG`. If the log's reader is gone, the
+/// log is lost and the daemon continues.
 ///
 /// # Errors
-/// If the filter has no meaning.
+/// If the filter is invalid.
 pub fn init(format: LogFormat, level: &str) -> Result<()> {
     let filter = filter(level).with_context(|| format!("--log-level {level:?}"))?;
     let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
@@ -59,7 +60,8 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // Of a log that cannot be written, a line in the log says nothing, and one on standard error ends the process.
+    // If the log cannot be written, a line about that in the log is useless, and one on standard error ends the
+    // process.
     let layer = tracing_subscriber::fmt::layer()
         .log_internal_errors(false)
         .with_target(false);
@@ -79,7 +81,7 @@ where
     }
 }
 
-/// Fields of records in JSON, whose values the message of the same record has in words. docs/LOG.md has them in a table.
+/// Fields of records in JSON whose values the record's message already contains. docs/LOG.md lists them in a table.
 const FIELDS: [&str; 13] = [
     "event",
     "workload",
@@ -96,7 +98,7 @@ const FIELDS: [&str; 13] = [
     "suggestion",
 ];
 
-/// The message of a record and its fields but [`FIELDS`]. They can hold words that are not ours.
+/// The message of a record and its fields except [`FIELDS`]. They can contain foreign text.
 struct OneLine;
 
 impl<'a> FormatFields<'a> for OneLine {

@@ -1,4 +1,4 @@
-//! What is told to users of Kubernetes, on the object that it is about. It says what; `sources::kube` writes it.
+//! Reports to users of Kubernetes, on the object concerned. This module makes the text; `sources::kube` writes it.
 
 use enforcer_common::Verdict;
 use enforcer_core::{istio::ObjectId, model::Workload};
@@ -14,7 +14,7 @@ pub struct Notice {
     pub reason: &'static str,
     /// A sentence, at most [`MESSAGE_LIMIT`] bytes.
     pub message: String,
-    /// What makes two notices about the same object the same one for a reader.
+    /// Two notices about the same object with the same subject are the same one for a reader.
     pub subject: String,
 }
 
@@ -27,14 +27,14 @@ pub enum About {
     Object(ObjectId, String, String),
 }
 
-/// Bytes of a message at most: what Kubernetes admits for an Event's note.
+/// The most bytes of a message: the limit of Kubernetes for an Event's note.
 pub const MESSAGE_LIMIT: usize = 1024;
 
-/// Whose share of what is told a notice takes up: a pod's, or that of all objects of a namespace.
+/// The owner of the share on which a notice counts: a pod, or all objects of a namespace together.
 pub type Sharer = (String, Option<String>);
 
 impl About {
-    /// Whose share it is.
+    /// The owner of its share.
     pub fn sharer(&self) -> Sharer {
         match self {
             Self::Pod(namespace, name) => (namespace.clone(), Some(name.clone())),
@@ -64,7 +64,7 @@ impl Notice {
             about: About::Pod(workload.namespace.to_string(), workload.name.clone()),
             reason,
             message: shortened(message),
-            // A host's addresses change while it remains the same news.
+            // A host's addresses may change; the news stays the same.
             subject: match flow.host() {
                 Some(host) => format!("{reason} {protocol} {host}:{}", destination.port()),
                 None => format!("{reason} {protocol} {destination}"),
@@ -72,7 +72,7 @@ impl Notice {
         })
     }
 
-    /// Of an object that is not taken.
+    /// About an object that is rejected.
     pub fn rejected(
         id: ObjectId,
         (api_version, uid): (String, String),
@@ -92,7 +92,7 @@ impl Notice {
         }
     }
 
-    /// The same, with how many others of the same share are not told.
+    /// The same, with the number of other notices of the same share that are left out.
     pub fn with_left_out(mut self, left_out: u64) -> Self {
         if left_out > 0 {
             let of = match self.about {
@@ -106,7 +106,7 @@ impl Notice {
     }
 }
 
-/// Readers of Events see what is written there as it is.
+/// Readers of Events see the text unescaped.
 fn shortened(text: String) -> String {
     cut(Line(text).to_string(), MESSAGE_LIMIT)
 }

@@ -1,8 +1,8 @@
-//! Keeps noisy programs from drowning the log, and each other.
+//! Keeps noisy programs from flooding the log and from displacing each other's lines.
 //!
-//! A line is written at once when its subject is new; while it goes on it is written again after a pause, with how
-//! often it has happened meanwhile. Who causes lines has a share of them: beyond it they are counted, for whom they
-//! were about, and take nothing from others.
+//! A line is written at once when its subject is new. While the subject continues, it is written again after a
+//! pause, with the number of repetitions. Each source of lines has a share: beyond it, lines are only counted, under
+//! the source's name, and take nothing from others.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,7 +12,7 @@ use std::{
 
 use crate::turns::Shares;
 
-/// Subjects, by whom they are about, and when they were last written of.
+/// Subjects, by the source they are about, and when each was last written.
 #[derive(Debug)]
 pub struct RateLimit<W, K> {
     pause: Duration,
@@ -22,11 +22,11 @@ pub struct RateLimit<W, K> {
     swept: Duration,
 }
 
-/// What was written about one.
+/// What was written about one source.
 #[derive(Debug)]
 struct Seen<K> {
     subjects: HashMap<K, Written>,
-    /// When it was last looked whose pause is over.
+    /// When entries whose pause is over were last removed.
     swept: Duration,
 }
 
@@ -38,7 +38,7 @@ struct Written {
 }
 
 impl<W: Clone + Eq + Hash + Ord, K: Eq + Hash> RateLimit<W, K> {
-    /// Writes of the same subject once in `pause`, and in that time of no more subjects about one than its share.
+    /// Writes the same subject once in `pause`, and in that time no more subjects about one source than its share.
     pub fn new(pause: Duration, shares: Shares) -> Self {
         Self {
             pause,
@@ -83,13 +83,13 @@ impl<W: Clone + Eq + Hash + Ord, K: Eq + Hash> RateLimit<W, K> {
         has_room.then_some(0)
     }
 
-    /// How often it was not written since the last call, by whom it was about.
+    /// How many lines were suppressed since the last call, by source.
     pub fn take_suppressed(&mut self) -> BTreeMap<W, u64> {
         std::mem::take(&mut self.suppressed)
     }
 
-    /// Forgets those about whom nothing was written for a while: what has not gone on by then has ended, and how often
-    /// it had been repeated is no news any more.
+    /// Forgets sources about which nothing was written for a while: a subject that has not continued by then has
+    /// ended, and its number of repetitions no longer matters.
     fn forget(&mut self, now: Duration) {
         if now.saturating_sub(self.swept) < self.pause {
             return;
@@ -102,7 +102,8 @@ impl<W: Clone + Eq + Hash + Ord, K: Eq + Hash> RateLimit<W, K> {
 }
 
 impl<K: Eq + Hash> Seen<K> {
-    /// Forgets subjects whose pause is over, as often as that costs little; how often they had happened unwritten.
+    /// Forgets subjects whose pause is over, as often as that is cheap; returns how many of their repetitions were
+    /// not written.
     fn make_room(&mut self, pause: Duration, now: Duration) -> u64 {
         if now.saturating_sub(self.swept) < pause / 16 {
             return 0;

@@ -1,4 +1,4 @@
-//! What was left out, by whom it was about: counted, and said from time to time in one line for each.
+//! Counts what was left out, by source, and reports it from time to time in one line for each.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,20 +7,20 @@ use std::{
 
 use enforcer_common::CgroupId;
 
-/// How often it is said about the same one.
+/// The pause between two reports about the same source.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Lines that are written at one time at most. The rest is one more line.
+/// The most lines that are written at once. The rest is summed up in one more line.
 const MOST_LINES: usize = 20;
 
-/// Names that are remembered at most; those about whom most was left out.
+/// The most names that are stored: those with the most left out.
 const MOST: usize = 1000;
 
-/// What was left out since the start, by the name of whom it was about.
+/// What was left out since the start, by the name of the source.
 #[derive(Debug, Default)]
 pub struct Suppressed {
     names: BTreeMap<String, Count>,
-    /// What the kernel had counted when it was last asked.
+    /// The kernel's counts when they were last read.
     counted: BTreeMap<CgroupId, u64>,
 }
 
@@ -31,23 +31,23 @@ struct Count {
     said: Option<Duration>,
 }
 
-/// What is to be said: how much was left out, and whom it was about.
+/// What to report: how much was left out, and about whom.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line {
     /// One.
     Of(String, u64),
-    /// So many others together.
+    /// This many others together.
     Others(usize, u64),
 }
 
 impl Suppressed {
-    /// Takes for said what the kernel counts now: an earlier start's.
+    /// Takes the kernel's present counts as reported: they are an earlier start's.
     pub fn skip(&mut self, counted: BTreeMap<CgroupId, u64>) {
         self.counted = counted;
     }
 
-    /// What the kernel has counted since it was last asked. Its counts go up, unless an entry went and came back:
-    /// that begins at nothing.
+    /// What the kernel has counted since the last call. A count only grows, unless its entry was removed and created
+    /// again: then it begins at zero.
     pub fn news(&mut self, counted: BTreeMap<CgroupId, u64>) -> BTreeMap<CgroupId, u64> {
         let since = |of: &CgroupId, now: u64| match self.counted.get(of) {
             Some(before) if *before <= now => now - before,
@@ -66,7 +66,7 @@ impl Suppressed {
         held.unreported = held.unreported.saturating_add(count);
     }
 
-    /// What is to be said now, the most first. `now` counts from any fixed moment.
+    /// The lines to report now, largest number first. `now` counts from any fixed moment.
     pub fn lines(&mut self, now: Duration) -> Vec<Line> {
         let is_due = |count: &Count| {
             let is_long_ago = count.said.is_none_or(|said| now.saturating_sub(said) >= PAUSE);
@@ -94,7 +94,7 @@ impl Suppressed {
         lines
     }
 
-    /// How much was left out since the start, by the name of whom it was about.
+    /// How much was left out since the start, by the name of the source.
     pub fn all(&self) -> impl Iterator<Item = (&str, u64)> {
         self.names.iter().map(|(name, count)| (name.as_str(), count.all))
     }

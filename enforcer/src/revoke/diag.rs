@@ -15,13 +15,13 @@ use super::message::{
     request, split,
 };
 
-/// A connection to the kernel. It stays in the network namespace of the thread that made it, whoever uses it.
+/// A netlink socket. It stays in the network namespace of the thread that created it, whichever thread uses it.
 pub(super) struct Diag {
     socket: OwnedFd,
     buffer: Vec<u8>,
 }
 
-/// Whether an answer goes on.
+/// Whether an answer has more parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     GoesOn,
@@ -44,12 +44,12 @@ impl Diag {
         })
     }
 
-    /// Asks for all sockets that a question is about. The answer is to be read to its end before the next.
+    /// Requests all sockets that match a question. The answer has to be read to its end before the next question.
     pub(super) fn ask(&self, question: &Question<'_>) -> Result<()> {
         self.send(&request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, question))
     }
 
-    /// Reads a part of the answer.
+    /// Reads one part of the answer.
     pub(super) fn read(&mut self, mut take: impl FnMut(&[u8])) -> Result<Answer> {
         let length = recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty())
             .context("reading the kernel's answer")?;
@@ -74,7 +74,7 @@ impl Diag {
         Ok(Answer::GoesOn)
     }
 
-    /// Ends a socket: its process sees ECONNABORTED. False if it is gone already.
+    /// Ends a socket: its process gets ECONNABORTED. False if the socket is already gone.
     pub(super) fn destroy(&mut self, socket: &Listed) -> Result<bool> {
         self.send(&request(SOCK_DESTROY, NLM_F_ACK, &socket.question()))?;
         let mut answer = Ok(Answer::GoesOn);

@@ -1,11 +1,11 @@
-//! The network namespaces of sockets that a workload's threads hold and that no list had.
+//! The network namespaces of sockets that a workload's threads have open and that are in no list.
 //!
 //! ```text
 //! /proc/<thread>/fd -> inodes that no list had -> pidfd_getfd -> SIOCGSKNS -> a namespace that is to be listed
 //! ```
 //!
-//! **Architecture Invariant:** a socket that is taken hold of is not closed here. The workload may have closed it
-//! meanwhile, and the last to close waits as long as the workload has asked for (`SO_LINGER`).
+//! **Architecture Invariant:** a copied descriptor of a socket is not closed here. The workload may have closed its
+//! own meanwhile, and the last close waits as long as the workload has asked for (`SO_LINGER`).
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -27,15 +27,15 @@ use super::{
     sys,
 };
 
-/// Sockets that are held at a time.
+/// The most sockets that are open here at a time.
 const MOST_AT_ONCE: usize = 64;
 
-/// A look at what threads hold.
+/// A look at the open files of threads.
 #[derive(Default)]
 pub(super) struct Held {
     threads: VecDeque<u32>,
     table: Option<Table>,
-    /// Sockets whose namespace could not be found out, and the first reason.
+    /// The number of sockets whose namespace could not be found, and the first reason.
     pub(super) hidden: u64,
     pub(super) why: Option<io::Error>,
 }
@@ -54,7 +54,7 @@ impl Held {
         }
     }
 
-    /// Looks on until a time. Returns namespaces that are not among `known`, and whether that was all.
+    /// Continues until a deadline. Returns namespaces that are not in `known`, and whether the look is done.
     pub(super) fn advance(
         &mut self,
         inodes: &Inodes,
@@ -102,7 +102,7 @@ impl Held {
 }
 
 impl Table {
-    /// None for a thread that is gone, or that shares its files with the first of its process.
+    /// None for a thread that is gone, or that shares its file table with the first thread of its process.
     fn open(thread: u32) -> io::Result<Option<Self>> {
         let Some(status) = there(fs::read_to_string(format!("/proc/{thread}/status")))? else {
             return Ok(None);
@@ -110,7 +110,7 @@ impl Table {
         let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
         let process = process.and_then(|process| process.trim().parse::<u32>().ok());
         let is_later = process != Some(thread);
-        // A kernel without kcmp(2) compares nothing: threads with files of their own are rare.
+        // A kernel without kcmp(2) cannot compare: file tables of their own are rare among threads.
         if let Some(process) = process.filter(|_| is_later)
             && sys::share_files(thread, process).unwrap_or(true)
         {
@@ -123,7 +123,7 @@ impl Table {
         Ok(process.map(|process| Self { process, entries }))
     }
 
-    /// Takes hold of the next file if it is a socket whose inode is not among these; None at the end.
+    /// Copies the descriptor of the next file if it is a socket whose inode is not in `inodes`; None at the end.
     fn next(&mut self, inodes: &Inodes) -> Option<io::Result<Option<OwnedFd>>> {
         let path = match self.entries.next()? {
             Ok(entry) => entry.path(),
@@ -152,8 +152,8 @@ fn is_listed(path: &PathBuf, inodes: &Inodes) -> bool {
     inode.is_none_or(|inode| u32::try_from(inode).is_ok_and(|inode| inodes.contains(inode)))
 }
 
-/// Gives sockets back without waiting for what lingers in them: a thread with a copy of all descriptors ends, which
-/// closes them without waiting (`PF_EXITING` in `inet_release`).
+/// Closes sockets without waiting for `SO_LINGER`: a thread with a copy of all descriptors ends, which closes them
+/// without waiting (`PF_EXITING` in `inet_release`).
 fn let_go(sockets: Vec<OwnedFd>) {
     if sockets.is_empty() {
         return;

@@ -1,12 +1,12 @@
-//! The inodes of sockets that lists have had, so that what threads hold beside them is found.
+//! The inodes of listed sockets, used to find the sockets that threads have open and that are not listed.
 
 use std::collections::HashSet;
 
-/// Inodes that are remembered for one look, 2.5 MB.
+/// The most inodes that are stored for one look: 2.5 MB.
 const MOST: usize = 262_144;
 
-/// Of sockets that lists have had. What does not fit counts as not listed: such a socket is taken hold of and asked for
-/// its network namespace, which costs time and no memory.
+/// Inodes of listed sockets. One that does not fit counts as not listed: its socket is then opened and asked for its
+/// network namespace, which costs time but no memory.
 pub(super) struct Inodes {
     seen: HashSet<u32>,
     most: usize,
@@ -42,7 +42,7 @@ impl Inodes {
         self.seen.contains(&inode)
     }
 
-    /// How many are remembered, if others are not.
+    /// The number of stored inodes, if some are left out.
     pub(super) fn limit(&self) -> Option<usize> {
         self.is_cut.then_some(self.most)
     }

@@ -1,4 +1,4 @@
-//! The sockets of one network namespace with which a workload reaches out, listed bit by bit.
+//! Lists the outgoing sockets of a workload in one network namespace, in small portions.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,37 +18,38 @@ use super::{
     network::Network,
 };
 
-/// Sockets that are held at most. What is more comes in the next round, so that it costs time and no memory.
+/// The most sockets that are held at once. Further ones are listed in the next round, which costs time but no
+/// memory.
 const MOST: usize = 65_536;
 
-/// All states of a TCP socket that is connected or about to be: ESTABLISHED to FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING.
-/// What waits to be sent or received is a flow as well.
+/// All states of a TCP socket that is connected or connecting: ESTABLISHED to FIN_WAIT2, CLOSE_WAIT, LAST_ACK,
+/// CLOSING. Data that waits to be sent or received is a flow too.
 const CONNECTED: u32 = 0b11_1110 | 1 << 8 | 1 << 9 | 1 << 11;
 /// A connected UDP socket is "established" (1).
 const ESTABLISHED: u32 = 1 << 1;
 
-/// Whose sockets are wanted, and what tells how they came to be.
+/// The cgroups whose sockets are wanted, and the marks that show how sockets were created.
 #[derive(Clone, Default)]
 pub(super) struct Wanted {
     pub(super) cgroups: BTreeSet<CgroupId>,
-    /// The socket storage in which the connect hooks mark what they let out.
+    /// The socket storage in which the connect hooks mark what they allow.
     pub(super) marks: Option<Arc<OwnedFd>>,
 }
 
 /// A listing under way.
 pub(super) struct Listing {
     diag: Diag,
-    /// What is still to be asked; who listens comes first.
+    /// Questions that are still to be sent; listening sockets come first.
     questions: Vec<(Transport, u32, u8)>,
-    /// What is being answered.
+    /// The question that is being answered.
     asked: Option<(Transport, u32, u8)>,
     listening: BTreeSet<(u16, IpAddr)>,
     /// By cookie.
     found: BTreeMap<u64, Listed>,
-    /// Cookies up to this one were in an earlier round.
+    /// Sockets with cookies up to this one were listed in an earlier round.
     after: u64,
     is_cut: bool,
-    /// Sockets that are held at most.
+    /// The most sockets that are held at once.
     most: usize,
 }
 
@@ -82,7 +83,7 @@ impl Listing {
         self.listening.clear();
     }
 
-    /// Reads on until a time. `inodes` gets those of all sockets seen. True once the round is over.
+    /// Reads until a deadline. Adds the inodes of all sockets seen to `inodes`. True once the round is over.
     pub(super) fn advance(&mut self, wanted: &Wanted, inodes: &mut Inodes, until: Instant) -> Result<bool> {
         while Instant::now() < until {
             let Some(asked) = self.asked else {
@@ -107,7 +108,7 @@ impl Listing {
 
     fn ask(&mut self, question: (Transport, u32, u8), wanted: &Wanted) -> Result<()> {
         let (transport, states, family) = question;
-        // Who listens on a port may be anybody.
+        // The listener on a port may belong to any workload.
         let born_in: Vec<_> = wanted.cgroups.iter().copied().collect();
         let born_in = if states == 1 << LISTEN { &[][..] } else { &born_in };
         let marks = wanted.marks.as_ref().filter(|_| states != 1 << LISTEN);
@@ -154,7 +155,7 @@ impl Listing {
         }
     }
 
-    /// Whether the workload has begun what the socket does.
+    /// Whether the workload initiated the socket's flow.
     fn reaches_out(&self, socket: &Listed, mark: Option<Mark>) -> bool {
         match mark {
             Some(Mark::Outward | Mark::Made) => true,
@@ -163,7 +164,7 @@ impl Listing {
         }
     }
 
-    /// Whether a socket without a mark counts as accepted: its local port is one that somebody listens on.
+    /// Whether a socket without a mark counts as accepted: a socket listens on its local port.
     fn is_accepted(&self, socket: &Listed) -> bool {
         let (port, address) = (socket.local().port(), socket.local().ip());
         let any = [IpAddr::from([0_u8; 4]), IpAddr::from([0_u8; 16])];
@@ -171,7 +172,7 @@ impl Listing {
         socket.transport == Transport::Tcp && on.any(|on| self.listening.contains(&(port, on)))
     }
 
-    /// What the round has found. True if there is more, for which another has begun.
+    /// Returns what the round has found. True if there is more, for which another round has begun.
     pub(super) fn end_round(&mut self) -> (Vec<Listed>, bool) {
         if let Some((last, _)) = self.found.last_key_value() {
             self.after = *last;

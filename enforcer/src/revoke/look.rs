@@ -1,4 +1,4 @@
-//! A look at one workload's sockets, bit by bit, so that no workload keeps another waiting.
+//! A look at one workload's sockets, in small portions, so that no workload delays another.
 //!
 //! ```text
 //! cgroups, threads -> their network namespaces, the host's -> sockets --> found
@@ -26,13 +26,13 @@ use super::{
     subtree::{CGROUPS, Subtree, there},
 };
 
-/// How often a workload is looked at again, because it has new threads or namespaces.
+/// The most rounds for one workload, which are needed if it has new threads or namespaces.
 const ROUNDS: u32 = 3;
-/// The network namespace of the node's first process. Some kernels keep it from everybody else.
+/// The network namespace of the node's first process. Some kernels deny access to it.
 const INIT: &str = "/proc/1/ns/net";
-/// Complaints that are written out.
+/// The most complaints that are logged.
 const COMPLAINTS: u64 = 5;
-/// Network namespaces that are looked at for one workload.
+/// The most network namespaces that are listed for one workload.
 const NETWORKS: usize = 4096;
 
 /// A look under way.
@@ -46,11 +46,11 @@ pub(super) struct Look {
     ahead: VecDeque<Ahead>,
     listing: Option<(Listing, Arc<Network>)>,
     held: Option<Held>,
-    /// The cgroups and threads of a round that has begun.
+    /// The cgroups and threads of the present round, once it has begun.
     subtree: Option<Subtree>,
     /// Threads of this round whose namespaces are still to be found out.
     asking: VecDeque<u32>,
-    /// Of all sockets in the lists.
+    /// Inodes of all listed sockets.
     inodes: Inodes,
     rounds: u32,
     /// Network namespaces that are looked at.
@@ -67,7 +67,7 @@ pub(super) struct Look {
 
 /// A namespace that is to be listed.
 enum Ahead {
-    /// By what leads to it: thousands are not kept open at once.
+    /// As a path: thousands of namespaces are not kept open at once.
     Path(PathBuf),
     Open(Network),
 }
@@ -99,7 +99,7 @@ impl Look {
         }
     }
 
-    /// Looks on until a time, or until something was found. True once it is over.
+    /// Continues until a deadline, or until something was found. True once it is over.
     pub(super) fn advance(&mut self, until: Instant) -> bool {
         while Instant::now() < until && self.found.is_empty() {
             if self.listing.is_some() {
@@ -120,7 +120,7 @@ impl Look {
         false
     }
 
-    /// False once a round has brought nothing new, or there were enough of them.
+    /// False once a round has found nothing new, or the limit of rounds is reached.
     fn begin_round(&mut self) -> bool {
         if self.rounds == ROUNDS || !std::mem::take(&mut self.has_news) {
             return false;
@@ -163,7 +163,7 @@ impl Look {
             self.held = Some(Held::by(news.iter().copied()));
             self.has_news = true;
         }
-        // Where workloads come from that have none of their own, or have left for one.
+        // Workloads without a network namespace of their own use this one, and others may have used it before.
         self.note("/proc/thread-self/ns/net".into());
         if let Err(error) = Network::id(INIT.as_ref()) {
             static SAID: Once = Once::new();
@@ -249,7 +249,7 @@ impl Look {
         }
     }
 
-    /// Lists again without marks if it is they that are refused.
+    /// Lists again without marks if the kernel refused because of the marks.
     fn fail_listing(&mut self, error: &anyhow::Error, network: Arc<Network>) {
         self.complain(&format!("listing sockets: {error:#}"));
         if self.wanted.marks.take().is_some() {
@@ -275,7 +275,7 @@ impl Look {
         }
     }
 
-    /// What a workload can bring about a thousand times is not said as often.
+    /// A workload can cause thousands of complaints; only the first few are logged.
     fn complain(&mut self, what: &str) {
         self.complaints += 1;
         self.hidden.get_or_insert_with(|| what.to_owned());

@@ -1,4 +1,4 @@
-//! The messages of `linux/netlink.h`, `linux/sock_diag.h` and `linux/inet_diag.h`, as far as revocation speaks them.
+//! The messages of `linux/netlink.h`, `linux/sock_diag.h` and `linux/inet_diag.h`, as far as revocation uses them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -44,13 +44,13 @@ pub(super) struct Question<'a> {
     pub(super) transport: Transport,
     pub(super) states: u32,
     pub(super) id: &'a [u8; SOCKET_ID],
-    /// Descriptor of the socket storage whose values are wanted as well.
+    /// Descriptor of the socket storage whose values are requested too.
     pub(super) storage: Option<u32>,
-    /// Only those born in one of these, unless there are none or very many.
+    /// Only sockets created in one of these cgroups, unless the list is empty or very long.
     pub(super) born_in: &'a [CgroupId],
 }
 
-/// A socket as it is ended: what the kernel asks for to find it.
+/// What the kernel needs to find a socket to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listed {
     pub(crate) transport: Transport,
@@ -59,30 +59,30 @@ pub(crate) struct Listed {
     id: [u8; SOCKET_ID],
 }
 
-/// What else is said of a socket in a list.
+/// The other fields of a listed socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) socket: Listed,
-    /// Where it was born.
+    /// The cgroup in which it was created.
     pub(super) cgroup: CgroupId,
-    /// 0 if no process has it any more, or none has yet.
+    /// 0 if no process has it open any more, or yet.
     pub(super) inode: u32,
-    /// All was sent, and nobody is left to read or send.
+    /// Everything was sent, and no process is left to read or send.
     pub(super) is_spent: bool,
-    /// What the programs have noted, if anything.
+    /// What the programs have recorded, if anything.
     pub(super) mark: Option<Mark>,
 }
 
-/// What the programs have noted of a socket.
+/// What the programs have recorded about a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// It was let out.
+    /// Its connection was allowed.
     Outward,
-    /// It was let through to somebody who had sent to it.
+    /// It was allowed to connect to a peer that had sent to it.
     Answering,
-    /// `socket()` has made it: nobody accepted it.
+    /// `socket()` has created it: it was not accepted.
     Made,
-    /// The kernel has made it for a client of a listening socket, whose marks it has.
+    /// The kernel has created it for a client of a listening socket, whose marks it has.
     Accepted,
 }
 
@@ -111,7 +111,7 @@ impl Listed {
         self.address(20, [self.id[2], self.id[3]])
     }
 
-    /// Grows from one socket of a network namespace to the next.
+    /// Increases from one socket of a network namespace to the next.
     pub(super) fn cookie(&self) -> u64 {
         let half = |at: usize| {
             let bytes = [self.id[at], self.id[at + 1], self.id[at + 2], self.id[at + 3]];
@@ -202,7 +202,7 @@ pub(super) fn split(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     Some((u16::from_ne_bytes(*kind), body, next))
 }
 
-/// None for what is no whole socket: one that is being accepted, or that waits for its end alone.
+/// None for anything but a full socket: one that is being accepted, or that is only waiting for its end.
 pub(super) fn entry(transport: Transport, body: &[u8]) -> Option<Entry> {
     let ([family, state, ..], _) = body.split_first_chunk::<4>()?;
     let id = body.get(4..4 + SOCKET_ID)?.try_into().ok()?;

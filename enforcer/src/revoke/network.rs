@@ -1,4 +1,4 @@
-//! A network namespace, by whatever leads to it.
+//! A network namespace, found by any path to it.
 
 use std::{
     fs::{self, File},
@@ -11,10 +11,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::sched::{CloneFlags, setns};
 
-/// Device and inode: no two that live at the same time have the same.
+/// Device and inode: unique among the namespaces that exist at the same time.
 pub(super) type NetworkId = (u64, u64);
 
-/// One that stays while this lives.
+/// A namespace that stays alive while this lives.
 #[derive(Debug)]
 pub(super) struct Network {
     file: File,
@@ -22,17 +22,17 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// The one behind a link such as `/proc/1/ns/net`.
+    /// Opens the namespace behind a link such as `/proc/1/ns/net`.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         File::open(path)?.try_into()
     }
 
-    /// Which one a link leads to, without keeping it.
+    /// The namespace behind a link, without keeping it open.
     pub(super) fn id(path: &Path) -> io::Result<NetworkId> {
         fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
     }
 
-    /// Runs `work` in it, in a thread that ends with it: a thread of a pool would stay there.
+    /// Runs `work` in it, in a thread of its own: a pool's thread would stay in the namespace.
     pub(super) fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         thread::scope(|scope| {
             let thread = scope.spawn(|| {

@@ -1,4 +1,4 @@
-//! A workload's cgroups and their threads, found bit by bit.
+//! A workload's cgroups and their threads, found in small portions.
 
 use std::{
     collections::BTreeSet,
@@ -24,12 +24,12 @@ pub(super) struct Subtree {
     pub(super) failed: Option<io::Error>,
     /// Whether there are more than [`CGROUPS`].
     pub(super) is_cut: bool,
-    /// Folders that are still to be looked into.
+    /// Folders that are still to be read.
     ahead: Vec<PathBuf>,
 }
 
 impl Subtree {
-    /// At a cgroup's folder, which nobody has looked into yet.
+    /// Starts at a cgroup's folder.
     pub(super) fn at(folder: &Path) -> Self {
         Self {
             ahead: vec![folder.to_owned()],
@@ -65,7 +65,7 @@ impl Subtree {
         }
         self.cgroups.insert(cgroup);
         let threads = there(fs::read_to_string(folder.join("cgroup.threads")))?.unwrap_or_default();
-        // 0 stands for one that this process cannot name, being in a PID namespace that does not have it.
+        // 0 stands for a thread that is not in this process's PID namespace.
         let threads = threads.lines().filter_map(|thread| thread.parse::<u32>().ok());
         self.threads.extend(threads.filter(|thread| *thread != 0));
         for entry in there(fs::read_dir(folder))?.into_iter().flatten() {

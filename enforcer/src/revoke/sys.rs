@@ -1,4 +1,4 @@
-//! System calls by which another process's socket is taken hold of, and its network namespace.
+//! System calls that copy another process's socket and return its network namespace.
 #![expect(unsafe_code, reason = "no crate wraps them")]
 
 use std::{
@@ -34,7 +34,7 @@ pub(super) fn network(socket: impl AsFd) -> io::Result<OwnedFd> {
     owned(network.into())
 }
 
-/// Whether two threads have one table of files.
+/// Whether two threads share one file table.
 pub(super) fn share_files(one: u32, other: u32) -> io::Result<bool> {
     // SAFETY: the call takes integers alone.
     let order = unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FILES, 0, 0) };

@@ -1,4 +1,4 @@
-//! The task that looks at sockets and ends them, each workload in its turn.
+//! The task that lists sockets and ends them, for all workloads in turn.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -16,20 +16,20 @@ use tokio::{
 
 use super::{BATCH, Batch, Live, Place, Report, Request, end, look::Look};
 
-/// How long one workload is looked at before the next has its turn.
+/// The time slice of one workload.
 const TURN: Duration = Duration::from_millis(20);
-/// Workloads that are looked at at the same time, so that one that takes long leaves room.
+/// Workloads that are looked at in parallel, so that a slow one does not block the others.
 const ABREAST: usize = 2;
-/// Batches that are ended at the same time.
+/// Batches that are ended in parallel.
 const ENDS: usize = 16;
-/// Does as it is asked until nobody asks any more. Each sweep and each end is answered.
+/// Serves requests until the sender is gone. Each sweep and each end is answered.
 ///
 /// Ends go before looks, and of each workload a batch of sockets at a time: whatever one workload has, the others have
 /// their turn. A look whose last batch is not settled waits, so that what a workload has open, or keeps from ending,
 /// takes as much memory as two batches of it. `marks` is the socket storage in which the connect hooks mark what they let out, if there is one.
 ///
 /// # Errors
-/// If a thread cannot be had.
+/// If a thread cannot be created.
 pub async fn run(
     mut requests: mpsc::Receiver<Request>,
     reports: mpsc::Sender<Report>,
@@ -69,18 +69,18 @@ pub async fn run(
     }
 }
 
-/// Who is looked at.
+/// The workloads that are looked at.
 struct Turns {
     marks: Option<Arc<OwnedFd>>,
     /// How many looks each sweep still waits for.
     sweeps: BTreeMap<u64, usize>,
     last_sweep: u64,
     waiting: VecDeque<Turn>,
-    /// Those who have found something that the owner has not been told.
+    /// Turns with findings that were not sent to the owner yet.
     telling: VecDeque<Turn>,
-    /// What goes before what was found.
+    /// Reports that are sent before the findings.
     reports: VecDeque<Report>,
-    /// Workloads whose look has begun and is not over: each has one at a time, and one more that waits for it.
+    /// Workloads whose look has begun and is not over: each has at most one running and one waiting.
     begun: BTreeSet<CgroupId>,
     /// A batch is settled.
     settled: Arc<Notify>,
@@ -88,9 +88,9 @@ struct Turns {
 
 struct Turn {
     look: Look,
-    /// The batch that the owner was told last, as long as it is not settled.
+    /// The batch that was sent to the owner last, until it is settled.
     told: Weak<Batch>,
-    /// Whom it answers.
+    /// The sweeps that it answers.
     sweeps: BTreeSet<u64>,
     is_begun: bool,
     is_over: bool,
@@ -120,7 +120,7 @@ impl Turns {
         let others = Arc::new(workloads);
         for place in places {
             let look = Look::at(place, Arc::clone(&others), self.marks.clone());
-            // One that has not begun serves both.
+            // A look that has not begun serves both sweeps.
             let same = |turn: &&mut Turn| !turn.is_begun && turn.look.place == look.place;
             match self.waiting.iter_mut().find(same) {
                 Some(turn) => {
@@ -138,7 +138,7 @@ impl Turns {
         }
     }
 
-    /// Whose turn it is.
+    /// The next turn.
     fn next(&mut self) -> Option<Turn> {
         let may_go_on = |turn: &Turn| turn.is_begun || !self.begun.contains(&turn.look.place.cgroup);
         let at = self.waiting.iter().position(may_go_on)?;
@@ -198,16 +198,17 @@ impl Turns {
 }
 
 impl Turn {
-    /// Whether the owner may be told of more.
+    /// Whether the owner may get another batch.
     fn has_room(&self) -> bool {
         self.told.strong_count() == 0
     }
 }
 
-/// What is ended. Of one workload one batch at a time: a process can hold a socket so that ending it takes for ever.
+/// The running ends. At most one batch of a workload at a time: a process can hold a socket so that ending it never
+/// completes.
 #[derive(Default)]
 struct Ends {
-    /// No more than two batches of found sockets for each workload.
+    /// At most two batches of found sockets for each workload.
     waiting: VecDeque<(CgroupId, Vec<Live>)>,
     running: JoinSet<(CgroupId, Report)>,
     busy: BTreeSet<CgroupId>,

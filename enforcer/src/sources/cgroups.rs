@@ -1,7 +1,7 @@
-//! Which of the configured cgroups are there.
+//! Which of the configured cgroups exist.
 //!
-//! A folder of cgroups tells of its children by inotify. What a lost or late notice would hide, a scan every few
-//! seconds finds.
+//! inotify reports the children of a folder of cgroups. A scan every few seconds finds what a lost or late notice
+//! would miss.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,19 +16,19 @@ use tokio_util::sync::CancellationToken;
 use super::{Sink, look, notices::Notices};
 use crate::datapath::{Cgroup, CgroupMount};
 
-/// A cgroup has come or gone. One that was removed and made again has gone and come.
+/// A cgroup has appeared or gone. One that was removed and created again has gone and appeared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CgroupChange {
-    /// It is there.
+    /// It exists.
     Appeared(Cgroup),
-    /// It is not there any more.
+    /// It no longer exists.
     Gone(Cgroup),
 }
 
-/// Follows the cgroups at `paths`. The first batch is sent in any case and holds what is there.
+/// Follows the cgroups at `paths`. The first batch is always sent and contains those that exist.
 ///
 /// # Errors
-/// If looking at them panics.
+/// If the check panics.
 pub async fn follow(
     mount: CgroupMount,
     paths: BTreeSet<PathBuf>,
@@ -55,8 +55,8 @@ struct Scan {
 impl look::Scan for Scan {
     type Change = CgroupChange;
 
-    /// What has changed since the last call. The folders are watched before they are looked at, so that nothing
-    /// falls in between.
+    /// What has changed since the last call. The folders are watched before they are read, so that no change in
+    /// between is missed.
     fn changes(&mut self) -> Vec<CgroupChange> {
         for path in &self.paths {
             self.notices.watch_above(&self.mount, path);

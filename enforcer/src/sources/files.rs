@@ -1,4 +1,4 @@
-//! Follows the registry's files and folders, and sends what is in a file whenever that changes.
+//! Follows the registry's files and folders, and sends a file's content whenever it changes.
 //!
 //! ```text
 //! inotify -> a short pause -> walk -> Debounce: what changed, and is it over? -> read -> [FileChange]
@@ -6,15 +6,15 @@
 //! ```
 //!
 //! A folder stands for every `*.yaml`, `*.yml` and `*.json` in it and, unlike `kubectl -f` without `-R`, in all
-//! folders below it, because registries are laid out by team. Names that begin with `.` or `#` are passed over:
-//! editors' temporary files, and the `..data` of a mounted ConfigMap, whose files are reached by the links beside
-//! it. Symbolic links are followed, and each folder is read once, however many ways lead to it. A link or folder with which
-//! there would be too much ([`limit`]) is left out and reported; what was taken from it before stays in force. A file that is
-//! named itself is read whatever its name.
+//! folders below it, because registries are laid out by team. Names that begin with `.` or `#` are ignored: editors'
+//! temporary files, and the `..data` of a mounted ConfigMap, whose files are reached by the links beside it.
+//! Symbolic links are followed, and each folder is read once, however many paths lead to it. A link or folder that
+//! would exceed a [`limit`] is left out and reported; what was read from it before stays in force. A file that is
+//! named explicitly is read whatever its name.
 //!
-//! **Architecture Invariant:** what inotify says is only ever a reason to look, never what is believed, so that a
-//! lost event costs seconds and not correctness. What takes something away (a file that is gone or shorter) is
-//! believed only after it has lasted, because that is also how a file looks while it is being written.
+//! **Architecture Invariant:** an inotify event only causes a check and is never trusted, so that a lost event costs
+//! time and not correctness. A change that removes something (a file that is gone or shorter) is accepted only after
+//! it has lasted, because a file looks the same while it is being written.
 
 use std::{
     path::{Path, PathBuf},
@@ -38,47 +38,47 @@ mod watch;
 use super::Sink;
 use scan::Scanner;
 
-/// Bytes of a file at most. A registry of 50,000 entries in one file is about as large.
+/// The most bytes of a file. A registry of 50,000 entries in one file is about as large.
 pub const SIZE_LIMIT: u64 = 16 << 20;
 
-/// After an event, one look is worth it when nothing has happened for this long...
+/// After an event, the files are checked when nothing has happened for this long...
 const DEBOUNCE: Duration = Duration::from_millis(30);
-/// ...or when this much time has passed, because somebody never stops writing.
+/// ...or when this much time has passed, because a process writes continuously.
 const DEBOUNCE_LIMIT: Duration = Duration::from_millis(200);
-/// A look without an event: for network file systems, and events that were lost.
+/// The interval of checks without an event: for network file systems and lost events.
 const RESCAN: Duration = Duration::from_secs(3);
-/// The same where the kernel would not watch a folder.
+/// The same if the kernel does not watch a folder.
 const RESCAN_UNWATCHED: Duration = Duration::from_millis(500);
 
-/// A look without an event takes one part of so many of the time.
+/// Checks without an event take at most this fraction of the time (as its inverse).
 const SHARE: u32 = 20;
 
-/// What became of one file.
+/// The new state of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileChange {
-    /// As it was named, or the named folder joined with what is below it.
+    /// The configured path, or the configured folder joined with the path below it.
     pub path: PathBuf,
-    /// What is there now.
+    /// Its present content.
     pub content: Content,
 }
 
-/// What is at a path.
+/// The content at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// All of the file.
+    /// The whole file.
     Text(String),
-    /// Nothing any more: what it said no longer holds.
+    /// Nothing any more: the former content is no longer valid.
     Gone,
-    /// Something that cannot be taken, with the reason in one line that goes after the path: what it said before
-    /// still holds. Also said of folders.
+    /// Something that cannot be read, with the reason in one line that follows the path: the former content stays
+    /// valid. Also used for folders.
     Unreadable(String),
 }
 
-/// Follows `paths` until `cancel`. The first batch holds all that is there and is sent even if it is empty; later
-/// ones hold what changed, in the order of the paths, and are never empty.
+/// Follows `paths` until `cancel`. The first batch contains everything that exists and is sent even if it is empty;
+/// later ones contain the changes, in the order of the paths, and are never empty.
 ///
 /// # Errors
-/// If nobody receives any more. Nothing that happens to the files is an error.
+/// If the receiver is closed. Nothing that happens to the files is an error.
 pub async fn follow(
     paths: Vec<PathBuf>,
     sink: Sink<Vec<FileChange>>,
@@ -134,7 +134,7 @@ async fn follow_forever(paths: Vec<PathBuf>, sink: Sink<Vec<FileChange>>) -> any
     }
 }
 
-/// Waits for an event and the pause after it, or for `due`. A look that cost much is not repeated at once.
+/// Waits for an event and the pause after it, or for `due`. An expensive check is not repeated at once.
 async fn reason_to_look(wake: &Notify, due: Instant, cost: Duration) {
     tokio::select! {
         () = sleep_until(due) => return,

@@ -1,4 +1,4 @@
-//! Follows the registry's objects in the API server of a cluster: the only home of the kube client.
+//! Follows the registry's objects in the API server of a cluster: the only module that uses the kube client.
 //!
 //! ```text
 //! watch (a task for each source: list, then watch) -> Report -> hub -> [KubeChange] -> owner
@@ -6,12 +6,13 @@
 //! events (Kubernetes Events) <- Notice <- hub, owner
 //! ```
 //!
-//! The loop of listing and watching is our own, on kube's client: its runtime's watcher shows neither bookmarks, from
-//! which the age of what is known is told, nor the answers by which a kind that is absent is told from a server that
-//! is only starting, and fails a whole page for one item that cannot be decoded.
+//! The loop of listing and watching is our own, on kube's client. The watcher of kube's runtime hides bookmarks,
+//! which show how old the known state is. It also hides the answers that distinguish a kind that is absent from a
+//! server that is only starting, and it fails a whole page for one item that cannot be decoded.
 //!
-//! **Architecture Invariant:** nothing is taken away because of an error. Only a complete list or an event says that
-//! an object is gone, and that a kind is not served is believed only of a server that says that it is ready.
+//! **Architecture Invariant:** nothing is removed because of an error. Only a complete list or an event shows that
+//! an object is gone, and only a server that reports that it is ready is trusted when it answers that a kind is not
+//! served.
 
 mod access;
 mod backoff;
@@ -40,27 +41,27 @@ pub use self::status::{KubeStatus, SourceState, SourceStatus};
 use self::{access::Access, hub::Hub};
 use crate::{config::Kubernetes, report::notice::Notice};
 
-/// What is followed, and how patiently.
+/// What is followed, and the timeouts.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How the API server is reached.
     pub access: Kubernetes,
     /// The revision whose mesh configuration is followed beside `istio`.
     pub revision: Option<String>,
-    /// Objects in a page of a list.
+    /// The number of objects in a page of a list.
     pub page: u32,
-    /// How long one request may go unanswered.
+    /// The timeout of one request.
     pub patience: Duration,
-    /// How long a watch may say nothing. The API server sends a bookmark about every minute.
+    /// The longest silence of a watch. The API server sends a bookmark about every minute.
     pub silence: Duration,
     /// The longest pause between two attempts.
     pub pause: Duration,
-    /// The file in which it is kept how far the server was followed, for the next start; None: in none.
+    /// The file for the versions up to which the server was followed, for the next start; None for no file.
     pub versions: Option<PathBuf>,
 }
 
 impl Settings {
-    /// With the times that suit a cluster.
+    /// With times that suit a cluster.
     pub fn new(access: Kubernetes, revision: Option<String>) -> Self {
         Self {
             access,
@@ -74,30 +75,29 @@ impl Settings {
     }
 }
 
-/// One thing that the API server has brought.
+/// One update from the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KubeChange {
-    /// An object that is there, changed or gone; never one that is invalid.
+    /// An object that exists, has changed or is gone; never an invalid one.
     Update(Update),
-    /// Said once: every kind that is served has been listed, and all that was there was sent.
+    /// Sent once: every kind that is served has been listed, and everything that exists was sent.
     Listed,
 }
 
-/// What connects the task with the others.
+/// The channels to the other tasks.
 pub struct Ports {
-    /// Takes what changes. While nobody takes it, changes wait and only the last one of each object is kept.
+    /// Receives changes. While it is full, changes wait and only the last one of each object is kept.
     pub changes: mpsc::Sender<Vec<KubeChange>>,
-    /// Takes what is known of each source.
+    /// Receives the status of each source.
     pub status: watch_channel::Sender<KubeStatus>,
-    /// What is to become a Kubernetes Event: the way in, and the way out.
+    /// Notices for Kubernetes Events: the sending and the receiving end.
     pub notices: (mpsc::Sender<Notice>, mpsc::Receiver<Notice>),
 }
 
 /// Follows until `cancel`.
 ///
 /// # Errors
-/// If it is not known how to reach an API server, or nobody receives any more. Nothing that a server does is an
-/// error.
+/// If it is unknown how to reach an API server, or a receiver is closed. Nothing that a server does is an error.
 pub async fn follow(settings: Settings, ports: Ports, cancel: CancellationToken) -> Result<()> {
     let access = Access::open(&settings.access)
         .await

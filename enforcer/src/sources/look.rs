@@ -1,7 +1,7 @@
-//! Looks again and again at something of which notices come.
+//! Checks something repeatedly, after notices and at intervals.
 //!
-//! **Architecture Invariant:** a notice is only ever a reason to look. However many come, one look at a time is made, and
-//! looks take a tenth of the time at most.
+//! **Architecture Invariant:** a notice only causes a check. However many notices arrive, there is one check at a
+//! time, and checks take at most a tenth of the time.
 
 use std::time::Duration;
 
@@ -11,26 +11,26 @@ use tokio_util::sync::CancellationToken;
 
 use super::Sink;
 
-/// How much of the time may go into looking, as its inverse: whoever can cause notices must not keep a processor busy.
+/// The inverse of the share of time for checks: a process that can cause notices must not keep a processor busy.
 const SHARE: u32 = 10;
 
-/// What is looked at.
+/// Something to check.
 pub(super) trait Scan: Send + 'static {
-    /// What can change.
+    /// A change.
     type Change: Send;
 
     /// What has changed since the last call.
     fn changes(&mut self) -> Vec<Self::Change>;
 
-    /// When to look again without a notice.
+    /// When to check again without a notice.
     fn rescan(&self) -> Duration;
 }
 
-/// Hands on what changes, until `cancel`. The first batch is sent in any case and holds what is there. `woken` has a
-/// notice.
+/// Passes changes on until `cancel`. The first batch is always sent and contains everything that exists. `woken`
+/// receives the notices.
 ///
 /// # Errors
-/// If looking panics.
+/// If a check panics.
 pub(super) async fn follow<S: Scan>(
     mut scan: S,
     mut woken: mpsc::Receiver<()>,
@@ -58,7 +58,7 @@ pub(super) async fn follow<S: Scan>(
     }
 }
 
-/// Waits for a notice, at most for `rescan`, once a look has ended that began at `start`.
+/// Waits for a notice, at most for `rescan`, after a check that began at `start`.
 async fn next_look(woken: &mut mpsc::Receiver<()>, start: Instant, rescan: Duration) {
     tokio::time::sleep(pause(start.elapsed(), rescan)).await;
     tokio::select! {
@@ -67,7 +67,7 @@ async fn next_look(woken: &mut mpsc::Receiver<()>, start: Instant, rescan: Durat
     }
 }
 
-/// How long nothing is looked at after a look that took so long.
+/// The pause after a check that took this long.
 fn pause(look: Duration, rescan: Duration) -> Duration {
     (look * (SHARE - 1)).min(rescan)
 }

@@ -1,7 +1,7 @@
-//! Notices of cgroups that come and go.
+//! Notices of cgroups that appear and disappear.
 //!
-//! The kernel gives each user a number of inotify instances, and every container that runs as root without a user
-//! namespace has its share of root's. So there may be none left: then everything is looked at more often.
+//! The kernel limits the inotify instances of each user, and every container that runs as root without a user
+//! namespace uses root's. So there may be none left: then the cgroups are checked more often.
 
 use std::{path::Path, time::Duration};
 
@@ -10,12 +10,12 @@ use tokio::sync::mpsc;
 
 use crate::datapath::CgroupMount;
 
-/// How often cgroups are looked at without a notice.
+/// The interval of checks without a notice.
 const RESCAN: Duration = Duration::from_secs(2);
-/// The same where there are no notices.
+/// The same if there are no notices.
 const RESCAN_UNWATCHED: Duration = Duration::from_millis(250);
 
-/// Watches folders of cgroups, as far as the kernel lets it.
+/// Watches folders of cgroups, as far as the kernel allows it.
 pub(super) struct Notices {
     watcher: Option<RecommendedWatcher>,
     /// Whether a folder is not watched.
@@ -23,7 +23,8 @@ pub(super) struct Notices {
 }
 
 impl Notices {
-    /// Has `wake` told when a cgroup comes or goes. One waiting notice is enough: it makes all be looked at.
+    /// Notifies `wake` when a cgroup appears or disappears. One waiting notice is enough, because it causes a check
+    /// of everything.
     pub(super) fn new(wake: mpsc::Sender<()>) -> Self {
         let watcher = notify::recommended_watcher(move |notice: notify::Result<notify::Event>| {
             if notice.is_ok_and(|event| !comes_or_goes(event.kind)) {
@@ -45,8 +46,8 @@ impl Notices {
         }
     }
 
-    /// Watches what is above a cgroup, where the next part of its path may appear. Made anew each time: a folder that was
-    /// removed and made again is another one for inotify, and the same one keeps its watch.
+    /// Watches the folders above a cgroup, where the next part of its path may appear. Called again each time: for
+    /// inotify, a folder that was removed and created again is another one, and an unchanged folder keeps its watch.
     pub(super) fn watch_above(&mut self, mount: &CgroupMount, path: &Path) {
         let folders = path.ancestors().skip(1).map(|path| mount.folder(path));
         for folder in folders.filter(|folder| folder.is_dir()) {
@@ -54,8 +55,8 @@ impl Notices {
         }
     }
 
-    /// Watches a folder. One that is watched already keeps its watch; one that was removed and made again is another
-    /// one for inotify. Says whether it is watched.
+    /// Watches a folder. One that is watched already keeps its watch; one that was removed and created again is
+    /// another one for inotify. Returns whether it is watched.
     pub(super) fn watch(&mut self, folder: &Path) -> bool {
         let Some(watcher) = &mut self.watcher else {
             return false;
@@ -78,13 +79,13 @@ impl Notices {
         }
     }
 
-    /// When to look again without a notice.
+    /// When to check again without a notice.
     pub(super) fn rescan(&self) -> Duration {
         if self.is_limited { RESCAN_UNWATCHED } else { RESCAN }
     }
 }
 
-/// Whether a notice is of a folder that is made, removed or renamed. Others are frequent and say nothing here.
+/// Whether a notice is about a folder that is created, removed or renamed. Others are frequent and irrelevant here.
 fn comes_or_goes(kind: EventKind) -> bool {
     matches!(
         kind,

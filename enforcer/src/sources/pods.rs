@@ -1,12 +1,13 @@
-//! Which cgroups of pods are there.
+//! Which cgroups of pods exist.
 //!
 //! ```text
 //! inotify -> look: kubepods, its classes, the pods, their containers -> what came and what went
 //! every few seconds -^
 //! ```
 //!
-//! **Architecture Invariant:** a notice is only ever a reason to look. However many come, one look at a time is made,
-//! and its cost is that of reading the folders: a container that makes cgroups of its own makes no notice at all.
+//! **Architecture Invariant:** a notice only causes a check. However many notices arrive, there is one check at a
+//! time, and its cost is that of reading the folders: a container that creates cgroups of its own causes no notice
+//! at all.
 
 mod look;
 
@@ -21,7 +22,7 @@ use super::{Sink, notices::Notices};
 use crate::datapath::{Cgroup, CgroupMount};
 use look::Scan;
 
-/// What a cgroup is to pods.
+/// The role of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// All pods are below it.
@@ -30,28 +31,28 @@ pub enum Role {
     Place(PodCgroup),
 }
 
-/// A cgroup has come or gone. One that was removed and made again has gone and come.
+/// A cgroup has appeared or gone. One that was removed and created again has gone and appeared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PodChange {
-    /// It is there.
+    /// It exists.
     Appeared(Cgroup, Role),
-    /// It is not there any more.
+    /// It no longer exists.
     Gone(Cgroup, Role),
 }
 
 /// What is followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// The kubelet's cgroups of all pods, there or not.
+    /// The kubelet's cgroups of all pods, whether they exist or not.
     pub roots: BTreeSet<PathBuf>,
     /// Whether containers matter, and not only pods.
     pub containers: bool,
 }
 
-/// Follows the cgroups of pods. The first batch is sent in any case and holds what is there.
+/// Follows the cgroups of pods. The first batch is always sent and contains those that exist.
 ///
 /// # Errors
-/// If looking at them panics.
+/// If the check panics.
 pub async fn follow(
     mount: CgroupMount,
     wanted: Wanted,

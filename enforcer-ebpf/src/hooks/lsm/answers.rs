@@ -1,5 +1,5 @@
-//! Datagrams that a workload takes off the queue of a borrowed socket, which it may answer. The program for packets that
-//! arrive runs where a socket was born, and does not see them.
+//! Datagrams that a workload takes off the queue of a borrowed socket, and may answer. The ingress program
+//! runs in the cgroup where the socket was created, and does not see them.
 
 use aya_ebpf::{helpers::generated::bpf_get_socket_cookie, programs::FExitContext};
 use enforcer_common::{Address, LOOPBACK_DEVICE, PeerKey};
@@ -10,7 +10,8 @@ use crate::{
     peers, workload,
 };
 
-/// `__skb_recv_udp()`: the socket first, and behind four arguments the packet that it returns.
+/// `__skb_recv_udp()`: the first argument is the socket; the return value, behind four arguments, is the
+/// packet.
 #[inline(always)]
 pub(crate) fn receive(ctx: &FExitContext) -> i32 {
     let (sock, packet): (*mut core::ffi::c_void, u64) = (ctx.arg(0), ctx.arg(4));
@@ -32,21 +33,22 @@ pub(crate) fn receive(ctx: &FExitContext) -> i32 {
     PROCEED
 }
 
-/// Whether what a borrowed socket sends is an answer.
+/// Whether a borrowed socket sends an answer.
 #[inline(always)]
 pub(super) fn is_answer(sock: SockAddress, address: Address, port: [u8; 2]) -> bool {
     let [high, low] = address.halves();
     ask(sock.0, high, low, u64::from(u16::from_ne_bytes(port))) != 0
 }
 
-/// Notes that a rule has let a borrowed socket send.
+/// Notes that a rule has allowed a borrowed socket to send.
 #[inline(always)]
 pub(super) fn asked(sock: SockAddress, address: Address, port: [u8; 2]) {
     let [high, low] = address.halves();
     note(sock.0, high, low, u64::from(u16::from_ne_bytes(port)));
 }
 
-/// A function of its own, with a stack of its own, and numbers alone for its arguments: a program has 512 bytes for all.
+/// A separate function with its own stack frame and only numbers as arguments: a program has 512 bytes of
+/// stack in total.
 #[inline(never)]
 fn ask(sock: u64, high: u64, low: u64, port: u64) -> u64 {
     let sock = SockAddress(sock);

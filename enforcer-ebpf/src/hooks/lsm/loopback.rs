@@ -1,5 +1,5 @@
-//! Whether what a borrowed socket sends to a loopback address stays: the guard, which would see it leave, runs where the
-//! socket was born.
+//! Whether data that a borrowed socket sends to a loopback address stays on the machine. The guard would see
+//! it leave, but runs in the cgroup where the socket was created.
 
 use enforcer_common::{is_bound_elsewhere, socket::AF_INET6};
 
@@ -46,8 +46,8 @@ pub(super) fn stays(seen: &Seen, control: &Control) -> bool {
     control.length == 0 || names_no_device(control)
 }
 
-/// A server that answers tells the source, and at most the device by which the question came. Whatever else there is
-/// could be read otherwise by the kernel than here.
+/// A server that replies gives the source address, and at most the device on which the question arrived. The
+/// kernel could interpret anything else differently than this program.
 #[inline(never)]
 fn names_no_device(control: &Control) -> bool {
     let Some(message) = control.read::<Packet4>() else {

@@ -1,5 +1,5 @@
-//! Options by which a borrowed socket sends elsewhere than its destination says: those of the socket, and those of one
-//! message. The programs at options and packets run where the socket was born.
+//! Options that make a borrowed socket send elsewhere than its destination says: those of the socket and
+//! those of one message. The programs for options and packets run in the cgroup where the socket was created.
 
 use aya_ebpf::programs::LsmContext;
 use enforcer_common::{Address, Hook, Reason, socket as rules};
@@ -17,7 +17,7 @@ use crate::{
 
 /// Bytes of a `struct cmsghdr`.
 const HEADER: u64 = 16;
-/// Control messages that are looked at; a message with more of them is refused.
+/// The most control messages that are checked; a call with more of them is refused.
 const MESSAGES: u32 = 4;
 
 /// `struct cmsghdr`.
@@ -64,7 +64,7 @@ pub(crate) fn setsockopt(ctx: &LsmContext) -> i32 {
     code(outcome.verdict, EPERM)
 }
 
-/// Whether the socket has such options, whoever has set them, or the message brings some.
+/// Whether the socket has such options, no matter which process set them, or the message carries some.
 #[inline(never)]
 pub(super) fn reroute(seen: &Seen, control: &Control) -> bool {
     seen.sock.has_options() || brings_options(control)
@@ -80,14 +80,14 @@ fn brings_options(control: &Control) -> bool {
         let Some(message) = control.read_at::<Header>(at) else {
             return true;
         };
-        // The kernel takes no such message (`CMSG_OK`).
+        // The kernel rejects such a message (`CMSG_OK`).
         if message.length < HEADER || message.length > control.length - at {
             return true;
         }
         if rules::message_reroutes(message.level, message.kind) {
             return true;
         }
-        // Another begins at the next multiple of eight, which may lie behind the end.
+        // The next one begins at the next multiple of eight, which may be past the end.
         at += (message.length + 7) & !7;
         if at >= control.length {
             return false;

@@ -1,4 +1,4 @@
-//! A socket as the kernel keeps it, and what can be asked of it.
+//! A socket as the kernel represents it, and the checks on it.
 
 use core::{ffi::c_void, ptr::read_volatile};
 
@@ -19,8 +19,8 @@ pub(super) const INET6: u16 = socket::AF_INET6 as u16;
 /// `SS_UNCONNECTED` of `socket_state`.
 const UNCONNECTED: u32 = 1;
 
-/// The beginning of the kernel's `struct socket`, which is the same from 5.10 on. The verifier reads it by the
-/// kernel's own types: it refuses the program where they differ.
+/// The beginning of the kernel's `struct socket`, which is the same from 5.10 on. The verifier checks reads
+/// against the kernel's own types, and refuses the program if they differ.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) struct Socket {
@@ -40,7 +40,7 @@ struct Sock {
     family: u16,
 }
 
-/// What the kernel keeps of a socket.
+/// The fields of a socket that the kernel keeps.
 #[derive(Clone, Copy)]
 pub(super) struct Seen {
     kind: u32,
@@ -70,7 +70,7 @@ impl Seen {
         Some(seen)
     }
 
-    /// Of a UDP socket of which only this is known.
+    /// A UDP socket of which only the `struct sock` is known.
     #[inline(always)]
     pub(super) fn of_sock(sock: SockAddress) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl Seen {
         }
     }
 
-    /// Whether it is connected to somebody.
+    /// Whether it is connected to a peer.
     #[inline(always)]
     pub(super) fn is_connected(&self) -> bool {
         self.sock.peer_port() != [0; 2]
@@ -105,9 +105,10 @@ impl Seen {
             sock: SockAddress(0),
             state,
         };
-        // Verifiers from 6.12 on ask for this, although a socket that is called has its `struct sock`.
+        // Verifiers from 6.12 on require this check, although a socket in a call always has its `struct
+        // sock`.
         if !sock.is_null() {
-            // SAFETY: it is not null and lives with the socket.
+            // SAFETY: it is not null and lives as long as the socket.
             seen.family = unsafe { read_volatile(&raw const (*sock).family) };
             seen.sock = SockAddress(sock as u64);
         }
@@ -132,7 +133,7 @@ impl Seen {
         }
     }
 
-    /// What rules can speak of.
+    /// The transport, if rules can cover it.
     #[inline(always)]
     pub(super) fn transport(&self) -> Option<Transport> {
         if self.is_inet() {
@@ -142,7 +143,8 @@ impl Seen {
         }
     }
 
-    /// Whether it may be used by anybody, or was born in the calling task's cgroup, whose programs see what it does.
+    /// Whether any process may use it, or it was created in the calling task's cgroup, whose programs see its
+    /// traffic.
     #[inline(always)]
     pub(super) fn is_nobodys_business(&self) -> bool {
         match self.transport() {
@@ -152,19 +154,19 @@ impl Seen {
         }
     }
 
-    /// Whether it neither is connected nor connects.
+    /// Whether it is neither connected nor connecting.
     #[inline(always)]
     pub(super) fn is_unconnected(&self) -> bool {
         self.state == UNCONNECTED
     }
 
-    /// Whether it holds a datagram for a destination that was named with it.
+    /// Whether it has pending data for a destination that was named with that data.
     #[inline(always)]
     pub(super) fn is_corked(&self) -> bool {
         self.kind == socket::DATAGRAM && self.sock.is_corked()
     }
 
-    /// A call of a workload with it, to nobody yet.
+    /// A workload's call on this socket, without a destination yet.
     #[inline(always)]
     pub(super) fn call(&self, hook: Hook, workload: Workload) -> Call {
         Call {

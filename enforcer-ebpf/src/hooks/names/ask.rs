@@ -1,4 +1,5 @@
-//! Questions that leave for a trusted resolver, and packets in a resolver's name, which do not leave.
+//! Questions that leave for a trusted resolver, and packets that claim to come from a resolver, which are
+//! dropped.
 
 use core::ptr::null_mut;
 
@@ -23,7 +24,7 @@ use crate::{
     workload,
 };
 
-/// What a question is before its bytes are there.
+/// The initial value of a question, before its bytes are copied.
 static EMPTY: Question = Question {
     time: 0,
     length: 0,
@@ -33,7 +34,7 @@ static EMPTY: Question = Question {
     bytes: [0; QUESTION],
 };
 
-/// Questions that one packet of a stream may hold: the C library sends two together.
+/// The most questions that one packet of a stream may hold: the C library sends two together.
 const TOGETHER: u32 = 4;
 
 /// The whole of the program.
@@ -64,15 +65,16 @@ pub(crate) fn verdict(ctx: &SkBuffContext) -> i32 {
     hooks::PROCEED
 }
 
-/// Whether somebody may take the packet for a resolver's: by the loopback device in the enforcer's own network alone. In
-/// networks of their own, workloads may have resolvers of their own, whose answers teach nothing.
+/// Whether a receiver may take the packet for a resolver's: only on the loopback device in the enforcer's own
+/// network namespace. Workloads with a network namespace of their own may run resolvers there; nothing is
+/// learned from their answers.
 #[inline(never)]
 fn is_believed_here(packet: *mut __sk_buff) -> u64 {
     let ctx = &SkBuffContext::new(packet);
     u64::from(packet::device(ctx) != LOOPBACK_DEVICE || layout::is_own_network(ctx))
 }
 
-/// A workload at whose own address the resolver is may answer: it is the resolver.
+/// A workload that has the resolver's address may answer: it is the resolver.
 #[inline(always)]
 fn refuse_unless_own(ctx: &SkBuffContext, envelope: &Envelope) -> i32 {
     let workload = workload::of_packet(ctx);
@@ -135,7 +137,7 @@ fn note(ctx: &SkBuffContext, is_udp: bool, span: Span, owner: CgroupId) {
             cookie,
         ) == 0
         {
-            // The length was sent before, on its own.
+            // The length was sent in an earlier packet.
             note_one(ctx.skb.skb, u64::from(at), u64::from(left), owner.0, cookie);
             return;
         }
@@ -143,14 +145,14 @@ fn note(ctx: &SkBuffContext, is_udp: bool, span: Span, owner: CgroupId) {
     }
 }
 
-/// By reference, so that nothing of it comes to lie on the stack.
+/// By reference, so that it is not copied to the stack.
 #[inline(always)]
 fn insert(key: &QuestionKey, question: &Question) -> Result<(), i32> {
     QUESTIONS.insert(key, question, 0)
 }
 
-/// Notes one question, and returns 1; what is none is left. The verifier looks once at a function that has a name for others,
-/// whatever calls it.
+/// Notes one question and returns 1; ignores anything else. The verifier checks a global function once,
+/// however many callers it has.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn note_one(packet: *mut __sk_buff, at: u64, length: u64, owner: u64, cookie: u64) -> u64 {
@@ -186,7 +188,7 @@ extern "C" fn note_one(packet: *mut __sk_buff, at: u64, length: u64, owner: u64,
         unsafe { (*question).slot = slot as u32 };
     }
     let length = packet::bounded(length - HEADER, QUESTION as u32);
-    // SAFETY: as above; the helper checks what it reads, and the value has room for as many bytes.
+    // SAFETY: as above; the helper checks what it reads, and the value has room for that many bytes.
     unsafe {
         (*question).length = 0;
         (*question).local = u32::from(packet::device(ctx) == LOOPBACK_DEVICE);

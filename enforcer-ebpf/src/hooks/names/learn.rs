@@ -1,14 +1,15 @@
-//! Answers that arrive from a trusted resolver: held against what was asked, read, and remembered before the socket has
-//! them.
+//! Answers that arrive from a trusted resolver: compared with the question, parsed, and stored before the
+//! socket gets them.
 //!
-//! An answer counts where the workload itself cannot have sent it:
+//! An answer counts only if the workload itself cannot have sent it:
 //!
-//! - if its question left by the loopback device, it arrives by that device, in the enforcer's own network namespace: there
-//!   `ask` lets nobody but a resolver send as one;
-//! - otherwise it arrives by another device, in a network namespace of the machine's first user namespace. In a user
-//!   namespace of its own a workload can make devices that answer.
+//! - if its question left by the loopback device, the answer has to arrive by that device, in the enforcer's
+//!   own network namespace: there, `ask` drops packets that only claim to come from a resolver;
+//! - otherwise it has to arrive by another device, in a network namespace of the initial user namespace. In a
+//!   user namespace of its own, a workload can create devices that answer.
 //!
-//! **Architecture Invariant:** nothing is refused here, and nothing is allowed. What is not understood teaches nothing.
+//! **Architecture Invariant:** nothing is refused or allowed here. Nothing is learned from a message that the
+//! parser does not understand.
 
 use core::{ffi::c_void, ptr::null_mut};
 
@@ -59,8 +60,8 @@ pub(crate) fn note(ctx: &SkBuffContext) -> i32 {
     hooks::PROCEED
 }
 
-/// Whether the packet's sender cannot be the workload itself. A function of its own, as the next: what it needs of the stack
-/// is free again for what reads the answer.
+/// Whether the workload itself cannot have sent the packet. A separate function, like the next: its stack
+/// frame is free again when the answer is read.
 #[inline(never)]
 fn is_believed(packet: *mut __sk_buff) -> u64 {
     let ctx = &SkBuffContext::new(packet);
@@ -71,7 +72,7 @@ fn is_believed(packet: *mut __sk_buff) -> u64 {
     })
 }
 
-/// The workload whose socket it is; 0 if that is none.
+/// The workload that owns the socket; 0 if there is none.
 #[inline(never)]
 fn owner(packet: *mut __sk_buff) -> u64 {
     let workload = workload::of_packet(&SkBuffContext::new(packet));
@@ -101,10 +102,10 @@ fn read(ctx: &SkBuffContext, is_udp: bool, transport: u32, span: Span) {
     }
 }
 
-/// Learns from one message, if it answers a question of the socket: at a place of the packet, or with [`KEPT`] of what is
-/// kept of the stream.
+/// Learns from one message, if it answers a question of the socket. The message is at an offset in the
+/// packet, or, with [`KEPT`], in the buffered part of the stream.
 ///
-/// The verifier looks once at a function that has a name for others, whatever calls it.
+/// The verifier checks a global function once, however many callers it has.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn answer(packet: *mut __sk_buff, at: u64, length: u64, owner: u64, cookie: u64) -> u64 {
@@ -136,10 +137,10 @@ extern "C" fn answer(packet: *mut __sk_buff, at: u64, length: u64, owner: u64, c
     0
 }
 
-/// Marks a place that is not in the packet.
+/// Marks a message that is not in the packet.
 const KEPT: u64 = 1 << 32;
 
-/// Puts the message on the desk; says why if it cannot.
+/// Copies the message to the desk; returns the reason if it cannot.
 ///
 /// # Safety
 /// `desk` points to a value of a map.
@@ -167,12 +168,13 @@ unsafe fn load(ctx: &SkBuffContext, desk: *mut Desk, at: u64, cookie: u64) -> Op
     (result != 0).then_some(Failure::Malformed)
 }
 
-/// What a step of a loop is given.
+/// The argument of a loop's step.
 struct Step {
     desk: *mut Desk,
 }
 
-/// Reads the message, and learns from it. Returns why it does not; [`Failure::Empty`] if it does.
+/// Reads the message and learns from it. Returns the reason if nothing is learned; [`Failure::Empty`] if it
+/// succeeds.
 ///
 /// # Safety
 /// `desk` points to a value of a map.
@@ -231,7 +233,7 @@ unsafe fn learn(ctx: &SkBuffContext, desk: *mut Desk, owner: u64, cookie: u64) -
         return Failure::Unasked;
     }
     if QUESTIONS.remove(key).is_err() {
-        // Another CPU reads the same answer, sent twice.
+        // Another CPU is reading a duplicate of the same answer.
         return Failure::Unasked;
     }
     unsafe {
@@ -255,14 +257,14 @@ unsafe fn learn(ctx: &SkBuffContext, desk: *mut Desk, owner: u64, cookie: u64) -
     Failure::Empty
 }
 
-/// Makes the question's parser ready. A function of its own, as the next, for the sake of the stack.
+/// Initializes the question's parser. A separate function, like the next, to save stack.
 #[inline(never)]
 fn begin_question(desk: *mut Desk, length: u32) {
     // SAFETY: the desk is a map's value.
     unsafe { (*desk).question = QuestionParser::new(length) };
 }
 
-/// Makes the records' parser ready, behind the question.
+/// Initializes the records' parser, behind the question.
 #[inline(never)]
 fn begin_records(desk: *mut Desk, length: u32) {
     // SAFETY: as above.
@@ -273,7 +275,7 @@ fn begin_records(desk: *mut Desk, length: u32) {
     }
 }
 
-/// What a parser's progress is to the loop.
+/// Converts a parser's progress to the loop's return value.
 #[inline(always)]
 fn is_over(progress: Progress) -> bool {
     !matches!(progress, Progress::More)

@@ -1,4 +1,5 @@
-//! Each workload's share of what is remembered: its own oldest makes room for what is new, and nothing of anybody else's.
+//! Each workload's share of the maps: a new entry replaces the workload's own oldest entry, and never another
+//! workload's.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use enforcer_common::{
@@ -44,10 +45,10 @@ pub(super) fn of_address(owner: u64, high: u64, low: u64, share: u64) -> u64 {
     }
 }
 
-/// What stands for no slot.
+/// Marks that there is no slot.
 pub(super) const NONE: u64 = u64::MAX;
 
-/// Takes an address away that has the slot.
+/// Removes the address that has the slot.
 #[inline(always)]
 fn displace(key: &LearnedKey, index: u32, learner: *mut Learner) {
     let Some(learned) = LEARNED.get_ptr(key) else {
@@ -72,11 +73,11 @@ fn displace(key: &LearnedKey, index: u32, learner: *mut Learner) {
         maps::count(Counter::Displaced);
     }
     if LEARNED.remove(key).is_err() {
-        // Another CPU has taken it away.
+        // Another CPU has removed it.
     }
 }
 
-/// A slot for a new question; its oldest goes.
+/// A slot for a new question; the workload's oldest question is removed.
 #[inline(never)]
 pub(super) fn of_question(owner: u64, cookie: u64, id: u64) -> u64 {
     let Some(learner) = learner(owner) else {
@@ -103,7 +104,7 @@ pub(super) fn of_question(owner: u64, cookie: u64, id: u64) -> u64 {
             && unsafe { (*question).slot } == index
             && QUESTIONS.remove(old).is_err()
         {
-            // Another CPU has taken it away.
+            // Another CPU has removed it.
         }
     }
     let who = Slot(Address::from_halves([cookie, id]).0);
@@ -114,14 +115,14 @@ pub(super) fn of_question(owner: u64, cookie: u64, id: u64) -> u64 {
     }
 }
 
-/// How far a workload is that has learned nothing. Not on the stack, which is short where addresses are written.
+/// The initial counters of a workload. A static, since the stack is nearly full where addresses are written.
 static FIRST: Learner = Learner {
     addresses: 0,
     questions: 0,
     displaced: 0,
 };
 
-/// How far a workload is.
+/// The counters of a workload.
 #[inline(always)]
 fn learner(owner: u64) -> Option<*mut Learner> {
     let owner = CgroupId(owner);

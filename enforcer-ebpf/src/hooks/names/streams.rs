@@ -1,5 +1,5 @@
-//! Where the messages of a TCP connection begin. Only what is known to begin one is taken for its length: the data of a
-//! record could look like a whole answer.
+//! Where the messages of a TCP connection begin. A length is read only at a known beginning of a message,
+//! because record data could look like a whole answer.
 
 use aya_ebpf::{bindings::__sk_buff, programs::SkBuffContext};
 
@@ -8,7 +8,7 @@ use crate::{
     maps::names::{STREAMS, Stream},
 };
 
-/// Begins to follow a connection on which nothing has arrived yet.
+/// Begins to follow a connection that has not received any data yet.
 #[inline(never)]
 pub(super) fn begin(packet: *mut __sk_buff, cookie: u64) {
     let ctx = &SkBuffContext::new(packet);
@@ -23,6 +23,6 @@ pub(super) fn begin(packet: *mut __sk_buff, cookie: u64) {
         pad: 0,
     };
     if STREAMS.insert(cookie, stream, 0).is_err() {
-        // Nothing is learned by this connection.
+        // Nothing is learned from this connection.
     }
 }

@@ -1,4 +1,4 @@
-//! The question of an answer, held against what was asked.
+//! The question of an answer, compared with the question that was sent.
 
 use super::{A, AAAA, Bytes, Failure, HEADER, IN, LONGEST, Name, Progress, lower, number};
 
@@ -7,16 +7,16 @@ use super::{A, AAAA, Bytes, Failure, HEADER, IN, LONGEST, Name, Progress, lower,
 pub struct QuestionParser {
     at: u32,
     end: u32,
-    /// Bytes that are left of the label.
+    /// Bytes left in the label.
     left: u32,
-    /// Whether the name is through.
+    /// Whether the name has ended.
     is_named: bool,
     /// Its type.
     kind: u16,
 }
 
 impl QuestionParser {
-    /// Of a message of `end` bytes, at most [`MESSAGE`](super::MESSAGE).
+    /// For a message of `end` bytes, at most [`MESSAGE`](super::MESSAGE).
     #[inline(always)]
     pub const fn new(end: u32) -> Self {
         Self {
@@ -28,25 +28,25 @@ impl QuestionParser {
         }
     }
 
-    /// Bytes of the name, the root included, once it is through.
+    /// Bytes of the name, the root included; valid once the parser is done.
     #[inline(always)]
     pub const fn length(&self) -> u32 {
         self.at - HEADER - 4
     }
 
-    /// Where the records begin, once it is through.
+    /// Where the records begin; valid once the parser is done.
     #[inline(always)]
     pub const fn records(&self) -> u32 {
         self.at
     }
 
-    /// [`A`] or [`AAAA`], once it is through.
+    /// [`A`] or [`AAAA`]; valid once the parser is done.
     #[inline(always)]
     pub const fn kind(&self) -> u16 {
         self.kind
     }
 
-    /// Looks at the next byte. `asked` are the bytes behind the header of what was asked.
+    /// Reads the next byte. `asked` are the bytes behind the header of the question that was sent.
     #[inline(always)]
     pub fn step(&mut self, message: &impl Bytes, asked: &impl Bytes, name: &mut impl Name) -> Progress {
         let index = self.at - HEADER;
@@ -74,7 +74,7 @@ impl QuestionParser {
             };
         }
         if byte > 63 {
-            // A pointer cannot be the first name's.
+            // The first name of a message has nothing to point to.
             return Progress::Failed(Failure::Malformed);
         }
         self.left = byte as u32;
@@ -98,7 +98,7 @@ impl QuestionParser {
         if !is_asked {
             Progress::Failed(Failure::Unasked)
         } else if class != IN || (kind != A && kind != AAAA) {
-            // Whatever else is asked gives no address.
+            // Questions of other types or classes give no address.
             Progress::Failed(Failure::Empty)
         } else {
             Progress::Done
@@ -106,7 +106,8 @@ impl QuestionParser {
     }
 }
 
-/// Whether a name may hold the byte: what can be taken for the end of a name or of a label elsewhere may not be one.
+/// Whether a name may contain the byte. Bytes that other software could take for the end of a name or of a label are
+/// rejected.
 #[inline(always)]
 const fn is_ordinary(byte: u8) -> bool {
     byte > b' ' && byte != b'.' && byte != b'\\' && byte != 0x7f

@@ -1,4 +1,4 @@
-//! The records of an answer: which addresses its question leads to.
+//! The records of an answer: the addresses to which its question leads.
 
 use super::{
     A, AAAA, ADDRESSES, Addresses, Bytes, Failure, HEADER, Header, IN, Place, Progress, number,
@@ -11,61 +11,62 @@ const DNAME: u16 = 39;
 const OPT: u16 = 41;
 const RRSIG: u16 = 46;
 
-/// The option that says for which network an answer is (RFC 7871).
+/// The option that gives the client's network for an answer (RFC 7871).
 const SUBNET: u16 = 8;
 
 /// Bytes of a signature before its signer's name (RFC 4034, 3.1).
 const SIGNATURE: u32 = 18;
 
-/// Bytes of a record behind its owner's name and before its data: type, class, time to live, length.
+/// Bytes of a record between its owner's name and its data: type, class, TTL, length.
 const FIXED: u32 = 10;
 
-/// Reads the records of a message. Of the first section, the answers, it notes the addresses of the name that was asked or
-/// that a chain of CNAMEs leads to, in the order in which they stand; the others it looks through for their shape alone.
+/// Reads the records of a message. In the first section, the answers, it records the addresses of the name that was
+/// asked for or of the end of its CNAME chain, in the order of the records. In the other sections it checks only the
+/// format.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordsParser {
     end: u32,
-    /// Answers that are left.
+    /// Answers left.
     answers: u32,
-    /// Records of the second section that are left.
+    /// Records left in the second section.
     authorities: u32,
-    /// Records of the last section that are left.
+    /// Records left in the last section.
     additional: u32,
     /// The type of addresses that was asked for.
     kind: u16,
     part: Part,
     walk: Walk,
-    /// Where the name is whose addresses count.
+    /// Offset of the name whose addresses count.
     target: u32,
-    /// Whether the record is that name's.
+    /// Whether the record belongs to that name.
     is_targets: bool,
-    /// Whether the record is the root's.
+    /// Whether the record belongs to the root.
     is_roots: bool,
-    /// Where the record's data ends.
+    /// Offset of the end of the record's data.
     data_end: u32,
-    /// Addresses that were noted.
+    /// Number of addresses recorded.
     found: u32,
-    /// Whether the one record of EDNS was seen.
+    /// Whether the single EDNS record was seen.
     has_options: bool,
     at: u32,
 }
 
-/// What it is reading.
+/// The part that is being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
-    /// The name whose record it is.
+    /// The owner's name of the record.
     Owner,
-    /// What is behind that name.
+    /// The fixed fields behind that name.
     Fixed,
     /// Data that is a name.
     Name,
-    /// Data that is options of EDNS.
+    /// Data that consists of EDNS options.
     Options,
 }
 
 impl RecordsParser {
-    /// Of a message of `end` bytes, at most [`MESSAGE`](super::MESSAGE), whose records begin at `at`; `kind` is the question's
-    /// type, and the header has no [`failure`](Header::failure).
+    /// For a message of `end` bytes, at most [`MESSAGE`](super::MESSAGE), whose records begin at `at`; `kind` is the
+    /// question's type, and the header has no [`failure`](Header::failure).
     #[inline(always)]
     pub const fn new(header: &Header, kind: u16, at: u32, end: u32) -> Self {
         Self {
@@ -86,13 +87,13 @@ impl RecordsParser {
         }
     }
 
-    /// How many addresses were noted.
+    /// Number of addresses recorded.
     #[inline(always)]
     pub const fn found(&self) -> u32 {
         self.found
     }
 
-    /// Looks at the next byte, or at the next few that belong together.
+    /// Reads the next byte, or the next few bytes that belong together.
     #[inline(always)]
     pub fn step(&mut self, message: &impl Bytes, addresses: &mut impl Addresses) -> Progress {
         match self.part {
@@ -170,11 +171,11 @@ impl RecordsParser {
                 self.part = Part::Name;
                 Progress::More
             }
-            // Signatures beside the addresses are somebody else's to check.
+            // Signatures beside the addresses are not verified here.
             RRSIG if length > SIGNATURE => self.next(),
             OPT if self.has_room_for_options() => {
                 if ttl >> 24 != 0 {
-                    // The upper part of what the header says of errors (RFC 6891, 6.1.3).
+                    // The upper bits of the header's response code (RFC 6891, 6.1.3).
                     return Progress::Failed(Failure::Empty);
                 }
                 self.has_options = true;
@@ -186,7 +187,7 @@ impl RecordsParser {
         }
     }
 
-    /// Whether the record may be the one of EDNS (RFC 6891, 6.1.1).
+    /// Whether the record may be the EDNS record (RFC 6891, 6.1.1).
     #[inline(always)]
     const fn has_room_for_options(&self) -> bool {
         self.answers == 0 && self.authorities == 0 && self.is_roots && !self.has_options
@@ -211,7 +212,7 @@ impl RecordsParser {
         Progress::More
     }
 
-    /// The next record, if there is one.
+    /// Goes on to the next record, if there is one.
     #[inline(always)]
     fn next(&mut self) -> Progress {
         if self.answers > 0 {
@@ -233,7 +234,8 @@ impl RecordsParser {
     }
 }
 
-/// Whether data is a network: its family, the bits of its prefix, and as many bytes as these need (RFC 7871, 6).
+/// Whether data is a network: its family, the length of its prefix, and as many bytes as the prefix needs (RFC 7871,
+/// 6).
 #[inline(always)]
 fn is_subnet(message: &impl Bytes, at: u32, length: u32) -> bool {
     let longest = match number(message.byte(at), message.byte(at + 1)) {

@@ -1,48 +1,48 @@
-//! A name within a message, which may go on elsewhere (RFC 1035, 4.1.4), held against another.
+//! Follows a name within a message, with its pointers (RFC 1035, 4.1.4), and compares it with another name.
 
 use super::{Bytes, HEADER, LONGEST, lower, number};
 
 /// The two bits that make two bytes a pointer.
 const POINTER: u8 = 0xc0;
 
-/// Goes along a name.
+/// Follows a name.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Walk {
     at: u32,
-    /// Where what follows the name begins, once a pointer was followed.
+    /// Offset behind the name, once a pointer was followed.
     after: u32,
-    /// Pointers lead to what is before this: each further back than the one before, so that there is an end.
+    /// Pointers must lead to before this offset: each leads further back than the one before, so that the walk ends.
     lowest: u32,
-    /// Where the part begins that led to this one, which has to end before it.
+    /// Where the part begins that contained the pointer; the part it leads to has to end before that.
     limit: u32,
-    /// Pointers that were followed.
+    /// Number of pointers followed.
     hops: u32,
-    /// Bytes so far, as if there were no pointers.
+    /// Length so far in bytes, without pointers.
     length: u32,
-    /// Bytes that are left of the label.
+    /// Bytes left in the label.
     left: u32,
-    /// Where the other name is, as long as they are the same.
+    /// Offset in the other name, as long as both are equal.
     other: u32,
     is_same: bool,
 }
 
-/// How far it is.
+/// The state of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stride {
     More,
     End {
-        /// Where what follows begins.
+        /// Offset of what follows the name.
         after: u32,
-        /// Whether the names are the same.
+        /// Whether the names are equal.
         is_same: bool,
-        /// Whether it is known to have no labels.
+        /// Whether the name is known to have no labels.
         is_root: bool,
     },
     Malformed,
 }
 
 impl Walk {
-    /// Of the name at `at`; `other` is a name that was gone along before.
+    /// Starts at the name at `at`; `other` is a name that was followed before.
     #[inline(always)]
     pub(super) const fn new(at: u32, other: u32) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl Walk {
         }
     }
 
-    /// Of the name at `at`, to be held against none.
+    /// Starts at the name at `at`, without comparing it.
     #[inline(always)]
     pub(super) const fn alone(at: u32) -> Self {
         let mut walk = Self::new(at, at);
@@ -66,7 +66,7 @@ impl Walk {
         walk
     }
 
-    /// Looks at the next byte of a message of `end` bytes.
+    /// Reads the next byte of a message of `end` bytes.
     #[inline(always)]
     pub(super) fn step(&mut self, message: &impl Bytes, end: u32) -> Stride {
         if self.at >= end || self.at >= self.limit {
@@ -87,7 +87,8 @@ impl Walk {
         }
         if self.is_same {
             if self.hops == 1 && self.at == self.other {
-                // The rest was gone along before, and lies before this name as a whole. After a second pointer it need not.
+                // The rest was followed before, and lies entirely before this name. After a second pointer it need
+                // not.
                 return Stride::End {
                     after: self.after,
                     is_same: true,
@@ -96,7 +97,7 @@ impl Walk {
             }
             let other = message.byte(self.other);
             if other & POINTER == POINTER {
-                // It was gone along before, and has an end.
+                // It was followed before, so that it has an end.
                 self.other = u32::from(number(other & !POINTER, message.byte(self.other + 1)));
                 return Stride::More;
             }

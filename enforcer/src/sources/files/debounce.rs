@@ -1,4 +1,4 @@
-//! What was reported of each file, and changes that are held back until they have lasted.
+//! The reported state of each file, and changes that are held back until they have lasted.
 
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
@@ -12,14 +12,14 @@ use crate::stamp::Stamp;
 
 /// A file that is gone or shorter has to stay so for this long: editors delete or truncate before they write.
 const LASTING: Duration = Duration::from_millis(250);
-/// A file that never stops changing is read after this long, if it is not shorter at that moment...
+/// A file that keeps changing is read after this time, if it is not shorter at that moment...
 const CHANGING_LIMIT: Duration = Duration::from_millis(400);
-/// ...and after this long as it is.
+/// ...and after this time in any case.
 const LASTING_LIMIT: Duration = Duration::from_secs(2);
 
 const MISSING: &str = "does not exist (yet)";
 
-/// Every file that was told, or is about to be.
+/// Every file that was reported, or is about to be.
 #[derive(Default)]
 pub(super) struct Debounce {
     files: BTreeMap<PathBuf, File>,
@@ -27,28 +27,28 @@ pub(super) struct Debounce {
     has_begun: bool,
 }
 
-/// What a look at the files has brought.
+/// The result of a check of the files.
 pub(super) struct Changes {
     /// In the order of the paths.
     pub(super) changes: Vec<FileChange>,
-    /// When something that is held back may be believed; None if nothing is.
+    /// When a change that is held back may be accepted; None if there is none.
     pub(super) due: Option<Duration>,
     /// How many files were read.
     pub(super) reads: usize,
     clock: Clock,
 }
 
-/// The time of a look.
+/// The time of a check.
 #[derive(Clone, Copy)]
 pub(super) struct Clock {
     /// When it began.
     pub(super) now: Instant,
-    /// The same by the clock that stamps files.
+    /// The same, by the clock of the files' timestamps.
     pub(super) stamp: SystemTime,
 }
 
 impl Clock {
-    /// The stamp of a file that is written now: a look may take longer than stamps are apart.
+    /// The timestamp of a file that is written now: a check may take longer than the resolution of timestamps.
     fn wall(&self) -> SystemTime {
         self.stamp + self.now.elapsed()
     }
@@ -57,9 +57,9 @@ impl Clock {
 #[derive(Default)]
 struct File {
     told: Told,
-    /// The state that was read last.
+    /// The last state that was read.
     stamp: Option<Stamp>,
-    /// Whether that state, seen again, need not be read again.
+    /// Whether a file in that same state need not be read again.
     is_settled: bool,
     pending: Option<Pending>,
 }
@@ -73,7 +73,7 @@ enum Told {
     Unreadable(String),
 }
 
-/// A state that is not believed yet; None: it is gone.
+/// A state that is not accepted yet; None means that the file is gone.
 struct Pending {
     since: Instant,
     state: Option<Stamp>,
@@ -113,7 +113,7 @@ impl Debounce {
         changes
     }
 
-    /// What is in a regular file, if it is to be believed and may be new.
+    /// The content of a regular file, if it can be accepted and may be new.
     fn look(&mut self, path: &Path, stamp: Stamp, changes: &mut Changes) -> Option<Content> {
         let file = self.files.entry(path.to_owned()).or_default();
         if file.stamp == Some(stamp) {
@@ -143,7 +143,7 @@ impl Debounce {
         Some(reading.content)
     }
 
-    /// What to say of a path that was named and has nothing.
+    /// The report for a path that was named and does not exist.
     fn miss(&mut self, path: &Path, changes: &mut Changes) -> Option<Content> {
         let said = Told::Unreadable(MISSING.to_owned());
         if self.files.get(path).is_some_and(|file| file.told == said) || !self.is_gone(path, changes) {
@@ -152,12 +152,12 @@ impl Debounce {
         if self.files[path].told == Told::Nothing {
             return Some(Content::Unreadable(MISSING.to_owned()));
         }
-        // That it is missing is said after it has been said that it is gone.
+        // The file is reported as gone first, and then as missing.
         changes.look_again(Duration::ZERO);
         Some(Content::Gone)
     }
 
-    /// Whether a path that has nothing is to be believed.
+    /// Whether to accept that a path does not exist.
     fn is_gone(&mut self, path: &Path, changes: &mut Changes) -> bool {
         let file = self.files.entry(path.to_owned()).or_default();
         !(self.has_begun && file.holds_back(None, changes))
@@ -184,7 +184,7 @@ impl Debounce {
 }
 
 impl File {
-    /// Whether `state` has to last longer before it is believed.
+    /// Whether `state` has to last longer before it is accepted.
     fn holds_back(&mut self, state: Option<Stamp>, changes: &mut Changes) -> bool {
         let now = changes.clock.now;
         let is_less = match (state, self.stamp) {
@@ -213,7 +213,7 @@ impl File {
         until > now
     }
 
-    /// Whether a change has been pending for so long that the present content is taken as it is.
+    /// Whether a change has been pending for so long that the present content is accepted.
     fn is_overdue(&self, now: Instant) -> bool {
         self.pending
             .as_ref()
@@ -236,7 +236,7 @@ impl Changes {
     }
 }
 
-/// Whether `path` is below something that cannot be read now, so that nothing is known of it.
+/// Whether `path` is below something that cannot be read now, so that its state is unknown.
 fn is_hidden(path: &Path, found: &BTreeMap<PathBuf, Found>) -> bool {
     path.ancestors()
         .skip(1)

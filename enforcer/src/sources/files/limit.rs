@@ -1,25 +1,25 @@
-//! How much a registry of files may be.
+//! Limits on the size of a registry of files.
 //!
-//! A link to `/usr` in a registry is a mistake that would cost a start minutes, hundreds of megabytes and all watches
-//! that the kernel gives. What is beyond a limit is left out as a whole, link or folder, so that what is taken does not
-//! depend on the order in which folders are read.
+//! A link to `/usr` in a registry is a mistake that would delay a start by minutes, and use hundreds of megabytes
+//! and all of the kernel's watches. A link or folder that exceeds a limit is left out as a whole, so that the result
+//! does not depend on the order in which folders are read.
 
 use super::SIZE_LIMIT;
 
-/// What is taken at most.
+/// The limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
-    /// Folders that are watched: those with files, and those on the way to them.
+    /// Watched folders: those with files, and those on the path to them.
     pub(super) folders: usize,
     /// Files that are read.
     pub(super) files: usize,
-    /// Bytes of them.
+    /// Bytes of these files.
     pub(super) bytes: u64,
-    /// Names of any kind that the folders hold.
+    /// Names of any kind in the folders.
     pub(super) names: usize,
 }
 
-/// Those that hold for everybody. 64 MiB are about 200,000 ServiceEntries.
+/// The limits in use. 64 MiB are about 200,000 ServiceEntries.
 pub(super) const LIMITS: Limits = Limits {
     folders: 4096,
     files: 65_536,
@@ -27,7 +27,7 @@ pub(super) const LIMITS: Limits = Limits {
     names: 131_072,
 };
 
-/// How many times the names of one registry are looked at, with what is left out afterwards.
+/// How many times the limit of names may be read for one registry, including what is then left out.
 const PATIENCE: usize = 8;
 
 /// What was counted.
@@ -40,7 +40,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Takes in a file.
+    /// Counts a file.
     pub(super) fn add_file(&mut self, size: u64) {
         self.files += 1;
         // A larger one is not read.
@@ -74,7 +74,7 @@ impl Tally {
 }
 
 impl Limits {
-    /// Names that are looked at in all.
+    /// The most names that are read in total.
     pub(super) fn work(&self) -> usize {
         self.names * PATIENCE
     }

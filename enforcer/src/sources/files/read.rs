@@ -1,4 +1,4 @@
-//! Reads one file, whatever it turns out to be, without ever waiting for it.
+//! Reads one file, of whatever kind, without ever blocking on it.
 
 use std::{
     fs::{File, OpenOptions},
@@ -10,17 +10,17 @@ use std::{
 use super::{Content, SIZE_LIMIT};
 use crate::stamp::Stamp;
 
-/// What was in a file.
+/// The content of a file.
 pub(super) struct Reading {
     /// Never [`Content::Gone`].
     pub(super) content: Content,
-    /// The state that was read; None if none was, for a reason that may pass.
+    /// The state that was read; None if there was none, for a reason that may be temporary.
     pub(super) stamp: Option<Stamp>,
-    /// The file was written to meanwhile.
+    /// The file was written to during the read.
     pub(super) is_torn: bool,
 }
 
-/// Reads `path`; None if nothing is there.
+/// Reads `path`; None if it does not exist.
 pub(super) fn read(path: &Path) -> Option<Reading> {
     match attempt(path) {
         Ok(reading) => Some(reading),
@@ -33,7 +33,7 @@ pub(super) fn read(path: &Path) -> Option<Reading> {
     }
 }
 
-/// Whether an error means that nothing is there.
+/// Whether an error means that the path does not exist.
 pub(super) fn is_absence(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -51,7 +51,7 @@ pub(super) fn reason(error: &io::Error) -> String {
 }
 
 fn attempt(path: &Path) -> io::Result<Reading> {
-    // Between the walk and now, a FIFO may have taken the file's place: opening that would wait for a writer.
+    // Between the walk and now, a FIFO may have replaced the file: opening it would wait for a writer.
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     let mut file = options.open(path)?;

@@ -1,4 +1,4 @@
-//! One look at all files: what changed, and when to look again.
+//! One check of all files: what changed, and when to check again.
 
 use std::{
     path::PathBuf,
@@ -16,20 +16,20 @@ use super::{
     watch::Watches,
 };
 
-/// Looks at files. It blocks.
+/// Checks files. It blocks.
 pub(super) struct Scanner {
     roots: Vec<PathBuf>,
     debounce: Debounce,
     watches: Watches,
 }
 
-/// What a look has brought.
+/// The result of a check.
 pub(super) struct Scan {
     /// In the order of the paths.
     pub(super) changes: Vec<FileChange>,
-    /// When to look again, event or not.
+    /// When to check again, with or without an event.
     pub(super) due: Option<Duration>,
-    /// Whether every change from now on makes an event, as far as the file system tells.
+    /// Whether every later change causes an event, as far as the file system supports it.
     pub(super) is_watched: bool,
 }
 
@@ -42,15 +42,15 @@ impl Scanner {
         }
     }
 
-    /// Told when there is a reason to look.
+    /// Notified when there is a reason to check.
     pub(super) fn wake(&self) -> Arc<Notify> {
         self.watches.wake()
     }
 
-    /// Looks at all files, and reads those that changed.
+    /// Checks all files, and reads those that changed.
     pub(super) fn scan(&mut self) -> Scan {
         let walk = walk(&self.roots);
-        // The clock is read after the walk, so that a state is never taken for older than it was when seen.
+        // The clock is read after the walk, so that no state is considered older than it was when it was read.
         let clock = Clock {
             now: Instant::now(),
             stamp: SystemTime::now(),

@@ -1,4 +1,4 @@
-//! Finds the files, and the folders in which something could change that.
+//! Finds the files, and the folders in which a change could affect them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -19,30 +19,30 @@ use super::{
 };
 use crate::stamp::{Inode, Stamp};
 
-/// As many symbolic links as the kernel follows in one path (`MAXSYMLINKS`).
+/// The kernel follows this many symbolic links in one path (`MAXSYMLINKS`).
 const LINKS_LIMIT: usize = 40;
-/// Folders within folders; deeper ones are reported and left alone, so that the stack is bounded.
+/// The deepest nesting of folders; deeper ones are reported and left out, so that the stack is bounded.
 const DEPTH_LIMIT: usize = 64;
 
-/// What is there now.
+/// The present files.
 pub(super) struct Walk {
     /// By path.
     pub(super) found: BTreeMap<PathBuf, Found>,
     /// Folders to watch, by absolute path.
     pub(super) places: BTreeMap<PathBuf, Interest>,
     seen: BTreeSet<Inode>,
-    /// The folder that is looked into, after those that it is in.
+    /// The folder that is being read, after its parents.
     trail: Vec<Step>,
     limits: Limits,
     tally: Tally,
-    /// Names looked at since the last root, with those of what was left out.
+    /// Names read since the last root, including those of what was left out.
     work: usize,
     excess: Option<Excess>,
-    /// What was added, in that order, so that it can be taken back.
+    /// What was added, in order, so that it can be removed again.
     added: Added,
 }
 
-/// A folder on the way.
+/// A folder on the path.
 struct Step {
     path: PathBuf,
     inode: Inode,
@@ -55,23 +55,23 @@ struct Step {
 pub(super) enum Found {
     /// A regular file.
     File(Stamp),
-    /// Something that cannot be read; what was known of it, and of what is below it, is kept.
+    /// Something that cannot be read; what is known of it, and of everything below it, is kept.
     Unreadable(String),
-    /// Nothing, though it was named.
+    /// Nothing, although it was named.
     Missing,
 }
 
-/// What about a folder matters.
+/// Which changes in a folder matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Interest {
-    /// All files that a folder stands for.
+    /// Changes of all files for which a folder stands.
     pub(super) has_files: bool,
-    /// Names on the way to a file.
+    /// Changes of these names, which are on the path to a file.
     pub(super) names: BTreeSet<OsString>,
 }
 
 impl Interest {
-    /// Whether it matters what happens to `name`.
+    /// Whether a change of `name` matters.
     pub(super) fn covers(&self, name: &OsStr) -> bool {
         self.names.contains(name) || self.has_files && !is_passed_over(name)
     }
@@ -82,7 +82,7 @@ impl Interest {
     }
 }
 
-/// Looks at `roots` and all that is below them.
+/// Walks `roots` and everything below them.
 pub(super) fn walk(roots: &[PathBuf]) -> Walk {
     walk_within(roots, LIMITS)
 }
@@ -108,7 +108,7 @@ fn walk_within(roots: &[PathBuf], limits: Limits) -> Walk {
             Err(error) if is_absence(&error) => walk.find(root.clone(), Found::Missing),
             Err(error) => walk.unreadable(root.clone(), reason(&error)),
         }
-        // The root is a file, or what is too much is on the way to it.
+        // The root is a file, or the excess is on the path to it.
         walk.leave_out(0, root.clone(), mark);
     }
     walk
@@ -157,7 +157,7 @@ impl Walk {
     }
 
     fn look_into(&mut self, path: &Path) {
-        // One more than there may be, which tells that there are too many.
+        // One more than the limit, to detect that there are too many.
         let limit = (self.limits.names + 1).saturating_sub(self.tally.names);
         let mut names = match names(path, limit) {
             Ok((names, count)) => {
@@ -170,7 +170,7 @@ impl Walk {
         };
         self.weigh();
         names.sort();
-        // Links are followed from where the folder really is, since `..` in them means its real parent.
+        // Links are followed from the folder's real path, since `..` in them means its real parent.
         let mut real = None;
         for name in names {
             if self.excess.is_some() {
@@ -211,7 +211,7 @@ impl Walk {
             Err(error) if error.raw_os_error() == Some(libc::ELOOP) => self.unreadable(path, reason(&error)),
             Err(_) if !is_wanted(name) => {}
             Err(error) if is_absence(&error) => {
-                // A link to nothing is a mistake or a moment; a file that went since the listing is neither.
+                // A dangling link is a mistake or temporary; a file that was removed since the listing is neither.
                 if fs::symlink_metadata(&path).is_ok() {
                     self.unreadable(path, "is a symbolic link to nothing".to_owned());
                 }
@@ -224,8 +224,8 @@ impl Walk {
         self.find(path, Found::Unreadable(reason));
     }
 
-    /// Notes every name that is looked up on the way to `path`, seen from the real folder `base`, as the kernel
-    /// does it, up to the first that does not exist.
+    /// Notes every name that the kernel looks up on the path to `path`, starting at the real folder `base`, up to
+    /// the first that does not exist.
     fn follow_names(&mut self, base: &Path, path: &Path) {
         let parts = |path: &Path| path.components().filter_map(part).collect::<VecDeque<_>>();
         let mut base = base.to_owned();
@@ -248,7 +248,7 @@ impl Walk {
                             rest = target;
                         }
                         Ok(_) => return,
-                        // It is no link, or not there: then the watch of the folder that would have it is all.
+                        // It is not a link, or does not exist: then the watch of the parent folder suffices.
                         Err(_) => base = next,
                     }
                 }
@@ -272,7 +272,8 @@ fn part(component: Component<'_>) -> Option<Part> {
     }
 }
 
-/// Names in a folder that may be files to read, or folders; and how many names there are, of which `limit` are looked at.
+/// Names in a folder that may be files to read, or folders; and the number of names, of which at most `limit` are
+/// read.
 fn names(folder: &Path, limit: usize) -> std::io::Result<(Vec<OsString>, usize)> {
     let mut names = Vec::new();
     let mut count = 0;

@@ -1,4 +1,4 @@
-//! Has the kernel say when one of the folders changes.
+//! Makes the kernel report changes in the folders.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,8 +35,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     interests: BTreeMap<PathBuf, Interest>,
-    /// Watched paths that were moved or removed: the watch may be dead or elsewhere, and what is at the path now
-    /// may have the same inode number.
+    /// Watched paths that were moved or removed: the watch may be dead or elsewhere, and what is at the path now may
+    /// have the same inode number.
     stale: BTreeSet<PathBuf>,
 }
 
@@ -57,7 +57,7 @@ impl Watches {
         }
     }
 
-    /// Told when there is a reason to look.
+    /// Notified when there is a reason to check.
     pub(super) fn wake(&self) -> Arc<Notify> {
         self.shared.wake.clone()
     }
@@ -67,15 +67,15 @@ impl Watches {
         !self.is_limited
     }
 
-    /// Watches `places` and nothing else; true if one of them was not watched before, so that what happened there
-    /// since the walk may have gone unseen.
+    /// Watches `places` and nothing else; true if one of them was not watched before, so that changes there since
+    /// the walk may have been missed.
     pub(super) fn replace(&mut self, places: BTreeMap<PathBuf, Interest>) -> bool {
         let Some(watcher) = &mut self.watcher else {
             return false;
         };
         let mut wanted: BTreeMap<Inode, (PathBuf, Interest)> = BTreeMap::new();
         for (path, interest) in places {
-            // A place that is no folder (yet) is found by the watch of the folder that would hold it.
+            // A place that is not a folder (yet) is found by the watch of its parent folder.
             if let Some(metadata) = fs::metadata(&path).ok().filter(fs::Metadata::is_dir) {
                 let entry = wanted.entry(Inode::of(&metadata));
                 entry
@@ -142,7 +142,7 @@ impl Shared {
 
     fn is_reason(&self, event: &Event) -> bool {
         match event.kind {
-            // Our own reading is no reason to read again.
+            // Our own reading must not cause another read.
             EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write) => return false,
             _ => {}
         }

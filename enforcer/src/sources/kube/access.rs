@@ -1,7 +1,7 @@
-//! How the API server is reached, and with which credentials.
+//! The connection to the API server, and its credentials.
 //!
-//! Credentials expire and files with them are replaced: after a failure the client is made anew from the same
-//! configuration. A configuration that has become unreadable leaves the old client in use.
+//! Credentials expire and their files are replaced: after a failure a new client is made from the same
+//! configuration. If the configuration has become unreadable, the old client stays in use.
 
 use std::{
     sync::Mutex,
@@ -16,9 +16,9 @@ use kube::{
 
 use crate::config::Kubernetes;
 
-/// How often a client is made at most; credential plugins are programs.
+/// The shortest time between two clients; credential plugins are programs.
 const RENEWAL: Duration = Duration::from_secs(5);
-/// How long a connection may take to come about.
+/// The timeout for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
 pub(super) struct Access {
@@ -27,7 +27,7 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// Reads the configuration; nothing is asked yet.
+    /// Reads the configuration; sends no request yet.
     pub(super) async fn open(settings: &Kubernetes) -> Result<Self> {
         if config(settings).await?.accept_invalid_certs {
             tracing::warn!(
@@ -42,12 +42,12 @@ impl Access {
         })
     }
 
-    /// The client of the moment.
+    /// The present client.
     pub(super) fn client(&self) -> Client {
         self.current().0.clone()
     }
 
-    /// Makes another client, unless that was done a moment ago.
+    /// Makes a new client, unless that was done a moment ago.
     pub(super) async fn renew(&self) {
         {
             let mut current = self.current();
@@ -75,7 +75,7 @@ impl Access {
 async fn client(settings: &Kubernetes) -> Result<Client> {
     let mut config = config(settings).await?;
     config.connect_timeout = Some(CONNECT);
-    // Watches are silent for long; they and requests have deadlines of their own, and pauses too.
+    // Watches may be silent for long; requests and watches have deadlines of their own.
     config.read_timeout = None;
     config.default_retry = false;
     Client::try_from(config).context("making a client")

@@ -1,4 +1,4 @@
-//! Pauses between attempts: longer each time, and never those of thousands of other nodes.
+//! Pauses between attempts: they back off, with jitter, so that thousands of nodes do not try at the same time.
 
 use std::time::Duration;
 

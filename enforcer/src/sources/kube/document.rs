@@ -1,7 +1,7 @@
-//! What the API server sends, decoded object by object.
+//! Decodes what the API server sends, object by object.
 //!
-//! A list or an event is taken apart without being understood; each object is then decoded for itself, so that one
-//! that cannot be harms no other.
+//! A list or an event is first split without decoding its objects. Each object is then decoded separately, so that
+//! one that cannot be decoded does not affect the others.
 
 use kube::core::Status;
 use serde::Deserialize;
@@ -13,11 +13,11 @@ use super::prune;
 #[derive(Debug)]
 pub(super) struct Document {
     pub(super) head: Head,
-    /// Or why it cannot be decoded.
+    /// The object, or why it cannot be decoded.
     pub(super) body: Result<Value, String>,
 }
 
-/// What tells an object from others and from itself at other times.
+/// Identifies an object and its version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Head {
@@ -34,10 +34,10 @@ impl Head {
     }
 }
 
-/// What a watch says.
+/// An event of a watch.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// An object is there, or has changed.
+    /// An object was added or changed.
     Set(Document),
     /// An object is gone.
     Gone(Head),
@@ -45,7 +45,7 @@ pub(super) enum Event {
     Bookmark(String),
     /// The watch cannot go on.
     Failed(Status),
-    /// Something that later servers may say.
+    /// An event of a later server version.
     Unknown,
 }
 
@@ -63,7 +63,7 @@ struct WithHead {
 }
 
 impl Event {
-    /// Takes a line of a watch apart.
+    /// Parses a line of a watch.
     pub(super) fn read(line: &[u8]) -> serde_json::Result<Self> {
         let RawEvent { what, object } = serde_json::from_slice(line)?;
         Ok(match what.as_str() {
@@ -95,7 +95,7 @@ impl Document {
         }
     }
 
-    /// The version, as watches are asked for it.
+    /// The version, as used in watch requests.
     pub(super) fn version(&self) -> &str {
         &self.head.resource_version
     }

@@ -1,7 +1,7 @@
-//! Writes Kubernetes Events, few of them, in turns of those whom they are about.
+//! Writes Kubernetes Events, few of them, in turn by the object's share.
 //!
-//! The same news about the same object is one Event with a count. Its name follows from what it says, so that a
-//! restart, and the other nodes that see the same object, write no second one.
+//! The same news about the same object is one Event with a count. Its name is derived from its content, so that a
+//! restart, and the other nodes that see the same object, do not write a second one.
 //!
 //! Events are written to `v1`, which every version of Kubernetes serves; `events.k8s.io` shows the same objects.
 
@@ -27,7 +27,7 @@ use super::{access::Access, failure::Failure};
 use crate::report::notice::{About, Notice};
 use waiting::{Next, Waiting};
 
-/// Events whose counts are remembered.
+/// The most Events whose counts are stored.
 const MOST: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(10);
 const COMPONENT: &str = "enforcer";
@@ -70,7 +70,7 @@ pub(super) struct Writer {
     node: String,
     /// Counts of what was written, by the Events' names.
     counts: HashMap<String, u64>,
-    /// Whether it was said that Events cannot be written.
+    /// Whether it was logged that Events cannot be written.
     is_failing: bool,
 }
 
@@ -85,8 +85,8 @@ impl Writer {
         }
     }
 
-    /// Writes until nobody has anything to tell. What comes meanwhile is taken in at once, however long the API server
-    /// takes: the notices of one are not to keep out those of another.
+    /// Writes until the sender is closed. New notices are accepted at once, however slow the API server is: one
+    /// source's notices must not keep out another's.
     pub(super) async fn run(mut self, mut notices: mpsc::Receiver<Notice>) {
         let mut waiting = Waiting::new(self.pods.clone(), Instant::now());
         loop {
@@ -178,7 +178,7 @@ impl Writer {
             .map_err(kube::Error::BuildRequest)?;
         if !is_first {
             match send(patch.clone()).await? {
-                // It has lived its hour.
+                // It has expired after an hour.
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
                 answer => return Ok(answer.map(drop)?),
             }
@@ -188,12 +188,12 @@ impl Writer {
             .create(&PostParams::default(), event.to_string().into_bytes())
             .map_err(kube::Error::BuildRequest)?;
         match send(create).await? {
-            // This node's own, of before a restart; or another's, who has told the same of an object that all see.
+            // This node's own Event from before a restart, or another node's about an object that all nodes see.
             Err(kube::Error::Api(status)) if status.code == 409 => match notice.about {
                 About::Pod(..) => Ok(send(patch).await?.map(drop)?),
                 About::Object(..) => Ok(()),
             },
-            // Its namespace is going.
+            // Its namespace is being deleted.
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             answer => Ok(answer.map(drop)?),
         }
@@ -224,7 +224,7 @@ impl Writer {
     }
 }
 
-/// The same for the same news about the same object, on every node.
+/// Every node gives the same news about the same object the same name.
 fn event_name(about: &Reference, subject: &str) -> String {
     let mut hasher = DefaultHasher::new();
     (&about.uid, &about.kind, subject).hash(&mut hasher);

@@ -1,10 +1,10 @@
-//! What it means that a request has failed.
+//! The meaning of a failed request.
 
 use std::error::Error as _;
 
 use kube::core::Status;
 
-/// Why there is no answer to a request, as far as it makes a difference.
+/// Why a request has no answer, as far as the reason matters.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Failure {
     /// 404: the kind is not served, or not yet by a server that is starting.
@@ -19,13 +19,13 @@ pub(super) enum Failure {
     /// 410: everything has to be listed again.
     #[error("410, the watch has expired and everything is listed again: {0}")]
     Expired(String),
-    /// The server has not come to a version that was seen: it lags, or its etcd was set back.
+    /// The server has not reached a version that was seen: it lags, or its etcd was restored from a backup.
     #[error("the server's cache is older than a version that was seen: {0}")]
     Behind(String),
-    /// 400 or 422: it will not be answered in another way.
+    /// 400 or 422: the answer will stay the same.
     #[error("{0}")]
     Refused(String),
-    /// Anything else: it is tried again.
+    /// Anything else: the request is repeated.
     #[error("{0}")]
     Away(String),
 }
@@ -60,7 +60,7 @@ impl From<kube::Error> for Failure {
         if let kube::Error::Api(status) = &error {
             return Self::of_status(status);
         }
-        // The client's own words say little; what happened is at the end of the chain.
+        // The client's own message is vague; the cause is at the end of the chain.
         let mut message = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {

@@ -1,7 +1,8 @@
-//! Brings the sources together: what is told to the owner, what is known of each source, and which are needed.
+//! Connects the sources with the owner: passes changes on, keeps the status of each source, and starts and stops
+//! sources.
 //!
-//! It must never wait for the owner: what the owner does not take waits here, and only the last change of each object
-//! does.
+//! It must never wait for the owner: changes that the owner does not receive wait here, and only the last one of
+//! each object is kept.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -34,7 +35,7 @@ use crate::report::{dedup::Dedup, notice::Notice};
 /// Reports that wait between the sources and the hub.
 const BACKLOG: usize = 64;
 
-/// Objects that are handed on at one time: who asks the owner something waits until it has taken them in.
+/// Objects that are passed on at once: a request to the owner waits until it has processed them.
 const BATCH: usize = 1000;
 
 pub(super) struct Hub {
@@ -47,7 +48,7 @@ pub(super) struct Hub {
     selectable: BTreeMap<Namespace, usize>,
     /// ServiceEntries that select pods.
     selectors: BTreeSet<ObjectId>,
-    /// Which sources have a pod: one that is bound to a node moves from one to the other.
+    /// Which sources have a pod: one that is bound to a node moves from one source to another.
     pods: HashMap<ObjectId, BTreeSet<usize>>,
     /// The pods of this node, for events.
     references: Pods,
@@ -55,7 +56,7 @@ pub(super) struct Hub {
     versions: Versions,
     listed: Listed,
     problems: BTreeMap<ObjectId, String>,
-    /// Whether the problems are others than those that were said.
+    /// Whether the problems differ from those that were reported.
     has_new_problems: bool,
     said: Dedup,
 }
@@ -69,7 +70,7 @@ struct Slot {
     status: SourceStatus,
 }
 
-/// Whether it was said that everything has been listed.
+/// Whether it was reported that everything has been listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Listed {
     No,
@@ -100,7 +101,7 @@ impl Hub {
         }
     }
 
-    /// Runs until nobody takes changes any more.
+    /// Runs until the receiver of changes is closed.
     pub(super) async fn run(mut self, ports: Ports) -> Result<()> {
         let Ports {
             changes,
@@ -159,7 +160,7 @@ impl Hub {
     }
 
     fn take(&mut self, report: Report, out: &mpsc::Sender<Report>, notify: &mpsc::Sender<Notice>) {
-        // The last reports of a source that is not needed any more.
+        // The last reports of a source that is no longer needed.
         let Some(slot) = self.slots.get_mut(&report.source) else {
             return;
         };
@@ -256,7 +257,7 @@ impl Hub {
         is_gone
     }
 
-    /// Follows the pods of the namespaces in which entries select, and of no others.
+    /// Follows the pods of exactly those namespaces in which entries select pods.
     fn follow_selectors(&mut self, out: &mpsc::Sender<Report>) {
         let wanted: BTreeSet<Namespace> = self.selectors.iter().map(|id| id.namespace.clone()).collect();
         let unwanted: Vec<_> = self
@@ -303,8 +304,8 @@ impl Hub {
         !self.pending.is_empty() || self.listed == Listed::Due
     }
 
-    /// What waits, as much as is handed on at one time. That it was known is kept first: what it brings into force, the
-    /// next start must not miss.
+    /// The waiting changes, as many as are passed on at once. Their versions are stored first, so that the next
+    /// start cannot miss anything that they bring into force.
     fn news(&mut self) -> Vec<KubeChange> {
         let slots = self.slots.values();
         let newest = slots.filter_map(|slot| Some((slot.source.name.clone(), slot.newest?)));
@@ -329,7 +330,7 @@ impl Hub {
 }
 
 impl Slot {
-    /// Takes a state, and says so where it is a new one.
+    /// Sets a state, and logs it if it is new.
     fn set_state(&mut self, state: SourceState, error: Option<String>) {
         let before = std::mem::replace(&mut self.status.state, state);
         self.status.error = error;

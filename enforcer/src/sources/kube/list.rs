@@ -1,5 +1,4 @@
-//! A list, taken apart while it arrives: neither its text nor all of its objects are held at once, however many there
-//! are.
+//! Splits a list while it arrives: neither its text nor all of its objects are held at once, however many there are.
 //!
 //! ```text
 //! answer, the next page's answer, ... -> [bytes] -> read (a thread that may block) -> [item] -> follower
@@ -26,43 +25,43 @@ use super::{
     source::Source,
 };
 
-/// Objects of an answer, not decoded yet: what they are decoded to is best made where it is dropped, since the static
-/// binary's allocator has one lock.
+/// Objects of an answer, not decoded yet: they are best decoded on the thread that drops the result, since the
+/// allocator of the static binary has a single lock.
 pub(super) type Items = Vec<Box<RawValue>>;
 
-/// Objects that are handed on in one go.
+/// Objects that are passed on at once.
 const BATCH: usize = 100;
-/// Batches that wait for who takes them.
+/// Batches that wait for the receiver.
 pub(super) const AHEAD: usize = 2;
-/// Parts of an answer that wait to be read.
+/// Parts of an answer that wait to be parsed.
 const PARTS: usize = 8;
 
-/// What is asked for, and how.
+/// A request for a list.
 pub(super) struct List {
     pub(super) client: Client,
     pub(super) source: Source,
-    /// Which of the source's versions.
+    /// The index of the source's API version.
     pub(super) served: usize,
-    /// Objects in a page.
+    /// The number of objects in a page.
     pub(super) page: u32,
-    /// How long the server may say nothing.
+    /// The longest silence of the server.
     pub(super) patience: Duration,
 }
 
-/// What comes with the objects of an answer.
+/// The metadata of an answer.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Meta {
-    /// From where on a watch tells what has changed since.
+    /// The version from which a watch reports changes.
     resource_version: String,
-    /// What the next page is asked for with; empty or None: there is none.
+    /// The token for the next page; empty or None if there is none.
     #[serde(rename = "continue")]
     next: Option<String>,
 }
 
 impl List {
-    /// Asks for the list: with a version, for what the server's cache has once it has come to that version, which costs
-    /// the server a fraction of what pages do; without, for what there is now.
+    /// Requests the list. With a version, from the server's cache once that has reached the version, which costs the
+    /// server a fraction of what pages do; without, the present state.
     pub(super) async fn ask(
         &self,
         not_older_than: Option<u64>,
@@ -74,8 +73,8 @@ impl List {
         self.portion(portion).await
     }
 
-    /// Reads an answer and those of the pages after it, and returns from which version on changes are to be watched.
-    /// What was handed on of a list that breaks off was there all the same.
+    /// Reads an answer and those of the pages after it, and returns the version from which changes are to be
+    /// watched. If a list breaks off, the objects that were passed on are valid all the same.
     pub(super) async fn read(
         &self,
         mut answer: impl AsyncBufRead + Unpin,
@@ -83,7 +82,7 @@ impl List {
     ) -> Result<String, Failure> {
         let mut meta = self.take_apart(&mut answer, out.clone()).await?;
         while let Some(next) = meta.next.take().filter(|next| !next.is_empty()) {
-            // The server makes the next page while the objects of this one are taken in.
+            // The server prepares the next page while the objects of this one are processed.
             let mut answer = self.portion(Portion::Page(self.page, Some(next))).await?;
             meta = self.take_apart(&mut answer, out.clone()).await?;
         }
@@ -108,7 +107,7 @@ impl List {
         loop {
             let part = within(self.patience, answer.fill_buf()).await?;
             let part = part.map_err(|error| Failure::Away(format!("the answer broke off: {error}")))?;
-            // Of what is not understood, no more is read.
+            // If an answer cannot be parsed, the rest is not read.
             if part.is_empty() || parts.send(part.to_vec()).await.is_err() {
                 break;
             }
@@ -121,7 +120,7 @@ impl List {
     }
 }
 
-/// Takes a list apart, and hands its objects on a few at a time, until nobody takes them.
+/// Splits a list, and passes its objects on in batches, until the receiver is closed.
 fn read(text: impl Read, hand_on: impl FnMut(Items) -> bool) -> serde_json::Result<Meta> {
     let mut deserializer = serde_json::Deserializer::from_reader(text);
     let meta = deserializer.deserialize_map(Whole(hand_on))?;
@@ -193,7 +192,7 @@ impl<'de, F: FnMut(Items) -> bool> Visitor<'de> for Sequence<'_, F> {
     }
 }
 
-/// What has arrived, for a thread that may block. It ends when its sender is dropped.
+/// The data that has arrived, for a thread that may block. It ends when its sender is dropped.
 struct Parts {
     arrived: mpsc::Receiver<Vec<u8>>,
     part: io::Cursor<Vec<u8>>,

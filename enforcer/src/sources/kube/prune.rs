@@ -1,5 +1,5 @@
-//! Objects without what repeats them: the notes of managers of fields and copies in annotations are most of an object,
-//! and are not even decoded.
+//! Skips redundant parts of objects: managed fields and copies in annotations are most of an object, and are not
+//! even decoded.
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-/// What is taken of a value.
+/// Which part of a value is kept.
 enum Part {
     All,
     Nothing,
-    /// A map, some of whose fields are not taken whole.
+    /// A map, some of whose fields are kept only in part.
     Fields(&'static [(&'static str, Part)]),
 }
 

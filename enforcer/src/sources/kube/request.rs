@@ -1,4 +1,4 @@
-//! The requests that are made, in their bounds of time.
+//! The requests to the server, with their timeouts.
 
 use std::time::Duration;
 
@@ -13,23 +13,23 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{backoff::spread, failure::Failure, source::Source};
 
-/// A watch is asked for for this long, and up to as long again: those of many nodes do not end at once, and none is
-/// older than what kube's client admits.
+/// The requested duration of a watch, to which up to the same time is added: the watches of many nodes do not end at
+/// once, and none exceeds the limit of kube's client.
 const WATCH: Duration = Duration::from_secs(145);
 
-/// How long the server may take to say whether it is ready.
+/// The timeout of the readiness check.
 const READY: Duration = Duration::from_secs(5);
 
-/// What of a source is asked for in one request.
+/// The part of a source for one request.
 pub(super) enum Portion {
-    /// So many objects, from where the last page has ended: what there is now, if need be from etcd.
+    /// This many objects, from the end of the last page: the present state, from etcd if necessary.
     Page(u32, Option<String>),
-    /// All of it, as the server's cache has it: what there was at this version, or later. A limit would have older
-    /// servers read etcd.
+    /// Everything, from the server's cache: the state at this version or later. With a limit, older servers would
+    /// read etcd.
     NotOlderThan(u64),
 }
 
-/// The text of a list of a source in one of its versions.
+/// The text of a list of a source in one of its API versions.
 pub(super) async fn list(
     client: &Client,
     source: &Source,
@@ -56,7 +56,7 @@ pub(super) async fn list(
     Ok(Box::pin(text))
 }
 
-/// What happens to a source after `from`: a line for each event.
+/// The changes of a source after `from`: a line for each event.
 pub(super) async fn changes(
     client: &Client,
     source: &Source,
@@ -76,8 +76,8 @@ pub(super) async fn changes(
     Ok(Box::pin(stream))
 }
 
-/// Whether the server says that it has all that it needs to answer. One that is starting answers too, as if there
-/// were no definitions and no roles.
+/// Whether the server reports that it is ready. One that is starting answers too, as if there were no definitions
+/// and no roles.
 pub(super) async fn is_ready(client: &Client) -> bool {
     let Ok(request) = http::Request::get("/readyz").body(Vec::new()) else {
         return false;
@@ -108,8 +108,8 @@ struct Resource {
     name: String,
 }
 
-/// Whether the server says by now that it serves a source: one small request while its whole group is absent, and
-/// another once the group is there. False too where that is not known.
+/// Whether the server reports that it serves a source: one small request while its whole group is absent, and
+/// another once the group exists. False too if that is unknown.
 pub(super) async fn is_served(client: &Client, source: &Source) -> bool {
     let Some(path) = source.group_path() else {
         return false;
@@ -128,7 +128,7 @@ async fn discover<T: DeserializeOwned>(client: &Client, path: &str) -> Option<T>
     answer.ok()?.ok()
 }
 
-/// What a request comes to, if that is soon enough.
+/// The result of a request, or a failure after the timeout.
 pub(super) async fn within<T>(patience: Duration, request: impl Future<Output = T>) -> Result<T, Failure> {
     let timely = tokio::time::timeout(patience, request).await;
     timely.map_err(|_| Failure::Away(format!("no answer within {patience:?}")))

@@ -7,20 +7,20 @@ use enforcer_core::{
 
 use super::Settings;
 
-/// One collection, or the part of one that a selector leaves.
+/// One collection, or the part of it that a selector leaves.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Source {
     /// As users know it.
     pub(super) name: String,
-    /// Of its objects.
+    /// The kind of its objects.
     pub(super) kind: Kind,
     group: &'static str,
     /// The newest first; each has the same meaning.
     versions: &'static [&'static str],
     plural: &'static str,
-    /// None: of the whole cluster.
+    /// None means the whole cluster.
     namespace: Option<Namespace>,
-    /// What the server is to leave out.
+    /// The field selector for the server.
     pub(super) fields: Option<String>,
 }
 
@@ -28,7 +28,7 @@ const ISTIO: &str = "networking.istio.io";
 const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 
 impl Source {
-    /// Those that are followed in any case.
+    /// The sources that are always followed.
     pub(super) fn all(settings: &Settings, node: &str) -> Vec<Self> {
         let mut sources = vec![
             Self::istio(Kind::ServiceEntry, "serviceentries"),
@@ -64,7 +64,7 @@ impl Source {
         sources
     }
 
-    /// The pods of a namespace that other nodes have, or none yet: what workload selectors select.
+    /// The pods of a namespace that are on other nodes, or on none yet: workload selectors select them too.
     pub(super) fn selectable(namespace: &Namespace, node: &str) -> Self {
         Self {
             name: format!("Pod (selectable in {namespace})"),
@@ -94,7 +94,7 @@ impl Source {
         }
     }
 
-    /// How many versions it may be served in.
+    /// The number of versions in which it may be served.
     pub(super) fn versions(&self) -> usize {
         self.versions.len()
     }
@@ -127,17 +127,17 @@ impl Source {
         }
     }
 
-    /// Where the server tells of its group; None for the kinds that every server has.
+    /// The path of its group's description; None for the kinds that every server has.
     pub(super) fn group_path(&self) -> Option<String> {
         (!self.group.is_empty()).then(|| format!("/apis/{}", self.group))
     }
 
-    /// What the server calls it among the resources of its group.
+    /// Its name among the resources of its group.
     pub(super) fn plural(&self) -> &'static str {
         self.plural
     }
 
-    /// What an object of it is called.
+    /// The identifier of an object in it.
     pub(super) fn id(&self, namespace: &str, name: &str) -> ObjectId {
         ObjectId {
             kind: self.kind,

@@ -1,22 +1,22 @@
-//! What is known of each source, for people and probes.
+//! The status of each source, for people and probes.
 
 use std::{
     fmt,
     time::{Duration, Instant},
 };
 
-/// What is known of the API server.
+/// The status of the API server.
 #[derive(Clone, Debug, Default)]
 pub struct KubeStatus {
     /// One for each collection that is followed, by name.
     pub sources: Vec<SourceStatus>,
-    /// Changes that nobody has taken in yet.
+    /// Changes that the owner has not received yet.
     pub backlog: usize,
     /// Whether every source has answered at least once, so that absent objects are known to be absent.
     pub is_complete: bool,
 }
 
-/// What is known of one collection.
+/// The status of one collection.
 #[derive(Clone, Debug)]
 pub struct SourceStatus {
     /// `ServiceEntry`, `Pod (this node)`.
@@ -27,7 +27,7 @@ pub struct SourceStatus {
     pub objects: usize,
     /// Objects whose present version is invalid, whether or not an older one is in force.
     pub rejected: usize,
-    /// When something was last heard of it; None: never.
+    /// When the server last sent something about it; None means never.
     pub contact: Option<Instant>,
     /// Why it is not followed.
     pub error: Option<String>,
@@ -36,17 +36,17 @@ pub struct SourceStatus {
 /// Whether a source is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceState {
-    /// Nothing was heard of it yet.
+    /// Nothing was received yet.
     Starting,
     /// Its changes arrive.
     Following,
-    /// It was heard of, and is not now: what was known stays in force.
+    /// It was followed and no longer is: the known state stays in force.
     Away,
-    /// The server does not accept our credentials: what was known stays in force.
+    /// The server does not accept our credentials: the known state stays in force.
     Unauthorized,
     /// The server does not serve it.
     Absent,
-    /// The server does not show it to us; what was known stays in force.
+    /// The server denies access to it; the known state stays in force.
     Forbidden,
 }
 
@@ -82,7 +82,7 @@ impl SourceStatus {
         }
     }
 
-    /// How old what is known may be; None if nothing is.
+    /// The greatest age of the known state; None if there is none.
     pub fn age(&self) -> Option<Duration> {
         self.contact.map(|contact| contact.elapsed())
     }

@@ -1,8 +1,8 @@
-//! What was said of each object of one source, so that each change is said once.
+//! The reported state of each object of one source, so that each change is reported once.
 //!
-//! `Document -> is it news? -> istio::read -> Change`. An object that has become invalid keeps its last good version.
-//! Events may come twice or in another order than things have happened: each object's newest version counts. A list
-//! is believed whatever its versions are, because a cluster that was set back has lower ones.
+//! `Document -> is it news? -> istio::read -> Change`. An object that has become invalid keeps its last valid
+//! version. Events may arrive twice or out of order: the newest version of each object counts. A list is trusted
+//! whatever its versions are, because a cluster that was restored from a backup has lower ones.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::RandomState},
@@ -17,30 +17,30 @@ use super::{
     source::Source,
 };
 
-/// What has become of an object.
+/// A change of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// It is there and valid. With its uid.
+    /// It exists and is valid. With its uid.
     Set(Object, String),
-    /// It is gone, or no part of the registry any more.
+    /// It is gone, or no longer part of the registry.
     Gone(ObjectId),
-    /// It is there and not valid.
+    /// It exists and is invalid.
     Rejected(Rejection),
 }
 
-/// An object that is not taken.
+/// An object that is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rejection {
     pub(super) id: ObjectId,
     pub(super) uid: String,
     pub(super) api_version: String,
-    /// What is wrong, all of it in one line.
+    /// All problems in one line.
     pub(super) message: String,
     /// Whether an older version of it stays in force.
     pub(super) keeps_older: bool,
 }
 
-/// How many objects that are gone are remembered, for events that come late.
+/// How many removed objects are remembered, for events that arrive late.
 const TOMBSTONES: usize = 256;
 
 /// Namespace and name.
@@ -49,10 +49,10 @@ type Key = (Box<str>, Box<str>);
 #[derive(Debug)]
 pub(super) struct Store {
     source: Source,
-    /// Which of the versions that the source may be served in is read.
+    /// The index of the API version that is read.
     pub(super) served: usize,
-    /// The newest version of an object that was taken in, be it by an earlier run: whoever has it has, of all that
-    /// is known here, nothing older.
+    /// The newest version of an object that was processed, including those of an earlier run: a server that has
+    /// reached it has nothing older than the known state.
     newest: Option<u64>,
     /// The same of the present list alone.
     newest_listed: Option<u64>,
@@ -69,7 +69,7 @@ struct Entry {
     version: Option<u64>,
     list: u32,
     is_in_force: bool,
-    /// A digest of what was last said to be wrong.
+    /// A digest of the problem that was last reported.
     problem: Option<u64>,
 }
 
@@ -106,17 +106,17 @@ impl Store {
         })
     }
 
-    /// What comes now is a list, until [`Self::end`]. One that was not ended has no meaning.
+    /// Begins a list, until [`Self::end`]. A list that was not ended has no effect.
     pub(super) fn begin(&mut self) {
         self.list = self.list.wrapping_add(1);
         self.is_listing = true;
         self.newest_listed = None;
     }
 
-    /// The list, of this version, is complete: what it did not have is gone.
+    /// The list, of this version, is complete: objects that it did not contain are gone.
     pub(super) fn end(&mut self, version: Option<u64>) -> Vec<Change> {
         self.is_listing = false;
-        // A cluster that was set back will not come to what it had.
+        // A cluster that was restored from a backup will not reach its former versions.
         if version < self.newest {
             self.newest = self.newest_listed;
         }
@@ -127,7 +127,7 @@ impl Store {
             .collect()
     }
 
-    /// Takes that an object is there.
+    /// Processes an object that exists.
     pub(super) fn set(&mut self, document: Document) -> Option<Change> {
         let Document { head, body } = document;
         let key = key(&head);
@@ -178,7 +178,7 @@ impl Store {
         }
     }
 
-    /// Takes that an object is gone.
+    /// Processes an object that is gone.
     pub(super) fn gone(&mut self, head: &Head) -> Option<Change> {
         let key = key(head);
         let version = head.version();
@@ -196,17 +196,17 @@ impl Store {
         was_known.then(|| Change::Gone(self.source.id(&head.namespace, &head.name)))
     }
 
-    /// Whether an object that is gone was still there after this version.
+    /// Whether an object that is gone still existed after this version.
     fn died_after(&self, key: &Key, version: Option<u64>) -> bool {
         let tombstone = self.tombstones.iter().find(|(buried, _)| buried == key);
         tombstone.is_some_and(|(_, death)| version.is_some_and(|version| version <= *death))
     }
 
-    /// The object; None if it is no part of the registry; or what is wrong with it.
+    /// The object; None if it is not part of the registry; or its problems.
     fn judge(&self, body: Result<Value, String>) -> Result<Option<Object>, String> {
         let mut value = body.map_err(|error| format!("cannot be decoded: {error}"))?;
         if let Some(fields) = value.as_object_mut() {
-            // Items of the built-in kinds do not say what they are.
+            // Items of the built-in kinds do not contain their kind.
             let kind = || Value::String(self.source.object_kind());
             fields.entry("kind").or_insert_with(kind);
             let version = || Value::String(self.source.api_version(self.served));

@@ -1,8 +1,9 @@
-//! How far each source was followed, in a file, for the next start: it then asks for nothing older than what it finds
-//! in force.
+//! Stores in a file up to which version each source was followed. The next start then requests nothing older than
+//! the state that it finds in force.
 //!
-//! The file is written in place, at once, and before what it speaks of is handed on; a few bytes, and no waiting for
-//! a disk. A crash of the machine may damage it, and takes what was in force with it: who lost it lists anew.
+//! The file is written in place, at once, and before the changes are passed on; it is a few bytes, without waiting
+//! for the disk. A crash of the machine may damage it, but also ends what was in force: without the file, everything
+//! is listed again.
 
 use std::{
     collections::BTreeMap,
@@ -17,14 +18,14 @@ type Newest = BTreeMap<String, u64>;
 
 #[derive(Debug)]
 pub(super) struct Versions {
-    /// Of an earlier run.
+    /// The versions from an earlier run.
     earlier: Newest,
     kept: Option<Newest>,
     file: Option<(PathBuf, File)>,
 }
 
 impl Versions {
-    /// Reads what an earlier run has kept; nothing if there was none, or if it cannot be read.
+    /// Reads what an earlier run has stored; nothing if there is no file or it cannot be read.
     pub(super) fn open(path: Option<&Path>) -> Self {
         let (file, earlier) = match path.map(open).transpose() {
             Ok(opened) => opened.unzip(),
@@ -44,12 +45,12 @@ impl Versions {
         }
     }
 
-    /// The newest version of a source's objects that an earlier run has handed on, as far as is known.
+    /// The newest version of a source's objects that an earlier run has passed on, as far as known.
     pub(super) fn earlier(&self, source: &str) -> Option<u64> {
         self.earlier.get(source).copied()
     }
 
-    /// Keeps what is known by now.
+    /// Stores the present versions.
     pub(super) fn keep(&mut self, newest: Newest) {
         if self.kept.as_ref() == Some(&newest) {
             return;
@@ -58,7 +59,7 @@ impl Versions {
         match write(file, &newest) {
             Ok(()) => self.kept = Some(newest),
             Err(error) => {
-                // What is there may be older than what comes into force now.
+                // The file may be older than what comes into force now.
                 let removed = fs::remove_file(path).err();
                 let left = removed.map_or(String::new(), |error| format!(", nor removed: {error}"));
                 tracing::warn!(
@@ -101,7 +102,7 @@ fn open(path: &Path) -> io::Result<(File, Newest)> {
 fn write(file: &File, newest: &Newest) -> io::Result<()> {
     let text = serde_json::to_vec(newest)?;
     file.write_all_at(&text, 0)?;
-    // Until it is cut, a file that was longer is none that can be read.
+    // Until the file is truncated, a longer one cannot be parsed.
     file.set_len(text.len() as u64)
 }
 

@@ -1,12 +1,13 @@
-//! Follows one source for ever: lists it, then watches what changes, and lists again when the server has forgotten.
+//! Follows one source for ever: lists it, then watches its changes, and lists again when the server no longer has
+//! the version.
 //!
 //! ```text
 //! list -> watch -> watch ... (from the last version seen, whatever ended the one before)
 //!   ^------ 410 -----'
 //! ```
 //!
-//! It must never end, and never take an error for news: what is known stays known until a list or an event says
-//! otherwise.
+//! It must never end, and never treat an error as a change: the known state stays until a list or an event changes
+//! it.
 
 use std::{
     sync::Arc,
@@ -29,29 +30,29 @@ use super::{
     store::{Change, Store},
 };
 
-/// What the hub is told of a source.
+/// A report to the hub about a source.
 #[derive(Debug)]
 pub(super) struct Report {
-    /// Which source, by its number.
+    /// The number of the source.
     pub(super) source: usize,
     pub(super) news: News,
 }
 
 #[derive(Debug)]
 pub(super) enum News {
-    /// The server was heard.
+    /// The server has answered.
     Contact,
-    /// Objects have changed; with how many are in force and how many are rejected, and the newest version of any.
+    /// Changed objects; how many are in force and how many are rejected; and the newest version of any.
     Changes(Vec<Change>, (usize, usize), Option<u64>),
-    /// All that is there was said, or that nothing can be.
+    /// Everything that exists was reported, or nothing can be.
     Answered,
     /// Whether it is followed, and why not.
     State(SourceState, Option<String>),
 }
 
-/// How often the server is asked, about, whether it serves a kind by now that was absent.
+/// The approximate interval at which the server is asked whether it now serves an absent kind.
 const LOOK: Duration = Duration::from_secs(6);
-/// A watch that ends sooner than this without a word is a failure like others.
+/// A watch that ends sooner than this without an event counts as a failure.
 const BRIEF: Duration = Duration::from_secs(1);
 /// Lists that thousands of nodes have to make at once are spread over this time.
 const RELIST: Duration = Duration::from_secs(1);
@@ -63,20 +64,20 @@ pub(super) struct Follower {
     number: usize,
     out: mpsc::Sender<Report>,
     backoff: Backoff,
-    /// The next list is to come from etcd, page by page.
+    /// The next list has to come from etcd, page by page.
     in_pages: bool,
     denial_guard: DenialGuard,
 }
 
-/// Why a watch is over.
+/// Why a watch has ended.
 enum End {
-    /// Another may go on where it ended.
+    /// Another watch can continue where it ended.
     Over,
     /// Everything has to be listed again.
     List,
 }
 
-/// Nobody takes reports any more.
+/// The receiver of reports is closed.
 pub(super) struct Closed;
 
 impl Follower {
@@ -98,7 +99,7 @@ impl Follower {
         }
     }
 
-    /// Runs until nobody takes reports.
+    /// Runs until the receiver of reports is closed.
     pub(super) async fn run(mut self) -> Closed {
         loop {
             let Err(closed) = self.round().await else { continue };
@@ -130,7 +131,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Takes everything in, and returns from which version on changes are to be watched.
+    /// Lists everything, and returns the version from which changes are to be watched.
     async fn list(&mut self) -> Result<Result<String, Failure>, Closed> {
         let began = Instant::now();
         self.known.begin();
@@ -158,7 +159,7 @@ impl Follower {
         Ok(Ok(version))
     }
 
-    /// Asks for the list in the newest version that is served.
+    /// Requests the list in the newest version that is served.
     async fn ask(&mut self) -> Result<(List, impl AsyncBufRead + Unpin + use<>), Failure> {
         loop {
             let list = List {
@@ -179,7 +180,7 @@ impl Follower {
         }
     }
 
-    /// After a denial, every version is asked for again; after other answers that are no list, for what there is now.
+    /// After a denial, every version is tried again; if the list itself was refused, the next one is read in pages.
     fn list_failed(&mut self, failure: Failure) -> Failure {
         match failure {
             Failure::Absent(_) | Failure::Forbidden(_) => self.known.served = 0,
@@ -198,7 +199,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Takes in what changes from `version` on, and moves it along.
+    /// Processes the changes from `version` on, and advances it.
     async fn watch(&mut self, version: &mut String) -> Result<Result<End, Failure>, Closed> {
         let bounds = (version.as_str(), self.settings.patience);
         let client = self.access.client();
@@ -224,7 +225,7 @@ impl Follower {
             match tokio::time::timeout(silence, lines.read_until(b'\n', &mut line)).await {
                 Err(_) => return Ok(Err(Failure::Away(format!("no event for {silence:?}")))),
                 Ok(Err(error)) => return Ok(Err(Failure::Away(format!("the watch broke off: {error}")))),
-                // A line without its end is half an event, of which the next watch tells again.
+                // A line without its newline is half an event, which the next watch sends again.
                 Ok(Ok(_)) if line.last() != Some(&b'\n') => {
                     let is_failure = is_mute && began.elapsed() < BRIEF;
                     return Ok(if is_failure {
@@ -238,7 +239,7 @@ impl Follower {
             let event = match Event::read(&line) {
                 Ok(event) => event,
                 Err(error) => {
-                    // The next watch would tell it again; a list takes objects one by one.
+                    // The next watch would send it again; a list decodes objects one by one.
                     let failure = Failure::Away(format!("cannot decode an event: {error}"));
                     self.failed(failure).await?;
                     return Ok(Ok(End::List));
@@ -285,7 +286,7 @@ impl Follower {
             self.denial_guard = DenialGuard::default();
         }
         if is_believed {
-            // The objects of a kind that is not served have gone with it; those that are hidden have not.
+            // The objects of a kind that is not served are gone with it; those of a forbidden kind are not.
             if state == SourceState::Absent {
                 self.known.begin();
                 let gone = self.known.end(self.known.newest());
@@ -303,8 +304,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Pauses, and no longer than until the server says that it serves the kind: without its definition nothing of it
-    /// is in force, and a definition is followed by its objects.
+    /// Pauses, but not longer than until the server reports that it serves the kind: without its definition nothing
+    /// of it is in force, and objects follow soon after a definition.
     async fn await_kind(&mut self) {
         let until = Instant::now() + self.backoff.pause();
         loop {
@@ -333,7 +334,7 @@ impl Follower {
     }
 }
 
-/// Whether one version is before another.
+/// Whether one version is older than another.
 fn is_back(version: &str, other: &str) -> bool {
     let number = |version: &str| version.parse::<u64>().ok();
     number(version)

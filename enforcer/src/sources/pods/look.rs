@@ -1,4 +1,4 @@
-//! One look at the cgroups of pods, held against the last one.
+//! One check of the cgroups of pods, compared with the last one.
 
 use std::{
     collections::BTreeMap,
@@ -37,8 +37,8 @@ struct Child {
 impl look::Scan for Scan {
     type Change = PodChange;
 
-    /// What has changed since the last call: first what went, then what came, roots before pods before containers.
-    /// Nothing, if a folder cannot be read: that is no reason to take anything for gone.
+    /// What has changed since the last call: first removed cgroups, then new ones, roots before pods before
+    /// containers. Empty if a folder cannot be read: that is no reason to consider anything gone.
     fn changes(&mut self) -> Vec<PodChange> {
         let now = match self.look() {
             Ok(now) => now,
@@ -54,7 +54,7 @@ impl look::Scan for Scan {
         let missing = self.known.iter().filter(|(id, _)| !now.contains_key(id));
         let gone: Vec<_> = missing.map(|(id, _)| *id).collect();
         for id in gone {
-            // A list that was read while others came and went is not believed that something is absent.
+            // A list that was read during changes may lack a cgroup that still exists.
             if self.known.get(&id).is_some_and(|(cgroup, _)| is_there(cgroup)) {
                 continue;
             }
@@ -137,8 +137,8 @@ impl Scan {
         Ok(())
     }
 
-    /// The cgroups directly below one that is watched from before they are read, so that none falls in between. None
-    /// if it is gone.
+    /// The cgroups directly below one that is watched before they are read, so that no change in between is missed.
+    /// None if it is gone.
     fn children(&mut self, cgroup: &Cgroup) -> io::Result<Vec<Child>> {
         if self.watched.get(&cgroup.folder) != Some(&cgroup.id) {
             self.notices.watch(&cgroup.folder);
@@ -159,9 +159,9 @@ impl Scan {
             if !entry.file_type()?.is_dir() {
                 continue;
             }
-            // A name that is not UTF-8 is none that a kubelet gives.
+            // A kubelet creates no name that is not UTF-8.
             if let Ok(name) = entry.file_name().into_string() {
-                // The number in the list is the cgroup's (`kernfs_fop_readdir`).
+                // The inode number in the listing is the cgroup's identifier (`kernfs_fop_readdir`).
                 let id = CgroupId(entry.ino());
                 children.push(Child { name, id });
             }
@@ -177,7 +177,7 @@ fn is_there(cgroup: &Cgroup) -> bool {
     }
 }
 
-/// What reading a folder says that is removed meanwhile.
+/// The errors of reading a folder that is removed meanwhile.
 fn is_gone(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

@@ -1,4 +1,5 @@
-//! What an answer has told is written down: for hosts that rules name, where verdicts look; for others, for messages.
+//! Stores what an answer contains: for hosts that rules name, in the map that verdicts use; for others, in
+//! the map for messages.
 
 use core::ffi::c_void;
 
@@ -23,7 +24,7 @@ use crate::{
 
 const SECOND: u64 = 1_000_000_000;
 
-/// Finds the hosts that the name on the desk is, `length` bytes with the root, and makes ready what is to be written.
+/// Finds the hosts that match the name on the desk, `length` bytes with the root, and prepares the entry.
 ///
 /// # Safety
 /// `desk` points to a value of a map.
@@ -52,7 +53,8 @@ pub(super) unsafe fn begin(desk: *mut Desk, length: u32) {
             let Some((host, shared, is_wildcard)) = pattern(desk) else {
                 break;
             };
-            // A wildcard's names are longer than what is behind its star by a character: the apex is none of them.
+            // A wildcard matches names that are longer by at least a character than the part behind the star,
+            // so not the apex.
             if !is_wildcard || length > shared + 2 {
                 (*desk).learned.hosts[found & (MATCHES - 1)].host = host;
                 found += 1;
@@ -66,7 +68,7 @@ pub(super) unsafe fn begin(desk: *mut Desk, length: u32) {
     }
 }
 
-/// Writes one address down. Not 0 ends the loop.
+/// Stores one address. Not 0 ends the loop.
 pub(super) unsafe extern "C" fn address(index: u64, step: *mut c_void) -> i64 {
     // SAFETY: the loop is given a step, whose desk is a map's value.
     unsafe {
@@ -80,7 +82,7 @@ pub(super) unsafe extern "C" fn address(index: u64, step: *mut c_void) -> i64 {
         if (*desk).matches == 0 {
             name(desk, &key);
         } else if is_protected(&key.address) {
-            // A refusal says what it was given for.
+            // Log lines about refusals name the host of the address.
             name(desk, &key);
             maps::count(Counter::Protected);
         } else {
@@ -107,7 +109,7 @@ unsafe fn name(desk: *mut Desk, key: &LearnedKey) {
         );
         let named: &Named = &(*desk).named;
         if NAMED.insert(key, named, 0).is_err() {
-            // The message has no name.
+            // Log lines then have no name for this address.
         }
     }
 }
@@ -121,14 +123,14 @@ unsafe fn known(desk: *mut Desk, key: &LearnedKey, ttl: u32) {
     let Some(settings) = maps::settings() else {
         return;
     };
-    // RFC 2181, 8: with the highest bit set it stands for 0.
+    // RFC 2181, 8: a TTL with the highest bit set counts as 0.
     let ttl = if ttl >> 31 == 0 { ttl } else { 0 };
     let life = (u64::from(ttl) * SECOND).clamp(settings.floor, settings.ceiling.max(settings.floor));
     // SAFETY: the caller's promise, here and below.
     let expires = unsafe { (*desk).now } + life + settings.grace;
     let learned = LEARNED.get_ptr_mut(key);
     if let Some(learned) = learned
-        // What has become another entry's meanwhile is not touched.
+        // An entry that has been reused for another key meanwhile is not changed.
         && unsafe { (*learned).key.owner.0 == key.owner.0 && (*learned).key.address.is(&key.address) }
     {
         unsafe { renew(desk, learned, expires) };
@@ -153,7 +155,7 @@ unsafe fn known(desk: *mut Desk, key: &LearnedKey, ttl: u32) {
     }
 }
 
-/// Prolongs what is known of an address, and adds hosts that are new to it; the one that ends first makes room.
+/// Extends the life of an address, and adds new hosts to it; the host that expires first makes room.
 ///
 /// # Safety
 /// Both point to values of maps.
@@ -187,7 +189,7 @@ unsafe fn renew(desk: *mut Desk, learned: *mut Learned, expires: u64) {
                 }
             }
             if !(*best).host.is(&host) {
-                // Whoever looks at it meanwhile finds nothing that counts.
+                // A program that reads the entry meanwhile finds no valid host.
                 (&raw mut (*best).expires).write_volatile(0);
                 (*best).host = host;
                 (&raw mut (*best).expires).write_volatile(expires);

@@ -1,4 +1,4 @@
-//! The parsers' steps, as the kernel's loop calls them. What they know lies on the desk.
+//! The parsers' steps, as callbacks of the kernel's loop. Their state is on the desk.
 
 use core::ffi::c_void;
 
@@ -14,13 +14,13 @@ use crate::{
     maps::names::{Desk, Found},
 };
 
-/// Neither through nor given up.
+/// Neither done nor failed.
 pub(super) const RUNNING: u32 = 0;
 const DONE: u32 = 1;
 /// The first of the failures' numbers.
 const FAILED: u32 = 2;
 
-/// Why the last loop did not come to its end, if it did not.
+/// The reason why the last loop did not finish, if it did not.
 ///
 /// # Safety
 /// `desk` points to a value of a map.
@@ -43,7 +43,8 @@ pub(super) unsafe extern "C" fn question(_: u64, step: *mut c_void) -> i64 {
     // SAFETY: the loop is given a step, whose desk is a map's value.
     unsafe {
         let desk = (*step.cast::<Step>()).desk;
-        // In its place, and not on the stack: the kernel holds nothing that a loop leaves there to be the same twice.
+        // In place, and not on the stack: the verifier does not assume that stack contents stay the same
+        // across iterations.
         let parser = &raw mut (*desk).question;
         let progress = (*parser).step(&Message(desk), &Asked(desk), &mut Writer(desk));
         finish(desk, progress)

@@ -1,7 +1,7 @@
-//! Answers over TCP: several in one packet, or one in two.
+//! Answers over TCP: several in one packet, or one in two packets.
 //!
-//! Packets are seen before TCP has looked at them. A connection is followed from its first byte, in order; what comes twice
-//! is not looked at again, and after a gap nothing more is learned by the connection.
+//! Packets are seen before TCP has processed them. A connection is followed from its first byte, in order.
+//! Retransmitted bytes are skipped, and after a gap nothing more is learned from the connection.
 
 use aya_ebpf::{
     EbpfContext as _, bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext,
@@ -17,10 +17,11 @@ use crate::{
     },
 };
 
-/// Answers that one packet may hold.
+/// The most answers that one packet may hold.
 const TOGETHER: u32 = 4;
 
-/// Reads a packet of a stream: `places` is where its payload begins, and above that where its TCP header does.
+/// Reads a packet of a stream: `places` is the offset of its payload, and above that the offset of its TCP
+/// header.
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn stream(
@@ -81,9 +82,9 @@ pub(super) extern "C" fn stream(
     0
 }
 
-/// Follows the connection over a packet. Gives how many of its bytes are of no message that is looked at: all of them if it
-/// has come before, or is not the next. A function of its own, as the next ones: what it needs of the stack is free again for
-/// what reads the answer.
+/// Advances the connection's state by one packet. Returns how many of its bytes to skip: all of them if the
+/// packet is a retransmission or out of order. A separate function, like the next ones: its stack frame is
+/// free again when the answer is read.
 #[inline(never)]
 fn advance(packet: *mut __sk_buff, stream: *mut Stream, header: u64, length: u64) -> u64 {
     let ctx = &SkBuffContext::new(packet);
@@ -111,7 +112,8 @@ fn advance(packet: *mut __sk_buff, stream: *mut Stream, header: u64, length: u64
     }
 }
 
-/// Nothing more is learned by the connection: no packet has the number that it waits for, but for one in four billion.
+/// Stops learning from the connection: no packet has the number that it waits for, except one in four
+/// billion.
 ///
 /// # Safety
 /// `stream` points to a value of a map.
@@ -125,7 +127,8 @@ unsafe fn lose(stream: *mut Stream) {
     }
 }
 
-/// The length of the message that begins at a place of the packet; more than any if it cannot be read.
+/// The length of the message that begins at an offset in the packet; more than any message has if it cannot
+/// be read.
 #[inline(never)]
 fn size_in(packet: *mut __sk_buff, at: u32) -> u64 {
     match packet::pair(&SkBuffContext::new(packet), at) {
@@ -134,7 +137,7 @@ fn size_in(packet: *mut __sk_buff, at: u32) -> u64 {
     }
 }
 
-/// The same of what is kept.
+/// The same for the buffered part.
 #[inline(never)]
 fn size_of_kept(cookie: u64, place: u64) -> u64 {
     let Some(part) = PARTS.get_ptr(cookie) else {
@@ -149,8 +152,8 @@ fn size_of_kept(cookie: u64, place: u64) -> u64 {
     }
 }
 
-/// Keeps the rest of a packet, whose place and length are in `rest`: the beginning of a message. One that is too long is
-/// passed over.
+/// Buffers the rest of a packet, whose offset and length are in `rest`: the beginning of a message. A message
+/// that is too long is skipped.
 #[inline(never)]
 fn keep(packet: *mut __sk_buff, stream: *mut Stream, rest: u64, cookie: u64) {
     let ctx = &SkBuffContext::new(packet);
@@ -158,7 +161,7 @@ fn keep(packet: *mut __sk_buff, stream: *mut Stream, rest: u64, cookie: u64) {
     let Some(desk) = desk() else {
         return;
     };
-    // SAFETY: the values live until the program has ended; the desk is this CPU's, and what reads an answer is not at it now.
+    // SAFETY: the values live until the program has ended; the desk is this CPU's, and no parser uses it now.
     unsafe {
         if length as usize >= PART {
             let whole = 2 + size_in(packet, place);
@@ -182,13 +185,14 @@ fn keep(packet: *mut __sk_buff, stream: *mut Stream, rest: u64, cookie: u64) {
     }
 }
 
-/// Puts a packet's rest behind what is kept; gives how many bytes that are then, and 0 if they do not fit.
+/// Appends the rest of a packet to the buffered part; returns the new length, or 0 if it does not fit.
 #[inline(never)]
 fn go_on(packet: *mut __sk_buff, stream: *mut Stream, rest: u64, cookie: u64) -> u64 {
     let ctx = &SkBuffContext::new(packet);
     let (place, length) = (rest as u32, (rest >> 32) as u32);
     let part = PARTS.get_ptr_mut(cookie);
-    // SAFETY: the values live until the program has ended; there is room for as much behind half of the bytes.
+    // SAFETY: the values live until the program has ended; the second half of the buffer has room for that
+    // many bytes.
     unsafe {
         let have = (*stream).have;
         let Some(part) = part else {

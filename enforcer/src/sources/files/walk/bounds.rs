@@ -1,10 +1,10 @@
-//! Leaves out what is too much.
+//! Leaves out what exceeds a limit.
 
 use std::path::PathBuf;
 
 use super::{Inode, Tally, Walk};
 
-/// There is too much, on account of the step at this depth.
+/// A limit is exceeded because of the step at this depth.
 pub(super) struct Excess {
     depth: usize,
     why: String,
@@ -17,7 +17,7 @@ pub(super) struct Added {
     pub(super) seen: Vec<Inode>,
 }
 
-/// What was there at one moment.
+/// The state at one moment.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     pub(super) found: usize,
@@ -27,8 +27,8 @@ pub(super) struct Mark {
 }
 
 impl Walk {
-    /// Looks whether there is too much, and on account of what: the first link on the way, else what the root holds,
-    /// else the root.
+    /// Checks whether a limit is exceeded, and what causes it: the first link on the path, else an entry of the
+    /// root, else the root.
     pub(super) fn weigh(&mut self) {
         if self.excess.is_some() {
             return;
@@ -44,7 +44,7 @@ impl Walk {
         self.excess = Some(Excess { depth, why });
     }
 
-    /// Leaves out what is at `depth`, if there is too much on account of that.
+    /// Leaves out the entry at `depth`, if it causes the excess.
     pub(super) fn leave_out(&mut self, depth: usize, path: PathBuf, mark: Mark) {
         let Some(excess) = self.excess.take_if(|excess| excess.depth == depth) else {
             return;

@@ -1,7 +1,7 @@
-//! What is to be told, and whose turn it is.
+//! Waiting notices, and their order.
 //!
-//! An Event is a write to the API server, so that there is a budget for all; who causes many has no more of it than
-//! who causes few.
+//! An Event is a write to the API server, so that there is one budget for all; a source of many gets no more of it
+//! than a source of few.
 
 use std::{
     collections::BTreeMap,
@@ -18,31 +18,32 @@ use crate::{
     turns::{Shares, Turns},
 };
 
-/// How long the same news is not written again.
+/// The time for which the same news is not written again.
 const PAUSE: Duration = Duration::from_secs(300);
-/// News about all that are remembered for that long, and about one.
+/// The most news that are remembered for that time: in total, and per share.
 const NEWS: Shares = Shares { all: 4096, one: 100 };
-/// Notices that wait for their turn: of one as many as can be written in a row where nobody else has any.
+/// The most notices that wait for their turn. One share may have as many as can be written in a burst.
 const WAITING: Shares = Shares { all: 1000, one: 20 };
-/// Events that may be written in a row, and how often one more: 5,000 nodes write 833 a second at the very worst.
+/// The most Events in a burst, and the interval for one more: 5,000 nodes write at most 833 a second.
 const BURST: u32 = 20;
 const REFILL: Duration = Duration::from_secs(6);
-/// Every node sees an invalid object. They tell of it within this time, and all but the first find that it was told.
+/// Every node sees an invalid object. The nodes spread their reports over this time, and all but the first find an
+/// Event.
 const SHARED: Duration = Duration::from_secs(5);
-/// Notices that wait for that moment at most.
+/// The most notices that wait for that moment.
 const MOST_LATER: usize = 1000;
 
-/// A notice, and how often the same has happened since it was last told.
+/// A notice, and the number of repetitions since it was last written.
 pub(super) type Next = (Notice, u64);
 
 pub(super) struct Waiting {
     pods: Pods,
     limit: RateLimit<Sharer, (About, String)>,
     start: Instant,
-    /// What all nodes tell of waits a moment first.
+    /// Notices that all nodes write wait a moment first.
     later: BTreeMap<Instant, Next>,
     turns: Turns<Sharer, Next>,
-    /// What was not told, and is mentioned with the next notice of the same share.
+    /// Notices that were dropped, which the next notice of the same share mentions.
     left_out: BTreeMap<Sharer, u64>,
     budget: Budget,
 }
@@ -60,7 +61,7 @@ impl Waiting {
         }
     }
 
-    /// Takes a notice in, unless the same was told a moment ago or it is about a pod that is not there.
+    /// Accepts a notice, unless the same was written a moment ago or it is about a pod that does not exist.
     pub(super) fn take(&mut self, notice: Notice, now: Instant) {
         if let About::Pod(namespace, name) = &notice.about
             && self.pods.uid(namespace, name).is_none()
@@ -81,10 +82,10 @@ impl Waiting {
         }
     }
 
-    /// The next notice that may be told now.
+    /// The next notice that may be written now.
     ///
     /// # Errors
-    /// When to ask again; None: once there is another notice.
+    /// When to ask again; None means after the next notice.
     pub(super) fn next(&mut self, now: Instant) -> Result<Next, Option<Instant>> {
         while let Some(entry) = self.later.first_entry().filter(|entry| *entry.key() <= now) {
             let next = entry.remove();
@@ -128,10 +129,10 @@ impl Budget {
         }
     }
 
-    /// Takes one.
+    /// Takes one from the budget.
     ///
     /// # Errors
-    /// If there is none: when there is.
+    /// If there is none left: when there is one again.
     fn take(&mut self, now: Instant) -> Result<(), Instant> {
         while self.left < BURST && now.duration_since(self.since) >= REFILL {
             self.left += 1;

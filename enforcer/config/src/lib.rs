@@ -14,9 +14,11 @@ mod dns;
 mod enums;
 mod error;
 mod parse;
+mod place;
 mod pods;
 mod raw;
 mod schema;
+mod unit_name;
 mod units;
 mod workloads;
 mod yaml;
@@ -28,9 +30,11 @@ pub use config::{Config, Kubernetes, Sockets};
 pub use dns::{Dns, Learn};
 pub use enforcer_core::capacity::Capacities;
 pub use enums::{Enforcement, Errno, Matching, PodLabels, PodMode, Udp, UnknownWorkloads};
-pub use error::{ConfigError, ConfigErrors, ErrorKind, SIZE_LIMIT};
+pub use error::{ConfigError, ConfigErrors, ErrorKind, SIZE_LIMIT, Warning};
+pub use place::Place;
 pub use pods::{BuiltIn, Pods};
 pub use schema::json_schema;
+pub use unit_name::{ServiceName, SliceName};
 pub use workloads::{Roots, WorkloadConfig};
 
 impl Config {

@@ -4,11 +4,16 @@ mod check;
 mod detach;
 mod exec;
 mod explain;
+mod generate;
+mod in_force;
 mod names;
 mod out;
 mod status;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -49,6 +54,12 @@ enum Command {
     Detach(Detach),
     /// Print the JSON schema of the configuration
     Schema,
+    /// Write what systemd is told of the configuration into the first folder; systemd calls this as enforcer-generator
+    #[command(hide = true)]
+    Generate(Generate),
+    /// Wait until enforcement is proven, and lift the gates; what enforcer-in-force.service does
+    #[command(hide = true)]
+    InForce(InForce),
     /// What tries connections for the self-proof; started by `run`
     #[command(hide = true)]
     Canary(Canary),
@@ -196,6 +207,33 @@ pub(crate) struct NamesArguments {
     state: PathBuf,
 }
 
+/// As systemd calls a generator; see systemd.generator(7).
+#[derive(Debug, clap::Args)]
+pub(crate) struct Generate {
+    /// Where units and drop-ins go
+    #[arg(value_name = "NORMAL")]
+    normal: PathBuf,
+    /// Not used
+    #[arg(value_name = "EARLY")]
+    early: Option<PathBuf>,
+    /// Not used
+    #[arg(value_name = "LATE")]
+    late: Option<PathBuf>,
+    /// The configuration file
+    #[arg(long, default_value = CONFIG, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Where the configuration is on a machine with systemd.
+const CONFIG: &str = "/etc/enforcer/enforcer.yaml";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InForce {
+    /// The configuration file
+    #[arg(long, default_value = CONFIG, value_name = "FILE")]
+    config: PathBuf,
+}
+
 #[derive(Debug, clap::Args)]
 struct Canary {
     /// Try in this cgroup, and end
@@ -237,7 +275,7 @@ pub(crate) struct Detach {
 /// Runs the command; an error becomes one line and exit code 1 (2 for `check`). A command whose output nobody reads any
 /// more ends as by SIGPIPE; `run` goes on.
 pub fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let outcome = match arguments().command {
         Command::Run(arguments) => run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
@@ -245,6 +283,8 @@ pub fn main() -> ExitCode {
         Command::Names(arguments) => names::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
         Command::Detach(arguments) => detach::run(&arguments),
+        Command::Generate(arguments) => generate::run(&arguments),
+        Command::InForce(arguments) => in_force::run(&arguments),
         Command::Canary(arguments) => {
             let outcome = arguments
                 .join
@@ -256,6 +296,18 @@ pub fn main() -> ExitCode {
         }
     };
     out::end(outcome)
+}
+
+/// What was typed. Called as systemd's generator, the command is `generate`.
+fn arguments() -> Arguments {
+    let mut typed: Vec<_> = std::env::args_os().collect();
+    let name = typed
+        .first()
+        .map(|name| Path::new(name).file_name() == Some("enforcer-generator".as_ref()));
+    if name == Some(true) {
+        typed.insert(1, "generate".into());
+    }
+    Arguments::parse_from(typed)
 }
 
 fn run(arguments: &Run) -> Result<()> {

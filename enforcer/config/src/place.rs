@@ -8,7 +8,7 @@ use nix::unistd::User;
 use super::{
     cgroup::CgroupPath,
     error::{ErrorKind, Findings},
-    raw::{At, PLACES, RawUser, RawWorkload},
+    raw::{At, PLACES, RawWorkload},
     unit_name::{ServiceName, SliceName, folder, is_made_anew},
 };
 
@@ -87,7 +87,7 @@ pub(super) fn of_workload(raw: &RawWorkload, line: Option<u64>, findings: &mut F
         let default = name.prefix().to_owned();
         (Place::Slice(name), cgroup, default, slice.line)
     } else if let Some(user) = &raw.user {
-        let (uid, default) = findings.read("workloads.user", user, found)?;
+        let (uid, default) = findings.read("workloads.user", user, |user| found(&user.to_string()))?;
         let slice = SliceName::of_user(uid);
         let cgroup = findings.keep("workloads.user", user.line, slice.path())?;
         warn_of_user(uid, user.line, findings);
@@ -162,11 +162,9 @@ fn stays(cgroup: &CgroupPath) -> Result<(), String> {
     ))
 }
 
-fn found(user: &RawUser) -> Result<(u32, String), String> {
-    let name = match user {
-        RawUser::Number(uid) => uid.to_string(),
-        RawUser::Name(name) => name.clone(),
-    };
+/// The number of a user, and the name as it was given.
+pub(super) fn found(name: &str) -> Result<(u32, String), String> {
+    let name = name.to_owned();
     if let Ok(uid) = name.parse::<u32>() {
         // (uid_t) -1, in 32 bits and in 16.
         return match uid {

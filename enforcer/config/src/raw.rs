@@ -3,7 +3,7 @@
 //! The doc comments of these types are the descriptions in the JSON schema. A section whose keys are all commented
 //! out is YAML's `null`, and means the same as one that is absent.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
@@ -159,6 +159,15 @@ pub(super) enum RawUser {
     Number(u32),
     /// Her name, or her number in quotes.
     Name(String),
+}
+
+impl fmt::Display for RawUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(uid) => write!(f, "{uid}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 /// The pods of this node.

@@ -40,6 +40,15 @@ impl SliceName {
         Ok(Self(text.to_owned()))
     }
 
+    /// The slice whose cgroup is at this path; None if systemd has none there.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let last = path.rsplit('/').next()?;
+        let name = last.strip_prefix('_').filter(|name| folder(name) == last);
+        let slice = Self::parse(name.unwrap_or(last)).ok()?;
+        let own = slice.path().ok()?;
+        (own.as_str() == path).then_some(slice)
+    }
+
     /// The slice of all sessions and units of a user.
     pub(super) fn of_user(uid: u32) -> Self {
         Self(format!("user-{uid}.slice"))
@@ -56,7 +65,10 @@ impl SliceName {
     }
 
     /// Its cgroup.
-    pub(super) fn path(&self) -> Result<CgroupPath, String> {
+    ///
+    /// # Errors
+    /// If it is deeper than the kernel's programs look; the rest of a sentence.
+    pub fn path(&self) -> Result<CgroupPath, String> {
         let prefix = self.prefix();
         let above = prefix.match_indices('-').map(|(dash, _)| &prefix[..dash]);
         let parts = above.chain([prefix]);

@@ -234,6 +234,11 @@ impl Status {
 }
 
 impl Root {
+    /// Whether it is there, and shown to be enforced.
+    pub fn is_proven(&self) -> bool {
+        self.is_there && self.problems().is_empty()
+    }
+
     fn problems(&self) -> Vec<String> {
         let path = &self.path;
         if self.programs.is_empty() {

@@ -35,13 +35,15 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Enforce, in the foreground, until SIGTERM; enforcement stays in force afterwards
+    /// Enforce, in the foreground, until SIGTERM; enforcement stays in force afterwards; exit code 78: the configuration is
+    /// wrong
     Run(Run),
     /// Validate Istio YAML; exit code 0: all valid, 1: some invalid, 2: unreadable or not YAML
     Check(Check),
     /// Say whether a workload may reach a destination, and which object decides; exit code 0: it may, 1: it may not
     Explain(Explain),
-    /// Say whether enforcement is proven, and what says so; exit code 0: it is, 1: it is not, 2: nobody answers
+    /// Say whether enforcement is proven, and what says so; exit code 0: it is, 1: it is not, 2: nobody answers, or who asks
+    /// is not root
     Status(StatusArguments),
     /// Show which addresses stand for which hosts, and how that is known: declared, resolved, or learned from the answers
     /// that workloads received
@@ -73,9 +75,9 @@ struct Run {
     /// Pin nothing, and take everything away at the end
     #[arg(long)]
     ephemeral: bool,
-    /// How the log, on standard error, is written
-    #[arg(long, value_enum, default_value_t)]
-    log_format: LogFormat,
+    /// How the log, on standard error, is written; default: journal if that is the journal of systemd, else human
+    #[arg(long, value_enum)]
+    log_format: Option<LogFormat>,
     /// What is logged: error, warn, info, debug, trace, or a filter such as enforcer::names=debug
     #[arg(long, default_value = "info", value_name = "FILTER")]
     log_level: String,
@@ -276,7 +278,7 @@ pub(crate) struct Detach {
 /// more ends as by SIGPIPE; `run` goes on.
 pub fn main() -> ExitCode {
     let outcome = match arguments().command {
-        Command::Run(arguments) => run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Run(arguments) => out::of_run(run(&arguments)),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
@@ -311,7 +313,8 @@ fn arguments() -> Arguments {
 }
 
 fn run(arguments: &Run) -> Result<()> {
-    log::init(arguments.log_format, &arguments.log_level)?;
+    let format = arguments.log_format.unwrap_or_else(LogFormat::of_reader);
+    log::init(format, &arguments.log_level)?;
     heap::share_arena();
     let mut config = Config::load(&arguments.config)?;
     privileges::drop_unneeded(&mut config)?;
@@ -319,7 +322,7 @@ fn run(arguments: &Run) -> Result<()> {
         config: &arguments.config,
         ephemeral: arguments.ephemeral,
         debug_programs: arguments.debug_programs,
-        format: arguments.log_format,
+        format,
     };
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

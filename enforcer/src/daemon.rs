@@ -167,7 +167,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     let servers = names.resolvers.borrow().clone();
     let registry = Registry::new(settings::of_registry(config, &servers));
     let (files, files_heartbeat) = wiring.files();
-    let (cgroups, cgroups_heartbeat) = wiring.cgroups(ingest::cgroup_paths(config));
+    let (cgroups, cgroups_heartbeat) = wiring.cgroups(ingest::wanted_cgroups(config));
     let pods = wiring.pods()?;
     let (admitted, admission) = oneshot::channel();
     let cluster = wiring.cluster(admission);
@@ -184,6 +184,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         pods: pods.as_ref().map(|pods| pods.heartbeat.clone()),
         start: began,
     };
+    wiring.notify(ports.clone());
     wiring.serve(control, ports);
 
     let (node, pods) = pods.map(|pods| (pods.node, pods.changes)).unzip();

@@ -7,3 +7,4 @@
 
 pub mod drop_ins;
 pub mod gates;
+pub(crate) mod notify;

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
+use nix::unistd::geteuid;
 
 use super::{
     StatusArguments,
@@ -14,7 +15,7 @@ use crate::{
     datapath::Pins,
 };
 
-/// Nobody answers.
+/// Nobody answers, or not to who asks.
 const SILENCE: u8 = 2;
 
 pub(super) fn run(arguments: &StatusArguments) -> Result<ExitCode> {
@@ -31,8 +32,13 @@ pub(super) fn run(arguments: &StatusArguments) -> Result<ExitCode> {
     let status = match runtime.block_on(control::ask(&state)) {
         Ok(status) => status,
         Err(error) => {
+            if !geteuid().is_root() {
+                out::complain(format_args!(
+                    "error: the status is for root alone: try `sudo enforcer status`"
+                ));
+                return Ok(SILENCE.into());
+            }
             out::complain(format_args!("error: {error:#}"));
-            // Who is not root sees none.
             let left = Pins::links_below(&bpffs).unwrap_or_default();
             if left > 0 {
                 out::complain(format_args!(

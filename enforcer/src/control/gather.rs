@@ -39,6 +39,8 @@ pub struct OwnerStatus {
     pub closures: Vec<datapath::Hardening>,
     /// What is in each map.
     pub usage: Vec<Usage>,
+    /// Units that run where nothing enforces them.
+    pub misplaced: Vec<String>,
     /// Documents that are wrong now.
     pub rejected: Vec<String>,
     /// What is suspicious about files and about the registry as a whole.
@@ -71,7 +73,7 @@ pub struct RootStatus {
 }
 
 /// Whom the task asks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ports {
     /// The owner.
     pub owner: Question,
@@ -93,7 +95,10 @@ pub struct Ports {
 
 impl Ports {
     /// Asks all of them.
-    pub(super) async fn gather(&self) -> Result<Status> {
+    ///
+    /// # Errors
+    /// If one of them is gone.
+    pub async fn gather(&self) -> Result<Status> {
         let (reply, state) = oneshot::channel();
         let question = OwnerQuestion::Status(reply);
         self.owner.send(question).await.context("the owner is gone")?;
@@ -120,6 +125,7 @@ impl Ports {
                 source("files", state.file_objects, self.files.age()),
                 source("cgroups", state.workloads, self.cgroups.age()),
             ],
+            misplaced: state.misplaced,
             rejected: state.rejected,
             warnings: state.warnings,
             names: named(&names),
@@ -134,6 +140,7 @@ impl Ports {
                 .collect(),
             backlog: 0,
             proven: false,
+            in_force: false,
         };
         if let Some(pods) = &self.pods {
             status.sources.push(source("pods", state.pods, pods.age()));

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 pub struct Status {
     /// Whether enforcement is proven: nothing is in [`Status::problems`].
     pub proven: bool,
+    /// Whether everything is enforced that is where it should be: nothing but [`Status::misplaced`] is in
+    /// [`Status::problems`].
+    #[serde(default)]
+    pub in_force: bool,
     /// Why it is not, one sentence each, without its end.
     pub problems: Vec<String>,
     /// The enforcer's version.
@@ -33,6 +37,9 @@ pub struct Status {
     pub sources: Vec<Source>,
     /// Objects of the API server that have changed and are not applied yet.
     pub backlog: usize,
+    /// Units that run outside their slices, where nothing enforces them.
+    #[serde(default)]
+    pub misplaced: Vec<String>,
     /// Documents that are wrong now.
     pub rejected: Vec<String>,
     /// What is suspicious about files and about the registry as a whole.
@@ -228,6 +235,8 @@ impl Status {
             problems.extend(root.problems());
         }
         problems.append(&mut self.problems);
+        self.in_force = problems.is_empty();
+        problems.extend(self.misplaced.iter().cloned());
         self.proven = problems.is_empty();
         self.problems = problems;
     }
@@ -325,6 +334,15 @@ mod tests {
         check(
             |status| status.problems.push("a map is full".to_owned()),
             Some("a map is full"),
+        );
+        check(
+            |status| {
+                status.misplaced.push("a.service runs elsewhere".to_owned());
+                status.judge();
+                assert!(status.in_force, "what is in its place is enforced");
+                status.problems.clear();
+            },
+            Some("a.service runs elsewhere"),
         );
     }
 

@@ -145,7 +145,7 @@ impl Reporter {
         let message = "enforcement is in force";
         let allow_any = status::allow_any(ingest, reconciler);
         match self.format {
-            LogFormat::Human => {
+            LogFormat::Human | LogFormat::Journal => {
                 let but = if allow_any.is_empty() {
                     String::new()
                 } else {

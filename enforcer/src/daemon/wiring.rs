@@ -2,7 +2,7 @@
 
 mod cluster;
 
-use std::{collections::BTreeSet, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
 use anyhow::Result;
 use enforcer_core::{model::Host, registry::Update};
@@ -30,7 +30,7 @@ use crate::{
         pods::PodChange,
         sink,
     },
-    state,
+    state, systemd,
 };
 
 use cluster::Cluster;
@@ -69,7 +69,7 @@ impl Wiring<'_> {
     pub(super) fn names(&mut self) -> Result<Names> {
         let (sink, updates) = mpsc::channel(BACKLOG);
         let (hosts, wanted) = watch::channel(BTreeSet::new());
-        let memory = (!self.ephemeral).then(|| self.config.state.join(state::NAMES));
+        let memory = (!self.ephemeral).then(|| state::names(&self.config.state));
         let settings = settings::of_names(self.config, memory);
         let (resolver_sink, resolvers) = watch::channel(names::resolvers(&settings)?);
         let (status, asked) = mpsc::channel(1);
@@ -99,11 +99,11 @@ impl Wiring<'_> {
 
     pub(super) fn cgroups(
         &mut self,
-        paths: BTreeSet<PathBuf>,
+        wanted: cgroups::Wanted,
     ) -> (mpsc::Receiver<Vec<CgroupChange>>, Heartbeat) {
         let (changes, taken) = mpsc::channel(BACKLOG);
         let (sink, heartbeat) = sink(changes);
-        let follow = cgroups::follow(self.mount.clone(), paths, sink, self.tasks.cancel.clone());
+        let follow = cgroups::follow(self.mount.clone(), wanted, sink, self.tasks.cancel.clone());
         self.tasks.spawn("cgroups", follow);
         (taken, heartbeat)
     }
@@ -172,6 +172,12 @@ impl Wiring<'_> {
         };
         self.tasks.spawn("proof", prover.run(self.tasks.cancel.clone()));
         (proof, questions)
+    }
+
+    /// Tells systemd how the enforcer stands; nothing without systemd.
+    pub(super) fn notify(&mut self, ports: control::Ports) {
+        let notify = systemd::notify::run(ports, self.tasks.cancel.clone());
+        self.tasks.spawn("systemd", notify);
     }
 
     pub(super) fn serve(&mut self, control: Control, ports: control::Ports) {

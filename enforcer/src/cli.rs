@@ -8,6 +8,7 @@ mod generate;
 mod in_force;
 mod names;
 mod out;
+mod reload;
 mod status;
 
 use std::{
@@ -45,6 +46,8 @@ enum Command {
     /// Say whether enforcement is proven, and what says so; exit code 0: it is, 1: it is not, 2: nobody answers, or who asks
     /// is not root
     Status(StatusArguments),
+    /// Have the running enforcer take up a changed configuration; exit code 0: it is in force, 1: nothing was changed
+    Reload(Reload),
     /// Show which addresses stand for which hosts, and how that is known: declared, resolved, or learned from the answers
     /// that workloads received
     Names(NamesArguments),
@@ -230,6 +233,13 @@ pub(crate) struct Generate {
 const CONFIG: &str = "/etc/enforcer/enforcer.yaml";
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Reload {
+    /// The configuration file
+    #[arg(long, default_value = CONFIG, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct InForce {
     /// The configuration file
     #[arg(long, default_value = CONFIG, value_name = "FILE")]
@@ -282,6 +292,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Reload(arguments) => reload::run(&arguments),
         Command::Names(arguments) => names::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
         Command::Detach(arguments) => detach::run(&arguments),
@@ -316,10 +327,10 @@ fn run(arguments: &Run) -> Result<()> {
     let format = arguments.log_format.unwrap_or_else(LogFormat::of_reader);
     log::init(format, &arguments.log_level)?;
     heap::share_arena();
-    let mut config = Config::load(&arguments.config)?;
+    let (mut config, text) = Config::load_with_text(&arguments.config)?;
     privileges::drop_unneeded(&mut config)?;
     let start = Start {
-        config: &arguments.config,
+        config: (&arguments.config, &text),
         ephemeral: arguments.ephemeral,
         debug_programs: arguments.debug_programs,
         format,

@@ -37,7 +37,7 @@ fn refusal(config: &str) -> String {
     let file = folder.path().join("enforcer.yaml");
     fs::write(&file, config).unwrap();
     let output = enforcer(&["run", "--ephemeral", "--config", &file.display().to_string()]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(78));
     let error = text(&output.stderr);
     let line = error.strip_suffix('\n').expect("a whole line");
     assert!(!line.contains('\n'), "more than one line: {error}");
@@ -65,7 +65,7 @@ fn two_workloads_with_one_cgroup_are_refused() {
 #[test]
 fn configuration_that_is_not_there_is_named() {
     let output = enforcer(&["run", "--config", "/nowhere/enforcer.yaml"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(78));
     let error = text(&output.stderr);
     assert!(
         error.starts_with("error: /nowhere/enforcer.yaml: ") && error.lines().count() == 1,

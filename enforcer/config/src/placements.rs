@@ -2,7 +2,7 @@
 //!
 //! This is read also from a configuration that is wrong, as far as it can be, so that a mistake in it opens nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use enforcer_core::model::Enforcement as Mode;
 
@@ -97,6 +97,13 @@ pub fn placements(file: &Path) -> std::io::Result<(Vec<Placement>, Option<Config
         Ok(config) => (config.placements(), None),
         Err(errors) => (salvage(&text), Some(errors)),
     })
+}
+
+/// The folder of the state that a configuration names which is wrong elsewhere.
+pub fn salvage_state(text: &str) -> Option<PathBuf> {
+    let mut lines = text.lines().map(without_comment);
+    let state = lines.find_map(|line| value(line, "state").filter(|_| line.starts_with("state")))?;
+    Some(state.into())
 }
 
 fn without_comment(line: &str) -> &str {

@@ -10,7 +10,7 @@ use super::{
     out::{self, Form},
 };
 use crate::{
-    config::Config,
+    config::{Config, salvage_state},
     control::{self, Status},
     datapath::Pins,
 };
@@ -20,10 +20,20 @@ const SILENCE: u8 = 2;
 
 pub(super) fn run(arguments: &StatusArguments) -> Result<ExitCode> {
     let (state, bpffs) = match &arguments.config {
-        Some(file) => {
-            let config = Config::load(file)?;
-            (config.state, config.bpffs)
-        }
+        Some(file) => match Config::load(file) {
+            Ok(config) => (config.state, config.bpffs),
+            // The enforcer that runs may have been started with another.
+            Err(errors) => {
+                let text = std::fs::read_to_string(file).unwrap_or_default();
+                let Some(state) = salvage_state(&text) else {
+                    return Err(errors.into());
+                };
+                for error in errors.to_string().lines() {
+                    out::complain(format_args!("warning: {error}"));
+                }
+                (state, PathBuf::from("/sys/fs/bpf"))
+            }
+        },
         None => (arguments.state.clone(), PathBuf::from("/sys/fs/bpf")),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

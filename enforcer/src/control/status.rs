@@ -37,6 +37,9 @@ pub struct Status {
     pub sources: Vec<Source>,
     /// Objects of the API server that have changed and are not applied yet.
     pub backlog: usize,
+    /// The configuration that is in force.
+    #[serde(default)]
+    pub configuration: Configuration,
     /// Units that run outside their slices, where nothing enforces them.
     #[serde(default)]
     pub misplaced: Vec<String>,
@@ -57,6 +60,20 @@ pub struct Status {
     pub events_suppressed: Vec<Suppressed>,
     /// What had lapsed since the start; the newest last.
     pub lapses: Vec<Drift>,
+}
+
+/// The configuration that is in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Configuration {
+    /// Its file.
+    pub file: String,
+    /// Whether the file holds something else by now.
+    pub has_changed: bool,
+    /// How often the file was read again since the start.
+    pub attempts: u64,
+    /// Why what was read last is not in force; None if it is.
+    pub refused: Option<String>,
 }
 
 /// A cgroup below which everything is enforced.

@@ -60,6 +60,18 @@ pub(crate) async fn run(ports: Ports, cancel: CancellationToken) -> Result<()> {
     Ok(())
 }
 
+/// The configuration is read again.
+pub(crate) fn reloading() {
+    let mut states = vec![NotifyState::Reloading];
+    states.extend(NotifyState::monotonic_usec_now().ok());
+    tell(&states);
+}
+
+/// It was, and is in force or was refused.
+pub(crate) fn reloaded() {
+    tell(&[NotifyState::Ready]);
+}
+
 /// If systemd cannot be told, it finds out by itself, and enforcement is not affected.
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {

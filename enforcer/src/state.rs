@@ -23,6 +23,9 @@ pub(crate) const VERSIONS: &str = "versions.json";
 /// There while a sweep for sockets is due.
 pub(crate) const SWEEP: &str = "sweep";
 
+/// There once enforcement was in force in this boot, for the generator.
+pub(crate) const IN_FORCE: &str = "in-force";
+
 /// Where everything is, if the configuration does not say.
 pub(crate) const DEFAULT: &str = "/run/enforcer";
 /// Where names are kept over a boot, as the unit's `StateDirectory=` has it.
@@ -70,7 +73,12 @@ pub(crate) fn remove(folder: &Path) -> Result<usize> {
     if UnixStream::connect(&socket).is_ok() {
         return Ok(0);
     }
-    let mut files = vec![socket, folder.join(SWEEP), folder.join(VERSIONS)];
+    let mut files = vec![
+        socket,
+        folder.join(SWEEP),
+        folder.join(VERSIONS),
+        folder.join(IN_FORCE),
+    ];
     let mut kept = vec![folder.join(NAMES), folder.join(PAST_ADDRESSES)];
     if folder == Path::new(DEFAULT) {
         kept.push(Path::new(KEPT).join(NAMES));

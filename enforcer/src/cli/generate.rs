@@ -7,7 +7,10 @@ use std::{io, process::ExitCode};
 use anyhow::Result;
 
 use super::{Generate, out};
-use crate::{config::placements, systemd::drop_ins};
+use crate::{
+    config::placements,
+    systemd::{drop_ins, gates},
+};
 
 pub(super) fn run(arguments: &Generate) -> Result<ExitCode> {
     let file = &arguments.config;
@@ -23,7 +26,7 @@ pub(super) fn run(arguments: &Generate) -> Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let drop_ins = drop_ins::of(&placements);
+    let drop_ins = drop_ins::of(&placements, gates::was_in_force());
     let written = drop_ins::write(&drop_ins, &arguments.normal);
     if let Some(errors) = errors {
         for error in errors.to_string().lines() {

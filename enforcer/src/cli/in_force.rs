@@ -24,7 +24,10 @@ const GLANCE: Duration = Duration::from_millis(200);
 /// Succeeds if enforcement is proven, and every gate is lifted. A root that is not keeps no other waiting for ever.
 pub(super) fn run(arguments: &InForce) -> Result<ExitCode> {
     let config = Config::load(&arguments.config)?;
-    let gated = drop_ins::gated(&config.placements());
+    let placements = config.placements();
+    let gated = drop_ins::gated(&placements);
+    // Those that a changed configuration has added are started by nobody else.
+    gates::start(&drop_ins::kept(&placements))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -46,6 +49,7 @@ pub(super) fn run(arguments: &InForce) -> Result<ExitCode> {
     }
     outcome?;
     if are_all {
+        gates::remember()?;
         return Ok(ExitCode::SUCCESS);
     }
     for problem in &status.problems {

@@ -25,10 +25,15 @@ const DROP_IN: &str = "10-enforcer.conf";
 /// Text by path, below the folder of the generator.
 pub type DropIns = BTreeMap<PathBuf, String>;
 
-/// What the configuration asks of systemd.
-pub fn of(placements: &[Placement]) -> DropIns {
+/// What the configuration asks of systemd. Once enforcement was in force in this boot, no gate is needed: programs stay at
+/// slices that are enforced, and a gate would cut off what runs in one that is new.
+pub fn of(placements: &[Placement], was_in_force: bool) -> DropIns {
     let mut drop_ins = DropIns::new();
-    let gated = gated(placements);
+    let gated = if was_in_force {
+        BTreeSet::new()
+    } else {
+        gated(placements)
+    };
     for slice in kept(placements) {
         let text = of_slice(gated.contains(&slice));
         drop_ins.insert(path(slice.as_str()), text);
@@ -57,7 +62,7 @@ pub fn gated(placements: &[Placement]) -> BTreeSet<SliceName> {
 }
 
 /// The slices that stay. One that is off is not among them: nothing is at its cgroup.
-fn kept(placements: &[Placement]) -> BTreeSet<SliceName> {
+pub fn kept(placements: &[Placement]) -> BTreeSet<SliceName> {
     let on = placements.iter().filter(|it| it.mode != Enforcement::Off);
     on.filter_map(|it| it.place.slice()).collect()
 }
@@ -115,7 +120,7 @@ mod tests {
 
     fn drop_ins(text: &str) -> BTreeMap<String, String> {
         let config = Config::parse(text, Path::new("enforcer.yaml")).unwrap();
-        let drop_ins = of(&config.placements()).into_iter();
+        let drop_ins = of(&config.placements(), false).into_iter();
         let without_comments = |text: &str| {
             let lines = text.lines().filter(|line| !line.starts_with('#'));
             lines.collect::<Vec<_>>().join("\n")
@@ -167,6 +172,13 @@ mod tests {
             ("x.slice.d/10-enforcer.conf", GATED),
         ]);
         assert_eq!(drop_ins(text), expected);
+    }
+
+    #[test]
+    fn slice_that_is_added_once_enforcement_is_in_force_has_no_gate() {
+        let config = Config::parse("workloads: [{namespace: a, slice: x.slice}]", Path::new("f")).unwrap();
+        let drop_ins = of(&config.placements(), true);
+        assert!(!drop_ins[Path::new("x.slice.d/10-enforcer.conf")].contains("IPAddressDeny"));
     }
 
     #[test]

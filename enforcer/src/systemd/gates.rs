@@ -1,10 +1,10 @@
 //! Lifts the gates of slices that are enforced.
 
-use std::{collections::BTreeSet, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{config::SliceName, control::Status};
+use crate::{config::SliceName, control::Status, state};
 
 /// Those of `gated` that are at or below a root at which enforcement is proven.
 pub fn enforced(gated: &BTreeSet<SliceName>, status: &Status) -> BTreeSet<SliceName> {
@@ -18,6 +18,37 @@ pub fn enforced(gated: &BTreeSet<SliceName>, status: &Status) -> BTreeSet<SliceN
         })
     };
     gated.iter().filter(is_below).cloned().collect()
+}
+
+/// Starts slices, so that their cgroups are systemd's own before anything is in them.
+///
+/// # Errors
+/// If systemd does not do it.
+pub fn start(slices: &BTreeSet<SliceName>) -> Result<()> {
+    if slices.is_empty() {
+        return Ok(());
+    }
+    let mut command = Command::new("systemctl");
+    command
+        .arg("start")
+        .args(slices.iter().map(|slice| slice.as_str()));
+    let status = command.status().context("starting systemctl")?;
+    ensure!(status.success(), "systemctl start of the slices failed: {status}");
+    Ok(())
+}
+
+/// Remembers for this boot that enforcement was in force.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn remember() -> Result<()> {
+    let marker = Path::new(state::DEFAULT).join(state::IN_FORCE);
+    fs::write(&marker, "").with_context(|| format!("writing {}", marker.display()))
+}
+
+/// Whether it was.
+pub fn was_in_force() -> bool {
+    Path::new(state::DEFAULT).join(state::IN_FORCE).exists()
 }
 
 /// Lifts a slice's gate until the next boot; systemd keeps that over a `daemon-reload`.

@@ -21,6 +21,7 @@ use crate::out::say;
 use crate::{arch::Arch, process::target_folder, setup};
 
 pub(crate) use archive::{Image, Tar};
+pub(crate) use binary::build;
 
 /// What the manifests in `deploy/` call it.
 const NAME: &str = "enforcer";
@@ -67,7 +68,7 @@ pub(crate) fn write(arch: Arch, output: Option<&Path>) -> Result<Written> {
         to_build: true,
         ..Default::default()
     })?;
-    let binary = binary::build(arch)?;
+    let binary = build(arch, NAME)?;
     let binary = fs::read(&binary).with_context(|| format!("reading {}", binary.display()))?;
     let mut layer = Tar::default();
     layer.add(NAME, 0o755, &binary)?;

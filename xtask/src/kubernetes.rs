@@ -21,18 +21,16 @@ mod openapi;
 mod packages;
 mod running;
 mod source;
-mod unavailable;
 
-use std::{error::Error, ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::Result;
 
 pub(crate) use build::build;
 pub(crate) use folder::Folder;
-use unavailable::Unavailable;
 
-/// How a command ends that needs a Kubernetes which cannot be had: as tests elsewhere say that they are skipped.
-const UNAVAILABLE: u8 = 77;
+/// What is to be had, or not.
+const WHAT: &str = "Kubernetes";
 
 /// What `kubernetes` is asked for.
 #[derive(clap::Args)]
@@ -68,13 +66,4 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Node(action) => node::run(&action),
         Command::OciRuntime { arguments } => node::run_oci_runtime(&arguments),
     }
-}
-
-/// How a command ends with this error.
-pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let mut causes = error.chain();
-    if causes.any(<dyn Error>::is::<Unavailable>) {
-        return ExitCode::from(UNAVAILABLE);
-    }
-    ExitCode::FAILURE
 }

@@ -25,6 +25,7 @@ mod setup;
 mod soak;
 mod summary;
 mod test;
+mod unavailable;
 mod vm;
 
 use std::process::ExitCode;
@@ -98,6 +99,6 @@ fn command() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         complain!("error: {error:#}");
-        kubernetes::exit_code(&error)
+        unavailable::exit_code(&error)
     })
 }

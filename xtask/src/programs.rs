@@ -69,6 +69,28 @@ pub(crate) static QEMU: Program = Program {
     is_there: in_path,
 };
 
+/// What `vm-test --systemd` needs beyond that.
+pub(crate) static MACHINE: [Program; 3] = [
+    Program {
+        name: "mmdebstrap",
+        package: "mmdebstrap",
+        why: "makes the disk of a whole machine from packages",
+        is_there: in_path,
+    },
+    Program {
+        name: "mke2fs",
+        package: "e2fsprogs",
+        why: "makes that disk's file system",
+        is_there: in_path,
+    },
+    Program {
+        name: "ssh",
+        package: "openssh-client",
+        why: "types commands into that machine",
+        is_there: in_path,
+    },
+];
+
 /// What compiles the dependencies' C code for an image of this machine's architecture.
 pub(crate) static NATIVE: Program = Program {
     name: "musl-gcc",

@@ -17,7 +17,7 @@ use crate::{
     need::Need,
     plan::Plan,
     process::{answer, find, is_program, workspace},
-    programs::{CROSS, FUZZING, NATIVE, PROGRAMS, QEMU},
+    programs::{CROSS, FUZZING, MACHINE, NATIVE, PROGRAMS, QEMU},
     servers::SERVERS,
 };
 
@@ -33,6 +33,9 @@ pub(crate) struct Arguments {
     /// Also install what `vm-test` needs: QEMU
     #[arg(long)]
     pub(crate) vm: bool,
+    /// Also install what `vm-test --systemd` needs: QEMU, mmdebstrap, mke2fs and ssh
+    #[arg(long)]
+    pub(crate) systemd_vm: bool,
     /// Also install what `image` needs: the target for static binaries, and a C compiler for it
     #[arg(long, value_enum, value_name = "ARCH")]
     pub(crate) image: Option<Arch>,
@@ -119,7 +122,8 @@ fn look(arguments: &Arguments) -> Result<Vec<Need>> {
     needs.extend(
         programs
             .iter()
-            .chain(arguments.vm.then_some(&QEMU))
+            .chain((arguments.vm || arguments.systemd_vm).then_some(&QEMU))
+            .chain(arguments.systemd_vm.then_some(&MACHINE).into_iter().flatten())
             .filter(|program| !program.is_there())
             .map(Need::Program),
     );

@@ -1,4 +1,5 @@
-//! The kernel matrix: boots Debian's kernels, one after the other, into the test binary.
+//! The kernel matrix: boots Debian's kernels, one after the other, into the test binary; and a whole machine
+//! ([`systemd`]).
 //!
 //! ```text
 //! suite -> fetch (archive, modules) -> machine (cpio, QEMU) -> report -> table
@@ -13,6 +14,7 @@ mod machine;
 mod modules;
 mod report;
 mod suite;
+mod systemd;
 mod table;
 
 use std::{
@@ -50,9 +52,12 @@ pub(crate) struct Arguments {
     /// How many random sequences of calls each kernel tries
     #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     pub(crate) sequences: u64,
-    /// Only this check, such as `ways`; can be given repeatedly
+    /// Only this check, such as `ways`, or this scenario of --systemd; can be given repeatedly
     #[arg(long, value_name = "CHECK")]
     pub(crate) only: Vec<String>,
+    /// Instead of kernels, a whole machine with systemd, on which the enforcer is installed as deploy/README.md says
+    #[arg(long, conflicts_with_all = ["kernel", "sequences"])]
+    pub(crate) systemd: bool,
 }
 
 impl Arguments {
@@ -68,6 +73,9 @@ impl Arguments {
 
 /// Runs the matrix; the exit code is a failure if a check failed, and not if a kernel cannot be had.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.systemd {
+        return systemd::run(&arguments.only);
+    }
     let suites = suite::choose(&arguments.kernel)?;
     ensure!(
         cfg!(all(target_arch = "x86_64", target_os = "linux")),

@@ -1,4 +1,4 @@
-//! The daemon as one static binary.
+//! The daemon, or another program of the workspace, as one static binary.
 
 use std::{
     env,
@@ -15,13 +15,13 @@ use crate::{
 
 /// Builds it. rust-lld, which every toolchain has, links with the C library that comes with the target, so that no
 /// linker or system root of another architecture is needed.
-pub(super) fn build(arch: Arch) -> Result<PathBuf> {
+pub(crate) fn build(arch: Arch, program: &str) -> Result<PathBuf> {
     let target = arch.target();
     let variable = target.replace('-', "_");
     let mut build = cargo();
     build
-        .args(["build", "--release", "--locked", "--package", "enforcer"])
-        .args(["--bin", "enforcer", "--target", target])
+        .args(["build", "--release", "--locked", "--package", program])
+        .args(["--bin", program, "--target", target])
         .env(
             format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()),
             "rust-lld",
@@ -32,7 +32,7 @@ pub(super) fn build(arch: Arch) -> Result<PathBuf> {
         build.env(format!("CC_{variable}"), CROSS.name);
     }
     run(build.env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
-    Ok(target_folder().join(target).join("release/enforcer"))
+    Ok(target_folder().join(target).join("release").join(program))
 }
 
 /// No symbols where there is no debugger, and not the folder of this machine's user, which would make the same source

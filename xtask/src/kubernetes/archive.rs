@@ -13,13 +13,14 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
+    WHAT,
     folder::{Folder, PLUGINS, UNPACKED, remove},
-    unavailable::{Unavailable, judge},
 };
 use crate::{
     apt::{Archive, Private, Source},
     out::say,
     process::{answer, is_program},
+    unavailable::{Unavailable, judge},
 };
 
 /// The release.
@@ -53,14 +54,14 @@ pub(super) struct Release(Private);
 impl Release {
     /// Its state goes with what is needed for building alone, also where the build is killed.
     pub(super) fn open(folder: &Folder) -> Result<Self> {
-        let source = Source::find(Archive::Main).map_err(|error| Unavailable(format!("{error:#}")))?;
+        let source = Source::find(Archive::Main).map_err(|error| Unavailable(WHAT, format!("{error:#}")))?;
         let architecture = answer(Command::new("dpkg").arg("--print-architecture"))
             .context("asking dpkg for this machine's architecture")?;
         let lines = ["deb", "deb-src"].map(|kind| source.line(kind, architecture.trim(), SUITE));
         let apt = Private::new(&lines.concat(), architecture.trim(), &folder.work())?;
         say!("kubernetes: reading the package lists of {SUITE}");
         apt.run("apt-get", &["--quiet", "--error-on=any", "update"])
-            .map_err(judge)?;
+            .map_err(|error| judge(WHAT, error))?;
         Ok(Self(apt))
     }
 
@@ -97,7 +98,7 @@ impl Release {
     pub(super) fn source(&self, into: &Path) -> Result<String> {
         self.0
             .run("apt-get", &["--quiet", "source", "--download-only", SOURCE])
-            .map_err(judge)?;
+            .map_err(|error| judge(WHAT, error))?;
         let files = fs::read_dir(self.0.downloads())?.map(|entry| Ok(entry?.path()));
         let files: Vec<PathBuf> = files.collect::<Result<_>>()?;
         let description = files
@@ -126,7 +127,9 @@ impl Release {
         remove(into)?;
         say!("kubernetes: fetching {}", packages.join(" "));
         let download = [&["--quiet", "download"], packages].concat();
-        self.0.run("apt-get", &download).map_err(judge)?;
+        self.0
+            .run("apt-get", &download)
+            .map_err(|error| judge(WHAT, error))?;
         self.0.unpack_into(into)
     }
 }

@@ -8,11 +8,12 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
+    WHAT,
     archive::Release,
     folder::{Folder, remove},
     go::Go,
-    unavailable::Unavailable,
 };
+use crate::unavailable::Unavailable;
 
 /// The kubelet's code for cgroup v2.
 const CGROUPS: &str = "vendor/github.com/opencontainers/runc/libcontainer/cgroups/fs2/fs2.go";
@@ -53,7 +54,7 @@ impl Tree {
         remove(&staging)?;
         let version = release.source(&staging)?;
         if !staging.join("cmd/kube-apiserver").is_dir() {
-            return Err(Unavailable(format!("the source of {version} holds no server")).into());
+            return Err(Unavailable(WHAT, format!("the source of {version} holds no server")).into());
         }
         replace_reflect(&staging, &go.library(REFLECT))?;
         let cgroups = staging.join(CGROUPS);

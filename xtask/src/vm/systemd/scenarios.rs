@@ -1,0 +1,34 @@
+//! What is tried on the machine, in this order. Each begins where the others end: installed, enforced, running.
+
+mod asked;
+mod boots;
+mod install;
+mod modes;
+mod users;
+
+use anyhow::Result;
+
+use super::stage::Stage;
+
+/// Finds out whether something holds, and says what it has found.
+type Scenario = fn(&mut Stage) -> Result<String>;
+
+/// By their names. Without the first there is nothing to try the others on.
+pub(super) const SCENARIOS: [(&str, Scenario); 16] = [
+    ("install", install::install),
+    ("audit", install::audit),
+    ("enforce", install::enforce),
+    ("users", users::users),
+    ("containers", users::containers),
+    ("asked", asked::asked),
+    ("started", modes::started),
+    ("stopped", modes::stopped),
+    ("killed", modes::killed),
+    ("failed", modes::failed),
+    ("misconfigured", modes::misconfigured),
+    ("reload", modes::reload),
+    ("upgrade", install::upgrade),
+    ("boot", boots::boot),
+    ("boot-failed", boots::boot_failed),
+    ("uninstall", install::uninstall),
+];

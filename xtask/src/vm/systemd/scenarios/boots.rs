@@ -1,0 +1,62 @@
+//! Boots, with an enforcer that starts and with one that does not.
+
+use anyhow::{Result, ensure};
+
+use super::modes::{FAILS, PROGRAM};
+use crate::vm::systemd::stage::Stage;
+
+/// Every app that starts with the machine is enforced from its first instruction.
+pub(super) fn boot(stage: &mut Stage) -> Result<String> {
+    stage.reboot()?;
+    let status = stage.run("enforcer status")?;
+    ensure!(status.contains("enforcement: proven"), "{status}");
+    let tally = stage.tally()?.holds()?;
+    // Those that wait for the announcement are served at once.
+    let calls = stage.run("cat /run/calls")?;
+    for name in ["app", "worker-1", "worker-2", "tool"] {
+        let reached = format!("{name} 198.51.100.10:900");
+        ensure!(
+            calls
+                .lines()
+                .any(|line| line.starts_with(&reached) && line.ends_with(" reached")),
+            "{name} was not served:\n{calls}"
+        );
+        ensure!(
+            !calls
+                .lines()
+                .any(|line| line.starts_with(&reached) && !line.ends_with(" reached")),
+            "{name} was refused what is registered:\n{calls}"
+        );
+    }
+    // And those that do not, from then on.
+    let again = stage.restart(1)?.holds_and_serves()?;
+    Ok(format!("{tally}; then {again}"))
+}
+
+/// Where the enforcer cannot start, nothing that is configured gets out, and the machine boots all the same.
+pub(super) fn boot_failed(stage: &mut Stage) -> Result<String> {
+    stage.spoil(PROGRAM, FAILS)?;
+    stage.reboot()?;
+    stage.run_as(
+        "alice",
+        "machine call --within 1000 /run/calls session 198.51.100.20:9005 198.51.100.10:9005",
+    )?;
+    let tally = stage.tally()?;
+    let active =
+        stage.try_run("systemctl is-active app.service worker@1.service steady.service other.service")?;
+    stage.restore(PROGRAM)?;
+    stage.run("systemctl restart enforcer && enforcer in-force && systemctl start app.service")?;
+    tally.holds()?;
+    ensure!(tally.accepted == 0, "{} accepts with no enforcer", tally.accepted);
+    ensure!(
+        tally.others > 0,
+        "the service that nobody enforces reaches nothing"
+    );
+    let states: Vec<_> = active.text.lines().collect();
+    ensure!(
+        states == ["inactive", "inactive", "active", "active"],
+        "{states:?}"
+    );
+    let again = stage.restart(1)?.holds_and_serves()?;
+    Ok(format!("{tally}; once it starts: {again}"))
+}

@@ -1,6 +1,7 @@
 //! The command line. Scripts rely on its commands, options, output and exit codes.
 
 mod check;
+mod cron;
 mod detach;
 mod exec;
 mod explain;
@@ -39,7 +40,7 @@ enum Command {
     /// Enforce, in the foreground, until SIGTERM; enforcement stays in force afterwards; exit code 78: the configuration is
     /// wrong
     Run(Run),
-    /// Validate Istio YAML; exit code 0: all valid, 1: some invalid, 2: unreadable or not YAML
+    /// Validate Istio YAML and configurations; exit code 0: all valid, 1: some invalid, 2: unreadable or not YAML
     Check(Check),
     /// Say whether a workload may reach a destination, and which object decides; exit code 0: it may, 1: it may not
     Explain(Explain),
@@ -54,6 +55,9 @@ enum Command {
     /// Run a command inside a workload's cgroup; exit code: the command's, 125: not started, as it would not be enforced,
     /// 126: it cannot be started, 127: there is no such command
     Exec(Exec),
+    /// Run a command in this process's place; started by `exec`
+    #[command(hide = true)]
+    Execute(Execute),
     /// Remove every program, link, map, pin and state file of an enforcer that has ended; exit code 1: nothing was found,
     /// or programs still run
     Detach(Detach),
@@ -94,8 +98,11 @@ pub(crate) struct Check {
     /// How the result is printed
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
+    /// Also check a configuration of the enforcer, and whether its users may leave what is enforced by cron or at
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Files, folders of *.yaml, *.yml and *.json, or - for standard input
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "config", value_name = "PATH")]
     paths: Vec<PathBuf>,
 }
 
@@ -255,11 +262,32 @@ struct Canary {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Exec {
-    #[command(flatten)]
-    workload: Chosen,
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The workload's namespace
+    #[arg(long, value_name = "NS", required_unless_present = "user")]
+    namespace: Option<String>,
+    /// The workload's name, if the namespace has several
+    #[arg(long, value_name = "NAME", requires = "namespace")]
+    name: Option<String>,
+    /// Run the command as this user; without --namespace, in the workload that is this user's
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
     /// Start the command also where nothing is enforced
     #[arg(long)]
     allow_unenforced: bool,
+    /// The command and its arguments
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    command: Vec<std::ffi::OsString>,
+}
+
+/// What `exec` has systemd run in a scope.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Execute {
+    /// Run the command as this user
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     command: Vec<std::ffi::OsString>,
@@ -295,6 +323,7 @@ pub fn main() -> ExitCode {
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Names(arguments) => names::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
+        Command::Execute(arguments) => Ok(exec::execute(&arguments.command, arguments.user.as_deref())),
         Command::Detach(arguments) => detach::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::InForce(arguments) => in_force::run(&arguments),

@@ -185,6 +185,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     let token = wiring.tasks.cancel.child_token();
     let Followers {
         tasks,
+        ended,
         sources,
         hosts,
         servers,
@@ -236,6 +237,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         config: config.clone(),
         place,
         token,
+        ended,
         spawner: wiring.tasks.spawner.clone(),
         owner,
         live,

@@ -280,3 +280,51 @@ fn check_reads_standard_input() {
         text(&output.stdout)
     );
 }
+
+#[test]
+fn check_takes_a_configuration_and_says_what_is_suspicious() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("enforcer.yaml");
+    let check = |config: &str| {
+        fs::write(&file, config).unwrap();
+        let output = enforcer(&["check", "--config", &file.display().to_string()]);
+        (output.status.code(), text(&output.stdout))
+    };
+    let (code, out) = check("workloads:\n- {namespace: a, slice: system.slice}\n");
+    assert_eq!(code, Some(0), "{out}");
+    assert!(
+        out.contains("Configuration: valid\n  warning: line 2: system.slice holds"),
+        "{out}"
+    );
+    let (code, out) = check("workloads:\n- {namespace: a, unit: app}\n");
+    assert_eq!(code, Some(1), "{out}");
+    assert!(
+        out.contains("enforcer.yaml:2: workloads.unit: \"app\" is not a service"),
+        "{out}"
+    );
+    fs::remove_file(&file).unwrap();
+    let output = enforcer(&["check", "--config", &file.display().to_string()]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn exec_in_a_users_workload_needs_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("enforcer.yaml");
+    fs::write(&file, "workloads: []").unwrap();
+    let file = file.display().to_string();
+    let exec = |user: &str| {
+        let output = enforcer(&["exec", "--config", &file, "--user", user, "--", "true"]);
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, error) = exec("root");
+    assert!(
+        code == Some(125) && error.contains("no workload is configured by `user: root`"),
+        "{error}"
+    );
+    let (code, error) = exec("no-such-user");
+    assert!(
+        code == Some(125) && error.contains("there is no user no-such-user"),
+        "{error}"
+    );
+}

@@ -28,6 +28,8 @@ pub(super) struct Place {
 /// The tasks, and the owner's ends of what connects them.
 pub(super) struct Followers {
     pub(super) tasks: Vec<Task>,
+    /// Closed once all of them have ended.
+    pub(super) ended: mpsc::Receiver<()>,
     pub(super) sources: Sources,
     /// The hosts that are wanted.
     pub(super) hosts: watch::Sender<BTreeSet<Host>>,
@@ -46,7 +48,7 @@ impl Followers {
         let (hosts, wanted) = watch::channel(BTreeSet::new());
         let memory = (!place.ephemeral).then(|| state::names(&config.state));
         let settings = settings::of_names(config, memory);
-        let servers = names::resolvers(&settings)?;
+        let servers = names::in_use(&names::resolvers(&settings)?, &settings);
         let (resolver_sink, resolvers) = watch::channel(servers.clone());
         let (ask, asked) = mpsc::channel(1);
         let ports = names::Ports {
@@ -61,7 +63,9 @@ impl Followers {
         let (cgroup_sink, cgroups_heartbeat) = sink(changes);
         let wanted = ingest::wanted_cgroups(config);
         let mount = place.mount.clone();
+        let (guard, ended) = mpsc::channel(1);
         let task = |name, run| Task {
+            guard: guard.clone(),
             name,
             token: token.clone(),
             run,
@@ -71,6 +75,7 @@ impl Followers {
             cgroups::follow(mount, wanted, cgroup_sink, token.clone()),
         );
         Ok(Self {
+            ended,
             tasks: vec![
                 task("names", Box::pin(names::run(settings, ports, token.clone()))),
                 task("files", Box::pin(follow_files)),

@@ -32,6 +32,8 @@ pub(super) struct Reloader {
     pub(super) place: Place,
     /// Ends the tasks of that configuration.
     pub(super) token: CancellationToken,
+    /// Closed once these have ended.
+    pub(super) ended: mpsc::Receiver<()>,
     pub(super) spawner: Spawner,
     pub(super) owner: mpsc::Sender<Generation>,
     pub(super) live: watch::Sender<Live>,
@@ -84,6 +86,7 @@ impl Reloader {
         };
         let Followers {
             tasks,
+            ended,
             sources,
             hosts,
             servers,
@@ -106,8 +109,10 @@ impl Reloader {
             .context("the owner is gone")?;
         is_swapped.await.context("the owner is gone")?;
         self.live.send_replace(live);
-        // The former tasks write the same files.
+        // The former tasks write files that these read.
         std::mem::replace(&mut self.token, token).cancel();
+        let mut former = std::mem::replace(&mut self.ended, ended);
+        while former.recv().await.is_some() {}
         for task in tasks {
             self.spawner
                 .send(task)

@@ -25,6 +25,8 @@ pub(super) struct Tasks {
 pub(super) struct Task {
     pub(super) name: &'static str,
     pub(super) token: CancellationToken,
+    /// Dropped once the task has ended.
+    pub(super) guard: mpsc::Sender<()>,
     pub(super) run: Pin<Box<dyn Future<Output = Result<()>> + Send>>,
 }
 
@@ -67,10 +69,16 @@ impl Tasks {
 
     /// Starts a task that may be replaced.
     pub(super) fn start(&mut self, task: Task) {
-        let Task { name, token, run } = task;
+        let Task {
+            name,
+            token,
+            guard,
+            run,
+        } = task;
         let cancel = self.cancel.clone();
         self.set.spawn(async move {
             let ended = run.await;
+            drop(guard);
             let is_replaced = token.is_cancelled() && !cancel.is_cancelled();
             (!is_replaced).then_some((name, ended))
         });

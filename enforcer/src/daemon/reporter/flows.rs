@@ -199,13 +199,19 @@ fn has_expired(ingest: &mut Ingest, decision: &Decision, given: &Given) -> bool 
 }
 
 /// The name of an unknown workload: the pod or unit in the path of the process's cgroup, or that path. If the process
-/// has ended, the number of its cgroup.
+/// has ended, its cgroup is looked for.
 fn unknown_workload(decision: &Decision, ingest: &Ingest) -> String {
-    let followed = ingest.cgroups().get(&decision.cgroup);
-    let followed = followed.map(|cgroup| cgroup.path.display().to_string());
-    match of_process(&decision.pid.to_string()).or(followed) {
+    let find = || {
+        let followed = ingest
+            .cgroups()
+            .get(&decision.cgroup)
+            .map(|cgroup| cgroup.path.clone());
+        let found = followed.or_else(|| ingest.roots().find_map(|root| root.find_below(decision.cgroup)));
+        found.map(|path| path.display().to_string())
+    };
+    match of_process(&decision.pid.to_string()).or_else(find) {
         Some(path) => unknown_at(&path),
-        None => format!("cgroup {}", decision.cgroup.0),
+        None => "a cgroup that is gone".to_owned(),
     }
 }
 

@@ -47,6 +47,7 @@ pub(super) fn audit(stage: &mut Stage) -> Result<String> {
 /// From the page's commands on, nothing is let through that is not registered.
 pub(super) fn enforce(stage: &mut Stage) -> Result<String> {
     stage.type_in("Enforcing on a machine")?;
+    stage.expect(true);
     let status = stage.run("enforcer status")?;
     ensure!(status.contains("enforcement: proven  (mode enforce"), "{status}");
     let tally = stage.restart(1)?.holds_and_serves()?;
@@ -72,6 +73,7 @@ pub(super) fn upgrade(stage: &mut Stage) -> Result<String> {
 /// Nothing is left, and nothing is refused.
 pub(super) fn uninstall(stage: &mut Stage) -> Result<String> {
     stage.type_in("Uninstalling from a machine")?;
+    stage.expect(false);
     let left = stage.run(include_str!("../left.sh"))?;
     ensure!(left.is_empty(), "this is left:\n{left}");
     let tally = stage.restart(1)?;

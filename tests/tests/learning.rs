@@ -38,6 +38,9 @@ dns: {servers: ['192.0.2.53:5353'], timeout: 100ms}
 const GIVEN: &str = "198.51.100.1:443";
 const OTHER: &str = "192.0.2.20:443";
 const WILDCARD: &str = "*.learned.example";
+const SECOND: u64 = 1_000_000_000;
+/// Seconds that are more than any machine has run.
+const LONG: u64 = 1 << 33;
 
 fn entry(name: &str, spec: &str) -> String {
     format!(
@@ -358,6 +361,40 @@ fn address_that_was_given_for_a_wildcard_is_reached_until_it_expires() {
         assert!(!place.reaches("frontend", "198.51.100.2:443")?, "another address");
         give(place, 1)?;
         assert!(!place.reaches("frontend", GIVEN)?, "it has expired");
+        Ok(())
+    });
+}
+
+#[test]
+fn address_that_is_used_counts_on_and_one_that_has_expired_does_not() {
+    check(|place, _daemon| {
+        let _listener = TcpListener::bind(GIVEN)?;
+        let left = |place: &Place| {
+            let all = names(place, &["--workload", "frontend/web"])?;
+            all["names"][0]["expiresInSeconds"]
+                .as_f64()
+                .context("it is there")
+        };
+        give(place, LONG * SECOND)?;
+        // What is left of so long says what time it is.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "seconds since the start"
+        )]
+        let now = LONG - left(place)? as u64;
+        give(place, (now + 40) * SECOND)?;
+        assert!(
+            !place.reaches("frontend", "198.51.100.1:444")?,
+            "no rule has the port"
+        );
+        assert!(left(place)? < 41.0, "what is refused is no use");
+        assert!(place.reaches("frontend", GIVEN)?);
+        let extended = left(place)?;
+        assert!((86_000.0..86_401.0).contains(&extended), "{extended}");
+        give(place, (now - 1) * SECOND)?;
+        assert!(!place.reaches("frontend", GIVEN)?);
+        assert!(left(place)? < 0.0, "what has expired is no longer extended");
         Ok(())
     });
 }

@@ -90,9 +90,11 @@ impl Owner {
         if let Change::Name(update) = &change {
             self.reconciler.remember_addresses(update);
         }
+        let is_news = self.ingest.is_news(&change);
         let listed = self.ingest.apply(change);
         match (&mut self.start, listed) {
-            (None, _) => self.schedule.note_change(),
+            (None, _) if is_news => self.schedule.note_change(),
+            (None, _) => {}
             (Some(start), Some(source)) => start.note_list(source, &mut self.ingest, &mut self.reconciler)?,
             (Some(_), None) => {}
         }

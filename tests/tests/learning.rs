@@ -95,9 +95,14 @@ fn workload(place: &Place) -> Result<CgroupId> {
 }
 
 fn give_to(place: &Place, owner: CgroupId, expires: u64) -> Result<()> {
+    give_at(place, (owner, GIVEN), 0, expires)
+}
+
+/// The same with an address in a slot, the last that it was assigned.
+fn give_at(place: &Place, (owner, to): (CgroupId, &str), slot: u32, expires: u64) -> Result<()> {
     let key = LearnedKey {
         owner,
-        address: GIVEN.parse::<SocketAddr>()?.ip().into(),
+        address: to.parse::<SocketAddr>()?.ip().into(),
     };
     let name = message::name("api.learned.example");
     let nothing = LearnedHost {
@@ -107,7 +112,7 @@ fn give_to(place: &Place, owner: CgroupId, expires: u64) -> Result<()> {
     let mut learned = Learned {
         key,
         time: 1,
-        slot: 0,
+        slot,
         length: u32::try_from(name.len())?,
         hosts: [nothing; HOSTS],
         name: [0; NAME],
@@ -118,17 +123,17 @@ fn give_to(place: &Place, owner: CgroupId, expires: u64) -> Result<()> {
         expires,
     };
     bpf::put(&map(place, maps::LEARNED), &key, &learned)?;
-    let slot = SlotKey {
-        owner: key.owner,
-        index: 0,
+    let place_of = SlotKey {
+        owner,
+        index: slot,
         kind: SlotKey::ADDRESS,
     };
-    bpf::put(&map(place, maps::SLOTS), &slot, &Slot(key.address.0))?;
+    bpf::put(&map(place, maps::SLOTS), &place_of, &Slot(key.address.0))?;
     let learner = Learner {
-        addresses: 1,
+        addresses: u64::from(slot) + 1,
         ..Learner::default()
     };
-    bpf::put(&map(place, maps::LEARNERS), &key.owner, &learner)
+    bpf::put(&map(place, maps::LEARNERS), &owner, &learner)
 }
 
 /// What `enforcer names` says.
@@ -414,6 +419,62 @@ fn connection_to_an_address_that_was_given_stays_when_it_expires_and_ends_with_i
         let errno = place.probe("frontend")?.held_errno(PATIENCE)?;
         assert_eq!(errno.context("it is still open")?, libc::ECONNABORTED);
         daemon.line(&["revoked frontend/web -> tcp 198.51.100.1:443"])?;
+        Ok(())
+    });
+}
+
+/// The addresses that anybody was given.
+fn learned(place: &Place) -> Result<BTreeSet<IpAddr>> {
+    let keys = bpf::keys::<LearnedKey, Learned>(&map(place, maps::LEARNED))?;
+    Ok(keys.into_iter().map(|key| key.address.into()).collect())
+}
+
+#[test]
+fn connection_to_an_address_that_was_given_up_stays_and_ends_with_its_rule() {
+    const DISPLACED: &str = GIVEN;
+    const BEYOND: &str = "198.51.100.2:443";
+    let sharing = |most: u32| {
+        let learn = format!("timeout: 100ms, learn: {{addresses: {most}}}");
+        CONFIG.replace("timeout: 100ms", &learn)
+    };
+    check(|place, daemon| {
+        daemon.end(Signal::SIGTERM)?;
+        place.configure(&sharing(200))?;
+        *daemon = place.start(&[])?;
+        let _listeners = [TcpListener::bind(DISPLACED)?, TcpListener::bind(BEYOND)?];
+        let web = workload(place)?;
+        give_at(place, (web, DISPLACED), 0, u64::MAX)?;
+        give_at(place, (web, BEYOND), 150, u64::MAX)?;
+        let holders = [("frontend", DISPLACED), ("frontend/inner", BEYOND)];
+        for (holder, to) in holders {
+            place.probe(holder)?.hold(Transport::Tcp, to.parse()?)?;
+        }
+        daemon.end(Signal::SIGTERM)?;
+        place.configure(&sharing(128))?;
+        *daemon = place.start(&[])?;
+        let displaced: SocketAddr = DISPLACED.parse()?;
+        wait("the end of what is beyond the share", || {
+            Ok(learned(place)? == BTreeSet::from([displaced.ip()]))
+        })?;
+        // Whoever answers has done all that it began.
+        place.status()?;
+        let key = LearnedKey {
+            owner: web,
+            address: displaced.ip().into(),
+        };
+        bpf::remove::<LearnedKey, Learned>(&map(place, maps::LEARNED), &key)?;
+        place.remove("other.yaml")?;
+        place.until("frontend", OTHER, false)?;
+        for (holder, to) in holders {
+            let stays = place.probe(holder)?.held_errno(Duration::from_millis(300))?;
+            assert_eq!(stays, None, "{to}: another entry went");
+            assert!(!place.reaches(holder, to)?, "{to}: it has to be asked for again");
+        }
+        place.remove("wild.yaml")?;
+        for (holder, to) in holders {
+            let errno = place.probe(holder)?.held_errno(PATIENCE)?;
+            assert_eq!(errno.with_context(|| to.to_owned())?, libc::ECONNABORTED);
+        }
         Ok(())
     });
 }

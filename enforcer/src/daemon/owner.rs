@@ -47,6 +47,7 @@ impl Owner {
                     self.reporter
                         .report_suppressed(&mut self.reconciler, &self.ingest);
                     self.reconciler.forget_gone(&self.ingest);
+                    self.reconciler.keep_to_shares();
                     if self.reconciler.look_again(&self.ingest) {
                         self.schedule.note_change();
                     }

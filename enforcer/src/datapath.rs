@@ -17,6 +17,7 @@ mod decision;
 mod events;
 mod forgetting;
 mod hardening;
+mod inheritance;
 mod inspection;
 mod layout;
 mod learned;

@@ -405,6 +405,26 @@ fn address_that_is_used_counts_on_and_one_that_has_expired_does_not() {
 }
 
 #[test]
+fn what_was_learned_counts_with_other_capacities_too() {
+    check(|place, daemon| {
+        let _listener = TcpListener::bind(GIVEN)?;
+        give(place, u64::MAX)?;
+        for workloads in [500, 1500] {
+            daemon.end(Signal::SIGTERM)?;
+            place.configure(&format!("{CONFIG}capacities: {{workloads: {workloads}}}\n"))?;
+            *daemon = place.start(&[])?;
+            daemon.line(&["1 learned addresses are taken over"])?;
+            assert!(place.reaches("frontend", GIVEN)?);
+            assert!(!place.reaches("frontend", "198.51.100.2:443")?);
+        }
+        let only_web = BTreeSet::from([workload(place)?]);
+        let [learned, _, _, slots, learners] = owners(place)?;
+        assert_eq!([learned, slots, learners], [(); 3].map(|()| only_web.clone()));
+        Ok(())
+    });
+}
+
+#[test]
 fn connection_to_an_address_that_was_given_stays_when_it_expires_and_ends_with_its_rule() {
     check(|place, daemon| {
         let _listener = TcpListener::bind(GIVEN)?;

@@ -78,6 +78,20 @@ impl Reconciler {
         Ok(())
     }
 
+    /// Takes over what workloads have learned while other capacities were configured.
+    pub(super) fn inherit(&mut self) {
+        match self.datapath.inherit() {
+            Ok(0) => {}
+            Ok(addresses) => {
+                tracing::info!("{addresses} learned addresses are taken over from maps of other capacities");
+            }
+            Err(error) => tracing::warn!(
+                "not all learned addresses are taken over from maps of other capacities: workloads that do not ask for \
+                 them again are refused: {error:#}"
+            ),
+        }
+    }
+
     /// As what a workload was given an address; for messages, which do without where it cannot be read.
     pub(in crate::daemon) fn given(&self, workload: CgroupId, address: IpAddr) -> Given {
         self.datapath.given(workload, address).unwrap_or_else(|error| {

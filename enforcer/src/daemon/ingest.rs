@@ -106,6 +106,17 @@ impl Ingest {
         }
     }
 
+    /// Whether a plan has to follow a change.
+    pub(super) fn is_news(&self, change: &Change) -> bool {
+        match change {
+            Change::Kube(changes) => changes.iter().any(|change| match change {
+                KubeChange::Update(update) => self.registry.is_news(update),
+                KubeChange::Listed => true,
+            }),
+            _ => true,
+        }
+    }
+
     /// Applies a change, and returns the source whose first list it completes. It is in force after the next plan.
     pub(super) fn apply(&mut self, change: Change) -> Option<Source> {
         match change {
@@ -166,17 +177,20 @@ impl Ingest {
 
     /// Whether everything has been listed with these.
     fn apply_kube(&mut self, changes: Vec<KubeChange>) -> bool {
-        let mut is_listed = false;
+        let (mut is_listed, mut is_news) = (false, false);
         for change in changes {
             match change {
                 KubeChange::Update(update) => {
+                    is_news |= self.registry.is_news(&update);
                     let update = self.precedence.of_cluster(update, &self.documents);
                     self.update(update);
                 }
                 KubeChange::Listed => is_listed = true,
             }
         }
-        self.say_warnings();
+        if is_news {
+            self.say_warnings();
+        }
         is_listed
     }
 
@@ -250,12 +264,12 @@ impl Ingest {
         let of_cluster = if self.protects_cluster {
             self.registry.cluster_networks()
         } else {
-            BTreeSet::new()
+            Arc::default()
         };
         Learning {
             patterns: self.registry.patterns(),
             resolvers: self.resolvers.trusted(&self.registry),
-            protected: protected.iter().copied().chain(of_cluster).collect(),
+            protected: protected.iter().chain(&*of_cluster).copied().collect(),
         }
     }
 

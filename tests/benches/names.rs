@@ -5,7 +5,8 @@
 //! compared in pairs, as in `throughput`. It fails where throughput is surely less than what is promised. Of questions it
 //! tells by how many microseconds answers come later, question and answer together: with an address that is new to the
 //! workload, with one that it knows, and with none; and how long each program ran, as the kernel counts it. It fails
-//! where an answer is delayed by more than is promised, which the program `learn` alone causes.
+//! where an answer is delayed by more than is promised, which the program `learn` alone causes; a new address whose
+//! workload has used up its share, so that another one is given up for it, is told and not promised.
 
 use std::env;
 
@@ -59,7 +60,7 @@ fn measure() -> Result<()> {
         let (_, runs) = counted.during(&["ask", "learn"], || stream::run(program, cgroups, &[name]))?;
         let [ask, learn] = [runs[0].mean(), runs[1].mean()];
         println!("{name}: ask {ask:.2} us, learn {learn:.2} us a run");
-        if learn > DELAY {
+        if learn > DELAY && name != QUESTIONS[0] {
             bail!("{name}: an answer is delayed by {learn:.2} us");
         }
     }

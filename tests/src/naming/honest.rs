@@ -11,14 +11,18 @@ use nix::sys::socket::{Shutdown, shutdown};
 
 use super::{
     message::{self, Record},
-    stage::{HOST, RESOLVER, Stage},
+    stage::{HOST, RESOLVER, SHARE, Stage},
 };
 use crate::servers::networks::PATIENCE;
 
 type Way = fn(&mut Stage<'_>) -> Result<()>;
 
-pub(super) const WAYS: [(&str, Way); 8] = [
+pub(super) const WAYS: [(&str, Way); 9] = [
     ("by UDP", by_udp),
+    (
+        "as the oldest of the questions that its share holds",
+        within_share,
+    ),
     ("behind a chain of other names", by_alias),
     ("beside records of other types", beside_others),
     ("by TCP", by_tcp),
@@ -34,6 +38,14 @@ pub(super) const WAYS: [(&str, Way); 8] = [
 fn by_udp(stage: &mut Stage<'_>) -> Result<()> {
     stage.fresh();
     let (socket, server) = stage.ask()?;
+    let answer = stage.answer();
+    stage.send(&server, socket, &answer)
+}
+
+fn within_share(stage: &mut Stage<'_>) -> Result<()> {
+    stage.fresh();
+    let (socket, server) = stage.ask()?;
+    stage.ask_more(socket, SHARE - 1)?;
     let answer = stage.answer();
     stage.send(&server, socket, &answer)
 }

@@ -94,7 +94,7 @@ pub(super) fn of_question(owner: u64, cookie: u64, id: u64) -> u64 {
     };
     // SAFETY: the value lives until the program has ended.
     let number = unsafe { maps::fetch_add_one(&raw mut (*learner).questions) };
-    let index = number as u32 % QUESTIONS_SHARE;
+    let index = number as u32 % questions_share();
     let key = SlotKey {
         owner: CgroupId(owner),
         index,
@@ -120,6 +120,18 @@ pub(super) fn of_question(owner: u64, cookie: u64, id: u64) -> u64 {
         // Another CPU has removed it.
     }
     u64::from(index)
+}
+
+/// How many questions of a workload may wait. Both maps hold as many entries, so that the share of addresses, which the
+/// daemon makes smaller as workloads become more, fits both.
+#[inline(always)]
+fn questions_share() -> u32 {
+    /// Few names have that many questions under way, and a share of addresses may be configured that is far smaller.
+    const LEAST: u32 = 128;
+    match maps::settings() {
+        Some(settings) => settings.learned.clamp(LEAST, QUESTIONS_SHARE),
+        None => LEAST,
+    }
 }
 
 /// The initial counters of a workload. A static, since the stack is nearly full where addresses are written.

@@ -1,14 +1,21 @@
 //! The command line. Scripts rely on its commands, options, output and exit codes.
 
 mod check;
+mod cron;
 mod detach;
 mod exec;
 mod explain;
+mod generate;
+mod in_force;
 mod names;
 mod out;
+mod reload;
 mod status;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -30,25 +37,38 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Enforce, in the foreground, until SIGTERM; enforcement stays in force afterwards
+    /// Enforce, in the foreground, until SIGTERM; enforcement stays in force afterwards; exit code 78: the configuration is
+    /// wrong
     Run(Run),
-    /// Validate Istio YAML; exit code 0: all valid, 1: some invalid, 2: unreadable or not YAML
+    /// Validate Istio YAML and configurations; exit code 0: all valid, 1: some invalid, 2: unreadable or not YAML
     Check(Check),
     /// Say whether a workload may reach a destination, and which object decides; exit code 0: it may, 1: it may not
     Explain(Explain),
-    /// Say whether enforcement is proven, and what says so; exit code 0: it is, 1: it is not, 2: nobody answers
+    /// Say whether enforcement is proven, and what says so; exit code 0: it is, 1: it is not, 2: nobody answers, or who asks
+    /// is not root
     Status(StatusArguments),
+    /// Have the running enforcer take up a changed configuration; exit code 0: it is in force, 1: nothing was changed
+    Reload(Reload),
     /// Show which addresses stand for which hosts, and how that is known: declared, resolved, or learned from the answers
     /// that workloads received
     Names(NamesArguments),
     /// Run a command inside a workload's cgroup; exit code: the command's, 125: not started, as it would not be enforced,
     /// 126: it cannot be started, 127: there is no such command
     Exec(Exec),
+    /// Run a command in this process's place; started by `exec`
+    #[command(hide = true)]
+    Execute(Execute),
     /// Remove every program, link, map, pin and state file of an enforcer that has ended; exit code 1: nothing was found,
     /// or programs still run
     Detach(Detach),
     /// Print the JSON schema of the configuration
     Schema,
+    /// Write what systemd is told of the configuration into the first folder; systemd calls this as enforcer-generator
+    #[command(hide = true)]
+    Generate(Generate),
+    /// Wait until enforcement is proven, and lift the gates; what enforcer-in-force.service does
+    #[command(hide = true)]
+    InForce(InForce),
     /// What tries connections for the self-proof; started by `run`
     #[command(hide = true)]
     Canary(Canary),
@@ -62,9 +82,9 @@ struct Run {
     /// Pin nothing, and take everything away at the end
     #[arg(long)]
     ephemeral: bool,
-    /// How the log, on standard error, is written
-    #[arg(long, value_enum, default_value_t)]
-    log_format: LogFormat,
+    /// How the log, on standard error, is written; default: journal if that is the journal of systemd, else human
+    #[arg(long, value_enum)]
+    log_format: Option<LogFormat>,
     /// What is logged: error, warn, info, debug, trace, or a filter such as enforcer::names=debug
     #[arg(long, default_value = "info", value_name = "FILTER")]
     log_level: String,
@@ -78,8 +98,11 @@ pub(crate) struct Check {
     /// How the result is printed
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
+    /// Also check a configuration of the enforcer, and whether its users may leave what is enforced by cron or at
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Files, folders of *.yaml, *.yml and *.json, or - for standard input
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "config", value_name = "PATH")]
     paths: Vec<PathBuf>,
 }
 
@@ -196,6 +219,40 @@ pub(crate) struct NamesArguments {
     state: PathBuf,
 }
 
+/// As systemd calls a generator; see systemd.generator(7).
+#[derive(Debug, clap::Args)]
+pub(crate) struct Generate {
+    /// Where units and drop-ins go
+    #[arg(value_name = "NORMAL")]
+    normal: PathBuf,
+    /// Not used
+    #[arg(value_name = "EARLY")]
+    early: Option<PathBuf>,
+    /// Not used
+    #[arg(value_name = "LATE")]
+    late: Option<PathBuf>,
+    /// The configuration file
+    #[arg(long, default_value = CONFIG, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Where the configuration is on a machine with systemd.
+const CONFIG: &str = "/etc/enforcer/enforcer.yaml";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Reload {
+    /// The configuration file
+    #[arg(long, default_value = CONFIG, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InForce {
+    /// The configuration file
+    #[arg(long, default_value = CONFIG, value_name = "FILE")]
+    config: PathBuf,
+}
+
 #[derive(Debug, clap::Args)]
 struct Canary {
     /// Try in this cgroup, and end
@@ -205,11 +262,32 @@ struct Canary {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Exec {
-    #[command(flatten)]
-    workload: Chosen,
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The workload's namespace
+    #[arg(long, value_name = "NS", required_unless_present = "user")]
+    namespace: Option<String>,
+    /// The workload's name, if the namespace has several
+    #[arg(long, value_name = "NAME", requires = "namespace")]
+    name: Option<String>,
+    /// Run the command as this user; without --namespace, in the workload that is this user's
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
     /// Start the command also where nothing is enforced
     #[arg(long)]
     allow_unenforced: bool,
+    /// The command and its arguments
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    command: Vec<std::ffi::OsString>,
+}
+
+/// What `exec` has systemd run in a scope.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Execute {
+    /// Run the command as this user
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     command: Vec<std::ffi::OsString>,
@@ -237,14 +315,18 @@ pub(crate) struct Detach {
 /// Runs the command; an error becomes one line and exit code 1 (2 for `check`). A command whose output nobody reads any
 /// more ends as by SIGPIPE; `run` goes on.
 pub fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
-        Command::Run(arguments) => run(&arguments).map(|()| ExitCode::SUCCESS),
+    let outcome = match arguments().command {
+        Command::Run(arguments) => out::of_run(run(&arguments)),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Reload(arguments) => reload::run(&arguments),
         Command::Names(arguments) => names::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
+        Command::Execute(arguments) => Ok(exec::execute(&arguments.command, arguments.user.as_deref())),
         Command::Detach(arguments) => detach::run(&arguments),
+        Command::Generate(arguments) => generate::run(&arguments),
+        Command::InForce(arguments) => in_force::run(&arguments),
         Command::Canary(arguments) => {
             let outcome = arguments
                 .join
@@ -258,16 +340,29 @@ pub fn main() -> ExitCode {
     out::end(outcome)
 }
 
+/// What was typed. Called as systemd's generator, the command is `generate`.
+fn arguments() -> Arguments {
+    let mut typed: Vec<_> = std::env::args_os().collect();
+    let name = typed
+        .first()
+        .map(|name| Path::new(name).file_name() == Some("enforcer-generator".as_ref()));
+    if name == Some(true) {
+        typed.insert(1, "generate".into());
+    }
+    Arguments::parse_from(typed)
+}
+
 fn run(arguments: &Run) -> Result<()> {
-    log::init(arguments.log_format, &arguments.log_level)?;
+    let format = arguments.log_format.unwrap_or_else(LogFormat::of_reader);
+    log::init(format, &arguments.log_level)?;
     heap::share_arena();
-    let mut config = Config::load(&arguments.config)?;
+    let (mut config, text) = Config::load_with_text(&arguments.config)?;
     privileges::drop_unneeded(&mut config)?;
     let start = Start {
-        config: &arguments.config,
+        config: (&arguments.config, &text),
         ephemeral: arguments.ephemeral,
         debug_programs: arguments.debug_programs,
-        format: arguments.log_format,
+        format,
     };
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

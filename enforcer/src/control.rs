@@ -35,10 +35,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ending, state};
 
-pub use gather::{OwnerStatus, Ports, RootStatus};
+pub use gather::{Live, OwnerStatus, Ports, RootStatus, Taken};
 pub use names::{MOST as MOST_NAMES, Name, NameTable, Source as NameSource};
 pub use status::{
-    Canary, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status, Suppressed, Usage,
+    Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
+    Suppressed, Usage,
 };
 pub(crate) use text::AllowAny;
 
@@ -353,11 +354,15 @@ mod tests {
         let heartbeat = || sink::<()>(mpsc::channel(1).0).1;
         Ports {
             owner,
-            names,
+            live: watch::channel(Live {
+                names,
+                files: heartbeat(),
+                cgroups: heartbeat(),
+            })
+            .1,
+            configuration: watch::channel(Taken::default()).1,
             proof: watch::channel(Proof::default()).1,
             kubernetes: None,
-            files: heartbeat(),
-            cgroups: heartbeat(),
             pods: None,
             start: Instant::now(),
         }

@@ -11,11 +11,13 @@
 //! **Architecture Invariant:** one task owns the registry and the datapath. Any task that ends, for whatever
 //! reason, ends the process with its name.
 
+mod followers;
 pub(crate) mod ingest;
 mod input;
 mod limits;
 mod owner;
 mod reconciler;
+mod reload;
 mod reporter;
 mod schedule;
 pub(crate) mod settings;
@@ -33,15 +35,17 @@ use enforcer_common::Counter;
 use enforcer_core::registry::Registry;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::MissedTickBehavior,
 };
 
 use self::{
+    followers::{Followers, Place},
     ingest::Ingest,
     input::{Inputs, Sources},
     owner::Owner,
     reconciler::Reconciler,
+    reload::Reloader,
     reporter::{Counted, Reporter},
     schedule::Schedule,
     tasks::{Left, Tasks},
@@ -49,7 +53,7 @@ use self::{
 };
 use crate::{
     config::{Config, Enforcement},
-    control::{self, Control},
+    control::{self, Control, Taken},
     datapath::{CgroupMount, Datapath, Events, Options, Pins},
     proof,
     report::log::LogFormat,
@@ -58,8 +62,8 @@ use crate::{
 /// How the daemon is started, beside its configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Start<'a> {
-    /// The configuration's file.
-    pub config: &'a Path,
+    /// The configuration's file, and the text that was read from it.
+    pub config: (&'a Path, &'a str),
     /// Pin nothing; take everything away at the end.
     pub ephemeral: bool,
     /// The programs write a line for each verdict.
@@ -100,6 +104,12 @@ pub async fn run(config: Config, start: Start<'_>) -> Result<()> {
         control,
         began,
         format: start.format,
+        taken: Taken {
+            file: start.config.0.to_owned(),
+            text: start.config.1.to_owned(),
+            ..Taken::default()
+        },
+        reload: listen(SignalKind::hangup())?,
     };
     connect(wiring, loaded).await?;
     let left = if start.ephemeral {
@@ -117,6 +127,9 @@ struct Loaded {
     control: Control,
     began: Instant,
     format: LogFormat,
+    taken: Taken,
+    /// The signal by which the configuration is read again.
+    reload: Signal,
 }
 
 fn load(config: &Config, start: Start<'_>) -> Result<(Datapath, Events, Control)> {
@@ -134,7 +147,7 @@ fn load(config: &Config, start: Start<'_>) -> Result<(Datapath, Events, Control)
             Enforcement::Enforce => "mode enforce",
             Enforcement::Audit => "mode audit (nothing is refused)",
         },
-        start.config.display()
+        start.config.0.display()
     );
     let options = Options {
         capacities,
@@ -161,13 +174,28 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         control,
         began,
         format,
+        taken,
+        reload,
     } = loaded;
     let config = wiring.config;
-    let names = wiring.names()?;
-    let servers = names.resolvers.borrow().clone();
+    let place = Place {
+        ephemeral: wiring.ephemeral,
+        mount: wiring.mount.clone(),
+    };
+    let token = wiring.tasks.cancel.child_token();
+    let Followers {
+        tasks,
+        ended,
+        sources,
+        hosts,
+        servers,
+        live,
+    } = Followers::new(config, &place, &token)?;
+    tasks.into_iter().for_each(|task| wiring.tasks.start(task));
     let registry = Registry::new(settings::of_registry(config, &servers));
-    let (files, files_heartbeat) = wiring.files();
-    let (cgroups, cgroups_heartbeat) = wiring.cgroups(ingest::cgroup_paths(config));
+    let names = live.names.clone();
+    let (live, live_now) = watch::channel(live);
+    let (taken, taken_now) = watch::channel(taken);
     let pods = wiring.pods()?;
     let (admitted, admission) = oneshot::channel();
     let cluster = wiring.cluster(admission);
@@ -176,14 +204,14 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     let (status, status_questions) = mpsc::channel(BACKLOG);
     let ports = control::Ports {
         owner: status,
-        names: names.status.clone(),
+        live: live_now,
+        configuration: taken_now,
         proof,
         kubernetes: cluster.as_ref().map(|cluster| cluster.status.clone()),
-        files: files_heartbeat,
-        cgroups: cgroups_heartbeat,
         pods: pods.as_ref().map(|pods| pods.heartbeat.clone()),
         start: began,
     };
+    wiring.notify(ports.clone());
     wiring.serve(control, ports);
 
     let (node, pods) = pods.map(|pods| (pods.node, pods.changes)).unzip();
@@ -200,18 +228,29 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
             .unwrap_or_default(),
     };
     let sources = Sources {
-        files,
         kube: cluster.map(|cluster| cluster.changes),
-        cgroups,
         pods,
-        names: names.updates,
-        resolvers: names.resolvers,
+        ..sources
     };
+    let (owner, reloads) = mpsc::channel(1);
+    let reloader = Reloader {
+        config: config.clone(),
+        place,
+        token,
+        ended,
+        spawner: wiring.tasks.spawner.clone(),
+        owner,
+        live,
+        taken,
+    };
+    let cancel = wiring.tasks.cancel.clone();
+    wiring.tasks.spawn("reload", reloader.run(reload, cancel));
     let owner = Owner {
         ingest: Ingest::new(config, &servers, registry, node),
-        reconciler: Reconciler::new(datapath, config.capacities, names.hosts, revocation),
+        reconciler: Reconciler::new(datapath, config.capacities, hosts, revocation),
         reporter: Reporter::new(format, config.enforcement, notify, counted),
-        start: Some(start::Start::new(&sources, admitted, names.status, kube_status)),
+        start: Some(start::Start::new(&sources, admitted, names, kube_status)),
+        pending: None,
         schedule: Schedule::default(),
     };
     let mut tick = tokio::time::interval(COUNT);
@@ -224,6 +263,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         sockets,
         revoker: requests,
         sources,
+        reloads,
         events: wiring.events(events),
         tick,
     };

@@ -312,6 +312,23 @@ impl Datapath {
         })
     }
 
+    /// Takes over what another configuration says. Depths, and what depends on the workloads, change with the next plan.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn configure(&mut self, settings: Settings) -> Result<()> {
+        (self.unknown, self.share) = (settings.unknown, settings.learned);
+        let now = self.settings;
+        self.set(Settings {
+            depth_min: now.depth_min,
+            depth_max: now.depth_max,
+            unknown: now.unknown,
+            learned: now.learned,
+            resolver_ports: now.resolver_ports,
+            ..settings
+        })
+    }
+
     fn set(&mut self, settings: Settings) -> Result<()> {
         if settings != self.settings {
             self.maps.set_settings(&settings)?;

@@ -21,6 +21,7 @@ pub mod revoke;
 pub mod sources;
 mod stamp;
 mod state;
+pub mod systemd;
 mod turns;
 
 pub use enforcer_config as config;

@@ -44,11 +44,13 @@ pub struct Ports {
 /// # Errors
 /// The system's resolvers cannot be read at the start, or nobody takes updates or gives hosts any more.
 pub async fn run(settings: Settings, ports: Ports, cancel: CancellationToken) -> anyhow::Result<()> {
-    let task = task::Task::new(settings, ports)?;
-    tokio::select! {
+    let mut task = task::Task::new(settings, ports)?;
+    let ended = tokio::select! {
         () = cancel.cancelled() => Ok(()),
         ended = task.run() => ended,
-    }
+    };
+    task.save();
+    ended
 }
 
 /// The DNS servers in use at first: the configured ones, else the system's; the local machine if its file names none

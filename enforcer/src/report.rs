@@ -3,6 +3,7 @@
 pub mod dedup;
 pub mod escape;
 pub mod flow;
+pub mod journal;
 pub mod log;
 pub mod notice;
 pub mod rate_limit;

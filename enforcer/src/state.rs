@@ -6,7 +6,7 @@ use std::{
         fs::{DirBuilderExt as _, MetadataExt as _},
         net::UnixStream,
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -22,6 +22,21 @@ pub(crate) const PAST_ADDRESSES: &str = "former.json";
 pub(crate) const VERSIONS: &str = "versions.json";
 /// There while a sweep for sockets is due.
 pub(crate) const SWEEP: &str = "sweep";
+
+/// There once enforcement was in force in this boot, for the generator.
+pub(crate) const IN_FORCE: &str = "in-force";
+
+/// Where everything is, if the configuration does not say.
+pub(crate) const DEFAULT: &str = "/run/enforcer";
+/// Where names are kept over a boot, as the unit's `StateDirectory=` has it.
+const KEPT: &str = "/var/lib/enforcer";
+
+/// The file of what is known of names: in systemd's `StateDirectory=` if `state` is the default, which is lost at a boot.
+pub(crate) fn names(state: &Path) -> PathBuf {
+    let kept = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
+    let kept = kept.filter(|kept| state == Path::new(DEFAULT) && kept.is_absolute());
+    kept.as_deref().unwrap_or(state).join(NAMES)
+}
 
 /// Makes the folder, unless it is there.
 ///
@@ -58,9 +73,17 @@ pub(crate) fn remove(folder: &Path) -> Result<usize> {
     if UnixStream::connect(&socket).is_ok() {
         return Ok(0);
     }
-    let mut files = vec![socket, folder.join(SWEEP), folder.join(VERSIONS)];
-    for name in [NAMES, PAST_ADDRESSES] {
-        let file = folder.join(name);
+    let mut files = vec![
+        socket,
+        folder.join(SWEEP),
+        folder.join(VERSIONS),
+        folder.join(IN_FORCE),
+    ];
+    let mut kept = vec![folder.join(NAMES), folder.join(PAST_ADDRESSES)];
+    if folder == Path::new(DEFAULT) {
+        kept.push(Path::new(KEPT).join(NAMES));
+    }
+    for file in kept {
         // A half-written one of an enforcer that was killed.
         files.push(file.with_extension("new"));
         files.push(file);

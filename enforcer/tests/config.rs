@@ -6,7 +6,7 @@ use enforcer::config::{
     Config, Enforcement, Errno, Learn, Matching, Roots, Sockets, Udp, UnknownWorkloads, json_schema,
 };
 use enforcer_common::maps;
-use enforcer_core::istio::OutboundMode;
+use enforcer_core::{istio::OutboundMode, model};
 use serde_json::Value;
 
 fn deploy() -> &'static Path {
@@ -192,7 +192,7 @@ fn every_setting_is_taken() {
 outboundTrafficPolicy: {mode: ALLOW_ANY}
 mode: audit
 workloads:
-  - {namespace: frontend, name: web, labels: {app: web, version: 1.0}, cgroup: //a/./web.service/}
+  - {namespace: frontend, name: web, labels: {app: web, version: 1.0}, cgroup: //a/./web.x/}
   - {namespace: frontend, cgroup: /a/api.slice}
 roots: [/a]
 unknownWorkloads: allow
@@ -230,10 +230,7 @@ revision: canary
         .iter()
         .map(|w| (w.workload.to_string(), w.cgroup.to_string()))
         .collect();
-    let expected = [
-        ("frontend/web", "/a/web.service"),
-        ("frontend/api", "/a/api.slice"),
-    ];
+    let expected = [("frontend/web", "/a/web.x"), ("frontend/api", "/a/api.slice")];
     assert_eq!(
         workloads,
         expected.map(|(name, cgroup)| (name.to_owned(), cgroup.to_owned()))
@@ -424,7 +421,7 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
             "enforcer.yaml:5: /x/web is already the cgroup of a/web (line 2); a cgroup belongs to one workload",
         ),
         (
-            "workloads:\n  - namespace: a\n    cgroup: /x/web\n  - namespace: a\n    cgroup: /y/web.service",
+            "workloads:\n  - namespace: a\n    cgroup: /x/web\n  - namespace: a\n    cgroup: /y/web",
             "enforcer.yaml:4: the workload a/web is already in line 2; give one of them another `name`",
         ),
         (
@@ -663,7 +660,7 @@ fn committed_schema_is_the_generated_one() {
 fn example_is_a_valid_configuration() {
     let config = Config::load(&deploy().join("examples/enforcer.yaml"))
         .unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    assert_eq!(config.workloads.len(), 2);
+    assert_eq!(config.workloads.len(), 4);
     assert!(
         config.registry.iter().all(|path| path.exists()),
         "{:?}",
@@ -681,6 +678,10 @@ fn example_shows_the_defaults_of_what_it_leaves_commented_out() {
         .workload
         .name
         .clone_from(&example.workloads[0].workload.name);
+    assert_eq!(
+        whole.workloads[0].workload.enforcement.take(),
+        Some(model::Enforcement::Enforce)
+    );
     assert!(matches!(whole.roots, Roots::These(_)));
     whole.roots = Roots::EachWorkload;
     let mut pods = whole.pods.take().unwrap();
@@ -717,16 +718,27 @@ fn compare(schema: &Value, part: &Value, value: &Value, path: &str) -> usize {
             .expect("a choice that is not null");
         return compare(schema, choice, value, path);
     }
-    if let Some(choices) = part["oneOf"].as_array() {
+    let choices = part["oneOf"].as_array();
+    // Choices of keys and not of values are those of one workload.
+    if let Some(choices) =
+        choices.filter(|choices| choices.iter().all(|choice| choice.get("const").is_some()))
+    {
         assert!(
             choices.iter().any(|choice| choice["const"] == *value),
             "{path}: {value} is no choice"
         );
     }
     if let (Some(items), Some(values)) = (part.get("items"), value.as_array()) {
-        return values
-            .first()
-            .map_or(0, |first| compare(schema, items, first, path));
+        // A key may stand in one item alone.
+        let Some(mut whole) = values.first().cloned() else {
+            return 0;
+        };
+        for value in values.iter().skip(1) {
+            if let (Some(whole), Some(value)) = (whole.as_object_mut(), value.as_object()) {
+                whole.extend(value.clone());
+            }
+        }
+        return compare(schema, items, &whole, path);
     }
     let Some(properties) = part["properties"].as_object() else {
         return 0;

@@ -410,6 +410,14 @@ impl Daemon {
         Ok((self.child.wait()?, start.elapsed()))
     }
 
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self::signal(&self.child, signal)
+    }
+
     /// Stops it, as a machine under load would.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ fn refusal(config: &str) -> String {
     let file = folder.path().join("enforcer.yaml");
     fs::write(&file, config).unwrap();
     let output = enforcer(&["run", "--ephemeral", "--config", &file.display().to_string()]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(78));
     let error = text(&output.stderr);
     let line = error.strip_suffix('\n').expect("a whole line");
     assert!(!line.contains('\n'), "more than one line: {error}");
@@ -65,7 +65,7 @@ fn two_workloads_with_one_cgroup_are_refused() {
 #[test]
 fn configuration_that_is_not_there_is_named() {
     let output = enforcer(&["run", "--config", "/nowhere/enforcer.yaml"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(78));
     let error = text(&output.stderr);
     assert!(
         error.starts_with("error: /nowhere/enforcer.yaml: ") && error.lines().count() == 1,
@@ -278,5 +278,53 @@ fn check_reads_standard_input() {
         text(&output.stdout).starts_with("-:1: ServiceEntry ns b: invalid\n"),
         "{}",
         text(&output.stdout)
+    );
+}
+
+#[test]
+fn check_takes_a_configuration_and_says_what_is_suspicious() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("enforcer.yaml");
+    let check = |config: &str| {
+        fs::write(&file, config).unwrap();
+        let output = enforcer(&["check", "--config", &file.display().to_string()]);
+        (output.status.code(), text(&output.stdout))
+    };
+    let (code, out) = check("workloads:\n- {namespace: a, slice: system.slice}\n");
+    assert_eq!(code, Some(0), "{out}");
+    assert!(
+        out.contains("Configuration: valid\n  warning: line 2: system.slice holds"),
+        "{out}"
+    );
+    let (code, out) = check("workloads:\n- {namespace: a, unit: app}\n");
+    assert_eq!(code, Some(1), "{out}");
+    assert!(
+        out.contains("enforcer.yaml:2: workloads.unit: \"app\" is not a service"),
+        "{out}"
+    );
+    fs::remove_file(&file).unwrap();
+    let output = enforcer(&["check", "--config", &file.display().to_string()]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn exec_in_a_users_workload_needs_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("enforcer.yaml");
+    fs::write(&file, "workloads: []").unwrap();
+    let file = file.display().to_string();
+    let exec = |user: &str| {
+        let output = enforcer(&["exec", "--config", &file, "--user", user, "--", "true"]);
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, error) = exec("root");
+    assert!(
+        code == Some(125) && error.contains("no workload is configured by `user: root`"),
+        "{error}"
+    );
+    let (code, error) = exec("no-such-user");
+    assert!(
+        code == Some(125) && error.contains("there is no user no-such-user"),
+        "{error}"
     );
 }

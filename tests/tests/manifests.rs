@@ -225,13 +225,20 @@ fn rights_are_to_read_and_to_write_events() {
 }
 
 #[test]
-fn systemd_takes_the_unit() {
+fn systemd_takes_the_units() {
     let folder = tempfile::tempdir().expect("there is room");
-    let unit = folder.path().join("enforcer.service");
-    // It looks for the binary too, which is not installed here.
-    let text = read("systemd/enforcer.service").replace("/usr/local/sbin/enforcer", "/bin/true");
-    fs::write(&unit, text).expect("there is room");
-    match Command::new("systemd-analyze").arg("verify").arg(&unit).output() {
+    let units = ["enforcer.service", "enforcer-in-force.service"].map(|name| {
+        let unit = folder.path().join(name);
+        // It looks for the binary too, which is not installed here.
+        let text = read(&format!("systemd/{name}")).replace("/usr/local/sbin/enforcer", "/bin/true");
+        fs::write(&unit, text).expect("there is room");
+        unit
+    });
+    match Command::new("systemd-analyze")
+        .arg("verify")
+        .args(&units)
+        .output()
+    {
         Err(error) => println!("SKIPPED: no systemd-analyze: {error}"),
         // Lines and keys that it does not know are warnings.
         Ok(output) => assert!(

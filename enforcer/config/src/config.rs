@@ -7,6 +7,7 @@ use enforcer_core::{capacity::Capacities, istio::OutboundMode, model::Namespace}
 use super::{
     dns::Dns,
     enums::{Enforcement, Errno, Matching, Udp, UnknownWorkloads},
+    error::Warning,
     pods::Pods,
     workloads::{Roots, WorkloadConfig},
 };
@@ -52,6 +53,8 @@ pub struct Config {
     pub capacities: Capacities,
     /// `istio.io/rev`: objects of other revisions are ignored; None takes all.
     pub revision: Option<String>,
+    /// What is valid and may not be what is meant, in the order of the lines.
+    pub warnings: Vec<Warning>,
 }
 
 /// How to reach the API server of a cluster, and which of its objects to watch.

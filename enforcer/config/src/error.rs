@@ -64,6 +64,14 @@ pub enum ErrorKind {
     /// A key that must be there.
     #[error("missing key {0:?}")]
     MissingKey(&'static str),
+    /// Of some keys, exactly one must be there.
+    #[error("{} {}", if *are_several { "only one can be given of" } else { "missing one of the keys" }, keys.join(", "))]
+    OneOf {
+        /// The keys.
+        keys: &'static [&'static str],
+        /// Whether several are there, and not none.
+        are_several: bool,
+    },
     /// A key that is there twice.
     #[error("the key {0:?} is given twice")]
     DuplicateKey(String),
@@ -134,19 +142,57 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// The errors found so far.
+/// Something that is valid and may not be what is meant, or that has consequences.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The line, counted from 1; None if it is about the whole file.
+    pub line: Option<u64>,
+    /// What is suspicious, and what to do.
+    pub text: String,
+}
+
+/// `7: text`, to be written behind the name of the file.
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "{line}: ")?;
+        }
+        f.write_str(&shortened(self.text.clone()))
+    }
+}
+
+/// The errors and warnings found so far.
 #[derive(Default)]
-pub(super) struct Findings(Vec<ConfigError>);
+pub(super) struct Findings {
+    errors: Vec<ConfigError>,
+    warnings: Vec<Warning>,
+}
 
 impl Findings {
     /// `read` if there are no errors, else the errors.
     pub(super) fn or<T>(self, read: T) -> Result<T, Vec<ConfigError>> {
-        if self.0.is_empty() { Ok(read) } else { Err(self.0) }
+        if self.errors.is_empty() {
+            Ok(read)
+        } else {
+            Err(self.errors)
+        }
     }
 
     /// Adds an error.
     pub(super) fn add(&mut self, line: Option<u64>, kind: ErrorKind) {
-        self.0.push(ConfigError { line, kind });
+        self.errors.push(ConfigError { line, kind });
+    }
+
+    /// Adds a warning.
+    pub(super) fn warn(&mut self, line: Option<u64>, text: String) {
+        self.warnings.push(Warning { line, text });
+    }
+
+    /// The warnings, in the order of the lines.
+    pub(super) fn take_warnings(&mut self) -> Vec<Warning> {
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.sort_by_key(|warning| warning.line);
+        warnings
     }
 
     /// Adds an error about the value of `key`.

@@ -14,9 +14,12 @@ mod dns;
 mod enums;
 mod error;
 mod parse;
+mod place;
+mod placements;
 mod pods;
 mod raw;
 mod schema;
+mod unit_name;
 mod units;
 mod workloads;
 mod yaml;
@@ -28,9 +31,12 @@ pub use config::{Config, Kubernetes, Sockets};
 pub use dns::{Dns, Learn};
 pub use enforcer_core::capacity::Capacities;
 pub use enums::{Enforcement, Errno, Matching, PodLabels, PodMode, Udp, UnknownWorkloads};
-pub use error::{ConfigError, ConfigErrors, ErrorKind, SIZE_LIMIT};
+pub use error::{ConfigError, ConfigErrors, ErrorKind, SIZE_LIMIT, Warning};
+pub use place::Place;
+pub use placements::{Placement, placements, salvage, salvage_state};
 pub use pods::{BuiltIn, Pods};
 pub use schema::json_schema;
+pub use unit_name::{ServiceName, SliceName};
 pub use workloads::{Roots, WorkloadConfig};
 
 impl Config {
@@ -39,6 +45,14 @@ impl Config {
     /// # Errors
     /// If it cannot be read, is larger than [`SIZE_LIMIT`], or holds [`ConfigErrors`].
     pub fn load(file: &Path) -> Result<Self, ConfigErrors> {
+        Self::load_with_text(file).map(|(config, _)| config)
+    }
+
+    /// The same, and the text that was read.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_with_text(file: &Path) -> Result<(Self, String), ConfigErrors> {
         let unreadable = |kind| ConfigErrors::new(file, vec![ConfigError { line: None, kind }]);
         let mut bytes = Vec::new();
         File::open(file)
@@ -48,7 +62,7 @@ impl Config {
             return Err(unreadable(ErrorKind::TooLarge));
         }
         let text = String::from_utf8(bytes).map_err(|_| unreadable(ErrorKind::NotText))?;
-        Self::parse(&text, file)
+        Ok((Self::parse(&text, file)?, text))
     }
 
     /// Reads `text`, which is the content of `file`.

@@ -77,8 +77,10 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>
         revision: raw
             .revision
             .and_then(|revision| findings.read("revision", &revision, |name| filled(name))),
+        warnings: Vec::new(),
     };
-    findings.or(config)
+    let warnings = findings.take_warnings();
+    findings.or(Config { warnings, ..config })
 }
 
 /// The node whose pods are bound is the one whose pods are watched at the API server. One setting is enough for

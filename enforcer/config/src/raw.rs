@@ -3,7 +3,7 @@
 //! The doc comments of these types are the descriptions in the JSON schema. A section whose keys are all commented
 //! out is YAML's `null`, and means the same as one that is absent.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
@@ -117,17 +117,57 @@ pub(super) enum RawMode {
 /// A process group that is enforced.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "Workload")]
+#[schemars(rename = "Workload", extend("oneOf" = one_place()))]
 pub(super) struct RawWorkload {
     /// The namespace whose view it has.
     pub(super) namespace: At<String>,
-    /// Its name in messages, unique within the namespace. Default: the last part of the cgroup without its unit
-    /// suffix (`/frontend.slice` is `frontend`).
+    /// Its name in messages, unique within the namespace. Default: the name of the unit or user, or the last part of
+    /// the cgroup without its unit suffix (`/frontend.slice` is `frontend`).
     pub(super) name: Option<At<String>>,
     /// What Sidecars and entries select it by.
     pub(super) labels: Option<BTreeMap<String, String>>,
-    /// Path of its cgroup below the cgroup v2 mount, such as `/frontend.slice`. It need not exist yet.
-    pub(super) cgroup: At<String>,
+    /// How far it is enforced. Default: `mode` of the whole configuration. With `off`, everything is allowed: for a
+    /// service that would otherwise lie below an enforced slice.
+    pub(super) mode: Option<PodMode>,
+    /// A service of systemd, such as `app.service`, an instance (`worker@3.service`), or all instances of a template
+    /// (`worker@.service`). It gets a slice of its own, below `enforcer.slice`.
+    pub(super) unit: Option<At<String>>,
+    /// A slice of systemd with all that is in it, such as `frontend.slice`.
+    pub(super) slice: Option<At<String>>,
+    /// A user, by name or number: all of her sessions and units.
+    pub(super) user: Option<At<RawUser>>,
+    /// Path of its cgroup below the cgroup v2 mount, such as `/frontend`. It is created if it does not exist.
+    pub(super) cgroup: Option<At<String>>,
+}
+
+/// The keys of a workload that say where its processes are; exactly one is given.
+pub(super) const PLACES: [&str; 4] = ["unit", "slice", "user", "cgroup"];
+
+fn one_place() -> serde_json::Value {
+    PLACES
+        .iter()
+        .map(|key| serde_json::json!({ "required": [key] }))
+        .collect()
+}
+
+/// A user, by name or number.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "User")]
+pub(super) enum RawUser {
+    /// Her number.
+    Number(u32),
+    /// Her name, or her number in quotes.
+    Name(String),
+}
+
+impl fmt::Display for RawUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(uid) => write!(f, "{uid}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 /// The pods of this node.

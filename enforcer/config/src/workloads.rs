@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use enforcer_core::model::{Labels, Namespace, Workload};
+use enforcer_core::model::{self, Labels, Namespace, Workload};
 
 use super::{
     cgroup::CgroupPath,
+    enums::PodMode,
     error::{ErrorKind, Findings},
+    place::{self, Place, Placed},
     raw::{At, RawWorkload},
 };
 
 /// A workload and its cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadConfig {
+    /// How its cgroup is named.
+    pub place: Place,
     /// Its cgroup.
     pub cgroup: CgroupPath,
     /// The workload of the cgroup.
@@ -34,20 +38,27 @@ pub(super) fn workloads(raw: Vec<At<RawWorkload>>, findings: &mut Findings) -> V
     let mut names = BTreeMap::new();
     let mut found = Vec::new();
     for At { line, value: raw } in raw {
-        let cgroup_line = raw.cgroup.line.or(line);
+        let placed = place::of_workload(&raw, line, findings);
         let labels = raw.labels.unwrap_or_default();
         let labels = findings.keep("workloads.labels", line, checked_labels(labels));
         let namespace = findings.read("workloads.namespace", &raw.namespace, |name| namespace(name));
-        let cgroup = findings.read("workloads.cgroup", &raw.cgroup, |path| CgroupPath::parse(path));
-        let name = match &raw.name {
-            Some(name) => findings.read("workloads.name", name, |name| named(name)),
-            None => cgroup.as_ref().map(|cgroup| cgroup.workload_name().to_owned()),
+        let name = match (&raw.name, &placed) {
+            (Some(name), _) => findings.read("workloads.name", name, |name| named(name)),
+            (None, Some(placed)) => Some(placed.name.clone()),
+            (None, None) => None,
         };
-        let (Some(labels), Some(namespace), Some(cgroup), Some(name)) = (labels, namespace, cgroup, name)
+        let (Some(labels), Some(namespace), Some(placed), Some(name)) = (labels, namespace, placed, name)
         else {
             continue;
         };
-        let workload = Workload::new(namespace, &name, labels);
+        let Placed {
+            place,
+            cgroup,
+            line: cgroup_line,
+            ..
+        } = placed;
+        let mut workload = Workload::new(namespace, &name, labels);
+        workload.enforcement = raw.mode.map(enforcement);
         let title = workload.to_string();
         let line = line.unwrap_or_default();
         if let Some(other) = cgroups.insert(cgroup.clone(), format!("{title} (line {line})")) {
@@ -62,7 +73,14 @@ pub(super) fn workloads(raw: Vec<At<RawWorkload>>, findings: &mut Findings) -> V
                 },
             );
         }
-        found.push((line, WorkloadConfig { cgroup, workload }));
+        found.push((
+            line,
+            WorkloadConfig {
+                place,
+                cgroup,
+                workload,
+            },
+        ));
     }
     found
 }
@@ -84,7 +102,7 @@ pub(super) fn roots(
     let mut roots: Vec<CgroupPath> = Vec::new();
     let mut is_complete = true;
     for path in &raw.value {
-        let Some(root) = findings.read("roots", path, |path| CgroupPath::parse(path)) else {
+        let Some((root, _)) = place::of_path("roots", path, findings) else {
             is_complete = false;
             continue;
         };
@@ -99,11 +117,16 @@ pub(super) fn roots(
             None => roots.push(root),
         }
     }
-    for (line, WorkloadConfig { cgroup, workload }) in workloads {
+    for (line, entry) in workloads {
+        let WorkloadConfig {
+            place,
+            cgroup,
+            workload,
+        } = entry;
         if is_complete && !roots.is_empty() && !roots.iter().any(|root| cgroup.is_within(root)) {
             let problem =
                 format!("{cgroup} of {workload} is below none of the roots, so nothing would enforce it");
-            findings.value("workloads.cgroup", Some(*line), problem);
+            findings.value(place.key(), Some(*line), problem);
         }
     }
     Roots::These(roots)
@@ -122,6 +145,14 @@ pub(super) fn namespace(name: &str) -> Result<Namespace, String> {
         Err(format!(
             "{name:?} is not a namespace: lower-case letters, digits and inner hyphens, at most 63"
         ))
+    }
+}
+
+fn enforcement(mode: PodMode) -> model::Enforcement {
+    match mode {
+        PodMode::Enforce => model::Enforcement::Enforce,
+        PodMode::Audit => model::Enforcement::Audit,
+        PodMode::Off => model::Enforcement::Off,
     }
 }
 

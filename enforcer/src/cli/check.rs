@@ -9,12 +9,16 @@ use std::{
 
 use anyhow::Result;
 use enforcer_core::documents::{Judgement, Record, check};
+use nix::unistd::{Uid, User};
 
 use super::{
-    Check, Output,
+    Check, Output, cron,
     out::{self, Form},
 };
-use crate::sources::files::{Content, FileChange, SIZE_LIMIT, read_all};
+use crate::{
+    config::{Config, ErrorKind, Place},
+    sources::files::{Content, FileChange, SIZE_LIMIT, read_all},
+};
 
 /// What the exit code says, worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,10 +30,52 @@ enum Outcome {
 
 pub(super) fn run(arguments: &Check) -> Result<ExitCode> {
     let mut worst = Outcome::Valid;
+    if let Some(file) = &arguments.config {
+        worst = write(&[of_configuration(file)], arguments.output)?;
+    }
     for path in &arguments.paths {
         worst = worst.max(check_path(path, arguments.output)?);
     }
     Ok(ExitCode::from(worst as u8))
+}
+
+/// How a configuration is, and what of this machine lets its users leave what is enforced.
+fn of_configuration(file: &Path) -> Record {
+    let record = |verdict, errors, warnings| Record {
+        file: file.display().to_string(),
+        line: 1,
+        kind: "Configuration".to_owned(),
+        namespace: String::new(),
+        name: String::new(),
+        verdict,
+        errors,
+        warnings,
+    };
+    let config = match Config::load(file) {
+        Ok(config) => config,
+        Err(errors) => {
+            let is_unreadable = errors
+                .iter()
+                .any(|error| matches!(error.kind, ErrorKind::Unreadable(_)));
+            let verdict = if is_unreadable {
+                Judgement::NotYaml
+            } else {
+                Judgement::Invalid
+            };
+            return record(
+                verdict,
+                errors.to_string().lines().map(str::to_owned).collect(),
+                Vec::new(),
+            );
+        }
+    };
+    let users = config.workloads.iter().filter_map(|entry| match entry.place {
+        Place::User(uid) => User::from_uid(Uid::from_raw(uid)).ok().flatten(),
+        _ => None,
+    });
+    let of_users = users.flat_map(|user| cron::warnings(Path::new("/"), &user.name));
+    let warnings = config.warnings.iter().map(|warning| format!("line {warning}"));
+    record(Judgement::Valid, Vec::new(), warnings.chain(of_users).collect())
 }
 
 /// What cannot be read is told; the only error is that nobody reads what is written.

@@ -4,17 +4,22 @@
 //! from starting has the codes that `env` and `timeout` have.
 
 use std::{
+    ffi::{CString, OsString},
     fs, io,
     os::unix::process::CommandExt as _,
     path::Path,
-    process::ExitCode,
+    process::{Command, ExitCode},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
+use nix::unistd::{Uid, User, initgroups};
 
-use super::{Exec, out};
-use crate::datapath::{CgroupMount, is_enforced};
+use super::{Chosen, Exec, out};
+use crate::{
+    config::{Config, Place, WorkloadConfig},
+    datapath::{CgroupMount, is_enforced},
+};
 
 /// Nothing was started: it would not be enforced, or the workload's cgroup cannot be joined.
 const REFUSED: u8 = 125;
@@ -25,25 +30,112 @@ const NOT_FOUND: u8 = 127;
 
 /// Replaces this process by the command, so that it returns only if that fails.
 pub(super) fn run(arguments: &Exec) -> Result<ExitCode> {
-    if let Err(error) = enter(arguments) {
-        out::complain(format_args!("error: {error:#}"));
-        return Ok(REFUSED.into());
+    match enter(arguments) {
+        Ok(None) => Ok(execute(&arguments.command, arguments.user.as_deref())),
+        Ok(Some(slice)) => {
+            let error = in_scope(&slice, arguments);
+            out::complain(format_args!("error: systemd-run cannot be started: {error}"));
+            Ok(REFUSED.into())
+        }
+        Err(error) => {
+            out::complain(format_args!("error: {error:#}"));
+            Ok(REFUSED.into())
+        }
     }
-    let (program, parameters) = arguments.command.split_first().context("no command")?;
-    let error = std::process::Command::new(program).args(parameters).exec();
+}
+
+/// Replaces this process by a command, as a user if one is named.
+pub(super) fn execute(command: &[OsString], user: Option<&str>) -> ExitCode {
+    let Some((program, parameters)) = command.split_first() else {
+        return CANNOT_START.into();
+    };
+    let mut command = Command::new(program);
+    command.args(parameters);
+    if let Err(error) = user.map_or(Ok(()), |user| become_user(user, &mut command)) {
+        out::complain(format_args!("error: {error:#}"));
+        return CANNOT_START.into();
+    }
+    let error = command.exec();
     out::complain(format_args!(
         "error: {} cannot be started: {error}",
         program.display()
     ));
-    Ok(match error.kind() {
+    match error.kind() {
         io::ErrorKind::NotFound => NOT_FOUND.into(),
         _ => CANNOT_START.into(),
-    })
+    }
 }
 
-/// Puts this process into the workload's cgroup, once that is enforced.
-fn enter(arguments: &Exec) -> Result<()> {
-    let (config, entry) = arguments.workload.find()?;
+/// Takes the groups, and has the command run with the numbers and the environment of a user.
+fn become_user(name: &str, command: &mut Command) -> Result<()> {
+    let user = user(name)?;
+    let groups = CString::new(user.name.as_str()).context("the user's name")?;
+    initgroups(&groups, user.gid).with_context(|| format!("taking the groups of {name}"))?;
+    command.gid(user.gid.as_raw()).uid(user.uid.as_raw());
+    command.env("HOME", &user.dir).env("SHELL", &user.shell);
+    command.env("USER", &user.name).env("LOGNAME", &user.name);
+    Ok(())
+}
+
+fn user(name: &str) -> Result<User> {
+    let found = match name.parse() {
+        Ok(uid) => User::from_uid(Uid::from_raw(uid)),
+        Err(_) => User::from_name(name),
+    };
+    found
+        .with_context(|| format!("looking up {name}"))?
+        .with_context(|| format!("there is no user {name} in /etc/passwd"))
+}
+
+/// Where systemd says that it runs the machine.
+const SYSTEMD: &str = "/run/systemd/system";
+
+/// Has systemd make a scope in a slice, in which this command, in the same process, executes the other: a slice in which
+/// units are takes no process itself.
+fn in_scope(slice: &str, arguments: &Exec) -> anyhow::Error {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return error.into(),
+    };
+    let mut command = Command::new("systemd-run");
+    command.args(["--scope", "--quiet", "--collect", "--slice", slice, "--"]);
+    command.arg(program).arg("execute");
+    if let Some(user) = &arguments.user {
+        command.arg("--user").arg(user);
+    }
+    command.arg("--").args(&arguments.command);
+    command.exec().into()
+}
+
+/// The workload's entry.
+fn entry(arguments: &Exec) -> Result<(Config, WorkloadConfig)> {
+    if let Some(namespace) = &arguments.namespace {
+        let chosen = Chosen {
+            config: arguments.config.clone(),
+            namespace: namespace.clone(),
+            name: arguments.name.clone(),
+        };
+        return chosen.find();
+    }
+    let name = arguments
+        .user
+        .as_deref()
+        .context("neither a namespace nor a user is named")?;
+    let uid = user(name)?.uid.as_raw();
+    let config = Config::load(&arguments.config)?;
+    let found = config
+        .workloads
+        .iter()
+        .find(|entry| entry.place == Place::User(uid));
+    let found = found.cloned();
+    let entry = found.with_context(|| format!("no workload is configured by `user: {name}`"))?;
+    Ok((config, entry))
+}
+
+/// Puts this process into the workload's cgroup, once that is enforced, or returns the slice in which systemd has to make
+/// a scope.
+fn enter(arguments: &Exec) -> Result<Option<String>> {
+    let (config, entry) = entry(arguments)?;
     let mount = match &config.cgroup_mount {
         Some(path) => CgroupMount::at(path)?,
         None => CgroupMount::find()?,
@@ -62,8 +154,12 @@ fn enter(arguments: &Exec) -> Result<()> {
             );
         }
     }
+    if let Some(slice) = entry.place.slice().filter(|_| Path::new(SYSTEMD).is_dir()) {
+        return Ok(Some(slice.as_str().to_owned()));
+    }
     fs::write(folder.join("cgroup.procs"), "0")
-        .with_context(|| format!("joining the cgroup {}", folder.display()))
+        .with_context(|| format!("joining the cgroup {}", folder.display()))?;
+    Ok(None)
 }
 
 /// How long a running enforcer may take to find a cgroup that has just been made.

@@ -11,7 +11,10 @@ use serde::Serialize;
 
 use crate::{
     config::ConfigErrors,
-    report::escape::{self, Line},
+    report::{
+        escape::{self, Line},
+        journal,
+    },
 };
 
 /// Nobody reads the output any more: `enforcer status | head`.
@@ -60,9 +63,25 @@ fn write(text: &str) -> Result<()> {
     }
 }
 
-/// Writes a line to standard error. Where nobody reads that, there is nobody to tell.
+/// Writes a line to standard error. Where nobody reads that, there is nobody to tell. The journal takes the prefix for an
+/// error's priority (`sd-daemon(3)`).
 pub(super) fn complain(text: impl Display) {
-    writeln!(io::stderr(), "{}", Line(text)).ok();
+    let priority = if journal::is_ours() { "<3>" } else { "" };
+    writeln!(io::stderr(), "{priority}{}", Line(text)).ok();
+}
+
+/// The configuration is wrong, so that a start would fail again: EX_CONFIG of sysexits.h.
+const WRONG_CONFIGURATION: u8 = 78;
+
+/// The outcome of `run`, whose callers start it again unless its configuration is wrong.
+pub(super) fn of_run(outcome: Result<()>) -> Result<ExitCode> {
+    match outcome {
+        Err(error) if error.is::<ConfigErrors>() => {
+            end(Err(error));
+            Ok(WRONG_CONFIGURATION.into())
+        }
+        outcome => outcome.map(|()| ExitCode::SUCCESS),
+    }
 }
 
 /// The exit code; an error is told first.

@@ -3,26 +3,37 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
+use nix::unistd::geteuid;
 
 use super::{
     StatusArguments,
     out::{self, Form},
 };
 use crate::{
-    config::Config,
+    config::{Config, salvage_state},
     control::{self, Status},
     datapath::Pins,
 };
 
-/// Nobody answers.
+/// Nobody answers, or not to who asks.
 const SILENCE: u8 = 2;
 
 pub(super) fn run(arguments: &StatusArguments) -> Result<ExitCode> {
     let (state, bpffs) = match &arguments.config {
-        Some(file) => {
-            let config = Config::load(file)?;
-            (config.state, config.bpffs)
-        }
+        Some(file) => match Config::load(file) {
+            Ok(config) => (config.state, config.bpffs),
+            // The enforcer that runs may have been started with another.
+            Err(errors) => {
+                let text = std::fs::read_to_string(file).unwrap_or_default();
+                let Some(state) = salvage_state(&text) else {
+                    return Err(errors.into());
+                };
+                for error in errors.to_string().lines() {
+                    out::complain(format_args!("warning: {error}"));
+                }
+                (state, PathBuf::from("/sys/fs/bpf"))
+            }
+        },
         None => (arguments.state.clone(), PathBuf::from("/sys/fs/bpf")),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -31,8 +42,13 @@ pub(super) fn run(arguments: &StatusArguments) -> Result<ExitCode> {
     let status = match runtime.block_on(control::ask(&state)) {
         Ok(status) => status,
         Err(error) => {
+            if !geteuid().is_root() {
+                out::complain(format_args!(
+                    "error: the status is for root alone: try `sudo enforcer status`"
+                ));
+                return Ok(SILENCE.into());
+            }
             out::complain(format_args!("error: {error:#}"));
-            // Who is not root sees none.
             let left = Pins::links_below(&bpffs).unwrap_or_default();
             if left > 0 {
                 out::complain(format_args!(

@@ -12,8 +12,8 @@ use tokio::sync::{oneshot, watch};
 use super::{
     NameTable, OwnerQuestion, Question,
     status::{
-        Canary, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status, Suppressed,
-        Usage,
+        Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
+        Suppressed, Usage,
     },
 };
 use crate::{
@@ -39,6 +39,8 @@ pub struct OwnerStatus {
     pub closures: Vec<datapath::Hardening>,
     /// What is in each map.
     pub usage: Vec<Usage>,
+    /// Units that run where nothing enforces them.
+    pub misplaced: Vec<String>,
     /// Documents that are wrong now.
     pub rejected: Vec<String>,
     /// What is suspicious about files and about the registry as a whole.
@@ -70,21 +72,55 @@ pub struct RootStatus {
     pub is_required: bool,
 }
 
-/// Whom the task asks.
-#[derive(Debug)]
-pub struct Ports {
-    /// The owner.
-    pub owner: Question,
+/// The ends of tasks that another configuration replaces.
+#[derive(Clone, Debug)]
+pub struct Live {
     /// The hosts' task.
     pub names: AskStatus,
-    /// What was proven last.
-    pub proof: watch::Receiver<Proof>,
-    /// What is known of the API server's kinds; None if none is followed.
-    pub kubernetes: Option<watch::Receiver<KubeStatus>>,
     /// When the files were last looked at.
     pub files: Heartbeat,
     /// When the cgroups were.
     pub cgroups: Heartbeat,
+}
+
+/// The configuration that is in force.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    /// Its file.
+    pub file: PathBuf,
+    /// The text that was read from it.
+    pub text: String,
+    /// How often the file was read again.
+    pub attempts: u64,
+    /// Why what was read last is not in force.
+    pub refused: Option<String>,
+}
+
+impl Taken {
+    fn status(&self) -> Configuration {
+        let now = std::fs::read(&self.file);
+        Configuration {
+            file: self.file.display().to_string(),
+            has_changed: now.is_ok_and(|now| now != self.text.as_bytes()),
+            attempts: self.attempts,
+            refused: self.refused.clone(),
+        }
+    }
+}
+
+/// Whom the task asks.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    /// The owner.
+    pub owner: Question,
+    /// The tasks that another configuration replaces.
+    pub live: watch::Receiver<Live>,
+    /// Which configuration is in force.
+    pub configuration: watch::Receiver<Taken>,
+    /// What was proven last.
+    pub proof: watch::Receiver<Proof>,
+    /// What is known of the API server's kinds; None if none is followed.
+    pub kubernetes: Option<watch::Receiver<KubeStatus>>,
     /// When the cgroups of pods were; None without `pods` in the configuration.
     pub pods: Option<Heartbeat>,
     /// When the enforcer was started.
@@ -93,12 +129,17 @@ pub struct Ports {
 
 impl Ports {
     /// Asks all of them.
-    pub(super) async fn gather(&self) -> Result<Status> {
+    ///
+    /// # Errors
+    /// If one of them is gone.
+    pub async fn gather(&self) -> Result<Status> {
         let (reply, state) = oneshot::channel();
         let question = OwnerQuestion::Status(reply);
         self.owner.send(question).await.context("the owner is gone")?;
         let state = state.await.context("the owner does not answer")?;
         let names = self.hosts().await?;
+        let live = self.live.borrow().clone();
+        let configuration = self.configuration.borrow().clone();
         let proof = self.proof.borrow().clone();
         let source = |name: &str, objects, age: Option<Duration>| Source {
             name: name.to_owned(),
@@ -117,9 +158,11 @@ impl Ports {
             closures: state.closures.iter().map(closure).collect(),
             usage: state.usage,
             sources: vec![
-                source("files", state.file_objects, self.files.age()),
-                source("cgroups", state.workloads, self.cgroups.age()),
+                source("files", state.file_objects, live.files.age()),
+                source("cgroups", state.workloads, live.cgroups.age()),
             ],
+            configuration: configuration.status(),
+            misplaced: state.misplaced,
             rejected: state.rejected,
             warnings: state.warnings,
             names: named(&names),
@@ -134,6 +177,7 @@ impl Ports {
                 .collect(),
             backlog: 0,
             proven: false,
+            in_force: false,
         };
         if let Some(pods) = &self.pods {
             status.sources.push(source("pods", state.pods, pods.age()));
@@ -161,9 +205,20 @@ impl Ports {
     }
 
     async fn hosts(&self) -> Result<Vec<HostStatus>> {
-        let (reply, hosts) = oneshot::channel();
-        self.names.send(reply).await.context("nobody resolves names")?;
-        hosts.await.context("nobody answers for names")
+        let mut live = self.live.clone();
+        loop {
+            let names = live.borrow_and_update().names.clone();
+            let (reply, hosts) = oneshot::channel();
+            let asked = names.send(reply).await.context("nobody resolves names");
+            let answer = match asked {
+                Ok(()) => hosts.await.context("nobody answers for names"),
+                Err(error) => Err(error),
+            };
+            // The task may just have been replaced.
+            if answer.is_ok() || !live.has_changed().unwrap_or(false) {
+                return answer;
+            }
+        }
     }
 }
 

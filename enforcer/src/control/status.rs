@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 pub struct Status {
     /// Whether enforcement is proven: nothing is in [`Status::problems`].
     pub proven: bool,
+    /// Whether everything is enforced that is where it should be: nothing but [`Status::misplaced`] is in
+    /// [`Status::problems`].
+    #[serde(default)]
+    pub in_force: bool,
     /// Why it is not, one sentence each, without its end.
     pub problems: Vec<String>,
     /// The enforcer's version.
@@ -33,6 +37,12 @@ pub struct Status {
     pub sources: Vec<Source>,
     /// Objects of the API server that have changed and are not applied yet.
     pub backlog: usize,
+    /// The configuration that is in force.
+    #[serde(default)]
+    pub configuration: Configuration,
+    /// Units that run outside their slices, where nothing enforces them.
+    #[serde(default)]
+    pub misplaced: Vec<String>,
     /// Documents that are wrong now.
     pub rejected: Vec<String>,
     /// What is suspicious about files and about the registry as a whole.
@@ -50,6 +60,20 @@ pub struct Status {
     pub events_suppressed: Vec<Suppressed>,
     /// What had lapsed since the start; the newest last.
     pub lapses: Vec<Drift>,
+}
+
+/// The configuration that is in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Configuration {
+    /// Its file.
+    pub file: String,
+    /// Whether the file holds something else by now.
+    pub has_changed: bool,
+    /// How often the file was read again since the start.
+    pub attempts: u64,
+    /// Why what was read last is not in force; None if it is.
+    pub refused: Option<String>,
 }
 
 /// A cgroup below which everything is enforced.
@@ -228,12 +252,19 @@ impl Status {
             problems.extend(root.problems());
         }
         problems.append(&mut self.problems);
+        self.in_force = problems.is_empty();
+        problems.extend(self.misplaced.iter().cloned());
         self.proven = problems.is_empty();
         self.problems = problems;
     }
 }
 
 impl Root {
+    /// Whether it is there, and shown to be enforced.
+    pub fn is_proven(&self) -> bool {
+        self.is_there && self.problems().is_empty()
+    }
+
     fn problems(&self) -> Vec<String> {
         let path = &self.path;
         if self.programs.is_empty() {
@@ -320,6 +351,15 @@ mod tests {
         check(
             |status| status.problems.push("a map is full".to_owned()),
             Some("a map is full"),
+        );
+        check(
+            |status| {
+                status.misplaced.push("a.service runs elsewhere".to_owned());
+                status.judge();
+                assert!(status.in_force, "what is in its place is enforced");
+                status.problems.clear();
+            },
+            Some("a.service runs elsewhere"),
         );
     }
 

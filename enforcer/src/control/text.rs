@@ -41,6 +41,21 @@ impl fmt::Display for Status {
         for problem in &self.problems {
             writeln!(f, "  ! {}", Line(problem))?;
         }
+        let configuration = &self.configuration;
+        if configuration.has_changed {
+            let changed = format!(
+                "configuration changed on disk, not taken up: {}",
+                configuration.file
+            );
+            writeln!(f, "  ! {}", Line(changed))?;
+        }
+        if let Some(why) = &configuration.refused {
+            writeln!(
+                f,
+                "  ! {}",
+                Line(format!("configuration refused, nothing was changed: {why}"))
+            )?;
+        }
         section(f, "roots", &self.roots)?;
         section(f, "closures", &self.closures)?;
         section(f, "maps", &self.usage)?;

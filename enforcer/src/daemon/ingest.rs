@@ -11,7 +11,7 @@ mod resolvers;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -29,12 +29,12 @@ use super::{
     settings::protected,
 };
 use crate::{
-    config::Config,
+    config::{Config, Warning},
     control::RootStatus,
     datapath::{Cgroup, Learning},
     report::dedup::{Dedup, IN_STATUS},
     sources::{
-        cgroups::CgroupChange,
+        cgroups::{CgroupChange, Misplaced, Unused, Wanted},
         files::{Content, FileChange},
         kube::KubeChange,
     },
@@ -67,14 +67,20 @@ pub(super) struct Ingest {
     protected: Option<BTreeSet<IpNet>>,
     /// Whether the cluster's own addresses are among them.
     protects_cluster: bool,
-    /// What was said of the files, and of the registry as a whole.
+    /// Units that run outside their slices, and cgroups that nothing uses.
+    misplaced: BTreeSet<Misplaced>,
+    unused: BTreeSet<Unused>,
+    /// What the configuration may not mean.
+    of_configuration: Vec<String>,
+    /// What was said of the files, of the registry as a whole, and of units.
     problems: Dedup,
     warnings: Dedup,
+    misplacements: Dedup,
 }
 
-/// The paths of all configured cgroups, each once.
-pub(super) fn cgroup_paths(config: &Config) -> BTreeSet<PathBuf> {
-    Configured::new(config).paths()
+/// All configured cgroups, and the units that should be in them.
+pub(super) fn wanted_cgroups(config: &Config) -> Wanted {
+    Configured::new(config).wanted().clone()
 }
 
 impl Ingest {
@@ -101,8 +107,12 @@ impl Ingest {
             resolvers: Resolvers::new(config, servers),
             protected: config.dns.learn.enabled.then(|| protected(config)),
             protects_cluster: config.dns.learn.protect_cluster,
+            misplaced: BTreeSet::new(),
+            unused: BTreeSet::new(),
+            of_configuration: config.warnings.iter().map(of_line).collect(),
             problems: Dedup::listed(IN_STATUS),
             warnings: Dedup::listed(IN_STATUS),
+            misplacements: Dedup::listed(IN_STATUS),
         }
     }
 
@@ -212,8 +222,31 @@ impl Ingest {
                     self.cgroups.remove(&cgroup.id);
                     self.gone.push(cgroup);
                 }
+                CgroupChange::Misplaced(misplaced) => {
+                    self.misplaced = misplaced;
+                    for problem in self.misplacements.news(self.misplacements_now()) {
+                        tracing::error!(event = "unit_misplaced", "{problem}");
+                    }
+                }
+                CgroupChange::Unused(unused) => {
+                    self.unused = unused;
+                    self.say_warnings();
+                }
             }
         }
+    }
+
+    /// Units that run where nothing enforces them, and what to do.
+    pub(super) fn misplacements_now(&self) -> BTreeSet<String> {
+        let problem = |misplaced: &Misplaced| {
+            let Misplaced { unit, at } = misplaced;
+            format!(
+                "{unit} runs outside its slice, at {}, where nothing enforces it: `systemctl daemon-reload`, then \
+                 `systemctl restart {unit}`",
+                at.display()
+            )
+        };
+        self.misplaced.iter().map(problem).collect()
     }
 
     fn apply_resolvers(&mut self, servers: &[SocketAddr]) {
@@ -333,7 +366,19 @@ impl Ingest {
         let of_files = self.documents.warnings();
         let of_files = of_files.iter().map(ToString::to_string);
         let warnings = self.registry.warnings();
-        of_files.chain(warnings.iter().map(ToString::to_string)).collect()
+        let unused = self.unused.iter().map(|Unused { path, similar }| {
+            format!(
+                "nothing has been in {} for a minute, while {} is in use: is that meant?",
+                path.display(),
+                similar.display()
+            )
+        });
+        let of_configuration = self.of_configuration.iter().cloned();
+        of_files
+            .chain(warnings.iter().map(ToString::to_string))
+            .chain(unused)
+            .chain(of_configuration)
+            .collect()
     }
 
     /// Cgroups that are gone since the last call.
@@ -362,4 +407,8 @@ impl Ingest {
     pub(super) fn file_objects(&self) -> usize {
         self.documents.len()
     }
+}
+
+fn of_line(warning: &Warning) -> String {
+    format!("configuration, line {warning}")
 }

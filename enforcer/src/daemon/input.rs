@@ -10,20 +10,22 @@
 //! Questions come before changes, and changes before events. No class can starve another: a turn of work ends with a
 //! batch of events.
 
-use std::{net::SocketAddr, pin::Pin};
+use std::{collections::BTreeSet, net::SocketAddr, pin::Pin};
 
 use anyhow::{Context as _, Result};
-use enforcer_core::registry::Update;
+use enforcer_core::{model::Host, registry::Update};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::yield_now,
     time::{Instant, Interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    config::Config,
     control::OwnerQuestion,
     datapath::Batch,
+    names::AskStatus,
     proof,
     revoke::{self, Report},
     sources::{cgroups::CgroupChange, files::FileChange, kube::KubeChange, pods::PodChange},
@@ -37,6 +39,8 @@ pub(super) enum Input {
     Question(Question),
     /// Something that changes what is enforced.
     Change(Change),
+    /// Another configuration.
+    Reload(Box<Generation>),
     /// Decisions of the programs.
     Events(Batch),
     /// It is time to read the counters.
@@ -95,6 +99,8 @@ pub(super) struct Wanted<'a> {
     pub(super) revoker: bool,
     /// Whether there is work for a turn.
     pub(super) turn: bool,
+    /// Whether another configuration can be taken up.
+    pub(super) reloads: bool,
     /// At the start: the hosts whose answers are waited for.
     pub(super) resolution: Option<&'a mut Resolution>,
     /// At the start: when the first lists are late.
@@ -110,6 +116,7 @@ pub(super) struct Inputs {
     pub(super) sockets: Option<mpsc::Receiver<Report>>,
     pub(super) revoker: Option<mpsc::Sender<revoke::Request>>,
     pub(super) sources: Sources,
+    pub(super) reloads: mpsc::Receiver<Generation>,
     pub(super) events: mpsc::Receiver<Batch>,
     pub(super) tick: Interval,
 }
@@ -126,6 +133,21 @@ pub(super) struct Sources {
     pub(super) resolvers: watch::Receiver<Vec<SocketAddr>>,
 }
 
+/// Another configuration, and the ends of the tasks that follow what it names.
+pub(super) struct Generation {
+    pub(super) config: Config,
+    pub(super) sources: Sources,
+    /// The hosts that are wanted.
+    pub(super) hosts: watch::Sender<BTreeSet<Host>>,
+    /// The DNS servers in use at first.
+    pub(super) servers: Vec<SocketAddr>,
+    pub(super) names: AskStatus,
+    /// Told once the owner listens to the new tasks.
+    pub(super) swapped: oneshot::Sender<()>,
+    /// Told once the configuration is in force.
+    pub(super) done: oneshot::Sender<()>,
+}
+
 impl Inputs {
     /// The next input. Cancel-safe: no input is lost if this future is dropped.
     ///
@@ -137,6 +159,7 @@ impl Inputs {
             retry,
             revoker,
             turn,
+            reloads,
             resolution,
             late,
         } = wanted;
@@ -157,6 +180,9 @@ impl Inputs {
             () = ready(&self.revoker), if revoker => Input::RevokerReady,
             in_time = resolved(resolution) => Input::Resolved { in_time },
             () = at(late) => Input::ListsLate,
+            generation = self.reloads.recv(), if reloads => {
+                Input::Reload(Box::new(generation.context("nobody reads the configuration any more")?))
+            }
             change = self.sources.next(), if changes => Input::Change(change?),
             // Not at once: a task that has used up the runtime's budget would find no questions any more.
             () = yield_now(), if turn => Input::Turn,

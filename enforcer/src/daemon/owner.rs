@@ -8,6 +8,8 @@
 //! comes within 50 ms -> `Input::Turn` -> [`Reconciler::bring_up_to_date`] compiles, compares with what the kernel holds,
 //! and carries out the difference. A plan that fails half-way starts again from what the maps really hold.
 
+mod pending;
+
 use anyhow::Result;
 
 use super::{
@@ -20,12 +22,16 @@ use super::{
 };
 use crate::control::OwnerQuestion;
 
+pub(super) use pending::Pending;
+
 pub(super) struct Owner {
     pub(super) ingest: Ingest,
     pub(super) reconciler: Reconciler,
     pub(super) reporter: Reporter,
     /// None once enforcement is in force.
     pub(super) start: Option<Start>,
+    /// A configuration that is not in force yet.
+    pub(super) pending: Option<Pending>,
     pub(super) schedule: Schedule,
 }
 
@@ -42,6 +48,7 @@ impl Owner {
                 Input::Cancelled => return Ok(()),
                 Input::Question(question) => self.answer(question),
                 Input::Change(change) => self.apply(change)?,
+                Input::Reload(generation) => self.pending = Some(Pending::new(*generation, &mut inputs)),
                 Input::Events(batch) => self.reporter.write(batch, &mut self.ingest, &self.reconciler),
                 Input::Tick => {
                     self.reporter
@@ -72,7 +79,9 @@ impl Owner {
     fn wanted(&mut self) -> Wanted<'_> {
         let is_in_force = self.start.is_none();
         let has_work = self.schedule.has_changes() || self.reconciler.has_sockets();
-        let (resolution, late) = match &mut self.start {
+        let reloads = is_in_force && self.pending.is_none();
+        let of_pending = self.pending.as_mut().map(|pending| &mut pending.start);
+        let (resolution, late) = match self.start.as_mut().or(of_pending) {
             Some(start) => start.wanted(),
             None => (None, None),
         };
@@ -82,6 +91,7 @@ impl Owner {
             retry: self.schedule.retry().filter(|_| is_in_force),
             revoker: self.reconciler.waits_for_revoker(),
             turn: is_in_force && has_work,
+            reloads,
             resolution,
             late,
         }
@@ -90,6 +100,9 @@ impl Owner {
     fn apply(&mut self, change: Change) -> Result<()> {
         if let Change::Name(update) = &change {
             self.reconciler.remember_addresses(update);
+        }
+        if let Some(pending) = &mut self.pending {
+            return pending.apply(change, &mut self.reconciler);
         }
         let is_news = self.ingest.is_news(&change);
         let listed = self.ingest.apply(change);
@@ -140,6 +153,9 @@ impl Owner {
     fn come_into_force(&mut self, in_time: bool, inputs: &mut Inputs) -> Result<()> {
         while let Ok(update) = inputs.sources.names.try_recv() {
             self.apply(Change::Name(update))?;
+        }
+        if let Some(pending) = self.pending.take() {
+            return self.take_over(pending, in_time);
         }
         let Some(start) = &mut self.start else {
             return Ok(());

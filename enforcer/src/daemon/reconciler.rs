@@ -23,7 +23,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use enforcer_common::{CgroupId, Counter};
+use enforcer_common::{CgroupId, Counter, Settings};
 use enforcer_core::{
     model::Host,
     plan::{self, Applied, Change, PlanKind, diff_within},
@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use super::ingest::{Ingest, is_there};
 use crate::{
     config::Capacities,
-    datapath::{Datapath, Hardening, Learning},
+    datapath::{Cgroup, Datapath, Hardening, Learning},
     proof::{Canaries, policy, room_beside},
     report::dedup::{Dedup, IN_STATUS},
 };
@@ -112,15 +112,35 @@ impl Reconciler {
 
     /// Asks for the addresses of the hosts that the registry names, and returns these.
     pub(super) fn request_hosts(&mut self, ingest: &mut Ingest) -> Arc<BTreeSet<Host>> {
-        let wanted = ingest.hosts();
-        self.hosts.send_if_modified(|hosts| {
-            let differs = *hosts != *wanted;
-            if differs {
-                hosts.clone_from(&wanted);
+        request_hosts(&self.hosts, ingest)
+    }
+
+    /// Takes over what another configuration says, and where its hosts are asked for. It comes into force with the next
+    /// plan.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(super) fn configure(
+        &mut self,
+        settings: Settings,
+        hosts: watch::Sender<BTreeSet<Host>>,
+    ) -> Result<()> {
+        self.hosts = hosts;
+        self.datapath.configure(settings).context("writing the settings")
+    }
+
+    /// Ends enforcement at roots that are none any more.
+    pub(super) fn end_at(&mut self, roots: Vec<Cgroup>) {
+        for root in roots {
+            self.roots.forget(root.id);
+            match self.datapath.detach(&root.path) {
+                Ok(()) => tracing::info!("no longer enforcing at {}", root.path.display()),
+                Err(error) => tracing::error!(
+                    "cannot end enforcement at {}, which is no longer configured; the next start does: {error:#}",
+                    root.path.display()
+                ),
             }
-            differs
-        });
-        wanted
+        }
     }
 
     /// Allows the enforcer's own pod in the maps of an earlier start, before the start waits for anything: those maps
@@ -303,6 +323,22 @@ impl Reconciler {
         problems.extend(self.unrevoked(ingest));
         problems
     }
+}
+
+/// Asks for the addresses of the hosts that the registry names, and returns these.
+pub(super) fn request_hosts(
+    sender: &watch::Sender<BTreeSet<Host>>,
+    ingest: &mut Ingest,
+) -> Arc<BTreeSet<Host>> {
+    let wanted = ingest.hosts();
+    sender.send_if_modified(|hosts| {
+        let differs = *hosts != *wanted;
+        if differs {
+            hosts.clone_from(&wanted);
+        }
+        differs
+    });
+    wanted
 }
 
 /// What is desired for the cgroups that are there.

@@ -56,6 +56,11 @@ impl Reporter {
         }
     }
 
+    /// Another configuration has this mode.
+    pub(super) fn set_mode(&mut self, mode: Enforcement) {
+        self.mode = mode;
+    }
+
     /// Reports events, workload by workload in turn.
     pub(super) fn write(&mut self, batch: Batch, ingest: &mut Ingest, reconciler: &Reconciler) {
         for decision in &batch.decisions {
@@ -145,7 +150,7 @@ impl Reporter {
         let message = "enforcement is in force";
         let allow_any = status::allow_any(ingest, reconciler);
         match self.format {
-            LogFormat::Human => {
+            LogFormat::Human | LogFormat::Journal => {
                 let but = if allow_any.is_empty() {
                     String::new()
                 } else {

@@ -8,6 +8,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Result, bail};
+use enforcer_core::model::Host;
 use tokio::{
     sync::{oneshot, watch},
     time::{Instant, sleep, timeout},
@@ -16,7 +17,7 @@ use tokio::{
 use super::{
     ingest::Ingest,
     input::{Resolution, Source, Sources},
-    reconciler::Reconciler,
+    reconciler::{Reconciler, request_hosts},
 };
 use crate::{
     names::{AskStatus, wait_for_answers},
@@ -47,6 +48,8 @@ pub(super) struct Start {
     kube: Option<watch::Receiver<KubeStatus>>,
     /// Until when every root may be another enforcer's.
     takeover: Option<Instant>,
+    /// Where hosts are asked for, if it is not where the reconciler asks.
+    hosts: Option<watch::Sender<BTreeSet<Host>>>,
 }
 
 impl Start {
@@ -68,11 +71,25 @@ impl Start {
             resolution: None,
             kube,
             takeover: None,
+            hosts: None,
         };
         if !start.awaited.contains(&Source::Pods) {
             start.admit();
         }
         start
+    }
+
+    /// The same for another configuration, whose hosts are asked for at `hosts`.
+    pub(super) fn again(sources: &Sources, names: AskStatus, hosts: watch::Sender<BTreeSet<Host>>) -> Self {
+        Self {
+            hosts: Some(hosts),
+            ..Self::new(sources, oneshot::channel().0, names, None)
+        }
+    }
+
+    /// Where hosts are asked for.
+    pub(super) fn take_hosts(&mut self) -> Option<watch::Sender<BTreeSet<Host>>> {
+        self.hosts.take()
     }
 
     /// What is waited for: the answers for hosts, and the time at which lists are late.
@@ -102,7 +119,11 @@ impl Start {
             Source::Files | Source::Cgroups => {}
         }
         if self.awaited.is_empty() {
-            let (names, hosts) = (self.names.clone(), reconciler.request_hosts(ingest));
+            let names = self.names.clone();
+            let hosts = match &self.hosts {
+                Some(hosts) => request_hosts(hosts, ingest),
+                None => reconciler.request_hosts(ingest),
+            };
             self.resolution = Some(Box::pin(async move {
                 timeout(RESOLUTION, wait_for_answers(&names, &hosts))
                     .await
@@ -142,12 +163,7 @@ impl Start {
         ingest: &mut Ingest,
         reconciler: &mut Reconciler,
     ) -> Result<bool> {
-        if !in_time {
-            tracing::warn!(
-                "not every host of the registry has resolved within {RESOLUTION:?}: connections to the others are refused \
-                 until they resolve; `enforcer status` names those that fail"
-            );
-        }
+        warn_of_unresolved(in_time);
         // The claims of an enforcer that was just killed are removed after its process has ended.
         let end = *self.takeover.get_or_insert_with(|| Instant::now() + TAKEOVER);
         let refused = reconciler.begin(ingest)?;
@@ -162,6 +178,16 @@ impl Start {
             })
         });
         Ok(is_begun)
+    }
+}
+
+/// Says that hosts have not resolved, unless all have in time.
+pub(super) fn warn_of_unresolved(in_time: bool) {
+    if !in_time {
+        tracing::warn!(
+            "not every host of the registry has resolved within {RESOLUTION:?}: connections to the others are refused \
+             until they resolve; `enforcer status` names those that fail"
+        );
     }
 }
 

@@ -1,10 +1,11 @@
 //! The tasks of the process, and their end.
 
-use std::{fmt, time::Duration};
+use std::{fmt, pin::Pin, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::{
     signal::unix::Signal,
+    sync::mpsc,
     task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -14,9 +15,23 @@ const DEADLINE: Duration = Duration::from_millis(1500);
 
 /// Every task of the process. One that ends, for whatever reason, ends the process with its name.
 pub(super) struct Tasks {
-    set: JoinSet<Ended>,
+    set: JoinSet<Option<Ended>>,
     pub(super) cancel: CancellationToken,
+    later: mpsc::Receiver<Task>,
+    pub(super) spawner: Spawner,
 }
+
+/// A task that may be replaced by another while the process runs: then its token is cancelled.
+pub(super) struct Task {
+    pub(super) name: &'static str,
+    pub(super) token: CancellationToken,
+    /// Dropped once the task has ended.
+    pub(super) guard: mpsc::Sender<()>,
+    pub(super) run: Pin<Box<dyn Future<Output = Result<()>> + Send>>,
+}
+
+/// Starts tasks while others run.
+pub(super) type Spawner = mpsc::Sender<Task>;
 
 /// What stays in force when an enforcer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +58,30 @@ type Ended = (&'static str, Result<()>);
 
 impl Tasks {
     pub(super) fn new() -> Self {
+        let (spawner, later) = mpsc::channel(1);
         Self {
             set: JoinSet::new(),
             cancel: CancellationToken::new(),
+            later,
+            spawner,
         }
+    }
+
+    /// Starts a task that may be replaced.
+    pub(super) fn start(&mut self, task: Task) {
+        let Task {
+            name,
+            token,
+            guard,
+            run,
+        } = task;
+        let cancel = self.cancel.clone();
+        self.set.spawn(async move {
+            let ended = run.await;
+            drop(guard);
+            let is_replaced = token.is_cancelled() && !cancel.is_cancelled();
+            (!is_replaced).then_some((name, ended))
+        });
     }
 
     pub(super) fn spawn(
@@ -54,7 +89,7 @@ impl Tasks {
         name: &'static str,
         task: impl Future<Output = Result<()>> + Send + 'static,
     ) {
-        self.set.spawn(async move { (name, task.await) });
+        self.set.spawn(async move { Some((name, task.await)) });
     }
 
     /// Waits for SIGTERM, SIGINT or the end of a task, and ends all of them.
@@ -66,10 +101,17 @@ impl Tasks {
         mut interrupt: Signal,
         left: Left,
     ) -> Result<()> {
-        let ended = tokio::select! {
-            _ = terminate.recv() => Err("SIGTERM"),
-            _ = interrupt.recv() => Err("SIGINT"),
-            ended = self.set.join_next() => Ok(ended),
+        let ended = loop {
+            tokio::select! {
+                _ = terminate.recv() => break Err("SIGTERM"),
+                _ = interrupt.recv() => break Err("SIGINT"),
+                Some(task) = self.later.recv() => self.start(task),
+                ended = self.set.join_next() => match ended.transpose() {
+                    Ok(Some(None)) => {}
+                    Ok(ended) => break Ok(ended.flatten().map(Ok)),
+                    Err(error) => break Ok(Some(Err(error))),
+                },
+            }
         };
         match ended {
             Err(signal) => {

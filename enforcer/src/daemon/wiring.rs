@@ -2,35 +2,25 @@
 
 mod cluster;
 
-use std::{collections::BTreeSet, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc};
+use std::{os::fd::OwnedFd, sync::Arc};
 
 use anyhow::Result;
-use enforcer_core::{model::Host, registry::Update};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     BACKLOG,
     ingest::{self, NodePods},
     reconciler::Revocation,
-    settings,
     tasks::Tasks,
 };
 use crate::{
     config::Config,
     control::{self, Control},
     datapath::{Batch, CgroupMount, Datapath, Events},
-    names::{self, AskStatus},
     proof::{self, Canary, Proof, Prover},
     revoke::{self, Report, Request},
-    sources::{
-        self, Heartbeat,
-        cgroups::{self, CgroupChange},
-        files::{self, FileChange},
-        kube,
-        pods::PodChange,
-        sink,
-    },
-    state,
+    sources::{self, Heartbeat, kube, pods::PodChange, sink},
+    state, systemd,
 };
 
 use cluster::Cluster;
@@ -44,17 +34,6 @@ pub(super) struct Wiring<'a> {
     pub(super) tasks: &'a mut Tasks,
 }
 
-/// What connects the owner with the names' task.
-pub(super) struct Names {
-    /// The hosts that are wanted.
-    pub(super) hosts: watch::Sender<BTreeSet<Host>>,
-    pub(super) updates: mpsc::Receiver<Update>,
-    /// The DNS servers in use.
-    pub(super) resolvers: watch::Receiver<Vec<SocketAddr>>,
-    /// Asks how each host stands.
-    pub(super) status: AskStatus,
-}
-
 /// What connects the owner with the task that follows the cgroups of pods.
 pub(super) struct Pods {
     pub(super) node: NodePods,
@@ -66,48 +45,6 @@ pub(super) struct Pods {
 pub(super) type Revoker = (mpsc::Sender<Request>, mpsc::Receiver<Report>);
 
 impl Wiring<'_> {
-    pub(super) fn names(&mut self) -> Result<Names> {
-        let (sink, updates) = mpsc::channel(BACKLOG);
-        let (hosts, wanted) = watch::channel(BTreeSet::new());
-        let memory = (!self.ephemeral).then(|| self.config.state.join(state::NAMES));
-        let settings = settings::of_names(self.config, memory);
-        let (resolver_sink, resolvers) = watch::channel(names::resolvers(&settings)?);
-        let (status, asked) = mpsc::channel(1);
-        let ports = names::Ports {
-            hosts: wanted,
-            updates: sink,
-            resolvers: resolver_sink,
-            status: asked,
-        };
-        let cancel = self.tasks.cancel.clone();
-        self.tasks.spawn("names", names::run(settings, ports, cancel));
-        Ok(Names {
-            hosts,
-            updates,
-            resolvers,
-            status,
-        })
-    }
-
-    pub(super) fn files(&mut self) -> (mpsc::Receiver<Vec<FileChange>>, Heartbeat) {
-        let (changes, taken) = mpsc::channel(BACKLOG);
-        let (sink, heartbeat) = sink(changes);
-        let follow = files::follow(self.config.registry.clone(), sink, self.tasks.cancel.clone());
-        self.tasks.spawn("files", follow);
-        (taken, heartbeat)
-    }
-
-    pub(super) fn cgroups(
-        &mut self,
-        paths: BTreeSet<PathBuf>,
-    ) -> (mpsc::Receiver<Vec<CgroupChange>>, Heartbeat) {
-        let (changes, taken) = mpsc::channel(BACKLOG);
-        let (sink, heartbeat) = sink(changes);
-        let follow = cgroups::follow(self.mount.clone(), paths, sink, self.tasks.cancel.clone());
-        self.tasks.spawn("cgroups", follow);
-        (taken, heartbeat)
-    }
-
     /// None without `pods` in the configuration.
     pub(super) fn pods(&mut self) -> Result<Option<Pods>> {
         let Some(config) = &self.config.pods else {
@@ -172,6 +109,12 @@ impl Wiring<'_> {
         };
         self.tasks.spawn("proof", prover.run(self.tasks.cancel.clone()));
         (proof, questions)
+    }
+
+    /// Tells systemd how the enforcer stands; nothing without systemd.
+    pub(super) fn notify(&mut self, ports: control::Ports) {
+        let notify = systemd::notify::run(ports, self.tasks.cancel.clone());
+        self.tasks.spawn("systemd", notify);
     }
 
     pub(super) fn serve(&mut self, control: Control, ports: control::Ports) {

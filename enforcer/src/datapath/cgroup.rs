@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{DirEntryExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -160,6 +160,30 @@ impl Cgroup {
     /// If it is gone.
     pub fn open(&self) -> Result<File> {
         File::open(&self.folder).with_context(|| format!("opening the cgroup {}", self.folder.display()))
+    }
+}
+
+/// Cgroups that are looked at for one that is wanted.
+const MOST: usize = 1024;
+
+impl Cgroup {
+    /// The path of the cgroup of this number, if it is among the first that are found below.
+    pub fn find_below(&self, id: CgroupId) -> Option<PathBuf> {
+        let mut left = vec![(self.path.clone(), self.folder.clone())];
+        for _ in 0..MOST {
+            let (path, folder) = left.pop()?;
+            for entry in fs::read_dir(&folder).ok()?.flatten() {
+                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    continue;
+                }
+                let path = path.join(entry.file_name());
+                if entry.ino() == id.0 {
+                    return Some(path);
+                }
+                left.push((path, entry.path()));
+            }
+        }
+        None
     }
 }
 

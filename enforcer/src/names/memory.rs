@@ -60,10 +60,16 @@ impl Memory {
 
     /// Writes, if it is time to.
     pub(crate) fn write(&mut self, known: impl FnOnce() -> Listed) {
-        if self.due.is_none_or(|due| due > Instant::now()) {
+        if self.due.is_some_and(|due| due <= Instant::now()) {
+            self.save(known);
+        }
+    }
+
+    /// Writes now, if something has changed.
+    pub(crate) fn save(&mut self, known: impl FnOnce() -> Listed) {
+        if self.due.take().is_none() {
             return;
         }
-        self.due = None;
         if let Err(error) = replace(&self.file, &known()) {
             tracing::warn!(
                 "cannot save addresses of hosts in {} ({error}): enforcement is not affected, but the next start \

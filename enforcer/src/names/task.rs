@@ -69,7 +69,7 @@ impl Task {
         })
     }
 
-    pub(super) async fn run(mut self) -> anyhow::Result<()> {
+    pub(super) async fn run(&mut self) -> anyhow::Result<()> {
         self.ports.hosts.mark_changed();
         let mut asks_status = true;
         loop {
@@ -101,6 +101,13 @@ impl Task {
                     self.tell(outcome).await?;
                 }
             }
+        }
+    }
+
+    /// Writes what is not written yet, for whoever comes after.
+    pub(super) fn save(&mut self) {
+        if let Some(memory) = &mut self.memory {
+            memory.save(|| self.names.memory());
         }
     }
 

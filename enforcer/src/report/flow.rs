@@ -66,12 +66,12 @@ impl Flow {
 
     /// Writes it to the log. `again` is how often the same has happened since it was last written.
     pub fn write(&self, format: LogFormat, again: u64) {
+        let more = if again > 0 {
+            format!(" [{again} more since the last such line]")
+        } else {
+            String::new()
+        };
         if format == LogFormat::Human {
-            let more = if again > 0 {
-                format!(" [{again} more since the last such line]")
-            } else {
-                String::new()
-            };
             match self.verdict {
                 Verdict::Deny => tracing::warn!("{self}{more}"),
                 Verdict::Audit | Verdict::Allow => tracing::info!("{self}{more}"),
@@ -99,6 +99,10 @@ impl Flow {
             Verdict::Deny => ("flow_denied", "flow denied"),
             Verdict::Audit => ("flow_would_be_denied", "flow unregistered"),
             Verdict::Allow => ("flow_unregistered", "flow unregistered"),
+        };
+        let message = match format {
+            LogFormat::Json => message.to_owned(),
+            LogFormat::Human | LogFormat::Journal => format!("{self}{more}"),
         };
         tracing::warn!(
             event,

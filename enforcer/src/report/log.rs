@@ -16,9 +16,12 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use super::escape::{self, Line};
+use super::{
+    escape::{self, Line},
+    journal::{self, Journal},
+};
 
-/// How lines are written, all of them to standard error.
+/// How records are written: as lines to standard error, or to the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For a person.
@@ -26,6 +29,19 @@ pub enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
+    /// To systemd's journal, with priorities and fields.
+    Journal,
+}
+
+impl LogFormat {
+    /// For who reads standard error: the journal, or a person.
+    pub fn of_reader() -> Self {
+        if journal::is_ours() {
+            Self::Journal
+        } else {
+            Self::Human
+        }
+    }
 }
 
 /// Libraries that log events that the daemon reports itself, with their meaning. A filter that names them shows
@@ -41,9 +57,13 @@ const LIBRARIES: &str =
 pub fn init(format: LogFormat, level: &str) -> Result<()> {
     let filter = filter(level).with_context(|| format!("--log-level {level:?}"))?;
     let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
-    subscriber(format, filter, is_terminal, io::stderr)
-        .try_init()
-        .context("starting the log")
+    let subscriber = if format == LogFormat::Journal {
+        let journal = Journal::new(&JOURNAL_FIELDS).context("opening a socket for the journal")?;
+        Box::new(tracing_subscriber::registry().with(filter).with(journal))
+    } else {
+        subscriber(format, filter, is_terminal, io::stderr)
+    };
+    subscriber.try_init().context("starting the log")
 }
 
 fn filter(level: &str) -> Result<EnvFilter> {
@@ -67,7 +87,7 @@ where
         .with_target(false);
     let registry = tracing_subscriber::registry().with(filter);
     match format {
-        LogFormat::Human => Box::new(
+        LogFormat::Human | LogFormat::Journal => Box::new(
             registry.with(
                 layer
                     .with_ansi(is_terminal)
@@ -97,6 +117,20 @@ const FIELDS: [&str; 13] = [
     "object",
     "suggestion",
 ];
+
+/// The same, and those that the message of a flow contains, too.
+const JOURNAL_FIELDS: [&str; 17] = {
+    let mut fields = ["verdict"; 17];
+    let mut index = 0;
+    while index < FIELDS.len() {
+        fields[index] = FIELDS[index];
+        index += 1;
+    }
+    fields[14] = "pid";
+    fields[15] = "uid";
+    fields[16] = "again";
+    fields
+};
 
 /// The message of a record and its fields except [`FIELDS`]. They can contain foreign text.
 struct OneLine;

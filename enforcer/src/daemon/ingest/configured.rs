@@ -6,9 +6,15 @@ use std::{
 };
 
 use enforcer_common::CgroupId;
-use enforcer_core::{model::Workload, pods::PLACEHOLDER};
+use enforcer_core::{
+    model::{Enforcement, Workload},
+    pods::PLACEHOLDER,
+};
 
-use crate::config::{CgroupPath, Config, Roots};
+use crate::{
+    config::{CgroupPath, Config, Place, Roots, SliceName},
+    sources::cgroups::{Making, Wanted},
+};
 
 /// Whether it is the identifier of a cgroup, and no placeholder.
 pub(in crate::daemon) fn is_there(cgroup: &CgroupId) -> bool {
@@ -18,6 +24,7 @@ pub(in crate::daemon) fn is_there(cgroup: &CgroupId) -> bool {
 /// The configured cgroups.
 pub(super) struct Configured {
     workloads: BTreeMap<PathBuf, Workload>,
+    wanted: Wanted,
     roots: BTreeSet<PathBuf>,
     /// Whether the configuration names the roots, which then have to be there. A workload may come later.
     are_roots_required: bool,
@@ -48,6 +55,7 @@ impl Configured {
             Roots::These(roots) => roots.iter().map(path).collect(),
         };
         Self {
+            wanted: wanted(config, &roots),
             workloads,
             roots,
             are_roots_required: matches!(config.roots, Roots::These(_)),
@@ -67,9 +75,9 @@ impl Configured {
             .map(|(number, workload)| (CgroupId(PLACEHOLDER | number), workload))
     }
 
-    /// All paths, each once.
-    pub(super) fn paths(&self) -> BTreeSet<PathBuf> {
-        self.workloads.keys().chain(&self.roots).cloned().collect()
+    /// All cgroups, and the units that should be in them.
+    pub(super) fn wanted(&self) -> &Wanted {
+        &self.wanted
     }
 
     pub(super) fn roots(&self) -> impl Iterator<Item = &Path> {
@@ -82,5 +90,31 @@ impl Configured {
 
     pub(super) fn workload(&self, path: &Path) -> Option<&Workload> {
         self.workloads.get(path)
+    }
+}
+
+fn wanted(config: &Config, roots: &BTreeSet<PathBuf>) -> Wanted {
+    let mut wanted = Wanted::default();
+    for entry in &config.workloads {
+        let path = PathBuf::from(entry.cgroup.as_str());
+        if let Place::Unit(unit) = &entry.place
+            && entry.workload.enforcement != Some(Enforcement::Off)
+        {
+            wanted.units.insert(path.clone(), unit.clone());
+        }
+        let making = making(entry.cgroup.as_str());
+        wanted.cgroups.insert(path, making);
+    }
+    let roots = roots
+        .iter()
+        .map(|root| (root.clone(), making(&root.to_string_lossy())));
+    wanted.cgroups.extend(roots);
+    wanted
+}
+
+fn making(path: &str) -> Making {
+    match SliceName::of_path(path) {
+        Some(_) => Making::Always,
+        None => Making::Once,
     }
 }

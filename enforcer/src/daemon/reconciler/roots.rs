@@ -38,6 +38,11 @@ impl RootPrograms {
         roots.filter(|root| !self.attached.contains(root)).collect()
     }
 
+    /// The programs no longer run at a root.
+    pub(super) fn forget(&mut self, root: CgroupId) {
+        self.attached.remove(&root);
+    }
+
     pub(super) fn lacks_some(&self) -> bool {
         !self.refused.is_empty()
     }

@@ -97,7 +97,10 @@ impl Flows {
         let capacity = reconciler.capacity();
         let workload = ingest.workload(cgroup);
         let name = workload.map(ToString::to_string);
-        let mut flow = Flow::new(decision, name.unwrap_or_else(|| unknown_workload(decision)));
+        let mut flow = Flow::new(
+            decision,
+            name.unwrap_or_else(|| unknown_workload(decision, ingest)),
+        );
         flow.namespace = workload.map(|workload| workload.namespace.to_string());
         flow.pod = workload.filter(|_| ingest.is_pod(cgroup)).map(PodName::of);
         flow.hosts = ingest.registry().names_of(address).into_iter().collect();
@@ -195,11 +198,51 @@ fn has_expired(ingest: &mut Ingest, decision: &Decision, given: &Given) -> bool 
     !given.expired.is_empty() && explain(ingest.registry()).why.is_permission()
 }
 
-/// The name of an unknown workload: the pod in the path of the process's cgroup, or the number of its cgroup.
-fn unknown_workload(decision: &Decision) -> String {
-    let path = of_process(&decision.pid.to_string());
-    match path.as_deref().and_then(PodUid::of_path) {
-        Some(pod) => format!("unknown pod {pod}"),
-        None => format!("cgroup {}", decision.cgroup.0),
+/// The name of an unknown workload: the pod or unit in the path of the process's cgroup, or that path. If the process
+/// has ended, its cgroup is looked for.
+fn unknown_workload(decision: &Decision, ingest: &Ingest) -> String {
+    let find = || {
+        let followed = ingest
+            .cgroups()
+            .get(&decision.cgroup)
+            .map(|cgroup| cgroup.path.clone());
+        let found = followed.or_else(|| ingest.roots().find_map(|root| root.find_below(decision.cgroup)));
+        found.map(|path| path.display().to_string())
+    };
+    match of_process(&decision.pid.to_string()).or_else(find) {
+        Some(path) => unknown_at(&path),
+        None => "a cgroup that is gone".to_owned(),
+    }
+}
+
+fn unknown_at(path: &str) -> String {
+    if let Some(pod) = PodUid::of_path(path) {
+        return format!("unknown pod {pod}");
+    }
+    let mut parts = path.split('/');
+    let is_unit = |part: &&str| [".service", ".scope"].iter().any(|suffix| part.ends_with(suffix));
+    match parts.find(is_unit) {
+        Some(unit) => format!("unit {unit}"),
+        None => format!("cgroup {path}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_workload_is_named_by_its_unit_or_path() {
+        for (path, name) in [
+            ("/system.slice/cron.service", "unit cron.service"),
+            (
+                "/user.slice/user-1000.slice/session-3.scope",
+                "unit session-3.scope",
+            ),
+            ("/machine.slice/libpod-1.scope/container", "unit libpod-1.scope"),
+            ("/build/job", "cgroup /build/job"),
+        ] {
+            assert_eq!(unknown_at(path), name);
+        }
     }
 }

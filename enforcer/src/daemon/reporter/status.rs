@@ -29,6 +29,7 @@ impl Reporter {
             roots: ingest.root_states(),
             closures: reconciler.closures().to_vec(),
             usage: usage(reconciler),
+            misplaced: ingest.misplacements_now().into_iter().collect(),
             rejected: ingest.rejected(),
             warnings: ingest.suspicions().into_iter().collect(),
             file_objects: ingest.file_objects(),

@@ -81,6 +81,19 @@ pub fn resolvers(settings: &Settings) -> anyhow::Result<Vec<SocketAddr>> {
     Ok(servers)
 }
 
+/// The DNS servers that workloads may be given: those that are asked, and behind a stub those that it asks.
+pub fn in_use(asked: &[SocketAddr], settings: &Settings) -> Vec<SocketAddr> {
+    let mut servers = asked.to_vec();
+    let is_stub = |server: &SocketAddr| system::STUBS.contains(&server.ip());
+    if settings.servers.is_empty() && asked.iter().any(is_stub) {
+        // Without the file, the stub is all that there is.
+        let upstreams = system::read(&settings.upstreams).unwrap_or_default();
+        let upstreams = system::name_servers(&upstreams);
+        servers.extend(upstreams.into_iter().filter(|server| !asked.contains(server)));
+    }
+    servers
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +120,31 @@ mod tests {
         assert_eq!(
             of(&["192.0.2.7:5353", "192.0.2.7:5353"], &path),
             ["192.0.2.7:5353"]
+        );
+    }
+
+    #[test]
+    fn servers_behind_the_stub_of_systemd_are_in_use_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let upstreams = folder.path().join("resolv.conf");
+        std::fs::write(&upstreams, "nameserver 192.0.2.1\nnameserver 127.0.0.53\n").unwrap();
+        let settings = Settings {
+            upstreams,
+            ..Settings::default()
+        };
+        let in_use = |asked: &str| {
+            let servers = in_use(&[asked.parse().unwrap()], &settings);
+            servers.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(in_use("127.0.0.53:53"), ["127.0.0.53:53", "192.0.2.1:53"]);
+        assert_eq!(in_use("192.0.2.7:53"), ["192.0.2.7:53"], "there is no stub");
+        let settings = Settings {
+            upstreams: folder.path().join("none"),
+            ..Settings::default()
+        };
+        assert_eq!(
+            super::in_use(&["127.0.0.53:53".parse().unwrap()], &settings).len(),
+            1
         );
     }
 

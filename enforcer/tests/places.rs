@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use enforcer::config::{Config, Place};
+use enforcer::config::{Config, Place, SliceName};
 use enforcer_core::model::Enforcement;
 
 fn parse(workload: &str) -> Config {
@@ -18,7 +18,7 @@ fn check(workload: &str, cgroup: &str, name: &str, slice: Option<&str>) {
     assert_eq!(entry.cgroup.as_str(), cgroup);
     assert_eq!(entry.workload.name, name);
     let found = entry.place.slice();
-    assert_eq!(found.as_ref().map(|slice| slice.as_str()), slice);
+    assert_eq!(found.as_ref().map(SliceName::as_str), slice);
 }
 
 #[track_caller]

@@ -1,4 +1,5 @@
 //! A changed configuration is taken up by the running enforcer.
+#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 use std::{fs, process::Output};
 

@@ -55,7 +55,7 @@ impl Config {
 pub fn salvage(text: &str) -> Vec<Placement> {
     let lines: Vec<&str> = text.lines().map(without_comment).collect();
     let is_audit = |line: &&str| value(line, "mode") == Some("audit") && !line.starts_with([' ', '-']);
-    if lines.iter().any(|line| is_audit(line)) {
+    if lines.iter().any(is_audit) {
         return Vec::new();
     }
     let mut items: Vec<Vec<&str>> = Vec::new();

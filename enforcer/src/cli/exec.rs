@@ -142,7 +142,8 @@ fn enter(arguments: &Exec) -> Result<Option<String>> {
     };
     let cgroup = entry.cgroup.as_str();
     let folder = mount.folder(Path::new(cgroup));
-    fs::create_dir_all(&folder).with_context(|| format!("creating the cgroup {}", folder.display()))?;
+    let made = mount.make(Path::new(cgroup));
+    made.with_context(|| format!("creating the cgroup {}", folder.display()))?;
     if !arguments.allow_unenforced {
         let is_enforced = wait_for_enforcement(&folder).with_context(|| {
             format!("the command was not started, since it is not known whether {cgroup} is enforced")

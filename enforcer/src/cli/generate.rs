@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::{Generate, out};
 use crate::{
-    config::placements,
+    config::{SliceName, placements},
     systemd::{drop_ins, gates},
 };
 
@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Generate) -> Result<ExitCode> {
             out::complain(format_args!("error: {error}"));
         }
         let gated = drop_ins::gated(&placements);
-        let gated: Vec<_> = gated.iter().map(|slice| slice.as_str()).collect();
+        let gated: Vec<_> = gated.iter().map(SliceName::as_str).collect();
         out::complain(format_args!(
             "the configuration is wrong: nothing gets out of {} until it is right and enforced, as far as it can be read",
             if gated.is_empty() {

@@ -48,7 +48,7 @@ impl Followers {
         let (hosts, wanted) = watch::channel(BTreeSet::new());
         let memory = (!place.ephemeral).then(|| state::names(&config.state));
         let settings = settings::of_names(config, memory);
-        let servers = names::resolvers(&settings)?;
+        let servers = names::in_use(&names::resolvers(&settings)?, &settings);
         let (resolver_sink, resolvers) = watch::channel(servers.clone());
         let (ask, asked) = mpsc::channel(1);
         let ports = names::Ports {

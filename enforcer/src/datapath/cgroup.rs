@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::{DirEntryExt as _, MetadataExt as _},
+    os::unix::fs::{DirEntryExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -86,6 +86,24 @@ impl CgroupMount {
     /// The folder of a cgroup, whether it exists or not.
     pub fn folder(&self, path: &Path) -> PathBuf {
         self.path.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// Makes the cgroup at `path`, and those above it, unless they exist. Whatever the process's umask is, others may look
+    /// into them, as into those that systemd makes: a user's own systemd is in a slice that does not belong to her.
+    ///
+    /// # Errors
+    /// If one cannot be made.
+    pub fn make(&self, path: &Path) -> io::Result<()> {
+        let mut folder = self.path.clone();
+        for part in path.strip_prefix("/").unwrap_or(path) {
+            folder.push(part);
+            match fs::create_dir(&folder) {
+                Ok(()) => fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// The cgroup at `path`, if it exists.
@@ -196,6 +214,8 @@ pub fn of_process(process: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::stat::{Mode, umask};
+
     use super::*;
 
     #[test]
@@ -209,6 +229,28 @@ mod tests {
         };
         assert_eq!(cgroup(false).depths(), 2..=2);
         assert_eq!(cgroup(true).depths(), 2..=Settings::DEPTH_LIMIT);
+    }
+
+    #[test]
+    fn cgroups_are_made_for_others_to_look_into() {
+        let folder = tempfile::tempdir().unwrap();
+        let mount = CgroupMount {
+            path: folder.path().to_owned(),
+            hybrid: false,
+            whole: true,
+        };
+        let former = umask(Mode::from_bits_truncate(0o077));
+        let made = mount.make(Path::new("/user.slice/user-1000.slice"));
+        umask(former);
+        made.unwrap();
+        for path in ["user.slice", "user.slice/user-1000.slice"] {
+            let mode = fs::metadata(folder.path().join(path))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o755, "{path}");
+        }
+        mount.make(Path::new("/user.slice")).unwrap();
     }
 
     #[test]

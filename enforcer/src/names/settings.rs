@@ -11,6 +11,9 @@ pub struct Settings {
     pub servers: Vec<SocketAddr>,
     /// The system's resolver configuration; changes are followed while the daemon runs.
     pub resolv_conf: PathBuf,
+    /// Whom systemd-resolved asks, in the same form. Where its stub is among the system's resolvers, containers are given
+    /// these.
+    pub upstreams: PathBuf,
     /// A file whose addresses are allowed beside those that resolvers give, because applications read it too. Used
     /// only with the system's resolvers: a configuration that names servers means those alone. A container has a
     /// hosts file of its own, which is not this one.
@@ -32,6 +35,7 @@ impl Default for Settings {
         Self {
             servers: Vec::new(),
             resolv_conf: "/etc/resolv.conf".into(),
+            upstreams: "/run/systemd/resolve/resolv.conf".into(),
             hosts_file: Some("/etc/hosts".into()),
             memory: None,
             timeout: Duration::from_secs(2),

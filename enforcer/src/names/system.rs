@@ -47,6 +47,12 @@ pub(super) fn name_servers(text: &str) -> Vec<SocketAddr> {
     servers
 }
 
+/// Where systemd-resolved listens for programs of the machine (`systemd-resolved.service(8)`).
+pub(super) const STUBS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)),
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 54)),
+];
+
 /// The server that the C library asks if its file names none, resolv.conf(5).
 pub(super) const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
 

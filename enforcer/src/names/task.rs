@@ -1,6 +1,6 @@
 //! The loop: asks what is due, passes replies on, and sends the results to the registry and the log.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use enforcer_core::names::{
@@ -29,6 +29,10 @@ pub(super) struct Task {
     servers: Arc<Servers>,
     /// The system's resolv.conf, unless servers are configured.
     resolv_conf: Option<Followed>,
+    /// Whom systemd-resolved asks, unless servers are configured.
+    upstreams: Option<Followed>,
+    /// The servers that are asked.
+    asked: Vec<SocketAddr>,
     hosts_file: Option<Followed>,
     memory: Option<Memory>,
     lookups: JoinSet<Result<Answer, Failure>>,
@@ -45,9 +49,14 @@ impl Task {
             drop(followed.read_if_changed());
             followed
         });
-        let addresses = super::resolvers(&settings)?;
-        let servers = Arc::new(Servers::new(&addresses, &settings)?);
-        ports.resolvers.send_replace(addresses);
+        let upstreams = system.then(|| {
+            let mut followed = Followed::new(&settings.upstreams);
+            drop(followed.read_if_changed());
+            followed
+        });
+        let asked = super::resolvers(&settings)?;
+        let servers = Arc::new(Servers::new(&asked, &settings)?);
+        ports.resolvers.send_replace(super::in_use(&asked, &settings));
         let memory = settings.memory.clone().map(Memory::new);
         let mut names = Names::new(settings.pacing.clone());
         names.remember(memory.as_ref().map(Memory::read).unwrap_or_default());
@@ -62,6 +71,8 @@ impl Task {
             start: Instant::now(),
             servers,
             resolv_conf,
+            upstreams,
+            asked,
             lookups: JoinSet::new(),
             on_the_way: HashMap::new(),
             settings,
@@ -161,6 +172,10 @@ impl Task {
                 "cannot use {file}: the previous DNS servers are used until it can be read: {error:#}"
             );
         }
+        let upstreams = self.upstreams.as_mut();
+        if upstreams.and_then(Followed::read_if_changed).is_some() {
+            self.tell_servers();
+        }
         let Some(file) = &mut self.hosts_file else {
             return Outcome::default();
         };
@@ -187,14 +202,25 @@ impl Task {
     fn change_servers(&mut self, read: std::io::Result<String>) -> anyhow::Result<()> {
         let addresses = system::name_servers(&read?);
         anyhow::ensure!(!addresses.is_empty(), "no DNS server is named");
-        if *self.ports.resolvers.borrow() == addresses {
+        if self.asked == addresses {
             return Ok(());
         }
         self.servers = Arc::new(Servers::new(&addresses, &self.settings)?);
         tracing::info!(servers = %list(&addresses), "the system has other DNS servers now");
-        self.ports.resolvers.send_replace(addresses);
+        self.asked = addresses;
+        self.tell_servers();
         self.names.retry_failing(self.now());
         Ok(())
+    }
+
+    /// Says which servers are in use, if these are others.
+    fn tell_servers(&self) {
+        let in_use = super::in_use(&self.asked, &self.settings);
+        self.ports.resolvers.send_if_modified(|known| {
+            let differs = *known != in_use;
+            *known = in_use;
+            differs
+        });
     }
 
     async fn tell(&mut self, outcome: Outcome) -> anyhow::Result<()> {

@@ -8,7 +8,7 @@ mod units;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -98,8 +98,7 @@ impl Scan {
         if found.is_some() || !(self.is_first || making == Making::Always) {
             return Ok(found);
         }
-        let folder = self.mount.folder(path);
-        if let Err(error) = fs::create_dir_all(&folder) {
+        if let Err(error) = self.mount.make(path) {
             if self.refused.insert(path.to_owned()) {
                 tracing::warn!(
                     "the cgroup {} does not exist and cannot be made ({error}): what begins in it is enforced only \

@@ -29,9 +29,7 @@ pub fn start(slices: &BTreeSet<SliceName>) -> Result<()> {
         return Ok(());
     }
     let mut command = Command::new("systemctl");
-    command
-        .arg("start")
-        .args(slices.iter().map(|slice| slice.as_str()));
+    command.arg("start").args(slices.iter().map(SliceName::as_str));
     let status = command.status().context("starting systemctl")?;
     ensure!(status.success(), "systemctl start of the slices failed: {status}");
     Ok(())

@@ -1,5 +1,4 @@
 //! What systemd is told by `sd_notify(3)`.
-#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 use std::os::unix::net::UnixDatagram;
 

@@ -17,6 +17,7 @@ mod decision;
 mod events;
 mod forgetting;
 mod hardening;
+mod inheritance;
 mod inspection;
 mod layout;
 mod learned;
@@ -31,11 +32,10 @@ mod previous;
 mod program;
 mod roots;
 mod shape;
+mod sharing;
 mod sys;
 
-use std::{
-    collections::BTreeMap, error::Error, fmt, io, net::IpAddr, os::fd::OwnedFd, path::Path, sync::Arc,
-};
+use std::{collections::BTreeMap, error::Error, fmt, io, os::fd::OwnedFd, path::Path, sync::Arc};
 
 use anyhow::{Result, anyhow};
 use enforcer_common::{CgroupId, Counter, Mode, Settings};
@@ -124,6 +124,8 @@ pub struct Datapath {
     unknown: u32,
     /// How many addresses one workload may have learned at once, as configured.
     share: u32,
+    /// The most that it ever was.
+    widest: u32,
 }
 
 impl Datapath {
@@ -173,6 +175,7 @@ impl Datapath {
             sockets: Arc::new(sockets),
             unknown,
             share,
+            widest: share.max(previous.learned),
         };
         datapath.maps.set_settings(&settings)?;
         Ok((datapath, events))
@@ -226,67 +229,6 @@ impl Datapath {
     /// If a map cannot be read or written.
     pub fn learn_only(&mut self, wanted: &Learning) -> Result<()> {
         self.learners.remove(wanted)
-    }
-
-    /// For which name and hosts a workload was given an address.
-    ///
-    /// # Errors
-    /// If a map cannot be read.
-    pub fn given(&self, workload: CgroupId, address: IpAddr) -> Result<Given> {
-        self.records.given(workload, address)
-    }
-
-    /// How many addresses each workload was given for hosts that rules name.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn learners(&self) -> Result<BTreeMap<CgroupId, u64>> {
-        self.records.learners(self.share)
-    }
-
-    /// The addresses of these workloads, by their numbers as [`Self::learners`] has them, `most` of all together.
-    ///
-    /// # Errors
-    /// If a map cannot be read.
-    pub fn learned(&self, workloads: &BTreeMap<CgroupId, u64>, most: usize) -> Result<Listed> {
-        self.records.list(workloads, most)
-    }
-
-    /// How many addresses one workload may have learned at once, as configured.
-    pub fn configured_share(&self) -> u32 {
-        self.share
-    }
-
-    /// How many addresses one workload may have learned at once, as set now.
-    pub fn share(&self) -> u32 {
-        self.settings.learned
-    }
-
-    /// Limits the number of addresses that each workload may have learned at once.
-    ///
-    /// # Errors
-    /// If the map cannot be written.
-    pub fn set_share(&mut self, share: u32) -> Result<()> {
-        self.set(Settings {
-            learned: share,
-            ..self.settings
-        })
-    }
-
-    /// Notes which workloads' learned data has to be removed: those that no longer exist.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn note_gone(&mut self, is_there: impl Fn(CgroupId) -> bool) -> Result<()> {
-        self.forgetting.look(&self.records, is_there)
-    }
-
-    /// Removes some of that data. Returns whether nothing is left.
-    ///
-    /// # Errors
-    /// If a map cannot be read or written.
-    pub fn forget_gone(&mut self, is_there: impl Fn(CgroupId) -> bool) -> Result<bool> {
-        self.forgetting.go_on(&mut self.records, is_there)
     }
 
     /// Writes the settings again, and, with the next plan, what the programs learn by.

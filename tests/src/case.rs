@@ -67,16 +67,30 @@ pub struct Case {
 pub struct Given {
     /// The name that it had asked for.
     pub name: String,
+    /// The names that the answer says it is another name for, in their order.
+    #[serde(default)]
+    pub aliases: Vec<String>,
     /// An address of the answer.
     pub address: IpAddr,
-    /// Seconds since then; more than [`Given::LIFE`] is too many.
+    /// Seconds since then.
     #[serde(default)]
     pub age: u64,
+    /// Seconds since the workload last connected to it.
+    #[serde(default)]
+    pub used: Option<u64>,
 }
 
 impl Given {
     /// For how many seconds an answer counts, with its grace: 30 and 60 by default, for a time to live below that.
-    pub const LIFE: u64 = 90;
+    const LIFE: u64 = 90;
+    /// For how many seconds a use extends that: by default the longest time to live.
+    const USE: u64 = 24 * 3600;
+
+    /// Whether the answer still counts: by its age, or by a use at which it did.
+    pub fn counts(&self) -> bool {
+        let in_time = |used: u64| used <= Self::USE && self.age.saturating_sub(used) <= Self::LIFE;
+        self.age <= Self::LIFE || self.used.is_some_and(in_time)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -162,6 +162,15 @@ impl Place {
         if let Some(dns) = &self.dns {
             return signal(dns, Signal::SIGHUP);
         }
+        let file = format!("--addn-hosts={}", file.display());
+        self.serve_names(&["--local=/example.com/", "--local-ttl=1", &file])
+    }
+
+    /// Starts a DNS server that knows what these arguments of dnsmasq's say.
+    ///
+    /// # Errors
+    /// If dnsmasq is not installed or does not start.
+    pub fn serve_names(&mut self, arguments: &[&str]) -> Result<()> {
         let program = ["/usr/sbin/dnsmasq", "/usr/local/sbin/dnsmasq", "/usr/bin/dnsmasq"];
         let program = program
             .iter()
@@ -174,15 +183,11 @@ impl Place {
                 "--no-resolv",
                 "--no-hosts",
                 "--user=root",
-            ])
-            .args([
                 "--pid-file=",
                 "--bind-interfaces",
-                "--local=/example.com/",
-                "--local-ttl=1",
             ])
             .arg(format!("--listen-address={RESOLVER}"))
-            .arg(format!("--addn-hosts={}", file.display()))
+            .args(arguments)
             .spawn()
             .context("starting dnsmasq")?;
         self.dns = Some(dns);

@@ -3,6 +3,7 @@
 pub mod bpf;
 mod folder;
 mod network;
+pub mod runs;
 
 use std::{
     fs, io,

@@ -5,14 +5,14 @@ use std::{
     net::IpAddr,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use enforcer_common::{
     Address, Binding, CgroupId, Flow, HostId, Mode, PortKey, Reason, RuleKey, Rules, Scope, Verdict, decide,
     is_loopback, refuse,
 };
 use enforcer_core::{
     explain::Explanation,
-    model::{Destination, Host},
+    model::Destination,
     pattern::id,
     plan::{Applied, diff},
     registry::{Registry, Update},
@@ -20,7 +20,9 @@ use enforcer_core::{
     settings::Matching,
 };
 
-use crate::case::{Case, Given, Row, Who};
+use crate::case::{Case, Row, Who};
+
+mod answer;
 
 /// The kernel's maps, as the plan leaves them, and as what each workload was given addresses.
 struct Maps(Applied, Learned);
@@ -86,18 +88,21 @@ pub fn registry(case: &Case, matching: Matching) -> Result<(Registry, BTreeMap<S
 }
 
 /// What the programs learn of a case's answers: the hosts that rules name and the name is, or is below.
-fn learned(case: &Case, registry: &mut Registry) -> Learned {
+fn learned(case: &Case, registry: &mut Registry) -> Result<Learned> {
     let patterns = registry.patterns();
     let mut learned = Learned::new();
     for (workload, answers) in &case.given {
-        for answer in answers.iter().filter(|answer| answer.age <= Given::LIFE) {
-            let name = Host::new(&answer.name);
-            let hosts = patterns.iter().filter(|host| host.covers(&name)).map(id);
-            let known = learned.entry((workload.clone(), answer.address)).or_default();
-            known.extend(hosts);
+        for given in answers.iter().filter(|given| given.counts()) {
+            let (name, addresses) = answer::read(&given.name, &given.aliases, given.address)
+                .with_context(|| format!("{}: the answer for {}", case.name, given.name))?;
+            for address in addresses {
+                let hosts = patterns.iter().filter(|host| host.covers(&name)).map(id);
+                let known = learned.entry((workload.clone(), address)).or_default();
+                known.extend(hosts);
+            }
         }
     }
-    learned
+    Ok(learned)
 }
 
 /// Runs a case, and returns how many rows it has.
@@ -107,7 +112,7 @@ fn learned(case: &Case, registry: &mut Registry) -> Learned {
 pub fn run(case: &Case, matching: Matching) -> Result<usize> {
     let (mut registry, cgroups) = registry(case, matching)?;
     let applied = diff(&Applied::default(), &registry.desired()).after;
-    let maps = Maps(applied, learned(case, &mut registry));
+    let maps = Maps(applied, learned(case, &mut registry)?);
     let rows = case.rows()?;
     let mut failures = Vec::new();
     for row in &rows {

@@ -5,11 +5,13 @@
 //!                                      <- stage (two networks, loaded programs) <- honest, forged (the ways)
 //! ```
 //!
-//! It needs no name server, so that a kernel of the matrix has it too.
+//! It needs no name server, so that a kernel of the matrix has it too; `load`, a workload that asks for ever other
+//! names, does.
 
 mod asker;
 mod forged;
 mod honest;
+pub mod load;
 pub mod message;
 mod packet;
 mod stage;

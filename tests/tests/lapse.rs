@@ -1,6 +1,10 @@
 //! Enforcement through the death of its daemon, again and again, while sockets are opened all the time.
+//!
+//! `ENFORCER_OLDER_BINARY` names an `enforcer` whose maps have another layout, between which and this one is changed.
+#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 use std::{
+    env, fs,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -76,8 +80,8 @@ fn kill_and_upgrade(place: &mut Place, config: &str) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn no_verdict_is_wrong_through_a_hundred_kills_and_twenty_upgrades() {
+/// Has sockets opened all the time while `change` changes the enforcer.
+fn check(change: impl FnOnce(&mut Place) -> Result<()> + Send) {
     in_own_network(|| {
         need_root()?;
         let mut place = Place::with_bpffs(BINARY, CONFIG)?;
@@ -98,13 +102,13 @@ fn no_verdict_is_wrong_through_a_hundred_kills_and_twenty_upgrades() {
                 let stop = &stop;
                 threads.push(scope.spawn(move || ask(probe, to, expected, stop)));
             }
-            let killed = kill_and_upgrade(&mut place, CONFIG);
+            let changed = change(&mut place);
             stop.store(true, Ordering::Relaxed);
-            killed?;
+            changed?;
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         })?;
         for ((to, expected), (asked, wrong)) in questions.iter().zip(&answers) {
-            println!("{to}: {asked} verdicts, {} not {expected:?}", wrong.len());
+            println!("lapse: {to}: {asked} verdicts, {} not {expected:?}", wrong.len());
             assert!(*asked > 1000, "{to} was asked for {asked} times only");
             assert!(
                 wrong.is_empty(),
@@ -113,7 +117,7 @@ fn no_verdict_is_wrong_through_a_hundred_kills_and_twenty_upgrades() {
                 wrong[0]
             );
         }
-        let kept = std::fs::read_dir(place.bpffs().join("enforcer"))?.count();
+        let kept = fs::read_dir(place.bpffs().join("enforcer"))?.count();
         assert!(
             kept <= 3,
             "links and the newest maps are kept, and at most one generation before: {kept}"
@@ -121,4 +125,42 @@ fn no_verdict_is_wrong_through_a_hundred_kills_and_twenty_upgrades() {
         Ok(())
     })
     .unwrap();
+}
+
+#[test]
+fn no_verdict_is_wrong_through_a_hundred_kills_and_twenty_upgrades() {
+    check(|place| kill_and_upgrade(place, CONFIG));
+}
+
+#[test]
+fn no_verdict_is_wrong_through_twenty_changes_to_an_older_layout_and_back() {
+    let Some(older) = env::var_os("ENFORCER_OLDER_BINARY") else {
+        println!("SKIPPED: ENFORCER_OLDER_BINARY names no enforcer whose maps have an older layout");
+        return;
+    };
+    check(|place| {
+        for _ in 0..UPGRADES {
+            place.enforcer = older.clone().into();
+            place.start(&[])?.end(Signal::SIGTERM)?;
+            let old = layouts(place)?;
+            place.enforcer = BINARY.into();
+            place.start(&[])?.end(Signal::SIGKILL)?;
+            let new = layouts(place)?;
+            assert_ne!(old, new, "they have one layout");
+        }
+        println!("lapse: {UPGRADES} changes to an older layout, and as many back");
+        Ok(())
+    });
+}
+
+/// The layouts of the maps that are there.
+fn layouts(place: &Place) -> Result<Vec<String>> {
+    let entries = fs::read_dir(place.bpffs().join("enforcer"))?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names: Vec<String> = names.collect::<Result<_>>()?;
+    let layout = |name: &String| {
+        let (version, _) = name.split_once('-')?;
+        version.starts_with('v').then(|| version.to_owned())
+    };
+    Ok(names.iter().filter_map(layout).collect())
 }

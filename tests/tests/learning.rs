@@ -38,6 +38,9 @@ dns: {servers: ['192.0.2.53:5353'], timeout: 100ms}
 const GIVEN: &str = "198.51.100.1:443";
 const OTHER: &str = "192.0.2.20:443";
 const WILDCARD: &str = "*.learned.example";
+const SECOND: u64 = 1_000_000_000;
+/// Seconds that are more than any machine has run.
+const LONG: u64 = 1 << 33;
 
 fn entry(name: &str, spec: &str) -> String {
     format!(
@@ -92,9 +95,14 @@ fn workload(place: &Place) -> Result<CgroupId> {
 }
 
 fn give_to(place: &Place, owner: CgroupId, expires: u64) -> Result<()> {
+    give_at(place, (owner, GIVEN), 0, expires)
+}
+
+/// The same with an address in a slot, the last that it was assigned.
+fn give_at(place: &Place, (owner, to): (CgroupId, &str), slot: u32, expires: u64) -> Result<()> {
     let key = LearnedKey {
         owner,
-        address: GIVEN.parse::<SocketAddr>()?.ip().into(),
+        address: to.parse::<SocketAddr>()?.ip().into(),
     };
     let name = message::name("api.learned.example");
     let nothing = LearnedHost {
@@ -104,7 +112,7 @@ fn give_to(place: &Place, owner: CgroupId, expires: u64) -> Result<()> {
     let mut learned = Learned {
         key,
         time: 1,
-        slot: 0,
+        slot,
         length: u32::try_from(name.len())?,
         hosts: [nothing; HOSTS],
         name: [0; NAME],
@@ -115,17 +123,17 @@ fn give_to(place: &Place, owner: CgroupId, expires: u64) -> Result<()> {
         expires,
     };
     bpf::put(&map(place, maps::LEARNED), &key, &learned)?;
-    let slot = SlotKey {
-        owner: key.owner,
-        index: 0,
+    let place_of = SlotKey {
+        owner,
+        index: slot,
         kind: SlotKey::ADDRESS,
     };
-    bpf::put(&map(place, maps::SLOTS), &slot, &Slot(key.address.0))?;
+    bpf::put(&map(place, maps::SLOTS), &place_of, &Slot(key.address.0))?;
     let learner = Learner {
-        addresses: 1,
+        addresses: u64::from(slot) + 1,
         ..Learner::default()
     };
-    bpf::put(&map(place, maps::LEARNERS), &key.owner, &learner)
+    bpf::put(&map(place, maps::LEARNERS), &owner, &learner)
 }
 
 /// What `enforcer names` says.
@@ -363,6 +371,60 @@ fn address_that_was_given_for_a_wildcard_is_reached_until_it_expires() {
 }
 
 #[test]
+fn address_that_is_used_counts_on_and_one_that_has_expired_does_not() {
+    check(|place, _daemon| {
+        let _listener = TcpListener::bind(GIVEN)?;
+        let left = |place: &Place| {
+            let all = names(place, &["--workload", "frontend/web"])?;
+            all["names"][0]["expiresInSeconds"]
+                .as_f64()
+                .context("it is there")
+        };
+        give(place, LONG * SECOND)?;
+        // What is left of so long says what time it is.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "seconds since the start"
+        )]
+        let now = LONG - left(place)? as u64;
+        give(place, (now + 40) * SECOND)?;
+        assert!(
+            !place.reaches("frontend", "198.51.100.1:444")?,
+            "no rule has the port"
+        );
+        assert!(left(place)? < 41.0, "what is refused is no use");
+        assert!(place.reaches("frontend", GIVEN)?);
+        let extended = left(place)?;
+        assert!((86_000.0..86_401.0).contains(&extended), "{extended}");
+        give(place, (now - 1) * SECOND)?;
+        assert!(!place.reaches("frontend", GIVEN)?);
+        assert!(left(place)? < 0.0, "what has expired is no longer extended");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_was_learned_counts_with_other_capacities_too() {
+    check(|place, daemon| {
+        let _listener = TcpListener::bind(GIVEN)?;
+        give(place, u64::MAX)?;
+        for workloads in [500, 1500] {
+            daemon.end(Signal::SIGTERM)?;
+            place.configure(&format!("{CONFIG}capacities: {{workloads: {workloads}}}\n"))?;
+            *daemon = place.start(&[])?;
+            daemon.line(&["1 learned addresses are taken over"])?;
+            assert!(place.reaches("frontend", GIVEN)?);
+            assert!(!place.reaches("frontend", "198.51.100.2:443")?);
+        }
+        let only_web = BTreeSet::from([workload(place)?]);
+        let [learned, _, _, slots, learners] = owners(place)?;
+        assert_eq!([learned, slots, learners], [(); 3].map(|()| only_web.clone()));
+        Ok(())
+    });
+}
+
+#[test]
 fn connection_to_an_address_that_was_given_stays_when_it_expires_and_ends_with_its_rule() {
     check(|place, daemon| {
         let _listener = TcpListener::bind(GIVEN)?;
@@ -377,6 +439,62 @@ fn connection_to_an_address_that_was_given_stays_when_it_expires_and_ends_with_i
         let errno = place.probe("frontend")?.held_errno(PATIENCE)?;
         assert_eq!(errno.context("it is still open")?, libc::ECONNABORTED);
         daemon.line(&["revoked frontend/web -> tcp 198.51.100.1:443"])?;
+        Ok(())
+    });
+}
+
+/// The addresses that anybody was given.
+fn learned(place: &Place) -> Result<BTreeSet<IpAddr>> {
+    let keys = bpf::keys::<LearnedKey, Learned>(&map(place, maps::LEARNED))?;
+    Ok(keys.into_iter().map(|key| key.address.into()).collect())
+}
+
+#[test]
+fn connection_to_an_address_that_was_given_up_stays_and_ends_with_its_rule() {
+    const DISPLACED: &str = GIVEN;
+    const BEYOND: &str = "198.51.100.2:443";
+    let sharing = |most: u32| {
+        let learn = format!("timeout: 100ms, learn: {{addresses: {most}}}");
+        CONFIG.replace("timeout: 100ms", &learn)
+    };
+    check(|place, daemon| {
+        daemon.end(Signal::SIGTERM)?;
+        place.configure(&sharing(200))?;
+        *daemon = place.start(&[])?;
+        let _listeners = [TcpListener::bind(DISPLACED)?, TcpListener::bind(BEYOND)?];
+        let web = workload(place)?;
+        give_at(place, (web, DISPLACED), 0, u64::MAX)?;
+        give_at(place, (web, BEYOND), 150, u64::MAX)?;
+        let holders = [("frontend", DISPLACED), ("frontend/inner", BEYOND)];
+        for (holder, to) in holders {
+            place.probe(holder)?.hold(Transport::Tcp, to.parse()?)?;
+        }
+        daemon.end(Signal::SIGTERM)?;
+        place.configure(&sharing(128))?;
+        *daemon = place.start(&[])?;
+        let displaced: SocketAddr = DISPLACED.parse()?;
+        wait("the end of what is beyond the share", || {
+            Ok(learned(place)? == BTreeSet::from([displaced.ip()]))
+        })?;
+        // Whoever answers has done all that it began.
+        place.status()?;
+        let key = LearnedKey {
+            owner: web,
+            address: displaced.ip().into(),
+        };
+        bpf::remove::<LearnedKey, Learned>(&map(place, maps::LEARNED), &key)?;
+        place.remove("other.yaml")?;
+        place.until("frontend", OTHER, false)?;
+        for (holder, to) in holders {
+            let stays = place.probe(holder)?.held_errno(Duration::from_millis(300))?;
+            assert_eq!(stays, None, "{to}: another entry went");
+            assert!(!place.reaches(holder, to)?, "{to}: it has to be asked for again");
+        }
+        place.remove("wild.yaml")?;
+        for (holder, to) in holders {
+            let errno = place.probe(holder)?.held_errno(PATIENCE)?;
+            assert_eq!(errno.with_context(|| to.to_owned())?, libc::ECONNABORTED);
+        }
         Ok(())
     });
 }

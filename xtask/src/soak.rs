@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     /// Random sequences of calls on this kernel and on each of the matrix
     #[arg(long, default_value_t = 100_000)]
     sequences: u64,
-    /// How long the hostile workload rages, and each fuzz target runs
+    /// How long the hostile workload rages, names are asked for that nobody has registered, and each fuzz target runs
     #[arg(long, default_value_t = 600)]
     seconds: u64,
 }
@@ -40,7 +40,7 @@ struct Part {
     figures: &'static [&'static str],
 }
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 6] = [
     Part {
         name: "sequences",
         needs: None,
@@ -61,6 +61,20 @@ const PARTS: [Part; 4] = [
         arguments: |_| words("test -p tests --test hostile"),
         environment: |soak| Some(("ENFORCER_SIEGE_SECONDS", soak.seconds)),
         figures: &["hostile: ", "SKIPPED: "],
+    },
+    Part {
+        name: "names",
+        needs: Some("tests/tests/load.rs"),
+        arguments: |_| words("test -p tests --test load"),
+        environment: |soak| Some(("ENFORCER_NAMES_SECONDS", soak.seconds)),
+        figures: &["names: ", "SKIPPED: "],
+    },
+    Part {
+        name: "upgrade",
+        needs: None,
+        arguments: |_| words("test -p tests --test lapse"),
+        environment: |_| None,
+        figures: &["lapse: ", "SKIPPED: "],
     },
     Part {
         name: "fuzz",

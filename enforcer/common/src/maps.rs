@@ -104,7 +104,7 @@ pub const PROTECTED_CAPACITY: u32 = 131_072;
 pub const LEARNED_CAPACITY: u32 = 262_144;
 /// Number of questions that wait at once, over all workloads.
 pub const QUESTIONS_CAPACITY: u32 = 262_144;
-/// Number of questions of one workload that wait at once.
+/// The most questions of one workload that wait at once; fewer where the share of addresses is smaller.
 pub const QUESTIONS_SHARE: u32 = 512;
 /// Number of names that are stored for messages.
 pub const NAMED_CAPACITY: u32 = 16_384;

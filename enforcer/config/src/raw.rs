@@ -290,9 +290,9 @@ pub(super) struct RawLearn {
     /// How many addresses one workload may have learned at once; the oldest make room. Default: 1024.
     #[schemars(range(min = 128, max = 262_144))]
     pub(super) addresses: Option<At<u32>>,
-    /// Whether the cluster's own addresses, of pods and nodes, are never learned. Default: true.
+    /// Whether the cluster's own addresses, of pods, nodes and Services, count for no name outside it. Default: true.
     pub(super) protect_cluster: Option<bool>,
-    /// Networks whose addresses are never learned, beside loopback, link-local and the like.
+    /// Networks whose addresses count for no name, beside loopback, link-local and the like.
     pub(super) protected: Option<Vec<At<String>>>,
 }
 

@@ -17,6 +17,7 @@ mod changes;
 mod compiled;
 #[cfg(test)]
 mod properties;
+mod protected;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ use self::{
     candidates::Candidates,
     changes::Stale,
     compiled::{Compiled, Everybody, HostIndexes, ViewKey},
+    protected::Protected,
 };
 use crate::{
     grant::{Facts, Source},
@@ -82,6 +84,7 @@ pub struct Registry {
     states: BTreeMap<Host, HostState>,
     by_address: AddressIndex,
     candidates: Candidates,
+    protected: Protected,
     /// By name: the other hosts that depend on its addresses.
     users: BTreeMap<Host, BTreeSet<Host>>,
     compiled: Compiled,
@@ -101,6 +104,7 @@ impl Registry {
     pub fn new(settings: Settings) -> Self {
         Self {
             compiled: Compiled::new(everybody(&settings, &Objects::default())),
+            protected: Protected::new(&settings),
             settings,
             objects: Objects::default(),
             owners: Owners::default(),
@@ -129,14 +133,11 @@ impl Registry {
         }
     }
 
-    /// The cluster's own networks: the pod networks of its nodes, and each node address as a network of its own.
-    pub fn cluster_networks(&self) -> BTreeSet<IpNet> {
-        let nodes = self.objects.nodes.values();
-        let networks = nodes.flat_map(|node| {
-            let addresses = node.addresses.iter().copied().map(IpNet::from);
-            node.pods.iter().copied().chain(addresses)
-        });
-        networks.collect()
+    /// The cluster's own networks: the pod networks of its nodes, and each address of a node and of a Service as a
+    /// network of its own. Returns the same `Arc` as long as nothing changes.
+    pub fn cluster_networks(&mut self) -> Arc<BTreeSet<IpNet>> {
+        self.refresh();
+        self.protected.cluster()
     }
 
     /// The addresses and ports at which a service of the cluster answers now: its own, and those of its endpoints.
@@ -265,6 +266,9 @@ impl Registry {
 
     /// Recomputes what updates have marked.
     pub(crate) fn refresh(&mut self) {
+        if std::mem::take(&mut self.stale.cluster) && self.protected.look(&self.objects) {
+            self.filter_again();
+        }
         let stale = std::mem::take(&mut self.stale);
         let mut hosts = stale.hosts;
         if stale.everything {

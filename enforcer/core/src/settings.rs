@@ -7,6 +7,8 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use ipnet::IpNet;
+
 pub use allowance::Allowance;
 
 use crate::{
@@ -40,6 +42,10 @@ pub struct Settings {
     pub revision: String,
     /// The suffix of the host names of Services.
     pub cluster_domain: String,
+    /// Networks of addresses that no name may stand for: they count only if an object declares them.
+    pub protected: BTreeSet<IpNet>,
+    /// Whether the cluster's own addresses are among them, but for names of the cluster's own domain.
+    pub protects_cluster: bool,
 }
 
 /// How a destination is compared with an entry.
@@ -77,6 +83,8 @@ impl Default for Settings {
             allowances: Vec::new(),
             revision: String::new(),
             cluster_domain: "cluster.local".to_owned(),
+            protected: BTreeSet::new(),
+            protects_cluster: false,
         }
     }
 }

@@ -7,6 +7,7 @@ mod configured;
 mod pods;
 mod precedence;
 mod resolvers;
+mod suspicions;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +30,7 @@ use super::{
     settings::protected,
 };
 use crate::{
-    config::{Config, Warning},
+    config::Config,
     control::RootStatus,
     datapath::{Cgroup, Learning},
     report::dedup::{Dedup, IN_STATUS},
@@ -109,10 +110,21 @@ impl Ingest {
             protects_cluster: config.dns.learn.protect_cluster,
             misplaced: BTreeSet::new(),
             unused: BTreeSet::new(),
-            of_configuration: config.warnings.iter().map(of_line).collect(),
+            of_configuration: config.warnings.iter().map(suspicions::of_line).collect(),
             problems: Dedup::listed(IN_STATUS),
             warnings: Dedup::listed(IN_STATUS),
             misplacements: Dedup::listed(IN_STATUS),
+        }
+    }
+
+    /// Whether a plan has to follow a change.
+    pub(super) fn is_news(&self, change: &Change) -> bool {
+        match change {
+            Change::Kube(changes) => changes.iter().any(|change| match change {
+                KubeChange::Update(update) => self.registry.is_news(update),
+                KubeChange::Listed => true,
+            }),
+            _ => true,
         }
     }
 
@@ -176,17 +188,20 @@ impl Ingest {
 
     /// Whether everything has been listed with these.
     fn apply_kube(&mut self, changes: Vec<KubeChange>) -> bool {
-        let mut is_listed = false;
+        let (mut is_listed, mut is_news) = (false, false);
         for change in changes {
             match change {
                 KubeChange::Update(update) => {
+                    is_news |= self.registry.is_news(&update);
                     let update = self.precedence.of_cluster(update, &self.documents);
                     self.update(update);
                 }
                 KubeChange::Listed => is_listed = true,
             }
         }
-        self.say_warnings();
+        if is_news {
+            self.say_warnings();
+        }
         is_listed
     }
 
@@ -220,19 +235,6 @@ impl Ingest {
                 }
             }
         }
-    }
-
-    /// Units that run where nothing enforces them, and what to do.
-    pub(super) fn misplacements_now(&self) -> BTreeSet<String> {
-        let problem = |misplaced: &Misplaced| {
-            let Misplaced { unit, at } = misplaced;
-            format!(
-                "{unit} runs outside its slice, at {}, where nothing enforces it: `systemctl daemon-reload`, then \
-                 `systemctl restart {unit}`",
-                at.display()
-            )
-        };
-        self.misplaced.iter().map(problem).collect()
     }
 
     fn apply_resolvers(&mut self, servers: &[SocketAddr]) {
@@ -283,12 +285,12 @@ impl Ingest {
         let of_cluster = if self.protects_cluster {
             self.registry.cluster_networks()
         } else {
-            BTreeSet::new()
+            Arc::default()
         };
         Learning {
             patterns: self.registry.patterns(),
             resolvers: self.resolvers.trusted(&self.registry),
-            protected: protected.iter().copied().chain(of_cluster).collect(),
+            protected: protected.iter().chain(&*of_cluster).copied().collect(),
         }
     }
 
@@ -347,26 +349,6 @@ impl Ingest {
         })
     }
 
-    /// What is suspicious now.
-    pub(super) fn suspicions(&mut self) -> BTreeSet<String> {
-        let of_files = self.documents.warnings();
-        let of_files = of_files.iter().map(ToString::to_string);
-        let warnings = self.registry.warnings();
-        let unused = self.unused.iter().map(|Unused { path, similar }| {
-            format!(
-                "nothing has been in {} for a minute, while {} is in use: is that meant?",
-                path.display(),
-                similar.display()
-            )
-        });
-        let of_configuration = self.of_configuration.iter().cloned();
-        of_files
-            .chain(warnings.iter().map(ToString::to_string))
-            .chain(unused)
-            .chain(of_configuration)
-            .collect()
-    }
-
     /// Cgroups that are gone since the last call.
     pub(super) fn take_gone(&mut self) -> Vec<Cgroup> {
         std::mem::take(&mut self.gone)
@@ -393,8 +375,4 @@ impl Ingest {
     pub(super) fn file_objects(&self) -> usize {
         self.documents.len()
     }
-}
-
-fn of_line(warning: &Warning) -> String {
-    format!("configuration, line {warning}")
 }

@@ -54,6 +54,7 @@ impl Owner {
                     self.reporter
                         .report_suppressed(&mut self.reconciler, &self.ingest);
                     self.reconciler.forget_gone(&self.ingest);
+                    self.reconciler.keep_to_shares();
                     if self.reconciler.look_again(&self.ingest) {
                         self.schedule.note_change();
                     }
@@ -103,9 +104,11 @@ impl Owner {
         if let Some(pending) = &mut self.pending {
             return pending.apply(change, &mut self.reconciler);
         }
+        let is_news = self.ingest.is_news(&change);
         let listed = self.ingest.apply(change);
         match (&mut self.start, listed) {
-            (None, _) => self.schedule.note_change(),
+            (None, _) if is_news => self.schedule.note_change(),
+            (None, _) => {}
             (Some(start), Some(source)) => start.note_list(source, &mut self.ingest, &mut self.reconciler)?,
             (Some(_), None) => {}
         }

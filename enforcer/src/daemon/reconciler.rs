@@ -10,6 +10,7 @@
 
 mod capacity;
 mod ended;
+mod former;
 mod learned;
 mod proof;
 mod revocation;
@@ -38,6 +39,7 @@ use crate::{
     report::dedup::{Dedup, IN_STATUS},
 };
 
+use former::Former;
 use learned::Gone;
 use proof::Comparison;
 use revocation::Due;
@@ -68,6 +70,10 @@ pub(super) struct Reconciler {
     failures: Dedup,
     /// What is left to be taken away of workloads that are gone.
     gone: Gone,
+    /// Whether slots beyond the workloads' shares are to be looked for.
+    has_beyond: bool,
+    /// What workloads had learned.
+    former: Former,
     /// Whether the map of learned addresses is too small for all workloads' shares.
     lacks_learned: bool,
     /// What was said of connections that stay open.
@@ -97,6 +103,8 @@ impl Reconciler {
             failure: None,
             failures: Dedup::listed(IN_STATUS),
             gone: Gone::default(),
+            has_beyond: true,
+            former: Former::default(),
             lacks_learned: false,
             unrevoked: Dedup::listed(IN_STATUS),
         }
@@ -161,6 +169,7 @@ impl Reconciler {
         if self.applied == Applied::default() {
             self.applied = self.datapath.read_back()?;
             self.canaries = Canaries::left_in(&self.applied);
+            self.inherit();
         }
         self.reconcile(ingest)?;
         // A root that fails does not keep others from being enforced; a start that can enforce no root fails.

@@ -60,7 +60,7 @@ fn sockets(config: Sockets) -> u32 {
         .fold(0, |all, (_, bit)| all | bit)
 }
 
-/// Networks whose addresses are not learned, whatever an answer says.
+/// Networks whose addresses count for no name, whatever an answer says.
 pub(super) fn protected(config: &Config) -> BTreeSet<IpNet> {
     let always = PROTECTED
         .iter()
@@ -142,6 +142,34 @@ pub(crate) fn of_registry(config: &Config, servers: &[SocketAddr]) -> settings::
             .map(|pods| pods.built_in.allowances.clone())
             .unwrap_or_default(),
         revision: config.revision.clone().unwrap_or_default(),
+        protected: protected(config),
+        protects_cluster: config.dns.learn.protect_cluster,
         ..settings::Settings::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::IpAddr, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn addresses_of_metadata_and_of_the_cluster_count_for_no_name() {
+        let config = |text| Config::parse(text, Path::new("enforcer.yaml")).unwrap();
+        let settings = of_registry(&config("workloads: []"), &[]);
+        for address in ["169.254.169.254", "fd00:ec2::254", "127.0.0.1", "::ffff:0:0"] {
+            let address: IpAddr = address.parse().unwrap();
+            let is_protected = settings
+                .protected
+                .iter()
+                .any(|it| it.contains(&address.to_canonical()));
+            assert!(is_protected, "{address}");
+        }
+        assert!(settings.protects_cluster);
+        let text = "dns: {learn: {protectCluster: false, protected: [198.51.100.0/24]}}";
+        let settings = of_registry(&config(text), &[]);
+        assert!(settings.protected.contains(&"198.51.100.0/24".parse().unwrap()));
+        assert!(!settings.protects_cluster);
     }
 }

@@ -1,9 +1,10 @@
-//! Removes what workloads learned that are gone, in small portions.
+//! Removes what workloads learned that are gone, and what lies beyond a share that has become smaller, in small
+//! portions.
 //!
 //! Every workload that has learned anything is in `LEARNERS`, and its slots lead to the rest, so that other
 //! workloads' entries are not read. The entry in `LEARNERS` is removed last: after a crash the work is found again.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use anyhow::{Context as _, Result};
 use aya::maps::MapError;
@@ -13,8 +14,9 @@ use enforcer_common::{
 };
 
 use super::{
-    learned::{Records, found},
+    learned::{LearnedAddress, Records, found},
     maps::gone,
+    sys::now,
 };
 
 /// Slots that are processed in one turn: some milliseconds.
@@ -24,6 +26,8 @@ const TURN: u64 = 8192;
 #[derive(Debug, Default)]
 pub(super) struct Forgetting {
     queue: VecDeque<Leaving>,
+    /// Who has more slots than its share, and which are beyond it.
+    beyond: VecDeque<(CgroupId, Range<u32>)>,
     /// Whether `NAMED` is to be searched once the queue is empty.
     names: bool,
 }
@@ -93,6 +97,54 @@ impl Forgetting {
             records.forget_names(is_there)?;
         }
         Ok(true)
+    }
+}
+
+/// Slots beyond a workload's share, which nothing new ever displaces.
+impl Forgetting {
+    /// Queues the slots from number `share` on of every workload that has any; none has used one from `most` on.
+    pub(super) fn look_beyond(&mut self, records: &Records, share: u32, most: u32) -> Result<()> {
+        self.beyond.clear();
+        for entry in records.learners.iter() {
+            let (owner, learner) = match entry {
+                Err(MapError::KeyNotFound) => continue,
+                entry => entry.context("reading the map LEARNERS")?,
+            };
+            let used = u32::try_from(learner.addresses).unwrap_or(u32::MAX).min(most);
+            if used > share {
+                self.beyond.push_back((owner, share..used));
+            }
+        }
+        Ok(())
+    }
+
+    /// Empties some of them; returns the addresses that were given up so.
+    pub(super) fn empty_beyond(&mut self, records: &mut Records) -> Result<Vec<LearnedAddress>> {
+        let (mut given_up, now) = (Vec::new(), now());
+        for _ in 0..TURN {
+            let Some((owner, range)) = self.beyond.front_mut() else {
+                break;
+            };
+            let owner = *owner;
+            let Some(index) = range.next() else {
+                self.beyond.pop_front();
+                continue;
+            };
+            let key = SlotKey {
+                owner,
+                index,
+                kind: SlotKey::ADDRESS,
+            };
+            match records.at(owner, index, now)? {
+                Some(learned) => {
+                    records.empty(key)?;
+                    given_up.push(learned);
+                }
+                // Its address has a newer slot, if any.
+                None => gone(records.slots.remove(&key)).context("writing the map SLOTS")?,
+            }
+        }
+        Ok(given_up)
     }
 }
 

@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    ops::Range,
     time::Duration,
 };
 
@@ -173,8 +174,38 @@ impl Records {
         Ok(listed)
     }
 
+    /// How many slots for addresses each workload was ever assigned, if that is at least `least`.
+    pub(super) fn assigned(&self, least: u64) -> Result<BTreeMap<CgroupId, u64>> {
+        let mut assigned = BTreeMap::new();
+        for entry in self.learners.iter() {
+            match entry {
+                Ok((owner, learner)) if learner.addresses >= least => {
+                    assigned.insert(owner, learner.addresses);
+                }
+                Ok(_) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(error).context("reading the map LEARNERS"),
+            }
+        }
+        Ok(assigned)
+    }
+
+    /// The addresses in the slots that a workload was assigned by these numbers.
+    pub(super) fn recent(
+        &self,
+        owner: CgroupId,
+        numbers: Range<u64>,
+        share: u32,
+    ) -> Result<Vec<LearnedAddress>> {
+        let (mut addresses, now) = (Vec::new(), now());
+        for number in numbers {
+            let index = u32::try_from(number % u64::from(share.max(1)))?;
+            addresses.extend(self.at(owner, index, now)?);
+        }
+        Ok(addresses)
+    }
+
     /// The address in a workload's slot.
-    fn at(&self, owner: CgroupId, index: u32, now: u64) -> Result<Option<LearnedAddress>> {
+    pub(super) fn at(&self, owner: CgroupId, index: u32, now: u64) -> Result<Option<LearnedAddress>> {
         let key = SlotKey {
             owner,
             index,

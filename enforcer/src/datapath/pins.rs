@@ -190,6 +190,17 @@ impl Pins {
         Ok(folders)
     }
 
+    /// Those of them whose maps have this layout.
+    pub(super) fn others_of_layout(&self) -> Result<Vec<PathBuf>> {
+        let layout = format!("v{LAYOUT}-");
+        let mut folders = self.others()?;
+        folders.retain(|folder| {
+            let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+            name.is_some_and(|name| name.starts_with(&layout))
+        });
+        Ok(folders)
+    }
+
     /// The path of the links at one cgroup.
     pub(super) fn links(&self, cgroup: CgroupId) -> PathBuf {
         self.folder.join(LINKS).join(cgroup.0.to_string())

@@ -68,7 +68,7 @@ impl Previous {
     }
 }
 
-fn hash<K: Pod, V: Pod>(folder: &Path, name: &str) -> Result<HashMap<MapData, K, V>> {
+pub(super) fn hash<K: Pod, V: Pod>(folder: &Path, name: &str) -> Result<HashMap<MapData, K, V>> {
     Ok(HashMap::try_from(Map::HashMap(open(folder, name)?))?)
 }
 

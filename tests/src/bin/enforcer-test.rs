@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         escape::ARGUMENT => escape::main(arguments),
         generator::ARGUMENT => generator::main(arguments),
         naming::ARGUMENT => naming::main(arguments),
+        naming::load::ARGUMENT => naming::load::main(arguments),
         hostile::ARGUMENT => hostile::main(arguments),
         resolvers::ARGUMENT => resolvers::main(arguments),
         servers::ARGUMENT => servers::main(arguments),

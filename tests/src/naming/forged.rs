@@ -11,13 +11,13 @@ use super::{
     honest::over_tcp,
     message::{self, Record},
     packet::{datagram, send_raw},
-    stage::{HOST, LOCAL, RESOLVER, STRANGER, Stage},
+    stage::{HOST, LOCAL, RESOLVER, SHARE, STRANGER, Stage},
 };
 use crate::servers::networks::{SERVER4, UPSTREAM4};
 
 type Way = fn(&mut Stage<'_>) -> Result<()>;
 
-pub(super) const WAYS: [(&str, Way); 18] = [
+pub(super) const WAYS: [(&str, Way); 19] = [
     ("from another server", by_stranger),
     ("from another port of the resolver", by_port),
     ("to another socket's question", to_another_socket),
@@ -26,6 +26,7 @@ pub(super) const WAYS: [(&str, Way); 18] = [
     ("with another type in the question", by_type),
     ("to a socket that has not asked", unasked),
     ("a second time", twice),
+    ("when as many questions as its share came after", beyond_share),
     ("with a number that was answered before", old),
     ("for another owner beside the right one", beside),
     ("in the additional section", additional),
@@ -61,6 +62,14 @@ fn by_port(stage: &mut Stage<'_>) -> Result<()> {
     let other = stage.at((UPSTREAM4, 54).into())?;
     let answer = stage.answer();
     stage.send(&other, socket, &answer)
+}
+
+fn beyond_share(stage: &mut Stage<'_>) -> Result<()> {
+    stage.fresh();
+    let (socket, server) = stage.ask()?;
+    stage.ask_more(socket, SHARE)?;
+    let answer = stage.answer();
+    stage.send(&server, socket, &answer)
 }
 
 fn to_another_socket(stage: &mut Stage<'_>) -> Result<()> {

@@ -11,15 +11,20 @@ use nix::sys::socket::{Shutdown, shutdown};
 
 use super::{
     message::{self, Record},
-    stage::{HOST, RESOLVER, Stage},
+    stage::{HOST, RESOLVER, SHARE, Stage},
 };
 use crate::servers::networks::PATIENCE;
 
 type Way = fn(&mut Stage<'_>) -> Result<()>;
 
-pub(super) const WAYS: [(&str, Way); 7] = [
+pub(super) const WAYS: [(&str, Way); 9] = [
     ("by UDP", by_udp),
+    (
+        "as the oldest of the questions that its share holds",
+        within_share,
+    ),
     ("behind a chain of other names", by_alias),
+    ("beside records of other types", beside_others),
     ("by TCP", by_tcp),
     ("by TCP, the length in a packet of its own", by_halves),
     ("by TCP, the second of two questions in one packet", by_two),
@@ -37,6 +42,14 @@ fn by_udp(stage: &mut Stage<'_>) -> Result<()> {
     stage.send(&server, socket, &answer)
 }
 
+fn within_share(stage: &mut Stage<'_>) -> Result<()> {
+    stage.fresh();
+    let (socket, server) = stage.ask()?;
+    stage.ask_more(socket, SHARE - 1)?;
+    let answer = stage.answer();
+    stage.send(&server, socket, &answer)
+}
+
 fn by_alias(stage: &mut Stage<'_>) -> Result<()> {
     let address = stage.fresh();
     let (socket, server) = stage.ask()?;
@@ -46,6 +59,20 @@ fn by_alias(stage: &mut Stage<'_>) -> Result<()> {
         Record::address("c.example.org", address),
     ];
     let answer = message::answer(&stage.question(), &records, &[]);
+    stage.send(&server, socket, &answer)
+}
+
+fn beside_others(stage: &mut Stage<'_>) -> Result<()> {
+    let address = stage.fresh();
+    let (socket, server) = stage.ask()?;
+    let other = |kind: u16, data: &[u8]| Record {
+        owner: HOST.into(),
+        kind,
+        data: data.into(),
+    };
+    let (text, service) = (other(16, b"\x03abc"), other(65, &[0, 1, 0]));
+    let records = [text, Record::address(HOST, address)];
+    let answer = message::answer(&stage.question(), &records, &[service]);
     stage.send(&server, socket, &answer)
 }
 

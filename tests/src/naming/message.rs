@@ -1,6 +1,6 @@
 //! DNS messages, put together by hand so that they can be wrong.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// One record of an answer.
 #[derive(Clone, Debug)]
@@ -71,6 +71,17 @@ pub fn answer(question: &[u8], answers: &[Record], additional: &[Record]) -> Vec
         bytes.extend([0, 1, 0, 0, 0, 60]);
         bytes.extend(u16::try_from(record.data.len()).unwrap_or(u16::MAX).to_be_bytes());
         bytes.extend(&record.data);
+    }
+    bytes
+}
+
+/// The answer of an ordinary server, which writes a pointer to the question in the place of the record's owner.
+pub fn plain_answer(question: &[u8], address: Option<Ipv4Addr>) -> Vec<u8> {
+    let mut bytes = answer(question, &[], &[]);
+    if let Some(address) = address {
+        bytes[7] = 1;
+        bytes.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        bytes.extend(address.octets());
     }
     bytes
 }

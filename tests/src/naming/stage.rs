@@ -60,6 +60,8 @@ spec:
 pub(super) const RESOLVER: SocketAddr = SocketAddr::new(IpAddr::V4(UPSTREAM4), 53);
 /// A trusted resolver on the workloads' own machine, at which nobody of the machine listens.
 pub(super) const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5300);
+/// A workload's share, of addresses and of questions that wait.
+pub(super) const SHARE: u32 = 128;
 /// Somebody else.
 pub(super) const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(CLIENT4), 53);
 /// What is asked for.
@@ -103,6 +105,7 @@ impl<'a> Stage<'a> {
         let settings = Settings {
             depth_min: depth,
             depth_max: depth,
+            learned: SHARE,
             ..Settings::STRICT
         };
         let (mut datapath, events) = Datapath::load(None, Options::default(), settings)?;
@@ -177,6 +180,16 @@ impl<'a> Stage<'a> {
             .context("the question does not come")?;
         ensure!(buffer[..size] == question, "another question came");
         Ok((socket, server))
+    }
+
+    /// Has the asker ask further questions, which wait, by the socket that has asked.
+    pub(super) fn ask_more(&mut self, socket: Socket, count: u32) -> Result<()> {
+        for number in 0..count {
+            let id = 0x8000 + u16::try_from(number)?;
+            let question = message::question(id, "b.example.com", 1);
+            self.asker.again(socket, RESOLVER, &question)?;
+        }
+        Ok(())
     }
 
     /// Has a server send to the asker's socket, and waits until it is there.

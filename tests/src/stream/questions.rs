@@ -1,7 +1,7 @@
 //! Questions to a name server, one after the other.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     thread,
     time::{Duration, Instant},
 };
@@ -97,10 +97,8 @@ fn answer(socket: &UdpSocket) {
             With::Known => Some(Ipv4Addr::new(10, 0, 0, 1)),
             With::Nothing => None,
         };
-        let record = |address| message::Record::address(with.host(), IpAddr::V4(address));
-        let records: Vec<_> = address.map(record).into_iter().collect();
         if socket
-            .send_to(&message::answer(question, &records, &[]), from)
+            .send_to(&message::plain_answer(question, address), from)
             .is_err()
         {
             return;

@@ -21,7 +21,7 @@ use aya_ebpf::{
 };
 use enforcer_common::{
     CgroupId, Counter, LOOPBACK_DEVICE, Question, QuestionKey, Settings,
-    dns::{Failure, HEADER, Header, LONGEST, MESSAGE, Progress, QuestionParser, RecordsParser, STEPS},
+    dns::{Failure, HEADER, Header, MESSAGE, Progress, QuestionParser, RecordsParser, STEPS},
     learned::QUESTION,
 };
 
@@ -224,7 +224,14 @@ unsafe fn learn(ctx: &SkBuffContext, desk: *mut Desk, owner: u64, cookie: u64) -
     }
     let mut step = Step { desk };
     let to = (&raw mut step).cast::<c_void>();
-    unsafe { bpf_loop(LONGEST + 8, read::question as *const () as *mut c_void, to, 0) };
+    unsafe {
+        bpf_loop(
+            read::QUESTION_STEPS,
+            read::question as *const () as *mut c_void,
+            to,
+            0,
+        )
+    };
     if let Some(failure) = unsafe { read::failure(desk) } {
         return failure;
     }

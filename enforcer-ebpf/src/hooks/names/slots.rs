@@ -26,22 +26,31 @@ pub(super) fn of_address(owner: u64, high: u64, low: u64, share: u64) -> u64 {
         index,
         kind: SlotKey::ADDRESS,
     };
-    // SAFETY: the bytes are copied at once.
-    if let Some(Slot(address)) = unsafe { SLOTS.get(key) }.copied() {
-        displace(
-            &LearnedKey {
-                owner: CgroupId(owner),
-                address: Address(address),
-            },
-            index,
-            learner,
-        );
-    }
     let who = Slot(Address::from_halves([high, low]).0);
+    let Some(slot) = SLOTS.get_ptr_mut(key) else {
+        return kept(&key, who);
+    };
+    // SAFETY: the value lives until the program has ended. Another CPU has another number, and comes here only
+    // after a whole round of the share.
+    let Slot(address) = unsafe { slot.replace(who) };
+    displace(
+        &LearnedKey {
+            owner: CgroupId(owner),
+            address: Address(address),
+        },
+        index,
+        learner,
+    );
+    u64::from(index)
+}
+
+/// Writes a slot that was never in use. None if there is no memory for it.
+#[inline(always)]
+fn kept(key: &SlotKey, who: Slot) -> u64 {
     if SLOTS.insert(key, who, 0).is_err() {
         NONE
     } else {
-        u64::from(index)
+        u64::from(key.index)
     }
 }
 
@@ -85,33 +94,43 @@ pub(super) fn of_question(owner: u64, cookie: u64, id: u64) -> u64 {
     };
     // SAFETY: the value lives until the program has ended.
     let number = unsafe { maps::fetch_add_one(&raw mut (*learner).questions) };
-    let index = number as u32 % QUESTIONS_SHARE;
+    let index = number as u32 % questions_share();
     let key = SlotKey {
         owner: CgroupId(owner),
         index,
         kind: SlotKey::QUESTION,
     };
-    // SAFETY: the bytes are copied at once.
-    if let Some(Slot(old)) = unsafe { SLOTS.get(key) }.copied() {
-        let [old_cookie, old_id] = Address(old).halves();
-        let old = QuestionKey {
-            owner: CgroupId(owner),
-            cookie: old_cookie,
-            id: old_id.to_ne_bytes(),
-        };
-        if let Some(question) = QUESTIONS.get_ptr(old)
-            // SAFETY: as above.
-            && unsafe { (*question).slot } == index
-            && QUESTIONS.remove(old).is_err()
-        {
-            // Another CPU has removed it.
-        }
-    }
     let who = Slot(Address::from_halves([cookie, id]).0);
-    if SLOTS.insert(key, who, 0).is_err() {
-        NONE
-    } else {
-        u64::from(index)
+    let Some(slot) = SLOTS.get_ptr_mut(key) else {
+        return kept(&key, who);
+    };
+    // SAFETY: as above.
+    let Slot(old) = unsafe { slot.replace(who) };
+    let [old_cookie, old_id] = Address(old).halves();
+    let old = QuestionKey {
+        owner: CgroupId(owner),
+        cookie: old_cookie,
+        id: old_id.to_ne_bytes(),
+    };
+    if let Some(question) = QUESTIONS.get_ptr(old)
+        // SAFETY: as above.
+        && unsafe { (*question).slot } == index
+        && QUESTIONS.remove(old).is_err()
+    {
+        // Another CPU has removed it.
+    }
+    u64::from(index)
+}
+
+/// How many questions of a workload may wait. Both maps hold as many entries, so that the share of addresses, which the
+/// daemon makes smaller as workloads become more, fits both.
+#[inline(always)]
+fn questions_share() -> u32 {
+    /// Few names have that many questions under way, and a share of addresses may be configured that is far smaller.
+    const LEAST: u32 = 128;
+    match maps::settings() {
+        Some(settings) => settings.learned.clamp(LEAST, QUESTIONS_SHARE),
+        None => LEAST,
     }
 }
 

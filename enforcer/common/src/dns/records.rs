@@ -22,7 +22,7 @@ const FIXED: u32 = 10;
 
 /// Reads the records of a message. In the first section, the answers, it records the addresses of the name that was
 /// asked for or of the end of its CNAME chain, in the order of the records. In the other sections it checks only the
-/// format.
+/// format. The data of types that lead to no address, such as SOA, NSEC and TXT, is skipped in every section.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordsParser {
     end: u32,
@@ -172,7 +172,7 @@ impl RecordsParser {
                 Progress::More
             }
             // Signatures beside the addresses are not verified here.
-            RRSIG if length > SIGNATURE => self.next(),
+            RRSIG if length <= SIGNATURE => Progress::Failed(Failure::Malformed),
             OPT if self.has_room_for_options() => {
                 if ttl >> 24 != 0 {
                     // The upper bits of the header's response code (RFC 6891, 6.1.3).
@@ -183,6 +183,8 @@ impl RecordsParser {
                 self.part = Part::Options;
                 Progress::More
             }
+            // Data of other types is not read: its length alone says where the next record begins (RFC 3597, 3).
+            _ if kind != OPT && length > 0 => self.next(),
             _ => Progress::Failed(Failure::Malformed),
         }
     }

@@ -295,7 +295,7 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
 }
 
 fn patch() -> impl Strategy<Value = Patch> {
-    let kind = prop::sample::select(vec![1_u16, 1, 1, 5, 5, 5, 28, 39, 46]);
+    let kind = prop::sample::select(vec![1_u16, 1, 1, 5, 5, 5, 28, 39, 46, 6, 16, 47, 0xff00]);
     let lie = prop_oneof![30 => Just(0), 1 => -2..3_i8];
     (parts(), kind, parts(), lie).prop_map(|(owner, kind, data, lie)| Patch {
         owner,

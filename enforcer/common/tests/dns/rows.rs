@@ -16,8 +16,11 @@ pub(crate) struct Row {
     pub(crate) expected: Expected,
 }
 
+const SOA: u16 = 6;
 const DNAME: u16 = 39;
 const RRSIG: u16 = 46;
+const NSEC: u16 = 47;
+const HTTPS: u16 = 65;
 const CHAOS: u16 = 3;
 
 /// All of them.
@@ -362,7 +365,11 @@ fn lengths() -> Vec<Row> {
         row("longest_data", of(CNAME, 0xffff, &name("edge")), Err(Malformed)),
         row("signature_of_no_bytes", of(RRSIG, 0, &[]), Err(Malformed)),
         row("signature", of(RRSIG, 24, &[1; 24]), learned([1])),
-        row("text", of(16, 4, b"\x03abc"), Err(Malformed)),
+        row("text", of(16, 4, b"\x03abc"), learned([1])),
+        row("text_that_is_none", of(16, 4, b"\x09abc"), learned([1])),
+        row("text_over_the_end", of(16, 400, b"\x03abc"), Err(Malformed)),
+        row("unknown_type", of(0xff00, 3, &[0xc0, 0, 0]), learned([1])),
+        row("unknown_type_of_no_bytes", of(0xff00, 0, &[]), Err(Malformed)),
         row(
             "class_chaos",
             answer()
@@ -479,6 +486,31 @@ fn sections() -> Vec<Row> {
             "malformed_additional_record",
             served().record(Additional, &one, A, &[1; 3]),
             Err(Malformed),
+        ),
+        row(
+            "zone_among_the_authorities",
+            answer().address(1).record(
+                Authority,
+                &pointer(QUESTION + 4),
+                SOA,
+                &[name("ns.example.com"), name("root.example.com"), vec![0; 20]].concat(),
+            ),
+            learned([1]),
+        ),
+        row(
+            "denial_among_the_authorities",
+            answer().address(1).record(
+                Authority,
+                &pointer(QUESTION + 4),
+                NSEC,
+                &[name("a.example.com"), vec![0, 1, 0x40]].concat(),
+            ),
+            learned([1]),
+        ),
+        row(
+            "service_among_the_additional_records",
+            served().record(Additional, &one, HTTPS, &[0, 1, 0]),
+            learned([1]),
         ),
         row(
             "class_chaos_in_the_end",

@@ -2,9 +2,14 @@
 
 use std::{collections::BTreeSet, mem, net::IpAddr, sync::Arc};
 
+use ipnet::IpNet;
+
 use super::{Registry, Update};
 use crate::{
-    istio::{EndpointSlice, Kind, MeshConfig, Object, ObjectId, Pod, Service, ServiceEntry, WorkloadEntry},
+    istio::{
+        EndpointSlice, Kind, MeshConfig, NodeObject, Object, ObjectId, Pod, Service, ServiceEntry,
+        WorkloadEntry,
+    },
     model::{Host, Labels, Namespace},
     objects::{Key, OwnerKey, workload_labels},
     offer::{selecting, service_host},
@@ -18,9 +23,24 @@ pub(super) struct Stale {
     pub(super) everything: bool,
     /// The assignment of workloads to views.
     pub(super) assignments: bool,
+    /// The networks of the cluster.
+    pub(super) cluster: bool,
 }
 
 impl Registry {
+    /// Whether anything can follow from an update: not from a Node that is where it was, which its kubelet writes every
+    /// few minutes.
+    pub fn is_news(&self, update: &Update) -> bool {
+        let Update::Apply(Object::Node(new)) = update else {
+            return true;
+        };
+        let old = self
+            .objects
+            .nodes
+            .get(&Key::new(&new.meta.namespace, &new.meta.name));
+        old.is_none_or(|old| place(old) != place(new))
+    }
+
     /// Applies one update. Its effects are computed when a result is requested.
     pub fn apply(&mut self, update: Update) {
         match update {
@@ -55,8 +75,7 @@ impl Registry {
                 self.stale.assignments |= old.as_ref() != Some(&object);
             }
             Object::MeshConfig(object) => self.mesh(key, Some(object)),
-            // Nothing is allowed by it.
-            Object::Node(object) => drop(self.objects.nodes.insert(key.clone(), object)),
+            Object::Node(object) => self.node(key, Some(object)),
             Object::Namespace(object) => {
                 let old = self.objects.namespaces.insert(key.clone(), object.clone());
                 if old.is_none_or(|old| old.meta.labels != object.meta.labels) {
@@ -78,7 +97,7 @@ impl Registry {
                 self.stale.assignments |= self.objects.sidecars.remove(&key).is_some();
             }
             Kind::MeshConfig => self.mesh(&key, None),
-            Kind::Node => drop(self.objects.nodes.remove(&key)),
+            Kind::Node => self.node(&key, None),
             Kind::Namespace => {
                 if self.objects.namespaces.remove(&key).is_some() {
                     self.namespace_changed();
@@ -116,6 +135,7 @@ impl Registry {
         if old == new {
             return;
         }
+        self.stale.cluster = true;
         if new.is_some() {
             self.owners.add(host.clone(), owner);
         } else {
@@ -130,6 +150,14 @@ impl Registry {
         {
             self.everybody_changed();
         }
+    }
+
+    fn node(&mut self, key: &Key, new: Option<Arc<NodeObject>>) {
+        let old = match &new {
+            Some(new) => self.objects.nodes.insert(key.clone(), new.clone()),
+            None => self.objects.nodes.remove(key),
+        };
+        self.stale.cluster |= old.as_deref().map(place) != new.as_deref().map(place);
     }
 
     fn slice(&mut self, key: &Key, new: Option<Arc<EndpointSlice>>) {
@@ -192,7 +220,27 @@ impl Registry {
         self.stale.everything |= !mesh.discovery_selectors.is_empty() || mesh.visibility.is_some();
     }
 
-    fn resolved(&mut self, host: Host, addresses: BTreeSet<IpAddr>) {
+    /// Goes through all answers again after the cluster's networks have changed.
+    pub(super) fn filter_again(&mut self) {
+        let hosts: BTreeSet<_> = self.objects.resolved.keys().collect();
+        let hosts: BTreeSet<_> = hosts
+            .into_iter()
+            .chain(self.protected.hosts().map(|(host, _)| host))
+            .cloned()
+            .collect();
+        for host in hosts {
+            let whole = self
+                .protected
+                .whole(&host)
+                .or_else(|| self.objects.resolved.get(&host));
+            if let Some(whole) = whole.cloned() {
+                self.resolved(host, whole);
+            }
+        }
+    }
+
+    fn resolved(&mut self, host: Host, answer: BTreeSet<IpAddr>) {
+        let addresses = self.protected.filter(&host, answer, &self.settings);
         let old = if addresses.is_empty() {
             self.objects.resolved.remove(&host).unwrap_or_default()
         } else {
@@ -210,6 +258,11 @@ impl Registry {
             self.stale.hosts.insert(host);
         }
     }
+}
+
+/// What counts of a node: where it and its pods are.
+fn place(node: &NodeObject) -> (&[IpNet], &[IpAddr]) {
+    (&node.pods, &node.addresses)
 }
 
 fn key(id: &ObjectId) -> Key {

@@ -197,12 +197,12 @@ fn networks_of_the_cluster_are_its_nodes_and_where_their_pods_are() {
     registry.apply(apply(node("a", "10.244.0.0/24", "192.0.2.1")));
     registry.apply(apply(node("b", "10.244.1.0/24", "2001:db8::1")));
     registry.apply(apply(node("b", "10.244.2.0/24", "2001:db8::1")));
-    let texts = |registry: &Registry| -> Vec<String> {
+    let texts = |registry: &mut Registry| -> Vec<String> {
         let networks = registry.cluster_networks();
         networks.iter().map(ToString::to_string).collect()
     };
     assert_eq!(
-        texts(&registry),
+        texts(&mut registry),
         [
             "10.244.0.0/24",
             "10.244.2.0/24",
@@ -215,7 +215,7 @@ fn networks_of_the_cluster_are_its_nodes_and_where_their_pods_are() {
         namespace: Namespace::new(""),
         name: "b".to_owned(),
     }));
-    assert_eq!(texts(&registry), ["10.244.0.0/24", "192.0.2.1/32"]);
+    assert_eq!(texts(&mut registry), ["10.244.0.0/24", "192.0.2.1/32"]);
 }
 
 #[test]
@@ -528,5 +528,130 @@ fn warnings_name_the_entries() {
             "ServiceEntry a/empty has no ports and allows nothing",
             "ServiceEntry b/e does not count outside its namespace: ServiceEntry a/e has the host e.example",
         ]
+    );
+}
+
+#[test]
+fn status_of_a_node_changes_nothing() {
+    let node = |label: &str, address: &str| {
+        let mut meta = crate::test_support::meta("/node");
+        meta.labels.insert("beat".to_owned(), label.to_owned());
+        let node = NodeObject {
+            meta,
+            pods: Vec::new(),
+            addresses: vec![ip(address)],
+        };
+        Update::Apply(Object::Node(Arc::new(node)))
+    };
+    let mut registry = Registry::new(Settings::default());
+    registry.apply(node("1", "192.0.2.1"));
+    let before = registry.cluster_networks();
+    let beat = node("2", "192.0.2.1");
+    assert!(!registry.is_news(&beat), "no plan follows");
+    registry.apply(beat);
+    assert!(!registry.stale.cluster);
+    assert!(Arc::ptr_eq(&before, &registry.cluster_networks()));
+    let moved = node("2", "192.0.2.2");
+    assert!(registry.is_news(&moved));
+    registry.apply(moved);
+    assert_ne!(before, registry.cluster_networks());
+    assert!(registry.is_news(&gone(Kind::Node, "/node")), "and its end is one");
+}
+
+/// Where a host may lead.
+fn protecting() -> Settings {
+    Settings {
+        protected: ["169.254.0.0/16", "fd00:ec2::254/128"]
+            .map(|text| text.parse().unwrap())
+            .into(),
+        protects_cluster: true,
+        ..Settings::default()
+    }
+}
+
+#[test]
+fn resolved_address_that_is_protected_counts_only_if_it_is_declared() {
+    let of = |id: &str, host: &str| entry(id, host, &[(443, Protocol::Tls)]).resolution(Resolution::Dns);
+    let mut registry = world(
+        protecting(),
+        [
+            of("a/evil", "evil.example.com").into(),
+            of("a/declared", "declared.example.com")
+                .addresses(&["169.254.1.1"])
+                .into(),
+            workload(1, "a", ""),
+        ],
+    );
+    registry.apply(resolved(
+        "evil.example.com",
+        &["169.254.169.254", "fd00:ec2::254", "192.0.2.1"],
+    ));
+    registry.apply(resolved("declared.example.com", &["169.254.1.1"]));
+    assert_eq!(
+        allowed(&mut registry, 1),
+        set(&[
+            "tcp 192.0.2.1:443",
+            "tcp 169.254.1.1:443",
+            "tcp evil.example.com:443",
+        ])
+    );
+    let said = |registry: &mut Registry| -> Vec<String> {
+        let warnings = registry.warnings();
+        let said = warnings
+            .iter()
+            .filter(|it| matches!(it, Warning::Protected { .. }));
+        said.map(ToString::to_string).collect()
+    };
+    let [first, second] = &said(&mut registry)[..] else {
+        panic!("{:?}", said(&mut registry));
+    };
+    let begin =
+        |address: &str| format!("evil.example.com resolves to {address}, an address for which no name may");
+    assert!(first.starts_with(&begin("169.254.169.254")), "{first}");
+    assert!(second.starts_with(&begin("fd00:ec2::254")), "{second}");
+    registry.apply(resolved("evil.example.com", &["192.0.2.1"]));
+    registry.apply(resolved("declared.example.com", &[]));
+    assert_eq!(said(&mut registry), [""; 0]);
+}
+
+#[test]
+fn name_outside_the_cluster_does_not_lead_into_it_and_one_of_the_cluster_does() {
+    let of = |id: &str, host: &str| entry(id, host, &[(443, Protocol::Tls)]).resolution(Resolution::Dns);
+    let mut registry = world(
+        protecting(),
+        [
+            of("a/outside", "db.example.com").into(),
+            of("a/inside", "db.b.svc.cluster.local").into(),
+            workload(1, "a", ""),
+        ],
+    );
+    registry.apply(resolved("db.example.com", &["10.96.0.7", "192.0.2.1"]));
+    registry.apply(resolved("db.b.svc.cluster.local", &["10.96.0.7"]));
+    let hosts = ["tcp db.example.com:443", "tcp db.b.svc.cluster.local:443"];
+    let with = |addresses: &[&str]| set(&[&hosts[..], addresses].concat());
+    let both = with(&["tcp 10.96.0.7:443", "tcp 192.0.2.1:443"]);
+    assert_eq!(
+        allowed(&mut registry, 1),
+        both,
+        "nobody knows that it is the cluster's"
+    );
+    let other = service("b/other", cluster_ip(&["10.96.0.7"]), &[(1, Protocol::Tcp)]);
+    registry.apply(other.into());
+    let both = &both | &set(&["tcp 10.96.0.7:1"]);
+    assert_eq!(
+        allowed(&mut registry, 1),
+        both,
+        "the cluster's own name leads there"
+    );
+    assert_eq!(
+        registry.addresses_of(&Host::new("db.example.com")),
+        [ip("192.0.2.1")].into()
+    );
+    registry.apply(gone(Kind::Service, "b/other"));
+    let addresses = registry.addresses_of(&Host::new("db.example.com"));
+    assert_eq!(
+        addresses,
+        [ip("192.0.2.1"), ip("10.96.0.7")].into(),
+        "it is the cluster's no more"
     );
 }

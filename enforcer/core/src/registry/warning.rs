@@ -1,6 +1,6 @@
 //! Objects that allow or leave out something that their author may not have intended.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, net::IpAddr};
 
 use super::Registry;
 use crate::{
@@ -45,6 +45,13 @@ pub enum Warning {
         /// One that does not.
         unused: ObjectId,
     },
+    /// A host resolves to an address that no name may stand for.
+    Protected {
+        /// The host.
+        host: Host,
+        /// The address.
+        address: IpAddr,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -58,6 +65,11 @@ impl fmt::Display for Warning {
             Self::Displaced { host, winner, loser } => write!(
                 f,
                 "{loser} does not count outside its namespace: {winner} has the host {host}"
+            ),
+            Self::Protected { host, address } => write!(
+                f,
+                "{host} resolves to {address}, an address for which no name may stand: it counts only for an entry that \
+                 declares it; see dns.learn.protected and dns.learn.protectCluster"
             ),
             Self::SeveralMeshes { used, unused } => write!(f, "{unused} is not used: {used} is"),
         }
@@ -93,6 +105,18 @@ impl Registry {
             }
         }
         self.warn_of_meshes(&mut warnings);
+        for (host, whole) in self.protected.hosts() {
+            let counts = self.objects.resolved.get(host);
+            for address in whole {
+                let is_declared = self.by_address.hosts(*address).any(|other| other == host);
+                if !is_declared && !counts.is_some_and(|counts| counts.contains(address)) {
+                    warnings.insert(Warning::Protected {
+                        host: host.clone(),
+                        address: *address,
+                    });
+                }
+            }
+        }
         warnings
     }
 

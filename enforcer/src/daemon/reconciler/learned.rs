@@ -60,6 +60,8 @@ impl Reconciler {
         let share = share(configured, workloads);
         if share != self.datapath.share() {
             self.datapath.set_share(share)?;
+            self.has_beyond = true;
+            self.former.read_again();
             tracing::info!(
                 "each of {workloads} workloads may have learned {share} addresses at once (dns.learn.addresses is \
                  {configured}): the map LEARNED holds {LEARNED_CAPACITY} of all together"
@@ -74,6 +76,20 @@ impl Reconciler {
         }
         self.lacks_learned = lacks;
         Ok(())
+    }
+
+    /// Takes over what workloads have learned while other capacities were configured.
+    pub(super) fn inherit(&mut self) {
+        match self.datapath.inherit() {
+            Ok(0) => {}
+            Ok(addresses) => {
+                tracing::info!("{addresses} learned addresses are taken over from maps of other capacities");
+            }
+            Err(error) => tracing::warn!(
+                "not all learned addresses are taken over from maps of other capacities: workloads that do not ask for \
+                 them again are refused: {error:#}"
+            ),
+        }
     }
 
     /// As what a workload was given an address; for messages, which do without where it cannot be read.
@@ -118,7 +134,39 @@ impl Reconciler {
             self.datapath.note_gone(is_there)?;
         }
         let is_done = self.datapath.forget_gone(is_there)?;
+        self.former.keep(is_there);
         self.gone = if is_done { Gone::Nothing } else { Gone::Left };
+        Ok(())
+    }
+
+    /// Remembers what workloads have learned whose slots are soon used again, and gives up what lies beyond a share that
+    /// has become smaller: nothing newer would ever take its place.
+    pub(in crate::daemon) fn keep_to_shares(&mut self) {
+        if !self.is_in_force {
+            return;
+        }
+        if let Err(error) = self.try_to_keep_to_shares() {
+            tracing::debug!("what lies beyond the workloads' shares stays, which is tried again: {error:#}");
+            self.has_beyond = true;
+        }
+    }
+
+    fn try_to_keep_to_shares(&mut self) -> Result<()> {
+        if self.has_beyond {
+            self.datapath.note_beyond_share()?;
+            self.has_beyond = false;
+        }
+        for given_up in self.datapath.give_up_beyond_share()? {
+            self.former.remember(given_up);
+        }
+        let share = u64::from(self.datapath.share());
+        for (workload, assigned) in self.datapath.assigned(share / 2)? {
+            let first = self.former.read(workload).max(assigned.saturating_sub(share));
+            for learned in self.datapath.recent(workload, first..assigned)? {
+                self.former.remember(learned);
+            }
+            self.former.note_read(workload, assigned);
+        }
         Ok(())
     }
 }

@@ -281,10 +281,11 @@ impl Revocation {
     }
 
     /// Judges some of the sockets that were found: has those ended that are not allowed now, and tells of them. `given`
-    /// says for which hosts a workload was given an address; that it may have expired ends nothing.
+    /// says for which hosts a workload was given an address; that it may have expired ends nothing. Where that cannot
+    /// be read, the workload's sockets are listed again later.
     ///
     /// # Errors
-    /// If nobody ends sockets any more, or what was learned cannot be read.
+    /// If nobody ends sockets any more.
     pub(super) fn judge(
         &mut self,
         registry: &mut Registry,
@@ -300,7 +301,14 @@ impl Revocation {
             round.entry((workload, destination)).or_default().push(socket);
         }
         for ((workload, destination), sockets) in round {
-            let hosts = given(workload, destination.address)?;
+            let hosts = match given(workload, destination.address) {
+                Ok(hosts) => hosts,
+                Err(error) => {
+                    // Whether it is still allowed is not known: it stays until the workload is looked at again.
+                    self.unfinished.note_unjudged(workload, format!("{error:#}"));
+                    continue;
+                }
+            };
             let explanation = registry.explain_given(workload, destination, &hosts);
             if explanation.verdict != Verdict::Deny || self.had_been_allowed(workload, destination, registry)
             {

@@ -88,10 +88,10 @@ impl Reconciler {
     pub(in crate::daemon) fn judge_sockets(&mut self, ingest: &mut Ingest) -> Result<()> {
         match &mut self.revocation {
             Some(revocation) => {
-                let datapath = &self.datapath;
+                let (datapath, former) = (&self.datapath, &self.former);
                 revocation.judge(ingest.registry(), |workload, address| {
                     let given = datapath.given(workload, address)?;
-                    Ok(given.ever())
+                    Ok(&given.ever() | &former.hosts(workload, address))
                 })
             }
             None => Ok(()),

@@ -44,9 +44,9 @@ pub(super) unsafe fn begin(desk: *mut Desk, length: u32) {
         bpf_probe_read_kernel((&raw mut (*desk).key).cast(), length, from.cast());
         let mut found = 0;
         let mut bytes = length * 8;
-        for index in 0..HOSTS {
+        // The others are never in use on the desk.
+        for index in 0..MATCHES {
             (*desk).learned.hosts[index].host = HostId::NONE;
-            (*desk).learned.hosts[index].expires = 0;
         }
         for _ in 0..MATCHES {
             (*desk).bits = bytes;

@@ -1,5 +1,5 @@
-//! What revocation has not finished, by workload: sockets that could not be listed, that could not be closed, or that
-//! are still being closed. Each is a problem in the status and a line in the log, and is listed again.
+//! What revocation has not finished, by workload: sockets that could not be listed or judged, that could not be closed,
+//! or that are still being closed. Each is a problem in the status and a line in the log, and is listed again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +20,8 @@ const LONG: Duration = Duration::from_secs(10);
 pub(super) struct Unfinished {
     /// Why not all of its sockets could be listed the last time.
     hidden: BTreeMap<CgroupId, String>,
+    /// Why some of its sockets could not be judged since it was looked at.
+    unjudged: BTreeMap<CgroupId, String>,
     open: BTreeMap<CgroupId, Open>,
     /// Those of `open` that are looked at again, and whether that look is over.
     again: BTreeMap<CgroupId, bool>,
@@ -38,20 +40,31 @@ struct Ending {
 impl Unfinished {
     /// Whether there is nothing left to come to an end with.
     pub(super) fn is_empty(&self) -> bool {
-        self.hidden.is_empty() && self.open.is_empty() && self.ending.is_empty()
+        let is_known = self.hidden.is_empty() && self.unjudged.is_empty();
+        is_known && self.open.is_empty() && self.ending.is_empty()
     }
 
     /// Forgets all workloads but these.
     pub(super) fn keep(&mut self, workloads: &BTreeSet<CgroupId>) {
         self.hidden.retain(|workload, _| workloads.contains(workload));
+        self.unjudged.retain(|workload, _| workloads.contains(workload));
         self.open.retain(|workload, _| workloads.contains(workload));
         self.again.retain(|workload, _| workloads.contains(workload));
     }
 
     /// These are looked at from now on.
     pub(super) fn note_look(&mut self, workloads: impl Iterator<Item = CgroupId>) {
-        let open = workloads.filter(|workload| self.open.contains_key(workload));
-        self.again.extend(open.map(|workload| (workload, false)));
+        for workload in workloads {
+            self.unjudged.remove(&workload);
+            if self.open.contains_key(&workload) {
+                self.again.insert(workload, false);
+            }
+        }
+    }
+
+    /// Sockets of it were found and not judged.
+    pub(super) fn note_unjudged(&mut self, workload: CgroupId, why: String) {
+        self.unjudged.insert(workload, why);
     }
 
     pub(super) fn note_looked(&mut self, workload: CgroupId, hidden: Option<String>) {
@@ -101,7 +114,8 @@ impl Unfinished {
 
     /// Workloads that are to be looked at again now.
     pub(super) fn due(&mut self) -> BTreeSet<CgroupId> {
-        let due: BTreeSet<_> = self.hidden.keys().chain(self.open.keys()).copied().collect();
+        let unseen = self.hidden.keys().chain(self.unjudged.keys());
+        let due: BTreeSet<_> = unseen.chain(self.open.keys()).copied().collect();
         let is_early = self.last.is_some_and(|last| last.elapsed() < AGAIN);
         if due.is_empty() || is_early {
             return BTreeSet::new();
@@ -122,6 +136,13 @@ impl Unfinished {
                 name(*workload)
             )
         });
+        let unjudged = self.unjudged.iter().map(|(workload, why)| {
+            format!(
+                "connections of {} that are no longer allowed may stay open: not all of them can be judged: {why}; they \
+                 are listed again every {AGAIN:?}",
+                name(*workload)
+            )
+        });
         let open = self.open.iter().map(|(workload, Open { sockets, why })| {
             format!(
                 "{sockets} connections of {} that are no longer allowed are still open: the kernel did not close \
@@ -137,7 +158,7 @@ impl Unfinished {
                 name(*workload)
             )
         });
-        hidden.chain(open).chain(ending).collect()
+        hidden.chain(unjudged).chain(open).chain(ending).collect()
     }
 }
 
@@ -172,6 +193,26 @@ mod tests {
         unfinished.note_looked(W, None);
         assert_eq!(problems(&unfinished), Vec::<String>::new());
         unfinished.note_looked(W, Some("it has too many".to_owned()));
+        unfinished.keep(&BTreeSet::new());
+        assert!(unfinished.is_empty());
+    }
+
+    #[test]
+    fn socket_that_could_not_be_judged_is_a_problem_until_it_is_looked_for_again() {
+        let mut unfinished = Unfinished::default();
+        unfinished.note_unjudged(W, "reading the map LEARNED: EIO".to_owned());
+        unfinished.note_looked(W, None);
+        let [problem] = problems(&unfinished).try_into().unwrap();
+        assert!(
+            problem.contains("ns/w7") && problem.contains("LEARNED: EIO"),
+            "{problem}"
+        );
+        assert!(!unfinished.is_empty());
+        unfinished.last = Instant::now().checked_sub(AGAIN);
+        assert_eq!(unfinished.due(), [W].into());
+        unfinished.note_look([W].into_iter());
+        assert!(unfinished.is_empty(), "that look judges all of them");
+        unfinished.note_unjudged(W, "again".to_owned());
         unfinished.keep(&BTreeSet::new());
         assert!(unfinished.is_empty());
     }

@@ -14,7 +14,7 @@ use super::stage::Stage;
 type Scenario = fn(&mut Stage) -> Result<String>;
 
 /// By their names. Without the first there is nothing to try the others on.
-pub(super) const SCENARIOS: [(&str, Scenario); 16] = [
+pub(super) const SCENARIOS: [(&str, Scenario); 17] = [
     ("install", install::install),
     ("audit", install::audit),
     ("enforce", install::enforce),
@@ -30,5 +30,6 @@ pub(super) const SCENARIOS: [(&str, Scenario); 16] = [
     ("upgrade", install::upgrade),
     ("boot", boots::boot),
     ("boot-failed", boots::boot_failed),
+    ("boot-misconfigured", boots::boot_misconfigured),
     ("uninstall", install::uninstall),
 ];

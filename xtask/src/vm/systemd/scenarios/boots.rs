@@ -2,7 +2,10 @@
 
 use anyhow::{Result, ensure};
 
-use super::modes::{FAILS, PROGRAM};
+use super::{
+    install::CONFIGURATION,
+    modes::{FAILS, PROGRAM},
+};
 use crate::vm::systemd::stage::Stage;
 
 /// Every app that starts with the machine is enforced from its first instruction.
@@ -33,9 +36,20 @@ pub(super) fn boot(stage: &mut Stage) -> Result<String> {
     Ok(format!("{tally}; then {again}"))
 }
 
-/// Where the enforcer cannot start, nothing that is configured gets out, and the machine boots all the same.
+/// Where the enforcer's program fails, nothing that is configured gets out.
 pub(super) fn boot_failed(stage: &mut Stage) -> Result<String> {
-    stage.spoil(PROGRAM, FAILS)?;
+    boot_without(stage, (PROGRAM, FAILS))
+}
+
+/// Nor where its configuration has a mistake, which the generator meets too.
+pub(super) fn boot_misconfigured(stage: &mut Stage) -> Result<String> {
+    let wrong = format!("{}nonsense: true", stage.run(&format!("cat {CONFIGURATION}"))?);
+    boot_without(stage, (CONFIGURATION, &wrong))
+}
+
+/// Boots with another text in a file, with which the enforcer does not start. The machine boots all the same.
+fn boot_without(stage: &mut Stage, (file, text): (&str, &str)) -> Result<String> {
+    stage.spoil(file, text)?;
     stage.reboot()?;
     stage.run_as(
         "alice",
@@ -44,7 +58,7 @@ pub(super) fn boot_failed(stage: &mut Stage) -> Result<String> {
     let tally = stage.tally()?;
     let active =
         stage.try_run("systemctl is-active app.service worker@1.service steady.service other.service")?;
-    stage.restore(PROGRAM)?;
+    stage.restore(file)?;
     stage.run("systemctl restart enforcer && enforcer in-force && systemctl start app.service")?;
     tally.holds()?;
     ensure!(tally.accepted == 0, "{} accepts with no enforcer", tally.accepted);

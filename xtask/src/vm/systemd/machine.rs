@@ -57,9 +57,11 @@ impl Machine {
         let mut qemu = Command::new("setpriv");
         // Killed itself, this process could not end it.
         qemu.args(["--pdeathsig", "KILL", "nice", "-n", "5", QEMU.name])
+            // With a thread for each processor, one can run into code that the other is changing: a panic once in some
+            // boots (int3 in code that netfilter had just switched on).
             .args([
                 "-accel",
-                "tcg,thread=multi",
+                "tcg,thread=single",
                 "-cpu",
                 "max",
                 "-smp",

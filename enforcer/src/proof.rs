@@ -132,7 +132,14 @@ impl Prover {
             }
             proof.take(self.inspect().await?);
             let due = due(&proof);
-            proof.canary.extend(self.try_at(&due).await?);
+            let roots: Vec<_> = due.iter().filter_map(|path| self.root(path)).collect();
+            proof.canary.retain(|path, _| !due.contains(path));
+            for (root, verdict) in self.try_at(&roots).await? {
+                // What failed because the root went away says nothing about enforcement.
+                if verdict.failures.is_empty() || root.is_there() {
+                    proof.canary.insert(root.path, verdict);
+                }
+            }
             let failures = proof.failures();
             if failures.is_empty() && has_failed {
                 tracing::info!(
@@ -154,20 +161,25 @@ impl Prover {
         inspection.await.context("the owner does not answer")
     }
 
+    /// The root at a path. Without one, nothing is proven there.
+    fn root(&self, path: &Path) -> Option<Cgroup> {
+        self.mount.cgroup(path).ok().flatten()
+    }
+
     /// Has the canary try below each of these roots.
-    async fn try_at(&mut self, roots: &[PathBuf]) -> Result<Vec<(PathBuf, Verdict)>> {
+    async fn try_at(&mut self, roots: &[Cgroup]) -> Result<Vec<(Cgroup, Verdict)>> {
         if roots.is_empty() {
             return Ok(Vec::new());
         }
         let mut made = Vec::new();
         let mut verdicts = Vec::new();
-        let mut say = |root: &Path, failures| {
+        let mut say = |root: &Cgroup, failures| {
             let at = Instant::now();
-            verdicts.push((root.to_owned(), Verdict { at, failures }));
+            verdicts.push((root.clone(), Verdict { at, failures }));
         };
         for root in roots {
             // A process that keeps creating cgroups delays others that create one.
-            match block_in_place(|| make(&self.mount, root)) {
+            match block_in_place(|| make(&self.mount, &root.path)) {
                 Ok(cgroup) => made.push((root, cgroup)),
                 Err(error) => say(root, vec![format!("the canary has no cgroup: {error:#}")]),
             }
@@ -187,7 +199,7 @@ impl Prover {
                 tracing::warn!(
                     "cannot remove the self-proof's cgroup below {} yet ({error}): enforcement is not affected, and \
                      the next round removes it",
-                    root.display()
+                    root.path.display()
                 );
             }
         }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use enforcer::proof;
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::signal::Signal,
@@ -284,12 +285,41 @@ fn cgroup_that_is_removed_while_in_use_is_enforced_again_when_it_comes_back() {
         tests::fixture::remove(place.cgroup.folder())?;
         daemon.line(&["is gone from"])?;
         place.until("frontend", STRANGER, false)?;
+        // Refused as every unknown cgroup is, until its policy is in force.
+        place.until("frontend", DB, true)?;
         check_verdicts(place)?;
-        daemon.lines();
-        let errors: Vec<_> = daemon.seen.iter().filter(|line| line.contains("ERROR")).collect();
-        assert!(errors.is_empty(), "{errors:#?}");
+        check_no_error(&mut daemon);
         Ok(())
     });
+}
+
+/// The self-proof is at work below the root when that goes.
+#[test]
+fn root_that_is_removed_while_it_is_proven_is_no_failure() {
+    check(|place| {
+        let mut daemon = place.start(&[])?;
+        let canary = place.cgroup.folder().join(proof::CGROUP);
+        for _ in 0..3 {
+            let deadline = Instant::now() + 4 * proof::INTERVAL;
+            while !canary.exists() {
+                assert!(Instant::now() < deadline, "the root is not proven");
+                std::thread::yield_now();
+            }
+            place.remove_cgroup("frontend")?;
+            tests::fixture::remove(place.cgroup.folder())?;
+            place.until("frontend", STRANGER, false)?;
+            place.until("frontend", DB, true)?;
+            place.until_status("proof of the root", |status| status.proven)?;
+        }
+        check_no_error(&mut daemon);
+        Ok(())
+    });
+}
+
+fn check_no_error(daemon: &mut Daemon) {
+    daemon.lines();
+    let errors: Vec<_> = daemon.seen.iter().filter(|line| line.contains("ERROR")).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
 }
 
 /// Open files and resident memory, in bytes, of a process.

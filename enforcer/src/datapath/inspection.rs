@@ -117,9 +117,10 @@ impl Roots {
                 id: cgroup.id,
                 folder,
             };
+            let mut found = Lapses::default();
             if !claim.is_held(folder) {
                 let claimed = Claim::new(folder).map(|anew| *claim = anew);
-                lapses.note(claimed.map(|()| true), || {
+                found.note(claimed.map(|()| true), || {
                     format!("the claim of this enforcer to {} was gone", path.display())
                 });
             }
@@ -132,15 +133,19 @@ impl Roots {
                 let name = link.program.name;
                 if !matches!(link.running(programs, &at), Ok(Some(_))) {
                     let resumed = link.resume(programs, &at).map(|()| true);
-                    lapses.note(resumed, || format!("{name} did not run at {}", path.display()));
+                    found.note(resumed, || format!("{name} did not run at {}", path.display()));
                 }
-                lapses.note_pin(link);
+                found.note_pin(link);
                 match link.running(programs, &at) {
                     Ok(Some(id)) => state.programs.push((name, id)),
                     Ok(None) | Err(_) => state.absent.push(name),
                 }
             }
-            states.push(state);
+            // It may have gone meanwhile, and its programs with it.
+            if cgroup.is_there() {
+                lapses.0.append(&mut found.0);
+                states.push(state);
+            }
         }
         states
     }

@@ -87,7 +87,8 @@ impl Reconciler {
                         revocation.note(Due::Everything);
                     }
                 }
-                // It may be gone already, of which the next change tells.
+                // Of which the next change tells.
+                Err(_) if !root.is_there() => {}
                 Err(error) => {
                     let refusal = format!("not enforcing at {}: {error:#}", root.path.display());
                     self.roots.refused.insert(root.id, refusal);

@@ -12,8 +12,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use enforcer_common::{
-    Address, CgroupId, HostId, Learned, LearnedHost, LearnedKey, Learner, Named, Question, QuestionKey,
-    ResolverKey, Slot, SlotKey, Transport,
+    CgroupId, HostId, Learned, LearnedHost, LearnedKey, Learner, Named, Question, QuestionKey, ResolverKey,
+    Slot, Slots, SlotsKey, Transport,
     learned::{HOSTS, NAME, QUESTION},
     maps,
 };
@@ -123,12 +123,7 @@ fn give_at(place: &Place, (owner, to): (CgroupId, &str), slot: u32, expires: u64
         expires,
     };
     bpf::put(&map(place, maps::LEARNED), &key, &learned)?;
-    let place_of = SlotKey {
-        owner,
-        index: slot,
-        kind: SlotKey::ADDRESS,
-    };
-    bpf::put(&map(place, maps::SLOTS), &place_of, &Slot(key.address.0))?;
+    put_slot(place, (owner, SlotsKey::ADDRESS), slot, key.address.halves())?;
     let learner = Learner {
         addresses: u64::from(slot) + 1,
         ..Learner::default()
@@ -186,11 +181,6 @@ fn names_are_listed_with_how_they_are_known() {
 
 /// Has the cgroup asked, and been given a name, beside what [`give`] has.
 fn ask(place: &Place, owner: CgroupId) -> Result<()> {
-    let slot = SlotKey {
-        owner,
-        index: 1,
-        kind: SlotKey::QUESTION,
-    };
     let (cookie, id) = (7, [1, 2, 0, 0, 0, 0, 0, 0]);
     let question = Question {
         time: 1,
@@ -202,8 +192,12 @@ fn ask(place: &Place, owner: CgroupId) -> Result<()> {
     };
     let key = QuestionKey { owner, cookie, id };
     bpf::put(&map(place, maps::QUESTIONS), &key, &question)?;
-    let who = Address::from_halves([cookie, u64::from_ne_bytes(id)]);
-    bpf::put(&map(place, maps::SLOTS), &slot, &Slot(who.0))?;
+    put_slot(
+        place,
+        (owner, SlotsKey::QUESTION),
+        1,
+        [cookie, u64::from_ne_bytes(id)],
+    )?;
     let learner = Learner {
         addresses: 1,
         questions: 2,
@@ -212,13 +206,25 @@ fn ask(place: &Place, owner: CgroupId) -> Result<()> {
     bpf::put(&map(place, maps::LEARNERS), &owner, &learner)
 }
 
+/// Writes who has a slot.
+fn put_slot(place: &Place, (owner, kind): (CgroupId, u32), slot: u32, who: [u64; 2]) -> Result<()> {
+    let row = slot / Slots::LENGTH;
+    let (map, key) = (map(place, maps::SLOTS), SlotsKey { owner, row, kind });
+    if !bpf::keys::<SlotsKey, Slots>(&map)?.contains(&key) {
+        bpf::put(&map, &key, &Slots::UNUSED)?;
+    }
+    bpf::change(&map, &key, |slots: &mut Slots| {
+        slots.0[(slot % Slots::LENGTH) as usize] = Slot(who)
+    })
+}
+
 /// Who has something in the maps of what is learned: addresses, names, questions, slots, and a place among the learners.
 fn owners(place: &Place) -> Result<[BTreeSet<CgroupId>; 5]> {
     let pin = |name| map(place, name);
     let learned = bpf::keys::<LearnedKey, Learned>(&pin(maps::LEARNED))?;
     let named = bpf::keys::<LearnedKey, Named>(&pin(maps::NAMED))?;
     let questions = bpf::keys::<QuestionKey, Question>(&pin(maps::QUESTIONS))?;
-    let slots = bpf::keys::<SlotKey, Slot>(&pin(maps::SLOTS))?;
+    let slots = bpf::keys::<SlotsKey, Slots>(&pin(maps::SLOTS))?;
     let learners = bpf::keys::<CgroupId, Learner>(&pin(maps::LEARNERS))?;
     Ok([
         learned.iter().map(|key| key.owner).collect(),

@@ -10,12 +10,12 @@ use aya_ebpf::{
 };
 use enforcer_common::{
     Address, CgroupId, HostId, HostKey, Learned, LearnedKey, Learner, Named, Pattern, PatternKey, PolicyId,
-    PortKey, Question, QuestionKey, ResolverKey, Slot, SlotKey, Transport,
+    PortKey, Question, QuestionKey, ResolverKey, Slots, SlotsKey, Transport,
     dns::{self, QuestionParser, RecordsParser},
     learned::{self, NAME},
     maps::{
         HOSTS_CAPACITY, LEARNED_CAPACITY, NAMED_CAPACITY, PROTECTED_CAPACITY, QUESTIONS_CAPACITY,
-        RESOLVERS_CAPACITY, WORKLOADS_CAPACITY,
+        RESOLVERS_CAPACITY, SLOTS_CAPACITY, WORKLOADS_CAPACITY,
     },
 };
 
@@ -32,11 +32,11 @@ static PROTECTED: LpmTrie<Address, u32> = LpmTrie::with_max_entries(PROTECTED_CA
 pub(crate) static QUESTIONS: HashMap<QuestionKey, Question> =
     HashMap::with_max_entries(QUESTIONS_CAPACITY, BPF_F_NO_PREALLOC);
 #[map]
-pub(crate) static LEARNED: HashMap<LearnedKey, Learned> =
-    HashMap::with_max_entries(LEARNED_CAPACITY, BPF_F_NO_PREALLOC);
+pub(crate) static LEARNED: HashMap<LearnedKey, Learned> = HashMap::with_max_entries(LEARNED_CAPACITY, 0);
 #[map]
-pub(crate) static SLOTS: HashMap<SlotKey, Slot> =
-    HashMap::with_max_entries(LEARNED_CAPACITY + QUESTIONS_CAPACITY, BPF_F_NO_PREALLOC);
+pub(crate) static SLOTS: HashMap<SlotsKey, Slots> =
+    HashMap::with_max_entries(SLOTS_CAPACITY, BPF_F_NO_PREALLOC);
+
 #[map]
 pub(crate) static LEARNERS: HashMap<CgroupId, Learner> =
     HashMap::with_max_entries(WORKLOADS_CAPACITY, BPF_F_NO_PREALLOC);

@@ -89,19 +89,37 @@ pub struct RuleKey {
 }
 
 /// Identifier of a host as a rule names it, a name or a wildcard: the first 16 bytes of the SHA-256 of its text. The
-/// same host always has the same identifier, and two hosts with the same identifier cannot be found.
-#[repr(transparent)]
+/// same host always has the same identifier, and two hosts with the same identifier cannot be found. As numbers,
+/// which programs copy and compare at once, and not byte by byte.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HostId(pub [u8; 16]);
+pub struct HostId {
+    high: u64,
+    low: u64,
+}
 
 impl HostId {
     /// No host.
-    pub const NONE: Self = Self([0; 16]);
+    pub const NONE: Self = Self { high: 0, low: 0 };
 
-    /// Whether it equals `other`; compares one number, as [`Address::is`].
+    /// From its bytes.
+    pub const fn new(bytes: [u8; 16]) -> Self {
+        let whole = u128::from_be_bytes(bytes);
+        Self {
+            high: (whole >> 64) as u64,
+            low: whole as u64,
+        }
+    }
+
+    /// Its bytes as one number, the first byte the highest.
+    pub const fn number(self) -> u128 {
+        (self.high as u128) << 64 | self.low as u128
+    }
+
+    /// Whether it equals `other`.
     #[inline(always)]
     pub const fn is(&self, other: &Self) -> bool {
-        u128::from_ne_bytes(self.0) == u128::from_ne_bytes(other.0)
+        self.high == other.high && self.low == other.low
     }
 }
 

@@ -125,29 +125,43 @@ pub struct LearnedHost {
     pub expires: u64,
 }
 
-/// A slot of a workload, in the order of learning.
+/// Slots of a workload that follow one another, in the order of learning.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SlotKey {
+pub struct SlotsKey {
     /// The workload.
     pub owner: CgroupId,
-    /// Its number.
-    pub index: u32,
-    /// [`SlotKey::ADDRESS`] or [`SlotKey::QUESTION`].
+    /// The number of the first slot, divided by [`Slots::LENGTH`].
+    pub row: u32,
+    /// [`SlotsKey::ADDRESS`] or [`SlotsKey::QUESTION`].
     pub kind: u32,
 }
 
-impl SlotKey {
-    /// Its value is an address.
+impl SlotsKey {
+    /// Addresses.
     pub const ADDRESS: u32 = 0;
-    /// Its value is the socket's cookie and the question's number.
+    /// Sockets' cookies and questions' numbers.
     pub const QUESTION: u32 = 1;
 }
 
-/// What occupies a slot: an address, or the rest of a [`QuestionKey`].
+/// What occupies them. The next slot is in the line of memory that the last one was in, and most need no new entry.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot(pub [u8; 16]);
+pub struct Slots(pub [Slot; Self::LENGTH as usize]);
+
+impl Slots {
+    /// How many lie together.
+    pub const LENGTH: u32 = 64;
+
+    /// Whose occupants nobody has written.
+    pub const UNUSED: Self = Self([Slot([0; 2]); Self::LENGTH as usize]);
+}
+
+/// What occupies a slot: the halves of an address ([`Address::halves`]), or a socket's cookie and its question's number
+/// as [`QuestionKey`] has them. Zeros if nothing ever has.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(pub [u64; 2]);
 
 /// The counters of a workload.
 #[repr(C)]
@@ -182,6 +196,7 @@ const _: () = assert!(
         && size_of::<Question>() == 24 + QUESTION
         && size_of::<LearnedKey>() == 24
         && size_of::<Learned>() == 40 + 24 * HOSTS + NAME
-        && size_of::<SlotKey>() == 16
+        && size_of::<SlotsKey>() == 16
+        && size_of::<Slots>() == 1024
         && size_of::<Named>() == 16 + NAME
 );

@@ -20,12 +20,14 @@
 //! | `PROTECTED` | trie of [`crate::Address`] | `u32`, unused |
 //! | `QUESTIONS` | [`crate::QuestionKey`] | [`crate::Question`] |
 //! | `LEARNED` | [`crate::LearnedKey`] | [`crate::Learned`] |
-//! | `SLOTS` | [`crate::SlotKey`] | [`crate::Slot`] |
+//! | `SLOTS` | [`crate::SlotsKey`] | [`crate::Slots`] |
 //! | `LEARNERS` | [`crate::CgroupId`] | [`crate::Learner`] |
 //! | `NAMED` | [`crate::LearnedKey`] | [`crate::Named`]; the least recently used go |
 
+use crate::Slots;
+
 /// Changes whenever a key, a value or the meaning of a map changes; part of the path of the pins.
-pub const LAYOUT: u32 = 6;
+pub const LAYOUT: u32 = 7;
 
 /// Maps a workload's cgroup to its policy and own addresses.
 pub const WORKLOADS: &str = "WORKLOADS";
@@ -100,11 +102,15 @@ pub const HOSTS_CAPACITY: u32 = 65_536;
 pub const RESOLVERS_CAPACITY: u32 = 4_096;
 /// Number of networks whose addresses are not learned.
 pub const PROTECTED_CAPACITY: u32 = 131_072;
-/// Default number of learned addresses that fit, over all workloads.
-pub const LEARNED_CAPACITY: u32 = 262_144;
+/// Number of learned addresses that fit, over all workloads. Their memory is there from the start: the kernel takes
+/// microseconds to allocate an entry, for which the answer would wait.
+pub const LEARNED_CAPACITY: u32 = 65_536;
 /// Number of questions that wait at once, over all workloads.
 pub const QUESTIONS_CAPACITY: u32 = 262_144;
 /// The most questions of one workload that wait at once; fewer where the share of addresses is smaller.
 pub const QUESTIONS_SHARE: u32 = 512;
+/// Rows of slots: full ones for both kinds, and the last one of each kind of each workload.
+pub const SLOTS_CAPACITY: u32 =
+    (LEARNED_CAPACITY + QUESTIONS_CAPACITY) / Slots::LENGTH + 2 * WORKLOADS_CAPACITY;
 /// Number of names that are stored for messages.
 pub const NAMED_CAPACITY: u32 = 16_384;

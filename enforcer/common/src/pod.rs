@@ -2,7 +2,8 @@
 
 use crate::{
     Address, Binding, CgroupId, HostKey, Learned, LearnedKey, Learner, Named, Pattern, PatternKey, Policy,
-    PolicyId, PortKey, Question, QuestionKey, ResolverKey, RuleKey, Settings, Share, ShareKey, Slot, SlotKey,
+    PolicyId, PortKey, Question, QuestionKey, ResolverKey, RuleKey, Settings, Share, ShareKey, Slots,
+    SlotsKey,
 };
 
 macro_rules! pod {
@@ -37,6 +38,6 @@ pod!(
     Settings,
     Share,
     ShareKey,
-    Slot,
-    SlotKey
+    Slots,
+    SlotsKey
 );

@@ -288,7 +288,7 @@ pub(super) struct RawLearn {
     /// As much of the time to live counts. `dns.grace` is added. Default: 24h.
     pub(super) max_ttl: Option<At<String>>,
     /// How many addresses one workload may have learned at once; the oldest make room. Default: 1024.
-    #[schemars(range(min = 128, max = 262_144))]
+    #[schemars(range(min = 128, max = 65_536))]
     pub(super) addresses: Option<At<u32>>,
     /// Whether the cluster's own addresses, of pods, nodes and Services, count for no name outside it. Default: true.
     pub(super) protect_cluster: Option<bool>,

@@ -20,7 +20,7 @@ pub fn id(host: &Host) -> HostId {
     let hash = Sha256::digest(host.as_str());
     let mut id = [0; 16];
     id.copy_from_slice(&hash[..16]);
-    HostId(id)
+    HostId::new(id)
 }
 
 /// The host's entry in the kernel's trie of patterns. None if no name on the wire can match it.
@@ -179,7 +179,7 @@ mod tests {
     fn identifier_is_the_beginning_of_the_hash() {
         // printf %s '*.example.com' | sha256sum
         let expected = *b"\x47\x28\x7a\x8f\x16\xec\x75\xe6\x07\x3f\x19\x39\x89\xbb\x1c\x0c";
-        assert_eq!(id(&Host::new("*.Example.com.")), HostId(expected));
+        assert_eq!(id(&Host::new("*.Example.com.")), HostId::new(expected));
     }
 
     /// Labels of 45 and 48 bytes too, the numbers of `-` and `0`.

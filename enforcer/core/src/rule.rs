@@ -180,12 +180,7 @@ impl fmt::Display for Rule {
             To::Address(IpAddr::V6(address)) => write!(f, "{transport} [{address}]:{}", self.port),
             To::Address(address) => write!(f, "{transport} {address}:{}", self.port),
             To::Network(network) => write!(f, "{transport} {network}:{}", self.port),
-            To::Host(HostId(id)) => write!(
-                f,
-                "{transport} host {:032x}:{}",
-                u128::from_be_bytes(id),
-                self.port
-            ),
+            To::Host(host) => write!(f, "{transport} host {:032x}:{}", host.number(), self.port),
         }
     }
 }

@@ -45,7 +45,7 @@ fn universe() -> Vec<Rule> {
     rules
 }
 
-const HOSTS: [HostId; 2] = [HostId([1; 16]), HostId([2; 16])];
+const HOSTS: [HostId; 2] = [HostId::new([1; 16]), HostId::new([2; 16])];
 
 fn facts() -> impl Strategy<Value = Facts> {
     let addresses = destinations().map(|to| to.address);

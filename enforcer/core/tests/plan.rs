@@ -36,7 +36,7 @@ fn universe() -> impl Iterator<Item = Rule> {
     })
 }
 
-const HOSTS: [HostId; 2] = [HostId([1; 16]), HostId([2; 16])];
+const HOSTS: [HostId; 2] = [HostId::new([1; 16]), HostId::new([2; 16])];
 
 fn host_rules() -> impl Iterator<Item = Rule> {
     HOSTS.into_iter().map(|host| Rule {

@@ -9,12 +9,12 @@ use std::{collections::VecDeque, ops::Range};
 use anyhow::{Context as _, Result};
 use aya::maps::MapError;
 use enforcer_common::{
-    Address, CgroupId, LearnedKey, Learner, QuestionKey, Slot, SlotKey,
+    Address, CgroupId, LearnedKey, Learner, QuestionKey, Slot, Slots, SlotsKey,
     maps::{LEARNED_CAPACITY, QUESTIONS_SHARE},
 };
 
 use super::{
-    learned::{LearnedAddress, Records, found},
+    learned::{LearnedAddress, Records},
     maps::gone,
     sys::now,
 };
@@ -71,7 +71,7 @@ impl Forgetting {
     ) -> Result<bool> {
         let mut room = TURN;
         while let Some(leaving) = self.queue.front_mut() {
-            for (kind, places) in [SlotKey::ADDRESS, SlotKey::QUESTION]
+            for (kind, places) in [SlotsKey::ADDRESS, SlotsKey::QUESTION]
                 .into_iter()
                 .zip(&mut leaving.places)
             {
@@ -81,11 +81,8 @@ impl Forgetting {
                     }
                     room -= 1;
                     let index = u32::try_from(*places - 1)?;
-                    records.empty(SlotKey {
-                        owner: leaving.owner,
-                        index,
-                        kind,
-                    })?;
+                    records.empty(leaving.owner, kind, index)?;
+                    records.remove_row_from(leaving.owner, kind, index)?;
                     *places -= 1;
                 }
             }
@@ -126,45 +123,48 @@ impl Forgetting {
                 break;
             };
             let owner = *owner;
-            let Some(index) = range.next() else {
+            // From the last on, so that a row's first slot comes after all others of the row.
+            let Some(index) = range.next_back() else {
                 self.beyond.pop_front();
                 continue;
             };
-            let key = SlotKey {
-                owner,
-                index,
-                kind: SlotKey::ADDRESS,
-            };
-            match records.at(owner, index, now)? {
-                Some(learned) => {
-                    records.empty(key)?;
-                    given_up.push(learned);
-                }
-                // Its address has a newer slot, if any.
-                None => gone(records.slots.remove(&key)).context("writing the map SLOTS")?,
+            // Otherwise its address has a newer slot, if any.
+            if let Some(learned) = records.at(owner, index, now)? {
+                records.empty(owner, SlotsKey::ADDRESS, index)?;
+                given_up.push(learned);
             }
+            records.remove_row_from(owner, SlotsKey::ADDRESS, index)?;
         }
         Ok(given_up)
     }
 }
 
 impl Records {
-    /// Removes a slot and what occupies it.
-    fn empty(&mut self, key: SlotKey) -> Result<()> {
-        let Some(Slot(who)) = found(self.slots.get(&key, 0)).context("reading the map SLOTS")? else {
+    /// Removes what occupies a slot.
+    fn empty(&mut self, owner: CgroupId, kind: u32, index: u32) -> Result<()> {
+        let Some(Slot(who)) = self.slot(owner, kind, index)? else {
             return Ok(());
         };
-        let owner = key.owner;
-        if key.kind == SlotKey::ADDRESS {
-            let address = Address(who);
+        if kind == SlotsKey::ADDRESS {
+            let address = Address::from_halves(who);
             gone(self.learned.remove(&LearnedKey { owner, address })).context("writing the map LEARNED")?;
         } else {
-            let [cookie, id] = Address(who).halves();
+            let [cookie, id] = who;
             let id = id.to_ne_bytes();
             gone(self.questions.remove(&QuestionKey { owner, cookie, id }))
                 .context("writing the map QUESTIONS")?;
         }
-        gone(self.slots.remove(&key)).context("writing the map SLOTS")
+        Ok(())
+    }
+
+    /// Removes the row that begins with this slot, if one does. No slot is emptied in a row that stays: the programs
+    /// write its other slots.
+    fn remove_row_from(&mut self, owner: CgroupId, kind: u32, index: u32) -> Result<()> {
+        if index % Slots::LENGTH != 0 {
+            return Ok(());
+        }
+        let row = index / Slots::LENGTH;
+        gone(self.slots.remove(&SlotsKey { owner, row, kind })).context("writing the map SLOTS")
     }
 
     /// Entries of `NAMED` have no order, so that all of them are searched; there are few.

@@ -10,7 +10,7 @@ use aya::{
     Pod,
     maps::{HashMap, MapData, MapError},
 };
-use enforcer_common::{CgroupId, Learned, LearnedKey, Learner, Slot, SlotKey, maps as name};
+use enforcer_common::{CgroupId, Learned, LearnedKey, Learner, Slots, SlotsKey, maps as name};
 
 use super::{Datapath, Pins, learned::Records, previous::hash, shape};
 
@@ -45,11 +45,11 @@ impl Records {
             shape::check_one(name, &folder.join(name))?;
         }
         let mut widest = 0;
-        let old: HashMap<_, SlotKey, Slot> = hash(folder, name::SLOTS)?;
+        let old: HashMap<_, SlotsKey, Slots> = hash(folder, name::SLOTS)?;
         copy(&old, &mut self.slots, |key| {
-            let is_address = key.kind == SlotKey::ADDRESS;
+            let is_address = key.kind == SlotsKey::ADDRESS;
             if is_address {
-                widest = widest.max(key.index + 1);
+                widest = widest.max((key.row + 1) * Slots::LENGTH);
             }
             is_address
         })?;

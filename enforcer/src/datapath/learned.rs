@@ -19,7 +19,7 @@ use aya::{
 };
 use enforcer_common::{
     Address, CgroupId, HostId, Learned, LearnedHost, LearnedKey, Learner, Named, Question, QuestionKey, Slot,
-    SlotKey, maps as name,
+    Slots, SlotsKey, maps as name,
 };
 use enforcer_core::pattern::text;
 
@@ -100,7 +100,7 @@ pub struct Listed {
 pub(super) struct Records {
     pub(super) learned: HashMap<MapData, LearnedKey, Learned>,
     pub(super) named: HashMap<MapData, LearnedKey, Named>,
-    pub(super) slots: HashMap<MapData, SlotKey, Slot>,
+    pub(super) slots: HashMap<MapData, SlotsKey, Slots>,
     pub(super) learners: HashMap<MapData, CgroupId, Learner>,
     pub(super) questions: Questions,
 }
@@ -206,15 +206,10 @@ impl Records {
 
     /// The address in a workload's slot.
     pub(super) fn at(&self, owner: CgroupId, index: u32, now: u64) -> Result<Option<LearnedAddress>> {
-        let key = SlotKey {
-            owner,
-            index,
-            kind: SlotKey::ADDRESS,
-        };
-        let Some(Slot(address)) = found(self.slots.get(&key, 0)).context("reading the map SLOTS")? else {
+        let Some(Slot(address)) = self.slot(owner, SlotsKey::ADDRESS, index)? else {
             return Ok(None);
         };
-        let address = Address(address);
+        let address = Address::from_halves(address);
         let learned =
             found(self.learned.get(&LearnedKey { owner, address }, 0)).context("reading the map LEARNED")?;
         // An address has one valid slot: the newest.
@@ -231,6 +226,16 @@ impl Records {
                     .collect(),
             }
         }))
+    }
+}
+
+impl Records {
+    /// What occupies a workload's slot, or did: what has been removed may still be named there.
+    pub(super) fn slot(&self, owner: CgroupId, kind: u32, index: u32) -> Result<Option<Slot>> {
+        let row = index / Slots::LENGTH;
+        let slots = found(self.slots.get(&SlotsKey { owner, row, kind }, 0));
+        let slots = slots.context("reading the map SLOTS")?;
+        Ok(slots.map(|Slots(slots)| slots[(index % Slots::LENGTH) as usize]))
     }
 }
 

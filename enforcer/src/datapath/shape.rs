@@ -10,7 +10,7 @@ use aya::maps::{MapInfo, MapType};
 use enforcer_common::{
     Address, Binding, CgroupId, Heard, HostKey, Learned, LearnedKey, Learner, Named, Pattern, PatternKey,
     PeerKey, Policy, PolicyId, PortKey, Question, QuestionKey, ResolverKey, RuleKey, Settings, Share,
-    ShareKey, Slot, SlotKey, SocketState, maps as name,
+    ShareKey, Slots, SlotsKey, SocketState, maps as name,
 };
 
 use super::Pins;
@@ -119,8 +119,8 @@ const SHAPES: [Shape; 22] = [
     Shape(
         name::SLOTS,
         MapType::Hash,
-        size_of::<SlotKey>(),
-        size_of::<Slot>(),
+        size_of::<SlotsKey>(),
+        size_of::<Slots>(),
     ),
     Shape(
         name::LEARNERS,

@@ -55,7 +55,15 @@ pub type Enforced = (Datapath, Events);
 /// # Errors
 /// If the kernel refuses.
 pub fn enforce(root: &TestCgroup) -> Result<Enforced> {
-    load(root, None)
+    enforce_with_share(root, Settings::STRICT.learned)
+}
+
+/// The same, where a workload may have learned so many addresses.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn enforce_with_share(root: &TestCgroup, share: u32) -> Result<Enforced> {
+    load(root, None, share)
 }
 
 /// The same, and detaches the programs that learn names: all others stay, and so does what maps hold.
@@ -63,7 +71,7 @@ pub fn enforce(root: &TestCgroup) -> Result<Enforced> {
 /// # Errors
 /// If the kernel refuses.
 pub fn enforce_without_learning(root: &TestCgroup, bpffs: &Bpffs) -> Result<Enforced> {
-    let enforced = load(root, Some(bpffs.path()))?;
+    let enforced = load(root, Some(bpffs.path()), Settings::STRICT.learned)?;
     let cgroup = CgroupMount::find()?
         .cgroup(root.path())?
         .context("it was just made")?;
@@ -74,7 +82,7 @@ pub fn enforce_without_learning(root: &TestCgroup, bpffs: &Bpffs) -> Result<Enfo
     Ok(enforced)
 }
 
-fn load(root: &TestCgroup, bpffs: Option<&Path>) -> Result<Enforced> {
+fn load(root: &TestCgroup, bpffs: Option<&Path>, share: u32) -> Result<Enforced> {
     let mount = CgroupMount::find()?;
     let workload = mount
         .cgroup(&root.path().join("workload"))?
@@ -91,6 +99,7 @@ fn load(root: &TestCgroup, bpffs: Option<&Path>) -> Result<Enforced> {
     let settings = Settings {
         depth_min: workload.depth,
         depth_max: workload.depth,
+        learned: share,
         ..Settings::STRICT
     };
     let options = Options::default();

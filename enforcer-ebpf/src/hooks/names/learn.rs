@@ -208,7 +208,7 @@ unsafe fn learn(ctx: &SkBuffContext, desk: *mut Desk, owner: u64, cookie: u64) -
     let is_read = unsafe {
         bpf_probe_read_kernel(
             (&raw mut (*desk).asked).cast(),
-            QUESTION as u32,
+            packet::bounded(asked, QUESTION as u32),
             (&raw const (*question).bytes).cast(),
         ) == 0
     };

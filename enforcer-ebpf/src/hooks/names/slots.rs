@@ -1,70 +1,87 @@
 //! Each workload's share of the maps: a new entry replaces the workload's own oldest entry, and never another
 //! workload's.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use enforcer_common::{
-    Address, CgroupId, Counter, LearnedKey, Learner, QuestionKey, Slot, SlotKey, learned::HOSTS,
+    Address, CgroupId, Counter, LearnedKey, Learner, QuestionKey, Slot, Slots, SlotsKey, learned::HOSTS,
     maps::QUESTIONS_SHARE,
 };
 
+use crate::hooks::packet::masked;
 use crate::maps::{
     self,
-    names::{LEARNED, LEARNERS, QUESTIONS, SLOTS},
+    names::{Desk, LEARNED, LEARNERS, QUESTIONS, SLOTS},
 };
 
-/// A slot for a new address of a workload. None if there is no memory for it.
+/// A slot for a new address of the desk's workload. None if there is no memory for it.
 #[inline(never)]
-pub(super) fn of_address(owner: u64, high: u64, low: u64, share: u64) -> u64 {
+pub(super) fn of_address(desk: *const Desk, high: u64, low: u64, share: u64) -> u64 {
+    // SAFETY: the desk is a map's value.
+    let (owner, now) = unsafe { ((*desk).owner, (*desk).now) };
     let Some(learner) = learner(owner) else {
         return NONE;
     };
     // SAFETY: the value lives until the program has ended.
     let number = unsafe { maps::fetch_add_one(&raw mut (*learner).addresses) };
     let index = (number % (if share == 0 { 1 } else { share })) as u32;
-    let key = SlotKey {
-        owner: CgroupId(owner),
-        index,
-        kind: SlotKey::ADDRESS,
-    };
-    let who = Slot(Address::from_halves([high, low]).0);
-    let Some(slot) = SLOTS.get_ptr_mut(key) else {
-        return kept(&key, who);
+    let Some(slot) = slot(owner, index, SlotsKey::ADDRESS) else {
+        return NONE;
     };
     // SAFETY: the value lives until the program has ended. Another CPU has another number, and comes here only
     // after a whole round of the share.
-    let Slot(address) = unsafe { slot.replace(who) };
+    let Slot(former) = unsafe { slot.replace(Slot([high, low])) };
+    if former == [0, 0] {
+        return u64::from(index);
+    }
     displace(
         &LearnedKey {
             owner: CgroupId(owner),
-            address: Address(address),
+            address: Address::from_halves(former),
         },
         index,
+        now,
         learner,
     );
     u64::from(index)
 }
 
-/// Writes a slot that was never in use. None if there is no memory for it.
+/// A workload's slot. None if there is no memory for it.
 #[inline(always)]
-fn kept(key: &SlotKey, who: Slot) -> u64 {
-    if SLOTS.insert(key, who, 0).is_err() {
-        NONE
-    } else {
-        u64::from(key.index)
-    }
+fn slot(owner: u64, index: u32, kind: u32) -> Option<*mut Slot> {
+    let key = SlotsKey {
+        owner: CgroupId(owner),
+        row: index / Slots::LENGTH,
+        kind,
+    };
+    let slots = match SLOTS.get_ptr_mut(key) {
+        Some(slots) => slots,
+        None => {
+            let unused: &Slots = &UNUSED;
+            if SLOTS.insert(key, unused, 1).is_err() {
+                // Another CPU was first, or there is no memory.
+            }
+            SLOTS.get_ptr_mut(key)?
+        }
+    };
+    // SAFETY: the slot is within the value.
+    Some(unsafe {
+        slots
+            .cast::<Slot>()
+            .add(masked::<{ Slots::LENGTH as u64 - 1 }>(index))
+    })
 }
+
+/// A static, as [`FIRST`].
+static UNUSED: Slots = Slots::UNUSED;
 
 /// Marks that there is no slot.
 pub(super) const NONE: u64 = u64::MAX;
 
 /// Removes the address that has the slot.
 #[inline(always)]
-fn displace(key: &LearnedKey, index: u32, learner: *mut Learner) {
+fn displace(key: &LearnedKey, index: u32, now: u64, learner: *mut Learner) {
     let Some(learned) = LEARNED.get_ptr(key) else {
         return;
     };
-    // SAFETY: the helper has no precondition.
-    let now = unsafe { bpf_ktime_get_ns() };
     let mut counts = false;
     // SAFETY: the value lives until the program has ended.
     unsafe {
@@ -95,18 +112,11 @@ pub(super) fn of_question(owner: u64, cookie: u64, id: u64) -> u64 {
     // SAFETY: the value lives until the program has ended.
     let number = unsafe { maps::fetch_add_one(&raw mut (*learner).questions) };
     let index = number as u32 % questions_share();
-    let key = SlotKey {
-        owner: CgroupId(owner),
-        index,
-        kind: SlotKey::QUESTION,
-    };
-    let who = Slot(Address::from_halves([cookie, id]).0);
-    let Some(slot) = SLOTS.get_ptr_mut(key) else {
-        return kept(&key, who);
+    let Some(slot) = slot(owner, index, SlotsKey::QUESTION) else {
+        return NONE;
     };
     // SAFETY: as above.
-    let Slot(old) = unsafe { slot.replace(who) };
-    let [old_cookie, old_id] = Address(old).halves();
+    let Slot([old_cookie, old_id]) = unsafe { slot.replace(Slot([cookie, id])) };
     let old = QuestionKey {
         owner: CgroupId(owner),
         cookie: old_cookie,
@@ -122,8 +132,8 @@ pub(super) fn of_question(owner: u64, cookie: u64, id: u64) -> u64 {
     u64::from(index)
 }
 
-/// How many questions of a workload may wait. Both maps hold as many entries, so that the share of addresses, which the
-/// daemon makes smaller as workloads become more, fits both.
+/// How many questions of a workload may wait. `QUESTIONS` holds no fewer entries than `LEARNED`, so that the share of
+/// addresses, which the daemon makes smaller as workloads become more, fits both.
 #[inline(always)]
 fn questions_share() -> u32 {
     /// Few names have that many questions under way, and a share of addresses may be configured that is far smaller.

@@ -95,7 +95,7 @@ mod tests {
             address: Ipv4Addr::from_bits(number).into(),
             name: None,
             age: Duration::ZERO,
-            hosts: vec![(HostId([host; 16]), Life::Over(Duration::ZERO))],
+            hosts: vec![(HostId::new([host; 16]), Life::Over(Duration::ZERO))],
         }
     }
 

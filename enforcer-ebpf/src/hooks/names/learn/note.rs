@@ -44,9 +44,10 @@ pub(super) unsafe fn begin(desk: *mut Desk, length: u32) {
         bpf_probe_read_kernel((&raw mut (*desk).key).cast(), length, from.cast());
         let mut found = 0;
         let mut bytes = length * 8;
-        // The others are never in use on the desk.
+        // The others are never in use on the desk. Volatile, here and below: the compiler would call a function that
+        // writes byte by byte.
         for index in 0..MATCHES {
-            (*desk).learned.hosts[index].host = HostId::NONE;
+            (&raw mut (*desk).learned.hosts[index].host).write_volatile(HostId::NONE);
         }
         for _ in 0..MATCHES {
             (*desk).bits = bytes;
@@ -56,7 +57,7 @@ pub(super) unsafe fn begin(desk: *mut Desk, length: u32) {
             // A wildcard matches names that are longer by at least a character than the part behind the star,
             // so not the apex.
             if !is_wildcard || length > shared + 2 {
-                (*desk).learned.hosts[found & (MATCHES - 1)].host = host;
+                (&raw mut (*desk).learned.hosts[found & (MATCHES - 1)].host).write_volatile(host);
                 found += 1;
             }
             if shared == 0 {
@@ -137,7 +138,7 @@ unsafe fn known(desk: *mut Desk, key: &LearnedKey, ttl: u32) {
         return;
     }
     let [high, low] = key.address.halves();
-    let slot = slots::of_address(key.owner.0, high, low, u64::from(settings.learned));
+    let slot = slots::of_address(desk, high, low, u64::from(settings.learned));
     unsafe {
         (*desk).learned.key = *key;
         (*desk).learned.slot = slot as u32;

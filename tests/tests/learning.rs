@@ -214,7 +214,7 @@ fn put_slot(place: &Place, (owner, kind): (CgroupId, u32), slot: u32, who: [u64;
         bpf::put(&map, &key, &Slots::UNUSED)?;
     }
     bpf::change(&map, &key, |slots: &mut Slots| {
-        slots.0[(slot % Slots::LENGTH) as usize] = Slot(who)
+        slots.0[(slot % Slots::LENGTH) as usize] = Slot(who);
     })
 }
 

@@ -104,10 +104,10 @@ impl HostId {
 
     /// From its bytes.
     pub const fn new(bytes: [u8; 16]) -> Self {
-        let whole = u128::from_be_bytes(bytes);
+        let [a, b, c, d, e, f, g, h, low @ ..] = bytes;
         Self {
-            high: (whole >> 64) as u64,
-            low: whole as u64,
+            high: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            low: u64::from_be_bytes(low),
         }
     }
 

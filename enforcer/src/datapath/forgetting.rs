@@ -160,7 +160,7 @@ impl Records {
     /// Removes the row that begins with this slot, if one does. No slot is emptied in a row that stays: the programs
     /// write its other slots.
     fn remove_row_from(&mut self, owner: CgroupId, kind: u32, index: u32) -> Result<()> {
-        if index % Slots::LENGTH != 0 {
+        if !index.is_multiple_of(Slots::LENGTH) {
             return Ok(());
         }
         let row = index / Slots::LENGTH;

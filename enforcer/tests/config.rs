@@ -492,7 +492,7 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         ),
         (
             "dns: {learn: {addresses: 127}}",
-            "enforcer.yaml:1: dns.learn.addresses: 127 is out of range; it is a number from 128 to 262144",
+            "enforcer.yaml:1: dns.learn.addresses: 127 is out of range; it is a number from 128 to 65536",
         ),
         (
             "dns: {learn: {protected: [10.0.0.0/33]}}",

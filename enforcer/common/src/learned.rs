@@ -4,7 +4,7 @@
 //! The programs learn facts (this workload was given this address for this host), which allow nothing by themselves:
 //! only a rule that names the host does.
 
-use crate::{Address, CgroupId, HostId};
+use crate::{Address, CgroupId, HostId, maps::SLOTS_ROW};
 
 /// The most hosts that are stored for one address of a workload.
 pub const HOSTS: usize = 8;
@@ -151,7 +151,7 @@ pub struct Slots(pub [Slot; Self::LENGTH as usize]);
 
 impl Slots {
     /// How many lie together.
-    pub const LENGTH: u32 = 64;
+    pub const LENGTH: u32 = SLOTS_ROW;
 
     /// Whose occupants nobody has written.
     pub const UNUSED: Self = Self([Slot([0; 2]); Self::LENGTH as usize]);

@@ -24,8 +24,6 @@
 //! | `LEARNERS` | [`crate::CgroupId`] | [`crate::Learner`] |
 //! | `NAMED` | [`crate::LearnedKey`] | [`crate::Named`]; the least recently used go |
 
-use crate::Slots;
-
 /// Changes whenever a key, a value or the meaning of a map changes; part of the path of the pins.
 pub const LAYOUT: u32 = 7;
 
@@ -109,8 +107,9 @@ pub const LEARNED_CAPACITY: u32 = 65_536;
 pub const QUESTIONS_CAPACITY: u32 = 262_144;
 /// The most questions of one workload that wait at once; fewer where the share of addresses is smaller.
 pub const QUESTIONS_SHARE: u32 = 512;
+/// Slots in a row.
+pub const SLOTS_ROW: u32 = 64;
 /// Rows of slots: full ones for both kinds, and the last one of each kind of each workload.
-pub const SLOTS_CAPACITY: u32 =
-    (LEARNED_CAPACITY + QUESTIONS_CAPACITY) / Slots::LENGTH + 2 * WORKLOADS_CAPACITY;
+pub const SLOTS_CAPACITY: u32 = (LEARNED_CAPACITY + QUESTIONS_CAPACITY) / SLOTS_ROW + 2 * WORKLOADS_CAPACITY;
 /// Number of names that are stored for messages.
 pub const NAMED_CAPACITY: u32 = 16_384;

@@ -177,28 +177,28 @@ mod tests {
 
     #[test]
     fn share_is_what_is_configured_while_the_map_holds_that_for_everybody() {
-        for workloads in [0, 1, 256] {
+        for workloads in [0, 1, 64] {
             assert_eq!(share(1024, workloads), 1024, "{workloads}");
         }
-        assert_eq!(share(1024, 257), 512);
-        assert_eq!(share(1024, 512), 512);
-        assert_eq!(share(1024, 513), 256);
-        assert_eq!(share(1024, 2048), 128);
-        assert_eq!(share(700, 300), 700, "all of them fit");
-        assert_eq!(share(1024, 300), 512);
+        assert_eq!(share(1024, 65), 512);
+        assert_eq!(share(1024, 128), 512);
+        assert_eq!(share(1024, 129), 256);
+        assert_eq!(share(1024, 512), 128);
+        assert_eq!(share(700, 93), 700, "all of them fit");
+        assert_eq!(share(1024, 93), 512);
     }
 
     #[test]
     fn share_is_never_less_than_a_name_may_have_and_then_not_all_fit() {
-        for workloads in [2049, 16_384, usize::MAX] {
+        for workloads in [513, 16_384, usize::MAX] {
             assert_eq!(share(1024, workloads), LEAST, "{workloads}");
         }
-        assert!(!is_too_much(LEAST, 2048) && is_too_much(LEAST, 2049));
+        assert!(!is_too_much(LEAST, 512) && is_too_much(LEAST, 513));
     }
 
     #[test]
     fn shares_of_all_fit_the_map() {
-        for workloads in 1..=2048 {
+        for workloads in 1..=512 {
             for configured in [128, 129, 1024, 100_000, LEARNED_CAPACITY] {
                 let share = share(configured, workloads);
                 assert!(share >= LEAST && share <= configured);

@@ -624,6 +624,15 @@ fn pods_that_come_and_go_as_fast_as_they_can_get_no_wrong_verdict_and_leave_noth
                 place.until(&app, DB, to_db)?;
                 place.until(&app, ELSEWHERE, elsewhere)?;
             }
+            // What is refused everything is refused also before the enforcer knows the pod.
+            for number in numbers.clone() {
+                let name = format!("/p{number} ");
+                let is_found = |line: &String| line.contains(&name) && line.contains(" is at ");
+                wait("pod that is known", || {
+                    daemon.lines();
+                    Ok(daemon.seen.iter().any(is_found))
+                })?;
+            }
             for number in numbers {
                 place.remove_cgroup(&Driver::Cgroupfs.pod("", &uid(number)))?;
             }

@@ -111,6 +111,11 @@ impl ServiceName {
                 slice.as_str()
             ));
         }
+        if text.trim_end_matches(".service").ends_with('-') {
+            return Err(format!(
+                "{text:?} ends in \"-\": what systemd is told of it would be for every unit that begins so"
+            ));
+        }
         Ok(name)
     }
 
@@ -314,6 +319,7 @@ mod tests {
             ("app.timer", "as in \"app.service\""),
             ("a/b.service", "has '/'"),
             ("@a.service", "begins with \"@\""),
+            ("my-.service", "ends in \"-\""),
         ] {
             let problem = ServiceName::parse(text).unwrap_err();
             assert!(problem.contains(expected), "{text}: {problem}");

@@ -29,7 +29,7 @@ const ARCHITECTURE: &str = "amd64";
 /// What a machine of its owner has, and what its workloads could ask to run something elsewhere.
 const PACKAGES: &str = "systemd,systemd-sysv,systemd-resolved,libpam-systemd,dbus,dbus-user-session,polkitd,login,\
     sudo,cron,at,util-linux,kmod,udev,iproute2,procps,nftables,dnsmasq-base,openssh-server,initramfs-tools,\
-    linux-image-cloud-amd64,podman,crun,netavark,aardvark-dns,uidmap,passt";
+    linux-image-cloud-amd64,podman,crun,netavark,aardvark-dns,uidmap,passt,docker.io,docker-cli,iptables";
 
 /// What a build says where the archive does not have the release.
 const WHAT: &str = "a machine of Debian 13";

@@ -33,6 +33,9 @@ in_root mask serial-getty@ttyS0 apt-daily.timer apt-daily-upgrade.timer systemd-
     fstrim.timer e2scrub_all.timer e2scrub_reap podman.service podman.socket podman-auto-update.timer \
     netavark-dhcp-proxy.socket ldconfig systemd-update-done
 
+# Its daemon is started where it is tried.
+in_root disable docker.service docker.socket containerd.service
+
 cp "$root"/boot/vmlinuz-* "$folder/vmlinuz"
 cp "$root"/boot/initrd.img-* "$folder/initrd"
 truncate --size=3G "$folder/disk"

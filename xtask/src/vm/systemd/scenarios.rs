@@ -4,6 +4,7 @@ mod asked;
 mod boots;
 mod install;
 mod modes;
+mod operated;
 mod users;
 
 use anyhow::Result;
@@ -14,7 +15,7 @@ use super::stage::Stage;
 type Scenario = fn(&mut Stage) -> Result<String>;
 
 /// By their names. Without the first there is nothing to try the others on.
-pub(super) const SCENARIOS: [(&str, Scenario); 17] = [
+pub(super) const SCENARIOS: [(&str, Scenario); 21] = [
     ("install", install::install),
     ("audit", install::audit),
     ("enforce", install::enforce),
@@ -27,8 +28,12 @@ pub(super) const SCENARIOS: [(&str, Scenario); 17] = [
     ("failed", modes::failed),
     ("misconfigured", modes::misconfigured),
     ("reload", modes::reload),
+    ("journal", operated::journal),
+    ("exec", operated::exec),
+    ("watchdog", operated::watchdog),
     ("upgrade", install::upgrade),
     ("boot", boots::boot),
+    ("boot-unresolved", boots::boot_unresolved),
     ("boot-failed", boots::boot_failed),
     ("boot-misconfigured", boots::boot_misconfigured),
     ("uninstall", install::uninstall),

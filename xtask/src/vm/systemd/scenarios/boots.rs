@@ -36,6 +36,25 @@ pub(super) fn boot(stage: &mut Stage) -> Result<String> {
     Ok(format!("{tally}; then {again}"))
 }
 
+/// Addresses of names are kept over a boot with which no resolver comes up.
+pub(super) fn boot_unresolved(stage: &mut Stage) -> Result<String> {
+    let call = "systemd-run --quiet --pipe --wait --slice frontend.slice \
+                machine call --within 1000 - kept 198.51.100.10:9010 198.51.100.20:9010";
+    let before = stage.run(call)?;
+    stage.run("systemctl disable --now outside-names")?;
+    stage.reboot()?;
+    let answer = stage.try_run("resolvectl query kept.good.example.com")?;
+    let after = stage.run(call)?;
+    stage.run("systemctl enable --now outside-names")?;
+    ensure!(before.contains("198.51.100.10:9010 reached"), "{before}");
+    ensure!(answer.code != Some(0), "the name resolves: {}", answer.text);
+    ensure!(
+        after.contains("198.51.100.10:9010 reached") && after.contains("198.51.100.20:9010 errno-1"),
+        "after the boot: {after}"
+    );
+    Ok("an address that was resolved before counts".into())
+}
+
 /// Where the enforcer's program fails, nothing that is configured gets out.
 pub(super) fn boot_failed(stage: &mut Stage) -> Result<String> {
     boot_without(stage, (PROGRAM, FAILS))

@@ -6,7 +6,7 @@ use super::install::CONFIGURATION;
 use crate::vm::systemd::stage::{Stage, Tally};
 
 /// How often each of the services is started in each of the modes.
-const ROUNDS: usize = 20;
+pub(super) const ROUNDS: usize = 20;
 
 /// The daemon's file.
 pub(super) const PROGRAM: &str = "/usr/local/sbin/enforcer";

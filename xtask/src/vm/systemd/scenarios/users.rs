@@ -32,7 +32,7 @@ pub(super) fn users(stage: &mut Stage) -> Result<String> {
     Ok(format!("session, unit, scope: {tally}"))
 }
 
-/// Containers in a slice, and of a user without privileges.
+/// Containers in a slice, of a user without privileges, of a service, and of Docker.
 pub(super) fn containers(stage: &mut Stage) -> Result<String> {
     stage.forget()?;
     stage.run("systemctl enable container.service && systemctl start container.service")?;
@@ -46,5 +46,21 @@ pub(super) fn containers(stage: &mut Stage) -> Result<String> {
             198.51.100.20:9008 198.51.100.10:9008",
     )?;
     let of_bob = stage.enforced(&["rootless"])?;
-    Ok(format!("podman of root: {of_root}; of a user: {of_bob}"))
+    stage.forget()?;
+    stage.run("systemctl start quadlet.service")?;
+    let of_file = stage.enforced(&["quadlet"])?;
+    stage.forget()?;
+    // Its bridge is not there, so that it changes nothing for others.
+    stage.run(
+        "mkdir -p /etc/docker; echo '{\"bridge\": \"none\", \"iptables\": false}' > /etc/docker/daemon.json
+        systemctl start docker.service
+        docker import --change 'ENTRYPOINT [\"/machine\"]' /tmp/container.tar machine:1
+        docker run --rm --network host --cgroup-parent=containers.slice --volume /run/calls:/calls machine:1 \
+            call --within 3000 /calls docker 198.51.100.20:9012 198.51.100.10:9012
+        systemctl stop docker.service docker.socket containerd.service",
+    )?;
+    let of_docker = stage.enforced(&["docker"])?;
+    Ok(format!(
+        "podman of root: {of_root}; of a user: {of_bob}; by Quadlet: {of_file}; Docker: {of_docker}"
+    ))
 }

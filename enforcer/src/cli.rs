@@ -251,6 +251,9 @@ pub(crate) struct InForce {
     /// The configuration file
     #[arg(long, default_value = CONFIG, value_name = "FILE")]
     config: PathBuf,
+    /// Fail if a unit runs outside of its slice, where nothing enforces it until it is restarted
+    #[arg(long)]
+    placed: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -357,6 +360,10 @@ fn run(arguments: &Run) -> Result<()> {
     log::init(format, &arguments.log_level)?;
     heap::share_arena();
     let (mut config, text) = Config::load_with_text(&arguments.config)?;
+    // Tables of cron are not readable later.
+    for warning in cron::of_users(&config) {
+        tracing::warn!("{warning}");
+    }
     privileges::drop_unneeded(&mut config)?;
     let start = Start {
         config: (&arguments.config, &text),

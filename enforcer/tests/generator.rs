@@ -41,14 +41,13 @@ fn systemd_takes_what_the_generator_writes() {
         said(&output)
     );
     let units = folder.path().join("units");
-    let drop_in = |unit: &str| fs::read_to_string(units.join(unit).join("10-enforcer.conf"));
-    for unit in [
-        "my-app.service.d",
-        "worker@.service.d",
-        r"enforcer-my\x2dapp.slice.d",
-        "jobs.slice.d",
+    for drop_in in [
+        "my-app.service.d/zz-enforcer.conf",
+        "worker@.service.d/zz-enforcer.conf",
+        r"enforcer-my\x2dapp.slice.d/10-enforcer.conf",
+        "jobs.slice.d/10-enforcer.conf",
     ] {
-        assert!(drop_in(unit).is_ok(), "{unit} is missing");
+        assert!(units.join(drop_in).is_file(), "{drop_in} is missing");
     }
     for unit in ["my-app.service", "enforcer.service", "enforcer-in-force.service"] {
         fs::write(units.join(unit), "[Service]\nExecStart=/bin/true\n").expect("there is room");

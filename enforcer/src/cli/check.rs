@@ -9,14 +9,13 @@ use std::{
 
 use anyhow::Result;
 use enforcer_core::documents::{Judgement, Record, check};
-use nix::unistd::{Uid, User};
 
 use super::{
     Check, Output, cron,
     out::{self, Form},
 };
 use crate::{
-    config::{Config, ErrorKind, Place},
+    config::{Config, ErrorKind},
     sources::files::{Content, FileChange, SIZE_LIMIT, read_all},
 };
 
@@ -69,13 +68,12 @@ fn of_configuration(file: &Path) -> Record {
             );
         }
     };
-    let users = config.workloads.iter().filter_map(|entry| match entry.place {
-        Place::User(uid) => User::from_uid(Uid::from_raw(uid)).ok().flatten(),
-        _ => None,
-    });
-    let of_users = users.flat_map(|user| cron::warnings(Path::new("/"), &user.name));
     let warnings = config.warnings.iter().map(|warning| format!("line {warning}"));
-    record(Judgement::Valid, Vec::new(), warnings.chain(of_users).collect())
+    record(
+        Judgement::Valid,
+        Vec::new(),
+        warnings.chain(cron::of_users(&config)).collect(),
+    )
 }
 
 /// What cannot be read is told; the only error is that nobody reads what is written.

@@ -2,6 +2,10 @@
 
 use std::{fs, path::Path};
 
+use nix::unistd::{Uid, User};
+
+use crate::config::{Config, Place};
+
 /// A service that runs commands for users, with what says who may use it.
 struct Service {
     name: &'static str,
@@ -35,10 +39,21 @@ const SERVICES: [Service; 2] = [
 ];
 
 /// Folders of users' tables, by distribution.
-const TABLES: [&str; 2] = ["var/spool/cron/crontabs", "var/spool/cron"];
+const TABLES: [&str; 3] = ["var/spool/cron/crontabs", "var/spool/cron/tabs", "var/spool/cron"];
+
+/// What runs commands for users who are workloads.
+pub(super) fn of_users(config: &Config) -> Vec<String> {
+    let users = config.workloads.iter().filter_map(|entry| match entry.place {
+        Place::User(uid) => User::from_uid(Uid::from_raw(uid)).ok().flatten(),
+        _ => None,
+    });
+    users
+        .flat_map(|user| warnings(Path::new("/"), &user.name))
+        .collect()
+}
 
 /// What of the machine below `root` runs commands for the user.
-pub(super) fn warnings(root: &Path, user: &str) -> Vec<String> {
+fn warnings(root: &Path, user: &str) -> Vec<String> {
     let has_table = TABLES.iter().any(|folder| root.join(folder).join(user).is_file());
     let services = SERVICES.iter().filter(|service| {
         let is_there = service.programs.iter().any(|program| root.join(program).exists());

@@ -16,8 +16,11 @@ pub(super) fn run(arguments: &Generate) -> Result<ExitCode> {
     let file = &arguments.config;
     let (placements, errors) = match placements(file) {
         Ok(read) => read,
-        // Without a configuration there is nothing to be enforced.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ExitCode::SUCCESS),
+        // Without a configuration there is nothing to be enforced. A link to a file system that is not mounted yet is
+        // one that cannot be read.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && file.symlink_metadata().is_err() => {
+            return Ok(ExitCode::SUCCESS);
+        }
         Err(error) => {
             out::complain(format_args!(
                 "error: {}: cannot be read ({error}): no workload is kept from starting unenforced",

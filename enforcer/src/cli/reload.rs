@@ -39,8 +39,10 @@ pub(super) fn run(arguments: &Reload) -> Result<ExitCode> {
     kill(Pid::from_raw(pid), Signal::SIGHUP).context("telling the enforcer")?;
     let end = Instant::now() + PATIENCE;
     loop {
-        let status = ask()?;
-        if status.configuration.attempts > before.configuration.attempts {
+        // It may be busy with the very change.
+        if let Ok(status) = ask()
+            && status.configuration.attempts > before.configuration.attempts
+        {
             return outcome(&status);
         }
         if Instant::now() >= end {

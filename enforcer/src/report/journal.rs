@@ -8,6 +8,7 @@ use std::{
     io,
     os::unix::{fs::MetadataExt as _, net::UnixDatagram},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -37,6 +38,8 @@ pub fn is_ours() -> bool {
 /// Writes records to the journal.
 pub(super) struct Journal {
     socket: UnixDatagram,
+    /// Whether the last record was not taken.
+    is_stuck: AtomicBool,
     /// Fields whose values the message already has; they are fields alone.
     fields: &'static [&'static str],
 }
@@ -46,7 +49,11 @@ impl Journal {
     pub(super) fn new(fields: &'static [&'static str]) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { socket, fields })
+        Ok(Self {
+            socket,
+            is_stuck: AtomicBool::new(false),
+            fields,
+        })
     }
 
     fn entry(&self, event: &Event<'_>) -> Vec<u8> {
@@ -72,8 +79,14 @@ impl Journal {
 
 impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        // If the log cannot be written, the enforcer goes on, as without a reader of standard error.
-        self.socket.send_to(&self.entry(event), Path::new(SOCKET)).ok();
+        // If the log cannot be written, the enforcer goes on, as without a reader of standard error. It waits once, and
+        // not for each record: verdicts do not depend on it, and everything else does.
+        let sent = self.socket.send_to(&self.entry(event), Path::new(SOCKET));
+        let is_stuck = sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        if self.is_stuck.swap(is_stuck, Ordering::Relaxed) != is_stuck {
+            // A socket of this process is not refused that.
+            self.socket.set_nonblocking(is_stuck).ok();
+        }
     }
 }
 

@@ -19,8 +19,11 @@ use crate::config::{Place, Placement, SliceName};
 /// The unit that is started once enforcement is in force, and lifts the gates.
 pub const IN_FORCE: &str = "enforcer-in-force.service";
 
-/// Sorts after what the system itself has for `user-.slice`, and before what `systemctl set-property` writes.
-const DROP_IN: &str = "10-enforcer.conf";
+/// Of slices. Sorts after what the system itself has for `user-.slice`, and before what `systemctl set-property` writes.
+const OF_SLICE: &str = "10-enforcer.conf";
+
+/// Of services. Sorts after the `override.conf` of `systemctl edit`: another slice written there would not be enforced.
+const OF_SERVICE: &str = "zz-enforcer.conf";
 
 /// Text by path, below the folder of the generator.
 pub type DropIns = BTreeMap<PathBuf, String>;
@@ -36,11 +39,11 @@ pub fn of(placements: &[Placement], was_in_force: bool) -> DropIns {
     };
     for slice in kept(placements) {
         let text = of_slice(gated.contains(&slice));
-        drop_ins.insert(path(slice.as_str()), text);
+        drop_ins.insert(path(slice.as_str(), OF_SLICE), text);
     }
     for Placement { place, mode } in placements {
         if let Place::Unit(unit) = place {
-            drop_ins.insert(path(unit.as_str()), of_unit(&unit.slice(), *mode));
+            drop_ins.insert(path(unit.as_str(), OF_SERVICE), of_unit(&unit.slice(), *mode));
         }
     }
     let slices: Vec<_> = kept(placements)
@@ -69,8 +72,8 @@ pub fn kept(placements: &[Placement]) -> BTreeSet<SliceName> {
 
 const HEAD: &str = "# Written by enforcer-generator from the enforcer's configuration.\n";
 
-fn path(unit: &str) -> PathBuf {
-    Path::new(&format!("{unit}.d")).join(DROP_IN)
+fn path(unit: &str, file: &str) -> PathBuf {
+    Path::new(&format!("{unit}.d")).join(file)
 }
 
 fn of_slice(is_gated: bool) -> String {
@@ -149,7 +152,7 @@ mod tests {
                 "[Unit]\nWants=enforcer-my\\x2dapp.slice\nAfter=enforcer-my\\x2dapp.slice",
             ),
             (
-                "my-app.service.d/10-enforcer.conf",
+                "my-app.service.d/zz-enforcer.conf",
                 "[Unit]\nRequires=enforcer-in-force.service\nAfter=enforcer-in-force.service\n[Service]\n\
                  Slice=enforcer-my\\x2dapp.slice",
             ),
@@ -187,7 +190,7 @@ mod tests {
         let files = drop_ins(text);
         assert_eq!(files["enforcer-a.slice.d/10-enforcer.conf"], KEPT);
         assert_eq!(
-            files["a.service.d/10-enforcer.conf"],
+            files["a.service.d/zz-enforcer.conf"],
             "[Service]\nSlice=enforcer-a.slice"
         );
     }
@@ -196,7 +199,7 @@ mod tests {
     fn unit_that_is_off_only_leaves_the_slice_that_is_enforced() {
         let text = "workloads: [{namespace: a, unit: a.service, mode: off}]";
         let expected = expected([(
-            "a.service.d/10-enforcer.conf",
+            "a.service.d/zz-enforcer.conf",
             "[Service]\nSlice=enforcer-a.slice",
         )]);
         assert_eq!(drop_ins(text), expected);

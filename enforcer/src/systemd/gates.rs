@@ -4,7 +4,13 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{config::SliceName, control::Status, state};
+use enforcer_core::model::Enforcement;
+
+use crate::{
+    config::{Place, Placement, ServiceName, SliceName},
+    control::Status,
+    state,
+};
 
 /// Those of `gated` that are at or below a root at which enforcement is proven.
 pub fn enforced(gated: &BTreeSet<SliceName>, status: &Status) -> BTreeSet<SliceName> {
@@ -33,6 +39,40 @@ pub fn start(slices: &BTreeSet<SliceName>) -> Result<()> {
     let status = command.status().context("starting systemctl")?;
     ensure!(status.success(), "systemctl start of the slices failed: {status}");
     Ok(())
+}
+
+/// The units that run outside of their slices: an alias, or one that was started before it was configured. What the enforcer
+/// finds by the names of cgroups is without aliases. Each with what is said of it.
+pub fn misplaced(placements: &[Placement]) -> Vec<(String, String)> {
+    let units = placements.iter().filter_map(|it| match &it.place {
+        Place::Unit(unit) if it.mode != Enforcement::Off => Some(unit),
+        _ => None,
+    });
+    let is_misplaced = |unit: &&ServiceName| {
+        let slice = unit.slice().path().ok();
+        let cgroup = control_group(unit);
+        matches!((slice, cgroup), (Some(slice), Some(cgroup)) if !Path::new(&cgroup).starts_with(slice.as_str()))
+    };
+    units
+        .filter(is_misplaced)
+        .map(|unit| {
+            let (unit, slice) = (unit.as_str(), unit.slice());
+            let problem = format!(
+                "{unit} runs outside of {}, where nothing enforces it, until `systemctl restart {unit}`",
+                slice.as_str()
+            );
+            (unit.to_owned(), problem)
+        })
+        .collect()
+}
+
+/// Where a unit runs, if it does.
+fn control_group(unit: &ServiceName) -> Option<String> {
+    let mut command = Command::new("systemctl");
+    command.args(["show", "--property", "ControlGroup", "--value", unit.as_str()]);
+    let output = command.output().ok()?;
+    let path = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (!path.is_empty()).then_some(path)
 }
 
 /// Remembers for this boot that enforcement was in force.

@@ -82,7 +82,8 @@ fn tell(states: &[NotifyState<'_>]) {
 /// What `systemctl status` shows.
 fn line(status: &Status) -> String {
     let line = match (status.proven, status.problems.split_first()) {
-        (true, _) | (false, None) => format!("enforcement is proven, mode {}", status.mode),
+        (true, _) => format!("enforcement is proven, mode {}", status.mode),
+        (false, None) => "NOT PROVEN".to_owned(),
         (false, Some((first, []))) => format!("NOT PROVEN: {first}"),
         (false, Some((first, rest))) => format!("NOT PROVEN: {first} (and {} more)", rest.len()),
     };

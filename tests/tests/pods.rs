@@ -379,6 +379,53 @@ fn what_a_pod_may_no_longer_reach_is_ended_and_an_exempt_container_keeps_its_own
 }
 
 #[test]
+fn running_pod_outside_the_kubelets_cgroup_is_an_alarm_until_it_is_bound() {
+    in_own_network(|| {
+        let mut place = place(Driver::Cgroupfs, "")?;
+        // Of no other test: cgroups of pods are found by the UID, wherever they are.
+        let number = 9001;
+        let at = format!("custom/{}", Driver::Cgroupfs.pod("", &uid(number)));
+        let running = pod("shop", "lost", &uid(number), "status: {phase: Running}");
+        place.write("pods.yaml", &running)?;
+        let app = format!("{at}/app");
+        assert!(place.reaches(&app, ELSEWHERE)?, "nothing enforces it");
+
+        let mut daemon = place.launch(&["--ephemeral"])?;
+        wait("announcement", || Ok(daemon.has_announced()))?;
+        let announced = &daemon.announced;
+        assert!(!announced.contains("enforcement is in force"), "{announced}");
+        assert!(
+            announced.contains("but not for 1 of the pods that run on this node"),
+            "{announced}"
+        );
+        let line = daemon.line(&["pod shop/lost runs at "])?;
+        let status = place.until_status("alarm alone", |status| status.problems.len() == 1)?;
+        assert!(!status.proven);
+        assert_eq!(place.status()?.0, Some(1), "the readiness probe fails");
+        let [problem] = &status.problems[..] else {
+            panic!("one problem: {status:#?}")
+        };
+        assert!(line.contains(problem), "{line}");
+        let advice = format!(
+            "{}/custom/kubepods in `pods.cgroupRoots`",
+            place.cgroup.path().display()
+        );
+        assert!(
+            problem.contains(&format!("{at}, ")) && problem.contains(&advice),
+            "{problem}"
+        );
+
+        place.remove_cgroup("custom")?;
+        let app = container(number, "app");
+        place.until(&app, DB, true)?;
+        assert!(!place.reaches(&app, ELSEWHERE)?);
+        place.until_status("proof", |status| status.proven)?;
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn explanation_of_a_pod_names_its_mode() {
     in_own_network(|| {
         let place = place(Driver::Cgroupfs, "")?;

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! inotify -> look: kubepods, its classes, the pods, their containers -> what came and what went
-//! every few seconds -^
+//! every few seconds -^   `-> astray: all other cgroups -> pods that run elsewhere
 //! ```
 //!
 //! **Architecture Invariant:** a notice only causes a check. However many notices arrive, there is one check at a
 //! time, and its cost is that of reading the folders: a container that creates cgroups of its own causes no notice
 //! at all.
 
+mod astray;
 mod look;
 
 use std::{collections::BTreeSet, path::PathBuf};
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Sink, notices::Notices};
 use crate::datapath::{Cgroup, CgroupMount};
+pub use astray::Astray;
 use look::Scan;
 
 /// The role of a cgroup.
@@ -38,6 +40,8 @@ pub enum PodChange {
     Appeared(Cgroup, Role),
     /// It no longer exists.
     Gone(Cgroup, Role),
+    /// What is found of pods outside the followed cgroups has changed to this.
+    Astray(Astray),
 }
 
 /// What is followed.

@@ -11,7 +11,7 @@ use std::{
 use enforcer_common::CgroupId;
 use enforcer_core::pods::{PodCgroup, PodUid, Tree, container};
 
-use super::{PodChange, Role, Wanted};
+use super::{PodChange, Role, Wanted, astray::Search};
 use crate::{
     datapath::{Cgroup, CgroupMount},
     sources::{look, notices::Notices},
@@ -26,6 +26,7 @@ pub(super) struct Scan {
     /// Folders that are watched, as those cgroups.
     watched: BTreeMap<PathBuf, CgroupId>,
     known: Found,
+    search: Search,
 }
 
 /// A folder's child that is a folder.
@@ -72,6 +73,7 @@ impl look::Scan for Scan {
             self.known.insert(id, (cgroup.clone(), role.clone()));
             changes.push(PodChange::Appeared(cgroup, role));
         }
+        changes.extend(self.search.news(&self.wanted.roots).map(PodChange::Astray));
         changes
     }
 
@@ -83,6 +85,7 @@ impl look::Scan for Scan {
 impl Scan {
     pub(super) fn new(mount: CgroupMount, wanted: Wanted, notices: Notices) -> Self {
         Self {
+            search: Search::new(mount.path()),
             mount,
             wanted,
             notices,

@@ -15,7 +15,7 @@ mod look;
 use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::Result;
-use enforcer_core::pods::PodCgroup;
+use enforcer_core::pods::{PodCgroup, PodUid};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +49,8 @@ pub enum PodChange {
 pub struct Wanted {
     /// The kubelet's cgroups of all pods, whether they exist or not.
     pub roots: BTreeSet<PathBuf>,
+    /// The pod that this process is in, if the kubelet's cgroup above it is to be followed wherever it is.
+    pub own: Option<PodUid>,
     /// Whether containers matter, and not only pods.
     pub containers: bool,
 }

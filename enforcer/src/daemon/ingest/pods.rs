@@ -41,6 +41,7 @@ pub(crate) fn wanted(config: &config::Pods) -> Wanted {
         } else {
             configured.collect()
         },
+        own: config.roots.is_empty().then(own_pod).flatten(),
         containers: !config.exempt.is_empty(),
     }
 }

@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use enforcer_core::pods::PodUid;
+use enforcer_common::Settings;
+use enforcer_core::pods::{LEVELS, PodUid, Tree};
+
+use super::Wanted;
 
 /// The pause between two searches: each reads every cgroup outside the followed ones.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -41,12 +44,17 @@ impl Search {
         }
     }
 
-    /// What is found, if it is time to search and it is not what was found last. `followed` are paths below the mount.
-    pub(super) fn news(&mut self, followed: &BTreeSet<PathBuf>) -> Option<Astray> {
+    /// What is found, if it is time to search and it is not what was found last. If the own pod is among it, the
+    /// kubelet's cgroup above it is wanted from now on, and what lies below is not astray.
+    pub(super) fn news(&mut self, wanted: &mut Wanted) -> Option<Astray> {
         if self.last.is_some_and(|last| last.elapsed() < PAUSE) {
             return None;
         }
-        let found = search(&self.mount, followed);
+        let mut found = search(&self.mount, &wanted.roots);
+        if let Some(root) = wanted.own.as_ref().and_then(|own| root(own, found.get(own)?)) {
+            found.retain(|_, at| !at.starts_with(&root));
+            wanted.roots.insert(root);
+        }
         self.last = Some(Instant::now());
         if found == self.found {
             return None;
@@ -54,6 +62,19 @@ impl Search {
         self.found.clone_from(&found);
         Some(found)
     }
+}
+
+/// The kubelet's cgroup of pods above the own pod's, if a kubelet has named all that is between.
+fn root(own: &PodUid, at: &Path) -> Option<PathBuf> {
+    let is_root = |path: &&Path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.and_then(Tree::of).is_some()
+    };
+    let root = at.ancestors().skip(1).find(is_root)?;
+    let depth = u32::try_from(root.components().skip(1).count()).ok()?;
+    let named = at.strip_prefix(root.parent()?).ok()?;
+    let is_own = PodUid::of_path(named.to_str()?).as_ref() == Some(own);
+    (is_own && depth <= Settings::DEPTH_LIMIT - LEVELS).then(|| root.to_owned())
 }
 
 /// Only what belongs to root counts: users may give the cgroups that are theirs any name.
@@ -108,6 +129,30 @@ mod tests {
 
     const UID: &str = "5d16b9a1-6e7d-4a4c-9d0b-0c2f3f3a8a11";
     const ESCAPED: &str = "5d16b9a1_6e7d_4a4c_9d0b_0c2f3f3a8a11";
+
+    #[test]
+    fn kubelets_cgroup_is_found_above_the_own_pod() {
+        let own = PodUid::new(UID).unwrap();
+        for (at, is) in [
+            (
+                format!("/custom/kubepods/burstable/pod{UID}"),
+                Some("/custom/kubepods"),
+            ),
+            (
+                format!("/a/kubepods/b/kubepods/pod{UID}"),
+                Some("/a/kubepods/b/kubepods"),
+            ),
+            (
+                format!("/custom.slice/custom-kubepods.slice/custom-kubepods-pod{ESCAPED}.slice"),
+                Some("/custom.slice/custom-kubepods.slice"),
+            ),
+            (format!("/kubepods/deeper/down/pod{UID}"), None),
+            (format!("/custom/pod{UID}"), None),
+            (format!("{}/kubepods/pod{UID}", "/a".repeat(40)), None),
+        ] {
+            assert_eq!(root(&own, Path::new(&at)).as_deref(), is.map(Path::new), "{at}");
+        }
+    }
 
     #[test]
     fn uid_is_found_in_every_name_that_a_kubelet_or_runtime_gives() {

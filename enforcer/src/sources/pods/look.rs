@@ -39,8 +39,9 @@ impl look::Scan for Scan {
     type Change = PodChange;
 
     /// What has changed since the last call: first removed cgroups, then new ones, roots before pods before
-    /// containers. Empty if a folder cannot be read: that is no reason to consider anything gone.
+    /// containers. If a folder cannot be read, that is no reason to consider anything gone.
     fn changes(&mut self) -> Vec<PodChange> {
+        let astray = self.search.news(&mut self.wanted).map(PodChange::Astray);
         let now = match self.look() {
             Ok(now) => now,
             Err(error) => {
@@ -48,7 +49,7 @@ impl look::Scan for Scan {
                     "cannot read the cgroups of this node's pods ({error}): known pods stay enforced, new ones are \
                      treated as unknown, and it is tried again"
                 );
-                return Vec::new();
+                return Vec::from_iter(astray);
             }
         };
         let mut changes = Vec::new();
@@ -73,7 +74,7 @@ impl look::Scan for Scan {
             self.known.insert(id, (cgroup.clone(), role.clone()));
             changes.push(PodChange::Appeared(cgroup, role));
         }
-        changes.extend(self.search.news(&self.wanted.roots).map(PodChange::Astray));
+        changes.extend(astray);
         changes
     }
 

@@ -250,6 +250,39 @@ fn refused_pod_has_an_event_that_names_host_port_and_remedy() {
 }
 
 #[test]
+fn running_pod_without_a_cgroup_is_in_the_status_and_has_an_event_until_it_is_gone() {
+    check(|_, admin, place| {
+        let kubepods = place.cgroup.child("kubepods")?;
+        assert!(kubepods.is_dir());
+        let pods = format!(
+            "\npods: {{cgroupRoots: [{}/kubepods]}}\n",
+            place.cgroup.path().display()
+        );
+        let config = std::fs::read_to_string(place.config())? + &pods;
+        place.configure(&config)?;
+        let pod = "{apiVersion: v1, kind: Pod, metadata: {name: lost, namespace: default}, \
+                   spec: {nodeName: n1, containers: [{name: c, image: i}]}, status: {phase: Running}}";
+        admin.apply(pod)?;
+        let daemon = place.start(&["--ephemeral"])?;
+        assert!(
+            daemon
+                .announced
+                .contains("but not for 1 of the pods that run on this node"),
+            "{}",
+            daemon.announced
+        );
+        let is_named = |problem: &String| problem.contains("pod default/lost is reported as running");
+        let status = place.until_status("alarm", |status| status.problems.iter().any(is_named))?;
+        assert!(!status.proven);
+        let event = event(admin, "default", "Pod", "lost")?;
+        assert!(event.contains("no cgroup of it is found"), "{event}");
+        admin.delete(pod)?;
+        place.until_status("proof", |status| status.proven)?;
+        Ok(())
+    });
+}
+
+#[test]
 fn server_that_is_killed_and_forgets_shrinks_nothing() {
     check_running(|server, admin, place, daemon| {
         for _ in 0..2 {

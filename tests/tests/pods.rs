@@ -2,10 +2,11 @@
 //! sockets of processes in the containers' cgroups.
 #![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
-use std::{fmt::Write as _, net::TcpListener, time::Duration};
+use std::{fmt::Write as _, net::TcpListener, path::Path, time::Duration};
 
 use anyhow::{Result, ensure};
 use enforcer_common::Transport;
+use enforcer_core::pods::ROOTS;
 use tests::{
     daemon::{Daemon, Place, RESOLVER, wait},
     fixture::{in_own_network, need_root},
@@ -376,6 +377,87 @@ fn what_a_pod_may_no_longer_reach_is_ended_and_an_exempt_container_keeps_its_own
             Ok(())
         },
     );
+}
+
+#[test]
+fn running_pod_outside_the_kubelets_cgroup_is_an_alarm_until_it_is_bound() {
+    in_own_network(|| {
+        let mut place = place(Driver::Cgroupfs, "")?;
+        // Of no other test: cgroups of pods are found by the UID, wherever they are.
+        let number = 9001;
+        let at = format!("custom/{}", Driver::Cgroupfs.pod("", &uid(number)));
+        let running = pod("shop", "lost", &uid(number), "status: {phase: Running}");
+        place.write("pods.yaml", &running)?;
+        let app = format!("{at}/app");
+        assert!(place.reaches(&app, ELSEWHERE)?, "nothing enforces it");
+
+        let mut daemon = place.launch(&["--ephemeral"])?;
+        wait("announcement", || Ok(daemon.has_announced()))?;
+        let announced = &daemon.announced;
+        assert!(!announced.contains("enforcement is in force"), "{announced}");
+        assert!(
+            announced.contains("but not for 1 of the pods that run on this node"),
+            "{announced}"
+        );
+        let line = daemon.line(&["pod shop/lost runs at "])?;
+        let status = place.until_status("alarm alone", |status| status.problems.len() == 1)?;
+        assert!(!status.proven);
+        assert_eq!(place.status()?.0, Some(1), "the readiness probe fails");
+        let [problem] = &status.problems[..] else {
+            panic!("one problem: {status:#?}")
+        };
+        assert!(line.contains(problem), "{line}");
+        let advice = format!(
+            "{}/custom/kubepods in `pods.cgroupRoots`",
+            place.cgroup.path().display()
+        );
+        assert!(
+            problem.contains(&format!("{at}, ")) && problem.contains(&advice),
+            "{problem}"
+        );
+
+        place.remove_cgroup("custom")?;
+        let app = container(number, "app");
+        place.until(&app, DB, true)?;
+        assert!(!place.reaches(&app, ELSEWHERE)?);
+        place.until_status("proof", |status| status.proven)?;
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn kubelets_cgroup_above_the_enforcers_own_pod_is_found_wherever_it_is() {
+    for (driver, parent) in [(Driver::Cgroupfs, 9101), (Driver::Systemd, 9201)] {
+        in_own_network(|| {
+            let mut place = place(driver, "")?;
+            // Without `cgroupRoots`, pods of the machine would be enforced too.
+            let is_node = ROOTS
+                .iter()
+                .any(|root| Path::new(&format!("/sys/fs/cgroup{root}")).exists());
+            ensure!(!is_node, "this machine is the node of a cluster");
+            let config = std::fs::read_to_string(place.config())?;
+            let is_of_roots = |line: &&str| !line.contains("cgroupRoots");
+            let config: Vec<_> = config.lines().filter(is_of_roots).collect();
+            place.configure(&config.join("\n"))?;
+            let at = |number| format!("custom/{}", driver.container("burstable", &uid(number), "c0ffee"));
+            let (own, app) = (at(parent), at(parent + 1));
+            place.environment.insert("POD_UID".to_owned(), uid(parent));
+            assert!(place.reaches(&own, ELSEWHERE)? && place.reaches(&app, ELSEWHERE)?);
+            let running = pod("shop", "a", &uid(parent + 1), "status: {phase: Running}");
+            place.write("pods.yaml", &running)?;
+
+            let _daemon = place.start(&["--ephemeral"])?;
+            place.until(&app, DB, true)?;
+            assert!(!place.reaches(&app, ELSEWHERE)?, "{driver:?}");
+            assert!(place.reaches(&own, ELSEWHERE)?, "{driver:?}: the enforcer is off");
+            let status = place.until_status("proof", |status| status.proven)?;
+            let root = format!("{}/custom/{}", place.cgroup.path().display(), driver.root());
+            assert!(status.roots.iter().any(|found| found.path == root), "{status:#?}");
+            Ok(())
+        })
+        .unwrap();
+    }
 }
 
 #[test]

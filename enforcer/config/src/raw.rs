@@ -177,7 +177,8 @@ impl fmt::Display for RawUser {
 pub(super) struct RawPods {
     /// The node's name. Default: the environment variable NODE_NAME, else the name of the host.
     pub(super) node: Option<At<String>>,
-    /// The kubelet's cgroups of all pods, such as `/kubepods.slice`. Default: found where kubelets have them.
+    /// The kubelet's cgroups of all pods, such as `/kubepods.slice`. Default: found where kubelets have them, and
+    /// above the enforcer's own pod.
     pub(super) cgroup_roots: Option<At<Vec<At<String>>>>,
     /// How far pods are enforced whose namespace says nothing. Default: `mode` of the whole configuration. With audit
     /// or off, pods that are not known yet are reported and not refused.

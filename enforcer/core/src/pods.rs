@@ -15,6 +15,7 @@
 
 mod cgroup;
 mod container;
+mod running;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -28,10 +29,11 @@ use enforcer_common::CgroupId;
 
 pub use cgroup::{Class, LEVELS, PodCgroup, PodUid, ROOTS, Tree, container};
 pub use container::PodName;
+pub use running::RunningPod;
 pub use scope::{Notice, PodLabels, Scope};
 
 use crate::{
-    istio::{Kind, NamespaceObject, Object, ObjectId, Pod},
+    istio::{Kind, NamespaceObject, Object, ObjectId, Pod, PodPhase},
     model::{Enforcement, Labels, Namespace, OwnAddresses, Workload},
     registry::Update,
 };
@@ -258,7 +260,7 @@ impl Pods {
             let (workload, said_in_vain) = self.read(pod);
             notices = said_in_vain;
             let is_off = workload.enforcement == Some(Enforcement::Off);
-            let is_to_come = self.claims.contains_key(uid) && !pod.has_ended;
+            let is_to_come = self.claims.contains_key(uid) && pod.phase != PodPhase::Ended;
             if is_to_come && !is_off {
                 now.insert(self.placeholder(uid), workload.clone());
             }

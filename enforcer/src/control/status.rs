@@ -40,7 +40,7 @@ pub struct Status {
     /// The configuration that is in force.
     #[serde(default)]
     pub configuration: Configuration,
-    /// Units that run outside their slices, where nothing enforces them.
+    /// Units that run outside their slices, and pods outside the kubelet's cgroup, where nothing enforces them.
     #[serde(default)]
     pub misplaced: Vec<String>,
     /// Documents that are wrong now.

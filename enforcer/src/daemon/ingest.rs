@@ -8,6 +8,7 @@ mod pods;
 mod precedence;
 mod resolvers;
 mod suspicions;
+mod unbound;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,6 +49,7 @@ use resolvers::Resolvers;
 
 pub(super) use configured::is_there;
 pub(crate) use pods::{NodePods, settings, wanted};
+pub(super) use unbound::{Unbound, lines};
 
 pub(super) struct Ingest {
     registry: Registry,

@@ -53,6 +53,9 @@ impl Owner {
                 Input::Tick => {
                     self.reporter
                         .report_suppressed(&mut self.reconciler, &self.ingest);
+                    if self.start.is_none() {
+                        self.reporter.report_unbound(&mut self.ingest);
+                    }
                     self.reconciler.forget_gone(&self.ingest);
                     self.reconciler.keep_to_shares();
                     if self.reconciler.look_again(&self.ingest) {

@@ -6,6 +6,7 @@ mod duplicates;
 mod flows;
 mod names;
 mod status;
+mod unbound;
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,12 @@ use crate::{
     config::Enforcement,
     control::AllowAny,
     datapath::Batch,
-    report::{escape::Line, log::LogFormat, notice::Notice},
+    report::{
+        dedup::{Dedup, IN_STATUS},
+        escape::Line,
+        log::LogFormat,
+        notice::Notice,
+    },
 };
 
 use flows::Flows;
@@ -32,6 +38,8 @@ pub(super) struct Reporter {
     mode: Enforcement,
     /// Events that this version cannot decode and that were not reported yet.
     unknown: u64,
+    /// Pods that run where nothing enforces them, as last said.
+    unbound: Dedup,
     /// Events that were lost, as last said; pinned counters go on counting between starts.
     lost: u64,
 }
@@ -52,6 +60,7 @@ impl Reporter {
             format,
             mode,
             unknown: 0,
+            unbound: Dedup::listed(IN_STATUS),
             lost: counted.lost,
         }
     }
@@ -147,15 +156,22 @@ impl Reporter {
         let applied = reconciler.applied();
         let (workloads, policies) = (applied.workloads.len(), applied.policies.len());
         let rules: usize = applied.scopes.values().map(|rules| rules.len()).sum();
-        let message = "enforcement is in force";
+        let unbound = ingest.unbound_now();
+        let message = if unbound > 0 && workloads == 0 {
+            "enforcement has begun, and none of the pods that run on this node is enforced"
+        } else {
+            "enforcement is in force"
+        };
         let allow_any = status::allow_any(ingest, reconciler);
         match self.format {
             LogFormat::Human | LogFormat::Journal => {
-                let but = if allow_any.is_empty() {
-                    String::new()
-                } else {
-                    format!("; but {}", AllowAny(&allow_any))
-                };
+                let mut but = String::new();
+                if !allow_any.is_empty() {
+                    but = format!("; but {}", AllowAny(&allow_any));
+                }
+                if unbound > 0 {
+                    but = format!("{but}; but not for {unbound} of the pods that run on this node");
+                }
                 let line =
                     format!("{message}: workloads {workloads}, policies {policies}, rules {rules}{but}");
                 Line(line).to_string()
@@ -166,6 +182,9 @@ impl Reporter {
                 let mut line = serde_json::json!({ "message": message, "counts": counts });
                 if !allow_any.is_empty() {
                     line["allowAny"] = allow_any.into();
+                }
+                if unbound > 0 {
+                    line["unboundPods"] = unbound.into();
                 }
                 line.to_string()
             }

@@ -72,6 +72,16 @@ impl Notice {
         })
     }
 
+    /// About a pod that runs where nothing enforces it; `problem` says so without its name.
+    pub fn unbound(pod: &Workload, problem: &str) -> Self {
+        Self {
+            about: About::Pod(pod.namespace.to_string(), pod.name.clone()),
+            reason: "NotEnforced",
+            message: shortened(format!("this pod {problem}")),
+            subject: "NotEnforced".to_owned(),
+        }
+    }
+
     /// About an object that is rejected.
     pub fn rejected(
         id: ObjectId,

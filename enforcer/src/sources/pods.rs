@@ -2,24 +2,26 @@
 //!
 //! ```text
 //! inotify -> look: kubepods, its classes, the pods, their containers -> what came and what went
-//! every few seconds -^
+//! every few seconds -^   `-> astray: all other cgroups -> pods that run elsewhere
 //! ```
 //!
 //! **Architecture Invariant:** a notice only causes a check. However many notices arrive, there is one check at a
 //! time, and its cost is that of reading the folders: a container that creates cgroups of its own causes no notice
 //! at all.
 
+mod astray;
 mod look;
 
 use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::Result;
-use enforcer_core::pods::PodCgroup;
+use enforcer_core::pods::{PodCgroup, PodUid};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Sink, notices::Notices};
 use crate::datapath::{Cgroup, CgroupMount};
+pub use astray::Astray;
 use look::Scan;
 
 /// The role of a cgroup.
@@ -38,6 +40,8 @@ pub enum PodChange {
     Appeared(Cgroup, Role),
     /// It no longer exists.
     Gone(Cgroup, Role),
+    /// What is found of pods outside the followed cgroups has changed to this.
+    Astray(Astray),
 }
 
 /// What is followed.
@@ -45,6 +49,8 @@ pub enum PodChange {
 pub struct Wanted {
     /// The kubelet's cgroups of all pods, whether they exist or not.
     pub roots: BTreeSet<PathBuf>,
+    /// The pod that this process is in, if the kubelet's cgroup above it is to be followed wherever it is.
+    pub own: Option<PodUid>,
     /// Whether containers matter, and not only pods.
     pub containers: bool,
 }

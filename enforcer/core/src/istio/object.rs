@@ -399,10 +399,24 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// `spec.hostNetwork`.
     pub host_network: bool,
-    /// Whether all its containers have ended for good (`status.phase`).
-    pub has_ended: bool,
+    /// How far it is.
+    pub phase: PodPhase,
     /// The containers that a runtime has made: init, ephemeral and ordinary ones.
     pub containers: Vec<Container>,
+}
+
+/// How far a pod is: `status.phase`, and whether it is being deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PodPhase {
+    /// The kubelet does not report it as running.
+    #[default]
+    Waiting,
+    /// It runs.
+    Running,
+    /// It is reported as running, and being deleted: its processes may have ended already.
+    Ending,
+    /// All its containers have ended for good.
+    Ended,
 }
 
 /// A container of a pod.

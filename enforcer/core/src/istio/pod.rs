@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::{
     namespace::check_mode,
     node::{Findings, Node},
-    object::{Container, Meta, Object, Pod},
+    object::{Container, Meta, Object, Pod, PodPhase},
 };
 
 pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Option<Object> {
@@ -15,19 +15,26 @@ pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Opt
     let host_network = spec.get("hostNetwork").flag(found);
     let status = document.get("status");
     // The addresses of a pod that has ended may be assigned to other pods.
-    let has_ended = matches!(status.get("phase").text(found), "Succeeded" | "Failed");
-    let addresses = if has_ended {
+    let metadata = document.get("metadata");
+    let is_deleted = !metadata.get("deletionTimestamp").text(found).is_empty();
+    let phase = match status.get("phase").text(found) {
+        "Succeeded" | "Failed" => PodPhase::Ended,
+        "Running" if is_deleted => PodPhase::Ending,
+        "Running" => PodPhase::Running,
+        _ => PodPhase::Waiting,
+    };
+    let addresses = if phase == PodPhase::Ended {
         Vec::new()
     } else {
         read_addresses(&status, found)
     };
     Some(Object::Pod(Arc::new(Pod {
         meta,
-        uid: document.get("metadata").get("uid").text(found).to_owned(),
+        uid: metadata.get("uid").text(found).to_owned(),
         node: spec.get("nodeName").text(found).to_owned(),
         addresses,
         host_network,
-        has_ended,
+        phase,
         containers: read_containers(&status, found),
     })))
 }
@@ -116,9 +123,33 @@ mod tests {
             .collect();
         assert_eq!(containers, [("init", "1"), ("a", "2"), ("debug", "3")]);
         assert_eq!(
-            (pod.uid.as_str(), pod.node.as_str(), pod.has_ended),
-            ("u-1", "node-1", false)
+            (pod.uid.as_str(), pod.node.as_str(), pod.phase),
+            ("u-1", "node-1", PodPhase::Running)
         );
+    }
+
+    #[test]
+    fn pod_that_is_being_deleted_is_ending_until_it_has_ended() {
+        let phase = |deleted: &str, phase: &str| {
+            let document = format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: p{deleted}}}\nstatus: {{phase: {phase}}}\n"
+            );
+            let Object::Pod(pod) = object(&document).0 else {
+                panic!("not a Pod")
+            };
+            pod.phase
+        };
+        let deleted = ", deletionTimestamp: '2024-01-01T00:00:00Z'";
+        for (of, is) in [
+            (phase("", "Pending"), PodPhase::Waiting),
+            (phase(deleted, "Pending"), PodPhase::Waiting),
+            (phase("", "Running"), PodPhase::Running),
+            (phase(deleted, "Running"), PodPhase::Ending),
+            (phase(deleted, "Succeeded"), PodPhase::Ended),
+            (phase("", "Failed"), PodPhase::Ended),
+        ] {
+            assert_eq!(of, is);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    istio::{Container, LabelSelector, Meta, ObjectId},
+    istio::{Container, LabelSelector, Meta, ObjectId, PodPhase},
     model::Enforcement::{Audit, Enforce, Off},
 };
 
@@ -44,7 +44,7 @@ fn pod(namespace: &str, name: &str, uid: &str) -> Pod {
         node: NODE.to_owned(),
         addresses: Vec::new(),
         host_network: false,
-        has_ended: false,
+        phase: PodPhase::default(),
         containers: Vec::new(),
     }
 }
@@ -490,4 +490,56 @@ fn wishes_of_pods_not_to_be_captured_are_reported_and_honoured_only_on_request()
     let mut both = labelled("shop", &[(INJECT, "true")]);
     both.meta.annotations = pairs(&[(INJECT, "false")]);
     assert_eq!(mode(&honouring, None, &both).0, Enforce);
+}
+
+#[test]
+fn running_pod_is_known_with_and_without_its_cgroup_unless_it_is_off() {
+    let running = |namespace: &str, name: &str, uid: &str, phase| Pod {
+        phase,
+        ..pod(namespace, name, uid)
+    };
+    let mut world = World::new(Settings {
+        enforcer: PodUid::new("u-5"),
+        ..settings()
+    });
+    for (namespace, uid, phase) in [
+        ("shop", "u-1", PodPhase::Running),
+        ("shop", "u-2", PodPhase::Waiting),
+        ("shop", "u-3", PodPhase::Ended),
+        ("kube-system", "u-4", PodPhase::Running),
+        ("shop", "u-5", PodPhase::Running),
+        ("shop", "u-6", PodPhase::Ending),
+    ] {
+        world.note(apply(running(namespace, uid, uid, phase)));
+    }
+    let elsewhere = Pod {
+        node: "node-2".to_owned(),
+        ..running("shop", "elsewhere", "u-7", PodPhase::Running)
+    };
+    world.note(apply(elsewhere));
+    let found = |world: &World| -> Vec<_> {
+        let pods = world.pods.running();
+        pods.map(|pod| (pod.workload.name, pod.has_cgroup, pod.is_ending))
+            .collect()
+    };
+    let found_at = |has_cgroup| {
+        [
+            ("u-1".to_owned(), has_cgroup, false),
+            ("u-6".to_owned(), false, true),
+        ]
+    };
+    assert_eq!(found(&world), found_at(false));
+    let container = PodCgroup::Container {
+        pod: PodUid::new("u-1").unwrap(),
+        id: "c0ffee".to_owned(),
+    };
+    world.appeared(1, container);
+    assert_eq!(found(&world), found_at(false), "a container's is not the pod's");
+    world.appeared(2, at("u-1"));
+    assert_eq!(found(&world), found_at(true));
+    world.gone(2);
+    assert_eq!(found(&world), found_at(false));
+    world.note(delete(Kind::Pod, "shop", "u-1"));
+    world.note(delete(Kind::Pod, "shop", "u-6"));
+    assert_eq!(found(&world), []);
 }

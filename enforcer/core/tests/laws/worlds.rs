@@ -11,7 +11,7 @@ use enforcer_core::{
     istio::{
         EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, EndpointSlice, ExportTo,
         LabelExpression, LabelOperator, LabelSelector, MeshConfig, Meta, NamespaceObject, Object,
-        OutboundMode, Pod, Resolution, Service, ServiceEntry, ServiceEntryVisibility, ServiceKind,
+        OutboundMode, Pod, PodPhase, Resolution, Service, ServiceEntry, ServiceEntryVisibility, ServiceKind,
         ServicePort, Sidecar, Visibility, WorkloadEntry,
     },
     model::{CgroupId, Destination, Enforcement, Host, Labels, Namespace, Protocol, Transport, Workload},
@@ -433,7 +433,7 @@ fn pod() -> impl Strategy<Value = Pod> {
             uid: String::new(),
             node: String::new(),
             host_network: false,
-            has_ended: false,
+            phase: PodPhase::default(),
             containers: Vec::new(),
         }
     })

@@ -11,7 +11,7 @@ use enforcer_core::{
     registry::{Registry, Update},
 };
 
-use super::{Ingest, announce::Announced, is_there};
+use super::{Ingest, announce::Announced, is_there, unbound::Watch};
 use crate::{
     config,
     datapath::{Cgroup, of_process},
@@ -22,13 +22,14 @@ use crate::{
 
 /// The pods, and what was reported of them.
 pub(crate) struct NodePods {
-    pods: Pods,
+    pub(super) pods: Pods,
     enforcer: Option<PodUid>,
     notices: Dedup,
     /// The roots that are there.
     roots: BTreeSet<CgroupId>,
     /// Cgroups that have changed since the last report.
     news: BTreeSet<CgroupId>,
+    pub(super) watch: Watch,
 }
 
 /// Which cgroups of pods are followed.
@@ -40,6 +41,7 @@ pub(crate) fn wanted(config: &config::Pods) -> Wanted {
         } else {
             configured.collect()
         },
+        own: config.roots.is_empty().then(own_pod).flatten(),
         containers: !config.exempt.is_empty(),
     }
 }
@@ -79,6 +81,7 @@ impl NodePods {
             notices: Dedup::default(),
             roots: BTreeSet::new(),
             news: BTreeSet::new(),
+            watch: Watch::default(),
         }
     }
 
@@ -138,6 +141,11 @@ impl Ingest {
                     });
                     if role == Role::Root {
                         self.gone.push(cgroup);
+                    }
+                }
+                PodChange::Astray(astray) => {
+                    if let Some(node) = &mut self.pods {
+                        node.watch.astray = astray;
                     }
                 }
             }

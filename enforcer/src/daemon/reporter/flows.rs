@@ -167,10 +167,14 @@ impl Flows {
 
     /// Queues a Kubernetes Event. If the queue is full, the event is only in the log.
     fn notify(&self, flow: &Flow, workload: Option<&Workload>) {
-        let (Some(notices), Some(workload)) = (&self.notices, workload) else {
-            return;
-        };
-        if let Some(notice) = Notice::refused(flow, workload)
+        if let Some(notice) = workload.and_then(|workload| Notice::refused(flow, workload)) {
+            self.queue(notice);
+        }
+    }
+
+    /// Queues a Kubernetes Event, if an API server is followed.
+    pub(super) fn queue(&self, notice: Notice) {
+        if let Some(notices) = &self.notices
             && notices.try_send(notice).is_err()
         {
             tracing::debug!("too many Kubernetes Events wait: one is not written");

@@ -9,7 +9,10 @@ use super::Reporter;
 use crate::{
     config::Enforcement,
     control::{Learning, OwnerStatus, Suppressed, Usage},
-    daemon::{ingest::Ingest, reconciler::Reconciler},
+    daemon::{
+        ingest::{Ingest, lines},
+        reconciler::Reconciler,
+    },
 };
 
 impl Reporter {
@@ -19,6 +22,8 @@ impl Reporter {
         problems.extend(ingest.problems());
         let counters = or_problem(reconciler.counters(), &mut problems);
         let learners = or_problem(reconciler.learners(), &mut problems);
+        let mut misplaced: Vec<_> = ingest.misplacements_now().into_iter().collect();
+        misplaced.extend(lines(&ingest.unbound()));
         let (workloads, pods) = ingest.counts();
         OwnerStatus {
             mode: match self.mode {
@@ -29,7 +34,7 @@ impl Reporter {
             roots: ingest.root_states(),
             closures: reconciler.closures().to_vec(),
             usage: usage(reconciler),
-            misplaced: ingest.misplacements_now().into_iter().collect(),
+            misplaced,
             rejected: ingest.rejected(),
             warnings: ingest.suspicions().into_iter().collect(),
             file_objects: ingest.file_objects(),

@@ -11,7 +11,7 @@ use std::{
 use enforcer_common::CgroupId;
 use enforcer_core::pods::{PodCgroup, PodUid, Tree, container};
 
-use super::{PodChange, Role, Wanted};
+use super::{PodChange, Role, Wanted, astray::Search};
 use crate::{
     datapath::{Cgroup, CgroupMount},
     sources::{look, notices::Notices},
@@ -26,6 +26,7 @@ pub(super) struct Scan {
     /// Folders that are watched, as those cgroups.
     watched: BTreeMap<PathBuf, CgroupId>,
     known: Found,
+    search: Search,
 }
 
 /// A folder's child that is a folder.
@@ -38,8 +39,9 @@ impl look::Scan for Scan {
     type Change = PodChange;
 
     /// What has changed since the last call: first removed cgroups, then new ones, roots before pods before
-    /// containers. Empty if a folder cannot be read: that is no reason to consider anything gone.
+    /// containers. If a folder cannot be read, that is no reason to consider anything gone.
     fn changes(&mut self) -> Vec<PodChange> {
+        let astray = self.search.news(&mut self.wanted).map(PodChange::Astray);
         let now = match self.look() {
             Ok(now) => now,
             Err(error) => {
@@ -47,7 +49,7 @@ impl look::Scan for Scan {
                     "cannot read the cgroups of this node's pods ({error}): known pods stay enforced, new ones are \
                      treated as unknown, and it is tried again"
                 );
-                return Vec::new();
+                return Vec::from_iter(astray);
             }
         };
         let mut changes = Vec::new();
@@ -72,6 +74,7 @@ impl look::Scan for Scan {
             self.known.insert(id, (cgroup.clone(), role.clone()));
             changes.push(PodChange::Appeared(cgroup, role));
         }
+        changes.extend(astray);
         changes
     }
 
@@ -83,6 +86,7 @@ impl look::Scan for Scan {
 impl Scan {
     pub(super) fn new(mount: CgroupMount, wanted: Wanted, notices: Notices) -> Self {
         Self {
+            search: Search::new(mount.path()),
             mount,
             wanted,
             notices,

@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use crate::{
     istio::{
         EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, EndpointSlice, ExportTo,
-        MeshConfig, Meta, NamespaceObject, Object, OutboundMode, Pod, Resolution, Service, ServiceEntry,
-        ServiceKind, ServicePort, Sidecar, WorkloadEntry,
+        MeshConfig, Meta, NamespaceObject, Object, OutboundMode, Pod, PodDns, Resolution, Service,
+        ServiceEntry, ServiceKind, ServicePort, Sidecar, WorkloadEntry,
     },
     model::{CgroupId, Host, Labels, Namespace, Protocol, Workload},
     policy::DesiredPolicy,
@@ -172,6 +172,8 @@ pub(crate) fn pod(id: &str, addresses: &[&str], of: &str) -> Pod {
         uid: String::new(),
         node: String::new(),
         host_network: false,
+        dns: PodDns::default(),
+        controller: None,
         has_ended: false,
         containers: Vec::new(),
     }

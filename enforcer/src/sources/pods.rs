@@ -1,8 +1,8 @@
-//! Which cgroups of pods exist.
+//! Which cgroups of pods exist, and which resolvers their node has.
 //!
 //! ```text
 //! inotify -> look: kubepods, its classes, the pods, their containers -> what came and what went
-//! every few seconds -^
+//! every few seconds -^ the node's resolv.conf ------------------------> the resolvers of the node
 //! ```
 //!
 //! **Architecture Invariant:** a notice only causes a check. However many notices arrive, there is one check at a
@@ -10,8 +10,9 @@
 //! at all.
 
 mod look;
+mod resolvers;
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use anyhow::Result;
 use enforcer_core::pods::PodCgroup;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Sink, notices::Notices};
 use crate::datapath::{Cgroup, CgroupMount};
 use look::Scan;
+pub(crate) use resolvers::of_node;
 
 /// The role of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub enum PodChange {
     Appeared(Cgroup, Role),
     /// It no longer exists.
     Gone(Cgroup, Role),
+    /// The node's files name these resolvers now.
+    Resolvers(BTreeSet<SocketAddr>),
 }
 
 /// What is followed.
@@ -47,6 +51,8 @@ pub struct Wanted {
     pub roots: BTreeSet<PathBuf>,
     /// Whether containers matter, and not only pods.
     pub containers: bool,
+    /// The node's files with the resolvers that it gives to pods.
+    pub resolv_confs: Vec<PathBuf>,
 }
 
 /// Follows the cgroups of pods. The first batch is always sent and contains those that exist.

@@ -11,7 +11,7 @@ use std::{
 use enforcer_common::CgroupId;
 use enforcer_core::pods::{PodCgroup, PodUid, Tree, container};
 
-use super::{PodChange, Role, Wanted};
+use super::{PodChange, Role, Wanted, resolvers::NodeResolvers};
 use crate::{
     datapath::{Cgroup, CgroupMount},
     sources::{look, notices::Notices},
@@ -26,6 +26,7 @@ pub(super) struct Scan {
     /// Folders that are watched, as those cgroups.
     watched: BTreeMap<PathBuf, CgroupId>,
     known: Found,
+    resolvers: NodeResolvers,
 }
 
 /// A folder's child that is a folder.
@@ -40,6 +41,17 @@ impl look::Scan for Scan {
     /// What has changed since the last call: first removed cgroups, then new ones, roots before pods before
     /// containers. Empty if a folder cannot be read: that is no reason to consider anything gone.
     fn changes(&mut self) -> Vec<PodChange> {
+        let resolvers = self.resolvers.changed().map(PodChange::Resolvers);
+        resolvers.into_iter().chain(self.changed_cgroups()).collect()
+    }
+
+    fn rescan(&self) -> Duration {
+        self.notices.rescan()
+    }
+}
+
+impl Scan {
+    fn changed_cgroups(&mut self) -> Vec<PodChange> {
         let now = match self.look() {
             Ok(now) => now,
             Err(error) => {
@@ -75,15 +87,10 @@ impl look::Scan for Scan {
         changes
     }
 
-    fn rescan(&self) -> Duration {
-        self.notices.rescan()
-    }
-}
-
-impl Scan {
     pub(super) fn new(mount: CgroupMount, wanted: Wanted, notices: Notices) -> Self {
         Self {
             mount,
+            resolvers: NodeResolvers::new(wanted.resolv_confs.clone()),
             wanted,
             notices,
             watched: BTreeMap::new(),

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use settings::Settings;
+pub(crate) use system::name_servers;
 pub use wait::{AskStatus, wait_for_answers};
 
 /// What the task is connected to.

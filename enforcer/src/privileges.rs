@@ -52,7 +52,7 @@ const PRIVILEGES: [Privilege; 6] = [
     ),
     needed(
         Capability::CAP_SYS_PTRACE,
-        "to find workloads' network namespaces",
+        "to find workloads' network namespaces, and to read the node's resolv.conf",
         Needed::ToRevoke,
     ),
     needed(
@@ -111,7 +111,13 @@ pub fn drop_unneeded(config: &mut Config) -> Result<()> {
     }
     // Takes CAP_SYS_RESOURCE, which is not kept.
     datapath::raise_memlock();
-    let is_kept = |privilege: &&Privilege| privilege.needed != Needed::ToRevoke || config.revoke;
+    // The node's resolv.conf is behind the root of process 1, which has more capabilities than this one keeps.
+    let pods = config.pods.as_ref();
+    let reads_node = pods.is_some_and(|pods| !pods.built_in.resolv_confs.is_empty());
+    let is_kept = |privilege: &&Privilege| {
+        let is_for_node = reads_node && privilege.capability == Capability::CAP_SYS_PTRACE;
+        privilege.needed != Needed::ToRevoke || config.revoke || is_for_node
+    };
     let kept = PRIVILEGES
         .iter()
         .filter(is_kept)

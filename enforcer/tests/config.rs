@@ -1,6 +1,10 @@
 //! What a configuration means, and how its mistakes read.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use enforcer::config::{
     Config, Enforcement, Errno, Learn, Matching, Roots, Sockets, Udp, UnknownWorkloads, json_schema,
@@ -135,6 +139,7 @@ fn pods_are_enforced_by_the_safe_defaults() {
         ["istio-system", "kube-node-lease", "kube-public", "kube-system"]
     );
     assert!(safe.built_in.own_addresses);
+    assert_eq!(safe.built_in.resolv_confs[0], PathBuf::from("/etc/resolv.conf"));
     let names: Vec<_> = safe.built_in.allowances.iter().map(|it| it.name).collect();
     assert_eq!(names, ["cluster DNS", "kubernetes.default"]);
     // On trial as a whole, pods are too, unless they are not.
@@ -160,7 +165,8 @@ fn every_setting_of_pods_is_taken() {
   podLabels: honour
   honourCaptureAnnotations: true
   exemptContainers: [istio-proxy]
-  builtIn: {clusterDns: true, clusterDnsAddresses: [169.254.20.10], kubernetesApi: false, ownAddresses: false}
+  builtIn: {clusterDns: true, clusterDnsAddresses: [169.254.20.10], kubernetesApi: false, ownAddresses: false,
+    nodeResolvConf: /run/kubernetes/resolv.conf}
 ",
     );
     let pods = pods.pods.unwrap();
@@ -177,6 +183,10 @@ fn every_setting_of_pods_is_taken() {
     assert_eq!(pods.scope.pod_labels, PodLabels::Honour);
     assert!(pods.scope.honours_capture && pods.exempt.contains("istio-proxy"));
     assert!(!pods.built_in.own_addresses);
+    assert_eq!(
+        pods.built_in.resolv_confs,
+        [PathBuf::from("/run/kubernetes/resolv.conf")]
+    );
     let [dns] = pods.built_in.allowances.as_slice() else {
         panic!("{:?}", pods.built_in)
     };

@@ -37,6 +37,12 @@ pub struct Case {
     /// Where the cluster's resolver is, if the cluster's own services are built in.
     #[serde(default)]
     cluster_dns: Option<BTreeSet<IpAddr>>,
+    /// The resolvers of the node.
+    #[serde(default)]
+    node_dns: BTreeSet<SocketAddr>,
+    /// Workloads that are given these.
+    #[serde(default)]
+    asks_node: BTreeSet<String>,
     /// What names resolve to.
     #[serde(default)]
     pub resolved: BTreeMap<String, BTreeSet<IpAddr>>,
@@ -209,7 +215,11 @@ impl Case {
                 _ => return Err("objects whose content an API server decides"),
             }
         }
-        if !(self.modes.is_empty() && self.own.is_empty() && self.cluster_dns.is_none()) {
+        if !(self.modes.is_empty()
+            && self.own.is_empty()
+            && self.cluster_dns.is_none()
+            && self.asks_node.is_empty())
+        {
             return Err("modes and addresses that pods of a cluster have otherwise");
         }
         if self.workloads.keys().any(|name| name.matches('/').count() > 1) {
@@ -255,6 +265,7 @@ impl Case {
             matching,
             udp,
             resolvers: self.resolvers.clone(),
+            of_node: self.node_dns.clone(),
             revision: self.revision.clone(),
             audit: self.audit,
             ..Settings::default()
@@ -298,6 +309,7 @@ impl Case {
                 Mode::Enforce => Enforcement::Enforce,
             }),
             own: self.own.get(&key).into_iter().flatten().copied().collect(),
+            asks_node: self.asks_node.contains(&key),
             ..workload
         })
     }

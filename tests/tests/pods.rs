@@ -730,3 +730,47 @@ fn pods_that_come_and_go_as_fast_as_they_can_get_no_wrong_verdict_and_leave_noth
         Ok(())
     });
 }
+
+#[test]
+fn nodes_resolvers_are_asked_by_pods_that_are_given_them_and_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("resolv.conf");
+    std::fs::write(&file, "nameserver 192.0.2.11\n").unwrap();
+    let built_in = format!("  builtIn: {{nodeResolvConf: {}}}", file.display());
+    check_with(Driver::Cgroupfs, &built_in, |place, daemon| {
+        let with = |name, number, spec: &str| {
+            let pod = pod("shop", name, &uid(number), "");
+            pod.replace("nodeName: node-1", &format!("nodeName: node-1, {spec}"))
+        };
+        let pods = [
+            with("default", 1, "dnsPolicy: Default"),
+            with("first", 2, "dnsPolicy: ClusterFirst"),
+            with("host", 3, "hostNetwork: true"),
+            with(
+                "host-first",
+                4,
+                "hostNetwork: true, dnsPolicy: ClusterFirstWithHostNet",
+            ),
+            with(
+                "none",
+                5,
+                "dnsPolicy: None, dnsConfig: {nameservers: [192.0.2.11, 192.0.2.53]}",
+            ),
+        ];
+        place.write("pods.yaml", &pods.concat())?;
+        let app = |number| container(number, "app");
+        for (number, asks) in [(1, true), (2, false), (3, true), (4, false), (5, false)] {
+            place.until(&app(number), DB, true)?;
+            place.until(&app(number), "192.0.2.11:53", asks)?;
+            let asked = place.call(&app(number), Transport::Udp, "192.0.2.11:53")?;
+            assert_eq!(asked == Outcome::Through, asks, "{number}");
+            assert!(!place.reaches(&app(number), "192.0.2.11:80")?, "{number}");
+        }
+        // 192.0.2.53 is the enforcer's own, which everybody may ask.
+        daemon.line(&["pod shop/none: dnsConfig names the resolver 192.0.2.11, which is refused"])?;
+        std::fs::write(&file, "nameserver 192.0.2.12\n")?;
+        place.until(&app(1), "192.0.2.12:53", true)?;
+        place.until(&app(1), "192.0.2.11:53", false)?;
+        Ok(())
+    });
+}

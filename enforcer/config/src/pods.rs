@@ -1,6 +1,6 @@
 //! The pods of the node, and their enforcement mode.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf};
 
 use enforcer_core::{
     istio::{LabelExpression, LabelOperator, LabelSelector},
@@ -19,6 +19,9 @@ use super::{
 
 /// The namespaces that Istio never captures, and its own.
 const EXCLUDED: [&str; 4] = ["kube-system", "kube-node-lease", "kube-public", "istio-system"];
+
+/// Where nodes have their resolvers: the kubelet's default, and what kubeadm chooses beside systemd-resolved.
+const RESOLV_CONFS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 
 /// The pods of the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct BuiltIn {
     pub allowances: Vec<Allowance>,
     /// Whether a pod may reach its own addresses.
     pub own_addresses: bool,
+    /// The node's files with the resolvers that it gives to pods; none if nobody may ask them.
+    pub resolv_confs: Vec<PathBuf>,
 }
 
 pub(super) fn pods(raw: RawPods, mode: Enforcement, findings: &mut Findings) -> Pods {
@@ -171,9 +176,27 @@ fn built_in(raw: RawBuiltIn, findings: &mut Findings) -> BuiltIn {
     if raw.kubernetes_api.unwrap_or(true) {
         allowances.push(Allowance::api_server());
     }
+    let named = raw
+        .node_resolv_conf
+        .and_then(|path| findings.read("pods.builtIn.nodeResolvConf", &path, |path| on_node(path)));
+    let resolv_confs = if raw.node_dns.unwrap_or(true) {
+        named.map_or_else(|| RESOLV_CONFS.map(PathBuf::from).into(), |path| vec![path])
+    } else {
+        Vec::new()
+    };
     BuiltIn {
         allowances,
         own_addresses: raw.own_addresses.unwrap_or(true),
+        resolv_confs,
+    }
+}
+
+fn on_node(path: &str) -> Result<PathBuf, String> {
+    let absolute = PathBuf::from(path);
+    if absolute.is_absolute() {
+        Ok(absolute)
+    } else {
+        Err(format!("{path:?} is not an absolute path of the node"))
     }
 }
 

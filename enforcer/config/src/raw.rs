@@ -214,6 +214,12 @@ pub(super) struct RawBuiltIn {
     pub(super) kubernetes_api: Option<bool>,
     /// A pod's own addresses, on every port, unless they are the node's. Default: true.
     pub(super) own_addresses: Option<bool>,
+    /// The resolvers of the node, for pods whose spec gives them these: `dnsPolicy: Default`, or the node's network.
+    /// Default: true.
+    pub(super) node_dns: Option<bool>,
+    /// The node's file that the kubelet hands to such pods (`resolvConf`). Default: /etc/resolv.conf and
+    /// /run/systemd/resolve/resolv.conf.
+    pub(super) node_resolv_conf: Option<At<String>>,
 }
 
 /// A label selector as Kubernetes has it: all of it must hold.

@@ -31,6 +31,9 @@ use crate::{
     view::View,
 };
 
+/// The name of the node's resolvers in messages.
+const NODE_DNS: &str = "node DNS";
+
 /// The verdict on one destination for one workload, and what led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
@@ -138,6 +141,8 @@ impl Registry {
             Some(Why::AllUdp)
         } else if settings.is_resolver(address, port) {
             Some(Why::Resolver)
+        } else if view.asks_node && settings.is_of_node(address, port) {
+            Some(Why::BuiltIn(NODE_DNS))
         } else {
             let objects = lookup.facts.objects;
             settings

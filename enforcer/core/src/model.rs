@@ -172,6 +172,8 @@ pub struct Workload {
     pub enforcement: Option<Enforcement>,
     /// Its own addresses.
     pub own: OwnAddresses,
+    /// Whether it is given the resolvers of the node.
+    pub asks_node: bool,
 }
 
 impl Workload {
@@ -183,6 +185,7 @@ impl Workload {
             labels,
             enforcement: None,
             own: OwnAddresses::default(),
+            asks_node: false,
         }
     }
 }

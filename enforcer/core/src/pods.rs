@@ -33,7 +33,7 @@ pub use running::RunningPod;
 pub use scope::{Notice, PodLabels, Scope};
 
 use crate::{
-    istio::{Kind, NamespaceObject, Object, ObjectId, Pod, PodPhase},
+    istio::{Kind, Meta, NamespaceObject, Object, ObjectId, Pod, PodPhase},
     model::{Enforcement, Labels, Namespace, OwnAddresses, Workload},
     registry::Update,
 };
@@ -63,6 +63,8 @@ pub struct Settings {
     pub exempt: BTreeSet<String>,
     /// Whether a pod may reach its own addresses.
     pub own_addresses: bool,
+    /// Whether a pod may ask the resolvers of the node if its spec gives it these.
+    pub node_dns: bool,
     /// The enforcer's own pod, which is off before its object is known.
     pub enforcer: Option<PodUid>,
 }
@@ -183,6 +185,22 @@ impl Pods {
     /// Settings in objects that have no effect, in order.
     pub fn notices(&self) -> impl Iterator<Item = &Notice> {
         self.notices.values().flatten()
+    }
+
+    /// Running pods whose spec names resolvers, each with what it is called: its controller stands for all of its pods.
+    pub fn with_servers(&self) -> impl Iterator<Item = (&Pod, String)> {
+        let pods = self.objects.values();
+        let pods = pods.filter(|pod| !pod.dns.servers.is_empty() && pod.phase != PodPhase::Ended);
+        let pods =
+            pods.filter(|pod| self.settings.enforcer.is_none() || self.settings.enforcer != uid_of(pod));
+        pods.map(|pod| {
+            let Meta { namespace, name, .. } = &pod.meta;
+            let who = match &pod.controller {
+                Some(controller) => format!("pods of {controller} in {namespace}"),
+                None => format!("pod {namespace}/{name}"),
+            };
+            (&**pod, who)
+        })
     }
 
     /// The workload that `pod` would be if it were on this node.
@@ -348,6 +366,7 @@ impl Pods {
         let workload = Workload {
             enforcement: Some(enforcement),
             own,
+            asks_node: self.settings.node_dns && pod.asks_node(),
             ..Workload::new(namespace.clone(), &pod.meta.name, pod.meta.labels.clone())
         };
         (workload, notices)

@@ -133,6 +133,14 @@ impl Registry {
         }
     }
 
+    /// Replaces [`Settings::of_node`].
+    pub fn set_of_node(&mut self, servers: BTreeSet<SocketAddr>) {
+        if self.settings.of_node != servers {
+            self.settings.of_node = servers;
+            self.everybody_changed();
+        }
+    }
+
     /// The cluster's own networks: the pod networks of its nodes, and each address of a node and of a Service as a
     /// network of its own. Returns the same `Arc` as long as nothing changes.
     pub fn cluster_networks(&mut self) -> Arc<BTreeSet<IpNet>> {
@@ -303,7 +311,8 @@ impl Registry {
                 let view = View::new(workload, &self.objects, &self.settings);
                 let sidecar = view.sidecar.as_ref();
                 let sidecar = sidecar.map(|it| Key::new(&it.meta.namespace, &it.meta.name));
-                let entry = assigned.entry((workload.namespace.clone(), sidecar, view.mode));
+                let key = (workload.namespace.clone(), sidecar, view.mode, view.asks_node);
+                let entry = assigned.entry(key);
                 entry.or_insert_with(|| (view, BTreeSet::new())).1.insert(*cgroup);
             }
             let indexes = HostIndexes {
@@ -351,6 +360,7 @@ impl Registry {
 fn everybody(settings: &Settings, objects: &Objects) -> Everybody {
     Everybody {
         rules: settings.rules(objects),
+        of_node: settings.node_rules(),
         allows_udp: settings.udp == UdpPolicy::Allow,
     }
 }

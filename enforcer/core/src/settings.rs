@@ -34,6 +34,8 @@ pub struct Settings {
     pub resolvers: BTreeSet<IpAddr>,
     /// Servers whose answers are learned from, and which every workload reaches, over UDP and TCP.
     pub trusted: BTreeSet<SocketAddr>,
+    /// The resolvers of the node, which workloads reach that are given these.
+    pub of_node: BTreeSet<SocketAddr>,
     /// Whether rules name hosts, for which the kernel learns addresses.
     pub learns: bool,
     /// What else every workload reaches.
@@ -79,6 +81,7 @@ impl Default for Settings {
             udp: UdpPolicy::default(),
             resolvers: BTreeSet::new(),
             trusted: BTreeSet::new(),
+            of_node: BTreeSet::new(),
             learns: true,
             allowances: Vec::new(),
             revision: String::new(),
@@ -95,18 +98,23 @@ impl Settings {
         let mut rules = BTreeSet::new();
         let resolvers = self.resolvers.iter().map(|address| (*address, 53));
         let trusted = self.trusted.iter().map(|server| (server.ip(), server.port()));
-        for (address, port) in resolvers.chain(trusted) {
-            for transport in [Transport::Tcp, Transport::Udp] {
-                rules.insert(Rule {
-                    transport,
-                    port,
-                    to: To::Address(address.to_canonical()),
-                });
-            }
-        }
+        rules.extend(resolvers.chain(trusted).flat_map(to_server));
         let built_in = self.allowances.iter();
         rules.extend(built_in.flat_map(|allowance| allowance.rules(objects)));
         rules.into_iter().collect()
+    }
+
+    /// The rules of workloads that are given the resolvers of the node.
+    pub(crate) fn node_rules(&self) -> Vec<Rule> {
+        let servers = self.of_node.iter();
+        let rules = servers.flat_map(|server| to_server((server.ip(), server.port())));
+        rules.collect()
+    }
+
+    /// Whether the node's resolver is at `address`, not IPv4-mapped, on `port`.
+    pub(crate) fn is_of_node(&self, address: IpAddr, port: u16) -> bool {
+        let mut servers = self.of_node.iter();
+        servers.any(|it| it.ip().to_canonical() == address && it.port() == port)
     }
 
     /// Whether every workload may query the resolver at `address`, not IPv4-mapped, on `port`.
@@ -130,4 +138,11 @@ impl Settings {
             .find(|allowance| allowance.rules(objects).any(is_met))
             .map(|allowance| allowance.name)
     }
+}
+
+fn to_server((address, port): (IpAddr, u16)) -> impl Iterator<Item = Rule> {
+    let to = To::Address(address.to_canonical());
+    [Transport::Tcp, Transport::Udp]
+        .map(|transport| Rule { transport, port, to })
+        .into_iter()
 }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use crate::{
     istio::{
         EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, EndpointSlice, ExportTo,
-        MeshConfig, Meta, NamespaceObject, Object, OutboundMode, Pod, PodPhase, Resolution, Service,
+        MeshConfig, Meta, NamespaceObject, Object, OutboundMode, Pod, PodDns, PodPhase, Resolution, Service,
         ServiceEntry, ServiceKind, ServicePort, Sidecar, WorkloadEntry,
     },
     model::{CgroupId, Host, Labels, Namespace, Protocol, Workload},
@@ -173,6 +173,8 @@ pub(crate) fn pod(id: &str, addresses: &[&str], of: &str) -> Pod {
         node: String::new(),
         host_network: false,
         phase: PodPhase::default(),
+        dns: PodDns::default(),
+        controller: None,
         containers: Vec::new(),
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct View {
     pub(crate) namespace: Namespace,
     pub(crate) sidecar: Option<Arc<Sidecar>>,
     pub(crate) mode: Mode,
+    /// Whether the resolvers of the node are reached in it.
+    pub(crate) asks_node: bool,
 }
 
 impl View {
@@ -54,6 +56,7 @@ impl View {
             namespace: workload.namespace.clone(),
             sidecar,
             mode,
+            asks_node: workload.asks_node,
         }
     }
 
@@ -64,7 +67,8 @@ impl View {
 
     /// Whether it equals `other`, ignoring the mode.
     pub(crate) fn sees_as(&self, other: &Self) -> bool {
-        self.namespace == other.namespace && self.sidecar == other.sidecar
+        (&self.namespace, &self.sidecar, self.asks_node)
+            == (&other.namespace, &other.sidecar, other.asks_node)
     }
 
     /// Whether `offer` is exported to it.

@@ -26,7 +26,10 @@ use crate::{
     config::{Config, Matching},
     daemon::{ingest, settings},
     names,
-    sources::files::{Content, read_all},
+    sources::{
+        files::{Content, read_all},
+        pods::of_node,
+    },
 };
 
 /// How long names may take.
@@ -157,6 +160,8 @@ fn target(text: &str) -> Result<(Target, u16)> {
 /// The registry of the files, with every configured workload present, and what its pods are on this node.
 fn registry(config: &Config, servers: &[SocketAddr]) -> Result<(Registry, Vec<Workload>)> {
     let mut registry = Registry::new(settings::of_registry(config, servers));
+    let files = config.pods.as_ref().map(|pods| &pods.built_in.resolv_confs);
+    registry.set_of_node(files.map(|files| of_node(files)).unwrap_or_default());
     let settings = config.pods.as_ref().map(ingest::settings);
     let mut node = settings.map(Pods::new);
     let mut objects = Vec::new();

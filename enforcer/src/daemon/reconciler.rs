@@ -219,8 +219,8 @@ impl Reconciler {
     }
 
     fn reconcile(&mut self, ingest: &mut Ingest) -> Result<()> {
-        ingest.report_pods();
         let mut learning = ingest.learning();
+        ingest.report_pods();
         let hosts = self.request_hosts(ingest);
         let is_news = self.fit(ingest);
         self.share_learned()?;

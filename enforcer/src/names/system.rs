@@ -23,7 +23,7 @@ const MOST_SERVERS: usize = 3;
 const LARGEST: u64 = 16 << 20;
 
 /// The resolvers in a resolv.conf. The zone of an address (`fe80::1%eth0`) is dropped.
-pub(super) fn name_servers(text: &str) -> Vec<SocketAddr> {
+pub(crate) fn name_servers(text: &str) -> Vec<SocketAddr> {
     let mut servers = Vec::new();
     for line in text.lines() {
         let mut words = line.split_whitespace();

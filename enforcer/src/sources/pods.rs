@@ -1,8 +1,9 @@
-//! Which cgroups of pods exist.
+//! Which cgroups of pods exist, and which resolvers their node has.
 //!
 //! ```text
 //! inotify -> look: kubepods, its classes, the pods, their containers -> what came and what went
 //! every few seconds -^   `-> astray: all other cgroups -> pods that run elsewhere
+//! every few seconds -^ the node's resolv.conf ------------------------> the resolvers of the node
 //! ```
 //!
 //! **Architecture Invariant:** a notice only causes a check. However many notices arrive, there is one check at a
@@ -11,8 +12,9 @@
 
 mod astray;
 mod look;
+mod resolvers;
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use anyhow::Result;
 use enforcer_core::pods::{PodCgroup, PodUid};
@@ -23,6 +25,7 @@ use super::{Sink, notices::Notices};
 use crate::datapath::{Cgroup, CgroupMount};
 pub use astray::Astray;
 use look::Scan;
+pub(crate) use resolvers::of_node;
 
 /// The role of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub enum PodChange {
     Gone(Cgroup, Role),
     /// What is found of pods outside the followed cgroups has changed to this.
     Astray(Astray),
+    /// The node's files name these resolvers now.
+    Resolvers(BTreeSet<SocketAddr>),
 }
 
 /// What is followed.
@@ -53,6 +58,8 @@ pub struct Wanted {
     pub own: Option<PodUid>,
     /// Whether containers matter, and not only pods.
     pub containers: bool,
+    /// The node's files with the resolvers that it gives to pods.
+    pub resolv_confs: Vec<PathBuf>,
 }
 
 /// Follows the cgroups of pods. The first batch is always sent and contains those that exist.

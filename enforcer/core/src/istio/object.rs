@@ -401,6 +401,10 @@ pub struct Pod {
     pub host_network: bool,
     /// How far it is.
     pub phase: PodPhase,
+    /// Whom it asks for names.
+    pub dns: PodDns,
+    /// Its controller, as kind and name, such as `ReplicaSet web-5d8`.
+    pub controller: Option<String>,
     /// The containers that a runtime has made: init, ephemeral and ordinary ones.
     pub containers: Vec<Container>,
 }
@@ -417,6 +421,40 @@ pub enum PodPhase {
     Ending,
     /// All its containers have ended for good.
     Ended,
+}
+
+/// Whom a pod asks for names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodDns {
+    /// `spec.dnsPolicy`.
+    pub policy: DnsPolicy,
+    /// `spec.dnsConfig.nameservers`, which the kubelet adds whatever the policy.
+    pub servers: Vec<IpAddr>,
+}
+
+/// A pod's `dnsPolicy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DnsPolicy {
+    /// The cluster's resolver; the node's for a pod in the node's network.
+    #[default]
+    ClusterFirst,
+    /// The cluster's resolver.
+    ClusterFirstWithHostNet,
+    /// The node's.
+    Default,
+    /// Only those of `dnsConfig`.
+    None,
+}
+
+impl Pod {
+    /// Whether the kubelet gives it the resolvers of its node (`getPodDNSType` in the kubelet's `dns.go`).
+    pub fn asks_node(&self) -> bool {
+        match self.dns.policy {
+            DnsPolicy::Default => true,
+            DnsPolicy::ClusterFirst => self.host_network,
+            DnsPolicy::ClusterFirstWithHostNet | DnsPolicy::None => false,
+        }
+    }
 }
 
 /// A container of a pod.

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::{
     namespace::check_mode,
     node::{Findings, Node},
-    object::{Container, Meta, Object, Pod, PodPhase},
+    object::{Container, DnsPolicy, Meta, Object, Pod, PodDns, PodPhase},
 };
 
 pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Option<Object> {
@@ -35,8 +35,35 @@ pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Opt
         addresses,
         host_network,
         phase,
+        dns: read_dns(&spec, found),
+        controller: read_controller(document, found),
         containers: read_containers(&status, found),
     })))
+}
+
+/// A policy that is not known counts as the default one, which gives no other resolvers than the cluster's.
+fn read_dns(spec: &Node<'_>, found: &mut Findings) -> PodDns {
+    let policy = match spec.get("dnsPolicy").text(found) {
+        "Default" => DnsPolicy::Default,
+        "None" => DnsPolicy::None,
+        "ClusterFirstWithHostNet" => DnsPolicy::ClusterFirstWithHostNet,
+        _ => DnsPolicy::ClusterFirst,
+    };
+    let servers = spec.get("dnsConfig").get("nameservers").texts(found);
+    let servers = servers
+        .iter()
+        .filter_map(|text| text.value.parse::<IpAddr>().ok());
+    PodDns {
+        policy,
+        servers: servers.map(|server| server.to_canonical()).collect(),
+    }
+}
+
+fn read_controller(document: &Node<'_>, found: &mut Findings) -> Option<String> {
+    let owners = document.get("metadata").get("ownerReferences").list(found);
+    let controller = owners.iter().find(|owner| owner.get("controller").flag(found))?;
+    let kind = controller.get("kind").text(found);
+    Some(format!("{kind} {}", controller.get("name").text(found)))
 }
 
 /// `containerID` is `<runtime>://<id>`, and empty until the runtime has made the container.
@@ -150,6 +177,40 @@ mod tests {
         ] {
             assert_eq!(of, is);
         }
+    }
+
+    #[test]
+    fn pod_asks_its_node_by_its_policy_and_its_network() {
+        for (spec, asks_node) in [
+            ("", false),
+            ("dnsPolicy: ClusterFirst", false),
+            ("dnsPolicy: Default", true),
+            ("dnsPolicy: None", false),
+            ("dnsPolicy: Other, hostNetwork: false", false),
+            ("hostNetwork: true", true),
+            ("hostNetwork: true, dnsPolicy: ClusterFirst", true),
+            ("hostNetwork: true, dnsPolicy: Default", true),
+            ("hostNetwork: true, dnsPolicy: ClusterFirstWithHostNet", false),
+            ("hostNetwork: true, dnsPolicy: None", false),
+        ] {
+            let Object::Pod(pod) = object(&format!("{HEAD}spec: {{{spec}}}\n")).0 else {
+                panic!("not a Pod")
+            };
+            assert_eq!(pod.asks_node(), asks_node, "{spec}");
+        }
+    }
+
+    #[test]
+    fn pod_has_the_servers_of_its_spec_and_its_controller() {
+        let document = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  ownerReferences:\n  \
+                        - {kind: Other, name: o}\n  - {kind: ReplicaSet, name: web-5d8, controller: true}\n\
+                        spec: {dnsConfig: {nameservers: [192.0.2.53, '::ffff:192.0.2.54', x]}}\n";
+        let Object::Pod(pod) = object(document).0 else {
+            panic!("not a Pod")
+        };
+        let servers: Vec<_> = pod.dns.servers.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["192.0.2.53", "192.0.2.54"]);
+        assert_eq!(pod.controller.as_deref(), Some("ReplicaSet web-5d8"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    istio::{Container, LabelSelector, Meta, ObjectId, PodPhase},
+    istio::{Container, DnsPolicy, LabelSelector, Meta, ObjectId, PodDns, PodPhase},
     model::Enforcement::{Audit, Enforce, Off},
 };
 
@@ -21,6 +21,7 @@ fn settings() -> Settings {
         },
         exempt: BTreeSet::new(),
         own_addresses: true,
+        node_dns: true,
         enforcer: None,
     }
 }
@@ -45,6 +46,8 @@ fn pod(namespace: &str, name: &str, uid: &str) -> Pod {
         addresses: Vec::new(),
         host_network: false,
         phase: PodPhase::default(),
+        dns: PodDns::default(),
+        controller: None,
         containers: Vec::new(),
     }
 }
@@ -329,6 +332,25 @@ fn own_addresses_are_those_of_the_pod_and_not_of_its_node() {
         ..settings()
     };
     assert_eq!(own(without, with(false)), OwnAddresses::default());
+}
+
+#[test]
+fn pod_is_given_the_nodes_resolvers_by_its_spec_unless_that_is_turned_off() {
+    let with = |policy| Pod {
+        dns: PodDns {
+            policy,
+            servers: Vec::new(),
+        },
+        ..pod("shop", "a", "u-1")
+    };
+    let asks = |settings: Settings, policy| Pods::new(settings).workload(&with(policy)).asks_node;
+    assert!(asks(settings(), DnsPolicy::Default));
+    assert!(!asks(settings(), DnsPolicy::ClusterFirst));
+    let without = Settings {
+        node_dns: false,
+        ..settings()
+    };
+    assert!(!asks(without, DnsPolicy::Default));
 }
 
 #[test]

@@ -31,8 +31,9 @@ use crate::{
     view::{View, common},
 };
 
-/// The key of a view: the client's namespace, its Sidecar, and the mode for what the view does not have.
-pub(crate) type ViewKey = (Namespace, Option<Key>, Mode);
+/// The key of a view: the client's namespace, its Sidecar, the mode for what the view does not have, and whether the
+/// node's resolvers are reached.
+pub(crate) type ViewKey = (Namespace, Option<Key>, Mode, bool);
 
 /// Every view of a present workload, and what they share.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub(crate) struct Compiled {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Everybody {
     pub(crate) rules: Vec<Rule>,
+    /// What those policies allow besides whose workloads are given the node's resolvers.
+    pub(crate) of_node: Vec<Rule>,
     pub(crate) allows_udp: bool,
 }
 
@@ -125,7 +128,7 @@ impl Compiled {
     /// Without views: only the rules that every workload has.
     pub(crate) fn new(everybody: Everybody) -> Self {
         Self {
-            shared_tally: Tally::with(&everybody.rules),
+            shared_tally: Tally::with(everybody.rules.iter()),
             shared: RuleSet::new(everybody.rules.iter().copied()),
             everybody,
             views: BTreeMap::new(),
@@ -229,7 +232,9 @@ impl Compiled {
 
     fn compile(&self, view: View, workloads: BTreeSet<CgroupId>, indexes: &HostIndexes<'_>) -> CompiledView {
         let is_trimmed = view.is_trimmed();
-        let mut tally = Tally::with(if is_trimmed { &self.everybody.rules } else { &[] });
+        let always = self.everybody.rules.iter().filter(|_| is_trimmed);
+        let of_node = self.everybody.of_node.iter().filter(|_| view.asks_node);
+        let mut tally = Tally::with(always.chain(of_node));
         let mut flips = Flips::default();
         let mut add = |host: &Host, state: &HostState| {
             tally.set(host, contribution(&view, state, &indexes.facts), &mut flips);

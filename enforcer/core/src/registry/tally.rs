@@ -32,9 +32,9 @@ pub(crate) struct Flips {
 
 impl Tally {
     /// A tally with rules that belong to no host.
-    pub(crate) fn with(rules: &[Rule]) -> Self {
+    pub(crate) fn with<'a>(rules: impl Iterator<Item = &'a Rule>) -> Self {
         Self {
-            rules: rules.iter().map(|rule| (*rule, 1)).collect(),
+            rules: rules.map(|rule| (*rule, 1)).collect(),
             ..Self::default()
         }
     }
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn constant_rule_outlives_hosts_that_give_it() {
         let a = Host::new("a.example");
-        let mut tally = Tally::with(&[rule(53)]);
+        let mut tally = Tally::with([rule(53)].iter());
         let mut flips = Flips::default();
         tally.set(&a, contribution(&[53]), &mut flips);
         tally.set(&a, contribution(&[]), &mut flips);

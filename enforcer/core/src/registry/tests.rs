@@ -153,6 +153,42 @@ fn trusted_servers_are_allowed_to_everybody_on_their_ports() {
 }
 
 #[test]
+fn resolvers_of_the_node_are_allowed_to_those_who_are_given_them_alone() {
+    let given = |number, sidecar: &str| match workload(number, "a", sidecar) {
+        Update::Workload(cgroup, workload) => {
+            let asks_node = true;
+            Update::Workload(
+                cgroup,
+                Workload {
+                    asks_node,
+                    ..workload
+                },
+            )
+        }
+        update => update,
+    };
+    let mut registry = world(Settings::default(), [given(1, ""), workload(2, "a", "")]);
+    registry.set_of_node(["192.0.2.53:53".parse().unwrap()].into());
+    let both = set(&["tcp 192.0.2.53:53", "udp 192.0.2.53:53"]);
+    assert_eq!(allowed(&mut registry, 1), both);
+    assert_eq!(allowed(&mut registry, 2), set(&[]));
+    let asked = |port| Destination::new(Transport::Udp, ip("192.0.2.53"), port);
+    let why = registry.explain(CgroupId(1), asked(53));
+    assert_eq!(
+        why.to_string(),
+        "allowed by the configuration (built in: node DNS)"
+    );
+    assert_eq!(registry.explain(CgroupId(1), asked(5353)).verdict, Verdict::Deny);
+    assert_eq!(registry.explain(CgroupId(2), asked(53)).verdict, Verdict::Deny);
+    // A pod that was made anew, under the same cgroup, with another policy.
+    registry.apply(workload(1, "a", ""));
+    assert_eq!(allowed(&mut registry, 1), set(&[]));
+    registry.apply(given(1, ""));
+    registry.set_of_node(BTreeSet::new());
+    assert_eq!(allowed(&mut registry, 1), set(&[]));
+}
+
+#[test]
 fn cluster_resolver_answers_at_its_service_its_endpoints_and_the_cache_on_the_node() {
     let mut dns = service(
         "kube-system/kube-dns",

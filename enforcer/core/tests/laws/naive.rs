@@ -91,6 +91,7 @@ pub(crate) fn verdict(world: &World, workload: &Workload, to: &Destination) -> V
     if is_own_network(to.address)
         || workload.own.contains(to.address)
         || is_allowed_to_everybody(world, to)
+        || (workload.asks_node && is_of_node(world, to))
         || is_registered(world, workload, to)
     {
         return Verdict::Allow;
@@ -120,6 +121,12 @@ fn is_allowed_to_everybody(world: &World, to: &Destination) -> bool {
         || world.settings.trusted.contains(&trusted)
         || is_built_in(world, to)
         || (to.transport == Transport::Udp && world.settings.udp == UdpPolicy::Allow)
+}
+
+/// The resolvers of the node.
+fn is_of_node(world: &World, to: &Destination) -> bool {
+    let of_node = &world.settings.of_node;
+    of_node.contains(&SocketAddr::new(to.address, to.port))
 }
 
 /// At the cluster addresses of the Service, and at those that are given.

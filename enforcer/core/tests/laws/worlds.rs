@@ -11,8 +11,8 @@ use enforcer_core::{
     istio::{
         EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, EndpointSlice, ExportTo,
         LabelExpression, LabelOperator, LabelSelector, MeshConfig, Meta, NamespaceObject, Object,
-        OutboundMode, Pod, PodPhase, Resolution, Service, ServiceEntry, ServiceEntryVisibility, ServiceKind,
-        ServicePort, Sidecar, Visibility, WorkloadEntry,
+        OutboundMode, Pod, PodDns, PodPhase, Resolution, Service, ServiceEntry, ServiceEntryVisibility,
+        ServiceKind, ServicePort, Sidecar, Visibility, WorkloadEntry,
     },
     model::{CgroupId, Destination, Enforcement, Host, Labels, Namespace, Protocol, Transport, Workload},
     registry::Update,
@@ -434,6 +434,8 @@ fn pod() -> impl Strategy<Value = Pod> {
             node: String::new(),
             host_network: false,
             phase: PodPhase::default(),
+            dns: PodDns::default(),
+            controller: None,
             containers: Vec::new(),
         }
     })
@@ -488,11 +490,13 @@ fn workload() -> impl Strategy<Value = Update> {
         1 => Just(Some(Enforcement::Enforce)),
     ];
     let own = weighted(0.2, address());
-    (1..4_u64, namespace(), labels(), enforcement, own).prop_map(
-        |(cgroup, namespace, labels, enforcement, own)| {
+    let asks_node = prop::bool::weighted(0.3);
+    (1..4_u64, namespace(), labels(), enforcement, (own, asks_node)).prop_map(
+        |(cgroup, namespace, labels, enforcement, (own, asks_node))| {
             let workload = Workload {
                 enforcement,
                 own: own.into_iter().collect(),
+                asks_node,
                 ..Workload::new(namespace, &format!("w{cgroup}"), labels)
             };
             Update::Workload(CgroupId(cgroup), workload)
@@ -534,8 +538,10 @@ pub(crate) fn settings() -> impl Strategy<Value = Settings> {
         ][..],
     );
     let resolvers = prop_oneof![2 => Just(BTreeSet::new()), 1 => address().prop_map(|one| [one].into())];
-    let trusted = weighted(0.2, (address(), select(PORTS)))
-        .prop_map(|one| one.map(SocketAddr::from).into_iter().collect());
+    let servers = || {
+        let server = (address(), select(PORTS));
+        weighted(0.2, server).prop_map(|one| one.map(SocketAddr::from).into_iter().collect())
+    };
     let learns = prop::bool::weighted(0.9);
     let mode = prop_oneof![6 => Just(OutboundMode::RegistryOnly), 1 => Just(OutboundMode::AllowAny)];
     let revision = prop_oneof![2 => Just(""), 1 => Just("r1")];
@@ -553,24 +559,27 @@ pub(crate) fn settings() -> impl Strategy<Value = Settings> {
         matching,
         udp,
         resolvers,
-        (trusted, learns),
+        (servers(), servers(), learns),
         mode,
         revision,
         prop::bool::weighted(0.1),
         allowances,
     )
         .prop_map(
-            |(matching, udp, resolvers, (trusted, learns), mode, revision, audit, allowances)| Settings {
-                allowances,
-                mode,
-                audit,
-                matching,
-                udp,
-                resolvers,
-                trusted,
-                learns,
-                revision: revision.to_owned(),
-                ..Settings::default()
+            |(matching, udp, resolvers, (trusted, of_node, learns), mode, revision, audit, allowances)| {
+                Settings {
+                    allowances,
+                    mode,
+                    audit,
+                    matching,
+                    udp,
+                    resolvers,
+                    trusted,
+                    of_node,
+                    learns,
+                    revision: revision.to_owned(),
+                    ..Settings::default()
+                }
             },
         )
 }

@@ -7,6 +7,7 @@ use std::{
 
 use enforcer_common::CgroupId;
 use enforcer_core::{
+    model::{Destination, Transport, Verdict},
     pods::{self, PodUid, Pods, ROOTS},
     registry::{Registry, Update},
 };
@@ -20,11 +21,16 @@ use crate::{
     sources::pods::{PodChange, Role, Wanted},
 };
 
+/// The port of DNS.
+const DNS: u16 = 53;
+
 /// The pods, and what was reported of them.
 pub(crate) struct NodePods {
     pub(super) pods: Pods,
     enforcer: Option<PodUid>,
     notices: Dedup,
+    /// Pods with resolvers of their own that they may not ask.
+    strangers: BTreeSet<String>,
     /// The roots that are there.
     roots: BTreeSet<CgroupId>,
     /// Cgroups that have changed since the last report.
@@ -43,6 +49,7 @@ pub(crate) fn wanted(config: &config::Pods) -> Wanted {
         },
         own: config.roots.is_empty().then(own_pod).flatten(),
         containers: !config.exempt.is_empty(),
+        resolv_confs: config.built_in.resolv_confs.clone(),
     }
 }
 
@@ -57,6 +64,7 @@ pub(crate) fn settings(config: &config::Pods) -> pods::Settings {
         scope,
         exempt: config.exempt.clone(),
         own_addresses: config.built_in.own_addresses,
+        node_dns: !config.built_in.resolv_confs.is_empty(),
         enforcer: own_pod(),
     }
 }
@@ -79,6 +87,7 @@ impl NodePods {
             pods: Pods::new(settings),
             enforcer,
             notices: Dedup::default(),
+            strangers: BTreeSet::new(),
             roots: BTreeSet::new(),
             news: BTreeSet::new(),
             watch: Watch::default(),
@@ -96,16 +105,38 @@ impl NodePods {
     }
 
     /// Reports which pods are at which cgroup, after a batch of changes, and settings of objects that are ignored.
-    pub(super) fn report(&mut self, registry: &Registry, cgroups: &BTreeMap<CgroupId, Cgroup>) {
+    pub(super) fn report(&mut self, registry: &mut Registry, cgroups: &BTreeMap<CgroupId, Cgroup>) {
         for cgroup in std::mem::take(&mut self.news) {
             if let (Some(workload), Some(at)) = (registry.workload(cgroup), cgroups.get(&cgroup)) {
                 Announced::Pod(workload).found(&at.path);
             }
         }
-        let notices = self.pods.notices().map(ToString::to_string).collect();
+        self.strangers = self.strangers_now(registry);
+        let notices = self.pods.notices().map(ToString::to_string);
+        let notices = notices.chain(self.strangers.iter().cloned()).collect();
         for notice in self.notices.news(notices) {
             tracing::warn!("{notice}");
         }
+    }
+
+    /// Servers of `dnsConfig` that the pods themselves may not ask: who writes a pod does not thereby open a way out.
+    fn strangers_now(&self, registry: &mut Registry) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for (pod, who) in self.pods.with_servers() {
+            let workload = self.pods.workload(pod);
+            for server in &pod.dns.servers {
+                let asked = Destination::new(Transport::Udp, *server, DNS);
+                let explanation = registry.explain_for(&workload, asked, &BTreeSet::new());
+                if explanation.verdict != Verdict::Allow {
+                    found.insert(format!(
+                        "{who}: dnsConfig names the resolver {server}, which is refused like any other destination: a \
+                         ServiceEntry with this address and UDP port {DNS} allows it, and dns.trustedResolvers lists \
+                         whose answers are learned from"
+                    ));
+                }
+            }
+        }
+        found
     }
 }
 
@@ -148,6 +179,11 @@ impl Ingest {
                         node.watch.astray = astray;
                     }
                 }
+                PodChange::Resolvers(servers) => {
+                    tracing::info!(servers = ?servers, "the node's resolvers, for pods that are given these");
+                    self.resolvers.set_of_node(&servers);
+                    self.registry.set_of_node(servers);
+                }
             }
         }
     }
@@ -182,8 +218,13 @@ impl Ingest {
     /// Reports which pods are at which cgroup, after a batch of changes.
     pub(in crate::daemon) fn report_pods(&mut self) {
         if let Some(pods) = &mut self.pods {
-            pods.report(&self.registry, &self.cgroups);
+            pods.report(&mut self.registry, &self.cgroups);
         }
+    }
+
+    /// Pods with resolvers of their own that they may not ask.
+    pub(in crate::daemon) fn strangers(&self) -> impl Iterator<Item = String> {
+        self.pods.iter().flat_map(|pods| pods.strangers.iter().cloned())
     }
 
     /// The cgroups of the pod that this process is in.

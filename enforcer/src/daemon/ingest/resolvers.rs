@@ -14,7 +14,9 @@ pub(super) struct Resolvers {
     /// Empty: those in use and the cluster's.
     configured: BTreeSet<SocketAddr>,
     in_use: BTreeSet<SocketAddr>,
-    /// Whether every workload may ask them.
+    /// The node's, which pods may ask that are given these.
+    of_node: BTreeSet<SocketAddr>,
+    /// Whether every workload may ask the others.
     may_be_asked: bool,
     /// The cluster's own, if there is a cluster.
     cluster: Option<Cluster>,
@@ -40,6 +42,7 @@ impl Resolvers {
         Self {
             configured: config.dns.trusted.iter().copied().collect(),
             in_use: in_use.iter().copied().collect(),
+            of_node: BTreeSet::new(),
             may_be_asked: config.dns.allow_resolvers,
             cluster,
         }
@@ -50,8 +53,22 @@ impl Resolvers {
         self.in_use = servers.iter().copied().collect();
     }
 
+    /// Takes in which servers the node's files name.
+    pub(super) fn set_of_node(&mut self, servers: &BTreeSet<SocketAddr>) {
+        self.of_node = servers.clone();
+    }
+
     /// Those whose answers count.
     pub(super) fn trusted(&self, registry: &Registry) -> BTreeSet<SocketAddr> {
+        let mut trusted = self.of_all(registry);
+        if self.configured.is_empty() {
+            trusted.extend(&self.of_node);
+        }
+        trusted
+    }
+
+    /// Those of them that do not depend on the spec of a pod.
+    fn of_all(&self, registry: &Registry) -> BTreeSet<SocketAddr> {
         if !self.configured.is_empty() {
             return self.configured.clone();
         }
@@ -65,7 +82,7 @@ impl Resolvers {
         if !self.may_be_asked {
             return BTreeSet::new();
         }
-        let mut asked = self.trusted(registry);
+        let mut asked = self.of_all(registry);
         let closed = self.cluster.iter().filter(|cluster| !cluster.may_be_asked);
         for server in closed.flat_map(|cluster| registry.servers_of(&cluster.dns)) {
             // What is named is meant, wherever it is.
@@ -113,5 +130,25 @@ mod tests {
         let [trusted, asked] = resolvers("pods: {builtIn: {clusterDns: false}}");
         assert_eq!(trusted, ["169.254.20.10:53", "192.0.2.53:5353"]);
         assert_eq!(asked, ["192.0.2.53:5353"]);
+    }
+
+    #[test]
+    fn resolvers_of_the_node_are_trusted_unless_others_are_named_and_asked_by_nobody_else() {
+        for (text, is_trusted) in [
+            ("pods: {}", true),
+            ("pods: {}\ndns: {trustedResolvers: [192.0.2.54]}", false),
+        ] {
+            let config = Config::parse(text, Path::new("enforcer.yaml")).unwrap();
+            let mut resolvers = Resolvers::new(&config, &[]);
+            let of_node: SocketAddr = "192.0.2.1:53".parse().unwrap();
+            resolvers.set_of_node(&[of_node].into());
+            let registry = Registry::new(crate::daemon::settings::of_registry(&config, &[]));
+            assert_eq!(
+                resolvers.trusted(&registry).contains(&of_node),
+                is_trusted,
+                "{text}"
+            );
+            assert!(!resolvers.asked(&registry).contains(&of_node));
+        }
     }
 }

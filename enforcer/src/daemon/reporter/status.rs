@@ -36,7 +36,11 @@ impl Reporter {
             usage: usage(reconciler),
             misplaced,
             rejected: ingest.rejected(),
-            warnings: ingest.suspicions().into_iter().collect(),
+            warnings: ingest
+                .suspicions()
+                .into_iter()
+                .chain(ingest.strangers())
+                .collect(),
             file_objects: ingest.file_objects(),
             workloads,
             pods,

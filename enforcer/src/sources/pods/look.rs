@@ -11,7 +11,7 @@ use std::{
 use enforcer_common::CgroupId;
 use enforcer_core::pods::{PodCgroup, PodUid, Tree, container};
 
-use super::{PodChange, Role, Wanted, astray::Search};
+use super::{PodChange, Role, Wanted, astray::Search, resolvers::NodeResolvers};
 use crate::{
     datapath::{Cgroup, CgroupMount},
     sources::{look, notices::Notices},
@@ -27,6 +27,7 @@ pub(super) struct Scan {
     watched: BTreeMap<PathBuf, CgroupId>,
     known: Found,
     search: Search,
+    resolvers: NodeResolvers,
 }
 
 /// A folder's child that is a folder.
@@ -42,6 +43,19 @@ impl look::Scan for Scan {
     /// containers. If a folder cannot be read, that is no reason to consider anything gone.
     fn changes(&mut self) -> Vec<PodChange> {
         let astray = self.search.news(&mut self.wanted).map(PodChange::Astray);
+        let resolvers = self.resolvers.changed().map(PodChange::Resolvers);
+        let mut changes: Vec<_> = resolvers.into_iter().chain(self.changed_cgroups()).collect();
+        changes.extend(astray);
+        changes
+    }
+
+    fn rescan(&self) -> Duration {
+        self.notices.rescan()
+    }
+}
+
+impl Scan {
+    fn changed_cgroups(&mut self) -> Vec<PodChange> {
         let now = match self.look() {
             Ok(now) => now,
             Err(error) => {
@@ -49,7 +63,7 @@ impl look::Scan for Scan {
                     "cannot read the cgroups of this node's pods ({error}): known pods stay enforced, new ones are \
                      treated as unknown, and it is tried again"
                 );
-                return Vec::from_iter(astray);
+                return Vec::new();
             }
         };
         let mut changes = Vec::new();
@@ -74,20 +88,14 @@ impl look::Scan for Scan {
             self.known.insert(id, (cgroup.clone(), role.clone()));
             changes.push(PodChange::Appeared(cgroup, role));
         }
-        changes.extend(astray);
         changes
     }
 
-    fn rescan(&self) -> Duration {
-        self.notices.rescan()
-    }
-}
-
-impl Scan {
     pub(super) fn new(mount: CgroupMount, wanted: Wanted, notices: Notices) -> Self {
         Self {
             search: Search::new(mount.path()),
             mount,
+            resolvers: NodeResolvers::new(wanted.resolv_confs.clone()),
             wanted,
             notices,
             watched: BTreeMap::new(),

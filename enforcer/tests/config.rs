@@ -697,7 +697,12 @@ fn example_shows_the_defaults_of_what_it_leaves_commented_out() {
     let mut pods = whole.pods.take().unwrap();
     assert_eq!(pods.node.take().as_deref(), Some("node-1"));
     assert_eq!(std::mem::take(&mut pods.roots).len(), 1);
-    assert_eq!(Some(pods), parse("pods: {}").pods);
+    let defaults = parse("pods: {}").pods.unwrap();
+    assert_eq!(pods.built_in.resolv_confs, [PathBuf::from("/etc/resolv.conf")]);
+    pods.built_in
+        .resolv_confs
+        .clone_from(&defaults.built_in.resolv_confs);
+    assert_eq!(pods, defaults);
     assert!(whole.cgroup_mount.take().is_some());
     let kubernetes = whole.kubernetes.take().expect("the section is there");
     assert_eq!(kubernetes.mesh_namespace.as_str(), "istio-system");

@@ -360,6 +360,33 @@ async fn changed_system_resolvers_are_followed_and_the_hosts_file_adds_to_them()
     assert_eq!(*running.resolvers.borrow(), [second]);
 }
 
+/// Where it went does not answer, and would not be asked again while the test runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn question_on_its_way_to_a_former_resolver_is_asked_of_the_new_one() {
+    if !is_installed() || !nix::unistd::geteuid().is_root() {
+        println!("SKIPPED: takes dnsmasq, and root to listen on port 53");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let resolv_conf = folder.path().join("resolv.conf");
+    let [first, second] = [loopback(), loopback()].map(|ip| SocketAddr::from((ip, 53)));
+    let silent = UdpSocket::bind(first).unwrap();
+    silent.set_read_timeout(Some(PATIENCE)).unwrap();
+    let _answers = Dnsmasq::start_at(second, "192.0.2.2 db.test\n", &[]);
+    fs::write(&resolv_conf, format!("nameserver {}\n", first.ip())).unwrap();
+    let mut settings = quick(&[]);
+    settings.resolv_conf = resolv_conf.clone();
+    settings.timeout = PATIENCE / 8;
+    settings.pacing.first_retry = PATIENCE * 10;
+    settings.pacing.last_retry = PATIENCE * 10;
+    let mut running = Running::start(settings, &["db.test"]);
+    silent.recv(&mut [0; 512]).expect("it asks");
+    let new = folder.path().join("new");
+    fs::write(&new, format!("nameserver {}\n", second.ip())).unwrap();
+    fs::rename(&new, &resolv_conf).unwrap();
+    running.resolved("db.test", &["192.0.2.2"]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_server_does_not_hold_up_the_end() {
     let silent = UdpSocket::bind((loopback(), 5300)).unwrap();

@@ -225,6 +225,17 @@ impl Names {
         }
     }
 
+    /// Makes a query due at once if it fails, because it went to resolvers that are no longer in use.
+    pub fn retry(&mut self, now: Moment, query: &Query) {
+        let records = self
+            .hosts
+            .get(&query.host)
+            .map(|entry| entry.records(query.family));
+        if records.is_some_and(|records| records.failing.is_some() && records.due.is_some()) {
+            self.reschedule(&query.host, query.family, now);
+        }
+    }
+
     /// The status of every host.
     pub fn status(&self, now: Moment) -> Vec<HostStatus> {
         self.hosts

@@ -36,7 +36,7 @@ pub(super) struct Task {
     hosts_file: Option<Followed>,
     memory: Option<Memory>,
     lookups: JoinSet<Result<Answer, Failure>>,
-    on_the_way: HashMap<Id, Query>,
+    on_the_way: HashMap<Id, (Query, Arc<Servers>)>,
 }
 
 impl Task {
@@ -143,7 +143,8 @@ impl Task {
         let free = self.settings.in_flight.saturating_sub(self.lookups.len());
         for query in self.names.due(self.now(), free) {
             let lookup = self.lookups.spawn(Arc::clone(&self.servers).ask(query.clone()));
-            self.on_the_way.insert(lookup.id(), query);
+            self.on_the_way
+                .insert(lookup.id(), (query, Arc::clone(&self.servers)));
         }
     }
 
@@ -156,10 +157,16 @@ impl Task {
                 Err(Cause::Other(format!("the lookup broke off: {error}")).into()),
             ),
         };
-        let Some(query) = self.on_the_way.remove(&id) else {
+        let Some((query, asked)) = self.on_the_way.remove(&id) else {
             return Outcome::default();
         };
-        self.names.answer(self.now(), Reply { query, result }, jitter())
+        let (now, again) = (self.now(), query.clone());
+        let outcome = self.names.answer(now, Reply { query, result }, jitter());
+        // Others can be asked by now.
+        if !Arc::ptr_eq(&asked, &self.servers) {
+            self.names.retry(now, &again);
+        }
+        outcome
     }
 
     /// Checks whether the system's files have changed.

@@ -15,7 +15,7 @@ use super::stage::Stage;
 type Scenario = fn(&mut Stage) -> Result<String>;
 
 /// By their names. Without the first there is nothing to try the others on.
-pub(super) const SCENARIOS: [(&str, Scenario); 21] = [
+pub(super) const SCENARIOS: [(&str, Scenario); 22] = [
     ("install", install::install),
     ("audit", install::audit),
     ("enforce", install::enforce),
@@ -28,6 +28,7 @@ pub(super) const SCENARIOS: [(&str, Scenario); 21] = [
     ("failed", modes::failed),
     ("misconfigured", modes::misconfigured),
     ("reload", modes::reload),
+    ("added", modes::added),
     ("journal", operated::journal),
     ("exec", operated::exec),
     ("watchdog", operated::watchdog),

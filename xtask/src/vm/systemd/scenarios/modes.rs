@@ -115,3 +115,52 @@ pub(super) fn reload(stage: &mut Stage) -> Result<String> {
     );
     Ok("a slice that is added is enforced".into())
 }
+
+/// A unit that runs already is named at once, keeps nothing else waiting, and is enforced from its restart on.
+pub(super) fn added(stage: &mut Stage) -> Result<String> {
+    stage.forget()?;
+    stage.write(
+        "/run/systemd/system/late.service",
+        "[Service]\nExecStart=/usr/local/bin/machine call --until-ended --within 1000 /run/calls late 198.51.100.20:9009",
+    )?;
+    stage.run(&format!(
+        "systemctl daemon-reload; systemctl start late
+        printf '%s\\n' '- {{namespace: shop, unit: late.service}}' >> {CONFIGURATION}"
+    ))?;
+    let begin = std::time::Instant::now();
+    let reloaded = stage.type_in("Changing the configuration");
+    let took = begin.elapsed().as_secs_f32();
+    let said = stage.run("journalctl --boot --unit enforcer-in-force --output cat --no-pager --lines 20")?;
+    let status = stage.try_run("enforcer status")?;
+    // Others wait for nothing.
+    stage.run("systemctl restart app.service")?;
+    stage.run("systemctl restart late.service && enforcer status")?;
+    let refused = "for i in $(seq 100); do grep -q '^late .* errno-1$' /run/calls && break; sleep 0.2; done; cat /run/calls";
+    let calls = stage.run(refused)?;
+    ensure!(
+        reloaded.is_err(),
+        "the reload says nothing of a unit that runs unenforced"
+    );
+    ensure!(took < SOON * 3.0, "the reload takes {took:.1} s");
+    ensure!(
+        said.contains("late.service") && status.text.contains("late.service"),
+        "{said}\n{}",
+        status.text
+    );
+    ensure!(
+        status.code == Some(1),
+        "the status is {:?}:\n{}",
+        status.code,
+        status.text
+    );
+    ensure!(
+        calls
+            .lines()
+            .any(|line| line == "late 198.51.100.20:9009 reached")
+            && calls
+                .lines()
+                .any(|line| line == "late 198.51.100.20:9009 errno-1"),
+        "{calls}"
+    );
+    Ok(format!("named after {took:.1} s, enforced from its restart on"))
+}

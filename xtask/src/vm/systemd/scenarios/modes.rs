@@ -134,7 +134,10 @@ pub(super) fn added(stage: &mut Stage) -> Result<String> {
     let status = stage.try_run("enforcer status")?;
     // Others wait for nothing.
     stage.run("systemctl restart app.service")?;
-    stage.run("systemctl restart late.service && enforcer status")?;
+    // Cgroups are looked at every 2 s.
+    let proven =
+        "for i in $(seq 100); do enforcer status >/dev/null && break; sleep 0.2; done; enforcer status";
+    stage.run(&format!("systemctl restart late.service; {proven}"))?;
     let refused = "for i in $(seq 100); do grep -q '^late .* errno-1$' /run/calls && break; sleep 0.2; done; cat /run/calls";
     let calls = stage.run(refused)?;
     ensure!(

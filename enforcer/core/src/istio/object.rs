@@ -1,10 +1,14 @@
 //! Valid documents in the types of the domain. Nothing here can hold an invalid value.
 
+mod pod;
+
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
 use crate::model::{Host, Labels, Namespace, Protocol, selects};
+
+pub use pod::{Container, DnsPolicy, PodDns, PodPhase};
 
 /// Any object that the registry is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -409,43 +413,6 @@ pub struct Pod {
     pub containers: Vec<Container>,
 }
 
-/// How far a pod is: `status.phase`, and whether it is being deleted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PodPhase {
-    /// The kubelet does not report it as running.
-    #[default]
-    Waiting,
-    /// It runs.
-    Running,
-    /// It is reported as running, and being deleted: its processes may have ended already.
-    Ending,
-    /// All its containers have ended for good.
-    Ended,
-}
-
-/// Whom a pod asks for names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PodDns {
-    /// `spec.dnsPolicy`.
-    pub policy: DnsPolicy,
-    /// `spec.dnsConfig.nameservers`, which the kubelet adds whatever the policy.
-    pub servers: Vec<IpAddr>,
-}
-
-/// A pod's `dnsPolicy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DnsPolicy {
-    /// The cluster's resolver; the node's for a pod in the node's network.
-    #[default]
-    ClusterFirst,
-    /// The cluster's resolver.
-    ClusterFirstWithHostNet,
-    /// The node's.
-    Default,
-    /// Only those of `dnsConfig`.
-    None,
-}
-
 impl Pod {
     /// Whether the kubelet gives it the resolvers of its node (`getPodDNSType` in the kubelet's `dns.go`).
     pub fn asks_node(&self) -> bool {
@@ -455,15 +422,6 @@ impl Pod {
             DnsPolicy::ClusterFirstWithHostNet | DnsPolicy::None => false,
         }
     }
-}
-
-/// A container of a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Container {
-    /// Its name in the pod.
-    pub name: String,
-    /// The runtime's identifier, without the runtime's name.
-    pub id: String,
 }
 
 /// A Kubernetes Namespace.

@@ -14,13 +14,23 @@ use tests::kube::built;
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 
 /// Everything that `kubectl apply -k` is given.
-const FOLDERS: [&str; 5] = [
+const FOLDERS: [&str; 9] = [
     "crds",
     "overlays/audit",
     "overlays/enforce",
     "overlays/kind",
     "overlays/uninstall",
+    "overlays/before-1.30/crds",
+    "overlays/before-1.30/audit",
+    "overlays/before-1.30/enforce",
+    "overlays/before-1.30/uninstall",
 ];
+
+/// The oldest kubectl whose kustomize takes folders as resources, and components.
+const OLDEST: u64 = 21;
+
+/// Which AppArmor profile a container has, before there was a field.
+const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io";
 
 fn read(file: &str) -> String {
     fs::read_to_string(Path::new(DEPLOY).join(file)).expect("the file is there")
@@ -50,7 +60,30 @@ fn kubectls() -> Vec<PathBuf> {
             .filter(|file| file.is_file()),
     );
     found.dedup();
+    found.retain(|file| is_new_enough(file));
     found
+}
+
+fn is_new_enough(kubectl: &Path) -> bool {
+    let version = Command::new(kubectl)
+        .args(["version", "--client", "--output=json"])
+        .output();
+    let version = version.expect("it can be started").stdout;
+    let version: Value = serde_json::from_slice(&version).expect("it says its version");
+    let minor = version["clientVersion"]["minor"]
+        .as_str()
+        .expect("it has a minor");
+    let is_new = minor
+        .trim_end_matches('+')
+        .parse()
+        .is_ok_and(|minor: u64| minor >= OLDEST);
+    if !is_new {
+        println!(
+            "{} of 1.{minor} is not asked: its kustomize is too old",
+            kubectl.display()
+        );
+    }
+    is_new
 }
 
 fn said(output: &Output) -> String {
@@ -66,8 +99,9 @@ fn rendered(kubectl: &Path, folder: &str) -> BTreeMap<String, Value> {
         .arg(Path::new(DEPLOY).join(folder))
         .output()
         .expect("it can be started");
+    // Warnings are of what is deprecated.
     assert!(
-        output.status.success(),
+        output.status.success() && output.stderr.is_empty(),
         "{folder} by {}: {}",
         kubectl.display(),
         said(&output)
@@ -143,6 +177,38 @@ fn uninstaller_is_what_it_replaces_without_any_capability() {
         );
     }
     assert_eq!(pod["containers"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn overlays_before_1_30_differ_in_how_they_name_the_apparmor_profile() {
+    for kubectl in kubectls() {
+        for overlay in ["audit", "enforce", "uninstall"] {
+            let mut new = rendered(&kubectl, &format!("overlays/{overlay}"));
+            let mut old = rendered(&kubectl, &format!("overlays/before-1.30/{overlay}"));
+            let set = r#""DaemonSet" "enforcer""#;
+            let new_pod = &mut new.get_mut(set).expect("it is there")["spec"]["template"];
+            let old_pod = &mut old.get_mut(set).expect("it is there")["spec"]["template"];
+            let profile = json!({ "appArmorProfile": { "type": "Unconfined" } });
+            assert_eq!(new_pod["spec"]["securityContext"].take(), profile, "{overlay}");
+            let annotations = old_pod["metadata"]["annotations"].take();
+            let containers = ["initContainers", "containers"]
+                .into_iter()
+                .filter_map(|kind| old_pod["spec"][kind].as_array())
+                .flatten();
+            let expected: BTreeMap<String, &str> = containers
+                .map(|container| {
+                    let name = container["name"].as_str().expect("it has a name");
+                    (format!("{APPARMOR}/{name}"), "unconfined")
+                })
+                .collect();
+            assert_eq!(annotations, json!(expected), "{overlay}");
+            new_pod["spec"]["securityContext"] = old_pod["spec"]["securityContext"].take();
+            new_pod["metadata"]["annotations"] = Value::Null;
+            old_pod["metadata"]["annotations"] = Value::Null;
+            old_pod["spec"]["securityContext"] = Value::Null;
+            assert_eq!(new, old, "{overlay}");
+        }
+    }
 }
 
 #[test]

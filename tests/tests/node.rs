@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use enforcer_common::Transport;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{
     case,
     daemon::wait,
@@ -69,7 +69,7 @@ fn everything(node: &Node) -> Result<()> {
     built_in_destinations_are_reached(node, &mut pods)?;
     readiness_goes_and_comes_with_the_proof(node)?;
     every_row_holds_in_pods(node, &world, &mut pods)?;
-    node.kubectl_with(ENTRY, &["apply", "--validate=false", "-f", "-"])?;
+    node.kubectl_with(ENTRY, &["apply", "-f", "-"])?;
     wait("way to what is registered", || {
         Ok(!pods.is_cut_off("default/control", REGISTERED)?)
     })?;
@@ -98,16 +98,23 @@ fn nothing_is_refused_before(pods: &mut Pods<'_>) -> Result<()> {
     Ok(())
 }
 
-fn overlay(name: &str) -> String {
-    format!("{DEPLOY}/overlays/{name}")
+/// The overlay for the node's version, as deploy/README.md says it.
+fn overlay(node: &Node, name: &str) -> Result<String> {
+    let version: Value = serde_json::from_str(&node.kubectl(&["get", "--raw", "/version"])?)?;
+    let minor = version["minor"].as_str().context("it says its version")?;
+    let has_field = minor.trim_end_matches('+').parse::<u32>()? >= 30;
+    Ok(match (name, has_field) {
+        ("crds", true) => format!("{DEPLOY}/crds"),
+        (name, true) => format!("{DEPLOY}/overlays/{name}"),
+        (name, false) => format!("{DEPLOY}/overlays/before-1.30/{name}"),
+    })
 }
 
 /// As deploy/README.md says it.
 fn install(node: &Node) -> Result<()> {
     node.import_image()?;
-    // Servers of this age do not know every field of the definitions.
-    node.kubectl(&["apply", "--validate=false", "-k", &format!("{DEPLOY}/crds")])?;
-    node.kubectl(&["apply", "-k", &overlay("enforce")])?;
+    node.kubectl(&["apply", "-k", &overlay(node, "crds")?])?;
+    node.kubectl(&["apply", "-k", &overlay(node, "enforce")?])?;
     rolled_out(node)?;
     enforcer(node, &["status"])
         .context("what is ready is proven")
@@ -147,7 +154,7 @@ fn refusals_and_mistakes_are_events(node: &Node, pods: &mut Pods<'_>) -> Result<
     let wrong = ENTRY
         .replace("name: registered,", "name: wrong,")
         .replace("203.0.113.7", "203.0.113.7/99");
-    node.kubectl_with(&wrong, &["apply", "--validate=false", "-f", "-"])?;
+    node.kubectl_with(&wrong, &["apply", "-f", "-"])?;
     for (object, reason, words) in [
         (
             "control",
@@ -404,7 +411,7 @@ fn disturb(node: &Node) -> Result<()> {
 
 /// Maps of another size: those that decide do not know the pod that is to replace them.
 fn reconfigure(node: &Node) -> Result<()> {
-    let path = Path::new(&overlay("enforce")).join("enforcer.yaml");
+    let path = Path::new(DEPLOY).join("overlays/enforce/enforcer.yaml");
     let config = fs::read_to_string(path)? + "capacities: {exact: 20000, policies: 1000}\n";
     let map = json!({
         "apiVersion": "v1",
@@ -435,7 +442,7 @@ fn reconfigure(node: &Node) -> Result<()> {
 
 /// As deploy/README.md says it.
 fn uninstalling_leaves_nothing(node: &Node, pods: &mut Pods<'_>) -> Result<()> {
-    let uninstall = overlay("uninstall");
+    let uninstall = overlay(node, "uninstall")?;
     ensure!(
         pods.is_cut_off("default/control", UNREGISTERED)?,
         "nothing is enforced before"
@@ -447,7 +454,7 @@ fn uninstalling_leaves_nothing(node: &Node, pods: &mut Pods<'_>) -> Result<()> {
         "the programs are still there"
     );
     node.kubectl(&["delete", "-k", &uninstall, "--timeout=60s"])?;
-    node.kubectl(&["delete", "-k", &format!("{DEPLOY}/crds"), "--timeout=60s"])?;
+    node.kubectl(&["delete", "-k", &overlay(node, "crds")?, "--timeout=60s"])?;
     // A bpffs may have files of the kernel's own (`progs.debug`, `maps.debug`).
     let ours = ["find", "/sys/fs/bpf", "/run/enforcer", "-mindepth", "1"];
     let left = node.exec(&[ours.as_slice(), &["-not", "-name", "*.debug"]].concat())?;

@@ -256,6 +256,19 @@ impl Server {
         Ok(file)
     }
 
+    /// The `kubectl` beside the server, as an administrator.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn kubectl(&self) -> Result<Command> {
+        let program = self.programs.join("kubectl");
+        ensure!(program.is_file(), "no kubectl beside {}", program.display());
+        let kubeconfig = self.kubeconfig("admin", &json!({ "token": ADMIN_TOKEN }))?;
+        let mut command = tied(program);
+        command.arg("--kubeconfig").arg(kubeconfig);
+        Ok(command)
+    }
+
     /// A file below the server's folder.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

@@ -26,6 +26,12 @@ use crate::{
 /// The release.
 const SUITE: &str = "bookworm";
 
+/// Where kubectl is from: overlays with components take its newer kustomize, which the source's own is not.
+const CLIENT_SUITE: &str = "trixie";
+
+/// kubectl.
+const CLIENT: [&str; 1] = ["kubectl"];
+
 /// What brings the programs that are only unpacked, and the plugins.
 const PACKAGES: [&str; 5] = [
     "etcd-server",
@@ -57,9 +63,10 @@ impl Release {
         let source = Source::find(Archive::Main).map_err(|error| Unavailable(WHAT, format!("{error:#}")))?;
         let architecture = answer(Command::new("dpkg").arg("--print-architecture"))
             .context("asking dpkg for this machine's architecture")?;
-        let lines = ["deb", "deb-src"].map(|kind| source.line(kind, architecture.trim(), SUITE));
+        let suites = [("deb", SUITE), ("deb-src", SUITE), ("deb", CLIENT_SUITE)];
+        let lines = suites.map(|(kind, suite)| source.line(kind, architecture.trim(), suite));
         let apt = Private::new(&lines.concat(), architecture.trim(), &folder.work())?;
-        say!("kubernetes: reading the package lists of {SUITE}");
+        say!("kubernetes: reading the package lists of {SUITE} and {CLIENT_SUITE}");
         apt.run("apt-get", &["--quiet", "--error-on=any", "update"])
             .map_err(|error| judge(WHAT, error))?;
         Ok(Self(apt))
@@ -68,7 +75,9 @@ impl Release {
     /// Puts Debian's programs and plugins where they belong.
     pub(super) fn programs(&self, folder: &Folder) -> Result<()> {
         let unpacked = folder.work().join("packages");
-        self.unpack(&PACKAGES, &unpacked)?;
+        remove(&unpacked)?;
+        self.unpack(&PACKAGES, SUITE, &unpacked)?;
+        self.unpack(&CLIENT, CLIENT_SUITE, &unpacked)?;
         let staging = folder.work().join("staging");
         let programs = UNPACKED
             .iter()
@@ -90,7 +99,8 @@ impl Release {
     /// Unpacks the compiler, with its library, into a folder that is not there yet.
     pub(super) fn compiler(&self, into: &Path) -> Result<()> {
         let staging = into.with_extension("new");
-        self.unpack(&COMPILER, &staging)?;
+        remove(&staging)?;
+        self.unpack(&COMPILER, SUITE, &staging)?;
         fs::rename(&staging, into).with_context(|| format!("creating {}", into.display()))
     }
 
@@ -119,14 +129,15 @@ impl Release {
         Ok(version.to_owned())
     }
 
-    fn unpack(&self, packages: &[&str], into: &Path) -> Result<()> {
+    fn unpack(&self, packages: &[&str], suite: &str, into: &Path) -> Result<()> {
         // What an earlier call has fetched is unpacked already.
         for old in fs::read_dir(self.0.downloads())? {
             fs::remove_file(old?.path())?;
         }
-        remove(into)?;
         say!("kubernetes: fetching {}", packages.join(" "));
-        let download = [&["--quiet", "download"], packages].concat();
+        let named: Vec<_> = packages.iter().map(|name| format!("{name}/{suite}")).collect();
+        let named = named.iter().map(String::as_str);
+        let download: Vec<_> = ["--quiet", "download"].into_iter().chain(named).collect();
         self.0
             .run("apt-get", &download)
             .map_err(|error| judge(WHAT, error))?;

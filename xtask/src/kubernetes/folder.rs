@@ -12,20 +12,20 @@ use enforcer_bpf_build::toolchain_root;
 use crate::{out::say, process::is_program};
 
 /// Raised by every change of the build that has to replace what is there.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 
 /// Programs that are compiled, by their folder in the source.
-pub(super) const COMPILED: [&str; 6] = [
+pub(super) const COMPILED: [&str; 5] = [
     "kube-apiserver",
     "kubelet",
     "kube-controller-manager",
     "kube-scheduler",
     "kube-proxy",
-    "kubectl",
 ];
 
 /// Programs that Debian has compiled.
-pub(super) const UNPACKED: [&str; 6] = [
+pub(super) const UNPACKED: [&str; 7] = [
+    "kubectl",
     "etcd",
     "containerd",
     "containerd-shim-runc-v2",

@@ -20,6 +20,7 @@ use crate::{
         control_plane::ControlPlane,
     },
     out::complain,
+    process::answer,
 };
 
 /// Where containerd is asked.
@@ -84,17 +85,13 @@ pub(super) fn second() -> [Component; 4] {
         "kube-scheduler",
         [file("kubeconfig", "scheduler.kubeconfig"), one, other],
     );
-    let kubelet = Component::new(
-        "kubelet",
-        [
-            format!("--config={ON_NODE}/kubelet.yaml"),
-            file("kubeconfig", "kubelet.kubeconfig"),
-            format!("--hostname-override={NODE}"),
-            format!("--node-ip={ADDRESS}"),
-            "--container-runtime=remote".into(),
-            format!("--container-runtime-endpoint=unix://{CONTAINERD}"),
-        ],
-    );
+    let own = [
+        format!("--config={ON_NODE}/kubelet.yaml"),
+        file("kubeconfig", "kubelet.kubeconfig"),
+        format!("--hostname-override={NODE}"),
+        format!("--node-ip={ADDRESS}"),
+    ];
+    let kubelet = Component::new("kubelet", own.into_iter().chain(runtime()));
     let proxy = Component::new(
         "kube-proxy",
         [
@@ -109,6 +106,19 @@ pub(super) fn second() -> [Component; 4] {
         ],
     );
     [controllers, scheduler, kubelet, proxy]
+}
+
+/// Where containerd is, for a kubelet that does not take it from its configuration (before 1.27).
+fn runtime() -> Vec<String> {
+    let version = answer(Command::new("kubelet").arg("--version")).unwrap_or_default();
+    let minor = version.split('.').nth(1).unwrap_or_default();
+    match minor.parse::<u32>() {
+        Ok(minor) if minor >= 27 => Vec::new(),
+        _ => vec![
+            "--container-runtime=remote".into(),
+            format!("--container-runtime-endpoint=unix://{CONTAINERD}"),
+        ],
+    }
 }
 
 impl Component {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    answer::{Failure, Family},
+    answer::{Cause, Failure, Family},
     time::Moment,
 };
 
@@ -185,18 +185,23 @@ impl Entry {
     }
 
     /// Whether it is normal that `family` has no records: it never had any, a resolver answers that there are none,
-    /// and the host's addresses come from another source or still may.
+    /// and the host's addresses come from another source or still may. A resolver that refuses one family alone, as
+    /// some do with AAAA, has none of it to give either.
     pub(super) fn lacks(&self, family: Family) -> bool {
         let (this, other) = match family {
             Family::V4 => (&self.v4, &self.v6),
             Family::V6 => (&self.v6, &self.v4),
         };
-        let denied = this
-            .failing
-            .as_ref()
-            .is_some_and(|failing| failing.last.cause.denies().is_some());
-        let elsewhere = other.good.is_some() || !other.was_asked() || !self.listed.is_empty();
-        denied && this.good.is_none() && elsewhere
+        let Some(failing) = this.failing.as_ref().filter(|_| this.good.is_none()) else {
+            return false;
+        };
+        match &failing.last.cause {
+            Cause::Refused => !other.was_asked() || (other.good.is_some() && other.failing.is_none()),
+            cause if cause.denies().is_some() => {
+                other.good.is_some() || !other.was_asked() || !self.listed.is_empty()
+            }
+            _ => false,
+        }
     }
 
     /// The failure to report: the longest one that is not normal.

@@ -229,6 +229,21 @@ fn family_that_a_host_lacks_is_no_failure() {
 }
 
 #[test]
+fn family_that_is_refused_is_a_failure_once_the_other_fails_too() {
+    for aaaa_first in [true, false] {
+        let mut table = Table::of(&[HOST]);
+        let mut notices = Vec::new();
+        if aaaa_first {
+            notices.extend(table.bad(Family::V6, Cause::Refused).notices);
+        }
+        notices.extend(table.good(Family::V4, 60, &["192.0.2.1"]).notices);
+        notices.extend(table.at(1).bad(Family::V6, Cause::Refused).notices);
+        assert_eq!((notices, table.status().failing), (vec![], None));
+        assert_eq!(table.at(60).bad(Family::V4, Cause::Refused).notices.len(), 1);
+    }
+}
+
+#[test]
 fn family_that_had_answers_and_is_denied_is_a_failure() {
     let mut table = Table::of(&[HOST]);
     table.good(Family::V4, 60, &["192.0.2.1"]);

@@ -18,7 +18,7 @@ use enforcer_core::istio::ObjectId;
 use k8s_openapi::jiff::{Timestamp, Unit};
 use kube::{
     api::{Patch, PatchParams, PostParams},
-    core::Request,
+    core::{Request, Status},
 };
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::sleep_until};
@@ -194,7 +194,7 @@ impl Writer {
                 About::Object(..) => Ok(()),
             },
             // Its namespace is being deleted.
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 || is_terminating(&status) => Ok(()),
             answer => Ok(answer.map(drop)?),
         }
     }
@@ -222,6 +222,13 @@ impl Writer {
             "reportingInstance": self.node,
         })
     }
+}
+
+/// Whether nothing is taken in any more because the namespace is being deleted: a 403 with this cause, which is not
+/// RBAC's (`NamespaceLifecycle` of the API server).
+fn is_terminating(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 403 && causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// Every node gives the same news about the same object the same name.
@@ -261,6 +268,23 @@ mod tests {
         assert_eq!(name, event_name(&reference("web"), "a"));
         assert_ne!(name, event_name(&reference("web"), "b"));
         assert!(event_name(&reference(&"x".repeat(253)), "a").len() <= 253);
+    }
+
+    #[test]
+    fn namespace_that_is_being_deleted_is_told_from_a_missing_role() {
+        let is_terminating = |text: &str| super::is_terminating(&serde_json::from_str(text).unwrap());
+        // What `POST /api/v1/namespaces/n/events` is answered while a finalizer holds the namespace.
+        assert!(is_terminating(
+            r#"{"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Forbidden",
+            "message": "forbidden: unable to create new content in namespace n because it is being terminated", "details": {"name": "e", "kind": "events", "causes": [{"reason": "NamespaceTerminating",
+            "message": "namespace n is being terminated", "field": "metadata.namespace"}]}, "code": 403}"#
+                .replace('\n', " ")
+                .as_str()
+        ));
+        assert!(!is_terminating(
+            r#"{"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Forbidden",
+            "message": "events is forbidden", "details": {"kind": "events"}, "code": 403}"#
+        ));
     }
 
     #[test]

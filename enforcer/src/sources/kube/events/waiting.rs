@@ -1,10 +1,13 @@
 //! Waiting notices, and their order.
 //!
 //! An Event is a write to the API server, so that there is one budget for all; a source of many gets no more of it
-//! than a source of few.
+//! than a source of few. What nothing has been told of for a while comes before all else and has a budget of its own, so
+//! that a node whose pods are all refused says so of each.
+
+mod budget;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 
@@ -17,6 +20,7 @@ use crate::{
     sources::kube::backoff::spread,
     turns::{Shares, Turns},
 };
+use budget::{Budget, Rate};
 
 /// The time for which the same news is not written again.
 const PAUSE: Duration = Duration::from_secs(300);
@@ -24,9 +28,20 @@ const PAUSE: Duration = Duration::from_secs(300);
 const NEWS: Shares = Shares { all: 4096, one: 100 };
 /// The most notices that wait for their turn. One share may have as many as can be written in a burst.
 const WAITING: Shares = Shares { all: 1000, one: 20 };
-/// The most Events in a burst, and the interval for one more: 5,000 nodes write at most 833 a second.
-const BURST: u32 = 20;
-const REFILL: Duration = Duration::from_secs(6);
+/// The most notices that wait to be the first of their share.
+const FIRST: Shares = Shares { all: 1000, one: 1 };
+/// The Events of shares that have been told already: 5,000 nodes write at most 833 a second.
+const RATE: Rate = Rate {
+    burst: 20,
+    refill: Duration::from_secs(6),
+};
+/// The first Event of each share: as many as a node has pods, and no more a second than the kubelet writes about them.
+const FIRST_RATE: Rate = Rate {
+    burst: 250,
+    refill: Duration::from_secs(1),
+};
+/// How often it is logged how much was left out.
+const LEFT_OUT: Duration = Duration::from_secs(60);
 /// Every node sees an invalid object. The nodes spread their reports over this time, and all but the first find an
 /// Event.
 const SHARED: Duration = Duration::from_secs(5);
@@ -42,9 +57,16 @@ pub(super) struct Waiting {
     start: Instant,
     /// Notices that all nodes write wait a moment first.
     later: BTreeMap<Instant, Next>,
+    /// What is the first of its share, and what is not.
+    first: Turns<Sharer, Next>,
     turns: Turns<Sharer, Next>,
+    /// When each share was last given a turn as the first.
+    told: HashMap<Sharer, Instant>,
     /// Notices that were dropped, which the next notice of the same share mentions.
     left_out: BTreeMap<Sharer, u64>,
+    /// How many of them the log has not told yet, and when it last told.
+    unlogged: (u64, Option<Instant>),
+    first_budget: Budget,
     budget: Budget,
 }
 
@@ -55,9 +77,13 @@ impl Waiting {
             limit: RateLimit::new(PAUSE, NEWS),
             start: now,
             later: BTreeMap::new(),
+            first: Turns::new(FIRST),
             turns: Turns::new(WAITING),
+            told: HashMap::new(),
             left_out: BTreeMap::new(),
-            budget: Budget::new(now),
+            unlogged: (0, None),
+            first_budget: Budget::new(FIRST_RATE, now),
+            budget: Budget::new(RATE, now),
         }
     }
 
@@ -78,8 +104,23 @@ impl Waiting {
         if matches!(notice.about, About::Object(..)) && self.later.len() < MOST_LATER {
             self.later.insert(now + spread(SHARED), (notice, again));
         } else {
-            self.turns.push(notice.about.sharer(), (notice, again));
+            self.push((notice, again), now);
         }
+    }
+
+    fn push(&mut self, next: Next, now: Instant) {
+        let of = next.0.about.sharer();
+        let is_recent = |told: &Instant| now.duration_since(*told) < PAUSE;
+        if self.told.get(&of).is_some_and(is_recent) {
+            return self.turns.push(of, next);
+        }
+        if self.told.len() >= NEWS.all {
+            self.told.retain(|_, told| is_recent(told));
+        }
+        if self.told.len() < NEWS.all {
+            self.told.insert(of.clone(), now);
+        }
+        self.first.push(of, next);
     }
 
     /// The next notice that may be written now.
@@ -89,63 +130,56 @@ impl Waiting {
     pub(super) fn next(&mut self, now: Instant) -> Result<Next, Option<Instant>> {
         while let Some(entry) = self.later.first_entry().filter(|entry| *entry.key() <= now) {
             let next = entry.remove();
-            self.turns.push(next.0.about.sharer(), next);
+            self.push(next, now);
         }
-        let later = self.later.keys().next().copied();
-        if self.turns.is_empty() {
-            return Err(later);
-        }
-        if let Err(refilled) = self.budget.take(now) {
-            return Err(Some(later.map_or(refilled, |later| later.min(refilled))));
-        }
-        let Some((of, (notice, again))) = self.turns.pop() else {
-            return Err(later);
-        };
-        for counted in [self.limit.take_suppressed(), self.turns.take_left_out()] {
-            for (of, count) in counted {
-                *self.left_out.entry(of).or_default() += count;
+        self.count_left_out(now);
+        let mut again_at = self.later.keys().next().copied();
+        let both = [
+            (&mut self.first, &mut self.first_budget),
+            (&mut self.turns, &mut self.budget),
+        ];
+        let mut turn = None;
+        for (turns, budget) in both {
+            if turn.is_some() || turns.is_empty() {
+                continue;
+            }
+            match budget.take(now) {
+                Ok(()) => turn = turns.pop(),
+                Err(refilled) => again_at = Some(again_at.map_or(refilled, |at| at.min(refilled))),
             }
         }
-        let left_out = self.left_out.remove(&of).unwrap_or_default();
+        let (of, next) = turn.ok_or(again_at)?;
+        Ok(self.with_left_out(&of, next))
+    }
+
+    fn with_left_out(&mut self, of: &Sharer, (notice, again): Next) -> Next {
+        let left_out = self.left_out.remove(of).unwrap_or_default();
+        (notice.with_left_out(left_out), again)
+    }
+
+    /// Notes what found no room, for the next notice of the same share and for the log.
+    fn count_left_out(&mut self, now: Instant) {
+        let counted = [
+            self.limit.take_suppressed(),
+            self.first.take_left_out(),
+            self.turns.take_left_out(),
+        ];
+        for (of, count) in counted.into_iter().flatten() {
+            *self.left_out.entry(of).or_default() += count;
+            self.unlogged.0 += count;
+        }
         if self.left_out.len() > NEWS.all {
             self.left_out.pop_first();
         }
-        Ok((notice.with_left_out(left_out), again))
-    }
-}
-
-/// How many Events may be written.
-#[derive(Debug)]
-struct Budget {
-    left: u32,
-    since: Instant,
-}
-
-impl Budget {
-    fn new(now: Instant) -> Self {
-        Self {
-            left: BURST,
-            since: now,
+        let (count, logged) = self.unlogged;
+        if count > 0 && logged.is_none_or(|logged| now.duration_since(logged) >= LEFT_OUT) {
+            self.unlogged = (0, Some(now));
+            tracing::info!(
+                event = "events_left_out",
+                "{count} refusals or rejected objects have no Kubernetes Event of their own, because there were too many \
+                 at once; each is in this log"
+            );
         }
-    }
-
-    /// Takes one from the budget.
-    ///
-    /// # Errors
-    /// If there is none left: when there is one again.
-    fn take(&mut self, now: Instant) -> Result<(), Instant> {
-        while self.left < BURST && now.duration_since(self.since) >= REFILL {
-            self.left += 1;
-            self.since += REFILL;
-        }
-        if self.left == BURST {
-            self.since = now;
-        }
-        match self.left.checked_sub(1) {
-            Some(left) => self.left = left,
-            None => return Err(self.since + REFILL),
-        }
-        Ok(())
     }
 }
 
@@ -183,6 +217,16 @@ mod tests {
         Waiting::new(pods, now)
     }
 
+    /// Both pods were told of a moment ago.
+    fn waiting_after_the_first(now: Instant) -> Waiting {
+        let mut waiting = waiting(now);
+        for pod in ["bot", "web"] {
+            waiting.take(refusal(pod, usize::MAX), now);
+            assert_eq!(whom(waiting.next(now)).as_deref(), Some(pod));
+        }
+        waiting
+    }
+
     fn whom(next: Result<Next, Option<Instant>>) -> Option<String> {
         match next.ok()?.0.about {
             About::Pod(_, name) => Some(name),
@@ -191,27 +235,12 @@ mod tests {
     }
 
     #[test]
-    fn burst_is_followed_by_one_at_a_time() {
-        let start = Instant::now();
-        let mut budget = Budget::new(start);
-        let taken = (0..100).filter(|_| budget.take(start).is_ok()).count();
-        assert_eq!(taken, BURST as usize);
-        assert_eq!(budget.take(start + REFILL / 2), Err(start + REFILL));
-        assert_eq!(budget.take(start + REFILL), Ok(()));
-        assert!(budget.take(start + REFILL).is_err());
-        assert!(
-            budget.take(start + 10 * REFILL).is_ok(),
-            "what was not used is kept"
-        );
-    }
-
-    #[test]
     fn pod_that_floods_has_no_more_turns_than_another() {
         let mut now = Instant::now();
-        let mut waiting = waiting(now);
+        let mut waiting = waiting_after_the_first(now);
         // It has used up the burst before the other one has anything to tell.
         let mut subject = 0;
-        while waiting.budget.left > 0 {
+        while subject < RATE.burst as usize {
             waiting.take(refusal("bot", subject), now);
             assert_eq!(whom(waiting.next(now)).as_deref(), Some("bot"));
             subject += 1;
@@ -238,6 +267,28 @@ mod tests {
         let counted = format!("[{left_out} more of this pod are only in the enforcer's log]");
         assert!(of("bot")[0].message.ends_with(&counted), "{:?}", of("bot")[0]);
         assert!(of("web").iter().all(|notice| !notice.message.contains('[')));
+    }
+
+    #[test]
+    fn every_refused_pod_of_a_node_is_told_of_at_once_however_much_others_have_to_tell() {
+        let now = Instant::now();
+        let mut waiting = waiting(now);
+        let pods: Vec<String> = (0..200).map(|number| format!("pod-{number}")).collect();
+        for pod in &pods {
+            waiting.pods.insert(&id(Kind::Pod, pod), pod.clone());
+        }
+        for subject in 0..1000 {
+            waiting.take(refusal("bot", subject), now);
+        }
+        for pod in &pods {
+            for subject in 0..3 {
+                waiting.take(refusal(pod, subject), now);
+            }
+        }
+        let told: Vec<_> = std::iter::from_fn(|| whom(waiting.next(now))).collect();
+        let late = pods.iter().find(|pod| !told.contains(pod));
+        assert_eq!(late, None);
+        assert_eq!(told.len(), 1 + pods.len() + RATE.burst as usize);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::{
     net::{SocketAddr, TcpListener, UdpSocket},
     path::Path,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -36,6 +37,10 @@ revoke: false
 const SERVICES: [&str; 2] = ["10.96.0.77:80", "[fd00:96::77]:80"];
 const PODS: [&str; 2] = ["10.244.0.9:8080", "[fd00:244::9]:8080"];
 
+/// Addresses that are registered with these, that nobody translates, and where nobody listens.
+const NO_SERVICE: &str = "10.96.0.78:80";
+const NO_POD: &str = "10.244.0.10:8080";
+
 const SERVICE: &str = "
 apiVersion: v1
 kind: Service
@@ -64,6 +69,18 @@ spec:
   addresses: [10.244.0.0/16, 'fd00:244::/64']
   resolution: NONE
   ports: [{number: 8080, name: udp, protocol: UDP}]
+";
+
+/// Another destination, which has nothing to do with the Service.
+const OTHER: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: other, namespace: frontend}
+spec:
+  hosts: [other.example.com]
+  addresses: [192.0.2.20]
+  resolution: NONE
+  ports: [{number: 5432, name: tcp, protocol: TCP}]
 ";
 
 /// What the enforcer's programs see of a call to the Service.
@@ -149,24 +166,23 @@ impl Stage {
     /// What the enforcer that runs sees: the Service is registered first, the pod then.
     fn seen(&mut self) -> Result<Seen> {
         self.place.write("pods.yaml", POD)?;
-        self.place.until("frontend/container", PODS[0], true)?;
+        self.place.until("frontend/container", NO_POD, true)?;
         self.forget()?;
         let by_pod = self.call(SERVICES)?;
         if by_pod == Outcome::Through {
             self.has_arrived()?;
         }
         self.place.remove("pods.yaml")?;
-        self.place.until("frontend/container", PODS[0], false)?;
+        self.place.until("frontend/container", NO_POD, false)?;
         self.place.write("service.yaml", SERVICE)?;
-        // An address of the Service that nobody translates.
-        self.place.until("frontend/container", "10.96.0.78:80", true)?;
+        self.place.until("frontend/container", NO_SERVICE, true)?;
         let by_service = self.call(SERVICES)?;
         if by_service == Outcome::Through {
             self.has_arrived()?;
         }
         assert_eq!(self.call(PODS)?, Outcome::Refused(libc::EPERM));
         self.place.remove("service.yaml")?;
-        self.place.until("frontend/container", "10.96.0.78:80", false)?;
+        self.place.until("frontend/container", NO_SERVICE, false)?;
         let refused = Outcome::Refused(libc::EPERM);
         match (by_service, by_pod) {
             (Outcome::Through, other) if other == refused => Ok(Seen::Service),
@@ -287,6 +303,53 @@ fn program_above_that_may_be_overridden_is() {
         let _daemon = stage.place.start(&["--ephemeral"])?;
         assert_eq!(stage.call(SERVICES)?, Outcome::Through);
         assert!(stage.streams[0].accept().is_err(), "it was translated");
+        Ok(())
+    });
+}
+
+#[test]
+fn connection_by_way_of_a_service_stays_until_the_service_is_refused() {
+    Stage::run(|stage| {
+        stage
+            .place
+            .configure(&CONFIG.replace("revoke: false", "revoke: true"))?;
+        let _theirs = stage.translate("", Manner::Link)?;
+        stage.place.write("service.yaml", SERVICE)?;
+        stage.place.write("other.yaml", OTHER)?;
+        let mut daemon = stage.place.start(&["--ephemeral"])?;
+        let service: SocketAddr = SERVICES[0].parse()?;
+        stage.place.probe("frontend")?.hold(Transport::Tcp, service)?;
+        stage.place.remove("other.yaml")?;
+        stage.place.until("frontend", "192.0.2.20:5432", false)?;
+        let held = stage
+            .place
+            .probe("frontend")?
+            .held_errno(Duration::from_millis(500))?;
+        assert_eq!(held, None, "another entry went: {:?}", daemon.lines());
+        stage.place.remove("service.yaml")?;
+        let held = stage.place.probe("frontend")?.held_errno(PATIENCE)?;
+        assert_eq!(held, Some(libc::ECONNABORTED));
+        daemon.line(&["revoked frontend/web"])?;
+        Ok(())
+    });
+}
+
+#[test]
+fn connected_datagram_socket_by_way_of_a_service_is_judged_by_its_pod_when_rules_go() {
+    Stage::run(|stage| {
+        stage
+            .place
+            .configure(&CONFIG.replace("revoke: false", "revoke: true"))?;
+        let _theirs = stage.translate("", Manner::Link)?;
+        stage.place.write("service.yaml", SERVICE)?;
+        stage.place.write("other.yaml", OTHER)?;
+        let mut daemon = stage.place.start(&["--ephemeral"])?;
+        let service: SocketAddr = SERVICES[0].parse()?;
+        stage.place.probe("frontend")?.hold(Transport::Udp, service)?;
+        stage.place.remove("other.yaml")?;
+        daemon.line(&["revoked frontend/web", "udp 10.244.0.9:8080"])?;
+        // It may connect again.
+        stage.place.probe("frontend")?.hold(Transport::Udp, service)?;
         Ok(())
     });
 }

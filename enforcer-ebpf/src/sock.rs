@@ -150,6 +150,22 @@ impl Sock {
         state.is_some()
     }
 
+    /// Records that its `connect()` to this destination was allowed, and returns whether that succeeded, as
+    /// [`Self::mark`] does.
+    #[inline(always)]
+    pub(crate) fn mark_outward(self, address: &Address, port: [u8; 2]) -> bool {
+        let state = self.state(BPF_SK_STORAGE_GET_F_CREATE.into());
+        if let Some(state) = state {
+            // SAFETY: as above. A socket connects once at a time.
+            unsafe {
+                (*state).to = address.halves();
+                (*state).port = u16::from_ne_bytes(port);
+                (*state).flags |= SocketState::OUTWARD;
+            }
+        }
+        state.is_some()
+    }
+
     /// Clears `flag`, if anything is recorded. Not for the socket of a packet.
     #[inline(always)]
     pub(crate) fn unmark(self, flag: u32) {

@@ -141,6 +141,12 @@ impl Live {
     pub fn remote(&self) -> SocketAddr {
         self.listed.remote()
     }
+
+    /// The destination for which it was allowed: what its process has named, where a program of somebody else has
+    /// replaced that by its peer's address; else its peer's address.
+    pub fn destination(&self) -> SocketAddr {
+        self.listed.destination()
+    }
 }
 
 /// Lists the outgoing sockets of these workloads, without a task. What cannot be read is logged.

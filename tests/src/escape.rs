@@ -44,7 +44,7 @@ use anyhow::{Context as _, Result};
 
 pub use page::page;
 pub use privileges::Privileges;
-pub use suite::{Manner, Outcome, Report, Row, enforce, opt_in_mistakes, run};
+pub use suite::{Manner, Neighbour, Outcome, Report, Row, enforce, opt_in_mistakes, run};
 
 use stage::Stage;
 
@@ -137,6 +137,18 @@ fn escapes() -> Vec<&'static Escape> {
 /// Whether an escape is only there where the kernel has a family of sockets.
 pub(crate) fn is_family(escape: &str) -> bool {
     families::ESCAPES.iter().any(|family| family.name == escape)
+}
+
+/// Whether an escape is one that a program of BPF LSM has to close, or has to leave alone.
+pub(crate) fn is_for_lsm(escape: &str) -> bool {
+    let mut escapes = escapes().into_iter();
+    escapes
+        .find(|other| other.name == escape)
+        .is_some_and(|escape| match escape.closed_by {
+            ClosedBy::Call(program) => program.starts_with("lsm_"),
+            ClosedBy::Allowed => true,
+            _ => false,
+        })
 }
 
 /// The process of one attempt: `ESCAPE CGROUP PORT [ROLE]`. It says `ready`, waits for `go`, and says `ok` or the number

@@ -4,6 +4,7 @@ pub mod bpf;
 mod folder;
 mod network;
 pub mod runs;
+pub mod translator;
 
 use std::{
     fs, io,

@@ -1,9 +1,10 @@
 //! The test binary as the only program of a kernel: `cargo xtask vm-test` boots it as `/init`.
 //!
-//! `mounts, modules -> checks (load, closures, lent, errno, pins, cost, kernel for each case, servers, escape, generator) -> report on /dev/ttyS1 -> power off`
+//! `mounts, modules -> checks (load, closures, lent, errno, pins, cost, kernel for each case, beside, servers, escape, generator) -> report on /dev/ttyS1 -> power off`
 //!
 //! What it prints for people goes to the console; the report has nothing but its lines.
 
+mod beside;
 mod checks;
 mod escapes;
 mod kernel;

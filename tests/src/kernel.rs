@@ -39,9 +39,26 @@ pub struct Executor {
     datapath: Datapath,
     _events: Events,
     mount: CgroupMount,
-    root: TestCgroup,
+    /// Below the test's own cgroup.
+    root: Root,
     outside: TestCgroup,
     program: PathBuf,
+}
+
+/// The enforced cgroup: the test's own, or one below it.
+struct Root {
+    cgroup: TestCgroup,
+    below: PathBuf,
+}
+
+impl Root {
+    fn path(&self) -> PathBuf {
+        self.cgroup.path().join(&self.below)
+    }
+
+    fn child(&self, path: impl AsRef<Path>) -> Result<PathBuf> {
+        self.cgroup.child(self.below.join(path))
+    }
 }
 
 impl Executor {
@@ -50,14 +67,27 @@ impl Executor {
     /// # Errors
     /// If the kernel refuses something.
     pub fn new(program: &Path) -> Result<Self> {
+        Self::below(program, Path::new(""))
+    }
+
+    /// The same, with the enforced cgroup at a path below the test's own.
+    ///
+    /// # Errors
+    /// If the kernel refuses something.
+    pub fn below(program: &Path, path: &Path) -> Result<Self> {
         let options = Options {
             capacities: SMALL,
             debug: false,
         };
-        let (root, outside) = (TestCgroup::new()?, TestCgroup::new()?);
+        let (cgroup, outside) = (TestCgroup::new()?, TestCgroup::new()?);
+        let root = Root {
+            cgroup,
+            below: path.to_owned(),
+        };
+        root.child("")?;
         let mount = CgroupMount::find()?;
         let (mut datapath, events) = Datapath::load(None, options, Settings::STRICT)?;
-        datapath.attach(&mount.cgroup(root.path())?.context("it was just made")?)?;
+        datapath.attach(&mount.cgroup(&root.path())?.context("it was just made")?)?;
         Ok(Self {
             probes: BTreeMap::new(),
             datapath,
@@ -79,6 +109,14 @@ impl Executor {
             return Ok(0);
         }
         self.apply(case, matching)?;
+        self.check(case, matching)
+    }
+
+    /// Tries the rows of the case that was applied last, and returns how many it has.
+    ///
+    /// # Errors
+    /// Names every row with another outcome.
+    pub fn check(&mut self, case: &Case, matching: Matching) -> Result<usize> {
         let rows = case.rows()?;
         let mut failures = Vec::new();
         for row in &rows {
@@ -97,7 +135,10 @@ impl Executor {
     }
 
     /// Makes the maps hold what the case comes to.
-    fn apply(&mut self, case: &Case, matching: Matching) -> Result<()> {
+    ///
+    /// # Errors
+    /// If the case is none, or the kernel refuses something.
+    pub fn apply(&mut self, case: &Case, matching: Matching) -> Result<()> {
         let mut registry = Registry::new(case.settings(matching));
         case.updates()?
             .into_iter()
@@ -121,6 +162,27 @@ impl Executor {
             case.name
         );
         Ok(())
+    }
+
+    /// Ends the enforcer, and leaves its cgroups.
+    pub fn end(self) -> impl Sized {
+        let Self {
+            probes,
+            datapath,
+            root,
+            outside,
+            ..
+        } = self;
+        drop((probes, datapath));
+        (root.cgroup, outside)
+    }
+
+    /// The folder of a workload's cgroup.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn workload(&self, name: &str) -> Result<PathBuf> {
+        self.root.child(name)
     }
 
     /// The process that calls for somebody.

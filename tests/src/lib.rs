@@ -3,7 +3,8 @@
 //! ```text
 //! cases/*.yaml -> case -> host    (compile and decide, no kernel)
 //!                    `--> kernel  (loaded programs, real sockets in real cgroups) -> fixture, probe
-//! guest (the test as the only program of a kernel) -> kernel
+//! beside (two enforcers on one kernel) -> kernel
+//! guest (the test as the only program of a kernel) -> kernel, beside
 //!
 //! kube (a real API server, or one that does as it is told) -> daemon
 //! node (a real Kubernetes node) -> the enforcer as it is installed, pods that call
@@ -16,6 +17,7 @@
 //! hostile -> a workload that does all the harm it can, beside another one
 //! ```
 
+pub mod beside;
 pub mod case;
 pub mod daemon;
 pub mod escape;

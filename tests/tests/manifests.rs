@@ -14,7 +14,7 @@ use tests::kube::built;
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 
 /// Everything that `kubectl apply -k` is given.
-const FOLDERS: [&str; 9] = [
+const FOLDERS: [&str; 10] = [
     "crds",
     "overlays/audit",
     "overlays/enforce",
@@ -24,6 +24,7 @@ const FOLDERS: [&str; 9] = [
     "overlays/before-1.30/audit",
     "overlays/before-1.30/enforce",
     "overlays/before-1.30/uninstall",
+    "examples/overlay",
 ];
 
 /// The oldest kubectl whose kustomize takes folders as resources, and components.
@@ -31,6 +32,10 @@ const OLDEST: u64 = 21;
 
 /// Which AppArmor profile a container has, before there was a field.
 const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io";
+
+/// What [`rendered`] calls the two objects in which overlays differ.
+const DAEMON_SET: &str = r#""DaemonSet" "enforcer""#;
+const CONFIG_MAP: &str = r#""ConfigMap" "enforcer""#;
 
 fn read(file: &str) -> String {
     fs::read_to_string(Path::new(DEPLOY).join(file)).expect("the file is there")
@@ -127,7 +132,7 @@ fn rendered(kubectl: &Path, folder: &str) -> BTreeMap<String, Value> {
 }
 
 fn daemon_set(objects: &BTreeMap<String, Value>) -> &Value {
-    &objects[r#""DaemonSet" "enforcer""#]
+    &objects[DAEMON_SET]
 }
 
 #[test]
@@ -185,9 +190,8 @@ fn overlays_before_1_30_differ_in_how_they_name_the_apparmor_profile() {
         for overlay in ["audit", "enforce", "uninstall"] {
             let mut new = rendered(&kubectl, &format!("overlays/{overlay}"));
             let mut old = rendered(&kubectl, &format!("overlays/before-1.30/{overlay}"));
-            let set = r#""DaemonSet" "enforcer""#;
-            let new_pod = &mut new.get_mut(set).expect("it is there")["spec"]["template"];
-            let old_pod = &mut old.get_mut(set).expect("it is there")["spec"]["template"];
+            let new_pod = &mut new.get_mut(DAEMON_SET).expect("it is there")["spec"]["template"];
+            let old_pod = &mut old.get_mut(DAEMON_SET).expect("it is there")["spec"]["template"];
             let profile = json!({ "appArmorProfile": { "type": "Unconfined" } });
             assert_eq!(new_pod["spec"]["securityContext"].take(), profile, "{overlay}");
             let annotations = old_pod["metadata"]["annotations"].take();
@@ -226,10 +230,60 @@ fn configuration_of_every_overlay_is_understood() {
     for kubectl in kubectls() {
         for overlay in ["audit", "enforce", "kind"] {
             let objects = rendered(&kubectl, &format!("overlays/{overlay}"));
-            let map = &objects[r#""ConfigMap" "enforcer""#];
+            let map = &objects[CONFIG_MAP];
             check(map["data"]["enforcer.yaml"].as_str().expect("it has the file"));
         }
     }
+}
+
+#[test]
+fn overlay_of_ones_own_changes_what_it_names_and_nothing_else() {
+    let Some(kubectl) = kubectls().into_iter().next() else {
+        println!("SKIPPED: no kubectl: run `cargo xtask test --kubernetes`");
+        return;
+    };
+    let mut plain = rendered(&kubectl, "overlays/enforce");
+    let mut own = rendered(&kubectl, "examples/overlay");
+    let map = own[CONFIG_MAP].clone();
+    let text = map["data"]["enforcer.yaml"].as_str().expect("it has the file");
+    assert_eq!(text, read("examples/overlay/enforcer.yaml"));
+    let folder = tempfile::tempdir().expect("there is room");
+    let file = folder.path().join("enforcer.yaml");
+    fs::write(&file, text).expect("there is room");
+    let config = Config::load(&file).expect("it is understood");
+    let pods = config.pods.expect("it enforces pods");
+    let excluded: Vec<_> = pods.scope.excluded.iter().map(ToString::to_string).collect();
+    assert!(excluded.contains(&"monitoring".to_owned()), "{excluded:?}");
+    assert_eq!(config.capacities.exact, 524_288);
+
+    let pod = &daemon_set(&own)["spec"]["template"]["spec"];
+    assert_eq!(
+        pod["containers"][0]["image"],
+        concat!(
+            "registry.example.com/platform/enforcer:",
+            env!("CARGO_PKG_VERSION")
+        )
+    );
+    assert_eq!(pod["imagePullSecrets"], json!([{ "name": "registry" }]));
+    assert_eq!(
+        pod["containers"][0]["resources"],
+        json!({ "requests": { "cpu": "100m", "memory": "256Mi" }, "limits": { "memory": "1Gi" } })
+    );
+    // What it has changed, taken back.
+    for objects in [&mut plain, &mut own] {
+        objects.remove(CONFIG_MAP).expect("there is one");
+        let set = objects.get_mut(DAEMON_SET).expect("there is one");
+        let pod = set
+            .pointer_mut("/spec/template/spec")
+            .and_then(Value::as_object_mut)
+            .expect("it has a pod");
+        pod.remove("imagePullSecrets");
+        let container = pod["containers"][0].as_object_mut().expect("it has a container");
+        for changed in ["image", "resources"] {
+            container.remove(changed).expect("it has both");
+        }
+    }
+    assert_eq!(own, plain);
 }
 
 #[test]

@@ -25,7 +25,7 @@
 //! | `NAMED` | [`crate::LearnedKey`] | [`crate::Named`]; the least recently used go |
 
 /// Changes whenever a key, a value or the meaning of a map changes; part of the path of the pins.
-pub const LAYOUT: u32 = 7;
+pub const LAYOUT: u32 = 8;
 
 /// Maps a workload's cgroup to its policy and own addresses.
 pub const WORKLOADS: &str = "WORKLOADS";

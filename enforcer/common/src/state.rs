@@ -12,6 +12,13 @@ pub struct SocketState {
     /// kernel copies the state of a listening socket to the accepted ones, so that theirs is the cookie of another
     /// socket.
     pub origin: u32,
+    /// The halves of the address to which the last allowed `connect()` of a TCP socket was to go. Programs of others
+    /// that run later may have sent it elsewhere: from a Service to a pod.
+    pub to: [u64; 2],
+    /// The port there, in network byte order; 0 if no such call was seen.
+    pub port: u16,
+    /// Always zero.
+    pub pad: [u16; 3],
 }
 
 impl SocketState {

@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Btf, Ebpf,
     programs::{
@@ -179,8 +179,15 @@ impl Program {
         let attach_type = self
             .attach_type()
             .with_context(|| format!("the program {} is attached to no cgroup", self.name))?;
-        sys::create_link(self.fd(object)?.as_fd(), cgroup, attach_type)
-            .with_context(|| format!("attaching the program {}", self.name))
+        let link = sys::create_link(self.fd(object)?.as_fd(), cgroup, attach_type);
+        link.map_err(|error| match error.raw_os_error() {
+            // This process has attached its claim there, so that it is not for want of a capability.
+            Some(libc::EPERM) => anyhow!(error).context(
+                "another program is attached here or above so that it runs alone: without the flag BPF_F_ALLOW_MULTI",
+            ),
+            _ => anyhow!(error),
+        })
+        .with_context(|| format!("attaching the program {}", self.name))
     }
 
     /// Attaches an LSM program, which is not bound to a cgroup.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use enforcer_common::{CgroupId, SocketState, Transport};
+use enforcer_common::{Address, CgroupId, SocketState, Transport};
 
 pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
 pub(super) const SOCK_DESTROY: u16 = 21;
@@ -57,6 +57,8 @@ pub(crate) struct Listed {
     family: u8,
     /// `inet_diag_sockid`, with the cookie that tells it from a later one.
     id: [u8; SOCKET_ID],
+    /// Where its `connect()` was to go, if the programs have recorded that.
+    to: Option<SocketAddr>,
 }
 
 /// The other fields of a listed socket.
@@ -109,6 +111,12 @@ impl Listed {
 
     pub(crate) fn remote(&self) -> SocketAddr {
         self.address(20, [self.id[2], self.id[3]])
+    }
+
+    /// The destination for which it was allowed: the one that its process has named, which a program of somebody else
+    /// may have replaced by another since; else its peer's address.
+    pub(crate) fn destination(&self) -> SocketAddr {
+        self.to.unwrap_or_else(|| self.remote())
     }
 
     /// Increases from one socket of a network namespace to the next.
@@ -214,21 +222,35 @@ pub(super) fn entry(transport: Transport, body: &[u8]) -> Option<Entry> {
         .and_then(|storage| value(storage, SK_DIAG_BPF_STORAGE_MAP_VALUE));
     let noted = marks.and_then(|marks| {
         let (flags, rest) = marks.split_first_chunk()?;
-        let origin = rest.first_chunk()?;
-        Some((u32::from_ne_bytes(*flags), u32::from_ne_bytes(*origin)))
+        let (origin, rest) = rest.split_first_chunk()?;
+        Some((u32::from_ne_bytes(*flags), u32::from_ne_bytes(*origin), rest))
     });
-    let socket = Listed {
+    let mut socket = Listed {
         transport,
         family: *family,
         id,
+        to: None,
     };
+    let mark = noted.and_then(|(flags, origin, _)| Mark::of(flags, origin, socket.cookie()));
+    if mark == Some(Mark::Outward) {
+        socket.to = noted.and_then(|(_, _, rest)| destination(rest));
+    }
     Some(Entry {
         cgroup: CgroupId(cgroup),
         inode,
         is_spent: *state == FIN_WAIT2 && inode == 0,
-        mark: noted.and_then(|(flags, origin)| Mark::of(flags, origin, socket.cookie())),
+        mark,
         socket,
     })
+}
+
+/// [`SocketState::to`] and its port.
+fn destination(state: &[u8]) -> Option<SocketAddr> {
+    let (high, rest) = state.split_first_chunk()?;
+    let (low, rest) = rest.split_first_chunk()?;
+    let port = u16::from_be_bytes(*rest.first_chunk()?);
+    let Address(octets) = Address::from_halves([u64::from_ne_bytes(*high), u64::from_ne_bytes(*low)]);
+    (port != 0).then(|| SocketAddr::new(IpAddr::from(octets).to_canonical(), port))
 }
 
 /// The value of an attribute among others.
@@ -299,11 +321,18 @@ mod tests {
         let mut body = vec![0; MESSAGE];
         body[0] = 2;
         body.extend(attribute(INET_DIAG_CGROUP_ID, &7_u64.to_ne_bytes()));
-        let state = attribute(SK_DIAG_BPF_STORAGE_MAP_VALUE, &[2, 0, 0, 0, 0, 0, 0, 0]);
+        let service: SocketAddr = "10.96.0.77:80".parse().unwrap();
+        let mut state = vec![2, 0, 0, 0, 0, 0, 0, 0];
+        let halves = Address::from_v4([10, 96, 0, 77]).halves();
+        state.extend(halves.into_iter().flat_map(u64::to_ne_bytes));
+        state.extend([0, 80, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(state.len(), size_of::<SocketState>());
+        let state = attribute(SK_DIAG_BPF_STORAGE_MAP_VALUE, &state);
         let storage = attribute(SK_DIAG_BPF_STORAGE | NLA_F_NESTED, &state);
         body.extend(attribute(INET_DIAG_SK_BPF_STORAGES | NLA_F_NESTED, &storage));
         let whole = entry(Transport::Tcp, &body).unwrap();
         assert_eq!((whole.mark, whole.cgroup), (Some(Mark::Outward), CgroupId(7)));
+        assert_eq!(whole.socket.destination(), service);
         for length in 0..body.len() {
             let cut = entry(Transport::Tcp, &body[..length]);
             assert!(cut.is_none_or(|cut| cut.mark.is_none()), "{length} bytes");

@@ -17,6 +17,7 @@ use enforcer::{
 use enforcer_common::{Settings, socket};
 use enforcer_core::{
     documents::Documents,
+    istio::OutboundMode,
     model::{Labels, Namespace, Workload},
     plan::{Applied, diff},
     registry::{Registry, Update},
@@ -91,6 +92,17 @@ pub struct Manner {
     pub privileges: Privileges,
     /// Which escapes are tried, by name; all if None.
     pub only: Option<fn(&str) -> bool>,
+    /// Another enforcer, which allows its own workloads everything, at another cgroup.
+    pub neighbour: Option<Neighbour>,
+}
+
+/// When another enforcer is started: programs that run for every task run in that order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Neighbour {
+    /// Before the one whose workload tries the escapes.
+    Earlier,
+    /// After it.
+    Later,
 }
 
 /// What one attempt came to.
@@ -159,7 +171,15 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
             None
         });
     }
+    let (elsewhere, mut neighbour) = (TestCgroup::new()?, None);
+    elsewhere.child("workload")?;
+    if manner.neighbour == Some(Neighbour::Earlier) {
+        neighbour = Some(put(&elsewhere, manner, OutboundMode::AllowAny)?);
+    }
     let datapath = enforce(&root, manner)?;
+    if manner.neighbour == Some(Neighbour::Later) {
+        neighbour = Some(put(&elsewhere, manner, OutboundMode::AllowAny)?);
+    }
     if !manner.is_audit {
         revoke(&root)?;
     }
@@ -180,6 +200,7 @@ fn all(program: &Path, manner: Manner) -> Result<Report> {
             outcome: outcome(escape, &baseline[at], &enforced, datapath.closures()),
         });
     }
+    drop(neighbour);
     // What was on its way for longer than its attempt.
     for (at, row) in rows.iter_mut().enumerate() {
         let shows = escapes[at].evidence == Evidence::Arrival;
@@ -210,12 +231,17 @@ fn revoke(root: &TestCgroup) -> Result<()> {
 /// # Errors
 /// If the kernel refuses.
 pub fn enforce(root: &TestCgroup, manner: Manner) -> Result<Datapath> {
+    put(root, manner, OutboundMode::RegistryOnly)
+}
+
+fn put(root: &TestCgroup, manner: Manner, mode: OutboundMode) -> Result<Datapath> {
     let mount = CgroupMount::find()?;
     let workload = mount
         .cgroup(&root.path().join("workload"))?
         .context("it was just made")?;
     let mut registry = Registry::new(settings::Settings {
         audit: manner.is_audit,
+        mode,
         ..settings::Settings::default()
     });
     let mut documents = Documents::default();

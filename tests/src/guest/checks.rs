@@ -8,6 +8,7 @@ use enforcer_common::{Mode, Settings, Transport};
 use enforcer_core::settings::Matching;
 
 use super::{
+    beside::beside,
     escapes::escapes,
     kernel::Kernel,
     lent::is_told,
@@ -29,7 +30,7 @@ type Check = fn(&Kernel) -> Result<Done>;
 
 /// Every check, in the order of the table that is printed. The escapes and the random sequences are last: they
 /// try what the ones before have shown to be enforced at all.
-pub(super) const CHECKS: [(&str, Check); 12] = [
+pub(super) const CHECKS: [(&str, Check); 13] = [
     ("load", load),
     ("closures", closures),
     ("lent", lent),
@@ -37,6 +38,7 @@ pub(super) const CHECKS: [(&str, Check); 12] = [
     ("pins", pins),
     ("instructions", instructions),
     ("rows", rows),
+    ("beside", beside),
     ("servers", servers::datagrams),
     ("accepted", servers::accepted),
     ("names", names),

@@ -52,7 +52,7 @@ impl Machine {
         let mut console_file = std::ffi::OsString::from("file:");
         console_file.push(console);
         let mut qemu = Command::new(QEMU.name);
-        qemu.args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "512"])
+        qemu.args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024"])
             .args(["-nodefaults", "-nographic", "-no-reboot", "-serial"])
             .arg(console_file)
             .args(["-serial", "stdio", "-kernel"])

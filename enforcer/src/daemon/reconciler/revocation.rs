@@ -296,8 +296,8 @@ impl Revocation {
         }
         let mut round = BTreeMap::<_, Vec<_>>::new();
         for (workload, socket) in std::iter::from_fn(|| self.live.pop()).take(ROUND) {
-            let destination =
-                Destination::new(socket.transport(), socket.remote().ip(), socket.remote().port());
+            let to = socket.destination();
+            let destination = Destination::new(socket.transport(), to.ip(), to.port());
             round.entry((workload, destination)).or_default().push(socket);
         }
         for ((workload, destination), sockets) in round {

@@ -228,7 +228,10 @@ impl Writer {
 /// RBAC's (`NamespaceLifecycle` of the API server).
 fn is_terminating(status: &Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
-    status.code == 403 && causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+    status.code == 403
+        && causes
+            .into_iter()
+            .any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// Every node gives the same news about the same object the same name.

@@ -47,6 +47,8 @@ pub struct BuiltIn {
     pub own_addresses: bool,
     /// The node's files with the resolvers that it gives to pods; none if nobody may ask them.
     pub resolv_confs: Vec<PathBuf>,
+    /// Whether the file that the node's kubelet is told to use is another of them.
+    pub asks_kubelet: bool,
 }
 
 pub(super) fn pods(raw: RawPods, mode: Enforcement, findings: &mut Findings) -> Pods {
@@ -179,6 +181,7 @@ fn built_in(raw: RawBuiltIn, findings: &mut Findings) -> BuiltIn {
     let named = raw
         .node_resolv_conf
         .and_then(|path| findings.read("pods.builtIn.nodeResolvConf", &path, |path| on_node(path)));
+    let asks_kubelet = named.is_none() && raw.node_dns.unwrap_or(true);
     let resolv_confs = if raw.node_dns.unwrap_or(true) {
         named.map_or_else(|| RESOLV_CONFS.map(PathBuf::from).into(), |path| vec![path])
     } else {
@@ -188,6 +191,7 @@ fn built_in(raw: RawBuiltIn, findings: &mut Findings) -> BuiltIn {
         allowances,
         own_addresses: raw.own_addresses.unwrap_or(true),
         resolv_confs,
+        asks_kubelet,
     }
 }
 

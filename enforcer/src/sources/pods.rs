@@ -3,6 +3,7 @@
 //! ```text
 //! inotify -> look: kubepods, its classes, the pods, their containers -> what came and what went
 //! every few seconds -^   `-> astray: all other cgroups -> pods that run elsewhere
+//! every half minute -^ kubelet: what it is told --> more cgroups and files of these
 //! every few seconds -^ the node's resolv.conf ------------------------> the resolvers of the node
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! at all.
 
 mod astray;
+mod kubelet;
 mod look;
 mod resolvers;
 
@@ -49,6 +51,15 @@ pub enum PodChange {
     Resolvers(BTreeSet<SocketAddr>),
 }
 
+/// What is taken from the settings of the node's kubelets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FromKubelet {
+    /// Their cgroups of pods.
+    pub roots: bool,
+    /// Their file with the resolvers.
+    pub resolv_conf: bool,
+}
+
 /// What is followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -60,6 +71,8 @@ pub struct Wanted {
     pub containers: bool,
     /// The node's files with the resolvers that it gives to pods.
     pub resolv_confs: Vec<PathBuf>,
+    /// What else is taken from the node's kubelets.
+    pub kubelet: FromKubelet,
 }
 
 /// Follows the cgroups of pods. The first batch is always sent and contains those that exist.

@@ -18,7 +18,7 @@ use crate::{
     datapath::{Cgroup, of_process},
     node,
     report::dedup::Dedup,
-    sources::pods::{PodChange, Role, Wanted},
+    sources::pods::{FromKubelet, PodChange, Role, Wanted},
 };
 
 /// The port of DNS.
@@ -50,6 +50,10 @@ pub(crate) fn wanted(config: &config::Pods) -> Wanted {
         own: config.roots.is_empty().then(own_pod).flatten(),
         containers: !config.exempt.is_empty(),
         resolv_confs: config.built_in.resolv_confs.clone(),
+        kubelet: FromKubelet {
+            roots: config.roots.is_empty(),
+            resolv_conf: config.built_in.asks_kubelet,
+        },
     }
 }
 

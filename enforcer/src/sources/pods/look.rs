@@ -11,7 +11,9 @@ use std::{
 use enforcer_common::CgroupId;
 use enforcer_core::pods::{PodCgroup, PodUid, Tree, container};
 
-use super::{PodChange, Role, Wanted, astray::Search, resolvers::NodeResolvers};
+use super::{
+    FromKubelet, PodChange, Role, Wanted, astray::Search, kubelet::Kubelets, resolvers::NodeResolvers,
+};
 use crate::{
     datapath::{Cgroup, CgroupMount},
     sources::{look, notices::Notices},
@@ -27,6 +29,7 @@ pub(super) struct Scan {
     watched: BTreeMap<PathBuf, CgroupId>,
     known: Found,
     search: Search,
+    kubelets: Kubelets,
     resolvers: NodeResolvers,
 }
 
@@ -42,6 +45,7 @@ impl look::Scan for Scan {
     /// What has changed since the last call: first removed cgroups, then new ones, roots before pods before
     /// containers. If a folder cannot be read, that is no reason to consider anything gone.
     fn changes(&mut self) -> Vec<PodChange> {
+        self.ask_kubelets();
         let astray = self.search.news(&mut self.wanted).map(PodChange::Astray);
         let resolvers = self.resolvers.changed().map(PodChange::Resolvers);
         let mut changes: Vec<_> = resolvers.into_iter().chain(self.changed_cgroups()).collect();
@@ -55,6 +59,21 @@ impl look::Scan for Scan {
 }
 
 impl Scan {
+    fn ask_kubelets(&mut self) {
+        let asked = self.wanted.kubelet;
+        if asked == FromKubelet::default() {
+            return;
+        }
+        for kubelet in self.kubelets.news().into_iter().flatten() {
+            if asked.roots {
+                self.wanted.roots.extend(kubelet.roots());
+            }
+            if let Some(file) = kubelet.resolv_conf().filter(|_| asked.resolv_conf) {
+                self.resolvers.add(file);
+            }
+        }
+    }
+
     fn changed_cgroups(&mut self) -> Vec<PodChange> {
         let now = match self.look() {
             Ok(now) => now,
@@ -94,6 +113,7 @@ impl Scan {
     pub(super) fn new(mount: CgroupMount, wanted: Wanted, notices: Notices) -> Self {
         Self {
             search: Search::new(mount.path()),
+            kubelets: Kubelets::default(),
             mount,
             resolvers: NodeResolvers::new(wanted.resolv_confs.clone()),
             wanted,

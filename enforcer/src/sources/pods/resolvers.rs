@@ -20,7 +20,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use crate::names::name_servers;
 
 /// The root of the node's file system.
-const NODE: &str = "/proc/1/root";
+pub(super) const NODE: &str = "/proc/1/root";
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 16;
@@ -55,6 +55,13 @@ impl NodeResolvers {
         }
     }
 
+    /// One more file, beside the others.
+    pub(super) fn add(&mut self, file: &Path) {
+        if !self.files.iter().any(|known| known == file) {
+            self.files.push(file.to_owned());
+        }
+    }
+
     /// The servers of all files, if a file has changed since the last call.
     pub(super) fn changed(&mut self) -> Option<BTreeSet<SocketAddr>> {
         let mut is_news = false;
@@ -85,7 +92,8 @@ pub(crate) fn of_node(files: &[PathBuf]) -> BTreeSet<SocketAddr> {
     NodeResolvers::new(files.to_vec()).changed().unwrap_or_default()
 }
 
-fn read(root: &Path, path: &Path) -> io::Result<String> {
+/// A file of the node, by links of the node.
+pub(super) fn read(root: &Path, path: &Path) -> io::Result<String> {
     let root = File::open(root)?;
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)

@@ -7,6 +7,7 @@ mod exec;
 mod explain;
 mod generate;
 mod in_force;
+mod mount_bpffs;
 mod names;
 mod out;
 mod reload;
@@ -61,6 +62,9 @@ enum Command {
     /// Remove every program, link, map, pin and state file of an enforcer that has ended; exit code 1: nothing was found,
     /// or programs still run
     Detach(Detach),
+    /// Mount the machine's bpffs where there is none; what an init container of the DaemonSet does
+    #[command(hide = true)]
+    MountBpffs(MountBpffs),
     /// Print the JSON schema of the configuration
     Schema,
     /// Write what systemd is told of the configuration into the first folder; systemd calls this as enforcer-generator
@@ -297,6 +301,13 @@ pub(crate) struct Execute {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct MountBpffs {
+    /// Where
+    #[arg(long, default_value = "/sys/fs/bpf", value_name = "FOLDER")]
+    bpffs: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Detach {
     /// The configuration file, for its `bpffs` and `state`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["bpffs", "state"])]
@@ -328,6 +339,7 @@ pub fn main() -> ExitCode {
         Command::Exec(arguments) => exec::run(&arguments),
         Command::Execute(arguments) => Ok(exec::execute(&arguments.command, arguments.user.as_deref())),
         Command::Detach(arguments) => detach::run(&arguments),
+        Command::MountBpffs(arguments) => mount_bpffs::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::InForce(arguments) => in_force::run(&arguments),
         Command::Canary(arguments) => {

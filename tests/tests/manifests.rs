@@ -142,7 +142,9 @@ fn uninstaller_is_what_it_replaces_without_any_capability() {
             json!({ "drop": ["ALL"] })
         );
     }
-    assert_eq!(pod["containers"].as_array().map(Vec::len), Some(1));
+    for kind in ["initContainers", "containers"] {
+        assert_eq!(pod[kind].as_array().map(Vec::len), Some(1), "{kind}");
+    }
 }
 
 #[test]

@@ -64,6 +64,8 @@ fn everything(node: &Node) -> Result<()> {
     let world = World::begin(node)?;
     let mut pods = Pods::new(node, BINARY);
     nothing_is_refused_before(&mut pods)?;
+    // As on a node of kind, where nobody mounts it.
+    node.exec(&["umount", "/sys/fs/bpf"])?;
     install(node).context("installing it")?;
     refusals_and_mistakes_are_events(node, &mut pods)?;
     built_in_destinations_are_reached(node, &mut pods)?;

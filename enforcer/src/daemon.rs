@@ -22,6 +22,7 @@ mod reporter;
 mod schedule;
 pub(crate) mod settings;
 mod start;
+mod taint;
 mod tasks;
 mod wiring;
 
@@ -255,6 +256,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         start: began,
     };
     wiring.notify(ports.clone());
+    wiring.untaint(ports.clone());
     wiring.serve(control, ports);
 
     let (node, pods) = pods.map(|pods| (pods.node, pods.changes)).unzip();

@@ -35,6 +35,10 @@ const REGISTERED: &str = "203.0.113.7";
 const OUT: &str = "Connection refused";
 const REFUSED: &str = "Operation not permitted";
 
+/// That of the enforcer, and one that is somebody else's.
+const TAINT: &str = "enforcer.dev/not-proven=:NoSchedule";
+const OTHER_TAINT: &str = "example.com/other=:PreferNoSchedule";
+
 const ENTRY: &str = "
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -66,8 +70,10 @@ fn everything(node: &Node) -> Result<()> {
     }
     node.import_image()?;
     node.kubectl(&["apply", "--validate=false", "-k", &format!("{DEPLOY}/crds")])?;
+    node.kubectl(&["taint", "nodes", "--all", TAINT, OTHER_TAINT])?;
     node.kubectl(&["apply", "-k", &overlay("boot")])?;
     rolled_out(node)?;
+    taint_is_removed_by_who_may(node)?;
     node.kubectl_with(ENTRY, &["apply", "--validate=false", "-f", "-"])?;
     make(
         node,
@@ -93,7 +99,27 @@ fn everything(node: &Node) -> Result<()> {
     })?;
     without_the_unit(node)?;
     with_the_unit(node)?;
+    with_nothing_that_can_be_read(node)?;
     uninstalling_removes_the_unit(node)
+}
+
+/// Of the node, by key.
+fn taints(node: &Node) -> Result<Vec<String>> {
+    let keys = node.kubectl(&["get", "nodes", "-o=jsonpath={.items[*].spec.taints[*].key}"])?;
+    Ok(keys.split_whitespace().map(str::to_owned).collect())
+}
+
+/// What is proven removes the one taint, if it has been given the right.
+fn taint_is_removed_by_who_may(node: &Node) -> Result<()> {
+    let logs = ["-n", "enforcer-system", "logs", "daemonset/enforcer"];
+    wait("word of the missing right", || {
+        Ok(node.kubectl(&logs)?.contains("kubectl apply -k deploy/taint"))
+    })?;
+    ensure!(taints(node)?.len() == 2, "a taint is gone: {:?}", taints(node)?);
+    node.kubectl(&["apply", "-k", &format!("{DEPLOY}/taint")])?;
+    wait("removal of the taint", || {
+        Ok(taints(node)? == ["example.com/other"])
+    })
 }
 
 /// How long pods run unenforced.
@@ -153,6 +179,27 @@ fn with_the_unit(node: &Node) -> Result<()> {
         "{new:?} was told {told:?}"
     );
     Ok(())
+}
+
+/// What was kept is damaged: what is not off is refused until the enforcer's pod takes over.
+fn with_nothing_that_can_be_read(node: &Node) -> Result<()> {
+    restart(node, "boot", || {
+        node.exec(&["truncate", "--size=100", "/opt/enforcer/boot/known.json"])
+            .map(drop)
+    })?;
+    for (pod, expected) in [
+        (("default", "refused"), [REFUSED].as_slice()),
+        (("default", "registered"), &[REFUSED, OUT]),
+        (("kube-system", "free"), &[OUT]),
+    ] {
+        let mut words = Vec::new();
+        wait(&format!("{expected:?} of {pod:?}"), || {
+            words = told(node, pod, 3)?.into_iter().map(|(_, word)| word).collect();
+            Ok(words.len() >= expected.len())
+        })?;
+        ensure!(words == expected, "{pod:?} was told {words:?}");
+    }
+    ready(node)
 }
 
 fn uninstalling_removes_the_unit(node: &Node) -> Result<()> {

@@ -14,7 +14,7 @@ use tests::kube::built;
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 
 /// Everything that `kubectl apply -k` is given.
-const FOLDERS: [&str; 7] = [
+const FOLDERS: [&str; 8] = [
     "crds",
     "overlays/audit",
     "overlays/boot",
@@ -22,6 +22,7 @@ const FOLDERS: [&str; 7] = [
     "overlays/kind",
     "overlays/uninstall",
     "overlays/uninstall-boot",
+    "taint",
 ];
 
 fn read(file: &str) -> String {

@@ -11,6 +11,7 @@ use super::{
     BACKLOG,
     ingest::{self, NodePods},
     reconciler::Revocation,
+    taint,
     tasks::Tasks,
 };
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     datapath::{Batch, CgroupMount, Datapath, Events},
     handover,
     kept::{Kept, Known},
+    node,
     proof::{self, Canary, Proof, Prover},
     revoke::{self, Report, Request},
     sources::{
@@ -148,6 +150,15 @@ impl Wiring<'_> {
     pub(super) fn notify(&mut self, ports: control::Ports) {
         let notify = systemd::notify::run(ports, self.tasks.cancel.clone());
         self.tasks.spawn("systemd", notify);
+    }
+
+    /// Lets pods be scheduled to this node, once enforcement is proven here.
+    pub(super) fn untaint(&mut self, ports: control::Ports) {
+        if let (Some(access), Some(pods)) = (&self.config.kubernetes, &self.config.pods) {
+            let node = node::name(pods.node.as_deref());
+            let run = taint::run((access.clone(), node), ports, self.tasks.cancel.clone());
+            self.tasks.spawn("taint", run);
+        }
     }
 
     pub(super) fn serve(&mut self, control: Control, ports: control::Ports) {

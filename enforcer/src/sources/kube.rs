@@ -27,6 +27,7 @@ mod request;
 mod source;
 mod status;
 mod store;
+mod taint;
 mod versions;
 mod watch;
 
@@ -38,6 +39,7 @@ use tokio::sync::{mpsc, watch as watch_channel};
 use tokio_util::sync::CancellationToken;
 
 pub use self::status::{KubeStatus, SourceState, SourceStatus};
+pub(crate) use self::taint::{KEY as TAINT, remove as remove_taint};
 use self::{access::Access, hub::Hub};
 use crate::{config::Kubernetes, kept::Kept, report::notice::Notice};
 

@@ -20,10 +20,12 @@ end)
   rm -r /sys/fs/bpf/enforcer /run/enforcer
   ;;
 boot)
-  # As enforcer-boot.service says it.
+  # As enforcer-boot.service says it, with its capabilities.
   set -a
   . /opt/enforcer/boot/environment
-  setsid /opt/enforcer/enforcer boot --from /opt/enforcer/boot >/run/boot.log 2>&1 </dev/null &
+  setsid setpriv --no-new-privs --inh-caps=-all \
+    --bounding-set=-all,+bpf,+perfmon,+net_admin,+sys_admin,+sys_ptrace,+dac_override \
+    /opt/enforcer/enforcer boot --from /opt/enforcer/boot >/run/boot.log 2>&1 </dev/null &
   tries=0
   until /opt/enforcer/enforcer status >/dev/null 2>&1; do
     tries=$((tries + 1))

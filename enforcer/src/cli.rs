@@ -1,5 +1,6 @@
 //! The command line. Scripts rely on its commands, options, output and exit codes.
 
+mod boot;
 mod check;
 mod cron;
 mod detach;
@@ -7,6 +8,8 @@ mod exec;
 mod explain;
 mod generate;
 mod in_force;
+mod install_boot;
+mod mount_bpffs;
 mod names;
 mod out;
 mod reload;
@@ -61,6 +64,15 @@ enum Command {
     /// Remove every program, link, map, pin and state file of an enforcer that has ended; exit code 1: nothing was found,
     /// or programs still run
     Detach(Detach),
+    /// Enforce what was known last, until the enforcer's pod takes over; what enforcer-boot.service does
+    #[command(hide = true)]
+    Boot(Boot),
+    /// Put this binary and enforcer-boot.service on the machine, or remove them
+    #[command(hide = true)]
+    InstallBoot(InstallBoot),
+    /// Mount the machine's bpffs where there is none; what an init container of the DaemonSet does
+    #[command(hide = true)]
+    MountBpffs(MountBpffs),
     /// Print the JSON schema of the configuration
     Schema,
     /// Write what systemd is told of the configuration into the first folder; systemd calls this as enforcer-generator
@@ -91,6 +103,32 @@ struct Run {
     /// Have the programs in the kernel log each verdict (slow; shown at --log-level debug)
     #[arg(long)]
     debug_programs: bool,
+    /// Keep in this folder, for root alone, what `enforcer boot` needs at the next boot
+    #[arg(long, value_name = "FOLDER", conflicts_with = "ephemeral")]
+    keep_for_boot: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Boot {
+    /// The folder of `run --keep-for-boot`
+    #[arg(long, value_name = "FOLDER")]
+    from: PathBuf,
+    /// How the log, on standard error, is written; default: journal if that is the journal of systemd, else human
+    #[arg(long, value_enum)]
+    log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InstallBoot {
+    /// The folder of the binary and of what is kept
+    #[arg(long, value_name = "FOLDER")]
+    programs: PathBuf,
+    /// The folder of systemd's units
+    #[arg(long, value_name = "FOLDER")]
+    units: PathBuf,
+    /// Remove all of it
+    #[arg(long)]
+    remove: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -297,6 +335,13 @@ pub(crate) struct Execute {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct MountBpffs {
+    /// Where
+    #[arg(long, default_value = "/sys/fs/bpf", value_name = "FOLDER")]
+    bpffs: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Detach {
     /// The configuration file, for its `bpffs` and `state`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["bpffs", "state"])]
@@ -328,6 +373,9 @@ pub fn main() -> ExitCode {
         Command::Exec(arguments) => exec::run(&arguments),
         Command::Execute(arguments) => Ok(exec::execute(&arguments.command, arguments.user.as_deref())),
         Command::Detach(arguments) => detach::run(&arguments),
+        Command::Boot(arguments) => out::of_run(boot::run(&arguments)),
+        Command::InstallBoot(arguments) => install_boot::run(&arguments),
+        Command::MountBpffs(arguments) => mount_bpffs::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::InForce(arguments) => in_force::run(&arguments),
         Command::Canary(arguments) => {
@@ -370,7 +418,13 @@ fn run(arguments: &Run) -> Result<()> {
         ephemeral: arguments.ephemeral,
         debug_programs: arguments.debug_programs,
         format,
+        kept: arguments.keep_for_boot.as_deref(),
+        boot: None,
     };
+    enforce(config, start)
+}
+
+fn enforce(config: Config, start: Start<'_>) -> Result<()> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -22,6 +22,7 @@ mod reporter;
 mod schedule;
 pub(crate) mod settings;
 mod start;
+mod taint;
 mod tasks;
 mod wiring;
 
@@ -55,8 +56,12 @@ use crate::{
     config::{Config, Enforcement},
     control::{self, Control, Taken},
     datapath::{CgroupMount, Datapath, Events, Options, Pins},
-    proof,
+    handover,
+    kept::{self, Kept, Known},
+    node, proof,
     report::log::LogFormat,
+    sources::kube,
+    state,
 };
 
 /// How the daemon is started, beside its configuration.
@@ -70,6 +75,10 @@ pub struct Start<'a> {
     pub debug_programs: bool,
     /// How flows are written.
     pub format: LogFormat,
+    /// Where what is known is kept for the next boot.
+    pub kept: Option<&'a Path>,
+    /// What was kept for this boot, in the place of the API server.
+    pub(crate) boot: Option<&'a Known>,
 }
 
 /// Messages that wait between two tasks.
@@ -85,6 +94,9 @@ const COUNT: Duration = Duration::from_secs(5);
 pub async fn run(config: Config, start: Start<'_>) -> Result<()> {
     let began = Instant::now();
     limits::raise_open_files()?;
+    if start.boot.is_none() && !start.ephemeral {
+        take_over(&config).await?;
+    }
     let mount = match &config.cgroup_mount {
         Some(path) => CgroupMount::at(path)?,
         None => CgroupMount::find()?,
@@ -97,6 +109,10 @@ pub async fn run(config: Config, start: Start<'_>) -> Result<()> {
         ephemeral: start.ephemeral,
         mount: &mount,
         tasks: &mut tasks,
+        kept: start
+            .kept
+            .map(|folder| Kept::new(kept(folder, &config, start.config.1))),
+        boot: start.boot,
     };
     let loaded = Loaded {
         datapath,
@@ -118,6 +134,33 @@ pub async fn run(config: Config, start: Start<'_>) -> Result<()> {
         Left::Enforcement
     };
     tasks.run(signals.0, signals.1, left).await
+}
+
+/// Takes the place of the enforcer that was started at boot, once the API server answers: until then that one lets new
+/// pods through that may be needed for this.
+async fn take_over(config: &Config) -> Result<()> {
+    if !handover::is_there(&config.state) {
+        return Ok(());
+    }
+    if let Some(access) = &config.kubernetes {
+        tracing::info!("what was known at boot is enforced; waiting for the API server");
+        kube::answers(access, || !handover::is_there(&config.state)).await?;
+    }
+    handover::ask(&config.state)
+}
+
+/// What is kept for the next boot beside what sources say.
+fn kept(folder: &Path, config: &Config, text: &str) -> kept::Place {
+    let pods = config.pods.as_ref();
+    kept::Place {
+        folder: folder.to_owned(),
+        config: text.to_owned(),
+        node: node::name(pods.and_then(|pods| pods.node.as_deref())),
+        namespace: std::env::var("POD_NAMESPACE")
+            .ok()
+            .filter(|name| !name.is_empty()),
+        names: state::names(&config.state),
+    }
 }
 
 /// What is there before any task is.
@@ -192,6 +235,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         live,
     } = Followers::new(config, &place, &token)?;
     tasks.into_iter().for_each(|task| wiring.tasks.start(task));
+    wiring.keep(&servers);
     let registry = Registry::new(settings::of_registry(config, &servers));
     let names = live.names.clone();
     let (live, live_now) = watch::channel(live);
@@ -212,6 +256,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         start: began,
     };
     wiring.notify(ports.clone());
+    wiring.untaint(ports.clone());
     wiring.serve(control, ports);
 
     let (node, pods) = pods.map(|pods| (pods.node, pods.changes)).unzip();
@@ -227,8 +272,10 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
             .copied()
             .unwrap_or_default(),
     };
+    let is_boot = wiring.boot.is_some();
+    let kept = wiring.boot();
     let sources = Sources {
-        kube: cluster.map(|cluster| cluster.changes),
+        kube: cluster.map(|cluster| cluster.changes).or(kept),
         pods,
         ..sources
     };
@@ -245,11 +292,12 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     };
     let cancel = wiring.tasks.cancel.clone();
     wiring.tasks.spawn("reload", reloader.run(reload, cancel));
+    let start = start::Start::new(&sources, admitted, names, kube_status);
     let owner = Owner {
         ingest: Ingest::new(config, &servers, registry, node),
         reconciler: Reconciler::new(datapath, config.capacities, hosts, revocation),
         reporter: Reporter::new(format, config.enforcement, notify, counted),
-        start: Some(start::Start::new(&sources, admitted, names, kube_status)),
+        start: Some(if is_boot { start.at_once() } else { start }),
         pending: None,
         schedule: Schedule::default(),
     };

@@ -1,5 +1,6 @@
 //! The sources of the registry and the workloads.
 
+pub(crate) mod boot;
 pub mod cgroups;
 pub mod files;
 mod heartbeat;

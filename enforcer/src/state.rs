@@ -20,6 +20,8 @@ pub(crate) const NAMES: &str = "names.json";
 pub(crate) const PAST_ADDRESSES: &str = "former.json";
 /// How far the API server was followed.
 pub(crate) const VERSIONS: &str = "versions.json";
+/// Where an enforcer that was started at boot is asked to end.
+pub(crate) const HANDOVER: &str = "boot.sock";
 /// There while a sweep for sockets is due.
 pub(crate) const SWEEP: &str = "sweep";
 
@@ -75,6 +77,7 @@ pub(crate) fn remove(folder: &Path) -> Result<usize> {
     }
     let mut files = vec![
         socket,
+        folder.join(HANDOVER),
         folder.join(SWEEP),
         folder.join(VERSIONS),
         folder.join(IN_FORCE),

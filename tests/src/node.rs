@@ -21,6 +21,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use self::cgroups::Sweeper;
@@ -32,6 +33,9 @@ use crate::{
 pub use pods::Pods;
 pub use table::{Table, Tally};
 pub use world::World;
+
+/// What is installed on it.
+const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 
 /// The program behind `cargo xtask`, which starts nodes.
 const XTASK: &str = "ENFORCER_XTASK";
@@ -90,6 +94,21 @@ impl Node {
         let image = self.image.to_str().context("the image's path is UTF-8")?;
         self.exec(&["ctr", "--namespace", "k8s.io", "images", "import", image])
             .map(drop)
+    }
+
+    /// The folder that deploy/README.md has for this: an overlay, or `crds`, of the node's version.
+    ///
+    /// # Errors
+    /// If the API server does not say its version.
+    pub fn overlay(&self, name: &str) -> Result<String> {
+        let version: Value = serde_json::from_str(&self.kubectl(&["get", "--raw", "/version"])?)?;
+        let minor = version["minor"].as_str().context("it says its version")?;
+        let has_field = minor.trim_end_matches('+').parse::<u32>()? >= 30;
+        Ok(match (name, has_field) {
+            ("crds", true) => format!("{DEPLOY}/crds"),
+            (name, true) => format!("{DEPLOY}/overlays/{name}"),
+            (name, false) => format!("{DEPLOY}/overlays/before-1.30/{name}"),
+        })
     }
 
     /// What `kubectl` prints with these arguments.

@@ -15,16 +15,27 @@ const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 const FIELD: u32 = 30;
 
 /// What the server's version is to be given, in the order in which deploy/README applies it.
-fn folders(minor: u32) -> [&'static str; 4] {
+fn folders(minor: u32) -> &'static [&'static str] {
     if minor < FIELD {
-        [
+        &[
             "overlays/before-1.30/crds",
             "overlays/before-1.30/audit",
             "overlays/before-1.30/enforce",
+            "overlays/before-1.30/boot",
+            "taint",
             "overlays/before-1.30/uninstall",
+            "overlays/before-1.30/uninstall-boot",
         ]
     } else {
-        ["crds", "overlays/audit", "overlays/enforce", "overlays/uninstall"]
+        &[
+            "crds",
+            "overlays/audit",
+            "overlays/enforce",
+            "overlays/boot",
+            "taint",
+            "overlays/uninstall",
+            "overlays/uninstall-boot",
+        ]
     }
 }
 

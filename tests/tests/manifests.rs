@@ -14,16 +14,21 @@ use tests::kube::built;
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 
 /// Everything that `kubectl apply -k` is given.
-const FOLDERS: [&str; 10] = [
+const FOLDERS: [&str; 15] = [
     "crds",
     "overlays/audit",
+    "overlays/boot",
     "overlays/enforce",
     "overlays/kind",
     "overlays/uninstall",
+    "overlays/uninstall-boot",
+    "taint",
     "overlays/before-1.30/crds",
     "overlays/before-1.30/audit",
+    "overlays/before-1.30/boot",
     "overlays/before-1.30/enforce",
     "overlays/before-1.30/uninstall",
+    "overlays/before-1.30/uninstall-boot",
     "examples/overlay",
 ];
 
@@ -181,13 +186,15 @@ fn uninstaller_is_what_it_replaces_without_any_capability() {
             json!({ "drop": ["ALL"] })
         );
     }
-    assert_eq!(pod["containers"].as_array().map(Vec::len), Some(1));
+    for kind in ["initContainers", "containers"] {
+        assert_eq!(pod[kind].as_array().map(Vec::len), Some(1), "{kind}");
+    }
 }
 
 #[test]
 fn overlays_before_1_30_differ_in_how_they_name_the_apparmor_profile() {
     for kubectl in kubectls() {
-        for overlay in ["audit", "enforce", "uninstall"] {
+        for overlay in ["audit", "boot", "enforce", "uninstall", "uninstall-boot"] {
             let mut new = rendered(&kubectl, &format!("overlays/{overlay}"));
             let mut old = rendered(&kubectl, &format!("overlays/before-1.30/{overlay}"));
             let new_pod = &mut new.get_mut(DAEMON_SET).expect("it is there")["spec"]["template"];
@@ -228,7 +235,7 @@ fn configuration_of_every_overlay_is_understood() {
         check(&read(&format!("overlays/{overlay}/enforcer.yaml")));
     }
     for kubectl in kubectls() {
-        for overlay in ["audit", "enforce", "kind"] {
+        for overlay in ["audit", "boot", "enforce", "kind"] {
             let objects = rendered(&kubectl, &format!("overlays/{overlay}"));
             let map = &objects[CONFIG_MAP];
             check(map["data"]["enforcer.yaml"].as_str().expect("it has the file"));
@@ -303,6 +310,47 @@ fn container_has_what_enforcing_takes_and_knows_its_own_pod() {
     assert_eq!(names, ["NODE_NAME", "POD_UID", "POD_NAMESPACE"]);
 }
 
+/// Where the unit, the overlay that installs it and the one that removes it have the binary and what is kept.
+#[test]
+fn unit_of_the_boot_is_removed_from_where_it_is_installed() {
+    let Some(kubectl) = kubectls().into_iter().next() else {
+        println!("SKIPPED: no kubectl: run `cargo xtask test --kubernetes`");
+        return;
+    };
+    let pod = |overlay: &str| {
+        let objects = rendered(&kubectl, overlay);
+        daemon_set(&objects)["spec"]["template"]["spec"].clone()
+    };
+    let container = |pod: &Value, name: &str| {
+        let all = ["initContainers", "containers"];
+        let mut all = all
+            .iter()
+            .flat_map(|kind| pod[kind].as_array().into_iter().flatten());
+        all.find(|it| it["name"] == name).cloned().expect("it is there")
+    };
+    let (boot, uninstall) = (pod("overlays/boot"), pod("overlays/uninstall-boot"));
+    let install = container(&boot, "install-boot");
+    let mut removed = container(&uninstall, "remove-boot");
+    let arguments = removed["args"].as_array_mut().expect("it has arguments");
+    arguments.retain(|argument| argument != "--remove");
+    for key in ["args", "volumeMounts", "image", "securityContext"] {
+        assert_eq!(install[key], removed[key], "{key}");
+    }
+    let enforce = pod("overlays/enforce");
+    let before = container(&enforce, "enforcer")["args"]
+        .as_array()
+        .cloned()
+        .expect("it has arguments");
+    let after = container(&boot, "enforcer")["args"]
+        .as_array()
+        .cloned()
+        .expect("it has arguments");
+    assert!(after.starts_with(&before), "{after:?}");
+    assert_eq!(after[before.len()..], ["--keep-for-boot", "/opt/enforcer/boot"]);
+    let unit = read("systemd/enforcer-boot.service");
+    assert!(unit.contains("ExecStart=/opt/enforcer/enforcer boot --from /opt/enforcer/boot\n"));
+}
+
 #[test]
 fn audit_and_enforce_differ_in_the_mode_alone() {
     let mut audit = document("overlays/audit/enforcer.yaml");
@@ -316,7 +364,7 @@ fn audit_and_enforce_differ_in_the_mode_alone() {
 
 #[test]
 fn overlays_name_the_version_that_image_writes() {
-    for overlay in ["audit", "enforce", "uninstall"] {
+    for overlay in ["audit", "boot", "enforce", "uninstall", "uninstall-boot"] {
         let kustomization = document(&format!("overlays/{overlay}/kustomization.yaml"));
         let image = json!([{ "name": "enforcer", "newTag": env!("CARGO_PKG_VERSION") }]);
         assert_eq!(kustomization["images"], image, "{overlay}");
@@ -347,10 +395,17 @@ fn rights_are_to_read_and_to_write_events() {
 #[test]
 fn systemd_takes_the_units() {
     let folder = tempfile::tempdir().expect("there is room");
-    let units = ["enforcer.service", "enforcer-in-force.service"].map(|name| {
+    let units = [
+        "enforcer.service",
+        "enforcer-in-force.service",
+        "enforcer-boot.service",
+    ];
+    let units = units.map(|name| {
         let unit = folder.path().join(name);
         // It looks for the binary too, which is not installed here.
-        let text = read(&format!("systemd/{name}")).replace("/usr/local/sbin/enforcer", "/bin/true");
+        let text = read(&format!("systemd/{name}"))
+            .replace("/usr/local/sbin/enforcer", "/bin/true")
+            .replace("/opt/enforcer/enforcer", "/bin/true");
         fs::write(&unit, text).expect("there is room");
         unit
     });

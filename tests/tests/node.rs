@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use enforcer_common::Transport;
-use serde_json::{Value, json};
+use serde_json::json;
 use tests::{
     case,
     daemon::wait,
@@ -64,6 +64,8 @@ fn everything(node: &Node) -> Result<()> {
     let world = World::begin(node)?;
     let mut pods = Pods::new(node, BINARY);
     nothing_is_refused_before(&mut pods)?;
+    // As on a node of kind, where nobody mounts it.
+    node.exec(&["umount", "/sys/fs/bpf"])?;
     install(node).context("installing it")?;
     refusals_and_mistakes_are_events(node, &mut pods)?;
     built_in_destinations_are_reached(node, &mut pods)?;
@@ -98,23 +100,11 @@ fn nothing_is_refused_before(pods: &mut Pods<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The overlay for the node's version, as deploy/README.md says it.
-fn overlay(node: &Node, name: &str) -> Result<String> {
-    let version: Value = serde_json::from_str(&node.kubectl(&["get", "--raw", "/version"])?)?;
-    let minor = version["minor"].as_str().context("it says its version")?;
-    let has_field = minor.trim_end_matches('+').parse::<u32>()? >= 30;
-    Ok(match (name, has_field) {
-        ("crds", true) => format!("{DEPLOY}/crds"),
-        (name, true) => format!("{DEPLOY}/overlays/{name}"),
-        (name, false) => format!("{DEPLOY}/overlays/before-1.30/{name}"),
-    })
-}
-
 /// As deploy/README.md says it.
 fn install(node: &Node) -> Result<()> {
     node.import_image()?;
-    node.kubectl(&["apply", "-k", &overlay(node, "crds")?])?;
-    node.kubectl(&["apply", "-k", &overlay(node, "enforce")?])?;
+    node.kubectl(&["apply", "-k", &node.overlay("crds")?])?;
+    node.kubectl(&["apply", "-k", &node.overlay("enforce")?])?;
     rolled_out(node)?;
     enforcer(node, &["status"])
         .context("what is ready is proven")
@@ -442,7 +432,7 @@ fn reconfigure(node: &Node) -> Result<()> {
 
 /// As deploy/README.md says it.
 fn uninstalling_leaves_nothing(node: &Node, pods: &mut Pods<'_>) -> Result<()> {
-    let uninstall = overlay(node, "uninstall")?;
+    let uninstall = node.overlay("uninstall")?;
     ensure!(
         pods.is_cut_off("default/control", UNREGISTERED)?,
         "nothing is enforced before"
@@ -454,7 +444,7 @@ fn uninstalling_leaves_nothing(node: &Node, pods: &mut Pods<'_>) -> Result<()> {
         "the programs are still there"
     );
     node.kubectl(&["delete", "-k", &uninstall, "--timeout=60s"])?;
-    node.kubectl(&["delete", "-k", &overlay(node, "crds")?, "--timeout=60s"])?;
+    node.kubectl(&["delete", "-k", &node.overlay("crds")?, "--timeout=60s"])?;
     // A bpffs may have files of the kernel's own (`progs.debug`, `maps.debug`).
     let ours = ["find", "/sys/fs/bpf", "/run/enforcer", "-mindepth", "1"];
     let left = node.exec(&[ours.as_slice(), &["-not", "-name", "*.debug"]].concat())?;

@@ -50,6 +50,8 @@ pub(super) struct Start {
     takeover: Option<Instant>,
     /// Where hosts are asked for, if it is not where the reconciler asks.
     hosts: Option<watch::Sender<BTreeSet<Host>>>,
+    /// For how long hosts may resolve.
+    patience: Duration,
 }
 
 impl Start {
@@ -72,11 +74,20 @@ impl Start {
             kube,
             takeover: None,
             hosts: None,
+            patience: RESOLUTION,
         };
         if !start.awaited.contains(&Source::Pods) {
             start.admit();
         }
         start
+    }
+
+    /// The same, which waits for no host: at a boot, the kubelet waits for the start, and the network may not be there.
+    pub(super) fn at_once(self) -> Self {
+        Self {
+            patience: Duration::ZERO,
+            ..self
+        }
     }
 
     /// The same for another configuration, whose hosts are asked for at `hosts`.
@@ -124,10 +135,9 @@ impl Start {
                 Some(hosts) => request_hosts(hosts, ingest),
                 None => reconciler.request_hosts(ingest),
             };
+            let patience = self.patience;
             self.resolution = Some(Box::pin(async move {
-                timeout(RESOLUTION, wait_for_answers(&names, &hosts))
-                    .await
-                    .is_ok()
+                patience.is_zero() || timeout(patience, wait_for_answers(&names, &hosts)).await.is_ok()
             }));
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 mod cluster;
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
 use anyhow::Result;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -11,15 +11,25 @@ use super::{
     BACKLOG,
     ingest::{self, NodePods},
     reconciler::Revocation,
+    taint,
     tasks::Tasks,
 };
 use crate::{
     config::Config,
     control::{self, Control},
     datapath::{Batch, CgroupMount, Datapath, Events},
+    handover,
+    kept::{Kept, Known},
+    node,
     proof::{self, Canary, Proof, Prover},
     revoke::{self, Report, Request},
-    sources::{self, Heartbeat, kube, pods::PodChange, sink},
+    sources::{
+        self, Heartbeat,
+        boot::{Boot, LOGS},
+        kube::{self, KubeChange},
+        pods::PodChange,
+        sink,
+    },
     state, systemd,
 };
 
@@ -32,6 +42,10 @@ pub(super) struct Wiring<'a> {
     pub(super) ephemeral: bool,
     pub(super) mount: &'a CgroupMount,
     pub(super) tasks: &'a mut Tasks,
+    /// Where what is known is kept for the next boot.
+    pub(super) kept: Option<Arc<Kept>>,
+    /// What was kept for this boot.
+    pub(super) boot: Option<&'a Known>,
 }
 
 /// What connects the owner with the task that follows the cgroups of pods.
@@ -56,7 +70,7 @@ impl Wiring<'_> {
         let follow = sources::pods::follow(mount, ingest::wanted(config), sink, cancel);
         self.tasks.spawn("pods", follow);
         Ok(Some(Pods {
-            node: NodePods::new(ingest::settings(config)),
+            node: NodePods::new(ingest::settings(config)).keeping(self.kept.clone()),
             changes: taken,
             heartbeat,
         }))
@@ -67,12 +81,33 @@ impl Wiring<'_> {
         let access = self.config.kubernetes.clone()?;
         let settings = kube::Settings {
             versions: (!self.ephemeral).then(|| self.config.state.join(state::VERSIONS)),
+            kept: self.kept.clone(),
             ..kube::Settings::new(access, self.config.revision.clone())
         };
         let (cluster, task) = Cluster::new(settings);
         let run = task.run(admission, self.tasks.cancel.clone());
         self.tasks.spawn("kubernetes", run);
         Some(cluster)
+    }
+
+    /// Keeps what is known for the next boot, if that is wanted.
+    pub(super) fn keep(&mut self, servers: &[SocketAddr]) {
+        if let Some(kept) = self.kept.clone() {
+            kept.note_servers(servers.to_vec());
+            self.tasks.spawn("kept", kept.run(self.tasks.cancel.clone()));
+        }
+    }
+
+    /// At a boot: what was kept, in the place of the API server, and the end of this process once its pod takes over.
+    pub(super) fn boot(&mut self) -> Option<mpsc::Receiver<Vec<KubeChange>>> {
+        let (known, pods) = (self.boot?, self.config.pods.as_ref()?);
+        let boot = Boot::new(known, ingest::settings(pods), LOGS.into());
+        let (changes, taken) = mpsc::channel(1);
+        let cancel = self.tasks.cancel.clone();
+        self.tasks.spawn("boot", boot.run(changes, cancel.clone()));
+        let serve = handover::serve(self.config.state.clone(), cancel);
+        self.tasks.spawn("handover", serve);
+        Some(taken)
     }
 
     /// None with `revoke: false`. `sockets` is what the programs remember of each.
@@ -115,6 +150,15 @@ impl Wiring<'_> {
     pub(super) fn notify(&mut self, ports: control::Ports) {
         let notify = systemd::notify::run(ports, self.tasks.cancel.clone());
         self.tasks.spawn("systemd", notify);
+    }
+
+    /// Lets pods be scheduled to this node, once enforcement is proven here.
+    pub(super) fn untaint(&mut self, ports: control::Ports) {
+        if let (Some(access), Some(pods)) = (&self.config.kubernetes, &self.config.pods) {
+            let node = node::name(pods.node.as_deref());
+            let run = taint::run((access.clone(), node), ports, self.tasks.cancel.clone());
+            self.tasks.spawn("taint", run);
+        }
     }
 
     pub(super) fn serve(&mut self, control: Control, ports: control::Ports) {

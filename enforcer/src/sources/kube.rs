@@ -27,6 +27,7 @@ mod request;
 mod source;
 mod status;
 mod store;
+mod taint;
 mod versions;
 mod watch;
 
@@ -38,8 +39,9 @@ use tokio::sync::{mpsc, watch as watch_channel};
 use tokio_util::sync::CancellationToken;
 
 pub use self::status::{KubeStatus, SourceState, SourceStatus};
+pub(crate) use self::taint::{KEY as TAINT, remove as remove_taint};
 use self::{access::Access, hub::Hub};
-use crate::{config::Kubernetes, report::notice::Notice};
+use crate::{config::Kubernetes, kept::Kept, report::notice::Notice};
 
 /// What is followed, and the timeouts.
 #[derive(Clone, Debug)]
@@ -58,6 +60,8 @@ pub struct Settings {
     pub pause: Duration,
     /// The file for the versions up to which the server was followed, for the next start; None for no file.
     pub versions: Option<PathBuf>,
+    /// Where objects are kept for the next boot.
+    pub kept: Option<Arc<Kept>>,
 }
 
 impl Settings {
@@ -71,6 +75,7 @@ impl Settings {
             silence: Duration::from_secs(150),
             pause: Duration::from_secs(30),
             versions: None,
+            kept: None,
         }
     }
 }
@@ -93,6 +98,28 @@ pub struct Ports {
     /// Notices for Kubernetes Events: the sending and the receiving end.
     pub notices: (mpsc::Sender<Notice>, mpsc::Receiver<Notice>),
 }
+
+/// Waits until an API server answers, or `is_over` says that nobody waits for it any more.
+///
+/// # Errors
+/// If it is unknown how to reach one.
+pub(crate) async fn answers(access: &Kubernetes, is_over: impl Fn() -> bool) -> Result<()> {
+    let access = Access::open(access).await.context("registry.kubernetes")?;
+    while !is_over() {
+        let client = access.client();
+        match tokio::time::timeout(GLANCE, client.apiserver_version()).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => tracing::debug!("the API server does not answer yet: {error}"),
+            Err(_) => continue,
+        }
+        tokio::time::sleep(BREATH).await;
+    }
+    Ok(())
+}
+
+/// How long one attempt to reach the API server may take, and the pause after one that has failed.
+const GLANCE: Duration = Duration::from_secs(5);
+const BREATH: Duration = Duration::from_millis(250);
 
 /// Follows until `cancel`.
 ///

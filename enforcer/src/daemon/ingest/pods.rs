@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    sync::Arc,
 };
 
 use enforcer_common::CgroupId;
@@ -16,6 +17,7 @@ use super::{Ingest, announce::Announced, is_there, unbound::Watch};
 use crate::{
     config,
     datapath::{Cgroup, of_process},
+    kept::Kept,
     node,
     report::dedup::Dedup,
     sources::pods::{FromKubelet, PodChange, Role, Wanted},
@@ -36,6 +38,8 @@ pub(crate) struct NodePods {
     /// Cgroups that have changed since the last report.
     news: BTreeSet<CgroupId>,
     pub(super) watch: Watch,
+    /// Where roots are kept for the next boot.
+    kept: Option<Arc<Kept>>,
 }
 
 /// Which cgroups of pods are followed.
@@ -95,7 +99,13 @@ impl NodePods {
             roots: BTreeSet::new(),
             news: BTreeSet::new(),
             watch: Watch::default(),
+            kept: None,
         }
+    }
+
+    /// The same, which keeps its roots for the next boot.
+    pub(crate) fn keeping(self, kept: Option<Arc<Kept>>) -> Self {
+        Self { kept, ..self }
     }
 
     /// What an update of the registry means for pods. To be called for every update.
@@ -155,6 +165,9 @@ impl Ingest {
                         Role::Root => {
                             tracing::info!("the node's pods are below {}", cgroup.path.display());
                             self.with_pods(|node| {
+                                if let Some(kept) = &node.kept {
+                                    kept.note_root(cgroup.path.clone());
+                                }
                                 node.roots.insert(cgroup.id);
                                 Vec::new()
                             });

@@ -141,7 +141,7 @@ impl Hub {
         let number = self.slots.last_key_value().map_or(0, |(last, _)| last + 1);
         let status = SourceStatus::new(source.name.clone());
         let newest = self.versions.earlier(&source.name);
-        let known = Store::new(source.clone(), newest);
+        let known = Store::new(source.clone(), newest).keeping(self.settings.kept.clone());
         let to = (number, out.clone());
         let follower = Follower::new(self.access.clone(), self.settings.clone(), known, to);
         let abort = self.tasks.spawn(async move {
@@ -272,6 +272,9 @@ impl Hub {
             };
             if let Some(slot) = self.slots.remove(&number) {
                 slot.abort.abort();
+                if let Some(kept) = &self.settings.kept {
+                    kept.forget(&slot.source.name);
+                }
             }
             let left = self.pods.iter().filter(|(_, sources)| sources.contains(&number));
             for id in left.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
@@ -316,6 +319,9 @@ impl Hub {
         if self.listed == Listed::Due && self.pending.is_empty() {
             self.listed = Listed::Said;
             news.push(KubeChange::Listed);
+            if let Some(kept) = &self.settings.kept {
+                kept.complete();
+            }
         }
         news
     }

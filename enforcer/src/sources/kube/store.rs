@@ -7,6 +7,7 @@
 use std::{
     collections::{HashMap, VecDeque, hash_map::RandomState},
     hash::BuildHasher as _,
+    sync::Arc,
 };
 
 use enforcer_core::istio::{self, Object, ObjectId, Reading};
@@ -16,6 +17,7 @@ use super::{
     document::{Document, Head},
     source::Source,
 };
+use crate::kept::Kept;
 
 /// A change of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub(super) struct Store {
     list: u32,
     is_listing: bool,
     hasher: RandomState,
+    /// Where valid objects are kept for the next boot.
+    kept: Option<Arc<Kept>>,
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +89,13 @@ impl Store {
             list: 0,
             is_listing: false,
             hasher: RandomState::new(),
+            kept: None,
         }
+    }
+
+    /// The same, which keeps what it has for the next boot.
+    pub(super) fn keeping(self, kept: Option<Arc<Kept>>) -> Self {
+        Self { kept, ..self }
     }
 
     pub(super) fn source(&self) -> &Source {
@@ -122,8 +132,17 @@ impl Store {
         }
         self.tombstones.clear();
         let list = self.list;
-        let gone = self.objects.extract_if(|_, entry| entry.list != list);
-        gone.map(|((namespace, name), _)| Change::Gone(self.source.id(&namespace, &name)))
+        let gone: Vec<_> = self
+            .objects
+            .extract_if(|_, entry| entry.list != list)
+            .map(|(key, _)| key)
+            .collect();
+        gone.iter()
+            .map(|key| {
+                self.keep(key, None);
+                self.id(key)
+            })
+            .map(Change::Gone)
             .collect()
     }
 
@@ -147,7 +166,13 @@ impl Store {
             }
             return None;
         }
-        let judged = self.judge(body);
+        let body = body.map(|value| self.with_kind(value));
+        let judged = judge(&body);
+        match (&judged, &body) {
+            (Ok(Some(_)), Ok(value)) => self.keep(&key, Some(value)),
+            (Ok(None), _) => self.keep(&key, None),
+            _ => {}
+        }
         let entry = self.objects.entry(key).or_default();
         entry.version = version;
         entry.list = self.list;
@@ -192,8 +217,23 @@ impl Store {
             self.tombstones.push_front((key.clone(), version));
         }
         let entry = self.objects.remove(&key)?;
+        self.keep(&key, None);
         let was_known = entry.is_in_force || entry.problem.is_some();
-        was_known.then(|| Change::Gone(self.source.id(&head.namespace, &head.name)))
+        was_known.then(|| Change::Gone(self.id(&key)))
+    }
+
+    fn id(&self, (namespace, name): &Key) -> ObjectId {
+        self.source.id(namespace, name)
+    }
+
+    /// Keeps an object for the next boot, or does so no longer.
+    fn keep(&self, (namespace, name): &Key, object: Option<&Value>) {
+        let Some(kept) = &self.kept else { return };
+        let key = (self.source.name.as_str(), &**namespace, &**name);
+        match object {
+            Some(object) => kept.set(key, object),
+            None => kept.remove(key),
+        }
     }
 
     /// Whether an object that is gone still existed after this version.
@@ -202,23 +242,29 @@ impl Store {
         tombstone.is_some_and(|(_, death)| version.is_some_and(|version| version <= *death))
     }
 
-    /// The object; None if it is not part of the registry; or its problems.
-    fn judge(&self, body: Result<Value, String>) -> Result<Option<Object>, String> {
-        let mut value = body.map_err(|error| format!("cannot be decoded: {error}"))?;
+    /// Items of the built-in kinds do not contain their kind.
+    fn with_kind(&self, mut value: Value) -> Value {
         if let Some(fields) = value.as_object_mut() {
-            // Items of the built-in kinds do not contain their kind.
             let kind = || Value::String(self.source.object_kind());
             fields.entry("kind").or_insert_with(kind);
             let version = || Value::String(self.source.api_version(self.served));
             fields.entry("apiVersion").or_insert_with(version);
         }
-        match istio::read(&value) {
-            Reading::Valid(object, _) => Ok(Some(object)),
-            Reading::Skipped => Ok(None),
-            Reading::Invalid(invalid) => {
-                let errors: Vec<_> = invalid.errors.iter().map(ToString::to_string).collect();
-                Err(errors.join("; "))
-            }
+        value
+    }
+}
+
+/// The object; None if it is not part of the registry; or its problems.
+fn judge(body: &Result<Value, String>) -> Result<Option<Object>, String> {
+    let value = body
+        .as_ref()
+        .map_err(|error| format!("cannot be decoded: {error}"))?;
+    match istio::read(value) {
+        Reading::Valid(object, _) => Ok(Some(object)),
+        Reading::Skipped => Ok(None),
+        Reading::Invalid(invalid) => {
+            let errors: Vec<_> = invalid.errors.iter().map(ToString::to_string).collect();
+            Err(errors.join("; "))
         }
     }
 }

@@ -6,7 +6,7 @@
 //! guest (the test as the only program of a kernel) -> kernel
 //!
 //! kube (a real API server, or one that does as it is told) -> daemon
-//! node (a real Kubernetes node) -> the enforcer as it is installed, pods that call
+//! cluster (kubectl, pods that call, the table in them) <- node (a real Kubernetes node in namespaces)
 //!
 //! escape -> the loaded programs, against every known escape
 //! generator -> the same, against random sequences of calls
@@ -17,6 +17,7 @@
 //! ```
 
 pub mod case;
+pub mod cluster;
 pub mod daemon;
 pub mod escape;
 pub mod fault;

@@ -1,7 +1,8 @@
 //! A Kubernetes cluster as tests see it, wherever it runs: `kubectl`, pods that call, and the conformance table in them.
 //!
 //! ```text
-//! node (a node in namespaces) -> Cluster -> Pods (processes in pods) -> table (the conformance table in a cluster)
+//! node (a node in namespaces) --.
+//! kind (nodes in containers) ----> Cluster -> Pods (processes in pods) -> table (the conformance table in a cluster)
 //! ```
 
 mod pods;

@@ -7,6 +7,7 @@
 //!
 //! kube (a real API server, or one that does as it is told) -> daemon
 //! cluster (kubectl, pods that call, the table in them) <- node (a real Kubernetes node in namespaces)
+//!                                                    `- kind (nodes in containers) -> pod
 //!
 //! escape -> the loaded programs, against every known escape
 //! generator -> the same, against random sequences of calls
@@ -27,9 +28,11 @@ pub mod guest;
 pub mod host;
 pub mod hostile;
 pub mod kernel;
+pub mod kind;
 pub mod kube;
 pub mod naming;
 pub mod node;
+pub mod pod;
 pub mod probe;
 pub mod resolvers;
 pub mod servers;

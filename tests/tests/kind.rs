@@ -374,20 +374,17 @@ impl<'k> Suite<'k> {
         let number = self.kind.nodes().len() - 1;
         let node = &self.kind.nodes()[number];
         let client = self.cast.clients[number].clone();
-        let (namespace, name) = client.split_once('/').context("namespace/name")?;
-        let daemon = self.kind.daemon(node)?;
-        let before = (
-            self.kind.restarts(namespace, name)?,
-            self.kind.restarts(SYSTEM, &daemon)?,
-        );
+        let before = self.kind.ready(node)?;
+        ensure!(before.contains_key(&client), "{client} is not ready");
         self.kind.docker(&["restart", node])?;
         self.kind.prepare(node)?;
         self.cast.pods.forget(&client);
         wait_within(RESTART, "restart of the node's pods", || {
             // The API server may be on that node.
-            let client = self.kind.restarts(namespace, name);
-            let daemon = self.kind.restarts(SYSTEM, &daemon);
-            Ok(client.is_ok_and(|now| now > before.0) && daemon.is_ok_and(|now| now > before.1))
+            let Ok(now) = self.kind.ready(node) else {
+                return Ok(false);
+            };
+            Ok(before.iter().all(|(pod, count)| now.get(pod) > Some(count)))
         })?;
         rolled_out(self.kind)?;
         self.kind.enforcer(node, "status").context("it is proven again")?;

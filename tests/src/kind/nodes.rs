@@ -1,8 +1,13 @@
 //! What is done on the nodes themselves, as root, by `docker exec`.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, ensure};
 
-use super::Kind;
+use super::{
+    Kind,
+    cast::{CLIENTS, FREE, SERVERS},
+};
 use crate::cluster::{Cluster as _, LABEL, SYSTEM};
 
 /// The addresses of documentation and others that the conformance table uses: on a node they are its own, and nobody
@@ -99,6 +104,26 @@ impl Kind {
             .trim()
             .parse()
             .with_context(|| format!("{count:?} restarts of {pod}"))
+    }
+
+    /// The pods of a node that are ready, and how often each was started again: the enforcer's, clients and servers.
+    ///
+    /// # Errors
+    /// If the API does not answer.
+    pub fn ready(&self, node: &str) -> Result<BTreeMap<String, u32>> {
+        let of_node = format!("spec.nodeName={node}");
+        let fields = "-o=jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name} \
+                      {.status.containerStatuses[0].ready} {.status.containerStatuses[0].restartCount}{\"\\n\"}{end}";
+        let pods = self.kubectl(&["get", "pods", "-A", "--field-selector", &of_node, fields])?;
+        let pods = pods.lines().filter_map(|line| {
+            let [name, "true", count] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+                return None;
+            };
+            let (namespace, _) = name.split_once('/')?;
+            let is_meant = [SYSTEM, CLIENTS, SERVERS].contains(&namespace) || FREE.starts_with(namespace);
+            Some((name.to_owned(), count.parse().ok()?)).filter(|_| is_meant)
+        });
+        Ok(pods.collect())
     }
 
     /// Files and cgroups that are the enforcer's.

@@ -94,6 +94,6 @@ fn test(cluster: &Cluster, archives: &Archives) -> Result<()> {
         .env(PODS, archives.pods());
     let status = commands::run(&mut tests)?;
     ensure!(status.success(), "the tests have failed");
-    say!("kind: everything holds on {} nodes", cluster.nodes());
+    say!("kind: everything holds; nodes: {}", cluster.nodes());
     Ok(())
 }

@@ -7,7 +7,8 @@
 //! guest (the test as the only program of a kernel) -> kernel, beside
 //!
 //! kube (a real API server, or one that does as it is told) -> daemon
-//! node (a real Kubernetes node) -> the enforcer as it is installed, pods that call
+//! cluster (kubectl, pods that call, the table in them) <- node (a real Kubernetes node in namespaces)
+//!                                                    `- kind (nodes in containers) -> pod
 //!
 //! escape -> the loaded programs, against every known escape
 //! generator -> the same, against random sequences of calls
@@ -19,6 +20,7 @@
 
 pub mod beside;
 pub mod case;
+pub mod cluster;
 pub mod daemon;
 pub mod escape;
 pub mod fault;
@@ -28,9 +30,11 @@ pub mod guest;
 pub mod host;
 pub mod hostile;
 pub mod kernel;
+pub mod kind;
 pub mod kube;
 pub mod naming;
 pub mod node;
+pub mod pod;
 pub mod probe;
 pub mod resolvers;
 pub mod servers;

@@ -1,41 +1,30 @@
 //! A real Kubernetes node for a test: containerd, kubelet and a control plane in namespaces of their own on this
 //! machine's kernel, by `cargo xtask kubernetes node`.
 //!
-//! ```text
-//! xtask -> Node -> kubectl -> Pods (processes in pods) -> table (the conformance table in a cluster)
-//! ```
-//!
 //! Everything outside the node is the network namespace `world`, in which the addresses of documentation are local and
 //! nobody listens: what gets through is refused by a reset, which no program of ours sends.
 
 mod cgroups;
-mod pods;
-mod table;
 mod world;
 
 use std::{
     env, fs,
-    io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use anyhow::{Context as _, Result};
+use serde_json::json;
 use tempfile::TempDir;
 
 use self::cgroups::Sweeper;
 use crate::{
+    cluster::{Cluster, Recipe, outcome},
     fixture::{folder, left, tied},
     kube::missing,
 };
 
-pub use pods::Pods;
-pub use table::{Table, Tally};
 pub use world::World;
-
-/// What is installed on it.
-const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 
 /// The program behind `cargo xtask`, which starts nodes.
 const XTASK: &str = "ENFORCER_XTASK";
@@ -48,6 +37,9 @@ const PATIENCE: &str = "180";
 
 /// How long a node lives that nobody took down, because its test was killed.
 const LIFETIME: &str = "20m";
+
+/// Where a pod has the machine's files.
+const MACHINE: &str = "/machine";
 
 /// Of the nodes' folders.
 const PREFIX: &str = "enforcer-node-";
@@ -96,27 +88,21 @@ impl Node {
             .map(drop)
     }
 
-    /// The folder that deploy/README.md has for this: an overlay, or `crds`, of the node's version.
-    ///
-    /// # Errors
-    /// If the API server does not say its version.
-    pub fn overlay(&self, name: &str) -> Result<String> {
-        let version: Value = serde_json::from_str(&self.kubectl(&["get", "--raw", "/version"])?)?;
-        let minor = version["minor"].as_str().context("it says its version")?;
-        let has_field = minor.trim_end_matches('+').parse::<u32>()? >= 30;
-        Ok(match (name, has_field) {
-            ("crds", true) => format!("{DEPLOY}/crds"),
-            (name, true) => format!("{DEPLOY}/overlays/{name}"),
-            (name, false) => format!("{DEPLOY}/overlays/before-1.30/{name}"),
-        })
-    }
-
-    /// What `kubectl` prints with these arguments.
-    ///
-    /// # Errors
-    /// What it complains of.
-    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        self.run("kubectl", &behind(arguments))
+    /// What its pods are made of. The test binary needs the machine's libraries, so pods have the machine's files, and it
+    /// is run inside them.
+    pub fn recipe(&self, binary: &str) -> Recipe {
+        Recipe {
+            spec: json!({
+                "volumes": [{ "name": "machine", "hostPath": { "path": "/" } }],
+                "containers": [{
+                    "name": "main",
+                    "image": "busybox:local",
+                    "command": ["sleep", "86400"],
+                    "volumeMounts": [{ "name": "machine", "mountPath": MACHINE, "readOnly": true }],
+                }],
+            }),
+            binary: ["chroot", MACHINE, binary].map(str::to_owned).into(),
+        }
     }
 
     /// What a command prints that runs on the node as root.
@@ -125,26 +111,6 @@ impl Node {
     /// What it complains of.
     pub fn exec(&self, command: &[&str]) -> Result<String> {
         self.run("exec", &behind(command))
-    }
-
-    /// `kubectl` with `documents` on its standard input.
-    ///
-    /// # Errors
-    /// What it complains of.
-    pub fn kubectl_with(&self, documents: &str, arguments: &[&str]) -> Result<String> {
-        let mut child = self
-            .brief("kubectl", &behind(arguments))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut input = child.stdin.take().context("standard input is piped")?;
-        // It may fail before it has read all; what it says is worth more than the broken pipe.
-        let written = input.write_all(documents.as_bytes());
-        drop(input);
-        let printed = outcome(&child.wait_with_output()?, arguments)?;
-        written.context("passing documents to kubectl")?;
-        Ok(printed)
     }
 
     /// What goes on for longer, `exec` or `kubectl`, ready to be started. It ends with the thread that starts it.
@@ -158,7 +124,7 @@ impl Node {
     }
 
     /// What has to end soon.
-    fn brief(&self, action: &str, arguments: &[&str]) -> Command {
+    fn limited(&self, action: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new("timeout");
         command
             .args(["--kill-after=5", PATIENCE])
@@ -171,11 +137,21 @@ impl Node {
 
     fn run(&self, action: &str, arguments: &[&str]) -> Result<String> {
         let output = self
-            .brief(action, arguments)
+            .limited(action, arguments)
             .stdin(Stdio::null())
             .output()
             .with_context(|| format!("starting {}", self.xtask.display()))?;
         outcome(&output, arguments)
+    }
+}
+
+impl Cluster for Node {
+    fn brief(&self, arguments: &[&str]) -> Command {
+        self.limited("kubectl", &behind(arguments))
+    }
+
+    fn lasting(&self, arguments: &[&str]) -> Command {
+        self.command("kubectl", arguments)
     }
 }
 
@@ -203,17 +179,4 @@ fn take_down_left(xtask: &Path) -> Result<()> {
         fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
     }
     Ok(())
-}
-
-fn outcome(output: &Output, arguments: &[&str]) -> Result<String> {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    ensure!(
-        output.status.success(),
-        "`{}` ({}): {}{}",
-        arguments.join(" "),
-        output.status,
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    Ok(text(&output.stdout))
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use tests::{
+    cluster::Cluster as _,
     daemon::wait,
     fixture::need_root,
     node::{Node, World},

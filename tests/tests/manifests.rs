@@ -14,7 +14,7 @@ use tests::kube::built;
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 
 /// Everything that `kubectl apply -k` is given.
-const FOLDERS: [&str; 15] = [
+const FOLDERS: [&str; 16] = [
     "crds",
     "overlays/audit",
     "overlays/boot",
@@ -27,6 +27,7 @@ const FOLDERS: [&str; 15] = [
     "overlays/before-1.30/audit",
     "overlays/before-1.30/boot",
     "overlays/before-1.30/enforce",
+    "overlays/before-1.30/kind",
     "overlays/before-1.30/uninstall",
     "overlays/before-1.30/uninstall-boot",
     "examples/overlay",
@@ -194,7 +195,7 @@ fn uninstaller_is_what_it_replaces_without_any_capability() {
 #[test]
 fn overlays_before_1_30_differ_in_how_they_name_the_apparmor_profile() {
     for kubectl in kubectls() {
-        for overlay in ["audit", "boot", "enforce", "uninstall", "uninstall-boot"] {
+        for overlay in ["audit", "boot", "enforce", "kind", "uninstall", "uninstall-boot"] {
             let mut new = rendered(&kubectl, &format!("overlays/{overlay}"));
             let mut old = rendered(&kubectl, &format!("overlays/before-1.30/{overlay}"));
             let new_pod = &mut new.get_mut(DAEMON_SET).expect("it is there")["spec"]["template"];
@@ -364,7 +365,7 @@ fn audit_and_enforce_differ_in_the_mode_alone() {
 
 #[test]
 fn overlays_name_the_version_that_image_writes() {
-    for overlay in ["audit", "boot", "enforce", "uninstall", "uninstall-boot"] {
+    for overlay in ["audit", "boot", "enforce", "kind", "uninstall", "uninstall-boot"] {
         let kustomization = document(&format!("overlays/{overlay}/kustomization.yaml"));
         let image = json!([{ "name": "enforcer", "newTag": env!("CARGO_PKG_VERSION") }]);
         assert_eq!(kustomization["images"], image, "{overlay}");

@@ -13,9 +13,10 @@ use enforcer_common::Transport;
 use serde_json::json;
 use tests::{
     case,
+    cluster::{Cluster as _, LABEL, Pods, Table, rolled_out},
     daemon::wait,
     fixture::need_root,
-    node::{Node, Pods, Table, World},
+    node::{Node, World},
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -24,9 +25,6 @@ const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 
 /// An address that no entry has.
 const UNREGISTERED: &str = "203.0.113.99:80";
-
-/// Of the enforcer's pods.
-const LABEL: &str = "app.kubernetes.io/name=enforcer";
 
 /// What [`ENTRY`] registers.
 const REGISTERED: &str = "203.0.113.7:80";
@@ -62,7 +60,7 @@ fn said(answer: Result<String>) -> String {
 /// One node for all: each step finds what the one before it has left.
 fn everything(node: &Node) -> Result<()> {
     let world = World::begin(node)?;
-    let mut pods = Pods::new(node, BINARY);
+    let mut pods = Pods::new(node, node.recipe(BINARY));
     nothing_is_refused_before(&mut pods)?;
     // As on a node of kind, where nobody mounts it.
     node.exec(&["umount", "/sys/fs/bpf"])?;
@@ -109,18 +107,6 @@ fn install(node: &Node) -> Result<()> {
     enforcer(node, &["status"])
         .context("what is ready is proven")
         .map(drop)
-}
-
-fn rolled_out(node: &Node) -> Result<()> {
-    let status = [
-        "-n",
-        "enforcer-system",
-        "rollout",
-        "status",
-        "daemonset/enforcer",
-        "--timeout=120s",
-    ];
-    node.kubectl(&status).map(drop)
 }
 
 /// A command of the enforcer in its pod.
@@ -221,7 +207,12 @@ fn readiness_goes_and_comes_with_the_proof(node: &Node) -> Result<()> {
 }
 
 fn every_row_holds_in_pods<'n>(node: &'n Node, world: &World, pods: &mut Pods<'n>) -> Result<()> {
-    let tally = Table { node, world, pods }.run(&case::all()?)?;
+    let table = Table {
+        cluster: node,
+        names: world,
+        pods,
+    };
+    let tally = { table }.run(&case::all()?)?;
     println!(
         "{} rows hold in pods; cases left out: {:?}",
         tally.rows, tally.left_out

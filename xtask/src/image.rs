@@ -21,7 +21,7 @@ use crate::out::say;
 use crate::{arch::Arch, process::target_folder, setup};
 
 pub(crate) use archive::{Image, Tar};
-pub(crate) use binary::build;
+pub(crate) use binary::{TESTS, build, build_tests};
 
 /// What the manifests in `deploy/` call it.
 const NAME: &str = "enforcer";

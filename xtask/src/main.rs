@@ -12,6 +12,7 @@ mod cgroup;
 mod demo;
 mod fuzz;
 mod image;
+mod interrupt;
 mod kind;
 mod kubernetes;
 mod lint;
@@ -57,7 +58,7 @@ enum Command {
     Soak(soak::Arguments),
     /// Write the container image as an archive that ctr, docker, kind and podman load; needs none of them
     Image(image::Arguments),
-    /// Show the enforcer on a cluster in containers; needs Docker, kind and kubectl
+    /// Test the enforcer as it is installed on a cluster in containers; needs Docker, kind and kubectl
     Kind(kind::Arguments),
     /// Build a real Kubernetes from its source, and start its API server or a whole node on this machine
     Kubernetes(kubernetes::Arguments),

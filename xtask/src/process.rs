@@ -106,7 +106,7 @@ pub(crate) fn is_program(path: &Path) -> bool {
 }
 
 /// The command as one would type it.
-fn line(command: &Command) -> String {
+pub(crate) fn line(command: &Command) -> String {
     let program = Path::new(command.get_program());
     // Cargo hands over its own full path, which says nothing to the reader.
     let program = program.file_name().unwrap_or(command.get_program());

@@ -17,31 +17,19 @@ mod suite;
 mod systemd;
 mod table;
 
-use std::{
-    fs,
-    io::Write as _,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{fs, io::Write as _, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
 
 use crate::out::say;
-use crate::{
-    process::{cargo, run as run_visibly, target_folder},
-    setup,
-};
+use crate::{image::build_tests, setup};
 use fetch::Kernel;
 use suite::Suite;
 use table::{Column, Table};
 
 /// What the test binary is built for: Debian's kernels of that architecture are fetched.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-
-/// What an emulated processor takes long for otherwise: reading the object with the programs (two seconds), and making
-/// random sequences and looking for them in what arrives (most of the time that a sequence takes).
-const OPTIMIZED: [&str; 5] = ["aya", "aya-obj", "object", "tests", "fastrand"];
 
 /// What `vm-test` is asked for.
 #[derive(clap::Args)]
@@ -85,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         vm: true,
         ..Default::default()
     })?;
-    let binary = build()?;
+    let binary = build_tests(TARGET)?;
     let columns = suites.into_iter().map(|suite| column(suite, &binary, arguments));
     let table = Table(columns.collect::<Result<_>>()?);
     crate::out::write(format_args!("\n{table}"));
@@ -131,20 +119,4 @@ fn initrd(kernel: &Kernel, binary: &Path) -> Result<NamedTempFile> {
         .write_all(&cpio::archive(&files)?)
         .context("writing the initial file system")?;
     Ok(initrd)
-}
-
-/// The test binary, without any library that would have to be there.
-fn build() -> Result<PathBuf> {
-    let mut flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-    flags.push_str(" -Ctarget-feature=+crt-static -Cstrip=symbols");
-    let mut build = cargo();
-    // Named outright, the target keeps these flags from build scripts and macros, which cannot be static.
-    build
-        .args(["build", "--quiet", "--package", "tests", "--bin", "enforcer-test"])
-        .args(["--target", TARGET])
-        .args(OPTIMIZED.map(|package| format!("--config=profile.dev.package.{package}.opt-level=2")))
-        .env("RUSTFLAGS", flags)
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    run_visibly(&mut build)?;
-    Ok(target_folder().join(TARGET).join("debug/enforcer-test"))
 }

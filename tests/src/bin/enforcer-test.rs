@@ -3,7 +3,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use tests::{escape, fault, generator, guest, hostile, naming, probe, resolvers, servers, stream};
+use tests::{escape, fault, generator, guest, hostile, naming, pod, probe, resolvers, servers, stream};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         .to_string_lossy()
         .into_owned();
     let outcome = match first.as_str() {
+        pod::ARGUMENT => pod::main(arguments),
         probe::ARGUMENT => cgroup(arguments).and_then(|(cgroup, _)| probe::main(Path::new(&cgroup))),
         probe::ACCEPT => {
             cgroup(arguments).and_then(|(cgroup, address)| probe::accept(Path::new(&cgroup), &address))

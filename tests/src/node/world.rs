@@ -12,7 +12,11 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use super::Node;
-use crate::{daemon::wait, fixture::folder};
+use crate::{
+    cluster::{Cluster as _, Names},
+    daemon::wait,
+    fixture::folder,
+};
 
 /// The node's way out, where the DNS server listens.
 const GATEWAY: &str = "172.31.0.1";
@@ -91,12 +95,11 @@ impl World {
         })?;
         Ok(world)
     }
+}
 
-    /// Has names resolve from now on, beside those that do already. dnsmasq sees the new file by itself.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn resolve(&self, mark: &str, names: &BTreeMap<String, BTreeSet<IpAddr>>) -> Result<()> {
+impl Names for World {
+    /// dnsmasq sees the new file by itself.
+    fn resolve(&self, mark: &str, names: &BTreeMap<String, BTreeSet<IpAddr>>) -> Result<()> {
         let mut lines = String::new();
         for (name, addresses) in names {
             for address in addresses {

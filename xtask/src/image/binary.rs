@@ -13,6 +13,9 @@ use crate::{
     programs::CROSS,
 };
 
+/// The test binary's name.
+pub(crate) const TESTS: &str = "enforcer-test";
+
 /// Builds it. rust-lld, which every toolchain has, links with the C library that comes with the target, so that no
 /// linker or system root of another architecture is needed.
 pub(crate) fn build(arch: Arch, program: &str) -> Result<PathBuf> {
@@ -33,6 +36,26 @@ pub(crate) fn build(arch: Arch, program: &str) -> Result<PathBuf> {
     }
     run(build.env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
     Ok(target_folder().join(target).join("release").join(program))
+}
+
+/// What an emulated processor takes long for otherwise: reading the object with the programs (two seconds), and making
+/// random sequences and looking for them in what arrives (most of the time that a sequence takes).
+const OPTIMIZED: [&str; 5] = ["aya", "aya-obj", "object", "tests", "fastrand"];
+
+/// Builds the test binary, without any library that would have to be there.
+pub(crate) fn build_tests(target: &str) -> Result<PathBuf> {
+    let mut flags = env::var("RUSTFLAGS").unwrap_or_default();
+    flags.push_str(" -Ctarget-feature=+crt-static -Cstrip=symbols");
+    let mut build = cargo();
+    // Named outright, the target keeps these flags from build scripts and macros, which cannot be static.
+    build
+        .args(["build", "--quiet", "--package", "tests", "--bin", TESTS])
+        .args(["--target", target])
+        .args(OPTIMIZED.map(|package| format!("--config=profile.dev.package.{package}.opt-level=2")))
+        .env("RUSTFLAGS", flags)
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    run(&mut build)?;
+    Ok(target_folder().join(target).join("debug").join(TESTS))
 }
 
 /// No symbols where there is no debugger, and not the folder of this machine's user, which would make the same source

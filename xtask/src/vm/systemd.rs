@@ -8,7 +8,6 @@
 
 mod folder;
 mod image;
-mod interrupt;
 mod machine;
 mod readme;
 mod scenarios;
@@ -21,6 +20,7 @@ use anyhow::{Result, ensure};
 use crate::{
     arch::Arch,
     image::build as build_static,
+    interrupt,
     out::{complain, say},
     setup,
 };

@@ -13,12 +13,12 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{
-    folder::Temporary,
-    image::Image,
+use super::{folder::Temporary, image::Image};
+use crate::{
     interrupt::{pause, wait},
+    out::complain,
+    programs::QEMU,
 };
-use crate::{out::complain, programs::QEMU};
 
 /// A boot takes about a minute where nobody else wants the processors.
 const BOOT: Duration = Duration::from_secs(600);

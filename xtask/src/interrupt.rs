@@ -19,14 +19,14 @@ static HAS_COME: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// From here on signals end only what waits.
-pub(super) fn catch() -> Result<()> {
+pub(crate) fn catch() -> Result<()> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&HAS_COME)).context("catching signals")?;
     }
     Ok(())
 }
 
-pub(super) fn has_come() -> bool {
+pub(crate) fn has_come() -> bool {
     HAS_COME.load(Ordering::Relaxed)
 }
 
@@ -34,7 +34,7 @@ pub(super) fn has_come() -> bool {
 ///
 /// # Errors
 /// If it was ended.
-pub(super) fn wait(child: &mut Child, deadline: Instant) -> Result<ExitStatus> {
+pub(crate) fn wait(child: &mut Child, deadline: Instant) -> Result<ExitStatus> {
     loop {
         if let Some(status) = child.try_wait().context("waiting for a process")? {
             return Ok(status);
@@ -59,7 +59,7 @@ pub(super) fn wait(child: &mut Child, deadline: Instant) -> Result<ExitStatus> {
 ///
 /// # Errors
 /// If a signal has come.
-pub(super) fn pause() -> Result<()> {
+pub(crate) fn pause() -> Result<()> {
     thread::sleep(PAUSE * 25);
     if has_come() {
         bail!("interrupted");

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     time::Duration,
 };
 
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use enforcer_common::Verdict;
 use serde_json::{Value, json};
 
-use super::{Node, Pods, World};
+use super::{Cluster, Names, Pods};
 use crate::{
     case::{Case, InCluster, Row, Who},
     daemon::wait_within,
@@ -31,9 +32,9 @@ pub struct Tally {
 /// Where cases run.
 pub struct Table<'a, 'n> {
     /// The cluster.
-    pub node: &'n Node,
+    pub cluster: &'n dyn Cluster,
     /// Where names resolve.
-    pub world: &'a World,
+    pub names: &'a dyn Names,
     /// Whose rows they are.
     pub pods: &'a mut Pods<'n>,
 }
@@ -47,7 +48,7 @@ impl Table<'_, '_> {
         let mut tally = Tally::default();
         let mut failures = Vec::new();
         for (number, (_, case)) in cases.iter().enumerate() {
-            let mark = format!("case{number}");
+            let mark = mark(number);
             match case.in_cluster(&mark) {
                 Err(why) => *tally.left_out.entry(why).or_default() += 1,
                 Ok(cluster) => match self.run_case(case, &cluster, &mark) {
@@ -62,14 +63,15 @@ impl Table<'_, '_> {
 
     fn run_case(&mut self, case: &Case, cluster: &InCluster, mark: &str) -> Result<usize> {
         self.pods.have(&case.workloads)?;
-        self.world.resolve(mark, &cluster.resolved)?;
+        self.names.resolve(mark, &cluster.resolved)?;
         let apply = ["apply", "--validate=false", "-f", "-"];
-        self.node.kubectl_with(&namespaces(&cluster.documents)?, &apply)?;
-        let applied = self.node.kubectl_with(&cluster.documents, &apply);
+        self.cluster
+            .kubectl_with(&namespaces(&cluster.documents)?, &apply)?;
+        let applied = self.cluster.kubectl_with(&cluster.documents, &apply);
         let outcome = applied.and_then(|_| self.holds(case, cluster));
         // Whatever was applied: what stays would be another case's.
         let delete = ["delete", "--ignore-not-found", "-f", "-"];
-        self.node.kubectl_with(&cluster.documents, &delete)?;
+        self.cluster.kubectl_with(&cluster.documents, &delete)?;
         outcome
     }
 
@@ -92,6 +94,20 @@ impl Table<'_, '_> {
         held.with_context(|| wrong.join("\n  "))?;
         Ok(rows.len())
     }
+}
+
+/// All names of all cases that a cluster can have, for a server that has to be told beforehand.
+pub fn names(cases: &[(String, Case)]) -> BTreeMap<String, BTreeSet<IpAddr>> {
+    let cases = cases.iter().enumerate();
+    cases
+        .filter_map(|(number, (_, case))| case.in_cluster(&mark(number)).ok())
+        .flat_map(|cluster| cluster.resolved)
+        .collect()
+}
+
+/// What tells the names of one case from those of others.
+fn mark(number: usize) -> String {
+    format!("case{number}")
 }
 
 /// The namespaces of these documents, to be applied before them. Those that are there stay as they are.

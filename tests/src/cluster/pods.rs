@@ -1,32 +1,37 @@
 //! Pods that call: each sleeps, and a probe is started in it by `kubectl exec` when it is first needed.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use anyhow::{Context as _, Result};
 use enforcer_common::Transport;
 use enforcer_core::model::Labels;
 use serde_json::{Value, json};
 
-use super::Node;
+use super::Cluster;
 use crate::probe::{self, Probe};
 
-/// Where a pod has the machine's files. The test binary needs the machine's libraries, so it is run inside them.
-const MACHINE: &str = "/machine";
+/// What a cluster's pods are made of.
+pub struct Recipe {
+    /// The specification of one that sleeps.
+    pub spec: Value,
+    /// How the test binary is started in it.
+    pub binary: Vec<String>,
+}
 
 /// Pods, by `namespace/name`.
 pub struct Pods<'n> {
-    node: &'n Node,
-    binary: PathBuf,
+    cluster: &'n dyn Cluster,
+    recipe: Recipe,
     labels: BTreeMap<String, Labels>,
     probes: BTreeMap<String, Probe>,
 }
 
 impl<'n> Pods<'n> {
-    /// None yet. `binary` is the test binary.
-    pub fn new(node: &'n Node, binary: &str) -> Self {
+    /// None yet.
+    pub fn new(cluster: &'n dyn Cluster, recipe: Recipe) -> Self {
         Self {
-            node,
-            binary: binary.into(),
+            cluster,
+            recipe,
             labels: BTreeMap::new(),
             probes: BTreeMap::new(),
         }
@@ -41,7 +46,7 @@ impl<'n> Pods<'n> {
         for (pod, labels) in pods {
             match self.labels.get(pod) {
                 Some(before) => self.relabel(pod, before, labels)?,
-                None => missing.push(sleeping(pod, labels, json!({}))?),
+                None => missing.push(self.sleeping(pod, labels, json!({}))?),
             }
         }
         self.make(missing)?;
@@ -54,7 +59,7 @@ impl<'n> Pods<'n> {
     /// # Errors
     /// If the API or the kubelet refuses it.
     pub fn have_special(&mut self, pod: &str, special: Value) -> Result<()> {
-        self.make(vec![sleeping(pod, &Labels::new(), special)?])?;
+        self.make(vec![self.sleeping(pod, &Labels::new(), special)?])?;
         self.labels.insert(pod.to_owned(), Labels::new());
         Ok(())
     }
@@ -70,11 +75,11 @@ impl<'n> Pods<'n> {
         items.extend(pods.iter().cloned());
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string();
         // A namespace that is there stays as it is.
-        self.node.kubectl_with(&list, &["apply", "-f", "-"])?;
+        self.cluster.kubectl_with(&list, &["apply", "-f", "-"])?;
         // All of them at once: the kubelet starts them beside each other.
         let pods = json!({ "apiVersion": "v1", "kind": "List", "items": pods }).to_string();
         let ready = ["wait", "--for=condition=Ready", "--timeout=120s", "-f", "-"];
-        self.node.kubectl_with(&pods, &ready).map(drop)
+        self.cluster.kubectl_with(&pods, &ready).map(drop)
     }
 
     fn relabel(&self, pod: &str, before: &Labels, after: &Labels) -> Result<()> {
@@ -89,7 +94,7 @@ impl<'n> Pods<'n> {
             .collect();
         let mut arguments = vec!["label", "--overwrite", "-n", namespace, "pod", name];
         arguments.extend(changes.iter().map(String::as_str));
-        self.node.kubectl(&arguments).map(drop)
+        self.cluster.kubectl(&arguments).map(drop)
     }
 
     /// Whether a socket from this pod is refused by its policy.
@@ -122,42 +127,43 @@ impl<'n> Pods<'n> {
 
     fn start(&self, pod: &str) -> Result<Probe> {
         let (namespace, name) = parts(pod)?;
-        let binary = self.binary.to_str().context("the binary's path is UTF-8")?;
-        let exec = [
-            "exec", "-i", "-n", namespace, name, "--", "chroot", MACHINE, binary,
-        ];
-        let arguments: Vec<_> = exec.into_iter().chain([probe::ARGUMENT, probe::HERE]).collect();
-        Probe::behind(&mut self.node.command("kubectl", &arguments))
-            .with_context(|| format!("a probe in {pod}"))
+        let binary = self.recipe.binary.iter().map(String::as_str);
+        let exec = ["exec", "-i", "-n", namespace, name, "--"];
+        let arguments: Vec<_> = exec
+            .into_iter()
+            .chain(binary)
+            .chain([probe::ARGUMENT, probe::HERE])
+            .collect();
+        Probe::behind(&mut self.cluster.lasting(&arguments)).with_context(|| format!("a probe in {pod}"))
+    }
+
+    /// Forgets the probe of a pod whose processes have ended: the next question starts another.
+    pub fn forget(&mut self, pod: &str) {
+        self.probes.remove(pod);
+    }
+
+    /// A pod that does nothing; the keys of `special` are added to its specification.
+    fn sleeping(&self, pod: &str, labels: &Labels, special: Value) -> Result<Value> {
+        let (namespace, name) = parts(pod)?;
+        let mut pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "namespace": namespace, "name": name, "labels": labels },
+            "spec": self.recipe.spec,
+        });
+        let spec = pod["spec"].as_object_mut().context("a specification has keys")?;
+        spec.insert("terminationGracePeriodSeconds".into(), 0.into());
+        // A namespace's own account may be a moment later than the namespace, and is not needed.
+        spec.insert("automountServiceAccountToken".into(), false.into());
+        spec.extend(special.as_object().context("a specification has keys")?.clone());
+        Ok(pod)
     }
 }
 
-fn parts(pod: &str) -> Result<(&str, &str)> {
+/// Namespace and name.
+///
+/// # Errors
+/// If one is missing.
+pub fn parts(pod: &str) -> Result<(&str, &str)> {
     pod.split_once('/').context("a pod is written namespace/name")
-}
-
-/// A pod that does nothing; the keys of `special` are added to its specification.
-fn sleeping(pod: &str, labels: &Labels, special: Value) -> Result<Value> {
-    let (namespace, name) = parts(pod)?;
-    let mut pod = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": { "namespace": namespace, "name": name, "labels": labels },
-        "spec": {
-            "terminationGracePeriodSeconds": 0,
-            // A namespace's own account may be a moment later than the namespace, and is not needed.
-            "automountServiceAccountToken": false,
-            "volumes": [{ "name": "machine", "hostPath": { "path": "/" } }],
-            "containers": [{
-                "name": "main",
-                "image": "busybox:local",
-                "command": ["sleep", "86400"],
-                "volumeMounts": [{ "name": "machine", "mountPath": MACHINE, "readOnly": true }],
-            }],
-        },
-    });
-    let special = special.as_object().context("a specification has keys")?.clone();
-    let spec = pod["spec"].as_object_mut().context("it was just written")?;
-    spec.extend(special);
-    Ok(pod)
 }

@@ -702,6 +702,7 @@ fn example_shows_the_defaults_of_what_it_leaves_commented_out() {
     pods.built_in
         .resolv_confs
         .clone_from(&defaults.built_in.resolv_confs);
+    assert!(!std::mem::replace(&mut pods.built_in.asks_kubelet, true));
     assert_eq!(pods, defaults);
     assert!(whole.cgroup_mount.take().is_some());
     let kubernetes = whole.kubernetes.take().expect("the section is there");

@@ -286,10 +286,12 @@ fn overlay_of_ones_own_changes_what_it_names_and_nothing_else() {
             .and_then(Value::as_object_mut)
             .expect("it has a pod");
         pod.remove("imagePullSecrets");
-        let container = pod["containers"][0].as_object_mut().expect("it has a container");
-        for changed in ["image", "resources"] {
-            container.remove(changed).expect("it has both");
+        for kind in ["initContainers", "containers"] {
+            for container in pod[kind].as_array_mut().expect("it has some") {
+                container["image"].take();
+            }
         }
+        pod["containers"][0]["resources"].take();
     }
     assert_eq!(own, plain);
 }
@@ -365,7 +367,7 @@ fn audit_and_enforce_differ_in_the_mode_alone() {
 
 #[test]
 fn overlays_name_the_version_that_image_writes() {
-    for overlay in ["audit", "boot", "enforce", "kind", "uninstall", "uninstall-boot"] {
+    for overlay in ["audit", "boot", "enforce", "uninstall", "uninstall-boot"] {
         let kustomization = document(&format!("overlays/{overlay}/kustomization.yaml"));
         let image = json!([{ "name": "enforcer", "newTag": env!("CARGO_PKG_VERSION") }]);
         assert_eq!(kustomization["images"], image, "{overlay}");

@@ -151,13 +151,14 @@ impl Sock {
     }
 
     /// Records that its `connect()` to this destination was allowed, and returns whether that succeeded, as
-    /// [`Self::mark`] does.
+    /// [`Self::mark`] does. From now on it counts as its own origin: it may have been accepted, and disconnected.
     #[inline(always)]
-    pub(crate) fn mark_outward(self, address: &Address, port: [u8; 2]) -> bool {
+    pub(crate) fn mark_outward(self, cookie: u64, address: &Address, port: [u8; 2]) -> bool {
         let state = self.state(BPF_SK_STORAGE_GET_F_CREATE.into());
         if let Some(state) = state {
             // SAFETY: as above. A socket connects once at a time.
             unsafe {
+                (*state).origin = cookie as u32;
                 (*state).to = address.halves();
                 (*state).port = u16::from_ne_bytes(port);
                 (*state).flags |= SocketState::OUTWARD;

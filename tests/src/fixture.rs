@@ -4,6 +4,7 @@ pub mod bpf;
 mod folder;
 mod network;
 pub mod runs;
+mod socket;
 pub mod translator;
 
 use std::{
@@ -28,6 +29,8 @@ pub use network::{
     End, add_address, add_gateway, add_neighbour, add_route, all_addresses_local, device_up, lay_cable,
     loopback_up,
 };
+
+pub use socket::disconnect;
 
 /// A cgroup below the root, removed with everything below it.
 pub struct TestCgroup {

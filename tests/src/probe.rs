@@ -32,7 +32,7 @@ use nix::{
     },
 };
 
-use crate::fixture::{all_addresses_local, loopback_up};
+use crate::fixture::{all_addresses_local, disconnect, loopback_up};
 
 /// Argument with which a test binary becomes a probe.
 pub const ARGUMENT: &str = "probe";
@@ -56,6 +56,8 @@ pub struct Probe {
 /// How a socket that is kept came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
+    /// Its process has accepted it from itself, and then connected it.
+    Accepted,
     /// Its local port is one on which the process listens as well (`SO_REUSEPORT`).
     BesideListener,
     /// The process has left for a network namespace of its own.
@@ -279,7 +281,8 @@ pub fn main(cgroup: &Path) -> Result<()> {
 }
 
 impl How {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
+        Self::Accepted,
         Self::BesideListener,
         Self::Left,
         Self::Orphaned,
@@ -293,6 +296,7 @@ impl How {
 /// Connects so. What else has to stay open is put aside.
 fn stay(how: How, to: SocketAddr, aside: &mut Vec<OwnedFd>) -> Result<Held> {
     match how {
+        How::Accepted => accepted(to).map(Held::Tcp),
         How::BesideListener => beside_listener(to, aside).map(Held::Tcp),
         How::Left => {
             let socket = TcpStream::connect(to)?;
@@ -340,6 +344,17 @@ fn stay(how: How, to: SocketAddr, aside: &mut Vec<OwnedFd>) -> Result<Held> {
             Ok(Held::Tcp(TcpStream::connect(to)?))
         }
     }
+}
+
+/// Accepts, disconnects what was accepted, and connects that.
+fn accepted(to: SocketAddr) -> Result<TcpStream> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let port = listener.local_addr()?.port();
+    let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    let (accepted, _) = listener.accept()?;
+    disconnect(&accepted)?;
+    connect(accepted.as_raw_fd(), &SockaddrStorage::from(to))?;
+    Ok(accepted)
 }
 
 /// Connects from a port, and listens on it too.

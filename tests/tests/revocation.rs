@@ -496,6 +496,12 @@ fn connection_in_the_network_of_a_later_thread_ends() {
     ends_when_its_entry_goes(How::InThread);
 }
 
+/// What the kernel clones for an accepted socket does not make it one for ever.
+#[test]
+fn accepted_socket_that_is_connected_elsewhere_ends() {
+    ends_when_its_entry_goes(How::Accepted);
+}
+
 #[test]
 fn connection_from_a_port_that_its_process_listens_on_ends() {
     ends_when_its_entry_goes(How::BesideListener);

@@ -341,7 +341,7 @@ impl Socket {
         };
         let is_connect = matches!(hook, Hook::Connect4 | Hook::Connect6);
         match self.transport {
-            Some(Transport::Tcp) => sock.mark_outward(&self.address, self.port),
+            Some(Transport::Tcp) => sock.mark_outward(cookie(ctx), &self.address, self.port),
             Some(Transport::Udp) if matches!(reason, Reason::Answer) => {
                 !is_connect || sock.mark(SocketState::ANSWERING)
             }

@@ -114,9 +114,13 @@ impl Listed {
     }
 
     /// The destination for which it was allowed: the one that its process has named, which a program of somebody else
-    /// may have replaced by another since; else its peer's address.
+    /// may have replaced by another since; else its peer's address. Connections to loopback are not recorded: what is
+    /// recorded for such a socket is from before.
     pub(crate) fn destination(&self) -> SocketAddr {
-        self.to.unwrap_or_else(|| self.remote())
+        let peer = self.remote();
+        self.to
+            .filter(|_| !peer.ip().to_canonical().is_loopback())
+            .unwrap_or(peer)
     }
 
     /// Increases from one socket of a network namespace to the next.

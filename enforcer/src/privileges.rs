@@ -111,9 +111,10 @@ pub fn drop_unneeded(config: &mut Config) -> Result<()> {
     }
     // Takes CAP_SYS_RESOURCE, which is not kept.
     datapath::raise_memlock();
-    // The node's resolv.conf is behind the root of process 1, which has more capabilities than this one keeps.
+    // The node's resolv.conf and its kubelet's settings are behind the root of process 1, which has more capabilities than
+    // this one keeps.
     let pods = config.pods.as_ref();
-    let reads_node = pods.is_some_and(|pods| !pods.built_in.resolv_confs.is_empty());
+    let reads_node = pods.is_some_and(|pods| !pods.built_in.resolv_confs.is_empty() || pods.roots.is_empty());
     let is_kept = |privilege: &&Privilege| {
         let is_for_node = reads_node && privilege.capability == Capability::CAP_SYS_PTRACE;
         privilege.needed != Needed::ToRevoke || config.revoke || is_for_node

@@ -1,13 +1,13 @@
 //! What the node's kubelets say of themselves: where their cgroups of pods are, and which file names the resolvers of
 //! pods that ask those of their node. Read from their command lines and configuration files.
 //!
-//! **Architecture Invariant:** only root's processes in the node's own namespaces and in no pod are believed. Any process
-//! can call itself `kubelet`.
+//! **Architecture Invariant:** only a program of this name that is root's altogether, in the node's own namespaces and in
+//! no pod, is believed. Any process can call itself `kubelet`; whoever has an account on the node can start a setuid program
+//! under that name, so that its real user and its file are looked at, before its command line is.
 
 use std::{
     collections::BTreeSet,
     fs, io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -158,9 +158,27 @@ fn is_of_the_node(process: &Path) -> io::Result<bool> {
             return Ok(false);
         }
     }
+    let status = fs::read_to_string(process.join("status"))?;
+    let file = fs::read_link(process.join("exe"))?;
     let cgroups = fs::read_to_string(process.join("cgroup"))?;
     let mut paths = cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-    Ok(fs::metadata(process)?.uid() == 0 && !paths.any(|path| PodUid::of_path(path).is_some()))
+    Ok(is_roots(&status) && is_named(&file) && !paths.any(|path| PodUid::of_path(path).is_some()))
+}
+
+/// Whether all its users are root: the real one is who has started it.
+fn is_roots(status: &str) -> bool {
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    users.is_some_and(|users| users.split_whitespace().eq(["0"; 4]))
+}
+
+/// Whether the file that is executed has the name, whatever link has led to it.
+fn is_named(file: &Path) -> bool {
+    let name = file
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    // As the kernel writes it of one that was replaced.
+    name.trim_end_matches(" (deleted)") == NAME
 }
 
 #[cfg(test)]
@@ -214,6 +232,16 @@ mod tests {
         let settings = Settings::of(&arguments(&flags), file);
         assert_eq!(settings.cgroup_root.as_deref(), Some("/y"));
         assert_eq!(settings.resolv_conf(), Some(Path::new("/run/b")));
+    }
+
+    #[test]
+    fn setuid_program_under_another_name_is_no_kubelet() {
+        assert!(is_roots("Name:\tkubelet\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n"));
+        assert!(!is_roots("Name:\tkubelet\nUid:\t1000\t0\t0\t0\n"));
+        assert!(!is_roots("Name:\tkubelet\n"));
+        assert!(is_named(Path::new("/usr/bin/kubelet")));
+        assert!(is_named(Path::new("/opt/bin/kubelet (deleted)")));
+        assert!(!is_named(Path::new("/usr/bin/su")));
     }
 
     #[test]

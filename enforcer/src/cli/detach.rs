@@ -13,7 +13,7 @@ use super::{Detach, out};
 use crate::{
     config::{CgroupPath, Config, Roots},
     datapath::{CgroupMount, Pins, Removed, is_attached},
-    proof, state,
+    handover, proof, state,
 };
 
 /// How long the kernel may take to detach programs whose last pin is gone: it has a worker do that.
@@ -48,6 +48,8 @@ pub(super) fn run(arguments: &Detach) -> Result<ExitCode> {
 fn detach(arguments: &Detach) -> Result<ExitCode> {
     let place = Place::of(arguments)?;
     let (bpffs, folder) = (place.bpffs.display(), place.state.display());
+    // After a restart of a node, nobody else relieves the one that was started at boot.
+    handover::ask(&place.state)?;
     let removed = Pins::remove_all(&place.bpffs)?;
     let files = state::remove(&place.state)?;
     // Where there are no cgroups, there is no canary's either.

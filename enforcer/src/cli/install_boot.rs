@@ -44,7 +44,25 @@ fn install(arguments: &InstallBoot) -> Result<()> {
     state::own(programs)?;
     let binary = fs::read("/proc/self/exe").context("reading this program")?;
     replace(&programs.join(PROGRAM), &binary, 0o755)?;
-    replace(&units.join(NAME), UNIT.as_bytes(), 0o644)?;
+    // The unit may write nowhere else, so that it cannot make the folder itself.
+    let kept = programs.join(KEPT);
+    state::own(&kept)?;
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o700))
+        .with_context(|| format!("keeping {} to root", kept.display()))?;
+    let unit = units.join(NAME);
+    match fs::symlink_metadata(&unit) {
+        Ok(there) if there.is_symlink() => {
+            return out::line(format_args!("{NAME} is masked on this machine, and stays so"));
+        }
+        // Without its link, somebody has disabled it.
+        Ok(_) => {}
+        Err(_) => enable(units)?,
+    }
+    replace(&unit, UNIT.as_bytes(), 0o644)
+}
+
+/// Before the unit is there: one that is there and not enabled is so on purpose.
+fn enable(units: &Path) -> Result<()> {
     let wants = units.join(WANTED_BY);
     fs::create_dir_all(&wants).with_context(|| format!("creating {}", wants.display()))?;
     let link = wants.join(NAME);
@@ -110,12 +128,34 @@ mod tests {
         assert_eq!(there.permissions().mode() & 0o777, 0o755);
         let linked = fs::read_to_string(units.join(WANTED_BY).join(NAME)).unwrap();
         assert!(linked.contains("ExecStart=/opt/enforcer/enforcer boot --from /opt/enforcer/boot"));
-        fs::create_dir(programs.join(KEPT)).unwrap();
+        let kept = fs::metadata(programs.join(KEPT)).unwrap();
+        assert_eq!(kept.permissions().mode() & 0o777, 0o700);
         for _ in 0..2 {
             remove(&arguments(true)).unwrap();
         }
         assert_eq!(fs::read_dir(&programs).unwrap().count(), 0);
         assert_eq!(fs::read_dir(units.join(WANTED_BY)).unwrap().count(), 0);
         assert!(units.join("other.service").exists() && !units.join(NAME).exists());
+    }
+
+    #[test]
+    fn unit_that_somebody_has_disabled_or_masked_stays_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let units = folder.path().join("units");
+        let arguments = InstallBoot {
+            programs: folder.path().join("opt"),
+            units: units.clone(),
+            remove: false,
+        };
+        fs::create_dir(&units).unwrap();
+        install(&arguments).unwrap();
+        let link = units.join(WANTED_BY).join(NAME);
+        fs::remove_file(&link).unwrap();
+        install(&arguments).unwrap();
+        assert!(fs::symlink_metadata(&link).is_err(), "it was disabled");
+        fs::remove_file(units.join(NAME)).unwrap();
+        symlink("/dev/null", units.join(NAME)).unwrap();
+        install(&arguments).unwrap();
+        assert_eq!(fs::read_link(units.join(NAME)).unwrap(), Path::new("/dev/null"));
     }
 }

@@ -63,6 +63,9 @@ impl Known {
     }
 }
 
+/// What `kubectl apply` writes.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// What is kept of an object. Pods of this node get other addresses after a boot, and do not run yet.
 pub(super) fn essence(object: &Value, node: &str) -> Value {
     if object["kind"] != "Pod" {
@@ -80,6 +83,10 @@ pub(super) fn essence(object: &Value, node: &str) -> Value {
         "metadata": part("metadata", &OF_METADATA),
         "spec": part("spec", &OF_SPEC),
     });
+    // It has all of the pod once more.
+    if let Some(annotations) = pod["metadata"]["annotations"].as_object_mut() {
+        annotations.remove(LAST_APPLIED);
+    }
     if object["spec"]["nodeName"] != node {
         pod["status"] = part("status", &["phase", "podIP", "podIPs"]);
     }

@@ -146,11 +146,12 @@ impl Boot {
             .map(|pod| KubeChange::Update(Update::Apply(pod)))
     }
 
-    /// The pod, if its namespace is off.
+    /// The pod, if its namespace is off. It has a name of its own, so that it takes the place of none that is known: whoever
+    /// may write to the folder could have others forgotten by that, and folders outlive their pods.
     fn pod(&self, namespace: &str, name: &str, uid: &str) -> Option<Object> {
         let value = json!({
             "apiVersion": "v1", "kind": "Pod",
-            "metadata": { "namespace": namespace, "name": name, "uid": uid },
+            "metadata": { "namespace": namespace, "name": format!("{name}.{uid}"), "uid": uid },
             "spec": { "nodeName": self.settings.node },
         });
         let Reading::Valid(object, _) = istio::read(&value) else {
@@ -217,18 +218,26 @@ mod tests {
             "new_d_u7",
             "kube-system_u8",
             "kube-system_a_b_u9",
+            "kube-system_a_v1",
         ] {
             fs::create_dir(logs.path().join(folder)).unwrap();
         }
         let mut found: Vec<_> = boot
             .added()
             .filter_map(|change| match change {
-                KubeChange::Update(Update::Apply(Object::Pod(pod))) => Some(pod.uid.clone()),
+                KubeChange::Update(Update::Apply(Object::Pod(pod))) => {
+                    Some((pod.uid.clone(), pod.meta.name.clone()))
+                }
                 _ => None,
             })
             .collect();
         found.sort();
-        assert_eq!(found, ["u3", "u5"]);
+        // What is known by a name is not displaced by another of that name.
+        let expected = [("u3", "proxy.x.u3"), ("u5", "b.u5"), ("v1", "a.v1")];
+        assert_eq!(
+            found,
+            expected.map(|(uid, name)| (uid.to_owned(), name.to_owned()))
+        );
         assert_eq!(boot.added().count(), 0, "each is told once");
     }
 }

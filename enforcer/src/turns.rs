@@ -24,6 +24,9 @@ impl Shares {
     }
 }
 
+/// How many times as many holders as there is room for have a share, each of one: so that a crowd of new ones is bounded.
+const CROWD: usize = 4;
+
 /// What waits, by who has brought it.
 #[derive(Debug)]
 pub(crate) struct Turns<K, T> {
@@ -50,9 +53,14 @@ impl<K: Clone + Eq + Hash + Ord, T> Turns<K, T> {
         self.order.is_empty()
     }
 
-    /// Takes an item in; counts it if there is no room in its share.
+    /// Takes an item in; counts it if there is no room in its share, or if too many others have one.
     pub(crate) fn push(&mut self, of: K, item: T) {
-        let holders = self.waiting.len() + usize::from(!self.waiting.contains_key(&of));
+        let is_new = !self.waiting.contains_key(&of);
+        let holders = self.waiting.len() + usize::from(is_new);
+        if is_new && holders > self.shares.all.saturating_mul(CROWD) {
+            *self.left_out.entry(of).or_default() += 1;
+            return;
+        }
         let share = self.shares.of_each(holders);
         let waiting = self.waiting.entry(of.clone()).or_default();
         if waiting.len() >= share {
@@ -129,6 +137,17 @@ mod tests {
             (15, Some(9)),
             "one turn of the other for each"
         );
+    }
+
+    #[test]
+    fn endless_row_of_newcomers_is_bounded_and_counted() {
+        let mut turns = Turns::new(SHARES);
+        for of in 0..10_000_u32 {
+            turns.push(of, ());
+        }
+        assert_eq!(turns.waiting.len(), CROWD * SHARES.all);
+        let left_out: u64 = turns.take_left_out().values().sum();
+        assert_eq!(left_out, 10_000 - (CROWD * SHARES.all) as u64);
     }
 
     #[test]

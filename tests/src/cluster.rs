@@ -35,15 +35,22 @@ const FIELD: u32 = 30;
 
 /// A cluster that is up.
 pub trait Cluster: Sync {
+    /// The number behind `1.` of the API server's version.
+    ///
+    /// # Errors
+    /// If it does not say it.
+    fn minor(&self) -> Result<u32> {
+        let version: Value = serde_json::from_str(&self.kubectl(&["get", "--raw", "/version"])?)?;
+        let minor = version["minor"].as_str().context("it says its version")?;
+        Ok(minor.trim_end_matches('+').parse()?)
+    }
+
     /// The folder that deploy/README.md has for a cluster of this version: an overlay, or `crds`.
     ///
     /// # Errors
     /// If the API server does not say its version.
     fn overlay(&self, name: &str) -> Result<String> {
-        let version: Value = serde_json::from_str(&self.kubectl(&["get", "--raw", "/version"])?)?;
-        let minor = version["minor"].as_str().context("it says its version")?;
-        let has_field = minor.trim_end_matches('+').parse::<u32>()? >= FIELD;
-        Ok(match (name, has_field) {
+        Ok(match (name, self.minor()? >= FIELD) {
             ("crds", true) => format!("{DEPLOY}/crds"),
             (name, true) => format!("{DEPLOY}/overlays/{name}"),
             (name, false) => format!("{DEPLOY}/overlays/before-1.30/{name}"),

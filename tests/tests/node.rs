@@ -78,6 +78,7 @@ fn everything(node: &Node) -> Result<()> {
     pod_in_the_nodes_network_is_enforced(&mut pods)?;
     node_port_leads_nobody_out(node, &mut pods)?;
     pod_is_enforced_from_its_first_instruction(node, &mut pods)?;
+    native_sidecar_is_enforced(node, &mut pods)?;
     verdicts_outlive_the_daemon(node, &mut pods)?;
     uninstalling_leaves_nothing(node, &mut pods)
 }
@@ -338,6 +339,30 @@ fn pod_is_enforced_from_its_first_instruction(node: &Node, pods: &mut Pods<'_>) 
         ensure!(log.contains("Operation not permitted"), "{name} was told: {log}");
     }
     Ok(())
+}
+
+/// One that Kubernetes itself knows as such runs beside the pod's containers from before they start.
+fn native_sidecar_is_enforced(node: &Node, pods: &mut Pods<'_>) -> Result<()> {
+    let minor = node.minor()?;
+    if minor < 29 {
+        println!("SKIPPED: a native sidecar: Kubernetes 1.{minor} has none");
+        return Ok(());
+    }
+    let sidecar = json!([{
+        "name": "sidecar",
+        "image": "busybox:local",
+        "restartPolicy": "Always",
+        "command": ["sh", "-c", "nc -w 5 203.0.113.99 80 </dev/null 2>&1; exec sleep 86400"],
+    }]);
+    pods.have_special("default/with-sidecar", json!({ "initContainers": sidecar }))?;
+    wait("answer to the sidecar", || {
+        let log = node.kubectl(&["-n", "default", "logs", "with-sidecar", "-c", "sidecar"])?;
+        ensure!(
+            log.is_empty() || log.contains("Operation not permitted"),
+            "it was told: {log}"
+        );
+        Ok(!log.is_empty())
+    })
 }
 
 /// A pod asks without pause while the daemon is killed and comes back, and while its pod is replaced.

@@ -71,6 +71,10 @@ fn confine(config: &mut Config, servers: &[SocketAddr]) {
     config.registry.clear();
     config.dns.allow_resolvers &= !servers.is_empty();
     config.dns.servers = servers.to_vec();
+    if let Some(pods) = &mut config.pods {
+        pods.built_in.resolv_confs.clear();
+        pods.built_in.asks_kubelet = false;
+    }
 }
 
 /// Makes the kubelet's cgroups of pods, so that the programs run there before the kubelet does. It takes what is there,

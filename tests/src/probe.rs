@@ -4,14 +4,13 @@
 //! or the number of the errno. A TCP port without listener answers ECONNREFUSED, which only a call that was let
 //! through can return.
 
+mod made;
+
 use std::{
     fs,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::{
-        fd::{AsRawFd as _, OwnedFd},
-        unix::net::UnixDatagram,
-    },
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::mpsc,
@@ -23,16 +22,10 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use enforcer_common::Transport;
 use nix::{
     sched::{CloneFlags, setns, unshare},
-    sys::{
-        resource::{Resource, getrlimit, setrlimit},
-        socket::{
-            AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, getsockname, listen,
-            setsockopt, socket, sockopt,
-        },
-    },
+    sys::resource::{Resource, getrlimit, setrlimit},
 };
 
-use crate::fixture::{all_addresses_local, disconnect, loopback_up};
+use crate::fixture::{all_addresses_local, loopback_up};
 
 /// Argument with which a test binary becomes a probe.
 pub const ARGUMENT: &str = "probe";
@@ -296,8 +289,8 @@ impl How {
 /// Connects so. What else has to stay open is put aside.
 fn stay(how: How, to: SocketAddr, aside: &mut Vec<OwnedFd>) -> Result<Held> {
     match how {
-        How::Accepted => accepted(to).map(Held::Tcp),
-        How::BesideListener => beside_listener(to, aside).map(Held::Tcp),
+        How::Accepted => made::accepted(to).map(Held::Tcp),
+        How::BesideListener => made::beside_listener(to, aside).map(Held::Tcp),
         How::Left => {
             let socket = TcpStream::connect(to)?;
             unshare(CloneFlags::CLONE_NEWNET)?;
@@ -344,41 +337,6 @@ fn stay(how: How, to: SocketAddr, aside: &mut Vec<OwnedFd>) -> Result<Held> {
             Ok(Held::Tcp(TcpStream::connect(to)?))
         }
     }
-}
-
-/// Accepts, disconnects what was accepted, and connects that.
-fn accepted(to: SocketAddr) -> Result<TcpStream> {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    let port = listener.local_addr()?.port();
-    let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    let (accepted, _) = listener.accept()?;
-    disconnect(&accepted)?;
-    connect(accepted.as_raw_fd(), &SockaddrStorage::from(to))?;
-    Ok(accepted)
-}
-
-/// Connects from a port, and listens on it too.
-fn beside_listener(to: SocketAddr, aside: &mut Vec<OwnedFd>) -> Result<TcpStream> {
-    let any: SockaddrStorage = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into();
-    let bound = |to: &SockaddrStorage| -> Result<OwnedFd> {
-        let socket = socket(
-            AddressFamily::Inet,
-            SockType::Stream,
-            SockFlag::SOCK_CLOEXEC,
-            None,
-        )?;
-        setsockopt(&socket, sockopt::ReusePort, &true)?;
-        bind(socket.as_raw_fd(), to)?;
-        Ok(socket)
-    };
-    let connection = bound(&any)?;
-    let own: SockaddrStorage = getsockname(connection.as_raw_fd())?;
-    connect(connection.as_raw_fd(), &SockaddrStorage::from(to))?;
-    let port = own.as_sockaddr_in().context("it is bound")?.port();
-    let listener = bound(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
-    listen(&listener, Backlog::new(8)?)?;
-    aside.push(listener);
-    Ok(connection.into())
 }
 
 /// Both ends of a connection in a network of this thread's own, and who has accepted it.

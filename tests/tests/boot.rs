@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use tests::{
-    cluster::Cluster as _,
+    cluster::{Cluster as _, rolled_out},
     daemon::wait,
     fixture::need_root,
     node::{Node, World},
@@ -218,18 +218,6 @@ fn uninstalling_removes_the_unit(node: &Node) -> Result<()> {
         let told = told(node, ("default", "refused"), 2)?;
         Ok(told.last().is_some_and(|(_, word)| word == OUT))
     })
-}
-
-fn rolled_out(node: &Node) -> Result<()> {
-    let status = [
-        "-n",
-        "enforcer-system",
-        "rollout",
-        "status",
-        "daemonset/enforcer",
-        "--timeout=120s",
-    ];
-    node.kubectl(&status).map(drop)
 }
 
 /// Waits until the enforcer's pod answers for itself.

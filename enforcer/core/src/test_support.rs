@@ -173,6 +173,8 @@ pub(crate) fn pod(id: &str, addresses: &[&str], of: &str) -> Pod {
         node: String::new(),
         host_network: false,
         phase: PodPhase::default(),
+        is_ready: true,
+        proxy: None,
         dns: PodDns::default(),
         controller: None,
         containers: Vec::new(),
@@ -192,6 +194,7 @@ pub(crate) fn service(id: &str, kind: ServiceKind, ports: &[(u16, Protocol)]) ->
             .map(|(number, protocol)| port(*number, *protocol))
             .collect(),
         export_to: Vec::new(),
+        selector: Labels::new(),
     }
 }
 
@@ -200,6 +203,7 @@ pub(crate) fn slice(id: &str, service: &str, addresses: &[&str]) -> EndpointSlic
         meta: meta(id),
         service: service.to_owned(),
         addresses: addresses.iter().map(|address| ip(address)).collect(),
+        ports: Vec::new(),
     }
 }
 

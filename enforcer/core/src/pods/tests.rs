@@ -46,6 +46,8 @@ fn pod(namespace: &str, name: &str, uid: &str) -> Pod {
         addresses: Vec::new(),
         host_network: false,
         phase: PodPhase::default(),
+        is_ready: true,
+        proxy: None,
         dns: PodDns::default(),
         controller: None,
         containers: Vec::new(),

@@ -334,13 +334,12 @@ pub(crate) fn rules(registry: &mut Registry, cgroup: u64) -> Rules {
     let desired = registry.desired();
     let policy = policy(registry, cgroup);
     let mut rules = Rules::clone(&policy.own);
-    if policy.shares {
-        assert!(
-            policy.own.is_disjoint(&desired.shared),
-            "what is shared is not a policy's own"
-        );
-        rules.extend(desired.shared.iter());
-    }
+    let shared = desired.shared_by(&policy);
+    assert!(
+        policy.own.is_disjoint(shared),
+        "what is shared is not a policy's own"
+    );
+    rules.extend(shared.iter());
     rules
 }
 

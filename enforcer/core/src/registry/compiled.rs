@@ -26,7 +26,7 @@ use crate::{
     model::{Host, Mode, Namespace, OwnAddresses},
     objects::Key,
     offer::{HostState, Import},
-    policy::{Desired, DesiredPolicy},
+    policy::{Desired, DesiredPolicy, Shared},
     rule::{Rule, Rules},
     view::{View, common},
 };
@@ -320,7 +320,7 @@ impl Compiled {
             let policy = DesiredPolicy {
                 mode: view.view.mode,
                 allows_udp: self.everybody.allows_udp,
-                shares: !view.view.is_trimmed(),
+                shares: (!view.view.is_trimmed()).then_some(Shared::Plain),
                 own: own.rules.clone(),
                 workloads: view.workloads.clone(),
             };
@@ -335,24 +335,24 @@ impl Compiled {
             policies.push(DesiredPolicy {
                 mode: Mode::Off,
                 allows_udp: false,
-                shares: false,
+                shares: None,
                 own: Arc::clone(&self.nothing),
                 workloads: self.unwatched.clone(),
             });
         }
         policies.sort_by(|a, b| a.workloads.first().cmp(&b.workloads.first()));
-        let shared = if self.has_shares() {
-            self.shared.rules.clone()
-        } else {
-            Arc::default()
-        };
-        let is_same = self.desired.shared == shared;
+        let mut shared = BTreeMap::new();
+        if self.has_shares() && !self.shared.rules.is_empty() {
+            shared.insert(Shared::Plain, self.shared.rules.clone());
+        }
+        for (shares, rules) in &mut shared {
+            let old = self.desired.shared.get(shares).filter(|old| **old == *rules);
+            if let Some(old) = old {
+                *rules = old.clone();
+            }
+        }
         Desired {
-            shared: if is_same {
-                self.desired.shared.clone()
-            } else {
-                shared
-            },
+            shared,
             policies,
             own: self.own.clone(),
         }

@@ -314,11 +314,12 @@ fn decided(
     let policy = policy.unwrap();
     let addresses = desired.own.get(&cgroup).copied().unwrap_or_default();
     let own = policy.own.iter().map(|rule| rule.slot(OWN));
-    let shared = desired.shared.iter().map(|rule| rule.slot(Scope::SHARED));
+    let shared = desired.shared_by(policy).iter();
+    let shared = shared.map(|rule| rule.slot(Scope::SHARED));
     let value = Policy {
         mode: policy.mode as u32,
         own: OWN,
-        shared: if policy.shares { Scope::SHARED } else { Scope::NONE },
+        shared: Scope::SHARED,
         flags: if policy.allows_udp {
             Policy::FLAG_ALLOW_UDP
         } else {
@@ -388,8 +389,7 @@ proptest! {
         history.into_iter().for_each(|update| registry.apply(update));
         let desired = registry.desired();
         let own = desired.policies.iter().flat_map(|policy| policy.own.iter());
-        let shared = desired.policies.iter().any(|policy| policy.shares).then_some(&desired.shared);
-        let rules = own.chain(shared.into_iter().flat_map(|rules| rules.iter()));
+        let rules = own.chain(desired.shared.values().flat_map(|rules| rules.iter()));
         let named: BTreeSet<HostId> = rules.filter_map(|rule| match rule.to {
             To::Host(id) => Some(id),
             To::Any | To::Address(_) | To::Network(_) => None,
@@ -410,7 +410,10 @@ proptest! {
             registry.apply(update);
             let after = registry.desired();
             prop_assert_eq!(before == after, Arc::ptr_eq(&before, &after));
-            prop_assert_eq!(before.shared == after.shared, Arc::ptr_eq(&before.shared, &after.shared));
+            for (shares, rules) in &after.shared {
+                let same = before.shared.get(shares).filter(|old| *old == rules);
+                prop_assert!(same.is_none_or(|old| Arc::ptr_eq(old, rules)));
+            }
             for policy in &after.policies {
                 let same = before.policies.iter().filter(|old| old.own == policy.own);
                 prop_assert!(same.into_iter().all(|old| Arc::ptr_eq(&old.own, &policy.own)));

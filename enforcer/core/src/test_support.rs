@@ -12,9 +12,9 @@ use crate::{
     istio::{
         EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, EndpointSlice, ExportTo,
         MeshConfig, Meta, NamespaceObject, Object, OutboundMode, Pod, PodDns, PodPhase, Resolution, Service,
-        ServiceEntry, ServiceKind, ServicePort, Sidecar, WorkloadEntry,
+        ServiceEntry, ServiceKind, ServicePort, Sidecar, SlicePort, WorkloadEntry,
     },
-    model::{CgroupId, Host, Labels, Namespace, Protocol, Workload},
+    model::{CgroupId, Host, Labels, Namespace, Protocol, Transport, Workload},
     policy::DesiredPolicy,
     registry::{Registry, Update},
     rule::{Rules, To},
@@ -207,6 +207,18 @@ pub(crate) fn slice(id: &str, service: &str, addresses: &[&str]) -> EndpointSlic
     }
 }
 
+impl EndpointSlice {
+    /// With a port that the endpoints serve over TCP.
+    pub(crate) fn serving(mut self, name: &str, number: u16) -> Self {
+        self.ports.push(SlicePort {
+            name: name.to_owned(),
+            number,
+            transport: Transport::Tcp,
+        });
+        self
+    }
+}
+
 pub(crate) fn namespace(name: &str, of: &str) -> NamespaceObject {
     NamespaceObject {
         meta: Meta {
@@ -315,6 +327,18 @@ pub(crate) fn world(settings: Settings, updates: impl IntoIterator<Item = Update
     let mut registry = Registry::new(settings);
     updates.into_iter().for_each(|update| registry.apply(update));
     registry
+}
+
+/// The same with a proxy.
+pub(crate) fn proxied(cgroup: u64, namespace: &str, of: &str) -> Update {
+    let Update::Workload(cgroup, workload) = workload(cgroup, namespace, of) else {
+        unreachable!("it is a workload")
+    };
+    let workload = Workload {
+        has_proxy: true,
+        ..workload
+    };
+    Update::Workload(cgroup, workload)
 }
 
 /// The policy of a workload; there is one at most.

@@ -7,9 +7,9 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use crate::model::{Host, Labels, Namespace, Protocol, selects};
+use crate::model::{Host, Labels, Namespace, Protocol, Transport, selects};
 
-pub use pod::{Container, DnsPolicy, Pod, PodDns, PodPhase, Proxy};
+pub use pod::{Container, DnsPolicy, PROXY_CONTAINER, Pod, PodDns, PodPhase, Proxy};
 pub use service::{EndpointSlice, Service, ServiceKind, SlicePort};
 
 /// Any object that the registry is made of.
@@ -281,6 +281,19 @@ pub struct MeshConfig {
     pub discovery_selectors: Vec<LabelSelector>,
     /// `serviceEntryVisibility`.
     pub visibility: Option<ServiceEntryVisibility>,
+    /// What it tells every proxy to dial, in order, each once.
+    pub dialled: Vec<Dialled>,
+}
+
+/// An address that the mesh's configuration tells every proxy to dial: istiod's, or one for telemetry.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dialled {
+    /// An address, or a name in lower case, as written: `istiod.istio-system.svc`.
+    pub host: String,
+    /// Never 0.
+    pub port: u16,
+    /// What carries it.
+    pub transport: Transport,
 }
 
 /// A Kubernetes label selector: all of it must hold.
@@ -426,6 +439,7 @@ impl Default for MeshConfig {
             root_namespace: Namespace::new("istio-system"),
             discovery_selectors: Vec::new(),
             visibility: None,
+            dialled: Vec::new(),
         }
     }
 }

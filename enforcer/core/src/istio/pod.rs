@@ -5,11 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use super::{
     namespace::check_mode,
     node::{Findings, Node},
-    object::{Container, DnsPolicy, Meta, Object, Pod, PodDns, PodPhase, Proxy},
+    object::{Container, DnsPolicy, Meta, Object, PROXY_CONTAINER, Pod, PodDns, PodPhase, Proxy},
 };
-
-/// What Istio calls the container of every proxy.
-const PROXY: &str = "istio-proxy";
 
 /// The annotation that injection leaves.
 const INJECTED: &str = "sidecar.istio.io/status";
@@ -63,7 +60,7 @@ fn read_proxy(spec: &Node<'_>, meta: &Meta, found: &mut Findings) -> Option<Prox
     containers.extend(spec.get("initContainers").list(found));
     let proxy = containers
         .iter()
-        .find(|container| container.get("name").value() == PROXY);
+        .find(|container| container.get("name").value() == PROXY_CONTAINER);
     if proxy.is_none() && !meta.annotations.contains_key(INJECTED) {
         return None;
     }

@@ -22,6 +22,7 @@ fn settings() -> Settings {
         exempt: BTreeSet::new(),
         own_addresses: true,
         node_dns: true,
+        proxies: true,
         enforcer: None,
     }
 }

@@ -79,6 +79,9 @@ pub enum DnsPolicy {
     None,
 }
 
+/// What Istio calls the container of every proxy.
+pub const PROXY_CONTAINER: &str = "istio-proxy";
+
 /// Which of Istio's proxies a pod's spec names. Nobody but the pod's author says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proxy {

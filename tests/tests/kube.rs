@@ -166,7 +166,8 @@ fn pods_of_other_nodes_are_followed_where_an_entry_selects_them() {
     check_running(|_, admin, place, _| {
         let pod = "{apiVersion: v1, kind: Pod, metadata: {name: db-0, namespace: frontend, labels: {app: db}}, \
                    spec: {nodeName: n2, containers: [{name: c, image: i}]}, \
-                   status: {phase: Running, podIP: 10.244.2.7, podIPs: [{ip: 10.244.2.7}]}}";
+                   status: {phase: Running, podIP: 10.244.2.7, podIPs: [{ip: 10.244.2.7}], \
+                   conditions: [{type: Ready, status: 'True'}]}}";
         admin.apply(pod)?;
         let selecting = "{apiVersion: networking.istio.io/v1beta1, kind: ServiceEntry, \
                          metadata: {name: pods, namespace: frontend}, spec: {hosts: [pods.example.com], \

@@ -10,7 +10,7 @@ use std::{
 
 use enforcer_core::{
     istio::{
-        EgressHost, EgressListener, EgressNamespace, ExportTo, Meta, Object, Resolution, ServiceEntry,
+        Bind, EgressHost, EgressListener, EgressNamespace, ExportTo, Meta, Object, Resolution, ServiceEntry,
         ServicePort, Sidecar,
     },
     model::{CgroupId, Destination, Host, Labels, Namespace, Protocol, Transport, Workload},
@@ -83,6 +83,8 @@ fn entry(index: u32, export_to: &[ExportTo]) -> Object {
         selector: None,
         export_to: export_to.to_vec(),
         allocated: BTreeMap::new(),
+        opts_out: false,
+        label_sum: 0,
     }))
 }
 
@@ -103,7 +105,7 @@ fn sidecar(namespace: u32) -> Object {
                 import(EgressNamespace::Own),
                 import(EgressNamespace::Named(other)),
             ],
-            is_bound: false,
+            bind: Bind::Services,
         }],
         mode: None,
     }))

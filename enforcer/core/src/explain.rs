@@ -23,6 +23,7 @@ pub use why::{Matched, Why};
 
 use crate::{
     grant::Grant,
+    istio::Bind,
     model::{CgroupId, Destination, Host, Mode, Reason, Transport, Verdict, Workload},
     offer::{HostState, Import},
     registry::{Lookup, Registry},
@@ -203,7 +204,10 @@ impl<'a> Question<'a> {
         let is_any = self.view.has_proxy;
         let is_listener = |sidecar: &crate::istio::Sidecar| {
             let mut listeners = sidecar.egress.iter();
-            listeners.any(|listener| listener.port.is_some_and(|(number, _)| is_any || number == port))
+            listeners.any(|listener| {
+                let is_bound = matches!(listener.bind, Bind::Anywhere | Bind::At(_));
+                is_bound || listener.port.is_some_and(|(number, _)| is_any || number == port)
+            })
         };
         let states = self.lookup.states;
         if self
@@ -212,7 +216,7 @@ impl<'a> Question<'a> {
             .as_ref()
             .is_some_and(|sidecar| is_listener(sidecar))
         {
-            // The listener's protocol can allow any address for any host.
+            // The listener's protocol or address can allow any host.
             return states.iter().collect();
         }
         let index = self.lookup.by_address;
@@ -339,7 +343,7 @@ fn matched(import: &Import<'_>) -> Matched {
     Matched {
         object: import.offer.owner.id(),
         host: import.offer.host.clone(),
-        port: port.number,
+        port: import.number,
         port_name: port.name.clone(),
         protocol: import.protocol,
     }

@@ -6,22 +6,24 @@
 
 mod behind;
 mod entry;
+mod listener;
 mod service;
 mod source;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 pub(crate) use behind::{at_name, behind, endpoints};
-pub(crate) use entry::is_port_only;
+pub(crate) use entry::{has_endpoint, is_port_only, own_endpoints};
+pub(crate) use listener::{Way, grants_on, is_passed_on};
 pub(crate) use source::{Grant, Source};
 
 use crate::{
     model::{Host, Protocol, Transport},
     objects::{Objects, Owner},
-    rule::To,
-    settings::{Settings, UdpPolicy},
+    rule::{Rule, To},
+    settings::{Matching, Settings, UdpPolicy},
 };
 
 /// Ports of the proxy's own listeners. Istio creates no listener there for HTTP ports of services
@@ -40,6 +42,23 @@ pub(crate) struct Facts<'a> {
 pub(crate) struct Port {
     pub(crate) number: u16,
     pub(crate) protocol: Protocol,
+}
+
+/// One host of one object.
+#[derive(Clone, Copy)]
+pub(crate) struct Served<'a> {
+    pub(crate) owner: &'a Owner,
+    pub(crate) host: &'a Host,
+    /// The endpoints that other entries of its namespace have for the host.
+    pub(crate) pooled: &'a [Pooled],
+}
+
+/// An endpoint of one entry for a port of its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pooled {
+    pub(crate) number: u16,
+    pub(crate) transport: Transport,
+    pub(crate) address: IpAddr,
 }
 
 /// The addresses that a host may have, and the names that they depend on.
@@ -70,6 +89,32 @@ pub(crate) struct PortGrants {
 }
 
 impl PortGrants {
+    /// What is left if nothing is behind the port. Under `istio`, a listener for HTTP that nothing else has made takes
+    /// the requests for every service of the port, so that what is common to them stays.
+    pub(crate) fn of_listener(mut self, port: Port, facts: &Facts<'_>) -> Self {
+        let is_istio = facts.settings.matching == Matching::Istio;
+        let is_common = |grant: &Grant| grant.rule.to == To::Any && port.protocol == Protocol::Auto;
+        self.grants
+            .retain(|grant| is_istio && (port.protocol.is_http() || is_common(grant)));
+        self.names.clear();
+        self
+    }
+
+    /// The endpoints that others have for the same port.
+    fn add_pooled(&mut self, served: Served<'_>, port: Port) {
+        let transport = port.protocol.transport();
+        let is_behind = |it: &&Pooled| (it.number, it.transport) == (port.number, transport);
+        let pooled = served.pooled.iter().filter(is_behind);
+        self.grants.extend(pooled.map(|it| Grant {
+            rule: Rule {
+                transport,
+                port: port.number,
+                to: To::Address(it.address),
+            },
+            source: Source::Endpoint,
+        }));
+    }
+
     fn sort(&mut self) {
         self.grants
             .sort_by(|a, b| (&a.rule, &a.source).cmp(&(&b.rule, &b.source)));
@@ -81,18 +126,20 @@ impl PortGrants {
     }
 }
 
-/// What `port` of `host` grants under the settings.
-pub(crate) fn grants(owner: &Owner, host: &Host, port: Port, facts: &Facts<'_>) -> PortGrants {
-    if port.protocol.transport() == Transport::Udp && facts.settings.udp != UdpPolicy::Registry {
+/// What `port` of a host grants under the settings, wherever its services are.
+pub(crate) fn grants(served: Served<'_>, port: Port, facts: &Facts<'_>) -> PortGrants {
+    if is_off(port, facts) || is_reserved(port.number, port.protocol) {
         return PortGrants::default();
     }
-    if is_reserved(port.number, port.protocol) {
-        return PortGrants::default();
+    match served.owner {
+        Owner::Entry(object) => entry::grants(object, served, port, facts),
+        Owner::Service(object) => service::grants(object, served, port, facts),
     }
-    match owner {
-        Owner::Entry(object) => entry::grants(object, host, port, facts),
-        Owner::Service(object) => service::grants(object, port, facts),
-    }
+}
+
+/// Whether the settings leave the port's transport to other rules.
+fn is_off(port: Port, facts: &Facts<'_>) -> bool {
+    port.protocol.transport() == Transport::Udp && facts.settings.udp != UdpPolicy::Registry
 }
 
 /// Whether the proxy reserves the port, so that no service is reached on it.

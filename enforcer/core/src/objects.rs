@@ -14,8 +14,8 @@ pub(crate) use owner::{Owner, OwnerKey};
 
 use crate::{
     istio::{
-        EndpointAddress, EndpointSlice, MeshConfig, Meta, NamespaceObject, NodeObject, Pod, Service,
-        ServiceEntry, Sidecar, WorkloadEntry,
+        EndpointAddress, EndpointSlice, MeshConfig, Meta, NamespaceObject, NodeObject, Pod, PodPhase,
+        Service, ServiceEntry, Sidecar, WorkloadEntry,
     },
     model::{Host, Labels, Namespace, selects},
 };
@@ -62,6 +62,10 @@ pub(crate) struct Selected {
     pub(crate) addresses: BTreeSet<IpAddr>,
     /// Of WorkloadEntries at a name.
     pub(crate) names: BTreeSet<Host>,
+    /// Whether a WorkloadEntry at a socket of the file system is among them.
+    pub(crate) has_socket: bool,
+    /// Whether a WorkloadEntry without an address is among them: it is behind another network's gateway.
+    pub(crate) is_elsewhere: bool,
 }
 
 impl Objects {
@@ -127,6 +131,17 @@ impl Objects {
             .filter_map(|name| self.slices.get(&Key::new(namespace, name)))
     }
 
+    /// The addresses of a Service's endpoints that serve its ports of a number: those whose slice has such a port,
+    /// by its name.
+    pub(crate) fn endpoints_on(&self, service: &Service, number: u16) -> BTreeSet<IpAddr> {
+        let ports = service.ports.iter().filter(|port| port.number == number);
+        let names: Vec<&str> = ports.map(|port| port.name.as_str()).collect();
+        self.slices(service)
+            .filter(|slice| slice.ports.iter().any(|port| names.contains(&port.name.as_str())))
+            .flat_map(|slice| slice.addresses.iter().map(IpAddr::to_canonical))
+            .collect()
+    }
+
     /// The addresses of a Service's endpoints.
     pub(crate) fn endpoints(&self, service: &Service) -> BTreeSet<IpAddr> {
         self.slices(service)
@@ -166,10 +181,10 @@ impl Objects {
             .filter(|entry| selects(selector, &workload_labels(entry)))
     }
 
-    /// What `selector` chooses in `namespace`: its Pods, and its healthy WorkloadEntries of `revision`.
+    /// What `selector` chooses in `namespace`: its ready Pods, and its healthy WorkloadEntries of `revision`.
     pub(crate) fn selected(&self, namespace: &Namespace, selector: &Labels, revision: &str) -> Selected {
         let mut selected = Selected::default();
-        for pod in self.chosen_pods(namespace, selector) {
+        for pod in self.chosen_pods(namespace, selector).filter(|pod| is_chosen(pod)) {
             let addresses = pod.addresses.iter().map(IpAddr::to_canonical);
             selected.addresses.extend(addresses);
         }
@@ -181,7 +196,8 @@ impl Objects {
                 EndpointAddress::Host(name) => {
                     selected.names.insert(name.clone());
                 }
-                EndpointAddress::Unix(_) | EndpointAddress::Unset => {}
+                EndpointAddress::Unix(_) => selected.has_socket = true,
+                EndpointAddress::Unset => selected.is_elsewhere = true,
             }
         }
         selected
@@ -199,11 +215,16 @@ pub(crate) fn in_namespace<'a, T>(
         .map(|(_, object)| object)
 }
 
-/// The labels of a WorkloadEntry for selectors: those of its metadata, overridden by those of its `spec`
-/// (`serviceentry/conversion.go`, `convertWorkloadEntryToWorkloadInstance`).
+/// Whether selectors can choose a pod: it is ready, and not being deleted (`onEvent` in `pod.go`).
+pub(crate) fn is_chosen(pod: &Pod) -> bool {
+    pod.is_ready && matches!(pod.phase, PodPhase::Waiting | PodPhase::Running)
+}
+
+/// The labels of a WorkloadEntry for selectors: those of its `spec`, overridden by those of its metadata
+/// (`serviceentry/conversion.go`, `ConvertWorkloadEntry`).
 pub(crate) fn workload_labels(entry: &WorkloadEntry) -> Labels {
-    let mut labels = entry.meta.labels.clone();
-    labels.extend(entry.endpoint.labels.clone());
+    let mut labels = entry.endpoint.labels.clone();
+    labels.extend(entry.meta.labels.clone());
     labels
 }
 

@@ -8,11 +8,14 @@ use std::{
 
 use crate::{
     export::{Export, Ignored, export, ignored, ignored_namespace},
-    grant::{Facts, Port, PortGrants, Related, behind, endpoints, grants, related},
+    grant::{
+        Facts, Pooled, Port, PortGrants, Related, Served, Way, behind, endpoints, grants, grants_on,
+        has_endpoint, is_passed_on, own_endpoints, related,
+    },
     istio::{MeshConfig, ServicePort},
     model::{Host, Labels, Namespace, Protocol, selects},
     objects::{Key, Objects, Owner, OwnerKey, in_namespace},
-    settings::Settings,
+    settings::{Matching, Settings},
 };
 
 /// One host of one object, with everything that does not depend on the view.
@@ -22,8 +25,12 @@ pub(crate) struct Offer {
     pub(crate) host: Host,
     pub(crate) export: Export,
     pub(crate) ignored: Option<Ignored>,
+    /// Whether it has an endpoint for the host's ports.
+    pub(crate) has_endpoint: bool,
     /// What each of the owner's ports grants under its own protocol.
     pub(crate) grants: Vec<PortGrants>,
+    /// The endpoints that other entries of its namespace have for the host, if the proxy looks there for addresses.
+    pooled: Vec<Pooled>,
 }
 
 /// A port that is visible in a view.
@@ -32,8 +39,21 @@ pub(crate) struct Import<'a> {
     pub(crate) offer: &'a Offer,
     /// Index into the owner's ports.
     pub(crate) port: usize,
+    /// The port that clients dial: its own, or that of a Sidecar's HTTP proxy.
+    pub(crate) number: u16,
     /// The port's own protocol, or the one that a Sidecar's listener gives it.
     pub(crate) protocol: Protocol,
+    /// How the listener takes connections to it.
+    pub(crate) way: Way,
+    /// Whether anything can be behind it.
+    pub(crate) leads: bool,
+}
+
+/// An offer as one listener of a view imports it, with the ports that are left there.
+#[derive(Debug)]
+pub(crate) struct Imported<'a> {
+    pub(crate) offer: &'a Offer,
+    pub(crate) ports: Vec<Import<'a>>,
 }
 
 /// The state of one host; it depends only on the objects.
@@ -52,22 +72,35 @@ pub(crate) struct HostState {
 impl Offer {
     fn new(owner: Owner, host: &Host, mesh: &MeshConfig, facts: &Facts<'_>) -> Self {
         let objects = facts.objects;
-        let grants_of = |port: &ServicePort| {
-            let port = Port {
-                number: port.number,
-                protocol: port.protocol,
-            };
-            grants(&owner, host, port, facts)
-        };
         Self {
+            has_endpoint: match &owner {
+                Owner::Entry(entry) => has_endpoint(entry, facts),
+                Owner::Service(_) => true,
+            },
+            pooled: Vec::new(),
             export: export(&owner, mesh, objects),
             ignored: match &owner {
                 Owner::Entry(entry) => ignored(&entry.meta, &facts.settings.revision, mesh, objects),
                 Owner::Service(service) => ignored_namespace(&service.meta.namespace, mesh, objects),
             },
-            grants: owner.ports().iter().map(grants_of).collect(),
+            grants: Vec::new(),
             host: host.clone(),
             owner,
+        }
+    }
+
+    /// Computes what its ports grant, once `others`, which offer the same host, are known.
+    fn work_out(&mut self, others: Vec<Pooled>, facts: &Facts<'_>) {
+        self.pooled = others;
+        let grants_of = |port: &ServicePort| grants(self.served(), own(port), facts);
+        self.grants = self.owner.ports().iter().map(grants_of).collect();
+    }
+
+    fn served(&self) -> Served<'_> {
+        Served {
+            owner: &self.owner,
+            host: &self.host,
+            pooled: &self.pooled,
         }
     }
 
@@ -81,7 +114,10 @@ impl Offer {
         self.owner.ports().iter().enumerate().map(|(port, of)| Import {
             offer: self,
             port,
+            number: of.number,
             protocol: of.protocol,
+            way: Way::PLAIN,
+            leads: true,
         })
     }
 
@@ -93,23 +129,43 @@ impl Offer {
 }
 
 impl Import<'_> {
-    /// What the port grants with its effective protocol.
+    /// What the port grants with its effective number and protocol, on its listener.
     pub(crate) fn grants(&self, facts: &Facts<'_>) -> Cow<'_, PortGrants> {
-        let port = &self.offer.owner.ports()[self.port];
-        if port.protocol == self.protocol {
-            return Cow::Borrowed(&self.offer.grants[self.port]);
-        }
+        let offer = self.offer;
+        let own = own(&offer.owner.ports()[self.port]);
         let port = Port {
-            number: port.number,
+            number: self.number,
             protocol: self.protocol,
         };
-        Cow::Owned(grants(&self.offer.owner, &self.offer.host, port, facts))
+        let grants = grants_on(self.way, (offer.served(), port), facts, || {
+            if own == port {
+                Cow::Borrowed(&offer.grants[self.port])
+            } else if own.number == port.number || facts.settings.matching == Matching::Istio {
+                Cow::Owned(grants(offer.served(), port, facts))
+            } else {
+                // Behind an HTTP proxy, nothing declares that a service is reached on the proxy's port.
+                Cow::Owned(PortGrants::default())
+            }
+        });
+        if self.leads {
+            grants
+        } else {
+            Cow::Owned(grants.into_owned().of_listener(port, facts))
+        }
     }
 
-    /// What stands behind the port.
+    /// What stands behind the port, also if a proxy that has been told would dial none of it.
     pub(crate) fn behind(&self, facts: &Facts<'_>) -> PortGrants {
         let port = &self.offer.owner.ports()[self.port];
-        behind(&self.offer.owner, &self.offer.host, (port, self.protocol), facts)
+        let dialled = self.grants(facts).into_owned();
+        behind(self.offer.served(), (port, self.protocol), dialled, facts)
+    }
+}
+
+fn own(port: &ServicePort) -> Port {
+    Port {
+        number: port.number,
+        protocol: port.protocol,
     }
 }
 
@@ -124,6 +180,14 @@ impl HostState {
         });
         let mut offers: Vec<_> = owners.map(|owner| Offer::new(owner, host, mesh, facts)).collect();
         offers.shrink_to_fit();
+        for at in 0..offers.len() {
+            let others = if is_passed_on(&offers[at].owner) {
+                pooled(&offers, at, facts)
+            } else {
+                Vec::new()
+            };
+            offers[at].work_out(others, facts);
+        }
         let mut all = Related::default();
         let mut behind = BTreeSet::new();
         for offer in &offers {
@@ -140,6 +204,28 @@ impl HostState {
             behind: behind.into_iter().collect(),
         }
     }
+}
+
+/// The endpoints that other entries have for the host of an offer (`mergeServicesInstancesByNamespaceHost`). Who sees
+/// them does not matter. Few hosts have several entries in one namespace.
+fn pooled(offers: &[Offer], at: usize, facts: &Facts<'_>) -> Vec<Pooled> {
+    let others = offers.iter().enumerate().filter(|(index, other)| {
+        *index != at && other.ignored.is_none() && other.namespace() == offers[at].namespace()
+    });
+    let mut pooled = Vec::new();
+    for (_, other) in others {
+        let Owner::Entry(entry) = &other.owner else {
+            continue;
+        };
+        for address in own_endpoints(entry, facts) {
+            pooled.extend(entry.ports.iter().map(|port| Pooled {
+                number: port.number,
+                transport: port.protocol.transport(),
+                address,
+            }));
+        }
+    }
+    pooled
 }
 
 /// A host is common if all of its visible offers are public and of one namespace: then the client's namespace

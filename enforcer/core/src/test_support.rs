@@ -10,9 +10,9 @@ use ipnet::IpNet;
 
 use crate::{
     istio::{
-        EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, EndpointSlice, ExportTo,
-        MeshConfig, Meta, NamespaceObject, Object, OutboundMode, Pod, PodDns, PodPhase, Resolution, Service,
-        ServiceEntry, ServiceKind, ServicePort, Sidecar, SlicePort, WorkloadEntry,
+        Bind, EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, EndpointSlice,
+        ExportTo, MeshConfig, Meta, NamespaceObject, Object, OutboundMode, Pod, PodDns, PodPhase, Resolution,
+        Service, ServiceEntry, ServiceKind, ServicePort, Sidecar, SlicePort, WorkloadEntry,
     },
     model::{CgroupId, Host, Labels, Namespace, Protocol, Transport, Workload},
     policy::DesiredPolicy,
@@ -97,6 +97,8 @@ pub(crate) fn entry(id: &str, host: &str, ports: &[(u16, Protocol)]) -> ServiceE
         selector: None,
         export_to: Vec::new(),
         allocated: BTreeMap::new(),
+        opts_out: false,
+        label_sum: 0,
     }
 }
 
@@ -203,8 +205,18 @@ pub(crate) fn slice(id: &str, service: &str, addresses: &[&str]) -> EndpointSlic
         meta: meta(id),
         service: service.to_owned(),
         addresses: addresses.iter().map(|address| ip(address)).collect(),
-        ports: Vec::new(),
+        ports: slice_ports(&["tcp-80", "tcp-443", "tls-443", "http-443", "auto-443"]),
     }
+}
+
+/// Ports of a slice, by the names of the Service's ports.
+pub(crate) fn slice_ports(names: &[&str]) -> Vec<SlicePort> {
+    let port = |name: &&str| SlicePort {
+        name: (*name).to_owned(),
+        number: 8080,
+        transport: Transport::Tcp,
+    };
+    names.iter().map(port).collect()
 }
 
 impl EndpointSlice {
@@ -250,7 +262,7 @@ pub(crate) fn egress(hosts: &[&str]) -> EgressListener {
     EgressListener {
         port: None,
         hosts: hosts.iter().map(parse).collect(),
-        is_bound: false,
+        bind: Bind::Services,
     }
 }
 

@@ -5,23 +5,25 @@
 //! the offers of one host, their exports ----+-> View::imports -> the ports that count, of the namespace that wins
 //! ```
 //!
-//! It must never look at addresses or ports, except those that a Sidecar names: visibility does not depend on
-//! how a host is reached.
+//! It must never look at addresses, nor at ports except those that a Sidecar names and those that merge in `scope`:
+//! visibility does not depend on how a host is reached.
 
+mod scope;
 mod sidecar;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
+use self::scope::Scope;
 pub(crate) use sidecar::{choose, trims};
 
 use crate::{
     export::Export,
-    istio::{OutboundMode, Sidecar},
+    istio::{Bind, OutboundMode, Sidecar},
     model::{Enforcement, Mode, Namespace, Workload},
     objects::Objects,
-    offer::{HostState, Import, Offer},
+    offer::{HostState, Import, Imported, Offer},
     policy::Shared,
     settings::Settings,
 };
@@ -89,48 +91,57 @@ impl View {
         offer.ignored.is_none() && offer.export.includes(&self.namespace)
     }
 
-    /// The ports of a host that are visible in it.
+    /// The ports of a host that are visible in it, each with whether anything is behind it.
     pub(crate) fn imports<'a>(&self, state: &'a HostState) -> Vec<Import<'a>> {
-        let visible = state.offers.iter().filter(|offer| self.sees(offer));
-        let mut imports = Vec::new();
+        let listeners = self.listeners(state);
+        let scope = Scope::new(state, &listeners);
+        let all = listeners.iter().flatten().flat_map(|imported| &imported.ports);
+        all.filter(|import| import.way.bind != Bind::Local)
+            .map(|import| scope.judged(import))
+            .collect()
+    }
+
+    /// The ports of a host that are visible in it, by its Sidecar's listeners. Those on its loopback count for what is
+    /// behind others.
+    fn listeners<'a>(&self, state: &'a HostState) -> Vec<Vec<Imported<'a>>> {
+        let visible = state.offers.iter().filter(|offer| self.sees(offer)).collect();
         match self.sidecar.as_ref().filter(|sidecar| trims(sidecar)) {
             None => {
-                for offer in winners(visible.collect(), &self.namespace) {
-                    imports.extend(offer.imports());
-                }
+                vec![whole(winners(visible, &self.namespace))]
             }
-            Some(sidecar) => {
-                let visible: Vec<_> = visible.collect();
-                for index in 0..sidecar.egress.len() {
-                    imports.extend(self.behind(sidecar, index, &visible));
-                }
-            }
+            Some(sidecar) => (0..sidecar.egress.len())
+                .map(|index| self.behind(sidecar, index, &visible))
+                .collect(),
         }
-        imports
     }
 
     /// The ports of a host that the listener `index` imports. The winning namespace is chosen among the services
     /// that the listener imports, as in Istio's `selectServices`.
-    fn behind<'a>(&self, sidecar: &Sidecar, index: usize, visible: &[&'a Offer]) -> Vec<Import<'a>> {
+    fn behind<'a>(&self, sidecar: &Sidecar, index: usize, visible: &[&'a Offer]) -> Vec<Imported<'a>> {
         let listener = &sidecar.egress[index];
-        if listener.is_bound {
-            // The application dials the listener's own address, which is its loopback.
-            return Vec::new();
-        }
-        let behind = |import: Import<'a>| {
-            let port = &import.offer.owner.ports()[import.port];
-            let protocol = sidecar::protocol_behind(sidecar, index, port.number, port.protocol)?;
-            Some(Import { protocol, ..import })
-        };
+        let behind = |import: Import<'a>| sidecar::behind(sidecar, index, import);
         let candidates = visible.iter().copied().filter(|offer| {
             sidecar::imports(listener, offer.namespace(), &offer.host, &self.namespace)
-                && (listener.port.is_none() || offer.imports().any(|import| behind(import).is_some()))
+                && (!sidecar::needs_port(listener) || offer.imports().any(|import| behind(import).is_some()))
         });
         let winners = winners(candidates.collect(), &self.namespace).into_iter();
         winners
-            .flat_map(|offer| offer.imports().filter_map(behind))
+            .map(|offer| Imported {
+                offer,
+                ports: offer.imports().filter_map(behind).collect(),
+            })
             .collect()
     }
+}
+
+fn whole(offers: Vec<&Offer>) -> Vec<Imported<'_>> {
+    offers
+        .into_iter()
+        .map(|offer| Imported {
+            offer,
+            ports: offer.imports().collect(),
+        })
+        .collect()
 }
 
 /// The ports of a common host that every view without a trimming Sidecar has.
@@ -141,8 +152,10 @@ pub(crate) fn common(state: &HostState) -> Vec<Import<'_>> {
         return Vec::new();
     };
     let namespace = first.namespace().clone();
-    let winners = winners(offers, &namespace);
-    winners.into_iter().flat_map(Offer::imports).collect()
+    let imported = [whole(winners(offers, &namespace))];
+    let scope = Scope::new(state, &imported);
+    let all = imported[0].iter().flat_map(|imported| &imported.ports);
+    all.map(|import| scope.judged(import)).collect()
 }
 
 /// The offers of one host by the namespace that wins the host for clients in the namespace `own`.

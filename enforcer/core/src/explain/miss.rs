@@ -86,6 +86,9 @@ impl Question<'_> {
             (2, Why::NotExported { object, to })
         } else if let Some(withheld) = self.withheld(offer, seen) {
             withheld
+        } else if self.leads_nowhere(offer, seen) {
+            let (object, port) = (object.clone(), self.destination.port);
+            (0, Why::NothingBehind { object, port })
         } else {
             let (off, why) = self.unfit(offer);
             return (Distance::Seen(off), why, object);
@@ -96,6 +99,16 @@ impl Question<'_> {
             Distance::Unseen(rank)
         };
         (distance, why, object)
+    }
+
+    /// Whether the port dialled is imported, and nothing is behind it.
+    fn leads_nowhere(&self, offer: &Offer, seen: &Seen<'_>) -> bool {
+        let imports = seen.imports.iter();
+        let mut dialled = imports
+            .filter(|import| std::ptr::eq(import.offer, offer))
+            .filter(|import| self.is_dialled(&offer.owner.ports()[import.port]))
+            .peekable();
+        dialled.peek().is_some() && dialled.all(|import| !import.leads)
     }
 
     /// Why an offer that is exported to the view does not count for the port dialled.

@@ -113,6 +113,14 @@ pub enum Why {
         /// The port dialled.
         port: u16,
     },
+    /// The host and the port are known, but nothing is behind the port: the object has no endpoint, or another object
+    /// of the host comes first and cannot be merged with it.
+    NothingBehind {
+        /// The object.
+        object: ObjectId,
+        /// The port dialled.
+        port: u16,
+    },
     /// It is an endpoint of an object that clients reach at other addresses, and the workload has no proxy.
     Endpoint {
         /// The object.
@@ -153,6 +161,7 @@ impl Why {
             | Self::OtherTransport { object, .. }
             | Self::UdpNotAllowed { object }
             | Self::Reserved { object, .. }
+            | Self::NothingBehind { object, .. }
             | Self::OtherAddress { object, .. } => Some(object),
         }
     }
@@ -248,6 +257,12 @@ impl fmt::Display for Why {
                 write!(
                     f,
                     "{object} declares port {port} for HTTP, which Istio's proxy keeps to itself"
+                )
+            }
+            Self::NothingBehind { object, port } => {
+                write!(
+                    f,
+                    "{object} declares port {port}, but nothing is behind it: no endpoint, or another entry has the host"
                 )
             }
             Self::Endpoint { object, host } => {

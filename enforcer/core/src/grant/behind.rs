@@ -11,7 +11,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{Facts, Grant, Port, PortGrants, Source, grants, is_reserved};
+use super::{Facts, Grant, PortGrants, Served, Source, is_reserved};
 use crate::{
     istio::{Endpoint, EndpointAddress, Resolution, Service, ServiceEntry, ServiceKind, ServicePort},
     model::{Host, Labels, Namespace, Protocol, Transport},
@@ -23,11 +23,11 @@ use crate::{
 /// The port of HBONE, by which proxies reach those of ambient mode: on the endpoint's own address.
 const HBONE: u16 = 15008;
 
-/// What stands behind `port` of `host` under its effective protocol. A proxy has no part in UDP.
+/// What stands behind `port` under its effective protocol, of which clients dial `dialled`. A proxy has no part in UDP.
 pub(crate) fn behind(
-    owner: &Owner,
-    host: &Host,
+    served: Served<'_>,
     (port, protocol): (&ServicePort, Protocol),
+    dialled: PortGrants,
     facts: &Facts<'_>,
 ) -> PortGrants {
     if protocol.transport() == Transport::Udp || is_reserved(port.number, protocol) {
@@ -38,13 +38,12 @@ pub(crate) fn behind(
         facts,
         out: PortGrants::default(),
     };
-    match owner {
+    match served.owner {
         Owner::Service(service) => behind.service(service),
         Owner::Entry(entry) => {
-            behind.entry(entry, host);
+            behind.entry(entry, served.host);
             if matches!(entry.resolution, Resolution::None | Resolution::DynamicDns) {
-                let number = port.number;
-                behind.dialled(grants(owner, host, Port { number, protocol }, facts));
+                behind.dialled(dialled);
             }
         }
     }

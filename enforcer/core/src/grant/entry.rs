@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{Facts, Grant, Port, PortGrants, Related, Source};
+use super::{Facts, Grant, Port, PortGrants, Related, Served, Source};
 use crate::{
     istio::{EndpointAddress, Resolution, ServiceEntry},
     model::{Host, Protocol},
@@ -19,10 +19,10 @@ use crate::{
 };
 
 /// What one port of one host of `entry` grants.
-pub(super) fn grants(entry: &ServiceEntry, host: &Host, port: Port, facts: &Facts<'_>) -> PortGrants {
+pub(super) fn grants(entry: &ServiceEntry, served: Served<'_>, port: Port, facts: &Facts<'_>) -> PortGrants {
     let row = Row {
         entry,
-        host,
+        host: served.host,
         port,
         selected: selected(entry, facts),
         facts,
@@ -35,6 +35,10 @@ pub(super) fn grants(entry: &ServiceEntry, host: &Host, port: Port, facts: &Fact
             names: row.declared().names,
         },
     };
+    if is_passed_on(entry) && has_no_address(entry) && !port.protocol.is_http() {
+        // D15: a listener for each endpoint of the host, whichever entry it is from.
+        out.add_pooled(served, port);
+    }
     out.sort();
     out
 }
@@ -59,9 +63,8 @@ pub(super) fn related(entry: &ServiceEntry, host: &Host, facts: &Facts<'_>) -> R
     let names: BTreeSet<Host> = names.cloned().chain(selected.names).collect();
     let resolved = names.iter().chain([host]);
     let resolved = resolved.flat_map(|name| facts.objects.addresses_of(name));
-    let allocated = entry.allocated.get(host).into_iter().flatten();
     let to = resolved
-        .chain(allocated.map(IpAddr::to_canonical))
+        .chain(allocated(entry, host))
         .chain(endpoint_addresses(entry))
         .chain(selected.addresses)
         .map(To::Address)
@@ -128,7 +131,7 @@ impl Row<'_> {
             out.push(any());
         }
         if has_no_address(self.entry) {
-            if self.entry.resolution == Resolution::None && self.entry.selector.is_some() {
+            if is_passed_on(self.entry) {
                 out.extend(self.selected());
             } else {
                 out.push(any());
@@ -140,9 +143,8 @@ impl Row<'_> {
     /// D7, D8, D11, D12, D14: what the entry declares, and what istiod has allocated to the host.
     fn addresses(&self) -> Vec<Grant> {
         let declared = real_addresses(self.entry).map(|to| self.grant(to, Source::Declared));
-        let allocated = self.entry.allocated.get(self.host).into_iter().flatten();
-        let allocated =
-            allocated.map(|address| self.grant(To::Address(address.to_canonical()), Source::Allocated));
+        let allocated = allocated(self.entry, self.host);
+        let allocated = allocated.map(|address| self.grant(To::Address(address), Source::Allocated));
         declared.chain(allocated).collect()
     }
 
@@ -157,7 +159,7 @@ impl Row<'_> {
             .extend(endpoint_addresses(self.entry).map(|ip| self.grant(To::Address(ip), Source::Endpoint)));
         out.grants.extend(self.selected());
         // WorkloadEntries at a name count only where names are resolved.
-        if self.entry.resolution != Resolution::Static {
+        if self.entry.resolution.is_dns() {
             for name in &self.selected.names {
                 self.resolve(name, out);
             }
@@ -193,6 +195,36 @@ impl Row<'_> {
     }
 }
 
+/// Whether the proxy connects to where the client dialled, if a selected workload is there.
+pub(super) fn is_passed_on(entry: &ServiceEntry) -> bool {
+    entry.resolution == Resolution::None && entry.selector.is_some()
+}
+
+/// `status.addresses`, where istiod allocates any (`shouldV2AutoAllocateIPFromPieces`): elsewhere they are left over.
+fn allocated<'a>(entry: &'a ServiceEntry, host: &Host) -> impl Iterator<Item = IpAddr> + use<'a> {
+    let counts = entry.resolution != Resolution::None && entry.addresses.is_empty() && !entry.opts_out;
+    let allocated = entry.allocated.get(host).filter(|_| counts);
+    allocated.into_iter().flatten().map(IpAddr::to_canonical)
+}
+
+/// Whether there is an endpoint behind the host's ports (`convertServiceEntryToInstances`): without a selector and
+/// endpoints, the host's own name is one where names are resolved.
+pub(crate) fn has_endpoint(entry: &ServiceEntry, facts: &Facts<'_>) -> bool {
+    if entry.selector.is_none() {
+        return !entry.endpoints.is_empty() || entry.resolution.is_dns();
+    }
+    let selected = selected(entry, facts);
+    !selected.addresses.is_empty()
+        || selected.is_elsewhere
+        || (entry.resolution.is_dns() && (selected.has_socket || !selected.names.is_empty()))
+}
+
+/// The addresses of the endpoints behind its ports.
+pub(crate) fn own_endpoints(entry: &ServiceEntry, facts: &Facts<'_>) -> BTreeSet<IpAddr> {
+    let selected = selected(entry, facts);
+    endpoint_addresses(entry).chain(selected.addresses).collect()
+}
+
 fn selected(entry: &ServiceEntry, facts: &Facts<'_>) -> Selected {
     entry
         .selector
@@ -205,7 +237,7 @@ fn selected(entry: &ServiceEntry, facts: &Facts<'_>) -> Selected {
 }
 
 /// Whether Istio creates a service without an address from the entry: it declares none, or an unspecified one.
-fn has_no_address(entry: &ServiceEntry) -> bool {
+pub(super) fn has_no_address(entry: &ServiceEntry) -> bool {
     entry.addresses.is_empty() || entry.addresses.iter().any(is_unspecified)
 }
 

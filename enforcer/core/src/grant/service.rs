@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{Facts, Grant, Port, PortGrants, Source};
+use super::{Facts, Grant, Port, PortGrants, Served, Source};
 use crate::{
     istio::{Service, ServiceKind},
     rule::{Rule, To},
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What one port of `service` grants.
-pub(super) fn grants(service: &Service, port: Port, facts: &Facts<'_>) -> PortGrants {
+pub(super) fn grants(service: &Service, served: Served<'_>, port: Port, facts: &Facts<'_>) -> PortGrants {
     let grant = |to, source| Grant {
         rule: Rule {
             transport: port.protocol.transport(),
@@ -32,7 +32,12 @@ pub(super) fn grants(service: &Service, port: Port, facts: &Facts<'_>) -> PortGr
     let grants = if facts.settings.matching == Matching::Istio && port.protocol.is_http() {
         vec![grant(To::Any, Source::AnyAddress)]
     } else {
-        let addresses = addresses(service, facts).into_iter();
+        let addresses = match service.kind {
+            // An endpoint serves only the ports that its slice names (`CopyEndpoints`).
+            ServiceKind::Headless => facts.objects.endpoints_on(service, port.number),
+            ServiceKind::ClusterIp(_) | ServiceKind::ExternalName(_) => addresses(service, facts),
+        };
+        let addresses = addresses.into_iter();
         addresses
             .map(|address| grant(To::Address(address), source.clone()))
             .collect()
@@ -41,6 +46,9 @@ pub(super) fn grants(service: &Service, port: Port, facts: &Facts<'_>) -> PortGr
         grants,
         names: Vec::new(),
     };
+    if service.kind == ServiceKind::Headless {
+        out.add_pooled(served, port);
+    }
     out.sort();
     out
 }

@@ -28,6 +28,8 @@ pub enum Source {
     Selected,
     /// A cluster address of a Service.
     ClusterIp,
+    /// The address or port of a Sidecar's listener, whatever its services have.
+    Listener,
     /// The port only: nothing narrows the addresses.
     AnyAddress,
 }
@@ -43,6 +45,7 @@ impl fmt::Display for Source {
             Self::Endpoint => f.write_str("endpoint"),
             Self::Selected => f.write_str("workloadSelector"),
             Self::ClusterIp => f.write_str("cluster IP"),
+            Self::Listener => f.write_str("listener"),
             Self::AnyAddress => f.write_str("any address"),
         }
     }

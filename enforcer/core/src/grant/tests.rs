@@ -75,6 +75,28 @@ fn with(resolution: Resolution) -> impl Fn(ServiceEntry) -> ServiceEntry {
     move |entry| entry.resolution(resolution)
 }
 
+/// With an endpoint where it needs one.
+fn served(entry: ServiceEntry) -> ServiceEntry {
+    match entry.resolution {
+        Resolution::Static => entry.endpoints(&["203.0.113.5"]),
+        _ => entry,
+    }
+}
+
+/// Nothing answers there in Istio; but the listener of an HTTP port takes requests for others.
+#[test]
+fn static_entry_without_endpoints_grants_nothing() {
+    let builds: [fn(ServiceEntry) -> ServiceEntry; 2] = [
+        |e| e.resolution(Resolution::Static),
+        |e| e.resolution(Resolution::Static).addresses(&[V4]),
+    ];
+    for build in builds {
+        check(TCP, build, &[], &[]);
+        check(TLS, build, &[], &[]);
+        check(HTTP, build, &[], ANY);
+    }
+}
+
 fn join<'a>(parts: &[&[&'a str]]) -> Vec<&'a str> {
     parts.concat()
 }
@@ -175,10 +197,20 @@ fn d6_tls_resolved_without_address() {
 #[test]
 fn d7_d8_tls_with_addresses() {
     for resolution in [Resolution::None, Resolution::Static, Resolution::Dns] {
-        check(TLS, |e| with(resolution)(e).addresses(&[V4, V6]), IPS, IPS);
+        check(
+            TLS,
+            |e| served(with(resolution)(e)).addresses(&[V4, V6]),
+            IPS,
+            IPS,
+        );
     }
     for resolution in [Resolution::None, Resolution::Static] {
-        check(TLS, |e| with(resolution)(e).addresses(NETWORKS), NETS, NETS);
+        check(
+            TLS,
+            |e| served(with(resolution)(e)).addresses(NETWORKS),
+            NETS,
+            NETS,
+        );
     }
 }
 
@@ -202,10 +234,20 @@ fn d10_tcp_resolved_without_address() {
 #[test]
 fn d11_d12_tcp_with_addresses() {
     for resolution in [Resolution::None, Resolution::Static, Resolution::Dns] {
-        check(TCP, |e| with(resolution)(e).addresses(&[V4, V6]), IPS, IPS);
+        check(
+            TCP,
+            |e| served(with(resolution)(e)).addresses(&[V4, V6]),
+            IPS,
+            IPS,
+        );
     }
     for resolution in [Resolution::None, Resolution::Static] {
-        check(TCP, |e| with(resolution)(e).addresses(NETWORKS), NETS, NETS);
+        check(
+            TCP,
+            |e| served(with(resolution)(e)).addresses(NETWORKS),
+            NETS,
+            NETS,
+        );
     }
 }
 
@@ -380,7 +422,7 @@ fn unhealthy_workload_entry_is_not_selected() {
 }
 
 #[test]
-fn labels_of_metadata_select_a_workload_entry_unless_its_spec_says_otherwise() {
+fn labels_of_metadata_and_spec_select_a_workload_entry_and_the_metadata_comes_first() {
     let mut vm = workload_entry("ns/vm", "10.2.0.1", "tier=a");
     vm.meta.labels = crate::test_support::labels("app=vm,tier=b");
     let select = |selector| -> [Object; 2] {
@@ -388,8 +430,8 @@ fn labels_of_metadata_select_a_workload_entry_unless_its_spec_says_otherwise() {
         [vm.clone().into(), object.into()]
     };
     let found = set(&["tcp 10.2.0.1:443"]);
-    assert_eq!(rules_of(select("app=vm,tier=a"), Settings::default()), found);
-    assert_eq!(rules_of(select("app=vm,tier=b"), Settings::default()), set(&[]));
+    assert_eq!(rules_of(select("app=vm,tier=b"), Settings::default()), found);
+    assert_eq!(rules_of(select("app=vm,tier=a"), Settings::default()), set(&[]));
 }
 
 #[test]

@@ -128,8 +128,20 @@ pub struct ServiceEntry {
     pub selector: Option<Labels>,
     /// `exportTo`; empty stands for the mesh's default.
     pub export_to: Vec<ExportTo>,
-    /// `status.addresses`: addresses that istiod allocated, by host.
+    /// `status.addresses`: addresses that istiod allocated, by host, as written.
     pub allocated: BTreeMap<Host, Vec<IpAddr>>,
+    /// Whether the label `networking.istio.io/enable-autoallocate-ip` opts out of these.
+    pub opts_out: bool,
+    /// A checksum of all labels of its metadata, none of which is kept but the revision's: entries of one host merge
+    /// only if their labels are the same.
+    pub label_sum: u64,
+}
+
+impl Resolution {
+    /// Whether the proxy resolves the names of endpoints.
+    pub(crate) fn is_dns(self) -> bool {
+        matches!(self, Self::Dns | Self::DnsRoundRobin)
+    }
 }
 
 /// A port of a ServiceEntry or a Service.
@@ -239,8 +251,21 @@ pub struct EgressListener {
     pub port: Option<(u16, Protocol)>,
     /// What it imports and what it leaves out.
     pub hosts: Vec<EgressHost>,
-    /// `bind` or `captureMode: NONE`: the application dials the listener and not the service.
-    pub is_bound: bool,
+    /// Where it takes connections.
+    pub bind: Bind,
+}
+
+/// `bind` and `captureMode` of an [`EgressListener`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bind {
+    /// Wherever its services are.
+    Services,
+    /// At any address: `0.0.0.0` or `::`.
+    Anywhere,
+    /// At one address and at no service's own; never IPv4-mapped.
+    At(IpAddr),
+    /// On the workload's loopback, or at a socket of the file system.
+    Local,
 }
 
 /// An element of `egress[].hosts`, in its parts.

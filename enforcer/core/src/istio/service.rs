@@ -46,7 +46,11 @@ fn read_kind(spec: &Node<'_>, found: &mut Findings) -> Option<ServiceKind> {
     if spec.get("type").text(found) == "ExternalName" {
         let at = spec.get("externalName");
         let text = at.text(found);
-        if let Err(message) = name::check_domain(text) {
+        // Kubernetes takes any DNS subdomain, also one that looks like an address; Istio looks at nothing.
+        let is_subdomain = name::is_object_name(text.strip_suffix('.').unwrap_or(text));
+        if let Err(message) = name::check_domain(text)
+            && !is_subdomain
+        {
             found.error(&at, message);
             return None;
         }
@@ -197,6 +201,10 @@ mod tests {
                 "{type: ExternalName, externalName: DB.example.com}",
                 ServiceKind::ExternalName(Host::new("db.example.com")),
             ),
+            (
+                "{type: ExternalName, externalName: 192.0.2.1}",
+                ServiceKind::ExternalName(Host::new("192.0.2.1")),
+            ),
         ] {
             assert_eq!(service(&format!("{HEAD}spec: {spec}\n")).0.kind, kind, "{spec}");
         }
@@ -262,6 +270,10 @@ mod tests {
                 &["Invalid value: \"x\": must be a valid IP address"],
             ),
             ("{type: ExternalName}", &["empty domain name not allowed"]),
+            (
+                "{type: ExternalName, externalName: '2001:db8::1'}",
+                &["domain name \"2001:db8::1\" invalid (label \"2001:db8::1\" invalid)"],
+            ),
             (
                 "{ports: [{port: 1, name: a}, {port: 1, name: b, protocol: SCTP}]}",
                 &[],

@@ -7,7 +7,8 @@ mod resolution;
 mod schema;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
+    hash::{Hash as _, Hasher as _},
     net::IpAddr,
     sync::Arc,
 };
@@ -176,9 +177,7 @@ impl<'a> Raw<'a> {
 
     /// Whether istiod gives the entry addresses (`ShouldV2AutoAllocateIP`).
     fn is_allocated(&self, meta: &Meta) -> bool {
-        let label = meta.labels.get("networking.istio.io/enable-autoallocate-ip");
-        self.resolution != RawResolution::Known(Resolution::None)
-            && !label.is_some_and(|value| value.eq_ignore_ascii_case("false"))
+        self.resolution != RawResolution::Known(Resolution::None) && !opts_out(meta)
     }
 
     /// E33: plain TCP cannot distinguish hosts.
@@ -220,9 +219,23 @@ impl<'a> Raw<'a> {
                 .map(|entry| export_to::parse(entry.value))
                 .collect(),
             allocated: allocated(document),
+            opts_out: opts_out(&meta),
+            label_sum: label_sum(&meta),
             meta: meta.of_unselected(),
         }
     }
+}
+
+fn opts_out(meta: &Meta) -> bool {
+    let label = meta.labels.get("networking.istio.io/enable-autoallocate-ip");
+    label.is_some_and(|value| value.eq_ignore_ascii_case("false"))
+}
+
+/// The same for the same labels, in every process.
+fn label_sum(meta: &Meta) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    meta.labels.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A vector without spare capacity: there are thousands of entries, most with one port and one address.

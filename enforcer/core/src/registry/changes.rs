@@ -11,7 +11,7 @@ use crate::{
         WorkloadEntry,
     },
     model::{Host, Labels, Namespace},
-    objects::{Key, OwnerKey, workload_labels},
+    objects::{Key, OwnerKey, is_chosen, workload_labels},
     offer::{selecting, served_by, service_host},
 };
 
@@ -194,7 +194,8 @@ impl Registry {
         }
         // Most changes do not affect selection: a container has started, for example.
         if let (Some(old), Some(new)) = (&old, &new)
-            && (&old.meta.labels, &old.addresses) == (&new.meta.labels, &new.addresses)
+            && (&old.meta.labels, &old.addresses, is_chosen(old))
+                == (&new.meta.labels, &new.addresses, is_chosen(new))
         {
             return;
         }

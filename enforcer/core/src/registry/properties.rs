@@ -11,7 +11,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use super::*;
 use crate::{
     istio::{
-        EgressListener, LabelSelector, MeshConfig, OutboundMode, Resolution, ServiceEntry,
+        Bind, EgressListener, LabelSelector, MeshConfig, OutboundMode, Resolution, ServiceEntry,
         ServiceEntryVisibility, ServiceKind, Sidecar, Visibility,
     },
     model::{Destination, Protocol, Transport},
@@ -110,7 +110,7 @@ fn listener() -> impl Strategy<Value = EgressListener> {
     )
         .prop_map(|(hosts, port, bound)| EgressListener {
             port,
-            is_bound: bound == 0,
+            bind: if bound == 0 { Bind::Local } else { Bind::Services },
             ..egress(hosts)
         })
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use crate::{
     export::ignored,
-    istio::{EgressHost, EgressListener, EgressNamespace, Sidecar},
+    grant::Way,
+    istio::{Bind, EgressHost, EgressListener, EgressNamespace, Sidecar},
     model::{Host, Namespace, Protocol, Transport, Workload, selects},
     objects::{Objects, in_namespace},
+    offer::Import,
     settings::Settings,
 };
 
@@ -47,7 +49,7 @@ pub(crate) fn trims(sidecar: &Sidecar) -> bool {
             host: Host::new("*"),
         };
         listener.port.is_none()
-            && !listener.is_bound
+            && listener.bind == Bind::Services
             && listener.hosts.contains(&everything)
             && listener.hosts.iter().all(|host| host.imports)
     };
@@ -82,29 +84,42 @@ pub(super) fn imports(
     is_imported
 }
 
-/// The protocol that a port has on the listener `index` of `sidecar`; None if the listener does not have the port.
+/// Whether a listener imports only services that have its port (`needsPortMatch`): not if it is an HTTP proxy.
+pub(super) fn needs_port(listener: &EgressListener) -> bool {
+    !matches!(listener.port, None | Some((_, Protocol::HttpProxy)))
+}
+
+/// A port of a service on the listener `index` of `sidecar`, with the protocol that it has there; None if the listener
+/// does not have it.
 ///
-/// A listener with a port replaces the protocol, and owns the port: later listeners do not get it.
-pub(super) fn protocol_behind(
-    sidecar: &Sidecar,
-    index: usize,
-    number: u16,
-    protocol: Protocol,
-) -> Option<Protocol> {
-    let transport: Transport = protocol.transport();
-    let has_port = |listener: &EgressListener| match listener.port {
-        Some((port, own)) => port == number && own.transport() == transport,
-        None => false,
-    };
+/// A listener with a port has the services' port of that number and replaces its protocol. An HTTP proxy has every
+/// port of its services behind its own.
+pub(super) fn behind<'a>(sidecar: &Sidecar, index: usize, import: Import<'a>) -> Option<Import<'a>> {
+    let transport = import.protocol.transport();
     let (before, rest) = sidecar.egress.split_at(index);
-    if before
-        .iter()
-        .any(|listener| !listener.is_bound && has_port(listener))
-    {
-        return None;
-    }
-    match rest.first()?.port {
-        None => Some(protocol),
-        Some((port, own)) => (port == number && own.transport() == transport).then_some(own),
-    }
+    let listener = rest.first()?;
+    let (number, protocol) = match listener.port {
+        None => (import.number, import.protocol),
+        Some((number, Protocol::HttpProxy)) if transport == Transport::Tcp => (number, Protocol::HttpProxy),
+        Some((number, protocol)) if (number, protocol.transport()) == (import.number, transport) => {
+            (number, protocol)
+        }
+        Some(_) => return None,
+    };
+    let owns = |earlier: &EgressListener| {
+        let is_common = matches!(earlier.bind, Bind::Services | Bind::Anywhere);
+        let is_there = |(port, of): (u16, Protocol)| (port, of.transport()) == (number, transport);
+        is_common && earlier.port.is_some_and(is_there)
+    };
+    let way = Way {
+        bind: listener.bind,
+        has_port: listener.port.is_some(),
+        is_owned: before.iter().any(owns),
+    };
+    Some(Import {
+        number,
+        protocol,
+        way,
+        ..import
+    })
 }

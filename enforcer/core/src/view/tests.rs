@@ -2,14 +2,14 @@
 
 use crate::{
     istio::{
-        EgressListener, LabelExpression, LabelOperator, LabelSelector, MeshConfig, OutboundMode, Resolution,
-        ServiceEntry, ServiceEntryVisibility, Sidecar, Visibility,
+        Bind, EgressListener, LabelExpression, LabelOperator, LabelSelector, MeshConfig, OutboundMode,
+        Resolution, ServiceEntry, ServiceEntryVisibility, Sidecar, Visibility,
     },
     model::{Mode, Namespace, Protocol},
     registry::Update,
     settings::Settings,
     test_support::{
-        allowed, cluster_ip, egress, entry, export, labels, namespace, policy, service, set, sidecar,
+        allowed, cluster_ip, egress, entry, export, ip, labels, namespace, policy, service, set, sidecar,
         workload, world,
     },
 };
@@ -362,12 +362,28 @@ fn listener_with_a_port_imports_that_port_alone() {
 }
 
 #[test]
-fn first_listener_owns_its_port() {
-    let first = || egress(&["./*"]).on(443, Protocol::Tls);
-    let rest = || egress(&["*/*"]);
-    assert_eq!(ports_behind(vec![first(), rest()]), set(&["tcp 192.0.2.1:80"]));
-    let wider = egress(&["*/*"]).on(443, Protocol::Tls);
-    assert_eq!(ports_behind(vec![first(), wider]), set(&[]));
+fn listener_owns_its_port_where_services_have_no_address_of_their_own() {
+    let both = set(&["tcp 192.0.2.1:443", "tcp 192.0.2.1:80"]);
+    let first = egress(&["./*"]).on(443, Protocol::Tls);
+    assert_eq!(ports_behind(vec![first.clone(), egress(&["*/*"])]), both);
+    // HTTP is always on the common listener.
+    let object = entry("b/e", "h.example", &[(80, Protocol::Http), (443, Protocol::Http)]);
+    let updates = [
+        object.addresses(&["192.0.2.1"]).into(),
+        sidecar("a/default", vec![first, egress(&["*/*"])]).into(),
+        workload(1, "a", ""),
+    ];
+    let mut registry = world(Settings::default(), updates);
+    assert_eq!(allowed(&mut registry, 1), set(&["tcp 192.0.2.1:80"]));
+}
+
+#[test]
+fn bound_listener_is_reached_at_its_address_alone() {
+    let mut bound = egress(&["*/*"]).on(443, Protocol::Tls);
+    bound.bind = Bind::At(ip("198.51.100.9"));
+    assert_eq!(ports_behind(vec![bound.clone()]), set(&["tcp 198.51.100.9:443"]));
+    bound.bind = Bind::Anywhere;
+    assert_eq!(ports_behind(vec![bound]), set(&["tcp 192.0.2.1:443"]));
 }
 
 #[test]
@@ -391,7 +407,7 @@ fn protocol_of_the_listener_replaces_the_services_own() {
 #[test]
 fn bound_listener_lets_nothing_out() {
     let mut bound = egress(&["*/*"]);
-    bound.is_bound = true;
+    bound.bind = Bind::Local;
     assert_eq!(ports_behind(vec![bound]), set(&[]));
 }
 

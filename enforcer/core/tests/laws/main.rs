@@ -2,19 +2,21 @@
 //!
 //! ```text
 //! World -> Registry -> Desired -> plan -> maps -> decide --.
-//!      \-> naive -------------------------------------------> the same verdict
+//!      |-> naive -------------------------------------------> the same verdict
+//!      \-> envoy -------------------------------------------> nothing that is refused under `istio`
 //! ```
 
+mod envoy;
 mod maps;
 mod naive;
 mod worlds;
 
 use enforcer_core::{
-    model::{CgroupId, Destination, Verdict},
+    model::{CgroupId, Destination, Transport, Verdict},
     pattern,
     plan::{Applied, Plan, diff},
     registry::{Registry, Update},
-    settings::Settings,
+    settings::{Matching, Settings},
 };
 use maps::{Facts, Maps};
 use naive::{Given, World};
@@ -113,6 +115,57 @@ proptest! {
         let maps = Maps(diff(&Applied::default(), &desired).after, facts(&given));
         world.given = given;
         check_verdicts(&maps, &world, &destinations)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(100_000, "tests/regressions/envoy.txt"))]
+
+    #[test]
+    fn istio_refuses_nothing_that_envoy_could_accept(
+        settings in worlds::settings(),
+        arrivals in worlds::arrivals(),
+        destinations in vec(worlds::destination(), 12),
+    ) {
+        let settings = Settings { matching: Matching::Istio, ..settings };
+        let world = world(&settings, &arrivals);
+        let desired = registry(&settings, arrivals).desired();
+        let maps = Maps(diff(&Applied::default(), &desired).after, Facts::new());
+        for (cgroup, workload) in &world.workloads {
+            for to in destinations.iter().filter(|to| to.transport == Transport::Tcp) {
+                if envoy::could_accept(&world, workload, to) {
+                    let decided = maps.verdict(*cgroup, to);
+                    prop_assert_eq!(decided, Some(Verdict::Allow), "{} to {}", workload, to);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(20_000, "tests/regressions/declared.txt"))]
+
+    /// What the author means is part of what Envoy could accept.
+    #[test]
+    fn declared_allows_nothing_that_istio_refuses(
+        settings in worlds::settings(),
+        arrivals in worlds::arrivals(),
+        given in vec(worlds::given(), 0..6),
+        destinations in vec(worlds::destination(), 12),
+    ) {
+        let maps = |matching| {
+            let settings = Settings { matching, ..settings.clone() };
+            let desired = registry(&settings, arrivals.clone()).desired();
+            Maps(diff(&Applied::default(), &desired).after, facts(&given))
+        };
+        let (declared, istio) = (maps(Matching::Declared), maps(Matching::Istio));
+        for workload in (1..4).map(CgroupId) {
+            for to in &destinations {
+                if declared.verdict(workload, to) == Some(Verdict::Allow) {
+                    prop_assert_eq!(istio.verdict(workload, to), Some(Verdict::Allow), "{:?} to {}", workload, to);
+                }
+            }
+        }
     }
 }
 

@@ -10,9 +10,9 @@ use std::{
 
 use enforcer_core::{
     istio::{
-        EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, ExportTo, LabelExpression,
-        LabelOperator, LabelSelector, MeshConfig, Meta, Object, ObjectId, OutboundMode, Resolution, Service,
-        ServiceEntry, ServiceKind, ServicePort, Sidecar, Visibility,
+        Bind, EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, ExportTo,
+        LabelExpression, LabelOperator, LabelSelector, MeshConfig, Meta, Object, ObjectId, OutboundMode,
+        PodPhase, Resolution, Service, ServiceEntry, ServiceKind, ServicePort, Sidecar, Visibility,
     },
     model::{
         CgroupId, Destination, Enforcement, Host, Labels, Namespace, Protocol, Transport, Verdict, Workload,
@@ -260,7 +260,7 @@ fn oldest_sidecar(
 }
 
 /// The listeners of the workload's Sidecar; no `egress`, and no Sidecar, is `*/*`.
-fn listeners(world: &World, workload: &Workload) -> Vec<EgressListener> {
+pub(crate) fn listeners(world: &World, workload: &Workload) -> Vec<EgressListener> {
     let written = sidecar(world, workload).map(|sidecar| sidecar.egress);
     match written {
         Some(egress) if !egress.is_empty() => egress,
@@ -271,7 +271,7 @@ fn listeners(world: &World, workload: &Workload) -> Vec<EgressListener> {
                 namespace: EgressNamespace::Any,
                 host: Host::new("*"),
             }],
-            is_bound: false,
+            bind: Bind::Services,
         }],
     }
 }
@@ -301,20 +301,49 @@ fn is_under(host: &Host, pattern: &Host) -> bool {
     }
 }
 
-/// A listener with a port is for that port alone, and owns it: a later listener does not get it. A listener speaks
-/// for one transport. A bound one captures nothing: applications dial the listener itself.
-fn serves(listeners: &[EgressListener], index: usize, to: &Destination) -> bool {
+/// Section 4: the proxy has listeners of its own there, at `0.0.0.0`.
+const RESERVED: [u16; 4] = [15001, 15006, 15021, 15090];
+
+/// How a listener takes connections to one port.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    /// At what each service declares.
+    Services,
+    /// The same, on a listener with a port, which has none for each endpoint.
+    Together,
+    /// The same, where an earlier listener owns what is common to the port.
+    Beside,
+    /// Whatever the address.
+    Anywhere,
+    /// At the destination's address, whatever the services'.
+    There,
+}
+
+/// A listener owns (bind, port): the common one of a port, `0.0.0.0`, or one address. Under `istio` it does not matter
+/// who owns the common one: its owner accepts any address as the others would.
+fn way(world: &World, listeners: &[EgressListener], index: usize, to: &Destination) -> Option<Way> {
     let is_for = |listener: &EgressListener| match listener.port {
         Some((number, protocol)) => number == to.port && transport(protocol) == to.transport,
         None => false,
     };
-    for earlier in &listeners[..index] {
-        if !earlier.is_bound && is_for(earlier) {
-            return false;
-        }
-    }
+    let is_common = |listener: &EgressListener| matches!(listener.bind, Bind::Services | Bind::Anywhere);
+    let is_parity = world.settings.matching == Matching::Istio;
     let listener = &listeners[index];
-    !listener.is_bound && (listener.port.is_none() || is_for(listener))
+    if listener.port.is_some() && !is_for(listener) {
+        return None;
+    }
+    let is_owned = listeners[..index]
+        .iter()
+        .any(|earlier| is_for(earlier) && is_common(earlier));
+    match listener.bind {
+        Bind::Local => None,
+        Bind::Anywhere if RESERVED.contains(&to.port) => None,
+        Bind::At(address) => (address == to.address).then_some(Way::There),
+        Bind::Anywhere if is_parity => Some(Way::Anywhere),
+        Bind::Services | Bind::Anywhere if is_owned && !is_parity => Some(Way::Beside),
+        Bind::Services | Bind::Anywhere if listener.port.is_some() => Some(Way::Together),
+        Bind::Services | Bind::Anywhere => Some(Way::Services),
+    }
 }
 
 fn transport(protocol: Protocol) -> Transport {
@@ -325,20 +354,20 @@ fn transport(protocol: Protocol) -> Transport {
 }
 
 /// A Service, or one host of a ServiceEntry.
-struct Offer<'a> {
-    meta: &'a Meta,
-    host: Host,
-    ports: &'a [ServicePort],
-    of: Of<'a>,
+pub(crate) struct Offer<'a> {
+    pub(crate) meta: &'a Meta,
+    pub(crate) host: Host,
+    pub(crate) ports: &'a [ServicePort],
+    pub(crate) of: Of<'a>,
 }
 
-enum Of<'a> {
+pub(crate) enum Of<'a> {
     Service(&'a Service),
     Entry(&'a ServiceEntry),
 }
 
 /// Everything that is offered and not ignored. `istio.io/rev` is a matter of Istio's own objects.
-fn offers(world: &World) -> Vec<Offer<'_>> {
+pub(crate) fn offers(world: &World) -> Vec<Offer<'_>> {
     let mut offers = Vec::new();
     for object in world.objects.values() {
         match object {
@@ -431,36 +460,208 @@ fn is_registered(world: &World, workload: &Workload, to: &Destination) -> bool {
     let offers = offers(world);
     let hosts: BTreeSet<&Host> = offers.iter().map(|offer| &offer.host).collect();
     let listeners = listeners(world, workload);
-    for index in 0..listeners.len() {
-        if !serves(&listeners, index, to) {
-            continue;
-        }
-        for host in &hosts {
-            for offer in winners(world, workload, &listeners[index], of_host(&offers, host)) {
-                for port in offer.ports {
-                    if port.number != to.port || transport(port.protocol) != to.transport {
-                        continue;
-                    }
-                    let protocol = match listeners[index].port {
-                        Some((_, protocol)) => protocol,
-                        None => port.protocol,
+    hosts.into_iter().any(|host| {
+        let imported: Vec<_> = listeners
+            .iter()
+            .map(|listener| winners(world, workload, listener, of_host(&offers, host)))
+            .collect();
+        (0..listeners.len()).any(|index| {
+            let Some(way) = way(world, &listeners, index, to) else {
+                return false;
+            };
+            let scope = Scope {
+                world,
+                listeners: &listeners,
+                imported: &imported,
+            };
+            imported[index].iter().any(|offer| {
+                offer.ports.iter().any(|port| {
+                    let Some(protocol) = protocol_behind(world, &listeners[index], way, port, to) else {
+                        return false;
                     };
-                    if accepts(world, offer, protocol, to) {
-                        return true;
-                    }
-                }
-            }
-        }
-    }
-    false
+                    (scope.has_upstream(offer, port) || takes_requests(world, offer, (protocol, way)))
+                        && accepts(world, offer, (protocol, way), to)
+                })
+            })
+        })
+    })
 }
 
-fn of_host<'a>(offers: &'a [Offer<'a>], host: &Host) -> Vec<&'a Offer<'a>> {
+/// Whether a port with nothing behind it still makes a listener that takes HTTP for every service of the port: those of
+/// HTTP always do, and sniffed ones on the common listener (`buildSidecarOutboundHTTPListenerOpts`, `rdsName`).
+fn takes_requests(world: &World, offer: &Offer<'_>, (protocol, way): (Protocol, Way)) -> bool {
+    let is_common = match &offer.of {
+        Of::Service(_) => true,
+        Of::Entry(entry) => match way {
+            Way::There => false,
+            Way::Anywhere => true,
+            Way::Services | Way::Together | Way::Beside => {
+                let is_passed = entry.resolution == Resolution::None && entry.selector.is_some();
+                let mut services = services(entry).into_iter();
+                services.any(|address| match address {
+                    Some(network) => !is_single(&network),
+                    None => !is_passed || way == Way::Together,
+                })
+            }
+        },
+    };
+    world.settings.matching == Matching::Istio
+        && (is_http(protocol) || (protocol == Protocol::Auto && is_common))
+}
+
+/// The protocol of a port of a service on a listener that is for the destination. An HTTP proxy has every port of its
+/// services behind its own (`needsPortMatch`); of such a one that no client of the services dials, `declared` has no
+/// more than of others.
+fn protocol_behind(
+    world: &World,
+    listener: &EgressListener,
+    way: Way,
+    port: &ServicePort,
+    to: &Destination,
+) -> Option<Protocol> {
+    let is_dialled = port.number == to.port && transport(port.protocol) == to.transport;
+    match listener.port {
+        None => is_dialled.then_some(port.protocol),
+        Some((_, Protocol::HttpProxy)) => {
+            let is_proxy = world.settings.matching == Matching::Istio || way == Way::There;
+            let is_tcp = transport(port.protocol) == Transport::Tcp;
+            (is_dialled || (is_proxy && is_tcp)).then_some(Protocol::HttpProxy)
+        }
+        Some((_, protocol)) => is_dialled.then_some(protocol),
+    }
+}
+
+/// What the listeners of a workload import of one host.
+pub(crate) struct Scope<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) listeners: &'a [EgressListener],
+    pub(crate) imported: &'a [Vec<&'a Offer<'a>>],
+}
+
+impl Scope<'_> {
+    /// What every listener imports, each with its ports that are left there (`serviceMatchingListenerPort`).
+    fn parts(&self) -> impl Iterator<Item = (usize, &Offer<'_>, Vec<&ServicePort>)> {
+        let each = self.imported.iter().enumerate();
+        let each = each.flat_map(|(index, offers)| offers.iter().map(move |offer| (index, *offer)));
+        each.map(|(index, offer)| {
+            let is_left = |port: &&ServicePort| is_on(&self.listeners[index], port);
+            (index, offer, offer.ports.iter().filter(is_left).collect())
+        })
+    }
+
+    /// Section 4: whether anything stands behind a port. A host has one cluster for each port of the service that
+    /// comes first in the scope, and of those that can be merged with it (`appendSidecarServices`).
+    pub(crate) fn has_upstream(&self, offer: &Offer<'_>, port: &ServicePort) -> bool {
+        // Nothing stands between a client and a UDP port.
+        if matches!(offer.of, Of::Service(_)) || port.protocol == Protocol::Udp {
+            return true;
+        }
+        let is_same = |other: &&ServicePort| {
+            other.number == port.number && transport(other.protocol) == transport(port.protocol)
+        };
+        let is_service = |offer: &Offer<'_>| matches!(offer.of, Of::Service(_));
+        if let Some((..)) = self.parts().find(|(_, offer, _)| is_service(offer)) {
+            return self
+                .parts()
+                .any(|(_, offer, ports)| is_service(offer) && ports.iter().any(is_same));
+        }
+        let oldest = self
+            .parts()
+            .map(|(index, offer, _)| (index, offer.meta.created))
+            .min();
+        // Several of one age come in any order.
+        let firsts = self
+            .parts()
+            .filter(|(index, offer, _)| Some((*index, offer.meta.created)) == oldest);
+        firsts.into_iter().any(|(_, first, _)| {
+            let merged = self.parts().filter(|(_, other, _)| is_merged(first, other));
+            merged.into_iter().any(|(_, _, ports)| ports.iter().any(is_same))
+                && has_endpoint(self.world, first, port)
+        })
+    }
+}
+
+fn is_on(listener: &EgressListener, port: &ServicePort) -> bool {
+    match listener.port {
+        None => true,
+        Some((_, Protocol::HttpProxy)) => transport(port.protocol) == Transport::Tcp,
+        Some((number, protocol)) => port.number == number && transport(port.protocol) == transport(protocol),
+    }
+}
+
+/// `canMergeServices`.
+fn is_merged(first: &Offer<'_>, other: &Offer<'_>) -> bool {
+    let (Of::Entry(a), Of::Entry(b)) = (&first.of, &other.of) else {
+        return false;
+    };
+    let set = |entry: &ServiceEntry| entry.export_to.iter().cloned().collect::<BTreeSet<_>>();
+    let selector = |entry: &ServiceEntry| entry.selector.clone().unwrap_or_default();
+    a.meta.namespace == b.meta.namespace
+        && a.resolution == b.resolution
+        && a.label_sum == b.label_sum
+        && selector(a) == selector(b)
+        && set(a) == set(b)
+}
+
+/// Whether the cluster of a port can have an endpoint: one that is not resolved has as many as there are addresses.
+fn has_endpoint(world: &World, first: &Offer<'_>, port: &ServicePort) -> bool {
+    match &first.of {
+        Of::Service(_) => true,
+        Of::Entry(entry) => match entry.resolution {
+            Resolution::None | Resolution::DynamicDns => true,
+            Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => {
+                !pool(world, &first.meta.namespace, &first.host, port).is_empty()
+            }
+        },
+    }
+}
+
+/// The endpoints of a port of a host, from all entries of one namespace (`mergeServicesInstancesByNamespaceHost`).
+pub(crate) fn pool(
+    world: &World,
+    namespace: &Namespace,
+    host: &Host,
+    port: &ServicePort,
+) -> Vec<EndpointAddress> {
+    let mut pool = Vec::new();
+    for offer in offers(world) {
+        let has_port = offer
+            .ports
+            .iter()
+            .any(|of| of.number == port.number && transport(of.protocol) == transport(port.protocol));
+        if let Of::Entry(entry) = offer.of
+            && offer.meta.namespace == *namespace
+            && offer.host == *host
+            && has_port
+        {
+            pool.extend(instances(world, entry, host));
+        }
+    }
+    pool
+}
+
+/// `convertServiceEntryToInstances`, `services`.
+fn instances(world: &World, entry: &ServiceEntry, host: &Host) -> Vec<EndpointAddress> {
+    let is_dns = matches!(entry.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+    if entry.selector.is_some() {
+        return selected(world, entry);
+    }
+    if is_dns && entry.endpoints.is_empty() {
+        return vec![EndpointAddress::Host(host.clone())];
+    }
+    entry
+        .endpoints
+        .iter()
+        .map(|endpoint| endpoint.address.clone())
+        .collect()
+}
+
+pub(crate) fn of_host<'a>(offers: &'a [Offer<'a>], host: &Host) -> Vec<&'a Offer<'a>> {
     offers.iter().filter(|offer| offer.host == *host).collect()
 }
 
 /// Section 4: the namespace that wins a host among what a listener imports, and what it offers of it.
-fn winners<'a>(
+pub(crate) fn winners<'a>(
     world: &World,
     workload: &Workload,
     listener: &EgressListener,
@@ -468,13 +669,9 @@ fn winners<'a>(
 ) -> Vec<&'a Offer<'a>> {
     let mut candidates = Vec::new();
     for offer in offers {
-        let has_port = match listener.port {
-            None => true,
-            Some((number, protocol)) => offer
-                .ports
-                .iter()
-                .any(|port| port.number == number && transport(port.protocol) == transport(protocol)),
-        };
+        // `needsPortMatch`.
+        let needs_port = !matches!(listener.port, None | Some((_, Protocol::HttpProxy)));
+        let has_port = !needs_port || offer.ports.iter().any(|port| is_on(listener, port));
         if has_port
             && seen(world, offer, workload) != Seen::Never
             && is_imported(listener, &offer.meta.namespace, &offer.host, workload)
@@ -512,28 +709,34 @@ fn winners<'a>(
 }
 
 /// Whether a port of an offer accepts the address; the port's number is already the one dialled.
-fn accepts(world: &World, offer: &Offer<'_>, protocol: Protocol, to: &Destination) -> bool {
+fn accepts(world: &World, offer: &Offer<'_>, (protocol, way): (Protocol, Way), to: &Destination) -> bool {
     if to.transport == Transport::Udp && world.settings.udp != UdpPolicy::Registry {
         // D16.
         return false;
     }
-    if is_http(protocol) && [15001, 15006, 15021, 15090].contains(&to.port) {
-        // Section 4: the proxy has listeners of its own there, and skips HTTP ports of services.
+    if is_http(protocol) && way != Way::There && RESERVED.contains(&to.port) {
         return false;
     }
     let asked = Asked {
         host: &offer.host,
         protocol,
+        way,
         to,
     };
-    match offer.of {
-        Of::Service(service) => service_accepts(world, service, protocol, to),
-        Of::Entry(entry) if world.settings.matching == Matching::Declared => intent(world, entry, &asked),
-        Of::Entry(entry) => parity(world, entry, &asked),
+    match (way, &offer.of) {
+        // `model.Alias`: section 6.
+        (_, Of::Service(service)) if matches!(service.kind, ServiceKind::ExternalName(_)) => false,
+        (Way::There | Way::Anywhere, _) => true,
+        (Way::Beside, _) if is_http(protocol) => false,
+        (_, Of::Service(service)) => service_accepts(world, service, &asked),
+        (_, Of::Entry(entry)) if world.settings.matching == Matching::Declared => {
+            intent(world, entry, &asked)
+        }
+        (_, Of::Entry(entry)) => parity(world, entry, &asked),
     }
 }
 
-fn is_http(protocol: Protocol) -> bool {
+pub(crate) fn is_http(protocol: Protocol) -> bool {
     use Protocol::{Grpc, GrpcWeb, Http, Http2, HttpProxy};
     [Http, Http2, Grpc, GrpcWeb, HttpProxy].contains(&protocol)
 }
@@ -542,26 +745,54 @@ fn is_tls(protocol: Protocol) -> bool {
     [Protocol::Tls, Protocol::Https].contains(&protocol)
 }
 
-/// Section 6.
-fn service_accepts(world: &World, service: &Service, protocol: Protocol, to: &Destination) -> bool {
-    let is_anywhere = world.settings.matching == Matching::Istio && is_http(protocol);
+/// Section 6. A listener with a port has none for each endpoint of a headless service: it takes any address.
+fn service_accepts(world: &World, service: &Service, asked: &Asked<'_>) -> bool {
+    let is_parity = world.settings.matching == Matching::Istio;
+    let is_anywhere = is_parity && is_http(asked.protocol);
     match &service.kind {
         ServiceKind::ExternalName(_) => false,
         ServiceKind::ClusterIp(_) | ServiceKind::Headless if is_anywhere => true,
-        ServiceKind::ClusterIp(addresses) => addresses.contains(&to.address),
-        ServiceKind::Headless => world.objects.values().any(|object| match object {
-            Object::EndpointSlice(slice) => {
-                slice.meta.namespace == service.meta.namespace
-                    && slice.service == service.meta.name
-                    && slice.addresses.contains(&to.address)
-            }
-            _ => false,
-        }),
+        ServiceKind::ClusterIp(addresses) => addresses.contains(&asked.to.address),
+        ServiceKind::Headless if is_parity && asked.way == Way::Together => true,
+        ServiceKind::Headless => {
+            // By name, as `CopyEndpoints`; several ports may have one number.
+            let ports: Vec<_> = service
+                .ports
+                .iter()
+                .filter(|port| port.number == asked.to.port)
+                .collect();
+            let is_named = |name: &str| ports.iter().any(|port| port.name == name);
+            let in_slice = world.objects.values().any(|object| match object {
+                Object::EndpointSlice(slice) => {
+                    slice.meta.namespace == service.meta.namespace
+                        && slice.service == service.meta.name
+                        && slice.addresses.contains(&asked.to.address)
+                        && slice.ports.iter().any(|port| is_named(&port.name))
+                }
+                _ => false,
+            });
+            in_slice || is_pooled(world, &service.meta.namespace, asked)
+        }
     }
 }
 
+/// Whether the destination is an endpoint of any entry of the host.
+fn is_pooled(world: &World, namespace: &Namespace, asked: &Asked<'_>) -> bool {
+    let port = ServicePort {
+        number: asked.to.port,
+        name: String::new(),
+        protocol: if asked.to.transport == Transport::Udp {
+            Protocol::Udp
+        } else {
+            Protocol::Tcp
+        },
+        target: None,
+    };
+    pool(world, namespace, asked.host, &port).contains(&EndpointAddress::Ip(asked.to.address))
+}
+
 /// One service for each address (`convertServices`); none is the service without an address, and so is `0.0.0.0`.
-fn services(entry: &ServiceEntry) -> Vec<Option<IpNet>> {
+pub(crate) fn services(entry: &ServiceEntry) -> Vec<Option<IpNet>> {
     if entry.addresses.is_empty() {
         return vec![None];
     }
@@ -574,7 +805,7 @@ fn services(entry: &ServiceEntry) -> Vec<Option<IpNet>> {
 }
 
 /// An IPv4-mapped network is the IPv4 network; any other IPv6 network holds no IPv4 address.
-fn is_within(network: &IpNet, to: &Destination) -> bool {
+pub(crate) fn is_within(network: &IpNet, to: &Destination) -> bool {
     match (network, to.address) {
         (IpNet::V6(network), IpAddr::V4(address)) => {
             network.prefix_len() >= 96 && network.contains(&address.to_ipv6_mapped())
@@ -583,7 +814,7 @@ fn is_within(network: &IpNet, to: &Destination) -> bool {
     }
 }
 
-fn is_single(network: &IpNet) -> bool {
+pub(crate) fn is_single(network: &IpNet) -> bool {
     network.prefix_len() == network.max_prefix_len()
 }
 
@@ -591,12 +822,15 @@ fn is_single(network: &IpNet) -> bool {
 struct Asked<'a> {
     host: &'a Host,
     protocol: Protocol,
+    way: Way,
     to: &'a Destination,
 }
 
 /// The INTENT column.
 fn intent(world: &World, entry: &ServiceEntry, asked: &Asked<'_>) -> bool {
-    let Asked { host, protocol, to } = *asked;
+    let Asked {
+        host, protocol, to, ..
+    } = *asked;
     let is_socket = |endpoint: &Endpoint| matches!(endpoint.address, EndpointAddress::Unix(_));
     if !entry.endpoints.is_empty() && entry.endpoints.iter().all(is_socket) {
         // D17.
@@ -605,9 +839,12 @@ fn intent(world: &World, entry: &ServiceEntry, asked: &Asked<'_>) -> bool {
     if is_allocated(entry, host, to) {
         return true;
     }
+    if asked.way == Way::Beside {
+        return is_beside(world, entry, asked);
+    }
     let resolved = || resolves(world, host, to);
     let upstream = || resolves(world, host, to) || is_endpoint(world, entry, to);
-    let selected = || is_selected(world, entry, to);
+    let selected = || is_pooled(world, &entry.meta.namespace, asked);
     let is_none = entry.resolution == Resolution::None;
     let has_selector = entry.selector.is_some();
     services(entry).into_iter().any(|address| match address {
@@ -630,9 +867,20 @@ fn intent(world: &World, entry: &ServiceEntry, asked: &Asked<'_>) -> bool {
     })
 }
 
+/// What an entry has at addresses of its own, or of its endpoints where each has a listener.
+fn is_beside(world: &World, entry: &ServiceEntry, asked: &Asked<'_>) -> bool {
+    let is_passed = entry.resolution == Resolution::None && entry.selector.is_some();
+    services(entry).into_iter().any(|address| match address {
+        Some(network) => is_single(&network) && is_within(&network, asked.to),
+        None => is_passed && is_pooled(world, &entry.meta.namespace, asked),
+    })
+}
+
 /// The PARITY column.
 fn parity(world: &World, entry: &ServiceEntry, asked: &Asked<'_>) -> bool {
-    let Asked { host, protocol, to } = *asked;
+    let Asked {
+        host, protocol, to, ..
+    } = *asked;
     if is_http(protocol) || is_allocated(entry, host, to) {
         // D1-D4; section 5.
         return true;
@@ -644,19 +892,18 @@ fn parity(world: &World, entry: &ServiceEntry, asked: &Asked<'_>) -> bool {
         Some(network) => is_within(&network, to),
         // D15.
         None if entry.resolution == Resolution::None && entry.selector.is_some() => {
-            is_selected(world, entry, to)
+            asked.way == Way::Together || is_pooled(world, &entry.meta.namespace, asked)
         }
         // D4-D6, D9, D10, D13, D15b.
         None => true,
     })
 }
 
-/// Section 5: `status.addresses`.
-fn is_allocated(entry: &ServiceEntry, host: &Host, to: &Destination) -> bool {
-    entry
-        .allocated
-        .get(host)
-        .is_some_and(|addresses| addresses.contains(&to.address))
+/// Section 5: `status.addresses`, where istiod allocates (`shouldV2AutoAllocateIPFromPieces`).
+pub(crate) fn is_allocated(entry: &ServiceEntry, host: &Host, to: &Destination) -> bool {
+    let counts = entry.resolution != Resolution::None && entry.addresses.is_empty() && !entry.opts_out;
+    let allocated = entry.allocated.get(host);
+    counts && allocated.is_some_and(|addresses| addresses.contains(&to.address))
 }
 
 /// Res(x): of a wildcard, the names seen under it.
@@ -669,40 +916,55 @@ fn resolves(world: &World, host: &Host, to: &Destination) -> bool {
 
 /// The upstream's addresses: endpoints, or what the selector chooses in their place.
 fn is_endpoint(world: &World, entry: &ServiceEntry, to: &Destination) -> bool {
-    let is_at = |endpoint: &Endpoint| match &endpoint.address {
+    let is_at = |address: &EndpointAddress| match address {
         EndpointAddress::Ip(address) => *address == to.address,
         EndpointAddress::Host(name) => resolves(world, name, to),
         EndpointAddress::Unix(_) | EndpointAddress::Unset => false,
     };
-    entry.endpoints.iter().any(is_at) || is_selected(world, entry, to)
+    let chosen = if entry.selector.is_some() {
+        selected(world, entry)
+    } else {
+        Vec::new()
+    };
+    let endpoints = entry.endpoints.iter().map(|endpoint| &endpoint.address);
+    endpoints.chain(&chosen).any(is_at)
 }
 
-/// Section 1, workloadSelector: Pods and healthy WorkloadEntries of the same namespace; those at a name count only
-/// where names are resolved.
-fn is_selected(world: &World, entry: &ServiceEntry, to: &Destination) -> bool {
+/// Section 1, workloadSelector: ready Pods and healthy WorkloadEntries of the same namespace; those at a name or a
+/// socket count only where names are resolved. Labels of the metadata come first (`ConvertWorkloadEntry`).
+fn selected(world: &World, entry: &ServiceEntry) -> Vec<EndpointAddress> {
     let Some(selector) = &entry.selector else {
-        return false;
+        return Vec::new();
     };
-    let resolves_names = !matches!(entry.resolution, Resolution::None | Resolution::Static);
-    world.objects.values().any(|object| match object {
-        Object::Pod(pod) => {
-            pod.meta.namespace == entry.meta.namespace
-                && is_subset(selector, &pod.meta.labels)
-                && pod.addresses.contains(&to.address)
-        }
-        Object::WorkloadEntry(of) => {
-            let mut labels = of.meta.labels.clone();
-            labels.extend(of.endpoint.labels.clone());
-            of.meta.namespace == entry.meta.namespace
-                && of.healthy
-                && is_of_this_revision(world, &of.meta)
-                && is_subset(selector, &labels)
-                && match &of.endpoint.address {
-                    EndpointAddress::Ip(address) => *address == to.address,
-                    EndpointAddress::Host(name) => resolves_names && resolves(world, name, to),
-                    EndpointAddress::Unix(_) | EndpointAddress::Unset => false,
+    let is_dns = matches!(entry.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+    let mut selected = Vec::new();
+    for object in world.objects.values() {
+        match object {
+            Object::Pod(pod) => {
+                let is_there = pod.is_ready && !matches!(pod.phase, PodPhase::Ending | PodPhase::Ended);
+                if pod.meta.namespace == entry.meta.namespace
+                    && is_there
+                    && is_subset(selector, &pod.meta.labels)
+                {
+                    selected.extend(pod.addresses.iter().copied().map(EndpointAddress::Ip));
                 }
+            }
+            Object::WorkloadEntry(of) => {
+                let mut labels = of.endpoint.labels.clone();
+                labels.extend(of.meta.labels.clone());
+                let address = &of.endpoint.address;
+                let is_plain = matches!(address, EndpointAddress::Ip(_) | EndpointAddress::Unset);
+                if of.meta.namespace == entry.meta.namespace
+                    && of.healthy
+                    && is_of_this_revision(world, &of.meta)
+                    && is_subset(selector, &labels)
+                    && (is_plain || is_dns)
+                {
+                    selected.push(address.clone());
+                }
+            }
+            _ => {}
         }
-        _ => false,
-    })
+    }
+    selected
 }

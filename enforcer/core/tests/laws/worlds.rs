@@ -9,10 +9,10 @@ use std::{
 use crate::naive::Given;
 use enforcer_core::{
     istio::{
-        EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, EndpointSlice, ExportTo,
-        LabelExpression, LabelOperator, LabelSelector, MeshConfig, Meta, NamespaceObject, Object,
+        Bind, EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, EndpointSlice,
+        ExportTo, LabelExpression, LabelOperator, LabelSelector, MeshConfig, Meta, NamespaceObject, Object,
         OutboundMode, Pod, PodDns, PodPhase, Resolution, Service, ServiceEntry, ServiceEntryVisibility,
-        ServiceKind, ServicePort, Sidecar, Visibility, WorkloadEntry,
+        ServiceKind, ServicePort, Sidecar, SlicePort, Visibility, WorkloadEntry,
     },
     model::{CgroupId, Destination, Enforcement, Host, Labels, Namespace, Protocol, Transport, Workload},
     registry::Update,
@@ -215,8 +215,17 @@ fn entry() -> impl Strategy<Value = ServiceEntry> {
         weighted(0.25, labels()),
         weighted(0.15, addresses()),
     );
-    (what, how, export_to()).prop_map(
-        |((meta, hosts, ports), (resolution, addresses, endpoints, selector, allocated), export_to)| {
+    let marks = (
+        prop::bool::weighted(0.2),
+        prop_oneof![3 => Just(0_u64), 1 => Just(1)],
+    );
+    (what, how, export_to(), marks).prop_map(
+        |(
+            (meta, hosts, ports),
+            (resolution, addresses, endpoints, selector, allocated),
+            export_to,
+            (opts_out, label_sum),
+        )| {
             let hosts: Vec<_> = hosts.into_iter().map(Host::new).collect();
             let allocated = allocated.map(|addresses| (hosts[0].clone(), addresses.into_iter().collect()));
             valid(ServiceEntry {
@@ -229,6 +238,8 @@ fn entry() -> impl Strategy<Value = ServiceEntry> {
                 selector,
                 export_to,
                 allocated: allocated.into_iter().collect(),
+                opts_out,
+                label_sum,
             })
         },
     )
@@ -327,11 +338,13 @@ fn listener() -> impl Strategy<Value = EgressListener> {
             host: Host::new(host),
         });
     let port = weighted(0.5, (select(PORTS), select(PROTOCOLS)));
-    (port, vec(host, 1..=3), prop::bool::weighted(0.1)).prop_map(|(port, hosts, is_bound)| EgressListener {
-        port,
-        hosts,
-        is_bound,
-    })
+    let bind = prop_oneof![
+        7 => Just(Bind::Services),
+        1 => Just(Bind::Anywhere),
+        1 => address().prop_map(Bind::At),
+        1 => Just(Bind::Local),
+    ];
+    (port, vec(host, 1..=3), bind).prop_map(|(port, hosts, bind)| EgressListener { port, hosts, bind })
 }
 
 fn sidecar() -> impl Strategy<Value = Sidecar> {
@@ -354,9 +367,17 @@ fn sidecar() -> impl Strategy<Value = Sidecar> {
         .prop_map(|(meta, selector, egress, mode)| Sidecar {
             meta,
             selector,
-            egress,
+            egress: admitted(egress),
             mode,
         })
+}
+
+/// Takes away what Istio would not admit: ports once each, and one listener for all of them at the end.
+fn admitted(mut egress: Vec<EgressListener>) -> Vec<EgressListener> {
+    let mut seen = BTreeSet::new();
+    egress.retain(|listener| seen.insert(listener.port.map(|(number, _)| number)));
+    egress.sort_by_key(|listener| listener.port.is_none());
+    egress
 }
 
 fn label_selector() -> impl Strategy<Value = LabelSelector> {
@@ -418,31 +439,43 @@ fn mesh() -> impl Strategy<Value = MeshConfig> {
 }
 
 fn slice() -> impl Strategy<Value = EndpointSlice> {
-    (meta(&["s-1", "s-2"]), addresses()).prop_map(|(meta, addresses)| EndpointSlice {
+    let names = subsequence(&["p53", "p80", "p443", "p15021", "Udp", "Tcp", ""][..], 2..=6);
+    (meta(&["s-1", "s-2"]), addresses(), names).prop_map(|(meta, addresses, names)| EndpointSlice {
         meta,
         service: "s".to_owned(),
         addresses: addresses.into_iter().collect(),
-        ports: Vec::new(),
+        ports: names
+            .into_iter()
+            .map(|name| SlicePort {
+                name: name.to_owned(),
+                number: 8080,
+                transport: Transport::Tcp,
+            })
+            .collect(),
     })
 }
 
 fn pod() -> impl Strategy<Value = Pod> {
-    (meta(&["p", "q"]), labels(), addresses()).prop_map(|(mut meta, labels, addresses)| {
-        meta.labels.extend(labels);
-        Pod {
-            meta,
-            addresses: addresses.into_iter().collect(),
-            uid: String::new(),
-            node: String::new(),
-            host_network: false,
-            phase: PodPhase::default(),
-            is_ready: true,
-            proxy: None,
-            dns: PodDns::default(),
-            controller: None,
-            containers: Vec::new(),
-        }
-    })
+    let phase = select(&[PodPhase::Running, PodPhase::Running, PodPhase::Ending][..]);
+    let state = (prop::bool::weighted(0.7), phase);
+    (meta(&["p", "q"]), labels(), addresses(), state).prop_map(
+        |(mut meta, labels, addresses, (is_ready, phase))| {
+            meta.labels.extend(labels);
+            Pod {
+                meta,
+                addresses: addresses.into_iter().collect(),
+                uid: String::new(),
+                node: String::new(),
+                host_network: false,
+                phase,
+                is_ready,
+                proxy: None,
+                dns: PodDns::default(),
+                controller: None,
+                containers: Vec::new(),
+            }
+        },
+    )
 }
 
 fn workload_entry() -> impl Strategy<Value = WorkloadEntry> {

@@ -750,3 +750,27 @@ fn valid_entry_says_what_was_written() {
         .collect();
     assert_eq!(allocated, ["240.240.0.1", "2001:2::1"]);
 }
+
+#[test]
+fn labels_are_told_apart_without_being_kept() {
+    let labelled = |labels: &str| {
+        entry(&format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e, labels: {{{labels}}}}}\n\
+             spec: {{hosts: [a.com], resolution: DNS}}\n"
+        ))
+    };
+    let [none, one, other] = ["", "team: a", "team: b"].map(labelled);
+    assert_eq!(one.label_sum, labelled("team: a").label_sum);
+    assert_ne!(one.label_sum, other.label_sum);
+    assert_ne!(one.label_sum, none.label_sum);
+    assert!(one.meta.labels.is_empty());
+    for (value, opts_out) in [
+        ("'false'", true),
+        ("'False'", true),
+        ("'true'", false),
+        ("''", false),
+    ] {
+        let entry = labelled(&format!("networking.istio.io/enable-autoallocate-ip: {value}"));
+        assert_eq!(entry.opts_out, opts_out, "{value}");
+    }
+}

@@ -7,7 +7,7 @@ use crate::{
     istio::{
         address,
         node::{Findings, Item, Node},
-        object::EgressListener,
+        object::{Bind, EgressListener},
         port::{self, RawPort},
         schema,
     },
@@ -51,7 +51,7 @@ impl<'a> RawListener<'a> {
                 .iter()
                 .filter_map(|host| host::build(host.value))
                 .collect(),
-            is_bound: !content.bind.is_empty() || content.capture_mode == 2,
+            bind: content.bind(),
         })
     }
 }
@@ -67,6 +67,17 @@ impl<'a> Content<'a> {
             },
             capture_mode: at.get("captureMode").choice(found, &CAPTURE_MODES).or_first(),
             hosts: at.get("hosts").texts(found),
+        }
+    }
+
+    /// Without `bind`, what is not captured is on the loopback (`buildSidecarOutboundListeners`). With it, the mode
+    /// does not matter: what is captured reaches the listener of its destination, bound or not.
+    fn bind(&self) -> Bind {
+        match address::parse_ip(self.bind.value).map(|address| address.to_canonical()) {
+            Some(address) if address.is_unspecified() => Bind::Anywhere,
+            Some(address) if !address.is_loopback() => Bind::At(address),
+            None if self.bind.is_empty() && CAPTURE_MODES[self.capture_mode] != "NONE" => Bind::Services,
+            Some(_) | None => Bind::Local,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     istio::{
-        EgressHost, EgressNamespace,
+        Bind, EgressHost, EgressNamespace,
         testing::{check, object},
     },
     model::{Host, Namespace, Protocol},
@@ -429,11 +429,11 @@ fn valid_sidecar_says_what_was_written() {
         panic!("{:?}", sidecar.egress)
     };
     assert_eq!(bound.port, Some((80, Protocol::Http)));
-    assert!(bound.is_bound);
+    assert_eq!(bound.bind, Bind::Local);
     assert_eq!(uncaptured.port, Some((81, Protocol::Auto)));
-    assert!(uncaptured.is_bound);
+    assert_eq!(uncaptured.bind, Bind::Local);
     assert_eq!(rest.port, None);
-    assert!(!rest.is_bound);
+    assert_eq!(rest.bind, Bind::Services);
     let host = |imports, namespace, host: &str| EgressHost {
         imports,
         namespace,
@@ -449,4 +449,26 @@ fn valid_sidecar_says_what_was_written() {
             host(false, EgressNamespace::Own, "d.com"),
         ]
     );
+}
+
+#[test]
+fn bind_says_where_a_listener_is() {
+    let at = |address: &str| Bind::At(address.parse().unwrap());
+    for (listener, bind) in [
+        ("", Bind::Services),
+        (", captureMode: IPTABLES", Bind::Services),
+        (", captureMode: NONE", Bind::Local),
+        (", bind: 0.0.0.0", Bind::Anywhere),
+        (", bind: '::', captureMode: NONE", Bind::Anywhere),
+        (", bind: 127.0.0.2", Bind::Local),
+        (", bind: '::1'", Bind::Local),
+        (", bind: 192.0.2.1", at("192.0.2.1")),
+        (", bind: '2001:db8::1', captureMode: NONE", at("2001:db8::1")),
+        (", bind: '::ffff:192.0.2.1'", at("192.0.2.1")),
+    ] {
+        let text = format!("egress: [{{port: {{number: 80, protocol: TCP}}, hosts: ['*/*']{listener}}}]");
+        assert_eq!(sidecar(&text).egress[0].bind, bind, "{listener}");
+    }
+    let socket = "egress: [{port: {number: 0, protocol: TCP}, bind: 'unix:///run/s', hosts: ['*/*']}]";
+    assert_eq!(sidecar(socket).egress[0].bind, Bind::Local);
 }

@@ -12,7 +12,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-pub(crate) use entry::is_port_only;
+pub(crate) use entry::{is_port_only, is_unix, known_addresses, selects_nothing};
 pub(crate) use source::{Grant, Source};
 
 use crate::{

@@ -15,9 +15,11 @@ mod address_index;
 mod candidates;
 mod changes;
 mod compiled;
+mod ineffective;
 #[cfg(test)]
 mod properties;
 mod protected;
+mod suspicious;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,7 @@ use enforcer_common::{CgroupId, HostId};
 use ipnet::IpNet;
 
 pub(crate) use address_index::AddressIndex;
+pub use ineffective::Cause;
 pub use warning::Warning;
 
 use self::{
@@ -269,6 +272,13 @@ impl Registry {
                 objects: &self.objects,
                 settings: &self.settings,
             },
+        }
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            objects: &self.objects,
+            settings: &self.settings,
         }
     }
 

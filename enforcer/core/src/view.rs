@@ -14,7 +14,7 @@ mod tests;
 
 use std::sync::Arc;
 
-pub(crate) use sidecar::{choose, trims};
+pub(crate) use sidecar::{choose, imports, trims};
 
 use crate::{
     export::Export,

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, fmt, net::IpAddr};
 
-use super::Registry;
+use super::{Cause, Registry, ineffective, suspicious};
 use crate::{
     export::Export,
     grant::is_port_only,
-    istio::{Kind, MeshConfig, ObjectId},
+    istio::{EgressHost, EgressNamespace, Kind, MeshConfig, ObjectId},
     model::{Host, Namespace},
     objects::Owner,
     offer::Offer,
@@ -52,6 +52,44 @@ pub enum Warning {
         /// The address.
         address: IpAddr,
     },
+    /// An object, or a host of it, comes to no rule.
+    AllowsNothing {
+        /// The object.
+        object: ObjectId,
+        /// The host; None if all of its hosts come to nothing, for the same causes.
+        host: Option<Host>,
+        /// Why its ports do, at least one.
+        causes: BTreeSet<Cause>,
+    },
+    /// No namespace sees an entry.
+    ExportedToNobody {
+        /// The ServiceEntry.
+        entry: ObjectId,
+    },
+    /// An entry's workload selector selects nothing.
+    SelectsNothing {
+        /// The ServiceEntry.
+        entry: ObjectId,
+    },
+    /// An entry with static endpoints has none.
+    NoEndpoints {
+        /// The ServiceEntry.
+        entry: ObjectId,
+    },
+    /// An entry declares an address at which its service is not known to be.
+    Unreachable {
+        /// The ServiceEntry.
+        entry: ObjectId,
+        /// The address.
+        address: IpAddr,
+    },
+    /// A Sidecar imports a host that nobody has.
+    ImportsNothing {
+        /// The Sidecar.
+        sidecar: ObjectId,
+        /// What it imports.
+        host: EgressHost,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -72,6 +110,84 @@ impl fmt::Display for Warning {
                  declares it; see dns.learn.protected and dns.learn.protectCluster"
             ),
             Self::SeveralMeshes { used, unused } => write!(f, "{unused} is not used: {used} is"),
+            Self::AllowsNothing { object, host, causes } => {
+                write!(f, "{object} allows nothing")?;
+                if let Some(host) = host {
+                    write!(f, " for {host}")?;
+                }
+                for (at, cause) in causes.iter().enumerate() {
+                    f.write_str(if at == 0 { ": " } else { "; " })?;
+                    write!(f, "{cause}")?;
+                }
+                Ok(())
+            }
+            Self::ExportedToNobody { entry } => {
+                write!(
+                    f,
+                    "{entry} is exported to no namespace and allows nothing: see exportTo"
+                )
+            }
+            Self::SelectsNothing { entry } => {
+                write!(
+                    f,
+                    "the workloadSelector of {entry} selects no Pod and no WorkloadEntry of its namespace"
+                )
+            }
+            Self::NoEndpoints { entry } => write!(
+                f,
+                "{entry} has the resolution STATIC and no endpoints: nothing is reached by it but what its hosts \
+                 resolve to"
+            ),
+            Self::Unreachable { entry, address } => write!(
+                f,
+                "{entry} declares the address {address}, at which its service is not known to be: connections to it are \
+                 allowed, but nothing answers there unless a proxy translates it"
+            ),
+            Self::ImportsNothing { sidecar, host } => {
+                write!(
+                    f,
+                    "{sidecar} imports {}, which nobody has: nothing is allowed by it",
+                    imported(host)
+                )
+            }
+        }
+    }
+}
+
+/// `namespace/host`, as it is written in a Sidecar.
+fn imported(host: &EgressHost) -> String {
+    let namespace = match &host.namespace {
+        EgressNamespace::Any => "*",
+        EgressNamespace::Own => ".",
+        EgressNamespace::Named(name) => name.as_str(),
+    };
+    format!("{namespace}/{}", host.host)
+}
+
+impl Warning {
+    /// The object to which its author has to look.
+    pub fn object(&self) -> Option<&ObjectId> {
+        match self {
+            Self::PortOnly { entry, .. }
+            | Self::NoPorts { entry }
+            | Self::ExportedToNobody { entry }
+            | Self::SelectsNothing { entry }
+            | Self::NoEndpoints { entry }
+            | Self::Unreachable { entry, .. } => Some(entry),
+            Self::Displaced { loser: object, .. }
+            | Self::SeveralMeshes { unused: object, .. }
+            | Self::AllowsNothing { object, .. }
+            | Self::ImportsNothing { sidecar: object, .. } => Some(object),
+            Self::Protected { .. } => None,
+        }
+    }
+
+    /// Whether it ends by itself, as pods, endpoints and answers come and go.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::AllowsNothing { causes, .. } => causes.iter().any(Cause::is_passing),
+            Self::SelectsNothing { .. } | Self::Unreachable { .. } => true,
+            _ => false,
         }
     }
 }
@@ -105,6 +221,9 @@ impl Registry {
             }
         }
         self.warn_of_meshes(&mut warnings);
+        ineffective::warn(self, &mut warnings);
+        suspicious::warn_of_entries(self, &mut warnings);
+        suspicious::warn_of_imports(self, &mut warnings);
         for (host, whole) in self.protected.hosts() {
             let counts = self.objects.resolved.get(host);
             for address in whole {

@@ -5,6 +5,7 @@
 //!      \-> naive -------------------------------------------> the same verdict
 //! ```
 
+mod effects;
 mod maps;
 mod naive;
 mod worlds;
@@ -113,6 +114,15 @@ proptest! {
         let maps = Maps(diff(&Applied::default(), &desired).after, facts(&given));
         world.given = given;
         check_verdicts(&maps, &world, &destinations)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(20_000, "tests/regressions/effects.txt"))]
+
+    #[test]
+    fn what_allows_nothing_has_a_warning(settings in worlds::settings(), arrivals in worlds::arrivals()) {
+        effects::check(&world(&settings, &arrivals))?;
     }
 }
 

@@ -10,9 +10,9 @@ use std::{
 
 use enforcer_core::{
     istio::{
-        EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, ExportTo, LabelExpression,
-        LabelOperator, LabelSelector, MeshConfig, Meta, Object, ObjectId, OutboundMode, Resolution, Service,
-        ServiceEntry, ServiceKind, ServicePort, Sidecar, Visibility,
+        EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, ExportTo, Kind,
+        LabelExpression, LabelOperator, LabelSelector, MeshConfig, Meta, Object, ObjectId, OutboundMode,
+        Resolution, Service, ServiceEntry, ServiceKind, ServicePort, Sidecar, Visibility,
     },
     model::{
         CgroupId, Destination, Enforcement, Host, Labels, Namespace, Protocol, Transport, Verdict, Workload,
@@ -411,6 +411,23 @@ fn seen(world: &World, offer: &Offer<'_>, workload: &Workload) -> Seen {
     }
 }
 
+/// Whether the object offers anything that `workload` sees, whatever its Sidecar imports.
+pub(crate) fn is_seen(world: &World, id: &ObjectId, workload: &Workload) -> bool {
+    let kind = |offer: &Offer<'_>| match offer.of {
+        Of::Service(_) => Kind::Service,
+        Of::Entry(_) => Kind::ServiceEntry,
+    };
+    offers(world).iter().any(|offer| {
+        let key = (kind(offer), &offer.meta.namespace, &offer.meta.name);
+        key == (id.kind, &id.namespace, &id.name) && seen(world, offer, workload) != Seen::Never
+    })
+}
+
+/// Whether anybody that is not ignored offers a name.
+pub(crate) fn is_offered(world: &World, name: &Host) -> bool {
+    offers(world).iter().any(|offer| is_under(name, &offer.host))
+}
+
 /// The first policy that fits the namespace; sidecars look at it only where the mesh says so.
 fn bound(world: &World, namespace: &Namespace) -> Visibility {
     let Some(visibility) = mesh(world).visibility else {
@@ -533,7 +550,7 @@ fn accepts(world: &World, offer: &Offer<'_>, protocol: Protocol, to: &Destinatio
     }
 }
 
-fn is_http(protocol: Protocol) -> bool {
+pub(crate) fn is_http(protocol: Protocol) -> bool {
     use Protocol::{Grpc, GrpcWeb, Http, Http2, HttpProxy};
     [Http, Http2, Grpc, GrpcWeb, HttpProxy].contains(&protocol)
 }

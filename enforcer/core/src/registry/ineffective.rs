@@ -1,0 +1,217 @@
+//! Objects that allow nothing, whoever looks, and why.
+//!
+//! ```text
+//! states (each host with its offers) -> offers whose ports grant no rule, or that count nowhere -> Cause -> Warning
+//! ```
+//!
+//! **Architecture Invariant:** an object that somebody sees, and whose ports come to no rule in any view without a
+//! Sidecar, has a warning. What is left out is what [`is_ordinary`] names.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use super::{Registry, Warning};
+use crate::{
+    grant::{Facts, is_reserved, is_unix, selects_nothing},
+    istio::{ObjectId, ServiceKind, ServicePort},
+    model::{Host, Namespace, Transport},
+    objects::Owner,
+    offer::{HostState, Offer},
+    settings::UdpPolicy,
+    view::winners,
+};
+
+/// Why a port of an object comes to no rule.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// The names under a wildcard are known only by learning them, which is off.
+    Unlearned,
+    /// No address of the host is known.
+    Unresolved,
+    /// The workload selector selects nothing.
+    NothingSelected,
+    /// All endpoints are Unix sockets.
+    UnixSockets,
+    /// The configuration refuses UDP.
+    UdpRefused,
+    /// Istio's proxy keeps the port to itself.
+    Reserved,
+    /// A Service without ports.
+    NoPorts,
+    /// A Service without a cluster address.
+    NoAddress,
+    /// An alias, whose target is not registered.
+    Alias(Host),
+    /// Another object has the host wherever this one is seen.
+    Displaced(ObjectId),
+}
+
+impl Cause {
+    /// Whether it ends by itself, as pods, endpoints and answers come and go.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unresolved | Self::NothingSelected | Self::NoAddress)
+    }
+}
+
+/// As in `ServiceEntry a/b allows nothing: …`.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unlearned => f.write_str(
+                "names under a wildcard are known only from the answers that workloads receive, and dns.learn is off",
+            ),
+            Self::Unresolved => f.write_str("no address of its host is known"),
+            Self::NothingSelected => f.write_str("its workloadSelector selects no Pod and no WorkloadEntry"),
+            Self::UnixSockets => f.write_str("all of its endpoints are Unix sockets"),
+            Self::UdpRefused => f.write_str("its port is for UDP, which the configuration refuses (udp: dns-only)"),
+            Self::Reserved => f.write_str("its port is for HTTP, and Istio's proxy keeps it to itself"),
+            Self::NoPorts => f.write_str("it has no ports"),
+            Self::NoAddress => f.write_str("it has no cluster address"),
+            Self::Alias(target) => write!(f, "it is an alias, and its target {target} is not registered"),
+            Self::Displaced(by) => write!(f, "wherever it is seen, {by} has the host"),
+        }
+    }
+}
+
+/// Which hosts of each object come to no rule, and why.
+type Found = BTreeMap<ObjectId, (usize, Vec<(Host, BTreeSet<Cause>)>)>;
+
+/// Adds a warning for each object, or for each host of an object, that comes to no rule in any view without a Sidecar.
+pub(super) fn warn(registry: &Registry, warnings: &mut BTreeSet<Warning>) {
+    let facts = registry.facts();
+    let mut found = Found::new();
+    for (host, state) in &registry.states {
+        for offer in state.offers.iter().filter(|offer| is_seen(offer)) {
+            let causes = causes(registry, offer, (state, &facts));
+            if causes.is_empty() {
+                continue;
+            }
+            let of_object = found
+                .entry(offer.owner.id())
+                .or_insert_with(|| (hosts(&offer.owner), Vec::new()));
+            of_object.1.push((host.clone(), causes));
+        }
+    }
+    for (object, (hosts, ineffective)) in found {
+        let mut different = ineffective
+            .iter()
+            .map(|(_, causes)| causes)
+            .collect::<BTreeSet<_>>();
+        if ineffective.len() == hosts
+            && different.len() == 1
+            && let Some(causes) = different.pop_first().cloned()
+        {
+            warnings.insert(Warning::AllowsNothing {
+                object,
+                host: None,
+                causes,
+            });
+            continue;
+        }
+        for (host, causes) in ineffective {
+            let (object, host) = (object.clone(), Some(host));
+            warnings.insert(Warning::AllowsNothing { object, host, causes });
+        }
+    }
+}
+
+/// Whether any namespace sees it.
+pub(super) fn is_seen(offer: &Offer) -> bool {
+    offer.ignored.is_none() && !offer.export.is_nobody()
+}
+
+fn hosts(owner: &Owner) -> usize {
+    match owner {
+        Owner::Service(_) => 1,
+        Owner::Entry(entry) => entry.hosts.iter().collect::<BTreeSet<_>>().len(),
+    }
+}
+
+/// Why an offer comes to no rule; empty if it does, if another warning says why not, or if that is ordinary.
+fn causes(registry: &Registry, offer: &Offer, (state, facts): (&HostState, &Facts<'_>)) -> BTreeSet<Cause> {
+    if let Some(by) = displaced(offer, state) {
+        return [Cause::Displaced(by)].into();
+    }
+    if is_ordinary(registry, &offer.owner) {
+        return BTreeSet::new();
+    }
+    if let Owner::Service(service) = &offer.owner {
+        match &service.kind {
+            ServiceKind::ExternalName(target) => return [Cause::Alias(target.clone())].into(),
+            _ if service.ports.is_empty() => return [Cause::NoPorts].into(),
+            _ => {}
+        }
+    }
+    let is_allowed = |port: &ServicePort| is_udp(port) && facts.settings.udp == UdpPolicy::Allow;
+    let ports = offer.owner.ports().iter();
+    if ports.clone().any(is_allowed) || offer.grants.iter().any(|port| !port.grants.is_empty()) {
+        return BTreeSet::new();
+    }
+    ports.map(|port| cause(offer, port, facts)).collect()
+}
+
+/// What allows nothing and is meant so: a headless Service whose pods are not there, and an alias of what is registered.
+fn is_ordinary(registry: &Registry, owner: &Owner) -> bool {
+    let Owner::Service(service) = owner else {
+        return false;
+    };
+    match &service.kind {
+        ServiceKind::Headless => true,
+        ServiceKind::ExternalName(target) => {
+            let wildcards = registry.owners.wildcards_over(target);
+            let mut hosts = wildcards.iter().chain([target]);
+            hosts.any(|host| {
+                let state = registry.states.get(host);
+                state.is_some_and(|state| state.offers.iter().any(|offer| offer.ignored.is_none()))
+            })
+        }
+        ServiceKind::ClusterIp(_) => false,
+    }
+}
+
+fn cause(offer: &Offer, port: &ServicePort, facts: &Facts<'_>) -> Cause {
+    if is_udp(port) && facts.settings.udp == UdpPolicy::DnsOnly {
+        return Cause::UdpRefused;
+    }
+    if is_reserved(port.number, port.protocol) {
+        return Cause::Reserved;
+    }
+    match &offer.owner {
+        Owner::Service(_) => Cause::NoAddress,
+        Owner::Entry(entry) if is_unix(entry) => Cause::UnixSockets,
+        Owner::Entry(entry) if selects_nothing(entry, facts) => Cause::NothingSelected,
+        Owner::Entry(_) if offer.host.is_wildcard() && !facts.settings.learns => Cause::Unlearned,
+        Owner::Entry(_) => Cause::Unresolved,
+    }
+}
+
+fn is_udp(port: &ServicePort) -> bool {
+    port.protocol.transport() == Transport::Udp
+}
+
+/// The object that has the host in every namespace that sees `offer`; None if `offer` counts in one of them.
+fn displaced(offer: &Offer, state: &HostState) -> Option<ObjectId> {
+    if state.offers.len() < 2 {
+        return None;
+    }
+    // The namespace without a name stands for all that no object names.
+    let nameless = Namespace::new("");
+    let named = state.offers.iter().flat_map(|offer| offer.export.named());
+    let own = state.offers.iter().map(Offer::namespace);
+    let namespaces: BTreeSet<&Namespace> = own.chain(named).chain([&nameless]).collect();
+    let mut by = None;
+    for namespace in namespaces
+        .into_iter()
+        .filter(|namespace| offer.export.includes(namespace))
+    {
+        let is_visible = |other: &&Offer| other.ignored.is_none() && other.export.includes(namespace);
+        let winners = winners(state.offers.iter().filter(is_visible).collect(), namespace);
+        if winners.iter().any(|winner| std::ptr::eq(*winner, offer)) {
+            return None;
+        }
+        by = by.or_else(|| winners.first().map(|winner| winner.owner.id()));
+    }
+    by
+}

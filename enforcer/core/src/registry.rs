@@ -19,6 +19,7 @@ mod ineffective;
 #[cfg(test)]
 mod properties;
 mod protected;
+mod rerouted;
 mod suspicious;
 mod tally;
 #[cfg(test)]

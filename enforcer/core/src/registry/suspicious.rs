@@ -74,14 +74,13 @@ fn unreachable(entry: &ServiceEntry, facts: &Facts<'_>) -> Vec<IpAddr> {
     if declared.is_empty() {
         return declared;
     }
-    let known = known_addresses(entry, facts);
-    let is_elsewhere = |address: &IpAddr| match entry.resolution {
-        // It is sent to where the client has dialled.
-        Resolution::None => is_reserved(*address),
-        _ => !known.contains(address),
-    };
     let declared = declared.into_iter().filter(|address| !address.is_unspecified());
-    declared.filter(is_elsewhere).collect()
+    if entry.resolution == Resolution::None {
+        // It is sent to where the client has dialled.
+        return declared.filter(|address| is_reserved(*address)).collect();
+    }
+    let known = known_addresses(entry, facts);
+    declared.filter(|address| !known.contains(address)).collect()
 }
 
 /// Whether no packet is routed to the address: 240.0.0.0/4, in which Istio allocates.

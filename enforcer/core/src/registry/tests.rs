@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     explain::Why,
-    istio::{Kind, MeshConfig, Meta, NodeObject, OutboundMode, Resolution, ServiceEntry, ServiceKind},
+    istio::{
+        Kind, MeshConfig, Meta, NodeObject, OutboundMode, Resolution, ServiceEntry, ServiceKind,
+        VirtualService,
+    },
     model::{Destination, Mode, Namespace, Protocol, Transport, Verdict},
     settings::Matching,
     test_support::{
@@ -856,4 +859,59 @@ fn name_outside_the_cluster_does_not_lead_into_it_and_one_of_the_cluster_does() 
         [ip("192.0.2.1"), ip("10.96.0.7")].into(),
         "it is the cluster's no more"
     );
+}
+
+#[test]
+fn virtual_service_that_reroutes_is_told_and_allows_nothing() {
+    let virtual_service = |hosts: &[&str], to: &[&str]| {
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+        Update::Apply(Object::VirtualService(Arc::new(VirtualService {
+            meta: crate::test_support::meta("a/v"),
+            hosts: texts(hosts),
+            is_in_mesh: true,
+            destinations: texts(to),
+        })))
+    };
+    let registered = || {
+        [
+            entry("a/e", "e.example", &[(80, Protocol::Http)])
+                .addresses(&["192.0.2.1"])
+                .into(),
+            service("a/s", cluster_ip(&["10.0.0.1"]), &[(80, Protocol::Http)]).into(),
+            workload(1, "a", ""),
+        ]
+    };
+    let of = |hosts: &[&str], to: &[&str]| {
+        let mut registry = world(Settings::default(), registered());
+        let before = registry.desired();
+        registry.apply(virtual_service(hosts, to));
+        assert_eq!(before, registry.desired());
+        registry
+            .warnings()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    let gateway = "istio-egressgateway.istio-system.svc.cluster.local";
+    assert_eq!(
+        of(&["e.example"], &["e.example", gateway]),
+        [format!(
+            "VirtualService a/v sends what is for e.example of ServiceEntry a/e to {gateway}: without a proxy, which alone \
+             follows it, e.example is dialled directly, and that is what ServiceEntry a/e allows"
+        )]
+    );
+    assert_eq!(
+        of(&["none.example"], &["s"]),
+        [
+            "VirtualService a/v routes none.example, which no Service and no ServiceEntry has, to s.a.svc.cluster.local: a \
+          connection to none.example is refused; register it, or dial the host to which it is routed"
+        ]
+    );
+    assert_eq!(of(&["e.example"], &["e.example"]), [""; 0]);
+    assert_eq!(
+        of(&["s"], &["other"]),
+        [""; 0],
+        "routes between Services are ordinary"
+    );
+    assert_eq!(of(&["*.example"], &["s"]).len(), 1);
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, net::IpAddr};
 
-use super::{Cause, Registry, ineffective, suspicious};
+use super::{Cause, Registry, ineffective, rerouted, suspicious};
 use crate::{
     export::Export,
     grant::is_port_only,
@@ -83,6 +83,26 @@ pub enum Warning {
         /// The address.
         address: IpAddr,
     },
+    /// A VirtualService routes a host that nobody has.
+    RoutesUnregistered {
+        /// The VirtualService.
+        service: ObjectId,
+        /// The host.
+        host: Host,
+        /// Where proxies send it, at least one.
+        to: BTreeSet<Host>,
+    },
+    /// A VirtualService routes an entry's host elsewhere.
+    Rerouted {
+        /// The VirtualService.
+        service: ObjectId,
+        /// The host.
+        host: Host,
+        /// The ServiceEntry that has it.
+        entry: ObjectId,
+        /// Where proxies send it, at least one.
+        to: BTreeSet<Host>,
+    },
     /// A Sidecar imports a host that nobody has.
     ImportsNothing {
         /// The Sidecar.
@@ -143,6 +163,23 @@ impl fmt::Display for Warning {
                 "{entry} declares the address {address}, at which its service is not known to be: connections to it are \
                  allowed, but nothing answers there unless a proxy translates it"
             ),
+            Self::RoutesUnregistered { service, host, to } => write!(
+                f,
+                "{service} routes {host}, which no Service and no ServiceEntry has, to {}: a connection to {host} is \
+                 refused; register it, or dial the host to which it is routed",
+                listed(to)
+            ),
+            Self::Rerouted {
+                service,
+                host,
+                entry,
+                to,
+            } => write!(
+                f,
+                "{service} sends what is for {host} of {entry} to {}: without a proxy, which alone follows it, {host} is \
+                 dialled directly, and that is what {entry} allows",
+                listed(to)
+            ),
             Self::ImportsNothing { sidecar, host } => {
                 write!(
                     f,
@@ -152,6 +189,11 @@ impl fmt::Display for Warning {
             }
         }
     }
+}
+
+fn listed(hosts: &BTreeSet<Host>) -> String {
+    let hosts: Vec<_> = hosts.iter().map(Host::as_str).collect();
+    hosts.join(", ")
 }
 
 /// `namespace/host`, as it is written in a Sidecar.
@@ -177,8 +219,19 @@ impl Warning {
             Self::Displaced { loser: object, .. }
             | Self::SeveralMeshes { unused: object, .. }
             | Self::AllowsNothing { object, .. }
+            | Self::RoutesUnregistered { service: object, .. }
+            | Self::Rerouted { service: object, .. }
             | Self::ImportsNothing { sidecar: object, .. } => Some(object),
             Self::Protected { .. } => None,
+        }
+    }
+
+    /// Whether another object that comes, or is read from elsewhere, ends it.
+    pub fn depends_on_others(&self) -> bool {
+        match self {
+            Self::ImportsNothing { .. } | Self::RoutesUnregistered { .. } => true,
+            Self::AllowsNothing { causes, .. } => causes.iter().any(|cause| matches!(cause, Cause::Alias(_))),
+            _ => false,
         }
     }
 
@@ -224,6 +277,7 @@ impl Registry {
         ineffective::warn(self, &mut warnings);
         suspicious::warn_of_entries(self, &mut warnings);
         suspicious::warn_of_imports(self, &mut warnings);
+        rerouted::warn(self, &mut warnings);
         for (host, whole) in self.protected.hosts() {
             let counts = self.objects.resolved.get(host);
             for address in whole {

@@ -29,6 +29,7 @@ mod bounded;
 mod pairing;
 mod phases;
 mod restricted;
+mod verdict;
 
 use std::{collections::BTreeMap, sync::Arc};
 

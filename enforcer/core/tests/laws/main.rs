@@ -6,6 +6,7 @@
 //! ```
 
 mod effects;
+mod explained;
 mod maps;
 mod naive;
 mod worlds;
@@ -123,6 +124,21 @@ proptest! {
     #[test]
     fn what_allows_nothing_has_a_warning(settings in worlds::settings(), arrivals in worlds::arrivals()) {
         effects::check(&world(&settings, &arrivals))?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(20_000, "tests/regressions/explained.txt"))]
+
+    #[test]
+    fn explanations_are_what_the_maps_decide(
+        settings in worlds::settings(),
+        arrivals in worlds::arrivals(),
+        given in vec(worlds::given(), 0..6),
+        sizes in vec(0..12_u32, 6),
+        destinations in vec(worlds::destination(), 12),
+    ) {
+        explained::check(&mut registry(&settings, arrivals), &facts(&given), (&sizes, &destinations))?;
     }
 }
 

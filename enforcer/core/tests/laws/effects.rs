@@ -69,7 +69,7 @@ fn is_ordinary(world: &World, id: &ObjectId) -> bool {
 fn rules(registry: &mut Registry) -> BTreeSet<Rule> {
     let desired = registry.desired();
     let own = desired.policies.iter().map(|policy| &policy.own);
-    own.chain([&desired.shared])
+    own.chain(desired.shared.values())
         .flat_map(|rules| rules.iter().copied())
         .collect()
 }

@@ -23,6 +23,7 @@ mod protected;
 #[cfg(test)]
 mod proxies;
 mod rerouted;
+mod rule_set;
 mod suspicious;
 mod tally;
 #[cfg(test)]

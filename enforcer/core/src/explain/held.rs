@@ -17,34 +17,34 @@ impl Explanation {
     #[must_use]
     pub fn as_held(mut self, held: &Applied, question: (CgroupId, Destination, &BTreeSet<HostId>)) -> Self {
         let (workload, to, given) = question;
-        let outcome = held.outcome(workload, to, given);
-        let is_known = self.why != Why::UnknownWorkload;
-        let is_free = is_loopback(&to.address.into());
-        let verdict = match outcome {
-            Some(outcome) => outcome.verdict,
-            None if is_free => Verdict::Allow,
-            None => Verdict::Deny,
+        if self.why == Why::UnknownWorkload {
+            return self;
+        }
+        let Some(outcome) = held.outcome(workload, to, given) else {
+            // The programs let every process reach its own network namespace.
+            if !is_loopback(&to.address.into()) {
+                self.verdict = Verdict::Deny;
+                self.why = Why::WorkloadNotHeld;
+                self.matched.clear();
+                self.suggestion = None;
+            }
+            return self;
         };
-        let is_allowed = outcome.map_or(is_free, |outcome| {
-            !outcome.is_by_host() && outcome.verdict == Verdict::Allow
-        });
-        if is_allowed && !self.why.is_permission() && is_known {
-            self.why = Why::StillHeld(Box::new(self.why));
-            self.suggestion = None;
-        } else if !is_allowed && self.why.is_permission() {
-            self.why = match outcome {
-                Some(_) => Why::NotHeld(Box::new(self.why)),
-                None => Why::WorkloadNotHeld,
-            };
-            self.matched.clear();
-        } else if outcome.is_none() && is_known && !is_free {
-            self.why = Why::WorkloadNotHeld;
-            self.suggestion = None;
+        self.verdict = outcome.verdict;
+        self.mode = held.mode(workload).or(self.mode);
+        // Without a rule, it is the mode that lets it through.
+        let is_allowed = outcome.verdict == Verdict::Allow && !outcome.is_by_host();
+        match (is_allowed, self.why.is_permission()) {
+            (true, false) => {
+                self.why = Why::StillHeld(Box::new(self.why));
+                self.suggestion = None;
+            }
+            (false, true) => {
+                self.why = Why::NotHeld(Box::new(self.why));
+                self.matched.clear();
+            }
+            (true, true) | (false, false) => {}
         }
-        if outcome.is_some() || is_known {
-            self.verdict = verdict;
-        }
-        self.mode = outcome.map_or(self.mode, |_| held.mode(workload).or(self.mode));
         self
     }
 }

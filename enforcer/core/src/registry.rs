@@ -13,6 +13,7 @@
 
 mod address_index;
 mod candidates;
+mod cause;
 mod changes;
 mod compiled;
 mod ineffective;
@@ -29,6 +30,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod warning;
+mod warnings;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,7 +42,7 @@ use enforcer_common::{CgroupId, HostId};
 use ipnet::IpNet;
 
 pub(crate) use address_index::AddressIndex;
-pub use ineffective::Cause;
+pub use cause::Cause;
 pub use warning::Warning;
 
 use self::{

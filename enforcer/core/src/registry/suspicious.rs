@@ -77,14 +77,14 @@ fn unreachable(entry: &ServiceEntry, facts: &Facts<'_>) -> Vec<IpAddr> {
     let declared = declared.into_iter().filter(|address| !address.is_unspecified());
     if entry.resolution == Resolution::None {
         // It is sent to where the client has dialled.
-        return declared.filter(|address| is_reserved(*address)).collect();
+        return declared.filter(|address| is_unroutable(*address)).collect();
     }
     let known = known_addresses(entry, facts);
     declared.filter(|address| !known.contains(address)).collect()
 }
 
 /// Whether no packet is routed to the address: 240.0.0.0/4, in which Istio allocates.
-fn is_reserved(address: IpAddr) -> bool {
+fn is_unroutable(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(address) if address.octets()[0] >= 240 && !address.is_broadcast())
 }
 

@@ -66,9 +66,9 @@ fn newest(index: u32, turn: u32) -> u32 {
 }
 
 fn fill(admin: &Api) -> Result<()> {
-    let namespaces = (0..NAMESPACES).map(|index| {
-        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace(index) } })
-    });
+    let namespaces = (0..NAMESPACES).map(
+        |index| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace(index) } }),
+    );
     admin.create_all(namespaces.collect())?;
     admin.create_all((0..SERVICES).map(service).collect())?;
     admin.create_all((0..SERVICES).map(|index| slice(index, 0)).collect())?;
@@ -90,7 +90,11 @@ fn used(daemon: &Daemon) -> Result<(f64, f64)> {
     let kilobytes: f64 = line.context("no VmRSS")?.trim().trim_end_matches(" kB").parse()?;
     let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid()))?;
     let fields = stat.rsplit(") ").next().context("no fields")?.split(' ');
-    let ticks: Vec<f64> = fields.skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+    let ticks: Vec<f64> = fields
+        .skip(11)
+        .take(2)
+        .map(str::parse)
+        .collect::<Result<_, _>>()?;
     Ok((kilobytes / 1024.0, ticks.iter().sum::<f64>() / 100.0))
 }
 
@@ -98,7 +102,10 @@ fn measure(server: &mut Server) -> Result<()> {
     let (admin, other) = (server.admin()?, server.admin()?);
     let begin = Instant::now();
     fill(&admin)?;
-    println!("{SERVICES} Services and their slices created in {:.1?}", begin.elapsed());
+    println!(
+        "{SERVICES} Services and their slices created in {:.1?}",
+        begin.elapsed()
+    );
     let kubeconfig = server.kubeconfig("bench", &json!({ "token": "admin" }))?;
     let config = CONFIG.replace("$KUBECONFIG", &kubeconfig.display().to_string());
     let mut place = Place::with_bpffs(env!("CARGO_BIN_EXE_enforcer-test"), &config)?;

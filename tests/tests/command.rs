@@ -262,6 +262,65 @@ fn check_warns_of_fields_that_nobody_reads_and_takes_the_document() {
     );
 }
 
+/// The warnings of `enforcer check` in these files together.
+fn warnings_of(files: &[(&str, &str)], arguments: &[&str]) -> String {
+    let (code, out, error) = check(files, arguments);
+    assert_eq!((code, error.as_str()), (Some(0), ""), "{out}");
+    let warnings = out.lines().filter_map(|line| line.strip_prefix("  warning: "));
+    warnings.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn check_warns_of_what_allows_nothing() {
+    let wildcard = GOOD
+        .replace("a.example.com", "'*.example.com'")
+        .replace("DNS", "NONE");
+    assert_eq!(warnings_of(&[("a.yaml", &wildcard)], &[]), "");
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("enforcer.yaml");
+    fs::write(&config, "dns: {learn: {enabled: false}}\n").unwrap();
+    assert_eq!(
+        warnings_of(
+            &[("a.yaml", &wildcard)],
+            &["--config", &config.display().to_string()]
+        ),
+        "line 1: ServiceEntry default/a allows nothing: names under a wildcard are known only from the answers that \
+         workloads receive, and dns.learn is off\n"
+    );
+    let fixed = GOOD.replace(
+        "DNS",
+        "STATIC, addresses: [240.240.0.1], endpoints: [{address: 192.0.2.1}]",
+    );
+    assert_eq!(
+        warnings_of(&[("a.yaml", &fixed)], &[]),
+        "line 1: ServiceEntry default/a declares the address 240.240.0.1, at which its service is not known to be: \
+         connections to it are allowed, but nothing answers there unless a proxy translates it (as far as what is checked \
+         here says)\n"
+    );
+}
+
+#[test]
+fn check_holds_files_against_each_other() {
+    let sidecar = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\n\
+                   spec: {egress: [{hosts: [./a.example.com, b/c.example.com]}]}\n";
+    let route = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec:\n  \
+                 hosts: [a.example.com, other.example.com]\n  gateways: [mesh, egress]\n  tls:\n  - match: [{sniHosts: \
+                 [a.example.com], gateways: [mesh]}]\n    route: [{destination: {host: \
+                 gateway.istio-system.svc.cluster.local}}]\n";
+    let files = [("a.yaml", GOOD), ("s.yaml", sidecar), ("v.yaml", route)];
+    assert_eq!(
+        warnings_of(&files, &[]),
+        "line 1: Sidecar default/s imports b/c.example.com, which nobody has: nothing is allowed by it (as far as what is \
+         checked here says)\n\
+         line 1: VirtualService default/v routes other.example.com, which no Service and no ServiceEntry has, to \
+         gateway.istio-system.svc.cluster.local: a connection to other.example.com is refused; register it, or dial the \
+         host to which it is routed (as far as what is checked here says)\n\
+         line 1: VirtualService default/v sends what is for a.example.com of ServiceEntry default/a to \
+         gateway.istio-system.svc.cluster.local: without a proxy, which alone follows it, a.example.com is dialled \
+         directly, and that is what ServiceEntry default/a allows\n"
+    );
+}
+
 #[test]
 fn check_reads_standard_input() {
     use std::io::Write as _;

@@ -30,6 +30,7 @@ kind: ClusterRole
 metadata: {name: enforcer}
 rules:
 - {apiGroups: [networking.istio.io], resources: [serviceentries, workloadentries, sidecars], verbs: [list, watch]}
+- {apiGroups: [networking.istio.io], resources: [virtualservices], verbs: [list, watch]}
 - {apiGroups: [''], resources: [services, namespaces, nodes, pods], verbs: [list, watch]}
 - {apiGroups: [''], resources: [configmaps], resourceNames: [istio], verbs: [list, watch]}
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
@@ -467,5 +468,101 @@ fn daemon_without_istios_kinds_starts_and_says_which_it_does_without() {
         daemon.line(&["Sidecar: 404 not served"])?;
         assert!(place.reaches("frontend", DB)? && !place.reaches("default", DB)?);
         Ok(())
+    });
+}
+
+/// What the API server has told of an object, by the name of the Event.
+fn events_of(admin: &Api, name: &str) -> Result<Vec<serde_json::Value>> {
+    let mut events = admin.list("/api/v1/namespaces/frontend/events")?;
+    events.retain(|event| event["involvedObject"]["name"] == name && event["reason"] == "Suspicious");
+    Ok(events)
+}
+
+#[test]
+fn object_that_allows_nothing_has_one_event_however_often_the_daemon_starts() {
+    check(|_, admin, place| {
+        let silent = entry("nobody", "192.0.2.20").replace("['.']", "['~']");
+        admin.apply(&silent)?;
+        let words = ["WARN", "ServiceEntry frontend/nobody is exported to no namespace"];
+        let mut daemon = place.start(&[])?;
+        daemon.line(&words)?;
+        wait("event of the entry", || {
+            Ok(!events_of(admin, "nobody")?.is_empty())
+        })?;
+        let [event] = &events_of(admin, "nobody")?[..] else {
+            panic!("one event")
+        };
+        let path = "/apis/networking.istio.io/v1beta1/namespaces/frontend/serviceentries/nobody";
+        let object: serde_json::Value = serde_json::from_str(&admin.get(path)?)?;
+        let about = &event["involvedObject"];
+        assert_eq!(about["uid"], object["metadata"]["uid"]);
+        assert_eq!(
+            (&about["kind"], &event["count"]),
+            (&"ServiceEntry".into(), &1.into())
+        );
+        let is_told = |status: &enforcer::control::Status| {
+            let mut warnings = status.warnings.iter();
+            warnings.any(|warning| warning.contains("frontend/nobody is exported to no namespace"))
+        };
+        place.until_status("warning", is_told)?;
+        daemon.end(Signal::SIGTERM)?;
+
+        let mut daemon = place.start(&[])?;
+        daemon.line(&words)?;
+        admin.apply(&silent.replace("nobody", "another"))?;
+        daemon.line(&["ServiceEntry frontend/another is exported to no namespace"])?;
+        wait("event of the other entry", || {
+            Ok(!events_of(admin, "another")?.is_empty())
+        })?;
+        let [again] = &events_of(admin, "nobody")?[..] else {
+            panic!("one event")
+        };
+        assert_eq!(
+            (&again["metadata"]["uid"], &again["count"]),
+            (&event["metadata"]["uid"], &1.into())
+        );
+        admin.apply(&entry("nobody", "192.0.2.20"))?;
+        place.until("frontend", "192.0.2.20:5432", true)?;
+        place.until_status("no warning", |status| !is_told(status))?;
+        let lines = daemon.lines();
+        assert!(
+            !lines.iter().any(|line| line.contains(words[1])),
+            "it was told again: {lines:?}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn virtual_service_that_sends_an_entrys_host_elsewhere_is_a_warning_and_changes_nothing() {
+    check(|_, admin, place| {
+        let schema =
+            json!({ "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } });
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": { "name": "virtualservices.networking.istio.io" },
+            "spec": {
+                "group": "networking.istio.io", "scope": "Namespaced",
+                "names": { "kind": "VirtualService", "listKind": "VirtualServiceList", "plural": "virtualservices",
+                           "singular": "virtualservice" },
+                "versions": [{ "name": "v1beta1", "served": true, "storage": true, "schema": schema }],
+            },
+        });
+        admin.apply_value(&definition)?;
+        let route = "apiVersion: networking.istio.io/v1beta1\nkind: VirtualService\nmetadata: {name: route, namespace: \
+                     frontend}\nspec: {hosts: [db.example.com], tcp: [{route: [{destination: {host: \
+                     gateway.istio-system.svc.cluster.local}}]}]}\n";
+        wait("kind that is served", || Ok(admin.apply(route).is_ok()))?;
+        let mut daemon = place.start(&["--ephemeral"])?;
+        daemon.line(&[
+            "WARN",
+            "VirtualService frontend/route sends what is for db.example.com of ServiceEntry frontend/db",
+        ])?;
+        assert!(place.reaches("frontend", DB)? && !place.reaches("default", DB)?);
+        wait(
+            "event of the route",
+            || Ok(!events_of(admin, "route")?.is_empty()),
+        )?;
+        admin.delete(&definition.to_string())
     });
 }

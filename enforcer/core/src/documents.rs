@@ -13,6 +13,7 @@
 
 mod check;
 mod file;
+mod together;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -20,8 +21,11 @@ use std::{
     sync::Arc,
 };
 
-pub use self::check::{Judgement, Record, check};
 use self::file::{Outcome, ReadBefore};
+pub use self::{
+    check::{Judgement, Record, check},
+    together::judge_together,
+};
 use crate::{
     istio::{Object, ObjectId, Problem},
     registry::Update,

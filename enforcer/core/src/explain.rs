@@ -5,9 +5,11 @@
 //!                                                                  \-> miss -> Why, suggestion
 //! ```
 //!
-//! It reads the same views and the same grants that the policies are compiled from, so that it cannot contradict
-//! the kernel. It must never change what is allowed.
+//! It reads the same views and the same grants that the policies are compiled from. A law holds that its verdict is that
+//! of the maps that hold these policies. Maps may hold less (`capacities`): where it is known what they hold,
+//! [`Explanation::as_held`] has their verdict count. It must never change what is allowed.
 
+mod held;
 mod miss;
 mod suggest;
 #[cfg(test)]

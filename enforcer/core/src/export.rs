@@ -45,6 +45,15 @@ impl Export {
         }
     }
 
+    /// The namespaces that it names.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &Namespace> {
+        let named = match self {
+            Self::Public => None,
+            Self::To(namespaces) => Some(namespaces),
+        };
+        named.into_iter().flatten()
+    }
+
     /// Whether no namespace sees it.
     pub(crate) fn is_nobody(&self) -> bool {
         matches!(self, Self::To(namespaces) if namespaces.is_empty())

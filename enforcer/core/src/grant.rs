@@ -15,7 +15,9 @@ mod tests;
 use std::{collections::BTreeSet, net::IpAddr};
 
 pub(crate) use behind::{at_name, behind, endpoints};
-pub(crate) use entry::{has_endpoint, is_port_only, own_endpoints};
+pub(crate) use entry::{
+    has_endpoint, is_port_only, is_unix, known_addresses, own_endpoints, selects_nothing,
+};
 pub(crate) use listener::{Way, grants_on, is_passed_on};
 pub(crate) use source::{Grant, Source};
 

@@ -34,6 +34,7 @@ mod sidecar;
 #[cfg(test)]
 mod testing;
 mod unknown;
+mod virtual_service;
 mod workload_entry;
 
 pub use object::*;

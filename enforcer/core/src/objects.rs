@@ -15,7 +15,7 @@ pub(crate) use owner::{Owner, OwnerKey};
 use crate::{
     istio::{
         EndpointAddress, EndpointSlice, MeshConfig, Meta, NamespaceObject, NodeObject, Pod, PodPhase,
-        Service, ServiceEntry, Sidecar, WorkloadEntry,
+        Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
     },
     model::{Host, Labels, Namespace, selects},
 };
@@ -44,6 +44,7 @@ pub(crate) struct Objects {
     pub(crate) entries: Store<ServiceEntry>,
     pub(crate) workload_entries: Store<WorkloadEntry>,
     pub(crate) sidecars: Store<Sidecar>,
+    pub(crate) virtual_services: Store<VirtualService>,
     pub(crate) meshes: Store<MeshConfig>,
     pub(crate) services: Store<Service>,
     pub(crate) pods: Store<Pod>,

@@ -31,6 +31,7 @@ mod crossing;
 mod pairing;
 mod phases;
 mod restricted;
+mod verdict;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -13,19 +13,24 @@
 
 mod address_index;
 mod candidates;
+mod cause;
 mod changes;
 mod compiled;
+mod ineffective;
 mod infrastructure;
 #[cfg(test)]
 mod properties;
 mod protected;
 #[cfg(test)]
 mod proxies;
+mod rerouted;
 mod rule_set;
+mod suspicious;
 mod tally;
 #[cfg(test)]
 mod tests;
 mod warning;
+mod warnings;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,6 +42,7 @@ use enforcer_common::{CgroupId, HostId};
 use ipnet::IpNet;
 
 pub(crate) use address_index::AddressIndex;
+pub use cause::Cause;
 pub use warning::Warning;
 
 use self::{
@@ -281,6 +287,13 @@ impl Registry {
                 objects: &self.objects,
                 settings: &self.settings,
             },
+        }
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            objects: &self.objects,
+            settings: &self.settings,
         }
     }
 

@@ -16,7 +16,7 @@ mod tests;
 use std::sync::Arc;
 
 use self::scope::Scope;
-pub(crate) use sidecar::{choose, trims};
+pub(crate) use sidecar::{choose, imports, trims};
 
 use crate::{
     export::Export,

@@ -8,14 +8,18 @@ use std::{
 };
 
 use anyhow::Result;
-use enforcer_core::documents::{Judgement, Record, check};
+use enforcer_core::{
+    documents::{Judgement, Record, check, judge_together},
+    settings::Settings,
+};
 
 use super::{
     Check, Output, cron,
     out::{self, Form},
 };
 use crate::{
-    config::{Config, ErrorKind},
+    config::{Config, ConfigErrors, ErrorKind},
+    daemon::settings::of_registry,
     sources::files::{Content, FileChange, SIZE_LIMIT, read_all},
 };
 
@@ -29,17 +33,25 @@ enum Outcome {
 
 pub(super) fn run(arguments: &Check) -> Result<ExitCode> {
     let mut worst = Outcome::Valid;
+    let mut settings = Settings::default();
     if let Some(file) = &arguments.config {
-        worst = write(&[of_configuration(file)], arguments.output)?;
+        let config = Config::load(file);
+        if let Ok(config) = &config {
+            settings = of_registry(config, &[]);
+        }
+        worst = write(&[of_configuration(file, config)], arguments.output)?;
     }
+    let mut records = Vec::new();
     for path in &arguments.paths {
-        worst = worst.max(check_path(path, arguments.output)?);
+        worst = worst.max(check_path(path, &mut records));
     }
+    judge_together(&mut records, settings);
+    worst = worst.max(write(&records, arguments.output)?);
     Ok(ExitCode::from(worst as u8))
 }
 
 /// How a configuration is, and what of this machine lets its users leave what is enforced.
-fn of_configuration(file: &Path) -> Record {
+fn of_configuration(file: &Path, config: Result<Config, ConfigErrors>) -> Record {
     let record = |verdict, errors, warnings| Record {
         file: file.display().to_string(),
         line: 1,
@@ -49,8 +61,9 @@ fn of_configuration(file: &Path) -> Record {
         verdict,
         errors,
         warnings,
+        object: None,
     };
-    let config = match Config::load(file) {
+    let config = match config {
         Ok(config) => config,
         Err(errors) => {
             let is_unreadable = errors
@@ -76,28 +89,30 @@ fn of_configuration(file: &Path) -> Record {
     )
 }
 
-/// What cannot be read is told; the only error is that nobody reads what is written.
-fn check_path(path: &Path, output: Output) -> Result<Outcome> {
+/// Adds what a path holds to `records`. What cannot be read is told.
+fn check_path(path: &Path, records: &mut Vec<Record>) -> Outcome {
     if path == Path::new("-") {
         return match io::read_to_string(io::stdin().lock().take(SIZE_LIMIT)) {
-            Ok(text) => write(&check("-", &text), output),
-            Err(error) => Ok(unreadable("-", &error)),
+            Ok(text) => {
+                records.extend(check("-", &text));
+                Outcome::Valid
+            }
+            Err(error) => unreadable("-", &error),
         };
     }
     if let Err(error) = std::fs::metadata(path) {
-        return Ok(unreadable(path.display(), &error));
+        return unreadable(path.display(), &error);
     }
     let mut worst = Outcome::Valid;
     for FileChange { path, content } in read_all(path) {
         let name = path.display().to_string();
-        let outcome = match content {
-            Content::Text(text) => write(&check(&name, &text), output)?,
-            Content::Gone => continue,
-            Content::Unreadable(reason) => unreadable(name, &reason),
-        };
-        worst = worst.max(outcome);
+        match content {
+            Content::Text(text) => records.extend(check(&name, &text)),
+            Content::Gone => {}
+            Content::Unreadable(reason) => worst = unreadable(name, &reason),
+        }
     }
-    Ok(worst)
+    worst
 }
 
 fn unreadable(path: impl Display, why: &dyn Display) -> Outcome {
@@ -131,6 +146,7 @@ fn write_text(record: &Record) -> Result<()> {
         verdict,
         errors,
         warnings,
+        object: _,
     } = record;
     let verdict = if *verdict == Judgement::Valid {
         "valid"

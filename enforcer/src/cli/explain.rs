@@ -15,7 +15,9 @@ use enforcer_core::{
     explain::service_entry,
     istio::Object,
     model::{Destination, Host, Mode, Workload},
+    plan::{Applied, diff},
     pods::Pods,
+    policy::fit,
     registry::{Registry, Update},
 };
 use tokio::sync::{mpsc, watch};
@@ -48,7 +50,8 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
     let servers = names::resolvers(&settings)?;
     let (mut registry, pods) = registry(&config, &servers)?;
     let workload = chosen(&arguments.workload, &config, pods)?;
-    registry.apply(Update::Workload(CgroupId(u64::MAX), workload.clone()));
+    let cgroup = number(&workload, &config);
+    registry.apply(Update::Workload(cgroup, workload.clone()));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -79,9 +82,12 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
     let say = |text: std::fmt::Arguments<'_>| out::line(format_args!("{sign}{text}"));
     let mut is_allowed = true;
     let mut mode = None;
+    let given = BTreeSet::new();
+    let held = held(&mut registry, &config);
     for address in addresses {
         let destination = Destination::new(transport, address, port);
-        let explanation = registry.explain_for(&workload, destination, &BTreeSet::new());
+        let explanation = registry.explain_given(cgroup, destination, &given);
+        let explanation = explanation.as_held(&held, (cgroup, destination, &given));
         say(format_args!("{workload} -> {destination}: {explanation}"))?;
         mode = explanation.mode;
         if let Some(suggestion) = &explanation.suggestion {
@@ -113,6 +119,19 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The number of a workload among the configured ones; a pod comes after all of them.
+fn number(workload: &Workload, config: &Config) -> CgroupId {
+    let mut configured = (1..).zip(&config.workloads);
+    let found = configured.find(|(_, entry)| entry.workload == *workload);
+    CgroupId(found.map_or(u64::MAX, |(number, _)| number))
+}
+
+/// What the maps of this size would hold.
+fn held(registry: &mut Registry, config: &Config) -> Applied {
+    let (fitted, _) = fit((*registry.desired()).clone(), &config.capacities);
+    diff(&Applied::default(), &fitted).after
 }
 
 fn word(mode: Mode) -> &'static str {

@@ -45,6 +45,8 @@ pub struct OwnerStatus {
     pub rejected: Vec<String>,
     /// What is suspicious about files and about the registry as a whole.
     pub warnings: Vec<String>,
+    /// How many there are, with those that are not named.
+    pub warnings_in_all: usize,
     /// Objects that files define.
     pub file_objects: usize,
     /// Workloads' cgroups that are there.
@@ -165,6 +167,7 @@ impl Ports {
             misplaced: state.misplaced,
             rejected: state.rejected,
             warnings: state.warnings,
+            warnings_in_all: state.warnings_in_all,
             names: named(&names),
             learning: state.learning,
             events_lost: state.lost,

@@ -48,6 +48,9 @@ pub struct Status {
     /// What is suspicious about files and about the registry as a whole.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// How many there are: the first of them are in [`Status::warnings`].
+    #[serde(default)]
+    pub warnings_in_all: usize,
     /// Hosts that are resolved.
     pub names: Names,
     /// What is learned of names from the answers that workloads receive.

@@ -74,7 +74,12 @@ impl fmt::Display for Status {
             writeln!(f, "  {}", Line(name))?;
         }
         section(f, "rejected", &self.rejected)?;
-        section(f, "warnings", &self.warnings)?;
+        let warnings = self.warnings_in_all.max(self.warnings.len());
+        section(f, &format!("warnings ({warnings})"), &self.warnings)?;
+        let more = warnings - self.warnings.len();
+        if more > 0 {
+            writeln!(f, "  {more} more, which `enforcer check` or the log name")?;
+        }
         writeln!(f, "events lost: {}", self.events_lost)?;
         let (most, rest) = self
             .events_suppressed
@@ -269,6 +274,21 @@ mod tests {
             learning.to_string(),
             "none are learned from answers that workloads receive: the kernel has no bpf_loop (5.17)"
         );
+    }
+
+    #[test]
+    fn warnings_are_counted_and_those_that_are_left_out_too() {
+        let status = Status {
+            warnings: vec!["a".to_owned(), "b".to_owned()],
+            warnings_in_all: 12,
+            ..Status::default()
+        };
+        let text = status.to_string();
+        assert!(
+            text.contains("warnings (12):\n  a\n  b\n  10 more, which `enforcer check` or the log name\n"),
+            "{text}"
+        );
+        assert!(!Status::default().to_string().contains("warnings"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use enforcer_core::{
     documents::Documents,
     model::{Host, Workload},
     policy::Desired,
-    registry::{Registry, Update},
+    registry::{Registry, Update, Warning},
 };
 use ipnet::IpNet;
 
@@ -75,7 +75,9 @@ pub(super) struct Ingest {
     unused: BTreeSet<Unused>,
     /// What the configuration may not mean.
     of_configuration: Vec<String>,
-    /// What was said of the files, of the registry as a whole, and of units.
+    /// What is suspicious about the registry as a whole; None after a change.
+    of_registry: Option<Arc<BTreeSet<Warning>>>,
+    /// What was said of the files, of what is suspicious, and of units.
     problems: Dedup,
     warnings: Dedup,
     misplacements: Dedup,
@@ -113,6 +115,7 @@ impl Ingest {
             misplaced: BTreeSet::new(),
             unused: BTreeSet::new(),
             of_configuration: config.warnings.iter().map(suspicions::of_line).collect(),
+            of_registry: None,
             problems: Dedup::listed(IN_STATUS),
             warnings: Dedup::listed(IN_STATUS),
             misplacements: Dedup::listed(IN_STATUS),
@@ -159,6 +162,7 @@ impl Ingest {
 
     /// Every update of the registry comes through here, wherever it is from.
     fn update(&mut self, update: Update) {
+        self.of_registry = None;
         let of_pods = self.pods.as_mut().map(|pods| pods.note(&update));
         self.registry.apply(update);
         self.update_workloads(of_pods.unwrap_or_default());
@@ -190,19 +194,15 @@ impl Ingest {
 
     /// Whether everything has been listed with these.
     fn apply_kube(&mut self, changes: Vec<KubeChange>) -> bool {
-        let (mut is_listed, mut is_news) = (false, false);
+        let mut is_listed = false;
         for change in changes {
             match change {
                 KubeChange::Update(update) => {
-                    is_news |= self.registry.is_news(&update);
                     let update = self.precedence.of_cluster(update, &self.documents);
                     self.update(update);
                 }
                 KubeChange::Listed => is_listed = true,
             }
-        }
-        if is_news {
-            self.say_warnings();
         }
         is_listed
     }
@@ -247,7 +247,7 @@ impl Ingest {
         }
     }
 
-    /// Logs new warnings about files and about the registry as a whole.
+    /// Logs new warnings about files, cgroups and the configuration.
     fn say_warnings(&mut self) {
         let warnings = self.suspicions();
         for warning in self.warnings.news(warnings) {

@@ -55,6 +55,7 @@ impl Owner {
                         .report_suppressed(&mut self.reconciler, &self.ingest);
                     if self.start.is_none() {
                         self.reporter.report_unbound(&mut self.ingest);
+                        self.reporter.report_suspicious(&mut self.ingest);
                     }
                     self.reconciler.forget_gone(&self.ingest);
                     self.reconciler.keep_to_shares();
@@ -166,6 +167,7 @@ impl Owner {
         if start.finish(in_time, &mut self.ingest, &mut self.reconciler)? {
             self.start = None;
             self.reporter.announce(&self.ingest, &self.reconciler);
+            self.reporter.report_suspicious(&mut self.ingest);
             self.schedule.retry_unless(!self.reconciler.lacks_roots());
         }
         Ok(())

@@ -6,6 +6,7 @@ mod duplicates;
 mod flows;
 mod names;
 mod status;
+mod suspicious;
 mod unbound;
 
 use std::{
@@ -31,6 +32,7 @@ use crate::{
 
 use flows::Flows;
 pub(super) use names::names;
+use suspicious::Suspicious;
 
 pub(super) struct Reporter {
     flows: Flows,
@@ -40,6 +42,8 @@ pub(super) struct Reporter {
     unknown: u64,
     /// Pods that run where nothing enforces them, as last said.
     unbound: Dedup,
+    /// What was said of the registry as a whole.
+    suspicious: Suspicious,
     /// Events that were lost, as last said; pinned counters go on counting between starts.
     lost: u64,
 }
@@ -61,6 +65,7 @@ impl Reporter {
             mode,
             unknown: 0,
             unbound: Dedup::listed(IN_STATUS),
+            suspicious: Suspicious::default(),
             lost: counted.lost,
         }
     }

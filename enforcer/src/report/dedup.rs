@@ -14,7 +14,7 @@ pub struct Dedup {
 pub const IN_STATUS: &str = ": `enforcer status` lists all that hold now";
 
 /// The most lines that are written at once: a registry that is wrong as a whole should not produce a thousand.
-const MOST: usize = 20;
+pub const MOST: usize = 20;
 
 impl Dedup {
     /// Starts with nothing reported; `all` ends the line about those that are left out.

@@ -1,7 +1,7 @@
 //! Reports to users of Kubernetes, on the object concerned. This module makes the text; `sources::kube` writes it.
 
 use enforcer_common::Verdict;
-use enforcer_core::{istio::ObjectId, model::Workload};
+use enforcer_core::{istio::ObjectId, model::Workload, registry::Warning};
 
 use super::{escape::Line, flow::Flow};
 
@@ -25,6 +25,9 @@ pub enum About {
     Pod(String, String),
     /// An object of the registry, with its `apiVersion` and uid.
     Object(ObjectId, String, String),
+    /// The same without these, which are asked for before it is told; nothing is told if the API server has no such
+    /// object.
+    Named(ObjectId),
 }
 
 /// The most bytes of a message: the limit of Kubernetes for an Event's note.
@@ -38,7 +41,7 @@ impl About {
     pub fn sharer(&self) -> Sharer {
         match self {
             Self::Pod(namespace, name) => (namespace.clone(), Some(name.clone())),
-            Self::Object(id, ..) => (id.namespace.to_string(), None),
+            Self::Object(id, ..) | Self::Named(id) => (id.namespace.to_string(), None),
         }
     }
 }
@@ -82,6 +85,16 @@ impl Notice {
         }
     }
 
+    /// About an object that allows nothing, or not what its author may expect; None if the warning is about none.
+    pub fn suspicious(warning: &Warning) -> Option<Self> {
+        Some(Self {
+            about: About::Named(warning.object()?.clone()),
+            reason: "Suspicious",
+            message: shortened(warning.to_string()),
+            subject: warning.to_string(),
+        })
+    }
+
     /// About an object that is rejected.
     pub fn rejected(
         id: ObjectId,
@@ -107,7 +120,7 @@ impl Notice {
         if left_out > 0 {
             let of = match self.about {
                 About::Pod(..) => "this pod",
-                About::Object(..) => "this namespace",
+                About::Object(..) | About::Named(_) => "this namespace",
             };
             let more = format!(" [{left_out} more of {of} are only in the enforcer's log]");
             self.message = cut(self.message, MESSAGE_LIMIT - more.len()) + &more;

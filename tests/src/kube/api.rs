@@ -25,8 +25,9 @@ pub struct Api {
 const AT_ONCE: usize = 16;
 
 /// What the tests write, with where it is served.
-const KINDS: [(&str, &str); 14] = [
+const KINDS: [(&str, &str); 15] = [
     ("ServiceEntry", "serviceentries"),
+    ("VirtualService", "virtualservices"),
     ("WorkloadEntry", "workloadentries"),
     ("Sidecar", "sidecars"),
     ("Service", "services"),

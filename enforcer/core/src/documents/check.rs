@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::file::{self, Entry, Outcome, ReadBefore};
-use crate::istio::Problem;
+use crate::istio::{Object, Problem};
 
 /// The result for one document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,6 +24,9 @@ pub struct Record {
     pub errors: Vec<String>,
     /// What is suspicious, in the same form.
     pub warnings: Vec<String>,
+    /// What it defines, if it is valid and part of the registry.
+    #[serde(skip)]
+    pub object: Option<Object>,
 }
 
 /// Whether a document would be accepted.
@@ -48,8 +51,12 @@ pub fn check(file: &str, text: &str) -> Vec<Record> {
 fn record(file: &str, entry: Entry) -> Record {
     let subject = entry.subject;
     let mut warnings = texts(&entry.warnings);
+    let mut object = None;
     let (verdict, errors) = match entry.outcome {
-        Outcome::Valid(_) => (Judgement::Valid, Vec::new()),
+        Outcome::Valid(valid) => {
+            object = Some(valid);
+            (Judgement::Valid, Vec::new())
+        }
         Outcome::Skipped => {
             let kind = format!("{}, kind {}", subject.api_version, subject.kind);
             warnings.push(format!(
@@ -73,6 +80,7 @@ fn record(file: &str, entry: Entry) -> Record {
         verdict,
         errors,
         warnings,
+        object,
     }
 }
 

@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::{
+    capacity::Capacities,
     istio::{MeshConfig, OutboundMode, Resolution, ServiceEntry, ServiceKind},
     model::{Namespace, Protocol},
+    plan::{Applied, diff},
+    policy::fit,
     registry::Update,
     settings::{Matching, Settings},
     test_support::{
@@ -438,4 +441,62 @@ spec:
     assert!(by_address.contains("  - \"2001-db8-0-0-0-0-0-1.invalid\"\n"));
     assert!(by_address.contains("  addresses:\n  - \"2001:db8::1\"\n  resolution: NONE\n"));
     assert!(by_address.contains("  name: 2001-db8-0-0-0-0-0-1-5432\n"));
+}
+
+#[test]
+fn what_the_maps_do_not_hold_is_denied_whatever_the_registry_says() {
+    let mut registry = world(
+        Settings::default(),
+        [db("frontend/db").into(), answer(), workload(1, "frontend", "")],
+    );
+    let to = Destination::new(Transport::Tcp, ip("192.0.2.1"), 5432);
+    let given = std::collections::BTreeSet::new();
+    let explanation = registry.explain(CgroupId(1), to);
+    let desired = (*registry.desired()).clone();
+    let text = |capacities: &Capacities| {
+        let fitted = fit(desired.clone(), capacities).0;
+        let held = diff(&Applied::default(), &fitted).after;
+        explanation
+            .clone()
+            .as_held(&held, (CgroupId(1), to, &given))
+            .to_string()
+    };
+    let whole = Capacities::default();
+    assert_eq!(text(&whole), explanation.to_string());
+    assert_eq!(
+        text(&Capacities { exact: 0, ..whole }),
+        "denied: the kernel's maps do not hold the rule of ServiceEntry frontend/db port tcp-5432 (DNS db.example.com): see \
+         capacities"
+    );
+    assert_eq!(
+        text(&Capacities {
+            workloads: 0,
+            ..whole
+        }),
+        "denied: the kernel's maps do not have the workload: see capacities"
+    );
+}
+
+#[test]
+fn what_the_maps_hold_until_they_are_changed_is_allowed() {
+    let mut registry = world(
+        Settings::default(),
+        [db("frontend/db").into(), answer(), workload(1, "frontend", "")],
+    );
+    let held = diff(&Applied::default(), &registry.desired()).after;
+    registry.apply(Update::Delete(crate::istio::Object::from(db("frontend/db")).id()));
+    let to = Destination::new(Transport::Tcp, ip("192.0.2.1"), 5432);
+    let given = std::collections::BTreeSet::new();
+    let explanation = registry
+        .explain(CgroupId(1), to)
+        .as_held(&held, (CgroupId(1), to, &given));
+    assert_eq!(
+        (explanation.verdict, explanation.suggestion.is_none()),
+        (Verdict::Allow, true)
+    );
+    assert!(
+        explanation
+            .to_string()
+            .starts_with("allowed by the kernel's maps, which are about to change (")
+    );
 }

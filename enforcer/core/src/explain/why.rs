@@ -135,6 +135,12 @@ pub enum Why {
         /// The host.
         host: Host,
     },
+    /// The registry allows it by this, but the maps do not hold the rule.
+    NotHeld(Box<Self>),
+    /// The registry does not allow it for this reason, but the maps do, until they are changed.
+    StillHeld(Box<Self>),
+    /// The maps do not have the workload.
+    WorkloadNotHeld,
 }
 
 impl Why {
@@ -149,7 +155,9 @@ impl Why {
             | Self::Own
             | Self::Infrastructure { .. }
             | Self::UnknownWorkload
+            | Self::WorkloadNotHeld
             | Self::Unregistered => None,
+            Self::NotHeld(why) | Self::StillHeld(why) => why.object(),
             Self::Allowed { object, .. }
             | Self::Behind { object }
             | Self::Endpoint { object, .. }
@@ -176,6 +184,7 @@ impl Why {
                 | Self::Off
                 | Self::BuiltIn(_)
                 | Self::Own
+                | Self::StillHeld(_)
                 | Self::Allowed { .. }
                 | Self::Behind { .. }
                 | Self::Infrastructure { .. }
@@ -270,6 +279,14 @@ impl fmt::Display for Why {
             }
             Self::OtherAddress { object, host } => {
                 write!(f, "{object} has the host {host}, but not at this address")
+            }
+            Self::NotHeld(why) => write!(
+                f,
+                "the kernel's maps do not hold the rule of {why}: see capacities"
+            ),
+            Self::StillHeld(why) => write!(f, "the kernel's maps, which are about to change ({why})"),
+            Self::WorkloadNotHeld => {
+                f.write_str("the kernel's maps do not have the workload: see capacities")
             }
         }
     }

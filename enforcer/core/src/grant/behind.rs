@@ -125,6 +125,10 @@ impl Behind<'_> {
                 }
             }
         }
+        if service.kind == ServiceKind::Headless {
+            // A client dials the endpoints itself, and WorkloadEntries are none there (`collectWorkloadInstanceEndpoints`).
+            return;
+        }
         for endpoint in chosen(&service.meta.namespace, &service.selector, &facts) {
             let EndpointAddress::Ip(address) = endpoint.address else {
                 continue;

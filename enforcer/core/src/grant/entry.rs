@@ -73,6 +73,27 @@ pub(super) fn related(entry: &ServiceEntry, host: &Host, facts: &Facts<'_>) -> R
     Related { to, names }
 }
 
+/// Whether it has a workload selector that selects nothing.
+pub(crate) fn selects_nothing(entry: &ServiceEntry, facts: &Facts<'_>) -> bool {
+    let Selected { addresses, names, .. } = selected(entry, facts);
+    entry.selector.is_some() && addresses.is_empty() && names.is_empty()
+}
+
+/// Where its service is known to be: its endpoints, what it selects, and what its names resolve to.
+pub(crate) fn known_addresses(entry: &ServiceEntry, facts: &Facts<'_>) -> BTreeSet<IpAddr> {
+    let Selected { addresses, names, .. } = selected(entry, facts);
+    let of_endpoints = entry
+        .endpoints
+        .iter()
+        .filter_map(|endpoint| name(&endpoint.address));
+    let names = names.iter().chain(of_endpoints).chain(&entry.hosts);
+    let resolved = names.flat_map(|name| facts.objects.addresses_of(name));
+    resolved
+        .chain(addresses)
+        .chain(endpoint_addresses(entry))
+        .collect()
+}
+
 struct Row<'a> {
     entry: &'a ServiceEntry,
     host: &'a Host,
@@ -252,7 +273,8 @@ fn is_unspecified(network: &IpNet) -> bool {
     network.prefix_len() == network.max_prefix_len() && network.addr().to_canonical().is_unspecified()
 }
 
-fn is_unix(entry: &ServiceEntry) -> bool {
+/// Whether all of its endpoints are Unix sockets: D17.
+pub(crate) fn is_unix(entry: &ServiceEntry) -> bool {
     let is_unix = |endpoint: &crate::istio::Endpoint| matches!(endpoint.address, EndpointAddress::Unix(_));
     !entry.endpoints.is_empty() && entry.endpoints.iter().all(is_unix)
 }

@@ -1,16 +1,20 @@
 //! Valid documents in the types of the domain. Nothing here can hold an invalid value.
 
+mod id;
 mod pod;
 mod service;
+mod virtual_service;
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
 use crate::model::{Host, Labels, Namespace, Protocol, Transport, selects};
 
+pub use id::{Kind, ObjectId};
 pub use pod::{Container, DnsPolicy, PROXY_CONTAINER, Pod, PodDns, PodPhase, Proxy};
 pub use service::{EndpointSlice, Service, ServiceKind, SlicePort};
+pub use virtual_service::VirtualService;
 
 /// Any object that the registry is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub enum Object {
     WorkloadEntry(Arc<WorkloadEntry>),
     /// `networking.istio.io` Sidecar.
     Sidecar(Arc<Sidecar>),
+    /// `networking.istio.io` VirtualService, which allows nothing.
+    VirtualService(Arc<VirtualService>),
     /// The `mesh` key of the ConfigMap `istio`, or a document of the kind MeshConfig.
     MeshConfig(Arc<MeshConfig>),
     /// `v1` Service.
@@ -33,51 +39,6 @@ pub enum Object {
     Namespace(Arc<NamespaceObject>),
     /// `v1` Node.
     Node(Arc<NodeObject>),
-}
-
-/// The kinds of [`Object`], by the names that users write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// [`ServiceEntry`].
-    ServiceEntry,
-    /// [`WorkloadEntry`].
-    WorkloadEntry,
-    /// [`Sidecar`].
-    Sidecar,
-    /// [`MeshConfig`].
-    MeshConfig,
-    /// [`Service`].
-    Service,
-    /// [`EndpointSlice`].
-    EndpointSlice,
-    /// [`Pod`].
-    Pod,
-    /// [`NamespaceObject`].
-    Namespace,
-    /// [`NodeObject`].
-    Node,
-}
-
-/// The key of an object.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectId {
-    /// Its kind.
-    pub kind: Kind,
-    /// Its namespace; empty for kinds that have none.
-    pub namespace: Namespace,
-    /// Its name.
-    pub name: String,
-}
-
-/// `ServiceEntry frontend/db`.
-impl fmt::Display for ObjectId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.as_str().is_empty() {
-            write!(f, "{:?} {}", self.kind, self.name)
-        } else {
-            write!(f, "{:?} {}/{}", self.kind, self.namespace, self.name)
-        }
-    }
 }
 
 /// The parts of `metadata` that matter.
@@ -409,44 +370,6 @@ pub struct NodeObject {
     pub pods: Vec<IpNet>,
     /// `status.addresses`, but for names.
     pub addresses: Vec<IpAddr>,
-}
-
-impl Object {
-    /// Whose it is.
-    pub fn meta(&self) -> &Meta {
-        match self {
-            Self::ServiceEntry(object) => &object.meta,
-            Self::WorkloadEntry(object) => &object.meta,
-            Self::Sidecar(object) => &object.meta,
-            Self::MeshConfig(object) => &object.meta,
-            Self::Service(object) => &object.meta,
-            Self::EndpointSlice(object) => &object.meta,
-            Self::Pod(object) => &object.meta,
-            Self::Namespace(object) => &object.meta,
-            Self::Node(object) => &object.meta,
-        }
-    }
-
-    /// Its key.
-    pub fn id(&self) -> ObjectId {
-        let kind = match self {
-            Self::ServiceEntry(_) => Kind::ServiceEntry,
-            Self::WorkloadEntry(_) => Kind::WorkloadEntry,
-            Self::Sidecar(_) => Kind::Sidecar,
-            Self::MeshConfig(_) => Kind::MeshConfig,
-            Self::Service(_) => Kind::Service,
-            Self::EndpointSlice(_) => Kind::EndpointSlice,
-            Self::Pod(_) => Kind::Pod,
-            Self::Namespace(_) => Kind::Namespace,
-            Self::Node(_) => Kind::Node,
-        };
-        let meta = self.meta();
-        ObjectId {
-            kind,
-            namespace: meta.namespace.clone(),
-            name: meta.name.clone(),
-        }
-    }
 }
 
 impl Default for MeshConfig {

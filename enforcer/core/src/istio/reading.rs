@@ -10,7 +10,7 @@ use super::{
     object::{Kind, Meta, Object, ObjectId},
     pod,
     problem::{Invalid, Problem},
-    service, service_entry, sidecar, workload_entry,
+    service, service_entry, sidecar, virtual_service, workload_entry,
 };
 use crate::{
     model::Namespace,
@@ -29,7 +29,7 @@ pub enum Reading {
 }
 
 /// Kinds by group and name, with the versions that are served.
-const KINDS: [(&str, &str, &[&str], Kind); 9] = [
+const KINDS: [(&str, &str, &[&str], Kind); 10] = [
     (
         "networking.istio.io",
         "ServiceEntry",
@@ -43,6 +43,12 @@ const KINDS: [(&str, &str, &[&str], Kind); 9] = [
         Kind::WorkloadEntry,
     ),
     ("networking.istio.io", "Sidecar", ISTIO_VERSIONS, Kind::Sidecar),
+    (
+        "networking.istio.io",
+        "VirtualService",
+        ISTIO_VERSIONS,
+        Kind::VirtualService,
+    ),
     ("", "ConfigMap", &["v1"], Kind::MeshConfig),
     ("", "Service", &["v1"], Kind::Service),
     ("", "Pod", &["v1"], Kind::Pod),
@@ -111,7 +117,13 @@ fn read_kind(root: &Node<'_>, kind: Kind, mut found: Findings) -> Reading {
         Scope::Namespaced
     };
     let Some(meta) = meta::read(root, scope, &mut found) else {
-        return invalid(None, found);
+        // It changes nothing that is allowed, so that nothing of it is an error.
+        let is_for_warnings = kind == Kind::VirtualService;
+        return if is_for_warnings {
+            Reading::Skipped
+        } else {
+            invalid(None, found)
+        };
     };
     let id = ObjectId {
         kind,
@@ -126,6 +138,9 @@ fn read_kind(root: &Node<'_>, kind: Kind, mut found: Findings) -> Reading {
         Kind::ServiceEntry => service_entry::read(root, meta, &mut found),
         Kind::WorkloadEntry => workload_entry::read(root, meta, &mut found),
         Kind::Sidecar => sidecar::read(root, meta, &mut found),
+        Kind::VirtualService => {
+            return Reading::Valid(virtual_service::read(root.value(), meta), Vec::new());
+        }
         Kind::MeshConfig => mesh_config::read_config_map(root, meta, &mut found),
         Kind::Service => service::read(root, meta, &mut found),
         Kind::EndpointSlice => endpoint_slice::read(root, meta, &mut found),
@@ -241,7 +256,7 @@ mod tests {
     fn kinds_of_others_are_skipped() {
         for (api_version, kind) in [
             ("apps/v1", "Deployment"),
-            ("networking.istio.io/v1", "VirtualService"),
+            ("networking.istio.io/v1", "DestinationRule"),
             ("serving.knative.dev/v1", "Service"),
         ] {
             let document = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "x"}});

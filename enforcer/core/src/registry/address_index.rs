@@ -9,7 +9,7 @@ use std::{
 use enforcer_common::HostId;
 use ipnet::IpNet;
 
-use crate::{model::Host, offer::HostState, rule::To};
+use crate::{model::Host, offer::HostState, pattern::id, rule::To};
 
 /// Hosts by the addresses and networks they declare or resolve to.
 #[derive(Debug, Default)]
@@ -127,6 +127,10 @@ fn named(state: &HostState) -> Vec<HostId> {
             named.push(id);
         }
     }
+    // Proxies are given what stands behind a port under these names, whatever its own rules are.
+    let entries = state.offers.iter().filter(|offer| !offer.owner.is_service());
+    named.extend(entries.map(|offer| id(&offer.host)));
+    named.extend(state.related.names.iter().map(id));
     named.sort_unstable();
     named.dedup();
     named

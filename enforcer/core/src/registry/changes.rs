@@ -74,6 +74,9 @@ impl Registry {
                 let old = self.objects.sidecars.insert(key.clone(), object.clone());
                 self.stale.assignments |= old.as_ref() != Some(&object);
             }
+            Object::VirtualService(object) => {
+                self.objects.virtual_services.insert(key.clone(), object);
+            }
             Object::MeshConfig(object) => self.mesh(key, Some(object)),
             Object::Node(object) => self.node(key, Some(object)),
             Object::Namespace(object) => {
@@ -96,6 +99,7 @@ impl Registry {
             Kind::Sidecar => {
                 self.stale.assignments |= self.objects.sidecars.remove(&key).is_some();
             }
+            Kind::VirtualService => drop(self.objects.virtual_services.remove(&key)),
             Kind::MeshConfig => self.mesh(&key, None),
             Kind::Node => self.node(&key, None),
             Kind::Namespace => {

@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     explain::Why,
-    istio::{Kind, MeshConfig, Meta, NodeObject, OutboundMode, Resolution, ServiceEntry, ServiceKind},
+    istio::{
+        Kind, MeshConfig, Meta, NodeObject, OutboundMode, Resolution, ServiceEntry, ServiceKind,
+        VirtualService,
+    },
     model::{Destination, Mode, Namespace, Protocol, Transport, Verdict},
     policy::Shared,
     settings::Matching,
@@ -568,8 +571,174 @@ fn warnings_name_the_entries() {
             "ServiceEntry a/open allows port 5432 of every address: give it addresses, or a resolution other than NONE",
             "ServiceEntry a/empty has no ports and allows nothing",
             "ServiceEntry b/e does not count outside its namespace: ServiceEntry a/e has the host e.example",
+            "ServiceEntry a/picked allows nothing: its workloadSelector selects no Pod and no WorkloadEntry",
         ]
     );
+}
+
+/// What the registry of these objects warns of, by the text.
+fn warnings(settings: Settings, updates: impl IntoIterator<Item = Update>) -> Vec<String> {
+    let mut registry = world(settings, updates);
+    registry.warnings().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_allows_nothing_says_why() {
+    let settings = || Settings {
+        learns: false,
+        udp: UdpPolicy::DnsOnly,
+        ..Settings::default()
+    };
+    let dns = |id, host, ports: &[_]| entry(id, host, ports).resolution(Resolution::Dns);
+    let alias = ServiceKind::ExternalName(Host::new("x.example"));
+    for (object, warning) in [
+        (
+            entry("a/e", "*.example", &[(443, Protocol::Tls)]).into(),
+            "ServiceEntry a/e allows nothing: names under a wildcard are known only from the answers that workloads \
+             receive, and dns.learn is off",
+        ),
+        (
+            dns("a/e", "e.example", &[(443, Protocol::Tls)]).into(),
+            "ServiceEntry a/e allows nothing: no address of its host is known",
+        ),
+        (
+            entry("a/e", "e.example", &[(53, Protocol::Udp)])
+                .addresses(&["192.0.2.1"])
+                .into(),
+            "ServiceEntry a/e allows nothing: its port is for UDP, which the configuration refuses (udp: dns-only)",
+        ),
+        (
+            entry("a/e", "e.example", &[(15021, Protocol::Http)])
+                .addresses(&["192.0.2.1"])
+                .into(),
+            "ServiceEntry a/e allows nothing: its port is for HTTP, and Istio's proxy keeps it to itself",
+        ),
+        (
+            entry("a/e", "e.example", &[(80, Protocol::Http)])
+                .resolution(Resolution::Static)
+                .endpoints(&["unix:///run/s"])
+                .into(),
+            "ServiceEntry a/e allows nothing: all of its endpoints are Unix sockets",
+        ),
+        (
+            dns("a/e", "e.example", &[(80, Protocol::Http)])
+                .export(&["~"])
+                .into(),
+            "ServiceEntry a/e is exported to no namespace and allows nothing: see exportTo",
+        ),
+        (
+            service("a/s", alias, &[]).into(),
+            "Service a/s allows nothing: it is an alias, and its target x.example is not registered",
+        ),
+        (
+            service("a/s", cluster_ip(&[]), &[(80, Protocol::Http)]).into(),
+            "Service a/s allows nothing: it has no cluster address",
+        ),
+    ] as [(Update, &str); 8]
+    {
+        assert_eq!(warnings(settings(), [object]), [warning]);
+    }
+}
+
+#[test]
+fn host_without_a_rule_is_named_where_others_have_one() {
+    let settings = Settings {
+        learns: false,
+        ..Settings::default()
+    };
+    let object = entry("a/e", "*.example", &[(443, Protocol::Tls)]).host("e.example");
+    assert_eq!(
+        warnings(
+            settings,
+            [
+                object.into(),
+                resolved("e.example.com", &["192.0.2.1"]),
+                resolved("e.example", &[])
+            ]
+        ),
+        [
+            "ServiceEntry a/e allows nothing for *.example: names under a wildcard are known only from the answers that \
+             workloads receive, and dns.learn is off",
+            "ServiceEntry a/e allows nothing for e.example: no address of its host is known",
+        ]
+    );
+}
+
+#[test]
+fn entry_beside_a_service_of_its_host_counts_nowhere() {
+    let host = "s.a.svc.cluster.local";
+    let own = service("a/s", cluster_ip(&["10.0.0.1"]), &[(80, Protocol::Http)]);
+    let beside = entry("a/e", host, &[(81, Protocol::Tcp)]).addresses(&["192.0.2.1"]);
+    assert_eq!(
+        warnings(Settings::default(), [own.into(), beside.into()]),
+        ["ServiceEntry a/e allows nothing: wherever it is seen, Service a/s has the host"]
+    );
+}
+
+#[test]
+fn address_at_which_no_endpoint_is_needs_a_proxy() {
+    let vip = |resolution, address| {
+        entry("a/e", "e.example", &[(80, Protocol::Tcp)])
+            .resolution(resolution)
+            .addresses(&[address])
+    };
+    let unreachable = |address| {
+        format!(
+            "ServiceEntry a/e declares the address {address}, at which its service is not known to be: connections to it \
+             are allowed, but nothing answers there unless a proxy translates it"
+        )
+    };
+    let of = |object: ServiceEntry| {
+        warnings(
+            Settings::default(),
+            [object.into(), resolved("e.example", &["192.0.2.7"])],
+        )
+    };
+    let fixed = |address| vip(Resolution::Static, address).endpoints(&["192.0.2.1"]);
+    assert_eq!(of(fixed("192.0.2.9")), [unreachable("192.0.2.9")]);
+    assert_eq!(of(fixed("192.0.2.1")), [""; 0]);
+    assert_eq!(of(vip(Resolution::Dns, "192.0.2.9")), [unreachable("192.0.2.9")]);
+    assert_eq!(of(vip(Resolution::Dns, "192.0.2.7")), [""; 0]);
+    assert_eq!(of(vip(Resolution::None, "192.0.2.9")), [""; 0]);
+    assert_eq!(
+        of(vip(Resolution::None, "240.240.0.5")),
+        [unreachable("240.240.0.5")]
+    );
+}
+
+#[test]
+fn import_of_what_nobody_has_names_the_host_and_one_of_everything_is_ordinary() {
+    let hidden = entry("b/e", "e.example", &[(80, Protocol::Tcp)])
+        .addresses(&["192.0.2.1"])
+        .export(&["."]);
+    let hosts = [
+        "*/*",
+        "./*",
+        "istio-system/*",
+        "b/e.example",
+        "c/*",
+        "./a.example",
+        "~/none.example",
+    ];
+    let object = sidecar("a/default", vec![egress(&hosts)]);
+    let nothing =
+        |host| format!("Sidecar a/default imports {host}, which nobody has: nothing is allowed by it");
+    assert_eq!(
+        warnings(Settings::default(), [hidden.into(), object.clone().into()]),
+        [nothing("./a.example"), nothing("b/e.example"), nothing("c/*")]
+    );
+    let seen = |id, host| {
+        entry(id, host, &[(80, Protocol::Tcp)])
+            .addresses(&["192.0.2.1"])
+            .into()
+    };
+    let all = [
+        seen("b/e", "e.example"),
+        seen("c/c", "c.example"),
+        seen("a/a", "a.example"),
+        object.into(),
+    ];
+    assert_eq!(warnings(Settings::default(), all), [""; 0]);
 }
 
 #[test]
@@ -695,4 +864,59 @@ fn name_outside_the_cluster_does_not_lead_into_it_and_one_of_the_cluster_does() 
         [ip("192.0.2.1"), ip("10.96.0.7")].into(),
         "it is the cluster's no more"
     );
+}
+
+#[test]
+fn virtual_service_that_reroutes_is_told_and_allows_nothing() {
+    let virtual_service = |hosts: &[&str], to: &[&str]| {
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+        Update::Apply(Object::VirtualService(Arc::new(VirtualService {
+            meta: crate::test_support::meta("a/v"),
+            hosts: texts(hosts),
+            is_in_mesh: true,
+            destinations: texts(to),
+        })))
+    };
+    let registered = || {
+        [
+            entry("a/e", "e.example", &[(80, Protocol::Http)])
+                .addresses(&["192.0.2.1"])
+                .into(),
+            service("a/s", cluster_ip(&["10.0.0.1"]), &[(80, Protocol::Http)]).into(),
+            workload(1, "a", ""),
+        ]
+    };
+    let of = |hosts: &[&str], to: &[&str]| {
+        let mut registry = world(Settings::default(), registered());
+        let before = registry.desired();
+        registry.apply(virtual_service(hosts, to));
+        assert_eq!(before, registry.desired());
+        registry
+            .warnings()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    let gateway = "istio-egressgateway.istio-system.svc.cluster.local";
+    assert_eq!(
+        of(&["e.example"], &["e.example", gateway]),
+        [format!(
+            "VirtualService a/v sends what is for e.example of ServiceEntry a/e to {gateway}: without a proxy, which alone \
+             follows it, e.example is dialled directly, and that is what ServiceEntry a/e allows"
+        )]
+    );
+    assert_eq!(
+        of(&["none.example"], &["s"]),
+        [
+            "VirtualService a/v routes none.example, which no Service and no ServiceEntry has, to s.a.svc.cluster.local: a \
+          connection to none.example is refused; register it, or dial the host to which it is routed"
+        ]
+    );
+    assert_eq!(of(&["e.example"], &["e.example"]), [""; 0]);
+    assert_eq!(
+        of(&["s"], &["other"]),
+        [""; 0],
+        "routes between Services are ordinary"
+    );
+    assert_eq!(of(&["*.example"], &["s"]).len(), 1);
 }

@@ -2,15 +2,10 @@
 
 use std::{collections::BTreeSet, fmt, net::IpAddr};
 
-use super::Registry;
+use super::Cause;
 use crate::{
-    export::Export,
-    grant::is_port_only,
-    istio::{Kind, MeshConfig, ObjectId},
-    model::{Host, Namespace},
-    objects::Owner,
-    offer::Offer,
-    view::winners,
+    istio::{EgressHost, EgressNamespace, ObjectId},
+    model::Host,
 };
 
 /// A warning about the registry as a whole.
@@ -52,6 +47,64 @@ pub enum Warning {
         /// The address.
         address: IpAddr,
     },
+    /// An object, or a host of it, comes to no rule.
+    AllowsNothing {
+        /// The object.
+        object: ObjectId,
+        /// The host; None if all of its hosts come to nothing, for the same causes.
+        host: Option<Host>,
+        /// Why its ports do, at least one.
+        causes: BTreeSet<Cause>,
+    },
+    /// No namespace sees an entry.
+    ExportedToNobody {
+        /// The ServiceEntry.
+        entry: ObjectId,
+    },
+    /// An entry's workload selector selects nothing.
+    SelectsNothing {
+        /// The ServiceEntry.
+        entry: ObjectId,
+    },
+    /// An entry with static endpoints has none.
+    NoEndpoints {
+        /// The ServiceEntry.
+        entry: ObjectId,
+    },
+    /// An entry declares an address at which its service is not known to be.
+    Unreachable {
+        /// The ServiceEntry.
+        entry: ObjectId,
+        /// The address.
+        address: IpAddr,
+    },
+    /// A VirtualService routes a host that nobody has.
+    RoutesUnregistered {
+        /// The VirtualService.
+        service: ObjectId,
+        /// The host.
+        host: Host,
+        /// Where proxies send it, at least one.
+        to: BTreeSet<Host>,
+    },
+    /// A VirtualService routes an entry's host elsewhere.
+    Rerouted {
+        /// The VirtualService.
+        service: ObjectId,
+        /// The host.
+        host: Host,
+        /// The ServiceEntry that has it.
+        entry: ObjectId,
+        /// Where proxies send it, at least one.
+        to: BTreeSet<Host>,
+    },
+    /// A Sidecar imports a host that nobody has.
+    ImportsNothing {
+        /// The Sidecar.
+        sidecar: ObjectId,
+        /// What it imports.
+        host: EgressHost,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -72,86 +125,117 @@ impl fmt::Display for Warning {
                  declares it; see dns.learn.protected and dns.learn.protectCluster"
             ),
             Self::SeveralMeshes { used, unused } => write!(f, "{unused} is not used: {used} is"),
-        }
-    }
-}
-
-impl Registry {
-    /// The warnings of the whole registry, in a stable order, each once.
-    pub fn warnings(&mut self) -> BTreeSet<Warning> {
-        self.refresh();
-        let mut warnings = BTreeSet::new();
-        for (host, state) in &self.states {
-            for offer in &state.offers {
-                if offer.ignored.is_none() && !offer.export.is_nobody() {
-                    warn_of_ports(offer, &mut warnings);
+            Self::AllowsNothing { object, host, causes } => {
+                write!(f, "{object} allows nothing")?;
+                if let Some(host) = host {
+                    write!(f, " for {host}")?;
                 }
-            }
-            let is_public = |offer: &&Offer| offer.ignored.is_none() && offer.export == Export::Public;
-            let offers: Vec<_> = state.offers.iter().filter(is_public).collect();
-            // No workload is in this namespace: no document can have an empty one.
-            let winner = winners(offers.clone(), &Namespace::new(""));
-            let Some(winner) = winner.first() else {
-                continue;
-            };
-            for loser in offers {
-                if loser.namespace() != winner.namespace() {
-                    warnings.insert(Warning::Displaced {
-                        host: host.clone(),
-                        winner: winner.owner.id(),
-                        loser: loser.owner.id(),
-                    });
+                for (at, cause) in causes.iter().enumerate() {
+                    f.write_str(if at == 0 { ": " } else { "; " })?;
+                    write!(f, "{cause}")?;
                 }
+                Ok(())
             }
-        }
-        self.warn_of_meshes(&mut warnings);
-        for (host, whole) in self.protected.hosts() {
-            let counts = self.objects.resolved.get(host);
-            for address in whole {
-                let is_declared = self.by_address.hosts(*address).any(|other| other == host);
-                if !is_declared && !counts.is_some_and(|counts| counts.contains(address)) {
-                    warnings.insert(Warning::Protected {
-                        host: host.clone(),
-                        address: *address,
-                    });
-                }
+            Self::ExportedToNobody { entry } => {
+                write!(
+                    f,
+                    "{entry} is exported to no namespace and allows nothing: see exportTo"
+                )
             }
-        }
-        warnings
-    }
-
-    fn warn_of_meshes(&self, warnings: &mut BTreeSet<Warning>) {
-        let used = self.objects.mesh(&self.settings.revision);
-        let id = |mesh: &MeshConfig| ObjectId {
-            kind: Kind::MeshConfig,
-            namespace: mesh.meta.namespace.clone(),
-            name: mesh.meta.name.clone(),
-        };
-        for mesh in self.objects.meshes.values() {
-            if !std::ptr::eq(&raw const **mesh, used) {
-                warnings.insert(Warning::SeveralMeshes {
-                    used: id(used),
-                    unused: id(mesh),
-                });
+            Self::SelectsNothing { entry } => {
+                write!(
+                    f,
+                    "the workloadSelector of {entry} selects no Pod and no WorkloadEntry of its namespace"
+                )
+            }
+            Self::NoEndpoints { entry } => write!(
+                f,
+                "{entry} has the resolution STATIC and no endpoints: nothing is reached by it but what its hosts \
+                 resolve to"
+            ),
+            Self::Unreachable { entry, address } => write!(
+                f,
+                "{entry} declares the address {address}, at which its service is not known to be: connections to it are \
+                 allowed, but nothing answers there unless a proxy translates it"
+            ),
+            Self::RoutesUnregistered { service, host, to } => write!(
+                f,
+                "{service} routes {host}, which no Service and no ServiceEntry has, to {}: a connection to {host} is \
+                 refused; register it, or dial the host to which it is routed",
+                listed(to)
+            ),
+            Self::Rerouted {
+                service,
+                host,
+                entry,
+                to,
+            } => write!(
+                f,
+                "{service} sends what is for {host} of {entry} to {}: without a proxy, which alone follows it, {host} is \
+                 dialled directly, and that is what {entry} allows",
+                listed(to)
+            ),
+            Self::ImportsNothing { sidecar, host } => {
+                write!(
+                    f,
+                    "{sidecar} imports {}, which nobody has: nothing is allowed by it",
+                    imported(host)
+                )
             }
         }
     }
 }
 
-fn warn_of_ports(offer: &Offer, warnings: &mut BTreeSet<Warning>) {
-    let Owner::Entry(entry) = &offer.owner else {
-        return;
+fn listed(hosts: &BTreeSet<Host>) -> String {
+    let hosts: Vec<_> = hosts.iter().map(Host::as_str).collect();
+    hosts.join(", ")
+}
+
+/// `namespace/host`, as it is written in a Sidecar.
+fn imported(host: &EgressHost) -> String {
+    let namespace = match &host.namespace {
+        EgressNamespace::Any => "*",
+        EgressNamespace::Own => ".",
+        EgressNamespace::Named(name) => name.as_str(),
     };
-    if entry.ports.is_empty() {
-        let entry = offer.owner.id();
-        warnings.insert(Warning::NoPorts { entry });
+    format!("{namespace}/{}", host.host)
+}
+
+impl Warning {
+    /// The object to which its author has to look.
+    pub fn object(&self) -> Option<&ObjectId> {
+        match self {
+            Self::PortOnly { entry, .. }
+            | Self::NoPorts { entry }
+            | Self::ExportedToNobody { entry }
+            | Self::SelectsNothing { entry }
+            | Self::NoEndpoints { entry }
+            | Self::Unreachable { entry, .. } => Some(entry),
+            Self::Displaced { loser: object, .. }
+            | Self::SeveralMeshes { unused: object, .. }
+            | Self::AllowsNothing { object, .. }
+            | Self::RoutesUnregistered { service: object, .. }
+            | Self::Rerouted { service: object, .. }
+            | Self::ImportsNothing { sidecar: object, .. } => Some(object),
+            Self::Protected { .. } => None,
+        }
     }
-    for port in &entry.ports {
-        if is_port_only(entry, port.protocol) {
-            warnings.insert(Warning::PortOnly {
-                entry: offer.owner.id(),
-                port: port.number,
-            });
+
+    /// Whether another object that comes, or is read from elsewhere, ends it.
+    pub fn depends_on_others(&self) -> bool {
+        match self {
+            Self::ImportsNothing { .. } | Self::RoutesUnregistered { .. } => true,
+            Self::AllowsNothing { causes, .. } => causes.iter().any(|cause| matches!(cause, Cause::Alias(_))),
+            _ => false,
+        }
+    }
+
+    /// Whether it ends by itself, as pods, endpoints and answers come and go.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::AllowsNothing { causes, .. } => causes.iter().any(Cause::is_passing),
+            Self::SelectsNothing { .. } | Self::Unreachable { .. } => true,
+            _ => false,
         }
     }
 }

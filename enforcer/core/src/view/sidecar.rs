@@ -61,7 +61,7 @@ pub(crate) fn trims(sidecar: &Sidecar) -> bool {
 }
 
 /// Whether a listener imports `host` of `namespace` for workloads of `own`. An exclusion beats every import.
-pub(super) fn imports(
+pub(crate) fn imports(
     listener: &EgressListener,
     namespace: &Namespace,
     host: &Host,

@@ -6,7 +6,9 @@
 //!      \-> envoy -------------------------------------------> nothing that is refused under `istio`
 //! ```
 
+mod effects;
 mod envoy;
+mod explained;
 mod maps;
 mod naive;
 mod worlds;
@@ -143,6 +145,15 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(config(20_000, "tests/regressions/effects.txt"))]
+
+    #[test]
+    fn what_allows_nothing_has_a_warning(settings in worlds::settings(), arrivals in worlds::arrivals()) {
+        effects::check(&world(&settings, &arrivals))?;
+    }
+}
+
+proptest! {
     #![proptest_config(config(20_000, "tests/regressions/declared.txt"))]
 
     /// What the author means is part of what Envoy could accept.
@@ -166,6 +177,21 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(20_000, "tests/regressions/explained.txt"))]
+
+    #[test]
+    fn explanations_are_what_the_maps_decide(
+        settings in worlds::settings(),
+        arrivals in worlds::arrivals(),
+        given in vec(worlds::given(), 0..6),
+        sizes in vec(0..12_u32, 6),
+        destinations in vec(worlds::destination(), 12),
+    ) {
+        explained::check(&mut registry(&settings, arrivals), &facts(&given), (&sizes, &destinations))?;
     }
 }
 

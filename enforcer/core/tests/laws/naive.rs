@@ -10,7 +10,7 @@ use std::{
 
 use enforcer_core::{
     istio::{
-        Bind, EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, ExportTo,
+        Bind, EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, ExportTo, Kind,
         LabelExpression, LabelOperator, LabelSelector, MeshConfig, Meta, Object, ObjectId, OutboundMode,
         PodPhase, Resolution, Service, ServiceEntry, ServiceKind, ServicePort, Sidecar, Visibility,
     },
@@ -440,6 +440,23 @@ fn seen(world: &World, offer: &Offer<'_>, workload: &Workload) -> Seen {
     }
 }
 
+/// Whether the object offers anything that `workload` sees, whatever its Sidecar imports.
+pub(crate) fn is_seen(world: &World, id: &ObjectId, workload: &Workload) -> bool {
+    let kind = |offer: &Offer<'_>| match offer.of {
+        Of::Service(_) => Kind::Service,
+        Of::Entry(_) => Kind::ServiceEntry,
+    };
+    offers(world).iter().any(|offer| {
+        let key = (kind(offer), &offer.meta.namespace, &offer.meta.name);
+        key == (id.kind, &id.namespace, &id.name) && seen(world, offer, workload) != Seen::Never
+    })
+}
+
+/// Whether anybody that is not ignored offers a name.
+pub(crate) fn is_offered(world: &World, name: &Host) -> bool {
+    offers(world).iter().any(|offer| is_under(name, &offer.host))
+}
+
 /// The first policy that fits the namespace; sidecars look at it only where the mesh says so.
 fn bound(world: &World, namespace: &Namespace) -> Visibility {
     let Some(visibility) = mesh(world).visibility else {
@@ -476,7 +493,7 @@ fn is_registered(world: &World, workload: &Workload, to: &Destination) -> bool {
             };
             imported[index].iter().any(|offer| {
                 offer.ports.iter().any(|port| {
-                    let Some(protocol) = protocol_behind(world, &listeners[index], way, port, to) else {
+                    let Some(protocol) = protocol_behind(world, (&listeners[index], way), port, to) else {
                         return false;
                     };
                     (scope.has_upstream(offer, port) || takes_requests(world, offer, (protocol, way)))
@@ -514,8 +531,7 @@ fn takes_requests(world: &World, offer: &Offer<'_>, (protocol, way): (Protocol, 
 /// more than of others.
 fn protocol_behind(
     world: &World,
-    listener: &EgressListener,
-    way: Way,
+    (listener, way): (&EgressListener, Way),
     port: &ServicePort,
     to: &Destination,
 ) -> Option<Protocol> {

@@ -1,6 +1,8 @@
 //! What is suspicious, and what runs where nothing enforces it, in words.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
+
+use enforcer_core::registry::Warning as Suspicion;
 
 use super::Ingest;
 use crate::{
@@ -22,11 +24,18 @@ impl Ingest {
         self.misplaced.iter().map(problem).collect()
     }
 
-    /// What is suspicious now.
-    pub(in crate::daemon) fn suspicions(&mut self) -> BTreeSet<String> {
+    /// What is suspicious about the registry as a whole. It is worked out again only after a change.
+    pub(in crate::daemon) fn of_registry(&mut self) -> Arc<BTreeSet<Suspicion>> {
+        let known = self.of_registry.take();
+        let now = known.unwrap_or_else(|| Arc::new(self.registry.warnings()));
+        self.of_registry = Some(Arc::clone(&now));
+        now
+    }
+
+    /// What is suspicious now about files, cgroups and the configuration.
+    pub(in crate::daemon) fn suspicions(&self) -> BTreeSet<String> {
         let of_files = self.documents.warnings();
         let of_files = of_files.iter().map(ToString::to_string);
-        let warnings = self.registry.warnings();
         let unused = self.unused.iter().map(|Unused { path, similar }| {
             format!(
                 "nothing has been in {} for a minute, while {} is in use: is that meant?",
@@ -35,11 +44,7 @@ impl Ingest {
             )
         });
         let of_configuration = self.of_configuration.iter().cloned();
-        of_files
-            .chain(warnings.iter().map(ToString::to_string))
-            .chain(unused)
-            .chain(of_configuration)
-            .collect()
+        of_files.chain(unused).chain(of_configuration).collect()
     }
 }
 

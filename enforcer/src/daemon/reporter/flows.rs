@@ -8,7 +8,7 @@ use std::{
 
 use enforcer_common::{CgroupId, Reason, Share, Verdict};
 use enforcer_core::{
-    explain::Explanation,
+    explain::{Explanation, Why},
     model::{Destination, Workload},
     pattern::host,
     pods::{PodName, PodUid},
@@ -107,7 +107,9 @@ impl Flows {
         if let Subject::Transport(transport) = subject
             && decision.cause == Cause::Known(Reason::NoRule)
         {
-            let explanation = explain(ingest, cgroup, Destination::new(transport, address, port), &given);
+            let destination = Destination::new(transport, address, port);
+            let explanation = explain(ingest, cgroup, destination, &given)
+                .as_held(reconciler.applied(), (cgroup, destination, &given.hosts));
             flow.reason = explanation.why.to_string();
             flow.object = explanation.why.object().map(ToString::to_string);
             flow.suggestion = explanation.suggestion;
@@ -116,14 +118,8 @@ impl Flows {
                 flow.suggestion =
                     Some("have it ask for the name again, or raise dns.learn.minTtl".to_owned());
             }
-            if let Some(advice) = capacity
-                .advice_for_rules()
-                .filter(|_| explanation.verdict == Verdict::Allow)
-            {
-                flow.reason = format!(
-                    "the kernel's maps have no room for its rule ({})",
-                    explanation.why
-                );
+            if let (Why::NotHeld(why), Some(advice)) = (&explanation.why, capacity.advice_for_rules()) {
+                flow.reason = format!("the kernel's maps have no room for its rule ({why})");
                 flow.suggestion = Some(advice);
             }
         }

@@ -15,6 +15,9 @@ use crate::{
     },
 };
 
+/// The most warnings that the status has; the others are counted.
+const NAMED: usize = 100;
+
 impl Reporter {
     /// How everything stands now.
     pub(in crate::daemon) fn status(&self, ingest: &mut Ingest, reconciler: &Reconciler) -> OwnerStatus {
@@ -25,6 +28,11 @@ impl Reporter {
         let mut misplaced: Vec<_> = ingest.misplacements_now().into_iter().collect();
         misplaced.extend(lines(&ingest.unbound()));
         let (workloads, pods) = ingest.counts();
+        let mut warnings: Vec<_> = ingest.suspicions().into_iter().collect();
+        warnings.extend(self.suspicious(ingest));
+        warnings.extend(ingest.strangers());
+        let warnings_in_all = warnings.len();
+        warnings.truncate(NAMED);
         OwnerStatus {
             mode: match self.mode {
                 Enforcement::Enforce => "enforce",
@@ -36,11 +44,8 @@ impl Reporter {
             usage: usage(reconciler),
             misplaced,
             rejected: ingest.rejected(),
-            warnings: ingest
-                .suspicions()
-                .into_iter()
-                .chain(ingest.strangers())
-                .collect(),
+            warnings,
+            warnings_in_all,
             file_objects: ingest.file_objects(),
             workloads,
             pods,

@@ -5,6 +5,7 @@
 //!
 //! Events are written to `v1`, which every version of Kubernetes serves; `events.k8s.io` shows the same objects.
 
+mod lookup;
 mod waiting;
 
 use std::{
@@ -116,28 +117,31 @@ impl Writer {
     }
 
     async fn tell(&mut self, (notice, again): Next) {
-        let Some(reference) = self.reference(&notice.about) else {
-            return;
+        let outcome = match self.reference(&notice.about).await {
+            Ok(Some(reference)) => self.write(&reference, &notice, again).await,
+            Ok(None) => return,
+            Err(failure) => Err(failure),
         };
-        match self.write(&reference, &notice, again).await {
+        match outcome {
             Ok(()) => self.is_failing = false,
             Err(failure) if self.is_failing => tracing::debug!("no Kubernetes Event: {failure}"),
             Err(failure) => {
                 self.is_failing = true;
                 tracing::warn!(
-                    "cannot write Kubernetes Events about refusals and rejected objects; they are in this log, and \
-                     enforcement is not affected: {failure}"
+                    "cannot write Kubernetes Events about refusals and about objects that are rejected or suspicious; \
+                     they are in this log, and enforcement is not affected: {failure}"
                 );
             }
         }
     }
 
-    fn reference(&self, about: &About) -> Option<Reference> {
-        match about {
-            About::Pod(namespace, name) => Some(Reference {
+    /// None if there is no such object.
+    async fn reference(&self, about: &About) -> Result<Option<Reference>, Failure> {
+        Ok(match about {
+            About::Pod(namespace, name) => self.pods.uid(namespace, name).map(|uid| Reference {
                 api_version: "v1".to_owned(),
                 kind: "Pod".to_owned(),
-                uid: self.pods.uid(namespace, name)?,
+                uid,
                 namespace: namespace.clone(),
                 name: name.clone(),
             }),
@@ -148,7 +152,8 @@ impl Writer {
                 name: id.name.clone(),
                 uid: uid.clone(),
             }),
-        }
+            About::Named(id) => lookup::reference(&self.access.client(), id).await?,
+        })
     }
 
     async fn write(&mut self, about: &Reference, notice: &Notice, again: u64) -> Result<(), Failure> {
@@ -191,7 +196,7 @@ impl Writer {
             // This node's own Event from before a restart, or another node's about an object that all nodes see.
             Err(kube::Error::Api(status)) if status.code == 409 => match notice.about {
                 About::Pod(..) => Ok(send(patch).await?.map(drop)?),
-                About::Object(..) => Ok(()),
+                About::Object(..) | About::Named(_) => Ok(()),
             },
             // Its namespace is being deleted.
             Err(kube::Error::Api(status)) if status.code == 404 || is_terminating(&status) => Ok(()),

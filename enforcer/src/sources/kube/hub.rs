@@ -141,7 +141,8 @@ impl Hub {
         let number = self.slots.last_key_value().map_or(0, |(last, _)| last + 1);
         let status = SourceStatus::new(source.name.clone());
         let newest = self.versions.earlier(&source.name);
-        let known = Store::new(source.clone(), newest).keeping(self.settings.kept.clone());
+        let kept = self.settings.kept.clone().filter(|_| !source.is_for_warnings());
+        let known = Store::new(source.clone(), newest).keeping(kept);
         let to = (number, out.clone());
         let follower = Follower::new(self.access.clone(), self.settings.clone(), known, to);
         let abort = self.tasks.spawn(async move {
@@ -149,8 +150,8 @@ impl Hub {
             "the source of objects"
         });
         let slot = Slot {
+            has_answered: source.is_for_warnings(),
             source,
-            has_answered: false,
             newest,
             abort,
             status,
@@ -346,6 +347,11 @@ impl Slot {
         let (name, plural, objects) = (&self.source.name, self.source.plural(), self.status.objects);
         let reason = self.status.error.as_deref().unwrap_or_default();
         match state {
+            SourceState::Absent | SourceState::Forbidden if self.source.is_for_warnings() => {
+                tracing::info!(
+                    "{name}: {state}, so that there are no warnings about it; nothing that is allowed depends on it: {reason}"
+                );
+            }
             SourceState::Following if before == SourceState::Starting => {
                 tracing::debug!("{name}: following");
             }

@@ -34,6 +34,7 @@ impl Source {
             Self::istio(Kind::ServiceEntry, "serviceentries"),
             Self::istio(Kind::WorkloadEntry, "workloadentries"),
             Self::istio(Kind::Sidecar, "sidecars"),
+            Self::istio(Kind::VirtualService, "virtualservices"),
             Self::core(Kind::Service, "services"),
             Self {
                 group: "discovery.k8s.io",
@@ -72,6 +73,27 @@ impl Source {
             fields: Some(format!("spec.nodeName!={node}")),
             ..Self::core(Kind::Pod, "pods")
         }
+    }
+
+    /// The collection of the objects about which warnings are told, in the namespace of this one.
+    pub(super) fn one(id: &ObjectId) -> Option<Self> {
+        let source = match id.kind {
+            Kind::ServiceEntry => Self::istio(id.kind, "serviceentries"),
+            Kind::Sidecar => Self::istio(id.kind, "sidecars"),
+            Kind::VirtualService => Self::istio(id.kind, "virtualservices"),
+            Kind::Service => Self::core(id.kind, "services"),
+            Kind::MeshConfig => Self::core(id.kind, "configmaps"),
+            _ => return None,
+        };
+        Some(Self {
+            namespace: Some(id.namespace.clone()),
+            ..source
+        })
+    }
+
+    /// Whether its objects serve for warnings alone: nothing waits for them, and none has to be there.
+    pub(super) fn is_for_warnings(&self) -> bool {
+        self.kind == Kind::VirtualService
     }
 
     fn core(kind: Kind, plural: &'static str) -> Self {

@@ -296,7 +296,7 @@ impl Follower {
         }
         self.tell(News::State(state, Some(failure.to_string()))).await?;
         self.access.renew().await;
-        if state == SourceState::Absent {
+        if state == SourceState::Absent && !self.known.source().is_for_warnings() {
             self.await_kind().await;
         } else {
             sleep(self.backoff.pause()).await;

@@ -101,7 +101,7 @@ impl Waiting {
         let Some(again) = asked else {
             return;
         };
-        if matches!(notice.about, About::Object(..)) && self.later.len() < MOST_LATER {
+        if matches!(notice.about, About::Object(..) | About::Named(_)) && self.later.len() < MOST_LATER {
             self.later.insert(now + spread(SHARED), (notice, again));
         } else {
             self.push((notice, again), now);
@@ -230,7 +230,7 @@ mod tests {
     fn whom(next: Result<Next, Option<Instant>>) -> Option<String> {
         match next.ok()?.0.about {
             About::Pod(_, name) => Some(name),
-            About::Object(id, ..) => Some(id.name),
+            About::Object(id, ..) | About::Named(id) => Some(id.name),
         }
     }
 

@@ -476,7 +476,7 @@ fn is_registered(world: &World, workload: &Workload, to: &Destination) -> bool {
             };
             imported[index].iter().any(|offer| {
                 offer.ports.iter().any(|port| {
-                    let Some(protocol) = protocol_behind(world, &listeners[index], way, port, to) else {
+                    let Some(protocol) = protocol_behind(world, (&listeners[index], way), port, to) else {
                         return false;
                     };
                     (scope.has_upstream(offer, port) || takes_requests(world, offer, (protocol, way)))
@@ -514,8 +514,7 @@ fn takes_requests(world: &World, offer: &Offer<'_>, (protocol, way): (Protocol, 
 /// more than of others.
 fn protocol_behind(
     world: &World,
-    listener: &EgressListener,
-    way: Way,
+    (listener, way): (&EgressListener, Way),
     port: &ServicePort,
     to: &Destination,
 ) -> Option<Protocol> {

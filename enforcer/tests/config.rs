@@ -7,7 +7,7 @@ use std::{
 };
 
 use enforcer::config::{
-    Config, Enforcement, Errno, Learn, Matching, Roots, Sockets, Udp, UnknownWorkloads, json_schema,
+    Config, Enforcement, Errno, Learn, Matching, Proxies, Roots, Sockets, Udp, UnknownWorkloads, json_schema,
 };
 use enforcer_common::maps;
 use enforcer_core::{istio::OutboundMode, model};
@@ -130,6 +130,7 @@ fn pods_are_enforced_by_the_safe_defaults() {
     assert_eq!(safe.scope.default, Enforcement::Enforce);
     assert_eq!(safe.scope.pod_labels, PodLabels::Tighten);
     assert!(!safe.scope.honours_capture);
+    assert_eq!(safe.proxies, Proxies::Endpoints);
     assert_eq!(
         safe.scope
             .excluded
@@ -165,6 +166,7 @@ fn every_setting_of_pods_is_taken() {
   podLabels: honour
   honourCaptureAnnotations: true
   exemptContainers: [istio-proxy]
+  proxies: none
   builtIn: {clusterDns: true, clusterDnsAddresses: [169.254.20.10], kubernetesApi: false, ownAddresses: false,
     nodeResolvConf: /run/kubernetes/resolv.conf}
 ",
@@ -181,6 +183,7 @@ fn every_setting_of_pods_is_taken() {
     assert_eq!(pods.scope.selector.expressions, [not_dev]);
     assert_eq!(pods.scope.excluded.first().map(Namespace::as_str), Some("infra"));
     assert_eq!(pods.scope.pod_labels, PodLabels::Honour);
+    assert_eq!(pods.proxies, Proxies::None);
     assert!(pods.scope.honours_capture && pods.exempt.contains("istio-proxy"));
     assert!(!pods.built_in.own_addresses);
     assert_eq!(

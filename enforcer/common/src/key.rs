@@ -22,6 +22,8 @@ impl Scope {
     pub const NONE: Self = Self(0);
     /// The rules that are shared mesh-wide.
     pub const SHARED: Self = Self(1);
+    /// Those, and what stands behind them: shared by the workloads with a proxy.
+    pub const PROXIED: Self = Self(u32::MAX);
 }
 
 /// Transport protocol, by its IP protocol number.

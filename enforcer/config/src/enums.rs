@@ -39,6 +39,18 @@ pub enum PodLabels {
     Honour,
 }
 
+/// What a pod with one of Istio's proxies may reach beside what its registry view declares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Proxies {
+    /// What its proxy dials for that: the endpoints of the services in the view, istiod, and what the mesh's
+    /// configuration names.
+    #[default]
+    Endpoints,
+    /// Nothing.
+    None,
+}
+
 /// What becomes of a process below a root that belongs to no known workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

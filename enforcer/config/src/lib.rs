@@ -31,7 +31,7 @@ pub use cgroup::CgroupPath;
 pub use config::{Config, Kubernetes, Sockets};
 pub use dns::{Dns, Learn};
 pub use enforcer_core::capacity::Capacities;
-pub use enums::{Enforcement, Errno, Matching, PodLabels, PodMode, Udp, UnknownWorkloads};
+pub use enums::{Enforcement, Errno, Matching, PodLabels, PodMode, Proxies, Udp, UnknownWorkloads};
 pub use error::{ConfigError, ConfigErrors, ErrorKind, SIZE_LIMIT, Warning};
 pub use place::Place;
 pub use placements::Placement;

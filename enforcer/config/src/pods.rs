@@ -11,7 +11,7 @@ use enforcer_core::{
 
 use super::{
     cgroup::CgroupPath,
-    enums::{Enforcement, PodLabels, PodMode},
+    enums::{Enforcement, PodLabels, PodMode, Proxies},
     error::Findings,
     raw::{At, RawBuiltIn, RawLabelExpression, RawLabelOperator, RawLabelSelector, RawPods},
     workloads::namespace,
@@ -32,6 +32,8 @@ pub struct Pods {
     pub roots: Vec<CgroupPath>,
     /// The enforcement mode of each.
     pub scope: Scope,
+    /// What a pod with a proxy may reach beside its view.
+    pub proxies: Proxies,
     /// Names of containers that are off; their own cgroups are exempted.
     pub exempt: BTreeSet<String>,
     /// What every pod may reach.
@@ -90,6 +92,7 @@ pub(super) fn pods(raw: RawPods, mode: Enforcement, findings: &mut Findings) -> 
         node,
         roots,
         scope,
+        proxies: raw.proxies.unwrap_or_default(),
         exempt,
         built_in: built_in(raw.built_in.unwrap_or_default(), findings),
     }

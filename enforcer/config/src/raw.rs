@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 use serde_yaml::Spanned;
 
-use super::enums::{Enforcement, Errno, Matching, PodLabels, PodMode, Udp, UnknownWorkloads};
+use super::enums::{Enforcement, Errno, Matching, PodLabels, PodMode, Proxies, Udp, UnknownWorkloads};
 
 /// Configuration of the enforcer.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -194,6 +194,9 @@ pub(super) struct RawPods {
     /// Whether pods are off that keep all of their traffic from Istio's proxy, by `sidecar.istio.io/inject: "false"`
     /// for instance. Pod authors can write that. Default: false.
     pub(super) honour_capture_annotations: Option<bool>,
+    /// What pods with a container `istio-proxy`, or with what injection leaves, may reach beside their registry view:
+    /// what their proxy dials for it (`endpoints`, the default), or nothing (`none`). All of that is in the registry.
+    pub(super) proxies: Option<Proxies>,
     /// Names of containers that are off, such as `istio-proxy`: by their own cgroups, never by user. Pod authors choose
     /// the names of their containers. Default: none.
     pub(super) exempt_containers: Option<Vec<At<String>>>,

@@ -185,7 +185,7 @@ fn measure(scenario: &Scenario) {
         "{}: {} policies, {} shared rules, {own} own, {names} names",
         scenario.name,
         desired.policies.len(),
-        desired.shared.len(),
+        desired.shared.values().map(|rules| rules.len()).sum::<usize>(),
     );
     drop(desired);
 

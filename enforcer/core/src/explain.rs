@@ -26,7 +26,7 @@ use crate::{
     model::{CgroupId, Destination, Host, Mode, Reason, Transport, Verdict, Workload},
     offer::{HostState, Import},
     registry::{Lookup, Registry},
-    rule::To,
+    rule::{Rule, To},
     settings::UdpPolicy,
     view::View,
 };
@@ -61,11 +61,16 @@ impl Explanation {
     }
 }
 
-/// `allowed by …`, `denied: …`, `would be denied: …` or, under ALLOW_ANY, `allowed by ALLOW_ANY: …`.
+/// `allowed by …`, `allowed as an endpoint …`, `denied: …`, `would be denied: …` or, under ALLOW_ANY, `allowed by ALLOW_ANY: …`.
 impl std::fmt::Display for Explanation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.why.is_permission() {
-            return write!(f, "allowed by {}", self.why);
+            let how = if matches!(self.why, Why::Behind { .. }) {
+                "as"
+            } else {
+                "by"
+            };
+            return write!(f, "allowed {how} {}", self.why);
         }
         match self.verdict {
             Verdict::Allow => write!(f, "allowed by ALLOW_ANY: {}", self.why),
@@ -194,9 +199,11 @@ impl<'a> Question<'a> {
     /// port.
     fn hosts(&self) -> Vec<(&'a Host, &'a HostState)> {
         let Destination { address, port, .. } = self.destination;
+        // A proxy may dial another port than the application.
+        let is_any = self.view.has_proxy;
         let is_listener = |sidecar: &crate::istio::Sidecar| {
             let mut listeners = sidecar.egress.iter();
-            listeners.any(|listener| listener.port.is_some_and(|(number, _)| number == port))
+            listeners.any(|listener| listener.port.is_some_and(|(number, _)| is_any || number == port))
         };
         let states = self.lookup.states;
         if self
@@ -211,6 +218,7 @@ impl<'a> Question<'a> {
         let index = self.lookup.by_address;
         let given = self.given.iter().flat_map(|id| index.naming(*id));
         let known = index.hosts(address).chain(index.anywhere(port));
+        let known = known.chain(index.in_front_of(address));
         let hosts: BTreeSet<&Host> = known.chain(given).collect();
         hosts
             .into_iter()
@@ -226,16 +234,28 @@ impl<'a> Question<'a> {
                 let of_port = import.grants(&self.lookup.facts);
                 let mut grants = of_port.grants.iter();
                 if let Some(grant) = grants.find(|grant| self.is_met(grant)) {
-                    found.push((breadth(&grant.rule.to), matched(&import), grant.source.clone()));
+                    let source = Some(grant.source.clone());
+                    found.push((breadth(&grant.rule.to), matched(&import), source));
+                } else if self.view.has_proxy {
+                    let behind = import.behind(&self.lookup.facts).grants;
+                    if behind.iter().any(|grant| self.is_met(grant)) {
+                        found.push((u8::MAX, matched(&import), None));
+                    }
                 }
             }
         }
         found.sort();
-        let why = found.first().map(|(_, matched, source)| Why::Allowed {
-            object: matched.object.clone(),
-            port: matched.port_name.clone(),
-            source: source.clone(),
+        let why = found.first().map(|(_, matched, source)| match source {
+            Some(source) => Why::Allowed {
+                object: matched.object.clone(),
+                port: matched.port_name.clone(),
+                source: source.clone(),
+            },
+            None => Why::Behind {
+                object: matched.object.clone(),
+            },
         });
+        let why = why.or_else(|| self.infrastructure());
         let mut all = Vec::new();
         for (_, matched, _) in found {
             if !all.contains(&matched) {
@@ -243,6 +263,34 @@ impl<'a> Question<'a> {
             }
         }
         (why, all)
+    }
+
+    /// Whether the mesh's configuration tells proxies to dial it.
+    fn infrastructure(&self) -> Option<Why> {
+        let Lookup {
+            states,
+            infrastructure,
+            facts,
+            ..
+        } = &self.lookup;
+        if !self.view.has_proxy {
+            return None;
+        }
+        let nothing = HostState::default();
+        let mut hosts = infrastructure.hosts();
+        let host = hosts.find(|host| {
+            let state = states.get(*host).unwrap_or(&nothing);
+            let mut ports = infrastructure.grants(host, state, facts).into_iter();
+            ports.any(|of_port| of_port.grants.iter().any(|grant| self.is_met(grant)))
+        });
+        let to = self.destination;
+        let is_meant = |rule: &Rule| {
+            rule.transport == to.transport && rule.port == to.port && rule.to.contains(to.address)
+        };
+        if host.is_none() && !infrastructure.rules().iter().any(is_meant) {
+            return None;
+        }
+        Some(Why::Infrastructure { host: host.cloned() })
     }
 
     fn is_met(&self, grant: &Grant) -> bool {

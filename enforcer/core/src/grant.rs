@@ -1,9 +1,10 @@
 //! The rules that one port of one object grants, each with the part of the object that it comes from.
 //!
-//! `ServiceEntry -> entry, Service -> service -> PortGrants`
+//! `ServiceEntry -> entry, Service -> service -> PortGrants`, and where a proxy sends that: `behind`
 //!
 //! It must never decide who sees what: that is `view`.
 
+mod behind;
 mod entry;
 mod service;
 mod source;
@@ -12,6 +13,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+pub(crate) use behind::{at_name, behind, endpoints};
 pub(crate) use entry::is_port_only;
 pub(crate) use source::{Grant, Source};
 

@@ -174,6 +174,8 @@ pub struct Workload {
     pub own: OwnAddresses,
     /// Whether it is given the resolvers of the node.
     pub asks_node: bool,
+    /// Whether a proxy dials what stands behind the services that it sees.
+    pub has_proxy: bool,
 }
 
 impl Workload {
@@ -186,6 +188,7 @@ impl Workload {
             enforcement: None,
             own: OwnAddresses::default(),
             asks_node: false,
+            has_proxy: false,
         }
     }
 }

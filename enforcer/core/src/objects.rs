@@ -117,14 +117,19 @@ impl Objects {
         touched
     }
 
-    /// The addresses of a Service's endpoints.
-    pub(crate) fn endpoints(&self, service: &Service) -> BTreeSet<IpAddr> {
+    /// The slices of a Service's endpoints.
+    pub(crate) fn slices<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Arc<EndpointSlice>> {
         let namespace = &service.meta.namespace;
         let names = self.slices_of.get(&Key::new(namespace, &service.meta.name));
         names
             .into_iter()
             .flatten()
             .filter_map(|name| self.slices.get(&Key::new(namespace, name)))
+    }
+
+    /// The addresses of a Service's endpoints.
+    pub(crate) fn endpoints(&self, service: &Service) -> BTreeSet<IpAddr> {
+        self.slices(service)
             .flat_map(|slice| slice.addresses.iter().map(IpAddr::to_canonical))
             .collect()
     }
@@ -140,28 +145,43 @@ impl Objects {
             .collect()
     }
 
+    /// The Pods that `selector` chooses in `namespace`, ready or not.
+    pub(crate) fn chosen_pods<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        selector: &'a Labels,
+    ) -> impl Iterator<Item = &'a Arc<Pod>> {
+        in_namespace(&self.pods, namespace).filter(|pod| selects(selector, &pod.meta.labels))
+    }
+
+    /// The healthy WorkloadEntries of `revision` that `selector` chooses in `namespace`.
+    pub(crate) fn chosen_entries<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        selector: &'a Labels,
+        revision: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<WorkloadEntry>> {
+        in_namespace(&self.workload_entries, namespace)
+            .filter(move |entry| entry.healthy && is_of_revision(&entry.meta, revision))
+            .filter(|entry| selects(selector, &workload_labels(entry)))
+    }
+
     /// What `selector` chooses in `namespace`: its Pods, and its healthy WorkloadEntries of `revision`.
     pub(crate) fn selected(&self, namespace: &Namespace, selector: &Labels, revision: &str) -> Selected {
         let mut selected = Selected::default();
-        for pod in in_namespace(&self.pods, namespace) {
-            if selects(selector, &pod.meta.labels) {
-                selected
-                    .addresses
-                    .extend(pod.addresses.iter().map(IpAddr::to_canonical));
-            }
+        for pod in self.chosen_pods(namespace, selector) {
+            let addresses = pod.addresses.iter().map(IpAddr::to_canonical);
+            selected.addresses.extend(addresses);
         }
-        for entry in in_namespace(&self.workload_entries, namespace) {
-            let counts = entry.healthy && is_of_revision(&entry.meta, revision);
-            if counts && selects(selector, &workload_labels(entry)) {
-                match &entry.endpoint.address {
-                    EndpointAddress::Ip(address) => {
-                        selected.addresses.insert(address.to_canonical());
-                    }
-                    EndpointAddress::Host(name) => {
-                        selected.names.insert(name.clone());
-                    }
-                    EndpointAddress::Unix(_) | EndpointAddress::Unset => {}
+        for entry in self.chosen_entries(namespace, selector, revision) {
+            match &entry.endpoint.address {
+                EndpointAddress::Ip(address) => {
+                    selected.addresses.insert(address.to_canonical());
                 }
+                EndpointAddress::Host(name) => {
+                    selected.names.insert(name.clone());
+                }
+                EndpointAddress::Unix(_) | EndpointAddress::Unset => {}
             }
         }
         selected

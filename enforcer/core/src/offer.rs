@@ -1,10 +1,14 @@
 //! An offer is one host of one object: what Istio calls a service.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use crate::{
     export::{Export, Ignored, export, ignored, ignored_namespace},
-    grant::{Facts, Port, PortGrants, Related, grants, related},
+    grant::{Facts, Port, PortGrants, Related, behind, endpoints, grants, related},
     istio::{MeshConfig, ServicePort},
     model::{Host, Labels, Namespace, Protocol, selects},
     objects::{Key, Objects, Owner, OwnerKey, in_namespace},
@@ -39,6 +43,8 @@ pub(crate) struct HostState {
     pub(crate) offers: Vec<Offer>,
     /// The addresses and names of the host, for any port.
     pub(crate) related: Related,
+    /// Addresses that only a proxy dials for it, in order.
+    pub(crate) behind: Vec<IpAddr>,
     /// Whether every view without a trimming Sidecar has the same rules for it.
     pub(crate) is_common: bool,
 }
@@ -99,6 +105,12 @@ impl Import<'_> {
         };
         Cow::Owned(grants(&self.offer.owner, &self.offer.host, port, facts))
     }
+
+    /// What stands behind the port.
+    pub(crate) fn behind(&self, facts: &Facts<'_>) -> PortGrants {
+        let port = &self.offer.owner.ports()[self.port];
+        behind(&self.offer.owner, &self.offer.host, (port, self.protocol), facts)
+    }
 }
 
 impl HostState {
@@ -113,16 +125,19 @@ impl HostState {
         let mut offers: Vec<_> = owners.map(|owner| Offer::new(owner, host, mesh, facts)).collect();
         offers.shrink_to_fit();
         let mut all = Related::default();
+        let mut behind = BTreeSet::new();
         for offer in &offers {
             let of_offer = related(&offer.owner, host, facts);
             all.to.extend(of_offer.to);
             all.names.extend(of_offer.names);
+            behind.extend(endpoints(&offer.owner, facts));
         }
         all.sort();
         Self {
             is_common: is_common(&offers),
             offers,
             related: all,
+            behind: behind.into_iter().collect(),
         }
     }
 }
@@ -192,6 +207,17 @@ pub(crate) fn service_host(key: &Key, settings: &Settings) -> Host {
         "{}.{}.svc.{}",
         key.name, key.namespace, settings.cluster_domain
     ))
+}
+
+/// The Services of a namespace that choose WorkloadEntries by `labels`.
+pub(crate) fn served_by<'a>(
+    objects: &'a Objects,
+    namespace: &'a Namespace,
+    labels: &'a Labels,
+) -> impl Iterator<Item = Key> {
+    in_namespace(&objects.services, namespace)
+        .filter(|service| !service.selector.is_empty() && selects(&service.selector, labels))
+        .map(|service| Key::new(&service.meta.namespace, &service.meta.name))
 }
 
 /// Which entries of a namespace choose workloads by `labels`, and the hosts they offer.

@@ -22,10 +22,12 @@
 //! A workload that keeps its policy but whose own addresses change is bound again in 1, 3 or 5: at a point where
 //! every rule that replaces an own address, or is replaced by one, is installed.
 //!
-//! Where the order alone cannot keep the promises, a policy gets a new identifier: see [`pairing`]. For maps that
-//! cannot hold the old and new entries at once, see [`bounded`].
+//! Where the order alone cannot keep the promises, a policy gets a new identifier: see [`pairing`]. For workloads
+//! that go from one shared scope to the other, see [`crossing`]; for maps that cannot hold the old and new entries at
+//! once, see [`bounded`].
 
 mod bounded;
+mod crossing;
 mod pairing;
 mod phases;
 mod restricted;
@@ -37,7 +39,7 @@ use enforcer_common::{Binding, CgroupId, Mode, Policy, PolicyId, Scope};
 pub use bounded::{PlanKind, diff_within};
 
 use crate::{
-    policy::{Desired, DesiredPolicy},
+    policy::{Desired, DesiredPolicy, Shared},
     rule::{Rule, Rules},
 };
 
@@ -82,8 +84,18 @@ pub struct Plan {
 pub fn diff(applied: &Applied, desired: &Desired) -> Plan {
     let ids = pairing::pair(applied, desired);
     let after = settled(desired, &ids);
-    let changes = phases::order(applied, &after);
-    Plan { changes, after }
+    let crossing = crossing::find(applied, &after);
+    if crossing.is_empty() {
+        let changes = phases::order(applied, &after);
+        return Plan { changes, after };
+    }
+    let (mut changes, between) = crossing::detach(applied, &crossing);
+    let rest = diff(&between, desired);
+    changes.extend(rest.changes);
+    Plan {
+        changes,
+        after: rest.after,
+    }
 }
 
 /// Changes that exempt one workload, whatever else is in force: they bind it to a policy that is off, and install
@@ -114,12 +126,26 @@ fn own_scope(id: PolicyId) -> Scope {
     Scope(id.0 + Scope::SHARED.0)
 }
 
+/// The scope of rules that policies share.
+fn shared_scope(shares: Shared) -> Scope {
+    match shares {
+        Shared::Plain => Scope::SHARED,
+        Shared::Proxied => Scope::PROXIED,
+    }
+}
+
+/// The scopes that policies share.
+const SHARED: [Scope; 2] = [Scope::SHARED, Scope::PROXIED];
+
 /// A policy's value in the kernel's map.
 fn value(id: PolicyId, policy: &DesiredPolicy) -> Policy {
     Policy {
         mode: policy.mode as u32,
         own: own_scope(id),
-        shared: if policy.shares { Scope::SHARED } else { Scope::NONE },
+        shared: match policy.shares {
+            None => Scope::NONE,
+            Some(shares) => shared_scope(shares),
+        },
         flags: if policy.allows_udp {
             Policy::FLAG_ALLOW_UDP
         } else {
@@ -135,7 +161,9 @@ fn settled(desired: &Desired, ids: &[PolicyId]) -> Applied {
             after.scopes.insert(scope, Arc::clone(rules));
         }
     };
-    put(Scope::SHARED, &desired.shared);
+    for (shares, rules) in &desired.shared {
+        put(shared_scope(*shares), rules);
+    }
     for (id, policy) in ids.iter().zip(&desired.policies) {
         put(own_scope(*id), &policy.own);
     }

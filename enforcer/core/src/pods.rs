@@ -65,6 +65,8 @@ pub struct Settings {
     pub own_addresses: bool,
     /// Whether a pod may ask the resolvers of the node if its spec gives it these.
     pub node_dns: bool,
+    /// Whether a pod with a proxy may reach what stands behind the services that it sees.
+    pub proxies: bool,
     /// The enforcer's own pod, which is off before its object is known.
     pub enforcer: Option<PodUid>,
 }
@@ -367,6 +369,7 @@ impl Pods {
             enforcement: Some(enforcement),
             own,
             asks_node: self.settings.node_dns && pod.asks_node(),
+            has_proxy: self.settings.proxies && pod.proxy.is_some(),
             ..Workload::new(namespace.clone(), &pod.meta.name, pod.meta.labels.clone())
         };
         (workload, notices)

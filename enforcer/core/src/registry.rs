@@ -15,9 +15,12 @@ mod address_index;
 mod candidates;
 mod changes;
 mod compiled;
+mod infrastructure;
 #[cfg(test)]
 mod properties;
 mod protected;
+#[cfg(test)]
+mod proxies;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -39,11 +42,12 @@ use self::{
     candidates::Candidates,
     changes::Stale,
     compiled::{Compiled, Everybody, HostIndexes, ViewKey},
+    infrastructure::Infrastructure,
     protected::Protected,
 };
 use crate::{
     grant::{Facts, Source},
-    istio::{Object, ObjectId},
+    istio::{MeshConfig, Object, ObjectId},
     model::{Enforcement, Host, OwnAddresses, Workload},
     objects::{Key, Objects},
     offer::{HostState, Owners},
@@ -85,6 +89,7 @@ pub struct Registry {
     by_address: AddressIndex,
     candidates: Candidates,
     protected: Protected,
+    infrastructure: Infrastructure,
     /// By name: the other hosts that depend on its addresses.
     users: BTreeMap<Host, BTreeSet<Host>>,
     compiled: Compiled,
@@ -96,15 +101,18 @@ pub struct Registry {
 pub(crate) struct Lookup<'a> {
     pub(crate) states: &'a BTreeMap<Host, HostState>,
     pub(crate) by_address: &'a AddressIndex,
+    pub(crate) infrastructure: &'a Infrastructure,
     pub(crate) facts: Facts<'a>,
 }
 
 impl Registry {
     /// An empty registry: it compiles to the rules that every workload has.
     pub fn new(settings: Settings) -> Self {
+        let infrastructure = Infrastructure::new(&MeshConfig::default(), &settings);
         Self {
-            compiled: Compiled::new(everybody(&settings, &Objects::default())),
+            compiled: Compiled::new(everybody(&settings, &Objects::default(), &infrastructure)),
             protected: Protected::new(&settings),
+            infrastructure,
             settings,
             objects: Objects::default(),
             owners: Owners::default(),
@@ -155,9 +163,9 @@ impl Registry {
 
     /// Recompiles everything if the rules that every workload has are no longer the same.
     fn everybody_changed(&mut self) {
-        let now = everybody(&self.settings, &self.objects);
+        let now = everybody(&self.settings, &self.objects, &self.infrastructure);
         if *self.compiled.everybody() != now {
-            self.compiled = Compiled::new(now);
+            self.compiled.begin_again(now);
             self.stale.everything = true;
         }
     }
@@ -181,11 +189,13 @@ impl Registry {
         self.compiled.names()
     }
 
-    /// Every host that a rule of any policy names; none under the matching `istio`, or if learning is off.
+    /// Every host that a rule of any policy names: none if learning is off; under the matching `istio` only those behind
+    /// ports, which a proxy resolves.
     pub fn patterns(&mut self) -> Arc<BTreeSet<Host>> {
         self.refresh();
         match self.settings.matching {
             Matching::Declared if self.settings.learns => self.compiled.patterns(),
+            Matching::Istio if self.settings.learns => self.compiled.patterns_behind(),
             Matching::Declared | Matching::Istio => Arc::default(),
         }
     }
@@ -265,6 +275,7 @@ impl Registry {
         Lookup {
             states: &self.states,
             by_address: &self.by_address,
+            infrastructure: &self.infrastructure,
             facts: Facts {
                 objects: &self.objects,
                 settings: &self.settings,
@@ -293,7 +304,13 @@ impl Registry {
         };
         if !hosts.is_empty() {
             let states = hosts.iter().filter_map(|host| self.states.get_key_value(host));
-            self.compiled.set_hosts(states, &facts);
+            let indexes = HostIndexes {
+                states: &self.states,
+                candidates: &self.candidates,
+                infrastructure: &self.infrastructure,
+                facts,
+            };
+            self.compiled.set_hosts(states, &indexes);
             for host in &hosts {
                 if self.owners.of(host).is_empty() {
                     self.states.remove(host);
@@ -311,13 +328,15 @@ impl Registry {
                 let view = View::new(workload, &self.objects, &self.settings);
                 let sidecar = view.sidecar.as_ref();
                 let sidecar = sidecar.map(|it| Key::new(&it.meta.namespace, &it.meta.name));
-                let key = (workload.namespace.clone(), sidecar, view.mode, view.asks_node);
+                let traits = [view.asks_node, view.has_proxy];
+                let key = (workload.namespace.clone(), sidecar, view.mode, traits);
                 let entry = assigned.entry(key);
                 entry.or_insert_with(|| (view, BTreeSet::new())).1.insert(*cgroup);
             }
             let indexes = HostIndexes {
                 states: &self.states,
                 candidates: &self.candidates,
+                infrastructure: &self.infrastructure,
                 facts,
             };
             self.compiled.assign(assigned, &indexes);
@@ -357,10 +376,11 @@ impl Registry {
 }
 
 /// What every workload is allowed.
-fn everybody(settings: &Settings, objects: &Objects) -> Everybody {
+fn everybody(settings: &Settings, objects: &Objects, infrastructure: &Infrastructure) -> Everybody {
     Everybody {
         rules: settings.rules(objects),
         of_node: settings.node_rules(),
+        of_proxies: infrastructure.rules().to_vec(),
         allows_udp: settings.udp == UdpPolicy::Allow,
     }
 }

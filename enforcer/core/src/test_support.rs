@@ -12,9 +12,9 @@ use crate::{
     istio::{
         EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, EndpointSlice, ExportTo,
         MeshConfig, Meta, NamespaceObject, Object, OutboundMode, Pod, PodDns, PodPhase, Resolution, Service,
-        ServiceEntry, ServiceKind, ServicePort, Sidecar, WorkloadEntry,
+        ServiceEntry, ServiceKind, ServicePort, Sidecar, SlicePort, WorkloadEntry,
     },
-    model::{CgroupId, Host, Labels, Namespace, Protocol, Workload},
+    model::{CgroupId, Host, Labels, Namespace, Protocol, Transport, Workload},
     policy::DesiredPolicy,
     registry::{Registry, Update},
     rule::{Rules, To},
@@ -173,6 +173,8 @@ pub(crate) fn pod(id: &str, addresses: &[&str], of: &str) -> Pod {
         node: String::new(),
         host_network: false,
         phase: PodPhase::default(),
+        is_ready: true,
+        proxy: None,
         dns: PodDns::default(),
         controller: None,
         containers: Vec::new(),
@@ -192,6 +194,7 @@ pub(crate) fn service(id: &str, kind: ServiceKind, ports: &[(u16, Protocol)]) ->
             .map(|(number, protocol)| port(*number, *protocol))
             .collect(),
         export_to: Vec::new(),
+        selector: Labels::new(),
     }
 }
 
@@ -200,6 +203,19 @@ pub(crate) fn slice(id: &str, service: &str, addresses: &[&str]) -> EndpointSlic
         meta: meta(id),
         service: service.to_owned(),
         addresses: addresses.iter().map(|address| ip(address)).collect(),
+        ports: Vec::new(),
+    }
+}
+
+impl EndpointSlice {
+    /// With a port that the endpoints serve over TCP.
+    pub(crate) fn serving(mut self, name: &str, number: u16) -> Self {
+        self.ports.push(SlicePort {
+            name: name.to_owned(),
+            number,
+            transport: Transport::Tcp,
+        });
+        self
     }
 }
 
@@ -313,6 +329,18 @@ pub(crate) fn world(settings: Settings, updates: impl IntoIterator<Item = Update
     registry
 }
 
+/// The same with a proxy.
+pub(crate) fn proxied(cgroup: u64, namespace: &str, of: &str) -> Update {
+    let Update::Workload(cgroup, workload) = workload(cgroup, namespace, of) else {
+        unreachable!("it is a workload")
+    };
+    let workload = Workload {
+        has_proxy: true,
+        ..workload
+    };
+    Update::Workload(cgroup, workload)
+}
+
 /// The policy of a workload; there is one at most.
 pub(crate) fn policy(registry: &mut Registry, cgroup: u64) -> DesiredPolicy {
     let desired = registry.desired();
@@ -330,13 +358,12 @@ pub(crate) fn rules(registry: &mut Registry, cgroup: u64) -> Rules {
     let desired = registry.desired();
     let policy = policy(registry, cgroup);
     let mut rules = Rules::clone(&policy.own);
-    if policy.shares {
-        assert!(
-            policy.own.is_disjoint(&desired.shared),
-            "what is shared is not a policy's own"
-        );
-        rules.extend(desired.shared.iter());
-    }
+    let shared = desired.shared_by(&policy);
+    assert!(
+        policy.own.is_disjoint(shared),
+        "what is shared is not a policy's own"
+    );
+    rules.extend(shared.iter());
     rules
 }
 

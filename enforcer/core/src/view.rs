@@ -22,6 +22,7 @@ use crate::{
     model::{Enforcement, Mode, Namespace, Workload},
     objects::Objects,
     offer::{HostState, Import, Offer},
+    policy::Shared,
     settings::Settings,
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct View {
     pub(crate) mode: Mode,
     /// Whether the resolvers of the node are reached in it.
     pub(crate) asks_node: bool,
+    /// Whether what stands behind its ports is reached in it.
+    pub(crate) has_proxy: bool,
 }
 
 impl View {
@@ -57,6 +60,7 @@ impl View {
             sidecar,
             mode,
             asks_node: workload.asks_node,
+            has_proxy: workload.has_proxy,
         }
     }
 
@@ -67,8 +71,17 @@ impl View {
 
     /// Whether it equals `other`, ignoring the mode.
     pub(crate) fn sees_as(&self, other: &Self) -> bool {
-        (&self.namespace, &self.sidecar, self.asks_node)
-            == (&other.namespace, &other.sidecar, other.asks_node)
+        let what = |view: &Self| (view.asks_node, view.has_proxy);
+        (&self.namespace, &self.sidecar, what(self)) == (&other.namespace, &other.sidecar, what(other))
+    }
+
+    /// Which rules it has in common with others; none if its Sidecar hides anything.
+    pub(crate) fn shares(&self) -> Option<Shared> {
+        match (self.is_trimmed(), self.has_proxy) {
+            (true, _) => None,
+            (false, false) => Some(Shared::Plain),
+            (false, true) => Some(Shared::Proxied),
+        }
     }
 
     /// Whether `offer` is exported to it.

@@ -14,7 +14,7 @@ use enforcer_core::{
     capacity::{Capacities, Table},
     model::Destination,
     plan::{Applied, Change, Plan, PlanKind, diff, diff_within},
-    policy::{Desired, DesiredPolicy, fit},
+    policy::{Desired, DesiredPolicy, Shared, fit},
     rule::{Rule, Rules, To},
 };
 use maps::{Facts, Maps};
@@ -84,9 +84,20 @@ fn rules() -> impl Strategy<Value = Rules> {
 
 fn desired() -> impl Strategy<Value = Desired> {
     let mode = prop_oneof![5 => Just(Mode::Enforce), 1 => Just(Mode::Audit)];
-    let policy = (mode, prop::bool::weighted(0.1), any::<bool>(), rules());
+    let shares = prop_oneof![
+        2 => Just(None),
+        2 => Just(Some(Shared::Plain)),
+        1 => Just(Some(Shared::Proxied)),
+    ];
+    let policy = (mode, prop::bool::weighted(0.1), shares, rules());
     let who = prop::collection::vec(prop::option::weighted(0.85, 0..4_usize), 5);
-    (rules(), prop::collection::vec(policy, 4), who).prop_map(|(shared, policies, who)| {
+    let shared = [rules(), rules()];
+    (shared, prop::collection::vec(policy, 4), who).prop_map(|([plain, proxied], policies, who)| {
+        let shared = [
+            (Shared::Plain, Arc::new(plain)),
+            (Shared::Proxied, Arc::new(proxied)),
+        ];
+        let mut shared = BTreeMap::from(shared);
         let policies = policies.into_iter().enumerate();
         let mut policies: Vec<_> = policies
             .filter_map(|(index, (mode, allows_udp, shares, own))| {
@@ -95,10 +106,9 @@ fn desired() -> impl Strategy<Value = Desired> {
                     .filter(|(_, policy)| **policy == Some(index))
                     .map(|(workload, _)| CgroupId(workload))
                     .collect();
-                let own = if shares {
-                    own.difference(&shared).copied().collect()
-                } else {
-                    own
+                let own = match shares.and_then(|shares| shared.get(&shares)) {
+                    Some(shared) => own.difference(shared).copied().collect(),
+                    None => own,
                 };
                 (!workloads.is_empty()).then_some(DesiredPolicy {
                     mode,
@@ -110,11 +120,10 @@ fn desired() -> impl Strategy<Value = Desired> {
             })
             .collect();
         policies.sort_by_key(|policy| policy.workloads.first().copied());
-        let shared = if policies.iter().any(|policy| policy.shares) {
-            Arc::new(shared)
-        } else {
-            Arc::default()
-        };
+        shared.retain(|shares, rules| {
+            let is_shared = policies.iter().any(|policy| policy.shares == Some(*shares));
+            is_shared && !rules.is_empty()
+        });
         Desired {
             shared,
             policies,
@@ -259,11 +268,11 @@ fn one_policy(rules: impl IntoIterator<Item = u8>) -> Desired {
     });
     Desired {
         own: BTreeMap::new(),
-        shared: Arc::default(),
+        shared: BTreeMap::new(),
         policies: vec![DesiredPolicy {
             mode: Mode::Enforce,
             allows_udp: false,
-            shares: false,
+            shares: None,
             own: Arc::new(own.collect()),
             workloads: [CgroupId(7)].into(),
         }],

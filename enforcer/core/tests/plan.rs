@@ -13,7 +13,7 @@ use enforcer_common::{Binding, CgroupId, HostId, Mode, Policy, PolicyId, Scope, 
 use enforcer_core::{
     model::{Destination, OwnAddresses},
     plan::{Applied, Change, Plan, admit, diff},
-    policy::{Desired, DesiredPolicy},
+    policy::{Desired, DesiredPolicy, Shared},
     rule::{Rule, Rules, To},
 };
 use maps::{Facts, Maps};
@@ -75,16 +75,27 @@ fn rules() -> impl Strategy<Value = Rules> {
 
 fn desired() -> impl Strategy<Value = Desired> {
     let mode = prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Audit), 1 => Just(Mode::Off)];
-    let policy = (mode, prop::bool::weighted(0.1), any::<bool>(), rules());
+    let shares = prop_oneof![
+        2 => Just(None),
+        2 => Just(Some(Shared::Plain)),
+        1 => Just(Some(Shared::Proxied)),
+    ];
+    let policy = (mode, prop::bool::weighted(0.1), shares, rules());
     let who = prop::collection::vec(prop::option::weighted(0.85, 0..4_usize), 5);
     let own = prop::collection::vec(prop::option::weighted(0.5, 0..4_u8), 5);
-    (rules(), prop::collection::vec(policy, 4), who, own).prop_map(|(shared, policies, who, own)| {
+    let shared = [rules(), rules()];
+    (shared, prop::collection::vec(policy, 4), who, own).prop_map(|([plain, proxied], policies, who, own)| {
         // Of the universe, so that rules and own addresses take each other's place.
         let own = (1_u64..).zip(own).filter_map(|(workload, last)| {
             let address = IpAddr::from([192, 0, 2, last?]);
             Some((CgroupId(workload), OwnAddresses::from_iter([address])))
         });
-        let shared = Arc::new(shared);
+        let shared = [(Shared::Plain, plain), (Shared::Proxied, proxied)];
+        let shared: BTreeMap<_, _> = shared
+            .into_iter()
+            .filter(|(_, rules)| !rules.is_empty())
+            .map(|(shares, rules)| (shares, Arc::new(rules)))
+            .collect();
         let policies =
             policies
                 .into_iter()
@@ -95,10 +106,9 @@ fn desired() -> impl Strategy<Value = Desired> {
                         .filter(|(_, policy)| **policy == Some(index))
                         .map(|(workload, _)| CgroupId(workload))
                         .collect();
-                    let own = if shares {
-                        own.difference(&shared).copied().collect()
-                    } else {
-                        own
+                    let own = match shares.and_then(|shares| shared.get(&shares)) {
+                        Some(shared) => own.difference(shared).copied().collect(),
+                        None => own,
                     };
                     let policy = DesiredPolicy {
                         mode,
@@ -255,14 +265,14 @@ fn one_changed_rule_is_one_change() {
     let policy = |own: Vec<Rule>| DesiredPolicy {
         mode: Mode::Enforce,
         allows_udp: false,
-        shares: true,
+        shares: Some(Shared::Plain),
         own: Arc::new(own.into_iter().collect()),
         workloads: [CgroupId(7)].into(),
     };
     let rule: Vec<_> = universe().collect();
-    let shared: Arc<Rules> = Arc::new([rule[0]].into());
+    let shared = BTreeMap::from([(Shared::Plain, Arc::new([rule[0]].into()))]);
     let before = Desired {
-        shared: Arc::clone(&shared),
+        shared: shared.clone(),
         policies: vec![policy(vec![rule[1]])],
         own: BTreeMap::new(),
     };
@@ -299,7 +309,7 @@ fn workload_that_gets_a_rule_of_its_own_beside_one_that_had_the_same_loses_nothi
     let policy = |workloads: &[u64], own: Vec<Rule>| DesiredPolicy {
         mode: Mode::Enforce,
         allows_udp: false,
-        shares: true,
+        shares: Some(Shared::Plain),
         own: Arc::new(own.into_iter().collect()),
         workloads: workloads.iter().copied().map(CgroupId).collect(),
     };

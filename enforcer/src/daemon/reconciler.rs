@@ -27,7 +27,7 @@ use enforcer_common::{CgroupId, Counter, Settings};
 use enforcer_core::{
     model::Host,
     plan::{self, Applied, Change, PlanKind, diff_within},
-    policy::{Desired, DesiredPolicy},
+    policy::{Desired, DesiredPolicy, Shared},
 };
 use tokio::sync::watch;
 
@@ -356,11 +356,11 @@ fn present(desired: &Desired) -> Desired {
         })
     });
     let policies: Vec<_> = policies.collect();
-    let shared = if policies.is_empty() {
-        Arc::default()
-    } else {
-        Arc::clone(&desired.shared)
-    };
+    let is_shared = |shares: &Shared| policies.iter().any(|policy| policy.shares == Some(*shares));
+    let shared = desired.shared.iter().filter(|(shares, _)| is_shared(shares));
+    let shared = shared
+        .map(|(shares, rules)| (*shares, Arc::clone(rules)))
+        .collect();
     let own = desired.own.iter().filter(|(cgroup, _)| is_there(cgroup));
     let own = own.map(|(cgroup, own)| (*cgroup, *own)).collect();
     Desired {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use enforcer_core::istio::PROXY_CONTAINER;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -83,12 +84,26 @@ pub(super) fn essence(object: &Value, node: &str) -> Value {
         "metadata": part("metadata", &OF_METADATA),
         "spec": part("spec", &OF_SPEC),
     });
+    // By its name, that there is a proxy.
+    for list in ["containers", "initContainers"] {
+        let containers = object["spec"][list].as_array().into_iter().flatten();
+        let proxies = containers.filter(|container| container["name"] == PROXY_CONTAINER);
+        let proxies: Vec<_> = proxies.map(|_| json!({"name": PROXY_CONTAINER})).collect();
+        if !proxies.is_empty() {
+            pod["spec"][list] = proxies.into();
+        }
+    }
     // It has all of the pod once more.
     if let Some(annotations) = pod["metadata"]["annotations"].as_object_mut() {
         annotations.remove(LAST_APPLIED);
     }
     if object["spec"]["nodeName"] != node {
         pod["status"] = part("status", &["phase", "podIP", "podIPs"]);
+        let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+        let mut ready = conditions.filter(|condition| condition["type"] == "Ready");
+        if let Some(ready) = ready.next() {
+            pod["status"]["conditions"] = json!([{"type": "Ready", "status": ready["status"]}]);
+        }
     }
     pod
 }
@@ -193,15 +208,28 @@ mod tests {
             json!({
                 "apiVersion": "v1", "kind": "Pod",
                 "metadata": {"name": "a", "uid": "u", "labels": {"app": "a"}, "resourceVersion": "1"},
-                "spec": {"nodeName": node, "hostNetwork": true, "containers": [{"env": [{"value": "secret"}]}]},
-                "status": {"podIP": "10.0.0.1", "containerStatuses": []},
+                "spec": {"nodeName": node, "hostNetwork": true, "containers": [
+                    {"name": "app", "env": [{"value": "secret"}]},
+                    {"name": "istio-proxy", "env": [{"value": "secret"}]},
+                ]},
+                "status": {"podIP": "10.0.0.1", "containerStatuses": [], "conditions": [
+                    {"type": "Ready", "status": "True", "lastTransitionTime": "t"}, {"type": "Initialized"},
+                ]},
             })
         };
         let own = essence(&pod("n1"), "n1");
-        assert_eq!(own["spec"], json!({"nodeName": "n1", "hostNetwork": true}));
+        let containers = json!([{"name": "istio-proxy"}]);
+        assert_eq!(
+            own["spec"],
+            json!({"nodeName": "n1", "hostNetwork": true, "containers": containers})
+        );
         assert_eq!(own["metadata"]["labels"], json!({"app": "a"}));
         assert_eq!(own["status"], Value::Null);
-        assert_eq!(essence(&pod("n2"), "n1")["status"], json!({"podIP": "10.0.0.1"}));
+        let ready = json!([{"type": "Ready", "status": "True"}]);
+        assert_eq!(
+            essence(&pod("n2"), "n1")["status"],
+            json!({"podIP": "10.0.0.1", "conditions": ready})
+        );
         assert!(!own.to_string().contains("secret"));
     }
 }

@@ -155,7 +155,7 @@ pub fn policy(cgroups: impl IntoIterator<Item = CgroupId>) -> Option<DesiredPoli
     (!workloads.is_empty()).then(|| DesiredPolicy {
         mode: Mode::Enforce,
         allows_udp: false,
-        shares: false,
+        shares: None,
         own: Arc::new(rules),
         workloads,
     })

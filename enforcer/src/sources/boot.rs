@@ -204,6 +204,7 @@ mod tests {
             exempt: BTreeSet::new(),
             own_addresses: true,
             node_dns: true,
+            proxies: true,
             enforcer: None,
         };
         let mut boot = Boot::new(&known, settings, logs.path().to_owned());

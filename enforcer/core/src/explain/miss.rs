@@ -50,7 +50,23 @@ impl Question<'_> {
         let nearest = misses
             .into_iter()
             .min_by(|(a, _, x), (b, _, y)| (a, x).cmp(&(b, y)));
-        nearest.map_or(Why::Unregistered, |(_, why, _)| why)
+        let nearest = nearest.map(|(_, why, _)| why);
+        nearest
+            .or_else(|| self.endpoint(hosts))
+            .unwrap_or(Why::Unregistered)
+    }
+
+    /// A visible object whose endpoint it is, on any port.
+    fn endpoint(&self, hosts: &[(&Host, &HostState)]) -> Option<Why> {
+        let is_behind = |state: &HostState| state.behind.binary_search(&self.destination.address).is_ok();
+        let mut hosts = hosts.iter().filter(|(_, state)| is_behind(state));
+        hosts.find_map(|(host, state)| {
+            let import = self.view.imports(state).into_iter().next()?;
+            Some(Why::Endpoint {
+                object: import.offer.owner.id(),
+                host: (*host).clone(),
+            })
+        })
     }
 
     /// Whether the workload was given the address for a host that a rule of this one names.

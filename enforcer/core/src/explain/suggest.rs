@@ -28,6 +28,7 @@ pub(super) fn line(why: &Why, namespace: &Namespace, host: Option<&Host>, to: De
         Why::OtherAddress { object, .. } => {
             format!("add {} to the addresses of {object}", to.address)
         }
+        Why::Endpoint { object, host } => format!("dial {host} at a port of {object}"),
         Why::Displaced { by, .. } => format!("declare port {} with protocol {protocol} in {by}", to.port),
         Why::Reserved { object, port } => format!("declare port {port} with protocol TCP in {object}"),
         Why::UdpNotAllowed { .. } => "set udp: registry in the enforcer's configuration".to_owned(),

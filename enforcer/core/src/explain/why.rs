@@ -33,6 +33,16 @@ pub enum Why {
         /// Where the address comes from.
         source: Source,
     },
+    /// The pod's proxy dials it for a port of an object.
+    Behind {
+        /// The object.
+        object: ObjectId,
+    },
+    /// The mesh's configuration tells every proxy to dial it.
+    Infrastructure {
+        /// The host that it names; None if it names the address.
+        host: Option<Host>,
+    },
     /// The cgroup has no workload.
     UnknownWorkload,
     /// Nothing that is registered is related to the address.
@@ -103,6 +113,13 @@ pub enum Why {
         /// The port dialled.
         port: u16,
     },
+    /// It is an endpoint of an object that clients reach at other addresses, and the workload has no proxy.
+    Endpoint {
+        /// The object.
+        object: ObjectId,
+        /// The host.
+        host: Host,
+    },
     /// The host and the port are known, but the object has other addresses.
     OtherAddress {
         /// The object.
@@ -122,9 +139,12 @@ impl Why {
             | Self::Off
             | Self::BuiltIn(_)
             | Self::Own
+            | Self::Infrastructure { .. }
             | Self::UnknownWorkload
             | Self::Unregistered => None,
             Self::Allowed { object, .. }
+            | Self::Behind { object }
+            | Self::Endpoint { object, .. }
             | Self::NotExported { object, .. }
             | Self::Ignored { object, .. }
             | Self::NotImported { object, .. }
@@ -148,6 +168,8 @@ impl Why {
                 | Self::BuiltIn(_)
                 | Self::Own
                 | Self::Allowed { .. }
+                | Self::Behind { .. }
+                | Self::Infrastructure { .. }
         )
     }
 }
@@ -163,6 +185,16 @@ impl fmt::Display for Why {
             Self::BuiltIn(name) => write!(f, "the configuration (built in: {name})"),
             Self::Own => f.write_str("the workload's own address"),
             Self::Allowed { object, port, source } => write!(f, "{object} port {port} ({source})"),
+            Self::Behind { object } => write!(f, "an endpoint of {object}, which the pod's proxy dials"),
+            Self::Infrastructure { host: Some(host) } => {
+                write!(
+                    f,
+                    "the mesh's configuration ({host}, which the pod's proxy dials)"
+                )
+            }
+            Self::Infrastructure { host: None } => {
+                f.write_str("the mesh's configuration (an address that the pod's proxy dials)")
+            }
             Self::UnknownWorkload => f.write_str("the cgroup belongs to no known workload"),
             Self::Unregistered => f.write_str("no ServiceEntry or Service has this address"),
             Self::NotExported { object, to } => write!(f, "{object} is not exported to {to}"),
@@ -217,6 +249,9 @@ impl fmt::Display for Why {
                     f,
                     "{object} declares port {port} for HTTP, which Istio's proxy keeps to itself"
                 )
+            }
+            Self::Endpoint { object, host } => {
+                write!(f, "it is an endpoint of {object}, which is reached as {host}")
             }
             Self::OtherAddress { object, host } => {
                 write!(f, "{object} has the host {host}, but not at this address")

@@ -1,11 +1,13 @@
-//! EndpointSlice: the addresses behind a Service.
+//! EndpointSlice: the addresses and ports behind a Service.
 
 use std::{net::IpAddr, sync::Arc};
 
 use super::{
     node::{Findings, Node},
-    object::{EndpointSlice, Meta, Object},
+    object::{EndpointSlice, Meta, Object, SlicePort},
+    port,
 };
+use crate::model::Transport;
 
 pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Option<Object> {
     let has_names = document.get("addressType").text(found) == "FQDN";
@@ -32,7 +34,36 @@ pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Opt
         meta: meta.of_unselected(),
         service,
         addresses,
+        ports: read_ports(document, found),
     })))
+}
+
+/// A port without a number is one that the endpoints do not have (`portNum` in Istio's `endpointslice.go`).
+fn read_ports(document: &Node<'_>, found: &mut Findings) -> Vec<SlicePort> {
+    let mut ports = Vec::new();
+    for element in document.get("ports").list(found) {
+        let transport = match element.get("protocol").text(found) {
+            "" | "TCP" => Transport::Tcp,
+            "UDP" => Transport::Udp,
+            // No rule ever allows SCTP.
+            _ => continue,
+        };
+        let number_at = element.get("port");
+        let number = number_at
+            .integer(found)
+            .filter(|number| number.value != 0)
+            .and_then(|number| port::check_number(&number_at, number.value, found));
+        if let Some(number) = number {
+            let name = element.get("name").text(found).to_owned();
+            ports.push(SlicePort {
+                name,
+                number,
+                transport,
+            });
+        }
+    }
+    ports.shrink_to_fit();
+    ports
 }
 
 #[cfg(test)]
@@ -55,6 +86,30 @@ mod tests {
             let addresses: Vec<_> = slice.addresses.iter().map(ToString::to_string).collect();
             assert_eq!(addresses, ["fd00::1", "fd00::2"]);
         }
+    }
+
+    #[test]
+    fn slice_has_the_ports_with_a_number() {
+        let text = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n\
+                    metadata: {name: s, labels: {kubernetes.io/service-name: db}}\n\
+                    ports: [{name: http, port: 8080, protocol: TCP}, {name: dns, port: 5353, protocol: UDP}, \
+                    {port: 9000}, {name: all}, {name: s, port: 1, protocol: SCTP}]\n";
+        let Object::EndpointSlice(slice) = object(text).0 else {
+            panic!("not an EndpointSlice")
+        };
+        let port = |name: &str, number, transport| SlicePort {
+            name: name.to_owned(),
+            number,
+            transport,
+        };
+        assert_eq!(
+            slice.ports,
+            [
+                port("http", 8080, Transport::Tcp),
+                port("dns", 5353, Transport::Udp),
+                port("", 9000, Transport::Tcp)
+            ]
+        );
     }
 
     #[test]

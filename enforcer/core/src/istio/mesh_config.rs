@@ -3,6 +3,8 @@
 //! It has no CRD: it is protobuf's JSON, with fields by either of their names and enumerations by name or number.
 //! Only the fields that determine reachability are read and validated.
 
+mod dialled;
+
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -79,6 +81,7 @@ pub(super) fn read(mesh: &Node<'_>, meta: Meta, found: &mut Findings) -> Option<
             &field(mesh, "serviceEntryVisibility", "service_entry_visibility"),
             found,
         ),
+        dialled: dialled::read(mesh, found),
         meta,
     };
     Some(Object::MeshConfig(Arc::new(mesh_config)))

@@ -1,14 +1,16 @@
 //! Valid documents in the types of the domain. Nothing here can hold an invalid value.
 
 mod pod;
+mod service;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use crate::model::{Host, Labels, Namespace, Protocol, selects};
+use crate::model::{Host, Labels, Namespace, Protocol, Transport, selects};
 
-pub use pod::{Container, DnsPolicy, PodDns, PodPhase};
+pub use pod::{Container, DnsPolicy, PROXY_CONTAINER, Pod, PodDns, PodPhase, Proxy};
+pub use service::{EndpointSlice, Service, ServiceKind, SlicePort};
 
 /// Any object that the registry is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -279,6 +281,19 @@ pub struct MeshConfig {
     pub discovery_selectors: Vec<LabelSelector>,
     /// `serviceEntryVisibility`.
     pub visibility: Option<ServiceEntryVisibility>,
+    /// What it tells every proxy to dial, in order, each once.
+    pub dialled: Vec<Dialled>,
+}
+
+/// An address that the mesh's configuration tells every proxy to dial: istiod's, or one for telemetry.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dialled {
+    /// An address, or a name in lower case, as written: `istiod.istio-system.svc`.
+    pub host: String,
+    /// Never 0.
+    pub port: u16,
+    /// What carries it.
+    pub transport: Transport,
 }
 
 /// A Kubernetes label selector: all of it must hold.
@@ -353,77 +368,6 @@ pub enum Visibility {
     Public,
 }
 
-/// A Kubernetes Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
-    /// Whose it is.
-    pub meta: Meta,
-    /// How clients reach it.
-    pub kind: ServiceKind,
-    /// Its ports; [`ServicePort::protocol`] from `appProtocol`, the port's name and number
-    /// (`pkg/config/kube/conversion.go`).
-    pub ports: Vec<ServicePort>,
-    /// The annotation `networking.istio.io/exportTo`; empty stands for the mesh's default.
-    pub export_to: Vec<ExportTo>,
-}
-
-/// How clients reach a Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ServiceKind {
-    /// At its cluster addresses, one of each family at most.
-    ClusterIp(Vec<IpAddr>),
-    /// At its endpoints.
-    Headless,
-    /// Under another name.
-    ExternalName(Host),
-}
-
-/// A slice of a Service's endpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointSlice {
-    /// Whose it is; the label `kubernetes.io/service-name` names the Service.
-    pub meta: Meta,
-    /// The Service in the same namespace; empty, as no Service is called, if the slice names none.
-    pub service: String,
-    /// Addresses of endpoints, including unready ones: Istio sends to them if the Service requests it, and a connect
-    /// that no server accepts is harmless.
-    pub addresses: Vec<IpAddr>,
-}
-
-/// A pod, as far as others reach it or selectors select it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pod {
-    /// Whose it is.
-    pub meta: Meta,
-    /// `metadata.uid`; empty if a document has none.
-    pub uid: String,
-    /// `spec.nodeName`; empty until it is scheduled.
-    pub node: String,
-    /// `status.podIPs`; none once it has ended.
-    pub addresses: Vec<IpAddr>,
-    /// `spec.hostNetwork`.
-    pub host_network: bool,
-    /// How far it is.
-    pub phase: PodPhase,
-    /// Whom it asks for names.
-    pub dns: PodDns,
-    /// Its controller, as kind and name, such as `ReplicaSet web-5d8`.
-    pub controller: Option<String>,
-    /// The containers that a runtime has made: init, ephemeral and ordinary ones.
-    pub containers: Vec<Container>,
-}
-
-impl Pod {
-    /// Whether the kubelet gives it the resolvers of its node (`getPodDNSType` in the kubelet's `dns.go`).
-    pub fn asks_node(&self) -> bool {
-        match self.dns.policy {
-            DnsPolicy::Default => true,
-            DnsPolicy::ClusterFirst => self.host_network,
-            DnsPolicy::ClusterFirstWithHostNet | DnsPolicy::None => false,
-        }
-    }
-}
-
 /// A Kubernetes Namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamespaceObject {
@@ -495,6 +439,7 @@ impl Default for MeshConfig {
             root_namespace: Namespace::new("istio-system"),
             discovery_selectors: Vec::new(),
             visibility: None,
+            dialled: Vec::new(),
         }
     }
 }

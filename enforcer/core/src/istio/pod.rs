@@ -5,8 +5,11 @@ use std::{net::IpAddr, sync::Arc};
 use super::{
     namespace::check_mode,
     node::{Findings, Node},
-    object::{Container, DnsPolicy, Meta, Object, Pod, PodDns, PodPhase},
+    object::{Container, DnsPolicy, Meta, Object, PROXY_CONTAINER, Pod, PodDns, PodPhase, Proxy},
 };
+
+/// The annotation that injection leaves.
+const INJECTED: &str = "sidecar.istio.io/status";
 
 pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Option<Object> {
     check_mode(document, &meta, found);
@@ -29,16 +32,45 @@ pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Opt
         read_addresses(&status, found)
     };
     Some(Object::Pod(Arc::new(Pod {
-        meta,
         uid: metadata.get("uid").text(found).to_owned(),
         node: spec.get("nodeName").text(found).to_owned(),
         addresses,
         host_network,
         phase,
+        is_ready: is_ready(&status),
+        proxy: read_proxy(&spec, &meta, found),
         dns: read_dns(&spec, found),
         controller: read_controller(document, found),
         containers: read_containers(&status, found),
+        meta,
     })))
+}
+
+fn is_ready(status: &Node<'_>) -> bool {
+    let conditions = status.get("conditions").value();
+    let mut conditions = conditions.as_array().into_iter().flatten();
+    let condition = conditions.find(|condition| condition["type"] == "Ready");
+    condition.is_some_and(|condition| condition["status"] == "True")
+}
+
+/// Istio's injection, gateways, waypoints and ztunnel all name the container alike; injection also leaves an annotation
+/// (`inject.go`), which stays if a template renames the container.
+fn read_proxy(spec: &Node<'_>, meta: &Meta, found: &mut Findings) -> Option<Proxy> {
+    let mut containers = spec.get("containers").list(found);
+    containers.extend(spec.get("initContainers").list(found));
+    let proxy = containers
+        .iter()
+        .find(|container| container.get("name").value() == PROXY_CONTAINER);
+    if proxy.is_none() && !meta.annotations.contains_key(INJECTED) {
+        return None;
+    }
+    let mut args = proxy.into_iter().flat_map(|it| it.get("args").texts(found));
+    let is_gateway = args.any(|arg| matches!(arg.value, "router" | "waypoint"));
+    Some(if is_gateway {
+        Proxy::Gateway
+    } else {
+        Proxy::Sidecar
+    })
 }
 
 /// A policy that is not known counts as the default one, which gives no other resolvers than the cluster's.
@@ -131,6 +163,58 @@ mod tests {
             ["10.0.0.1", "fd00::1"]
         );
         assert_eq!(addresses("status: {phase: Succeeded, podIP: 10.0.0.1}"), [""; 0]);
+    }
+
+    #[test]
+    fn proxy_is_told_by_its_container_or_by_what_injection_leaves() {
+        let named = |rest: &str| format!("spec: {{{rest}}}");
+        let annotated = "metadata: {name: p, annotations: {sidecar.istio.io/status: '{}'}}";
+        for (rest, proxy) in [
+            (String::new(), None),
+            (named("containers: [{name: app}]"), None),
+            (
+                named("containers: [{name: app}, {name: istio-proxy, args: [proxy, sidecar]}]"),
+                Some(Proxy::Sidecar),
+            ),
+            (
+                named("initContainers: [{name: istio-proxy}]"),
+                Some(Proxy::Sidecar),
+            ),
+            (
+                named("containers: [{name: istio-proxy, args: [proxy, router]}]"),
+                Some(Proxy::Gateway),
+            ),
+            (
+                named("containers: [{name: istio-proxy, args: [proxy, waypoint]}]"),
+                Some(Proxy::Gateway),
+            ),
+            (named("containers: [{name: app, args: [router]}]"), None),
+        ] {
+            let Object::Pod(pod) = object(&format!("{HEAD}{rest}\n")).0 else {
+                panic!("not a Pod")
+            };
+            assert_eq!(pod.proxy, proxy, "{rest}");
+        }
+        let Object::Pod(pod) = object(&format!("apiVersion: v1\nkind: Pod\n{annotated}\n")).0 else {
+            panic!("not a Pod")
+        };
+        assert_eq!(pod.proxy, Some(Proxy::Sidecar));
+    }
+
+    #[test]
+    fn pod_is_ready_if_its_condition_says_so() {
+        for (conditions, is_ready) in [
+            ("[]", false),
+            ("[{type: Ready, status: 'True'}]", true),
+            ("[{type: Ready, status: 'False'}]", false),
+            ("[{type: Initialized, status: 'True'}]", false),
+        ] {
+            let text = format!("{HEAD}status: {{conditions: {conditions}}}\n");
+            let Object::Pod(pod) = object(&text).0 else {
+                panic!("not a Pod")
+            };
+            assert_eq!(pod.is_ready, is_ready, "{conditions}");
+        }
     }
 
     #[test]

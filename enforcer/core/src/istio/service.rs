@@ -9,7 +9,7 @@ use super::{
     object::{ExportTo, Meta, Object, Service, ServiceKind, ServicePort},
     port, schema,
 };
-use crate::model::{Host, Protocol};
+use crate::model::{Host, Labels, Protocol};
 
 /// The annotation that corresponds to a ServiceEntry's `exportTo`.
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
@@ -30,7 +30,16 @@ pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Opt
         kind,
         ports,
         export_to,
+        selector: read_selector(&spec.get("selector")),
     })))
+}
+
+/// The API server has checked the labels.
+fn read_selector(at: &Node<'_>) -> Labels {
+    let labels = at.value().as_object().into_iter().flatten();
+    labels
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
 }
 
 fn read_kind(spec: &Node<'_>, found: &mut Findings) -> Option<ServiceKind> {

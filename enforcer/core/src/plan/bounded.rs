@@ -143,7 +143,7 @@ fn trim(applied: &Applied, desired: &Desired) -> (Vec<Change>, Applied) {
         let keepers = keepers.get(scope);
         let is_kept = |rule: &Rule| {
             let becomes_own = || own.iter().any(|own| may_be(own, &rule.to));
-            let may_keep = |view: &&DesiredPolicy| may_keep(view, &desired.shared, rule);
+            let may_keep = |view: &&DesiredPolicy| may_keep(view, desired.shared_by(view), rule);
             keepers.is_some_and(|views| views.values().any(may_keep) || becomes_own())
         };
         let gone: Vec<_> = rules.iter().filter(|rule| !is_kept(rule)).copied().collect();
@@ -174,7 +174,7 @@ fn may_keep(policy: &DesiredPolicy, shared: &Rules, rule: &Rule) -> bool {
     policy.mode != Mode::Enforce
         || (policy.allows_udp && rule.transport == Transport::Udp)
         || overlaps(&policy.own, rule)
-        || (policy.shares && overlaps(shared, rule))
+        || overlaps(shared, rule)
 }
 
 /// Whether one of `rules` may allow something that `rule` allows; false only if that is certain.

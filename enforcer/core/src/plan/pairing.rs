@@ -102,16 +102,17 @@ fn can_change_in_place(applied: &Applied, desired: &Desired, policy: &DesiredPol
         .scopes
         .get(&old.own)
         .is_some_and(|own| Arc::ptr_eq(own, &policy.own));
-    if old.mode != new.mode || old.flags != new.flags || (come && leave) {
+    let crosses = old.shared != new.shared && old.shared != Scope::NONE && new.shared != Scope::NONE;
+    if old.mode != new.mode || old.flags != new.flags || crosses || (come && leave) {
         return false;
     }
     if !(come || leave) || (unchanged_own && *old == new) {
         return true;
     }
-    let (shared_before, shares_after) = (old.shared != Scope::NONE, policy.shares);
-    let (own_before, in_shared) = (applied.rules(old.own), applied.rules(Scope::SHARED));
-    let in_old = |rule| own_before.contains(rule) || (shared_before && in_shared.contains(rule));
-    let in_new = |rule| policy.own.contains(rule) || (shares_after && desired.shared.contains(rule));
+    let (shared_before, shares_after) = (old.shared != Scope::NONE, policy.shares.is_some());
+    let (own_before, in_shared) = (applied.rules(old.own), applied.rules(old.shared));
+    let in_old = |rule| own_before.contains(rule) || in_shared.contains(rule);
+    let in_new = |rule| policy.own.contains(rule) || desired.shared_by(policy).contains(rule);
     let loses = !own_before.iter().all(in_new);
     // What the shared scope gains becomes visible only after workloads that move to a policy without it have left.
     let gains = !policy.own.iter().all(in_old) || (shares_after && !shared_before);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use enforcer_common::{Binding, CgroupId, Policy, PolicyId, Scope};
 
-use super::{Applied, Change};
+use super::{Applied, Change, SHARED};
 use crate::rule::Rule;
 
 pub(super) fn order(applied: &Applied, after: &Applied) -> Vec<Change> {
@@ -38,15 +38,18 @@ impl Phases<'_> {
     /// Rules that are about to leave the shared scope, for the own scope of each policy from which a workload
     /// moves to another that shares: the workload is bound only after they have left, and may have to keep them.
     fn bridges(&self) -> BTreeSet<(Scope, Rule)> {
-        let gone: Vec<_> = self
-            .applied
-            .missing_in(self.after, Scope::SHARED)
-            .copied()
-            .collect();
+        SHARED
+            .into_iter()
+            .flat_map(|shared| self.bridges_from(shared))
+            .collect()
+    }
+
+    fn bridges_from(&self, shared: Scope) -> BTreeSet<(Scope, Rule)> {
+        let gone: Vec<_> = self.applied.missing_in(self.after, shared).copied().collect();
         if gone.is_empty() {
             return BTreeSet::new();
         }
-        let shares = |policy: &&Policy| policy.shared == Scope::SHARED;
+        let shares = |policy: &&Policy| policy.shared == shared;
         let scopes: BTreeSet<_> = self
             .moved()
             .filter(|(_, _, to)| {
@@ -96,7 +99,7 @@ impl Phases<'_> {
 
     /// Phase 1. This includes rules that a policy loses with the shared scope and keeps as its own.
     fn add_own(&mut self, bridges: &BTreeSet<(Scope, Rule)>) {
-        for scope in self.after.scopes.keys().filter(|scope| **scope != Scope::SHARED) {
+        for scope in self.after.scopes.keys().filter(|scope| !SHARED.contains(scope)) {
             let rules = self.after.missing_in(self.applied, *scope);
             self.changes
                 .extend(rules.map(|rule| Change::AddRule(*scope, *rule)));
@@ -160,15 +163,17 @@ impl Phases<'_> {
     /// Phase 3.
     fn change_shared(&mut self) {
         let (applied, after) = (self.applied, self.after);
-        let more = after
-            .missing_in(applied, Scope::SHARED)
-            .map(|rule| Change::AddRule(Scope::SHARED, *rule));
-        self.changes.extend(more);
+        for scope in SHARED {
+            let more = after.missing_in(applied, scope);
+            self.changes
+                .extend(more.map(|rule| Change::AddRule(scope, *rule)));
+        }
         self.readdress(|before, after| before.shared != Scope::NONE && after.shared != Scope::NONE);
-        let less = applied
-            .missing_in(after, Scope::SHARED)
-            .map(|rule| Change::RemoveRule(Scope::SHARED, *rule));
-        self.changes.extend(less);
+        for scope in SHARED {
+            let less = applied.missing_in(after, scope);
+            self.changes
+                .extend(less.map(|rule| Change::RemoveRule(scope, *rule)));
+        }
     }
 
     /// Phase 4.
@@ -212,12 +217,7 @@ impl Phases<'_> {
                 self.changes.push(Change::RemovePolicy(*id));
             }
         }
-        for scope in self
-            .applied
-            .scopes
-            .keys()
-            .filter(|scope| **scope != Scope::SHARED)
-        {
+        for scope in self.applied.scopes.keys().filter(|scope| !SHARED.contains(scope)) {
             let rules = self.applied.missing_in(self.after, *scope);
             self.changes
                 .extend(rules.map(|rule| Change::RemoveRule(*scope, *rule)));

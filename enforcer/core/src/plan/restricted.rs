@@ -7,7 +7,7 @@ use std::{
 
 use enforcer_common::{Binding, CgroupId, Mode, Policy, PolicyId, Scope};
 
-use super::{Applied, Plan};
+use super::{Applied, Plan, SHARED};
 use crate::rule::Rule;
 
 impl Plan {
@@ -18,7 +18,10 @@ impl Plan {
         let mut comparison = Comparison {
             before: applied,
             after: &self.after,
-            shared_gone: applied.missing_in(&self.after, Scope::SHARED).collect(),
+            shared_gone: SHARED
+                .into_iter()
+                .map(|scope| (scope, applied.missing_in(&self.after, scope).collect()))
+                .collect(),
             known: BTreeMap::new(),
         };
         let bound = self.after.workloads.iter();
@@ -39,8 +42,8 @@ impl Plan {
 struct Comparison<'a> {
     before: &'a Applied,
     after: &'a Applied,
-    /// Rules removed from the shared scope. It may be large and many policies have it, so it is compared once.
-    shared_gone: Vec<&'a Rule>,
+    /// Rules removed from each shared scope. It may be large and many policies have it, so it is compared once.
+    shared_gone: BTreeMap<Scope, Vec<&'a Rule>>,
     known: BTreeMap<(PolicyId, PolicyId), bool>,
 }
 
@@ -90,8 +93,10 @@ impl Comparison<'_> {
             scopes.any(|scope| self.after.rules(scope).contains(rule))
         };
         [old.own, old.shared].into_iter().any(|scope| {
-            if scope == Scope::SHARED && new.shared == scope {
-                return self.shared_gone.iter().any(|rule| !has(rule));
+            if new.shared == scope
+                && let Some(gone) = self.shared_gone.get(&scope)
+            {
+                return gone.iter().any(|rule| !has(rule));
             }
             let (before, after) = (self.before.scopes.get(&scope), self.after.scopes.get(&new.own));
             let is_same =

@@ -22,6 +22,7 @@ fn settings() -> Settings {
         exempt: BTreeSet::new(),
         own_addresses: true,
         node_dns: true,
+        proxies: true,
         enforcer: None,
     }
 }
@@ -46,6 +47,8 @@ fn pod(namespace: &str, name: &str, uid: &str) -> Pod {
         addresses: Vec::new(),
         host_network: false,
         phase: PodPhase::default(),
+        is_ready: true,
+        proxy: None,
         dns: PodDns::default(),
         controller: None,
         containers: Vec::new(),

@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use enforcer_common::CgroupId;
 
-use super::{Desired, DesiredPolicy};
+use super::{Desired, DesiredPolicy, Shared};
 use crate::{
     capacity::{Capacities, CapacityReport, Counts, LeftRule, Table, Usage},
     rule::{Rule, Rules},
@@ -40,11 +40,11 @@ pub fn fit(desired: Desired, capacities: &Capacities) -> (Desired, CapacityRepor
             report: &mut report,
         };
         let policies = cut.policies(desired.policies);
-        let shared = if policies.iter().any(|policy| policy.shares) {
-            cut.rules(&desired.shared, None)
-        } else {
-            Arc::default()
-        };
+        let is_shared = |shares: &Shared| policies.iter().any(|policy| policy.shares == Some(*shares));
+        let shared = desired.shared.iter().filter(|(shares, _)| is_shared(shares));
+        let shared = shared
+            .map(|(shares, rules)| (*shares, cut.rules(rules, None)))
+            .collect();
         let policies = policies
             .into_iter()
             .map(|policy| DesiredPolicy {
@@ -85,7 +85,7 @@ fn counted(desired: &Desired) -> Counts {
         counts.add(Table::Workloads, policy.workloads.len());
     }
     let own = desired.policies.iter().map(|policy| &policy.own);
-    counts.add_rules(own.chain([&desired.shared]));
+    counts.add_rules(own.chain(desired.shared.values()));
     counts
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    hash::Hash,
     net::IpAddr,
 };
 
@@ -19,6 +20,8 @@ pub(crate) struct AddressIndex {
     ports: BTreeMap<u16, BTreeSet<Host>>,
     /// Hosts by the hosts that their rules name.
     named: HashMap<HostId, Vec<Host>>,
+    /// Hosts by the addresses that only a proxy dials for them.
+    behind: HashMap<IpAddr, Vec<Host>>,
 }
 
 impl AddressIndex {
@@ -33,7 +36,8 @@ impl AddressIndex {
         for port in new_ports.difference(&old_ports) {
             self.ports.entry(*port).or_default().insert(host.clone());
         }
-        self.replace_named(host, &named(old), &named(new));
+        replace(&mut self.named, host, &named(old), &named(new));
+        replace(&mut self.behind, host, &old.behind, &new.behind);
         let (old, new) = (&old.related.to, &new.related.to);
         for to in old.iter().filter(|to| new.binary_search(to).is_err()) {
             self.remove(host, to);
@@ -45,22 +49,6 @@ impl AddressIndex {
                 To::Any | To::Host(_) => continue,
             };
             // Most addresses belong to one host only.
-            hosts.reserve_exact(usize::from(hosts.is_empty()));
-            hosts.push(host.clone());
-        }
-    }
-
-    fn replace_named(&mut self, host: &Host, old: &[HostId], new: &[HostId]) {
-        for id in old.iter().filter(|id| !new.contains(id)) {
-            if let Some(hosts) = self.named.get_mut(id) {
-                hosts.retain(|it| it != host);
-                if hosts.is_empty() {
-                    self.named.remove(id);
-                }
-            }
-        }
-        for id in new.iter().filter(|id| !old.contains(id)) {
-            let hosts = self.named.entry(*id).or_default();
             hosts.reserve_exact(usize::from(hosts.is_empty()));
             hosts.push(host.clone());
         }
@@ -96,6 +84,11 @@ impl AddressIndex {
         exact.chain(around.flat_map(|(_, hosts)| hosts))
     }
 
+    /// The hosts for which only a proxy dials `address`, in no order.
+    pub(crate) fn in_front_of(&self, address: IpAddr) -> impl Iterator<Item = &Host> {
+        self.behind.get(&address).into_iter().flatten()
+    }
+
     /// The hosts with a rule that names the host of `id`, in no order.
     pub(crate) fn naming(&self, id: HostId) -> impl Iterator<Item = &Host> {
         self.named.get(&id).into_iter().flatten()
@@ -107,25 +100,48 @@ impl AddressIndex {
     }
 }
 
-/// The hosts that the rules of a host name: itself, and names of its endpoints. Each once.
+/// Moves `host` from the keys `old` to the keys `new`, which are in order.
+fn replace<K: Copy + Ord + Hash>(index: &mut HashMap<K, Vec<Host>>, host: &Host, old: &[K], new: &[K]) {
+    for key in old.iter().filter(|key| new.binary_search(key).is_err()) {
+        if let Some(hosts) = index.get_mut(key) {
+            hosts.retain(|it| it != host);
+            if hosts.is_empty() {
+                index.remove(key);
+            }
+        }
+    }
+    for key in new.iter().filter(|key| old.binary_search(key).is_err()) {
+        let hosts = index.entry(*key).or_default();
+        // Most keys belong to one host only.
+        hosts.reserve_exact(usize::from(hosts.is_empty()));
+        hosts.push(host.clone());
+    }
+}
+
+/// The hosts that the rules of a host name: itself, and names of its endpoints. In order, each once.
 fn named(state: &HostState) -> Vec<HostId> {
     let mut named = Vec::new();
     let ports = state.offers.iter().flat_map(|offer| &offer.grants);
     for grant in ports.flat_map(|port| &port.grants) {
-        if let To::Host(id) = grant.rule.to
-            && !named.contains(&id)
-        {
+        if let To::Host(id) = grant.rule.to {
             named.push(id);
         }
     }
+    named.sort_unstable();
+    named.dedup();
     named
 }
 
 fn ports(state: &HostState) -> BTreeSet<u16> {
-    let ports = state.offers.iter().flat_map(|offer| &offer.grants);
-    let grants = ports.flat_map(|port| &port.grants);
-    grants
-        .filter(|grant| grant.rule.to == To::Any)
-        .map(|grant| grant.rule.port)
-        .collect()
+    let mut ports = BTreeSet::new();
+    for offer in &state.offers {
+        for (port, of_port) in offer.owner.ports().iter().zip(&offer.grants) {
+            if of_port.grants.iter().any(|grant| grant.rule.to == To::Any) {
+                ports.insert(port.number);
+                // Where a proxy dials, if the port's traffic goes to where the client has dialled.
+                ports.extend(port.target);
+            }
+        }
+    }
+    ports
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, mem, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::{Registry, Update};
+use super::{Infrastructure, Registry, Update};
 use crate::{
     istio::{
         EndpointSlice, Kind, MeshConfig, NodeObject, Object, ObjectId, Pod, Service, ServiceEntry,
@@ -12,7 +12,7 @@ use crate::{
     },
     model::{Host, Labels, Namespace},
     objects::{Key, OwnerKey, workload_labels},
-    offer::{selecting, service_host},
+    offer::{selecting, served_by, service_host},
 };
 
 /// What has to be recomputed.
@@ -176,7 +176,11 @@ impl Registry {
             return;
         }
         for entry in [old, new].into_iter().flatten() {
-            self.selectable(&key.namespace, &workload_labels(&entry));
+            let labels = workload_labels(&entry);
+            self.selectable(&key.namespace, &labels);
+            let services = served_by(&self.objects, &key.namespace, &labels);
+            let hosts: Vec<_> = services.map(|it| service_host(&it, &self.settings)).collect();
+            self.stale.hosts.extend(hosts);
         }
     }
 
@@ -212,7 +216,12 @@ impl Registry {
             Some(new) => drop(self.objects.meshes.insert(key.clone(), new)),
             None => drop(self.objects.meshes.remove(key)),
         }
-        self.stale.everything |= *self.objects.mesh(revision) != old;
+        let now = self.objects.mesh(revision);
+        if *now != old {
+            self.infrastructure = Infrastructure::new(now, &self.settings);
+            self.stale.everything = true;
+            self.everybody_changed();
+        }
     }
 
     fn namespace_changed(&mut self) {
@@ -254,7 +263,7 @@ impl Registry {
         self.stale
             .hosts
             .extend(self.users.get(&host).into_iter().flatten().cloned());
-        if !self.owners.of(&host).is_empty() {
+        if !self.owners.of(&host).is_empty() || self.infrastructure.has(&host) {
             self.stale.hosts.insert(host);
         }
     }

@@ -1,10 +1,13 @@
 //! The compiled views of the present workloads, updated incrementally when a host changes.
 //!
 //! ```text
-//! common host      -> `shared` ------------------> Desired::shared
-//! any other host   -> each view without trimming -> own = its tally - shared
+//! common host      -> each `Common` -------------> Desired::shared
+//! any other host   -> each view without trimming -> own = its tally - what it shares
 //! every host       -> each trimmed view ---------> own = its tally
 //! ```
+//!
+//! What stands behind a host is added where a view has a proxy, and to the set that such views share; that set is there
+//! only while there are such views.
 //!
 //! **Architecture Invariant:** the content depends only on the objects and the workloads, never on the order in
 //! which they arrived. A set of rules that has not changed keeps its `Arc`.
@@ -15,10 +18,11 @@ use std::{
     sync::Arc,
 };
 
-use enforcer_common::CgroupId;
+use enforcer_common::{CgroupId, HostId};
 
 use super::{
     candidates::Candidates,
+    infrastructure::Infrastructure,
     tally::{Contribution, Flips, Tally},
 };
 use crate::{
@@ -26,21 +30,22 @@ use crate::{
     model::{Host, Mode, Namespace, OwnAddresses},
     objects::Key,
     offer::{HostState, Import},
-    policy::{Desired, DesiredPolicy},
-    rule::{Rule, Rules},
+    pattern,
+    policy::{Desired, DesiredPolicy, Shared},
+    rule::{Rule, Rules, To},
     view::{View, common},
 };
 
 /// The key of a view: the client's namespace, its Sidecar, the mode for what the view does not have, and whether the
-/// node's resolvers are reached.
-pub(crate) type ViewKey = (Namespace, Option<Key>, Mode, bool);
+/// node's resolvers, and what stands behind ports, are reached.
+pub(crate) type ViewKey = (Namespace, Option<Key>, Mode, [bool; 2]);
 
 /// Every view of a present workload, and what they share.
 #[derive(Debug)]
 pub(crate) struct Compiled {
     everybody: Everybody,
-    shared_tally: Tally,
-    shared: RuleSet,
+    /// [`Shared::Plain`] is always there.
+    common: BTreeMap<Shared, Common>,
     pub(crate) views: BTreeMap<ViewKey, CompiledView>,
     /// Workloads that are off: known, and without a view.
     unwatched: BTreeSet<CgroupId>,
@@ -52,6 +57,7 @@ pub(crate) struct Compiled {
     handed_out: BTreeMap<u64, Vec<Arc<Rules>>>,
     /// Hosts that rules name, including wildcards, and those of them that can be resolved.
     patterns: Arc<BTreeSet<Host>>,
+    patterns_behind: Arc<BTreeSet<Host>>,
     names: Arc<BTreeSet<Host>>,
     is_stale: bool,
     are_names_stale: bool,
@@ -63,13 +69,32 @@ pub(crate) struct Everybody {
     pub(crate) rules: Vec<Rule>,
     /// What those policies allow besides whose workloads are given the node's resolvers.
     pub(crate) of_node: Vec<Rule>,
+    /// What those policies allow besides whose workloads have a proxy.
+    pub(crate) of_proxies: Vec<Rule>,
     pub(crate) allows_udp: bool,
+}
+
+/// What views without a trimming Sidecar share.
+#[derive(Debug)]
+struct Common {
+    tally: Tally,
+    rules: RuleSet,
+}
+
+impl Common {
+    fn new(tally: Tally) -> Self {
+        Self {
+            rules: RuleSet::new(tally.rules().copied()),
+            tally,
+        }
+    }
 }
 
 /// What views are compiled from.
 pub(crate) struct HostIndexes<'a> {
     pub(crate) states: &'a BTreeMap<Host, HostState>,
     pub(crate) candidates: &'a Candidates,
+    pub(crate) infrastructure: &'a Infrastructure,
     pub(crate) facts: Facts<'a>,
 }
 
@@ -127,9 +152,9 @@ fn hash(rule: &Rule) -> u64 {
 impl Compiled {
     /// Without views: only the rules that every workload has.
     pub(crate) fn new(everybody: Everybody) -> Self {
+        let plain = Common::new(Tally::with(everybody.rules.iter()));
         Self {
-            shared_tally: Tally::with(everybody.rules.iter()),
-            shared: RuleSet::new(everybody.rules.iter().copied()),
+            common: BTreeMap::from([(Shared::Plain, plain)]),
             everybody,
             views: BTreeMap::new(),
             unwatched: BTreeSet::new(),
@@ -138,10 +163,19 @@ impl Compiled {
             desired: Arc::default(),
             handed_out: BTreeMap::new(),
             patterns: Arc::default(),
+            patterns_behind: Arc::default(),
             names: Arc::default(),
             is_stale: false,
             are_names_stale: false,
         }
+    }
+
+    /// Forgets all hosts and views; what was handed out is known, so that equal sets stay the same `Arc`.
+    pub(crate) fn begin_again(&mut self, everybody: Everybody) {
+        let new = Self::new(everybody);
+        self.everybody = new.everybody;
+        self.common = new.common;
+        self.forget_views();
     }
 
     pub(crate) fn everybody(&self) -> &Everybody {
@@ -152,37 +186,42 @@ impl Compiled {
     pub(crate) fn set_hosts<'a>(
         &mut self,
         hosts: impl Iterator<Item = (&'a Host, &'a HostState)>,
-        facts: &Facts<'_>,
+        indexes: &HostIndexes<'_>,
     ) {
-        let mut shared = Flips::default();
+        let mut flips: BTreeMap<Shared, Flips> = self
+            .common
+            .keys()
+            .map(|shared| (*shared, Flips::default()))
+            .collect();
         let mut own: Vec<Flips> = self.views.values().map(|_| Flips::default()).collect();
         for (host, state) in hosts {
-            let common = if state.is_common {
-                union(&common(state), facts)
-            } else {
-                Contribution::default()
-            };
-            self.shared_tally.set(host, common, &mut shared);
+            for ((shared, common), flips) in self.common.iter_mut().zip(flips.values_mut()) {
+                let contribution = shared_contribution(*shared, state, &indexes.facts);
+                common.tally.set(host, contribution, flips);
+            }
             for (view, flips) in self.views.values_mut().zip(&mut own) {
-                let contribution = contribution(&view.view, state, facts);
+                let contribution = contribution(&view.view, (host, state), indexes);
                 view.tally.set(host, contribution, flips);
             }
         }
-        self.settle(&shared, &own);
+        self.settle(&flips, &own);
     }
 
     /// Updates the sets of rules from the tallies, for the rules that may have changed.
-    fn settle(&mut self, shared: &Flips, own: &[Flips]) {
-        self.are_names_stale |= shared.names;
-        for rule in &shared.rules {
-            self.is_stale |= self.shared.set(rule, self.shared_tally.contains(rule));
+    fn settle(&mut self, shared: &BTreeMap<Shared, Flips>, own: &[Flips]) {
+        for (common, flips) in self.common.values_mut().zip(shared.values()) {
+            self.are_names_stale |= flips.names;
+            for rule in &flips.rules {
+                self.is_stale |= common.rules.set(rule, common.tally.contains(rule));
+            }
         }
         for (view, flips) in self.views.values_mut().zip(own) {
             self.are_names_stale |= flips.names;
-            let is_trimmed = view.view.is_trimmed();
-            let of_shared = shared.rules.iter().filter(|_| !is_trimmed);
-            for rule in flips.rules.iter().chain(of_shared) {
-                let is_own = view.tally.contains(rule) && (is_trimmed || !self.shared_tally.contains(rule));
+            let common = view.view.shares().map(|shares| &self.common[&shares].tally);
+            let of_shared = view.view.shares().map(|shares| &shared[&shares].rules);
+            for rule in flips.rules.iter().chain(of_shared.into_iter().flatten()) {
+                let is_shared = common.is_some_and(|common| common.contains(rule));
+                let is_own = view.tally.contains(rule) && !is_shared;
                 self.is_stale |= view.own.set(rule, is_own);
             }
         }
@@ -201,6 +240,9 @@ impl Compiled {
         assigned: BTreeMap<ViewKey, (View, BTreeSet<CgroupId>)>,
         indexes: &HostIndexes<'_>,
     ) {
+        let mut shared = assigned.values().map(|(view, _)| view.shares());
+        let has_proxied = shared.any(|shares| shares == Some(Shared::Proxied));
+        self.keep_proxied(has_proxied, indexes);
         let mut before = std::mem::take(&mut self.views);
         for (key, (view, workloads)) in assigned {
             let old = before.remove(&key).filter(|old| old.view.sees_as(&view));
@@ -223,6 +265,29 @@ impl Compiled {
         self.are_names_stale |= !before.is_empty();
     }
 
+    /// Makes or drops what views with a proxy share.
+    fn keep_proxied(&mut self, is_needed: bool, indexes: &HostIndexes<'_>) {
+        if is_needed == self.common.contains_key(&Shared::Proxied) {
+            return;
+        }
+        self.is_stale = true;
+        self.are_names_stale = true;
+        if !is_needed {
+            self.common.remove(&Shared::Proxied);
+            return;
+        }
+        let Everybody {
+            rules, of_proxies, ..
+        } = &self.everybody;
+        let mut tally = Tally::with(rules.iter().chain(of_proxies));
+        let mut flips = Flips::default();
+        for (host, state) in indexes.states {
+            let contribution = shared_contribution(Shared::Proxied, state, &indexes.facts);
+            tally.set(host, contribution, &mut flips);
+        }
+        self.common.insert(Shared::Proxied, Common::new(tally));
+    }
+
     /// Sets which workloads are off, and the own addresses of each workload.
     pub(crate) fn set_aside(&mut self, unwatched: BTreeSet<CgroupId>, own: BTreeMap<CgroupId, OwnAddresses>) {
         self.is_stale |= self.unwatched != unwatched || self.own != own;
@@ -232,12 +297,17 @@ impl Compiled {
 
     fn compile(&self, view: View, workloads: BTreeSet<CgroupId>, indexes: &HostIndexes<'_>) -> CompiledView {
         let is_trimmed = view.is_trimmed();
-        let always = self.everybody.rules.iter().filter(|_| is_trimmed);
-        let of_node = self.everybody.of_node.iter().filter(|_| view.asks_node);
-        let mut tally = Tally::with(always.chain(of_node));
+        let everybody = &self.everybody;
+        let always = everybody.rules.iter().filter(|_| is_trimmed);
+        let of_node = everybody.of_node.iter().filter(|_| view.asks_node);
+        let of_proxy = everybody
+            .of_proxies
+            .iter()
+            .filter(|_| is_trimmed && view.has_proxy);
+        let mut tally = Tally::with(always.chain(of_node).chain(of_proxy));
         let mut flips = Flips::default();
         let mut add = |host: &Host, state: &HostState| {
-            tally.set(host, contribution(&view, state, &indexes.facts), &mut flips);
+            tally.set(host, contribution(&view, (host, state), indexes), &mut flips);
         };
         match indexes.candidates.of(&view) {
             None => indexes.states.iter().for_each(|(host, state)| add(host, state)),
@@ -246,8 +316,16 @@ impl Compiled {
                 .filter_map(|host| indexes.states.get_key_value(host))
                 .for_each(|(host, state)| add(host, state)),
         }
+        if view.has_proxy {
+            let nothing = HostState::default();
+            for host in indexes.infrastructure.hosts() {
+                add(host, indexes.states.get(host).unwrap_or(&nothing));
+            }
+        }
+        let common = view.shares().map(|shares| &self.common[&shares].tally);
         let own = tally.rules().copied();
-        let own = RuleSet::new(own.filter(|rule| is_trimmed || !self.shared_tally.contains(rule)));
+        let own = own.filter(|rule| !common.is_some_and(|common| common.contains(rule)));
+        let own = RuleSet::new(own);
         CompiledView {
             view,
             tally,
@@ -279,13 +357,37 @@ impl Compiled {
         self.patterns.clone()
     }
 
+    /// Those that a rule names which stands for what is behind a port; none without views with a proxy.
+    pub(crate) fn patterns_behind(&mut self) -> Arc<BTreeSet<Host>> {
+        if !self.views.values().any(|view| view.view.has_proxy) {
+            return Arc::default();
+        }
+        let own = self.views.values().map(|view| &view.own);
+        let rules = own.chain(self.common.values().map(|common| &common.rules));
+        let named = rules
+            .flat_map(|set| set.rules.iter())
+            .filter_map(|rule| match rule.to {
+                To::Host(id) => Some(id),
+                To::Any | To::Address(_) | To::Network(_) => None,
+            });
+        let named: BTreeSet<HostId> = named.collect();
+        let patterns = self.patterns();
+        let patterns = patterns.iter().filter(|host| named.contains(&pattern::id(host)));
+        let patterns: BTreeSet<Host> = patterns.cloned().collect();
+        if *self.patterns_behind != patterns {
+            self.patterns_behind = Arc::new(patterns);
+        }
+        self.patterns_behind.clone()
+    }
+
     fn refresh_names(&mut self) {
         if !std::mem::take(&mut self.are_names_stale) {
             return;
         }
-        let shared = self.has_shares().then(|| self.shared_tally.names());
+        let shared = self.common.iter().filter(|(shared, _)| self.is_shared(**shared));
+        let shared = shared.flat_map(|(_, common)| common.tally.names());
         let own = self.views.values().flat_map(|view| view.tally.names());
-        let patterns: BTreeSet<Host> = shared.into_iter().flatten().chain(own).cloned().collect();
+        let patterns: BTreeSet<Host> = shared.chain(own).cloned().collect();
         if *self.patterns == patterns {
             return;
         }
@@ -297,8 +399,9 @@ impl Compiled {
         self.patterns = Arc::new(patterns);
     }
 
-    fn has_shares(&self) -> bool {
-        self.views.values().any(|view| !view.view.is_trimmed())
+    fn is_shared(&self, shared: Shared) -> bool {
+        let mut views = self.views.values();
+        views.any(|view| view.view.shares() == Some(shared))
     }
 
     /// Puts views with equal rules into one policy. Equal sets become the same `Arc`: the one that was returned
@@ -320,7 +423,7 @@ impl Compiled {
             let policy = DesiredPolicy {
                 mode: view.view.mode,
                 allows_udp: self.everybody.allows_udp,
-                shares: !view.view.is_trimmed(),
+                shares: view.view.shares(),
                 own: own.rules.clone(),
                 workloads: view.workloads.clone(),
             };
@@ -335,51 +438,68 @@ impl Compiled {
             policies.push(DesiredPolicy {
                 mode: Mode::Off,
                 allows_udp: false,
-                shares: false,
+                shares: None,
                 own: Arc::clone(&self.nothing),
                 workloads: self.unwatched.clone(),
             });
         }
         policies.sort_by(|a, b| a.workloads.first().cmp(&b.workloads.first()));
-        let shared = if self.has_shares() {
-            self.shared.rules.clone()
-        } else {
-            Arc::default()
-        };
-        let is_same = self.desired.shared == shared;
+        let shared = self.common.iter().filter(|(shared, _)| self.is_shared(**shared));
+        let shared = shared.filter(|(_, common)| !common.rules.rules.is_empty());
+        let mut shared: BTreeMap<Shared, Arc<Rules>> = shared
+            .map(|(shared, common)| (*shared, common.rules.rules.clone()))
+            .collect();
+        for (shares, rules) in &mut shared {
+            let old = self.desired.shared.get(shares).filter(|old| **old == *rules);
+            if let Some(old) = old {
+                *rules = old.clone();
+            }
+        }
         Desired {
-            shared: if is_same {
-                self.desired.shared.clone()
-            } else {
-                shared
-            },
+            shared,
             policies,
             own: self.own.clone(),
         }
     }
 }
 
-/// What a host contributes to a view in addition to what is shared.
-fn contribution(view: &View, state: &HostState, facts: &Facts<'_>) -> Contribution {
-    if state.is_common && !view.is_trimmed() {
-        return Contribution::default();
+/// What a host contributes to what views share.
+fn shared_contribution(shared: Shared, state: &HostState, facts: &Facts<'_>) -> Contribution {
+    let mut contribution = Contribution::default();
+    if state.is_common {
+        add(
+            &mut contribution,
+            &common(state),
+            shared == Shared::Proxied,
+            facts,
+        );
     }
-    union(&view.imports(state), facts)
+    contribution.sort();
+    contribution
 }
 
-/// The combined contribution of ports.
-fn union(imports: &[Import<'_>], facts: &Facts<'_>) -> Contribution {
+/// What a host contributes to a view in addition to what is shared.
+fn contribution(view: &View, (host, state): (&Host, &HostState), indexes: &HostIndexes<'_>) -> Contribution {
+    let facts = &indexes.facts;
     let mut contribution = Contribution::default();
-    for import in imports {
-        let of_port = import.grants(facts);
-        contribution
-            .rules
-            .extend(of_port.grants.iter().map(|grant| grant.rule));
-        contribution.names.extend(of_port.names.iter().cloned());
+    if !state.is_common || view.is_trimmed() {
+        add(&mut contribution, &view.imports(state), view.has_proxy, facts);
     }
-    contribution.rules.sort_unstable();
-    contribution.rules.dedup();
-    contribution.names.sort_unstable();
-    contribution.names.dedup();
+    if view.has_proxy {
+        for of_port in indexes.infrastructure.grants(host, state, facts) {
+            contribution.add(&of_port);
+        }
+    }
+    contribution.sort();
     contribution
+}
+
+/// Adds what ports grant, and what stands behind them.
+fn add(to: &mut Contribution, imports: &[Import<'_>], has_proxy: bool, facts: &Facts<'_>) {
+    for import in imports {
+        to.add(&import.grants(facts));
+        if has_proxy {
+            to.add(&import.behind(facts));
+        }
+    }
 }

@@ -143,7 +143,13 @@ fn meshes() -> impl Strategy<Value = MeshConfig> {
             labels: labels(of),
             expressions: Vec::new(),
         };
+        let dialled = ["x.example", "192.0.2.3", "s.a", "far.example"].map(|host| crate::istio::Dialled {
+            host: host.to_owned(),
+            port: 443,
+            transport: Transport::Tcp,
+        });
         MeshConfig {
+            dialled: dialled.into_iter().filter(|_| discovers).collect(),
             default_export_to: export(to),
             visibility: visibility.map(|bound| ServiceEntryVisibility {
                 policies: vec![(selector("team=x"), bound)],
@@ -175,8 +181,12 @@ fn object() -> impl Strategy<Value = Object> {
             object.export_to = export(to);
             object.into()
         }),
-        1 => (select(NAMESPACES), select(ADDRESSES))
-            .prop_map(|(at, address)| slice(&format!("{at}/s-1"), "s", &[address]).into()),
+        1 => (select(NAMESPACES), select(ADDRESSES), select(PORTS), select(PORTS)).prop_map(
+            |(at, address, port, number)| {
+                let name = crate::test_support::port(port, Protocol::Tcp).name;
+                slice(&format!("{at}/s-1"), "s", &[address]).serving(&name, number).into()
+            }
+        ),
         1 => (id(), select(ADDRESSES), select(LABELS))
             .prop_map(|(id, address, of)| pod(&id, &[address], of).into()),
         1 => (id(), select(&["192.0.2.4", "z.example"][..]), select(LABELS))
@@ -191,8 +201,11 @@ fn update() -> impl Strategy<Value = Update> {
         2 => object().prop_map(|object| Update::Delete(object.id())),
         3 => (select(NAMES), proptest::sample::subsequence(ADDRESSES, 0..=2))
             .prop_map(|(name, addresses)| resolved(name, &addresses)),
-        3 => (1..5_u64, select(NAMESPACES), select(LABELS))
-            .prop_map(|(cgroup, at, of)| workload(cgroup, at, of)),
+        3 => (1..5_u64, select(NAMESPACES), select(LABELS), any::<bool>())
+            .prop_map(|(cgroup, at, of, has_proxy)| match has_proxy {
+                false => workload(cgroup, at, of),
+                true => crate::test_support::proxied(cgroup, at, of),
+            }),
         1 => (1..5_u64).prop_map(|cgroup| Update::WorkloadGone(CgroupId(cgroup))),
     ]
 }
@@ -244,12 +257,27 @@ fn plain_rules(registry: &mut Registry, workload: &Workload) -> Rules {
     let resolvers = registry.settings.rules(&registry.objects);
     let lookup = registry.lookup();
     let view = View::new(workload, lookup.facts.objects, lookup.facts.settings);
-    let imports = lookup.states.values().flat_map(|state| view.imports(state));
-    let of_imports = imports.flat_map(|import| {
-        let of_port = import.grants(&lookup.facts).into_owned();
-        of_port.grants.into_iter().map(|grant| grant.rule)
-    });
-    of_imports.chain(resolvers).collect()
+    let mut ports = Vec::new();
+    for state in lookup.states.values() {
+        for import in view.imports(state) {
+            ports.push(import.grants(&lookup.facts).into_owned());
+            if view.has_proxy {
+                ports.push(import.behind(&lookup.facts));
+            }
+        }
+    }
+    let infrastructure = lookup.infrastructure;
+    if view.has_proxy {
+        let nothing = HostState::default();
+        for host in infrastructure.hosts() {
+            let state = lookup.states.get(host).unwrap_or(&nothing);
+            ports.extend(infrastructure.grants(host, state, &lookup.facts));
+        }
+    }
+    let literal = infrastructure.rules().iter().filter(|_| view.has_proxy);
+    let grants = ports.into_iter().flat_map(|of_port| of_port.grants);
+    let rules = grants.map(|grant| grant.rule);
+    rules.chain(literal.copied()).chain(resolvers).collect()
 }
 
 /// The rules as the kernel looks them up, and the hosts for which the workload was given what it dials.
@@ -314,11 +342,12 @@ fn decided(
     let policy = policy.unwrap();
     let addresses = desired.own.get(&cgroup).copied().unwrap_or_default();
     let own = policy.own.iter().map(|rule| rule.slot(OWN));
-    let shared = desired.shared.iter().map(|rule| rule.slot(Scope::SHARED));
+    let shared = desired.shared_by(policy).iter();
+    let shared = shared.map(|rule| rule.slot(Scope::SHARED));
     let value = Policy {
         mode: policy.mode as u32,
         own: OWN,
-        shared: if policy.shares { Scope::SHARED } else { Scope::NONE },
+        shared: Scope::SHARED,
         flags: if policy.allows_udp {
             Policy::FLAG_ALLOW_UDP
         } else {
@@ -388,8 +417,7 @@ proptest! {
         history.into_iter().for_each(|update| registry.apply(update));
         let desired = registry.desired();
         let own = desired.policies.iter().flat_map(|policy| policy.own.iter());
-        let shared = desired.policies.iter().any(|policy| policy.shares).then_some(&desired.shared);
-        let rules = own.chain(shared.into_iter().flat_map(|rules| rules.iter()));
+        let rules = own.chain(desired.shared.values().flat_map(|rules| rules.iter()));
         let named: BTreeSet<HostId> = rules.filter_map(|rule| match rule.to {
             To::Host(id) => Some(id),
             To::Any | To::Address(_) | To::Network(_) => None,
@@ -410,7 +438,10 @@ proptest! {
             registry.apply(update);
             let after = registry.desired();
             prop_assert_eq!(before == after, Arc::ptr_eq(&before, &after));
-            prop_assert_eq!(before.shared == after.shared, Arc::ptr_eq(&before.shared, &after.shared));
+            for (shares, rules) in &after.shared {
+                let same = before.shared.get(shares).filter(|old| *old == rules);
+                prop_assert!(same.is_none_or(|old| Arc::ptr_eq(old, rules)));
+            }
             for policy in &after.policies {
                 let same = before.policies.iter().filter(|old| old.own == policy.own);
                 prop_assert!(same.into_iter().all(|old| Arc::ptr_eq(&old.own, &policy.own)));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
-use crate::{model::Host, rule::Rule};
+use crate::{grant::PortGrants, model::Host, rule::Rule};
 
 /// What one host contributes to a view.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +11,22 @@ pub(crate) struct Contribution {
     pub(crate) rules: Vec<Rule>,
     /// Hosts whose addresses are needed, in order, each once.
     pub(crate) names: Vec<Host>,
+}
+
+impl Contribution {
+    /// Adds what a port grants; [`Self::sort`] has to follow.
+    pub(crate) fn add(&mut self, of_port: &PortGrants) {
+        self.rules.extend(of_port.grants.iter().map(|grant| grant.rule));
+        self.names.extend(of_port.names.iter().cloned());
+    }
+
+    /// Restores the order.
+    pub(crate) fn sort(&mut self) {
+        self.rules.sort_unstable();
+        self.rules.dedup();
+        self.names.sort_unstable();
+        self.names.dedup();
+    }
 }
 
 /// Contributions by host, and how many of them contain each rule and name.

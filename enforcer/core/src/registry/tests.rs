@@ -5,6 +5,7 @@ use crate::{
     explain::Why,
     istio::{Kind, MeshConfig, Meta, NodeObject, OutboundMode, Resolution, ServiceEntry, ServiceKind},
     model::{Destination, Mode, Namespace, Protocol, Transport, Verdict},
+    policy::Shared,
     settings::Matching,
     test_support::{
         allowed, cluster_ip, egress, entry, export, ip, pod, policy, resolved, rules, service, set, sidecar,
@@ -76,7 +77,10 @@ fn policies_share_what_is_public_and_keep_what_is_their_own() {
         ],
     );
     let desired = registry.desired();
-    assert_eq!(texts(&desired.shared), set(&["tcp 192.0.2.1:443"]));
+    assert_eq!(
+        texts(&desired.shared[&Shared::Plain]),
+        set(&["tcp 192.0.2.1:443"])
+    );
     // Neither f.example has an age: in the namespaces a and c, the one of b wins by its name.
     let own = |cgroup, registry: &mut Registry| texts(&policy(registry, cgroup).own);
     assert_eq!(own(1, &mut registry), set(&["tcp 192.0.2.3:443"]));
@@ -118,7 +122,7 @@ fn trimmed_view_has_all_its_rules_of_its_own() {
         ],
     );
     let policy = policy(&mut registry, 1);
-    assert!(!policy.shares);
+    assert_eq!(policy.shares, None);
     assert_eq!(
         texts(&policy.own),
         set(&["tcp 192.0.2.1:443", "tcp 192.0.2.53:53", "udp 192.0.2.53:53"])
@@ -388,13 +392,14 @@ fn view_that_does_not_change_keeps_its_rules() {
             workload(2, "b", ""),
         ],
     );
-    let before = (registry.desired().shared.clone(), policy(&mut registry, 1).own);
+    let shared = |registry: &mut Registry| registry.desired().shared[&Shared::Plain].clone();
+    let before = (shared(&mut registry), policy(&mut registry, 1).own);
     registry.apply(public("b/e", "own.b.example", "192.0.2.4").export(&["."]).into());
     assert_eq!(texts(&policy(&mut registry, 2).own), set(&["tcp 192.0.2.4:443"]));
-    assert!(Arc::ptr_eq(&before.0, &registry.desired().shared));
+    assert!(Arc::ptr_eq(&before.0, &shared(&mut registry)));
     assert!(Arc::ptr_eq(&before.1, &policy(&mut registry, 1).own));
     registry.apply(public("x/f", "f.example", "192.0.2.5").into());
-    assert!(!Arc::ptr_eq(&before.0, &registry.desired().shared));
+    assert!(!Arc::ptr_eq(&before.0, &shared(&mut registry)));
     assert!(Arc::ptr_eq(&before.1, &policy(&mut registry, 1).own));
 }
 

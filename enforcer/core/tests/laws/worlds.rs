@@ -306,6 +306,7 @@ fn service() -> impl Strategy<Value = Service> {
                 kind,
                 ports,
                 export_to,
+                selector: Labels::new(),
             }
         },
     )
@@ -421,6 +422,7 @@ fn slice() -> impl Strategy<Value = EndpointSlice> {
         meta,
         service: "s".to_owned(),
         addresses: addresses.into_iter().collect(),
+        ports: Vec::new(),
     })
 }
 
@@ -434,6 +436,8 @@ fn pod() -> impl Strategy<Value = Pod> {
             node: String::new(),
             host_network: false,
             phase: PodPhase::default(),
+            is_ready: true,
+            proxy: None,
             dns: PodDns::default(),
             controller: None,
             containers: Vec::new(),

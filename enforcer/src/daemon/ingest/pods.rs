@@ -73,6 +73,7 @@ pub(crate) fn settings(config: &config::Pods) -> pods::Settings {
         exempt: config.exempt.clone(),
         own_addresses: config.built_in.own_addresses,
         node_dns: !config.built_in.resolv_confs.is_empty(),
+        proxies: config.proxies == config::Proxies::Endpoints,
         enforcer: own_pod(),
     }
 }

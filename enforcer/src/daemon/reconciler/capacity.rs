@@ -112,7 +112,7 @@ impl Capacity {
             return patterns;
         }
         let own = fitted.policies.iter().map(|policy| &policy.own);
-        let rules = own.chain([&fitted.shared]).flat_map(|rules| rules.iter());
+        let rules = own.chain(fitted.shared.values()).flat_map(|rules| rules.iter());
         let ids = rules.filter_map(|rule| match rule.to {
             To::Host(id) => Some(id),
             To::Any | To::Address(_) | To::Network(_) => None,

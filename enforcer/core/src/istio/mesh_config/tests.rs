@@ -183,3 +183,39 @@ fn text_that_is_no_yaml_is_an_error() {
         invalid.errors[0]
     );
 }
+
+#[test]
+fn what_every_proxy_dials_is_read_from_its_configuration_and_from_providers() {
+    let text = "\
+defaultConfig:
+  discoveryAddress: istiod.istio-system.svc:15012
+  statsdUdpAddress: statsd.example.com:8125
+  tracing: {zipkin: {address: 'zipkin.istio-system:9411'}, sampling: 1}
+  envoyAccessLogService: {address: '[2001:db8::1]:15000'}
+  envoyMetricsService: {address: 'unix:///run/metrics'}
+ca: {address: '$(CA_ADDR)'}
+extensionProviders:
+- {name: otel, opentelemetry: {service: observability/otel.observability.svc.cluster.local, port: 4317}}
+- {name: authz, envoyExtAuthzGrpc: {service: Authz.foo.svc.cluster.local, port: 9000}}
+- {name: log, envoyFileAccessLog: {path: /dev/stdout}}
+- {name: none, zipkin: {service: x}}
+";
+    let Object::MeshConfig(mesh) = object(&bare(text)).0 else {
+        panic!("not a MeshConfig")
+    };
+    let dialled = mesh.dialled.iter();
+    let dialled: Vec<_> = dialled
+        .map(|it| format!("{:?} {} {}", it.transport, it.host, it.port))
+        .collect();
+    assert_eq!(
+        dialled,
+        [
+            "Tcp 2001:db8::1 15000",
+            "Tcp authz.foo.svc.cluster.local 9000",
+            "Tcp istiod.istio-system.svc 15012",
+            "Tcp otel.observability.svc.cluster.local 4317",
+            "Udp statsd.example.com 8125",
+            "Tcp zipkin.istio-system 9411",
+        ]
+    );
+}

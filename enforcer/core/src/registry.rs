@@ -21,6 +21,7 @@ mod properties;
 mod protected;
 #[cfg(test)]
 mod proxies;
+mod rule_set;
 mod tally;
 #[cfg(test)]
 mod tests;

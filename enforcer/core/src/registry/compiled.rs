@@ -13,8 +13,7 @@
 //! which they arrived. A set of rules that has not changed keeps its `Arc`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
-    hash::{Hash, Hasher},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -23,6 +22,7 @@ use enforcer_common::{CgroupId, HostId};
 use super::{
     candidates::Candidates,
     infrastructure::Infrastructure,
+    rule_set::RuleSet,
     tally::{Contribution, Flips, Tally},
 };
 use crate::{
@@ -105,48 +105,6 @@ pub(crate) struct CompiledView {
     tally: Tally,
     own: RuleSet,
     workloads: BTreeSet<CgroupId>,
-}
-
-/// Rules, and a checksum of them that does not depend on their order.
-#[derive(Clone, Debug, Default)]
-struct RuleSet {
-    rules: Arc<Rules>,
-    sum: u64,
-}
-
-impl RuleSet {
-    fn new(rules: impl Iterator<Item = Rule>) -> Self {
-        let rules: Rules = rules.collect();
-        let sum = rules
-            .iter()
-            .fold(0, |sum: u64, rule| sum.wrapping_add(hash(rule)));
-        Self {
-            rules: Arc::new(rules),
-            sum,
-        }
-    }
-
-    /// Copies the rules only if they have to change and the `Arc` is shared.
-    fn set(&mut self, rule: &Rule, is_there: bool) -> bool {
-        if self.rules.contains(rule) == is_there {
-            return false;
-        }
-        let rules = Arc::make_mut(&mut self.rules);
-        if is_there {
-            rules.insert(*rule);
-            self.sum = self.sum.wrapping_add(hash(rule));
-        } else {
-            rules.remove(rule);
-            self.sum = self.sum.wrapping_sub(hash(rule));
-        }
-        true
-    }
-}
-
-fn hash(rule: &Rule) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    rule.hash(&mut hasher);
-    hasher.finish()
 }
 
 impl Compiled {

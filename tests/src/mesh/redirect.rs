@@ -31,7 +31,7 @@ impl Capture {
             Self::Redirect | Self::Tproxy => ("", ""),
         };
         let rules = format!("{NAT}{nat_inbound}{OUT}{names}{REST}COMMIT\n{inbound}{zones}");
-        let rules = rules.replace("PROXY", &PROXY.to_string());
+        let rules = rules.replace("USER", &PROXY.to_string());
         let route = match self {
             Self::Tproxy => {
                 "ip rule add fwmark 1337 lookup 133 && ip route add local 0.0.0.0/0 dev lo table 133 && "
@@ -53,10 +53,10 @@ const NAT: &str = "*nat
 /// The proxy is told from the application by its user and group alone. From 127.0.0.6 it passes on what has come in.
 const OUT: &str = "-A OUTPUT -j MESH_OUT
 -A MESH_OUT -s 127.0.0.6/32 -o lo -j RETURN
--A MESH_OUT ! -d 127.0.0.1/32 -o lo -p tcp ! --dport 15008 -m owner --uid-owner PROXY -j MESH_IN
--A MESH_OUT -o lo -p tcp ! --dport 53 -m owner ! --uid-owner PROXY -j RETURN
--A MESH_OUT -m owner --uid-owner PROXY -j RETURN
--A MESH_OUT -m owner --gid-owner PROXY -j RETURN
+-A MESH_OUT ! -d 127.0.0.1/32 -o lo -p tcp ! --dport 15008 -m owner --uid-owner USER -j MESH_IN
+-A MESH_OUT -o lo -p tcp ! --dport 53 -m owner ! --uid-owner USER -j RETURN
+-A MESH_OUT -m owner --uid-owner USER -j RETURN
+-A MESH_OUT -m owner --gid-owner USER -j RETURN
 ";
 
 const NAMES: &str = "-A MESH_OUT -p udp --dport 53 -j REDIRECT --to-ports 15053
@@ -69,9 +69,9 @@ const REST: &str = "-A MESH_OUT -d 127.0.0.1/32 -j RETURN
 
 /// The agent's own questions are kept apart from those that it answers.
 const ZONES: &str = "*raw
--A OUTPUT -p udp --dport 53 -m owner --uid-owner PROXY -j CT --zone 1
--A OUTPUT -p udp --sport 15053 -m owner --uid-owner PROXY -j CT --zone 2
--A OUTPUT -p udp --dport 53 -m owner ! --uid-owner PROXY -j CT --zone 2
+-A OUTPUT -p udp --dport 53 -m owner --uid-owner USER -j CT --zone 1
+-A OUTPUT -p udp --sport 15053 -m owner --uid-owner USER -j CT --zone 2
+-A OUTPUT -p udp --dport 53 -m owner ! --uid-owner USER -j CT --zone 2
 -A PREROUTING -p udp --sport 53 -j CT --zone 1
 COMMIT
 ";
@@ -90,7 +90,7 @@ const TPROXY: &str = "*mangle
 -A MESH_IN ! -d 127.0.0.1/32 -p tcp -j TPROXY --on-port 15006 --tproxy-mark 1337
 -A PREROUTING -p tcp -m mark --mark 1337 -j CONNMARK --save-mark
 -A OUTPUT -p tcp -o lo -m mark --mark 1337 -j RETURN
--A OUTPUT ! -d 127.0.0.1/32 -p tcp -o lo -m owner --gid-owner PROXY -j MARK --set-mark 1338
+-A OUTPUT ! -d 127.0.0.1/32 -p tcp -o lo -m owner --gid-owner USER -j MARK --set-mark 1338
 -A OUTPUT -p tcp -m connmark --mark 1337 -j CONNMARK --restore-mark
 COMMIT
 ";

@@ -61,10 +61,10 @@ fn everything(node: &Node, kit: Kit, seconds: u64) -> Result<()> {
     gateway_reaches_its_backend(&stage)?;
     application_calls_from_its_first_instruction_to_its_last(&stage)?;
     probes_pass_the_proxy(&stage, POD)?;
-    callers_are_seen_by_tproxy(&stage)?;
+    endpoints_that_are_replaced_are_never_refused(&stage, seconds)?;
     names_that_the_agent_answers_are_reached(&stage)?;
-    native_sidecar_is_a_proxy(node)?;
-    endpoints_that_are_replaced_are_never_refused(&stage, seconds)
+    tproxy_is_refused(&stage)?;
+    native_sidecar_is_a_proxy(node)
 }
 
 /// The control: what is refused later, is refused by the enforcer.
@@ -218,17 +218,27 @@ fn probes_pass_the_proxy(stage: &Stage<'_>, pod: &str) -> Result<()> {
     stage.node.kubectl(&ready).map(drop)
 }
 
-fn callers_are_seen_by_tproxy(stage: &Stage<'_>) -> Result<()> {
+/// Its sockets take an option by which they can send from any address and to any host (`IP_TRANSPARENT`).
+fn tproxy_is_refused(stage: &Stage<'_>) -> Result<()> {
     let pod = "shop/tproxy";
-    shop::application(stage, pod, Capture::Tproxy)?;
-    what_is_registered_is_reached(stage, pod)?;
-    probes_pass_the_proxy(stage, pod)?;
-    let answer = stage.ask("shop/tproxy/istio-proxy", UNREGISTERED)?;
-    ensure!(
-        answer == Answer::Refused,
-        "{UNREGISTERED} from a proxy that is root: {answer}"
-    );
-    Ok(())
+    stage.apply(&[shop::sketch(stage, pod, Capture::Tproxy)?])?;
+    wait("refusal of the option", || {
+        let refused = stage.refusals(pod, "::")?;
+        Ok(refused
+            .iter()
+            .any(|line| line.contains("socket option 19 of level 0")))
+    })?;
+    let delete = [
+        "-n",
+        "shop",
+        "delete",
+        "pod",
+        "tproxy",
+        "--grace-period=0",
+        "--force",
+        "--wait=false",
+    ];
+    stage.node.kubectl(&delete).map(drop)
 }
 
 /// An application whose questions the agent answers is given an address of istiod's.

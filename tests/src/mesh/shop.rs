@@ -2,7 +2,7 @@
 //! proxy of them.
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Bootstrap, Capture, Follower, Stage, Start, Upstream};
 use crate::{
@@ -173,12 +173,20 @@ fn cart() -> Upstream {
     Upstream::Endpoints("cart.json".to_owned())
 }
 
-/// Starts an application with a sidecar. It calls in its first instruction, serves what the kubelet asks, and calls once
-/// more when it is ended, of which it leaves a file.
+/// Starts an application with a sidecar.
 ///
 /// # Errors
 /// If it does not become ready.
 pub fn application(stage: &Stage<'_>, pod: &str, capture: Capture) -> Result<()> {
+    stage.make(&[sketch(stage, pod, capture)?])
+}
+
+/// An application with a sidecar. It calls in its first instruction, serves what the kubelet asks, and calls once
+/// more when it is ended, of which it leaves a file.
+///
+/// # Errors
+/// If the configuration of its proxy cannot be written.
+pub fn sketch(stage: &Stage<'_>, pod: &str, capture: Capture) -> Result<Value> {
     ensure!(
         !follower(stage).write_once(stage.node)?.is_empty(),
         "cart has no endpoints"
@@ -196,7 +204,7 @@ pub fn application(stage: &Stage<'_>, pod: &str, capture: Capture) -> Result<()>
     app["readinessProbe"] = json!({ "tcpSocket": { "port": OWN_PORT }, "periodSeconds": 1 });
     let last = format!("$TEST pod ask tcp {CART} >/out/{name}.last");
     app["lifecycle"] = json!({ "preStop": { "exec": { "command": ["sh", "-c", last] } } });
-    stage.make(&[injected])
+    Ok(injected)
 }
 
 /// Starts a gateway that leads to `cart` on port 8080, and says where it is.

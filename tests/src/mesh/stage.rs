@@ -66,21 +66,28 @@ impl<'n> Stage<'n> {
         self.world.resolve("mesh", &addresses)
     }
 
+    /// Makes objects.
+    ///
+    /// # Errors
+    /// If the API server refuses one.
+    pub fn apply(&self, objects: &[Value]) -> Result<()> {
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects }).to_string();
+        self.node.kubectl_with(&list, &["apply", "-f", "-"]).map(drop)
+    }
+
     /// Makes objects, and waits until the pods among them are ready.
     ///
     /// # Errors
     /// If one is not.
     pub fn make(&self, objects: &[Value]) -> Result<()> {
-        let list =
-            |items: Vec<&Value>| json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string();
-        self.node
-            .kubectl_with(&list(objects.iter().collect()), &["apply", "-f", "-"])?;
+        self.apply(objects)?;
         let pods: Vec<_> = objects.iter().filter(|object| object["kind"] == "Pod").collect();
         if pods.is_empty() {
             return Ok(());
         }
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": pods }).to_string();
         let ready = ["wait", "--for=condition=Ready", "--timeout=120s", "-f", "-"];
-        self.node.kubectl_with(&list(pods), &ready).map(drop)
+        self.node.kubectl_with(&list, &ready).map(drop)
     }
 
     /// A pod's address.

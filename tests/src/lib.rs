@@ -10,6 +10,8 @@
 //! cluster (kubectl, pods that call, the table in them) <- node (a real Kubernetes node in namespaces)
 //!                                                    `- kind (nodes in containers) -> pod
 //!
+//! mesh (pods with a real Envoy) -> cluster
+//!
 //! escape -> the loaded programs, against every known escape
 //! generator -> the same, against random sequences of calls
 //! servers -> the daemon, and the loaded programs, beside ordinary servers and their clients
@@ -32,6 +34,7 @@ pub mod hostile;
 pub mod kernel;
 pub mod kind;
 pub mod kube;
+pub mod mesh;
 pub mod naming;
 pub mod node;
 pub mod pod;

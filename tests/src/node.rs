@@ -60,6 +60,14 @@ impl Node {
     /// # Errors
     /// If it does not come up; or if there has to be something to start it with.
     pub fn start() -> Result<Option<Self>> {
+        Self::start_for(LIFETIME)
+    }
+
+    /// Starts one that lives for as long as this says, such as `40m`, unless somebody takes it down.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub fn start_for(lifetime: &str) -> Result<Option<Self>> {
         let (Some(xtask), Some(image)) = (env::var_os(XTASK), env::var_os(IMAGE)) else {
             missing("real node")?;
             return Ok(None);
@@ -73,7 +81,7 @@ impl Node {
             folder,
             sweeper: None,
         };
-        node.run("up", &["--ttl", LIFETIME]).map(drop)?;
+        node.run("up", &["--ttl", lifetime]).map(drop)?;
         node.sweeper = Some(Sweeper::start(&node)?);
         Ok(Some(node))
     }

@@ -58,11 +58,13 @@ impl FromStr for Answer {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        Ok(match text.trim().split_once(' ') {
+        // A server without a name is one that has closed the connection.
+        let text = text.trim_end_matches('\n');
+        Ok(match text.split_once(' ') {
             Some(("answered", server)) => Self::From(server.to_owned()),
             Some(("failed", errno)) => Self::Failed(errno.parse()?),
-            None if text.trim() == "refused" => Self::Refused,
-            None if text.trim() == "silence" => Self::Silence,
+            None if text == "refused" => Self::Refused,
+            None if text == "silence" => Self::Silence,
             _ => bail!("{text:?} is no answer"),
         })
     }
@@ -143,7 +145,7 @@ fn answer_connections(listener: &TcpListener, name: &str) -> io::Result<()> {
     }
 }
 
-fn ask_tcp(to: SocketAddr) -> io::Result<Answer> {
+pub(crate) fn ask_tcp(to: SocketAddr) -> io::Result<Answer> {
     let mut connection = TcpStream::connect_timeout(&to, PATIENCE)?;
     connection.set_read_timeout(Some(PATIENCE))?;
     let mut name = String::new();
@@ -240,11 +242,12 @@ mod tests {
     fn answers_are_read_as_they_are_written() {
         for answer in [
             Answer::From("one".to_owned()),
+            Answer::From(String::new()),
             Answer::Refused,
             Answer::Failed(111),
             Answer::Silence,
         ] {
-            assert_eq!(answer.to_string().parse::<Answer>().unwrap(), answer);
+            assert_eq!(format!("{answer}\n").parse::<Answer>().unwrap(), answer);
         }
     }
 }

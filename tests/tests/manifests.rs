@@ -302,7 +302,7 @@ fn container_has_what_enforcing_takes_and_knows_its_own_pod() {
     let container = &set["spec"]["template"]["spec"]["containers"][0];
     let capabilities = json!({
         "drop": ["ALL"],
-        "add": ["BPF", "PERFMON", "NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"],
+        "add": ["BPF", "PERFMON", "NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE", "DAC_OVERRIDE"],
     });
     assert_eq!(container["securityContext"]["capabilities"], capabilities);
     let variables = container["env"].as_array().expect("it has an environment");

@@ -1,6 +1,6 @@
 //! Developer commands: `cargo xtask --help` lists them.
 //!
-//! `setup <- {demo, test, vm-test, fuzz, image, lint}`, `{image, kubernetes} <- test`, `soak -> {test, vm-test, fuzz}`,
+//! `setup <- {demo, test, vm-test, fuzz, image, lint}`, `{image, kubernetes, envoy} <- test`, `soak -> {test, vm-test, fuzz}`,
 //! and all of them through `process`.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -10,6 +10,7 @@ mod arch;
 mod bpf;
 mod cgroup;
 mod demo;
+mod envoy;
 mod fuzz;
 mod image;
 mod interrupt;
@@ -62,6 +63,8 @@ enum Command {
     Kind(kind::Arguments),
     /// Build a real Kubernetes from its source, and start its API server or a whole node on this machine
     Kubernetes(kubernetes::Arguments),
+    /// Fetch Envoy for the tests of pods with a proxy, if it is not there, and say where it is
+    Envoy,
     /// Check formatting, clippy's lints, licences and dependencies, as CI does
     Lint,
     /// Run a test binary, with root's rights if its package needs them (cargo's runner for `test`)
@@ -91,6 +94,7 @@ fn command() -> ExitCode {
         Command::Image(arguments) => image::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Kind(arguments) => kind::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Kubernetes(arguments) => kubernetes::run(arguments),
+        Command::Envoy => envoy::show(),
         Command::Demo => demo::run(),
         Command::DemoHost { enforcer } => demo::run_host(&enforcer),
         Command::DemoStage(stage) => demo::run_stage(&stage).map(|()| ExitCode::SUCCESS),

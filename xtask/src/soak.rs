@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// How long the hostile workload rages, names are asked for that nobody has registered, and each fuzz target runs
     #[arg(long, default_value_t = 600)]
     seconds: u64,
+    /// How long a Service's endpoints are replaced while a pod calls it through Envoy; needs a real Kubernetes
+    #[arg(long, default_value_t = 1800)]
+    rolling_seconds: u64,
 }
 
 /// One part.
@@ -40,7 +43,7 @@ struct Part {
     figures: &'static [&'static str],
 }
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     Part {
         name: "sequences",
         needs: None,
@@ -75,6 +78,13 @@ const PARTS: [Part; 6] = [
         arguments: |_| words("test -p tests --test lapse"),
         environment: |_| None,
         figures: &["lapse: ", "SKIPPED: "],
+    },
+    Part {
+        name: "mesh",
+        needs: Some("tests/tests/mesh.rs"),
+        arguments: |_| words("test --kubernetes -p tests --test mesh"),
+        environment: |soak| Some(("ENFORCER_MESH_SECONDS", soak.rolling_seconds)),
+        figures: &["mesh: ", "SKIPPED: "],
     },
     Part {
         name: "fuzz",

@@ -15,21 +15,24 @@ use anyhow::{Context, Result};
 use crate::out::say;
 use crate::{
     arch::Arch,
-    image,
+    envoy, image,
     kubernetes::{self, Folder},
     process::{as_root_with_environment, cargo},
     setup,
     summary::Summary,
+    unavailable::is_reason,
 };
 
 /// The packages whose tests load programs into the kernel, make cgroups and network namespaces.
 const NEED_ROOT: [&str; 2] = ["enforcer", "tests"];
 
 /// What the acceptance tests are told: the program that starts nodes, the image's archive, the folder of the API server's
-/// programs, and that it is a failure if something of it is not there. Archive and folder may be set before.
+/// programs, Envoy, and that it is a failure if something of it but Envoy is not there. Archive, folder and Envoy may be
+/// set before.
 const XTASK: &str = "ENFORCER_XTASK";
 const IMAGE: &str = "ENFORCER_IMAGE";
 const SERVERS: &str = "KUBEBUILDER_ASSETS";
+const ENVOY: &str = "ENFORCER_ENVOY";
 const REQUIRED: &str = "REAL_KUBERNETES_REQUIRED";
 
 /// What `test` is asked for.
@@ -81,6 +84,15 @@ fn prepare_kubernetes(tests: &mut Command) -> Result<()> {
     }
     if env::var_os(SERVERS).is_none() {
         tests.env(SERVERS, folder.programs());
+    }
+    if env::var_os(ENVOY).is_none() {
+        match envoy::get() {
+            Ok(envoy) => drop(tests.env(ENVOY, envoy)),
+            Err(error) if is_reason(&error) => {
+                say!("test: {error:#}; the test that needs it will say SKIPPED");
+            }
+            Err(error) => return Err(error),
+        }
     }
     tests.env(REQUIRED, "1");
     Ok(())

@@ -17,9 +17,14 @@ impl fmt::Display for Unavailable {
 
 impl Error for Unavailable {}
 
+/// Whether it is that something cannot be had.
+pub(crate) fn is_reason(error: &anyhow::Error) -> bool {
+    error.chain().any(<dyn Error>::is::<Unavailable>)
+}
+
 /// How a command ends with this error.
 pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
-    if error.chain().any(<dyn Error>::is::<Unavailable>) {
+    if is_reason(error) {
         return ExitCode::from(UNAVAILABLE);
     }
     ExitCode::FAILURE

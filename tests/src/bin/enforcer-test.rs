@@ -3,7 +3,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use tests::{escape, fault, generator, guest, hostile, naming, pod, probe, resolvers, servers, stream};
+use tests::{escape, fault, generator, guest, hostile, mesh, naming, pod, probe, resolvers, servers, stream};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         fault::ARGUMENT => fault::main(arguments),
         escape::ARGUMENT => escape::main(arguments),
         generator::ARGUMENT => generator::main(arguments),
+        mesh::load::ARGUMENT => mesh::load::main(arguments),
         naming::ARGUMENT => naming::main(arguments),
         naming::load::ARGUMENT => naming::load::main(arguments),
         hostile::ARGUMENT => hostile::main(arguments),

@@ -43,7 +43,8 @@ subsets:
 
 /// The outside of a node.
 pub struct World {
-    dns: Child,
+    /// The DNS server first.
+    programs: Vec<Child>,
     folder: TempDir,
 }
 
@@ -86,7 +87,10 @@ impl World {
             .stdin(Stdio::null())
             .spawn()
             .context("starting dnsmasq")?;
-        let world = Self { dns, folder };
+        let world = Self {
+            programs: vec![dns],
+            folder,
+        };
         node.kubectl_with(DNS_SERVICE, &["apply", "-f", "-"])?;
         wait("the cluster's DNS", || {
             Ok(node
@@ -94,6 +98,17 @@ impl World {
                 .is_ok())
         })?;
         Ok(world)
+    }
+
+    /// Starts a server outside, which ends with this.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn serve(&mut self, node: &Node, command: &[&str]) -> Result<()> {
+        let server = [&["ip", "netns", "exec", "world"], command].concat();
+        let server = node.command("exec", &server).stdin(Stdio::null()).spawn();
+        self.programs.push(server.context("starting a server outside")?);
+        Ok(())
     }
 }
 
@@ -113,8 +128,10 @@ impl Names for World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if let Err(error) = self.dns.kill().and_then(|()| self.dns.wait().map(drop)) {
-            eprintln!("dnsmasq is still there: {error}");
+        for program in &mut self.programs {
+            if let Err(error) = program.kill().and_then(|()| program.wait().map(drop)) {
+                eprintln!("a server outside is still there: {error}");
+            }
         }
     }
 }

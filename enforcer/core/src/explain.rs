@@ -236,7 +236,12 @@ impl<'a> Question<'a> {
     fn matches(&self, hosts: &[(&Host, &HostState)]) -> (Option<Why>, Vec<Matched>) {
         let mut found = Vec::new();
         for (_, state) in hosts {
-            for import in self.view.imports(state) {
+            let imports = if self.view.has_proxy {
+                self.view.served(state)
+            } else {
+                self.view.imports(state)
+            };
+            for import in imports {
                 let of_port = import.grants(&self.lookup.facts);
                 let mut grants = of_port.grants.iter();
                 if let Some(grant) = grants.find(|grant| self.is_met(grant)) {

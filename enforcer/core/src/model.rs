@@ -176,6 +176,8 @@ pub struct Workload {
     pub asks_node: bool,
     /// Whether a proxy dials what stands behind the services that it sees.
     pub has_proxy: bool,
+    /// Whether it is a gateway or a waypoint, to which Istio applies no Sidecar.
+    pub is_gateway: bool,
 }
 
 impl Workload {
@@ -189,6 +191,7 @@ impl Workload {
             own: OwnAddresses::default(),
             asks_node: false,
             has_proxy: false,
+            is_gateway: false,
         }
     }
 }

@@ -33,7 +33,7 @@ pub use running::RunningPod;
 pub use scope::{Notice, PodLabels, Scope};
 
 use crate::{
-    istio::{Kind, Meta, NamespaceObject, Object, ObjectId, Pod, PodPhase},
+    istio::{Kind, Meta, NamespaceObject, Object, ObjectId, Pod, PodPhase, Proxy},
     model::{Enforcement, Labels, Namespace, OwnAddresses, Workload},
     registry::Update,
 };
@@ -370,6 +370,7 @@ impl Pods {
             own,
             asks_node: self.settings.node_dns && pod.asks_node(),
             has_proxy: self.settings.proxies && pod.proxy.is_some(),
+            is_gateway: pod.proxy == Some(Proxy::Gateway),
             ..Workload::new(namespace.clone(), &pod.meta.name, pod.meta.labels.clone())
         };
         (workload, notices)

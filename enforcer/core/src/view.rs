@@ -93,12 +93,18 @@ impl View {
 
     /// The ports of a host that are visible in it, each with whether anything is behind it.
     pub(crate) fn imports<'a>(&self, state: &'a HostState) -> Vec<Import<'a>> {
+        let mut imports = self.served(state);
+        imports.retain(|import| import.way.bind != Bind::Local);
+        imports
+    }
+
+    /// The same, and those that a proxy serves on its loopback: clients need no rule there, and the proxy dials what is
+    /// behind them.
+    pub(crate) fn served<'a>(&self, state: &'a HostState) -> Vec<Import<'a>> {
         let listeners = self.listeners(state);
         let scope = Scope::new(state, &listeners);
         let all = listeners.iter().flatten().flat_map(|imported| &imported.ports);
-        all.filter(|import| import.way.bind != Bind::Local)
-            .map(|import| scope.judged(import))
-            .collect()
+        all.map(|import| scope.judged(import)).collect()
     }
 
     /// The ports of a host that are visible in it, by its Sidecar's listeners. Those on its loopback count for what is

@@ -13,7 +13,9 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{Facts, Grant, PortGrants, Served, Source, is_reserved};
 use crate::{
-    istio::{Endpoint, EndpointAddress, Resolution, Service, ServiceEntry, ServiceKind, ServicePort},
+    istio::{
+        Endpoint, EndpointAddress, Resolution, Service, ServiceEntry, ServiceKind, ServicePort, SlicePort,
+    },
     model::{Host, Labels, Namespace, Protocol, Transport},
     objects::Owner,
     pattern::pattern,
@@ -116,8 +118,9 @@ impl Behind<'_> {
         }
         let facts = *self.facts;
         for slice in facts.objects.slices(service) {
-            let is_meant =
-                |it: &&crate::istio::SlicePort| it.name == self.port.name && it.transport == Transport::Tcp;
+            let is_meant = |it: &&SlicePort| {
+                it.name == self.port.name && it.transport == Transport::Tcp && it.number != 0
+            };
             let ports: Vec<u16> = slice.ports.iter().filter(is_meant).map(|it| it.number).collect();
             for address in &slice.addresses {
                 for port in &ports {

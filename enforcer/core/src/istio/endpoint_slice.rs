@@ -38,7 +38,6 @@ pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Opt
     })))
 }
 
-/// A port without a number is one that the endpoints do not have (`portNum` in Istio's `endpointslice.go`).
 fn read_ports(document: &Node<'_>, found: &mut Findings) -> Vec<SlicePort> {
     let mut ports = Vec::new();
     for element in document.get("ports").list(found) {
@@ -49,10 +48,10 @@ fn read_ports(document: &Node<'_>, found: &mut Findings) -> Vec<SlicePort> {
             _ => continue,
         };
         let number_at = element.get("port");
-        let number = number_at
-            .integer(found)
-            .filter(|number| number.value != 0)
-            .and_then(|number| port::check_number(&number_at, number.value, found));
+        let number = match number_at.integer(found) {
+            None => Some(0),
+            Some(number) => port::check_number(&number_at, number.value, found),
+        };
         if let Some(number) = number {
             let name = element.get("name").text(found).to_owned();
             ports.push(SlicePort {
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn slice_has_the_ports_with_a_number() {
+    fn slice_has_its_ports_by_name_and_number() {
         let text = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n\
                     metadata: {name: s, labels: {kubernetes.io/service-name: db}}\n\
                     ports: [{name: http, port: 8080, protocol: TCP}, {name: dns, port: 5353, protocol: UDP}, \
@@ -107,7 +106,8 @@ mod tests {
             [
                 port("http", 8080, Transport::Tcp),
                 port("dns", 5353, Transport::Udp),
-                port("", 9000, Transport::Tcp)
+                port("", 9000, Transport::Tcp),
+                port("all", 0, Transport::Tcp)
             ]
         );
     }

@@ -441,7 +441,12 @@ fn contribution(view: &View, (host, state): (&Host, &HostState), indexes: &HostI
     let facts = &indexes.facts;
     let mut contribution = Contribution::default();
     if !state.is_common || view.is_trimmed() {
-        add(&mut contribution, &view.imports(state), view.has_proxy, facts);
+        let imports = if view.has_proxy {
+            view.served(state)
+        } else {
+            view.imports(state)
+        };
+        add(&mut contribution, &imports, view.has_proxy, facts);
     }
     if view.has_proxy {
         for of_port in indexes.infrastructure.grants(host, state, facts) {

@@ -261,9 +261,9 @@ fn plain_rules(registry: &mut Registry, workload: &Workload) -> Rules {
     for state in lookup.states.values() {
         for import in view.imports(state) {
             ports.push(import.grants(&lookup.facts).into_owned());
-            if view.has_proxy {
-                ports.push(import.behind(&lookup.facts));
-            }
+        }
+        for import in view.served(state).iter().filter(|_| view.has_proxy) {
+            ports.push(import.behind(&lookup.facts));
         }
     }
     let infrastructure = lookup.infrastructure;

@@ -15,10 +15,10 @@ use crate::{
     istio::{
         Bind, EgressHost, EgressListener, EgressNamespace, Kind, ObjectId, Resolution, ServiceEntry, Sidecar,
     },
-    model::Namespace,
+    model::{Enforcement, Namespace},
     objects::Owner,
     offer::Offer,
-    view::imports,
+    view::{choose, imports, trims},
 };
 
 /// Adds warnings about entries.
@@ -91,6 +91,20 @@ fn unreachable(entry: &ServiceEntry, facts: &Facts<'_>) -> Vec<IpAddr> {
 /// Whether no packet is routed to the address: 240.0.0.0/4, in which Istio allocates.
 fn is_unroutable(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(address) if address.octets()[0] >= 240 && !address.is_broadcast())
+}
+
+/// Adds a warning for each namespace with gateways to which a Sidecar applies that leaves something out.
+pub(super) fn warn_of_gateways(registry: &Registry, warnings: &mut BTreeSet<Warning>) {
+    let gateways = registry.workloads.values().filter(|workload| workload.is_gateway);
+    for gateway in gateways.filter(|it| it.enforcement != Some(Enforcement::Off)) {
+        let sidecar = choose(gateway, &registry.objects, &registry.settings);
+        if let Some(sidecar) = sidecar.filter(|sidecar| trims(sidecar)) {
+            warnings.insert(Warning::TrimsGateways {
+                sidecar: id(&sidecar),
+                namespace: gateway.namespace.clone(),
+            });
+        }
+    }
 }
 
 /// Adds a warning for each host that a Sidecar imports and nobody has.

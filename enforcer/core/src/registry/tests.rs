@@ -920,3 +920,27 @@ fn virtual_service_that_reroutes_is_told_and_allows_nothing() {
     );
     assert_eq!(of(&["*.example"], &["s"]).len(), 1);
 }
+
+#[test]
+fn sidecar_that_narrows_what_gateways_see_is_told() {
+    let gateway = |cgroup: u64| {
+        let mut workload = Workload::new(Namespace::new("edge"), "gw", crate::model::Labels::new());
+        workload.is_gateway = true;
+        Update::Workload(CgroupId(cgroup), workload)
+    };
+    let narrow = || sidecar("istio-system/default", vec![egress(&["./*"])]);
+    let told = warnings(
+        Settings::default(),
+        [narrow().into(), gateway(1), gateway(2), workload(3, "a", "")],
+    );
+    assert_eq!(
+        told,
+        [
+            "Sidecar istio-system/default applies to the gateways in edge here, and not in Istio: what it leaves out is \
+             refused to them; a Sidecar of edge with the egress host */* mends that"
+        ]
+    );
+    let open = sidecar("edge/gateways", vec![egress(&["*/*"])]);
+    let told = warnings(Settings::default(), [narrow().into(), open.into(), gateway(1)]);
+    assert_eq!(told, [""; 0]);
+}

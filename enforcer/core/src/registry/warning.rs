@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, net::IpAddr};
 use super::Cause;
 use crate::{
     istio::{EgressHost, EgressNamespace, ObjectId},
-    model::Host,
+    model::{Host, Namespace},
 };
 
 /// A warning about the registry as a whole.
@@ -39,6 +39,13 @@ pub enum Warning {
         used: ObjectId,
         /// One that does not.
         unused: ObjectId,
+    },
+    /// A Sidecar that leaves something out applies to gateways, to which Istio applies none.
+    TrimsGateways {
+        /// The Sidecar.
+        sidecar: ObjectId,
+        /// Where the gateways are.
+        namespace: Namespace,
     },
     /// A host resolves to an address that no name may stand for.
     Protected {
@@ -175,6 +182,11 @@ impl fmt::Display for Warning {
                  dialled directly, and that is what {entry} allows",
                 listed(to)
             ),
+            Self::TrimsGateways { sidecar, namespace } => write!(
+                f,
+                "{sidecar} applies to the gateways in {namespace} here, and not in Istio: what it leaves out is refused to \
+                 them; a Sidecar of {namespace} with the egress host */* mends that"
+            ),
             Self::ImportsNothing { sidecar, host } => {
                 write!(
                     f,
@@ -216,6 +228,7 @@ impl Warning {
             | Self::AllowsNothing { object, .. }
             | Self::RoutesUnregistered { service: object, .. }
             | Self::Rerouted { service: object, .. }
+            | Self::TrimsGateways { sidecar: object, .. }
             | Self::ImportsNothing { sidecar: object, .. } => Some(object),
             Self::Protected { .. } => None,
         }
@@ -234,7 +247,7 @@ impl Warning {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::AllowsNothing { causes, .. } => causes.iter().any(Cause::is_passing),
-            Self::SelectsNothing { .. } | Self::Unreachable { .. } => true,
+            Self::SelectsNothing { .. } | Self::Unreachable { .. } | Self::TrimsGateways { .. } => true,
             _ => false,
         }
     }

@@ -45,6 +45,7 @@ impl Registry {
         ineffective::warn(self, &mut warnings);
         suspicious::warn_of_entries(self, &mut warnings);
         suspicious::warn_of_imports(self, &mut warnings);
+        suspicious::warn_of_gateways(self, &mut warnings);
         rerouted::warn(self, &mut warnings);
         for (host, whole) in self.protected.hosts() {
             let counts = self.objects.resolved.get(host);

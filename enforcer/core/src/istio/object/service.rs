@@ -51,7 +51,8 @@ pub struct EndpointSlice {
 pub struct SlicePort {
     /// The name of the Service's port; empty if that has none.
     pub name: String,
-    /// Where the endpoints listen, never 0.
+    /// Where the endpoints listen; 0 if the slice does not say. Istio has a listener for such an endpoint of a headless
+    /// Service all the same, and nothing to dial behind others.
     pub number: u16,
     /// What carries it.
     pub transport: Transport,

@@ -53,7 +53,7 @@ pub(super) fn first() -> [Component; 3] {
     [
         Component::new("containerd", [format!("--config={ON_NODE}/containerd.toml")]),
         Component::new("etcd", place.etcd()),
-        Component::new("kube-apiserver", place.apiserver()),
+        Component::new("kube-apiserver", place.apiserver().into_iter().chain(gates())),
     ]
 }
 
@@ -78,7 +78,9 @@ pub(super) fn second() -> [Component; 4] {
             format!("--flex-volume-plugin-dir={ON_NODE}/kubelet/plugins"),
             one,
             other,
-        ],
+        ]
+        .into_iter()
+        .chain(gates()),
     );
     let [one, other] = alone;
     let scheduler = Component::new(
@@ -108,17 +110,27 @@ pub(super) fn second() -> [Component; 4] {
     [controllers, scheduler, kubelet, proxy]
 }
 
+/// What later versions do by themselves: an endpoint stays in its slice, as terminating, until its pod has ended (1.22).
+fn gates() -> Option<String> {
+    let gate = "--feature-gates=EndpointSliceTerminatingCondition=true";
+    minor().is_none_or(|minor| minor < 22).then(|| gate.to_owned())
+}
+
 /// Where containerd is, for a kubelet that does not take it from its configuration (before 1.27).
 fn runtime() -> Vec<String> {
-    let version = answer(Command::new("kubelet").arg("--version")).unwrap_or_default();
-    let minor = version.split('.').nth(1).unwrap_or_default();
-    match minor.parse::<u32>() {
-        Ok(minor) if minor >= 27 => Vec::new(),
-        _ => vec![
-            "--container-runtime=remote".into(),
-            format!("--container-runtime-endpoint=unix://{CONTAINERD}"),
-        ],
+    if minor().is_some_and(|minor| minor >= 27) {
+        return Vec::new();
     }
+    vec![
+        "--container-runtime=remote".into(),
+        format!("--container-runtime-endpoint=unix://{CONTAINERD}"),
+    ]
+}
+
+/// The number behind `1.` of the version that runs.
+fn minor() -> Option<u32> {
+    let version = answer(Command::new("kubelet").arg("--version"))?;
+    version.split('.').nth(1)?.parse().ok()
 }
 
 impl Component {

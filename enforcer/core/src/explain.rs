@@ -248,7 +248,7 @@ impl<'a> Question<'a> {
                     let source = Some(grant.source.clone());
                     found.push((breadth(&grant.rule.to), matched(&import), source));
                 } else if self.view.has_proxy {
-                    let behind = import.behind(&self.lookup.facts).grants;
+                    let behind = import.behind(state, &self.lookup.facts).grants;
                     if behind.iter().any(|grant| self.is_met(grant)) {
                         found.push((u8::MAX, matched(&import), None));
                     }

@@ -117,6 +117,13 @@ impl PortGrants {
         }));
     }
 
+    /// Adds what another port grants.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.grants.extend(other.grants);
+        self.names.extend(other.names);
+        self.sort();
+    }
+
     fn sort(&mut self) {
         self.grants
             .sort_by(|a, b| (&a.rule, &a.source).cmp(&(&b.rule, &b.source)));

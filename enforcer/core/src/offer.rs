@@ -154,11 +154,28 @@ impl Import<'_> {
         }
     }
 
-    /// What stands behind the port, also if a proxy that has been told would dial none of it.
-    pub(crate) fn behind(&self, facts: &Facts<'_>) -> PortGrants {
+    /// What stands behind the port, also if a proxy that has been told would dial none of it. A host's endpoints are
+    /// pooled: those of all entries of the namespace, whoever sees these (`mergeServicesInstancesByNamespaceHost`, and
+    /// `EndpointIndex` for a Service beside them).
+    pub(crate) fn behind(&self, state: &HostState, facts: &Facts<'_>) -> PortGrants {
         let port = &self.offer.owner.ports()[self.port];
         let dialled = self.grants(facts).into_owned();
-        behind(self.offer.served(), (port, self.protocol), dialled, facts)
+        let mut all = behind(self.offer.served(), (port, self.protocol), dialled, facts);
+        let others = state.offers.iter().filter(|other| {
+            !std::ptr::eq(*other, self.offer)
+                && other.ignored.is_none()
+                && !other.owner.is_service()
+                && other.namespace() == self.offer.namespace()
+        });
+        let id = |port: &ServicePort| (port.number, port.protocol.transport());
+        for other in others {
+            for of_other in other.owner.ports().iter().filter(|it| id(it) == id(port)) {
+                let nothing = PortGrants::default();
+                let pooled = behind(other.served(), (of_other, self.protocol), nothing, facts);
+                all.add(pooled);
+            }
+        }
+        all
     }
 }
 

@@ -425,12 +425,8 @@ impl Compiled {
 fn shared_contribution(shared: Shared, state: &HostState, facts: &Facts<'_>) -> Contribution {
     let mut contribution = Contribution::default();
     if state.is_common {
-        add(
-            &mut contribution,
-            &common(state),
-            shared == Shared::Proxied,
-            facts,
-        );
+        let behind = (shared == Shared::Proxied).then_some(state);
+        add(&mut contribution, &common(state), behind, facts);
     }
     contribution.sort();
     contribution
@@ -446,7 +442,12 @@ fn contribution(view: &View, (host, state): (&Host, &HostState), indexes: &HostI
         } else {
             view.imports(state)
         };
-        add(&mut contribution, &imports, view.has_proxy, facts);
+        add(
+            &mut contribution,
+            &imports,
+            view.has_proxy.then_some(state),
+            facts,
+        );
     }
     if view.has_proxy {
         for of_port in indexes.infrastructure.grants(host, state, facts) {
@@ -457,12 +458,12 @@ fn contribution(view: &View, (host, state): (&Host, &HostState), indexes: &HostI
     contribution
 }
 
-/// Adds what ports grant, and what stands behind them.
-fn add(to: &mut Contribution, imports: &[Import<'_>], has_proxy: bool, facts: &Facts<'_>) {
+/// Adds what ports of a host grant and, if its state is given, what stands behind them.
+fn add(to: &mut Contribution, imports: &[Import<'_>], behind: Option<&HostState>, facts: &Facts<'_>) {
     for import in imports {
         to.add(&import.grants(facts));
-        if has_proxy {
-            to.add(&import.behind(facts));
+        if let Some(state) = behind {
+            to.add(&import.behind(state, facts));
         }
     }
 }

@@ -114,7 +114,7 @@ impl Infrastructure {
         };
         imports
             .filter(is_dialled)
-            .flat_map(|import| [import.grants(facts).into_owned(), import.behind(facts)])
+            .flat_map(|import| [import.grants(facts).into_owned(), import.behind(state, facts)])
             .collect()
     }
 }

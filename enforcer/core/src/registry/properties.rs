@@ -263,7 +263,7 @@ fn plain_rules(registry: &mut Registry, workload: &Workload) -> Rules {
             ports.push(import.grants(&lookup.facts).into_owned());
         }
         for import in view.served(state).iter().filter(|_| view.has_proxy) {
-            ports.push(import.behind(&lookup.facts));
+            ports.push(import.behind(state, &lookup.facts));
         }
     }
     let infrastructure = lookup.infrastructure;

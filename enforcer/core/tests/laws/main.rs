@@ -11,6 +11,7 @@ mod envoy;
 mod explained;
 mod maps;
 mod naive;
+mod proxy;
 mod worlds;
 
 use enforcer_core::{

@@ -22,6 +22,8 @@ use enforcer_core::{
 };
 use ipnet::IpNet;
 
+use crate::proxy;
+
 /// Everything that is there.
 #[derive(Clone, Debug)]
 pub(crate) struct World {
@@ -93,6 +95,7 @@ pub(crate) fn verdict(world: &World, workload: &Workload, to: &Destination) -> V
         || is_allowed_to_everybody(world, to)
         || (workload.asks_node && is_of_node(world, to))
         || is_registered(world, workload, to)
+        || (workload.has_proxy && proxy::dials(world, workload, to))
     {
         return Verdict::Allow;
     }
@@ -165,7 +168,7 @@ fn mesh(world: &World) -> MeshConfig {
 
 // Section 3, config filters.
 
-fn is_of_this_revision(world: &World, meta: &Meta) -> bool {
+pub(crate) fn is_of_this_revision(world: &World, meta: &Meta) -> bool {
     match meta.labels.get("istio.io/rev") {
         Some(revision) => world.settings.revision.is_empty() || *revision == world.settings.revision,
         None => true,
@@ -212,7 +215,7 @@ fn holds(expression: &LabelExpression, labels: &Labels) -> bool {
     }
 }
 
-fn is_subset(selector: &Labels, labels: &Labels) -> bool {
+pub(crate) fn is_subset(selector: &Labels, labels: &Labels) -> bool {
     for (key, value) in selector {
         if labels.get(key) != Some(value) {
             return false;
@@ -346,7 +349,7 @@ fn way(world: &World, listeners: &[EgressListener], index: usize, to: &Destinati
     }
 }
 
-fn transport(protocol: Protocol) -> Transport {
+pub(crate) fn transport(protocol: Protocol) -> Transport {
     match protocol {
         Protocol::Udp => Transport::Udp,
         _ => Transport::Tcp,
@@ -483,25 +486,35 @@ fn is_registered(world: &World, workload: &Workload, to: &Destination) -> bool {
             .map(|listener| winners(world, workload, listener, of_host(&offers, host)))
             .collect();
         (0..listeners.len()).any(|index| {
-            let Some(way) = way(world, &listeners, index, to) else {
-                return false;
-            };
             let scope = Scope {
                 world,
                 listeners: &listeners,
                 imported: &imported,
             };
             imported[index].iter().any(|offer| {
-                offer.ports.iter().any(|port| {
-                    let Some(protocol) = protocol_behind(world, (&listeners[index], way), port, to) else {
-                        return false;
-                    };
-                    (scope.has_upstream(offer, port) || takes_requests(world, offer, (protocol, way)))
-                        && accepts(world, offer, (protocol, way), to)
-                })
+                let mut ports = offer.ports.iter();
+                ports.any(|port| serves(&scope, index, (offer, port), to))
             })
         })
     })
+}
+
+/// Whether a listener accepts the destination for a port of what it imports.
+pub(crate) fn serves(
+    scope: &Scope<'_>,
+    index: usize,
+    (offer, port): (&Offer<'_>, &ServicePort),
+    to: &Destination,
+) -> bool {
+    let (world, listener) = (scope.world, &scope.listeners[index]);
+    let Some(way) = way(world, scope.listeners, index, to) else {
+        return false;
+    };
+    let Some(protocol) = protocol_behind(world, (listener, way), port, to) else {
+        return false;
+    };
+    (scope.has_upstream(offer, port) || takes_requests(world, offer, (protocol, way)))
+        && accepts(world, offer, (protocol, way), to)
 }
 
 /// Whether a port with nothing behind it still makes a listener that takes HTTP for every service of the port: those of
@@ -597,7 +610,7 @@ impl Scope<'_> {
     }
 }
 
-fn is_on(listener: &EgressListener, port: &ServicePort) -> bool {
+pub(crate) fn is_on(listener: &EgressListener, port: &ServicePort) -> bool {
     match listener.port {
         None => true,
         Some((_, Protocol::HttpProxy)) => transport(port.protocol) == Transport::Tcp,
@@ -923,7 +936,7 @@ pub(crate) fn is_allocated(entry: &ServiceEntry, host: &Host, to: &Destination) 
 }
 
 /// Res(x): of a wildcard, the names seen under it.
-fn resolves(world: &World, host: &Host, to: &Destination) -> bool {
+pub(crate) fn resolves(world: &World, host: &Host, to: &Destination) -> bool {
     world
         .resolved
         .iter()

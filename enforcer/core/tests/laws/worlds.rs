@@ -88,7 +88,9 @@ pub(crate) fn destination() -> impl Strategy<Value = Destination> {
             .prop_map(|text| text.parse().expect("it is one")),
     ];
     let transport = prop_oneof![4 => Just(Transport::Tcp), 1 => Just(Transport::Udp)];
-    (transport, address, select(PORTS))
+    // Of the cluster's endpoints, and HBONE.
+    let port = prop_oneof![8 => select(PORTS), 1 => Just(8080), 1 => Just(15008)];
+    (transport, address, port)
         .prop_map(|(transport, address, port)| Destination::new(transport, address, port))
 }
 
@@ -440,18 +442,21 @@ fn mesh() -> impl Strategy<Value = MeshConfig> {
 
 fn slice() -> impl Strategy<Value = EndpointSlice> {
     let names = subsequence(&["p53", "p80", "p443", "p15021", "Udp", "Tcp", ""][..], 2..=6);
-    (meta(&["s-1", "s-2"]), addresses(), names).prop_map(|(meta, addresses, names)| EndpointSlice {
-        meta,
-        service: "s".to_owned(),
-        addresses: addresses.into_iter().collect(),
-        ports: names
-            .into_iter()
-            .map(|name| SlicePort {
-                name: name.to_owned(),
-                number: 8080,
-                transport: Transport::Tcp,
-            })
-            .collect(),
+    let number = select(&[8080, 443, 0][..]);
+    (meta(&["s-1", "s-2"]), addresses(), names, number).prop_map(|(meta, addresses, names, number)| {
+        EndpointSlice {
+            meta,
+            service: "s".to_owned(),
+            addresses: addresses.into_iter().collect(),
+            ports: names
+                .into_iter()
+                .map(|name| SlicePort {
+                    name: name.to_owned(),
+                    number,
+                    transport: Transport::Tcp,
+                })
+                .collect(),
+        }
     })
 }
 
@@ -528,17 +533,26 @@ fn workload() -> impl Strategy<Value = Update> {
     ];
     let own = weighted(0.2, address());
     let asks_node = prop::bool::weighted(0.3);
-    (1..4_u64, namespace(), labels(), enforcement, (own, asks_node)).prop_map(
-        |(cgroup, namespace, labels, enforcement, (own, asks_node))| {
-            let workload = Workload {
-                enforcement,
-                own: own.into_iter().collect(),
-                asks_node,
-                ..Workload::new(namespace, &format!("w{cgroup}"), labels)
-            };
-            Update::Workload(CgroupId(cgroup), workload)
-        },
+    let has_proxy = prop::bool::weighted(0.3);
+    (
+        1..4_u64,
+        namespace(),
+        labels(),
+        enforcement,
+        (own, asks_node, has_proxy),
     )
+        .prop_map(
+            |(cgroup, namespace, labels, enforcement, (own, asks_node, has_proxy))| {
+                let workload = Workload {
+                    enforcement,
+                    own: own.into_iter().collect(),
+                    asks_node,
+                    has_proxy,
+                    ..Workload::new(namespace, &format!("w{cgroup}"), labels)
+                };
+                Update::Workload(CgroupId(cgroup), workload)
+            },
+        )
 }
 
 /// Any change: things come, change, go and come again.

@@ -137,18 +137,22 @@ fn measure(server: &mut Server) -> Result<()> {
             }
             Ok(())
         });
-        let mut waits = Vec::new();
-        for turn in 1..=WATCHED {
-            let to = first(turn);
-            anyhow::ensure!(!place.reaches(&pod, &to)?, "{to} is no endpoint yet");
-            admin.apply_value(&slice(0, turn))?;
-            waits.push(place.until(&pod, &to, true)?);
-            let due = begin + PAUSE * 10 * turn;
-            thread::sleep(due.saturating_duration_since(Instant::now()));
-        }
+        let mut watch = || -> Result<Vec<Duration>> {
+            let mut waits = Vec::new();
+            for turn in 1..=WATCHED {
+                let to = first(turn);
+                anyhow::ensure!(!place.reaches(&pod, &to)?, "{to} is no endpoint yet");
+                admin.apply_value(&slice(0, turn))?;
+                waits.push(place.until(&pod, &to, true)?);
+                let due = begin + PAUSE * 10 * turn;
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+            Ok(waits)
+        };
+        let waits = watch();
         is_over.store(true, Ordering::Relaxed);
         changes.join().expect("it does not panic")?;
-        Ok(waits)
+        waits
     })?;
     let seconds = begin.elapsed().as_secs_f64();
     let (after, spent) = used(&daemon)?;

@@ -241,15 +241,22 @@ impl<'a> Question<'a> {
             } else {
                 self.view.imports(state)
             };
-            for import in imports {
+            for import in &imports {
                 let of_port = import.grants(&self.lookup.facts);
                 let mut grants = of_port.grants.iter();
                 if let Some(grant) = grants.find(|grant| self.is_met(grant)) {
                     let source = Some(grant.source.clone());
-                    found.push((breadth(&grant.rule.to), matched(&import), source));
+                    found.push((breadth(&grant.rule.to), matched(import), source));
                 } else if self.view.has_proxy {
-                    let behind = import.behind(state, &self.lookup.facts).grants;
+                    let behind = import.behind(&self.lookup.facts).grants;
                     if behind.iter().any(|grant| self.is_met(grant)) {
+                        found.push((u8::MAX, matched(import), None));
+                    }
+                }
+            }
+            if self.view.has_proxy {
+                for (import, behind) in state.pooled(&imports, &self.lookup.facts) {
+                    if behind.grants.iter().any(|grant| self.is_met(grant)) {
                         found.push((u8::MAX, matched(&import), None));
                     }
                 }

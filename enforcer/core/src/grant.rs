@@ -56,7 +56,7 @@ pub(crate) struct Served<'a> {
 }
 
 /// An endpoint of one entry for a port of its host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Pooled {
     pub(crate) number: u16,
     pub(crate) transport: Transport,
@@ -106,22 +106,18 @@ impl PortGrants {
     fn add_pooled(&mut self, served: Served<'_>, port: Port) {
         let transport = port.protocol.transport();
         let is_behind = |it: &&Pooled| (it.number, it.transport) == (port.number, transport);
-        let pooled = served.pooled.iter().filter(is_behind);
-        self.grants.extend(pooled.map(|it| Grant {
-            rule: Rule {
-                transport,
-                port: port.number,
-                to: To::Address(it.address),
-            },
+        // Its own have a source that says more.
+        let own: BTreeSet<Rule> = self.grants.iter().map(|grant| grant.rule).collect();
+        let pooled = served.pooled.iter().filter(is_behind).map(|it| Rule {
+            transport,
+            port: port.number,
+            to: To::Address(it.address),
+        });
+        let others = pooled.filter(|rule| !own.contains(rule)).map(|rule| Grant {
+            rule,
             source: Source::Endpoint,
-        }));
-    }
-
-    /// Adds what another port grants.
-    pub(crate) fn add(&mut self, other: Self) {
-        self.grants.extend(other.grants);
-        self.names.extend(other.names);
-        self.sort();
+        });
+        self.grants.extend(others);
     }
 
     fn sort(&mut self) {

@@ -179,7 +179,13 @@ impl Objects {
     ) -> impl Iterator<Item = &'a Arc<WorkloadEntry>> {
         in_namespace(&self.workload_entries, namespace)
             .filter(move |entry| entry.healthy && is_of_revision(&entry.meta, revision))
-            .filter(|entry| selects(selector, &workload_labels(entry)))
+            .filter(|entry| {
+                let label = |key: &String| {
+                    let of_metadata = entry.meta.labels.get(key);
+                    of_metadata.or_else(|| entry.endpoint.labels.get(key))
+                };
+                selector.iter().all(|(key, value)| label(key) == Some(value))
+            })
     }
 
     /// What `selector` chooses in `namespace`: its ready Pods, and its healthy WorkloadEntries of `revision`.

@@ -4,16 +4,17 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use crate::{
     export::{Export, Ignored, export, ignored, ignored_namespace},
     grant::{
         Facts, Pooled, Port, PortGrants, Related, Served, Way, behind, endpoints, grants, grants_on,
-        has_endpoint, is_passed_on, own_endpoints, related,
+        has_endpoint, is_passed_on, is_reserved, own_endpoints, related,
     },
     istio::{MeshConfig, ServicePort},
-    model::{Host, Labels, Namespace, Protocol, selects},
+    model::{Host, Labels, Namespace, Protocol, Transport, selects},
     objects::{Key, Objects, Owner, OwnerKey, in_namespace},
     settings::{Matching, Settings},
 };
@@ -30,7 +31,7 @@ pub(crate) struct Offer {
     /// What each of the owner's ports grants under its own protocol.
     pub(crate) grants: Vec<PortGrants>,
     /// The endpoints that other entries of its namespace have for the host, if the proxy looks there for addresses.
-    pooled: Vec<Pooled>,
+    pooled: Arc<[Pooled]>,
 }
 
 /// A port that is visible in a view.
@@ -77,7 +78,7 @@ impl Offer {
                 Owner::Entry(entry) => has_endpoint(entry, facts),
                 Owner::Service(_) => true,
             },
-            pooled: Vec::new(),
+            pooled: Arc::default(),
             export: export(&owner, mesh, objects),
             ignored: match &owner {
                 Owner::Entry(entry) => ignored(&entry.meta, &facts.settings.revision, mesh, objects),
@@ -90,7 +91,7 @@ impl Offer {
     }
 
     /// Computes what its ports grant, once `others`, which offer the same host, are known.
-    fn work_out(&mut self, others: Vec<Pooled>, facts: &Facts<'_>) {
+    fn work_out(&mut self, others: Arc<[Pooled]>, facts: &Facts<'_>) {
         self.pooled = others;
         let grants_of = |port: &ServicePort| grants(self.served(), own(port), facts);
         self.grants = self.owner.ports().iter().map(grants_of).collect();
@@ -154,28 +155,12 @@ impl Import<'_> {
         }
     }
 
-    /// What stands behind the port, also if a proxy that has been told would dial none of it. A host's endpoints are
-    /// pooled: those of all entries of the namespace, whoever sees these (`mergeServicesInstancesByNamespaceHost`, and
-    /// `EndpointIndex` for a Service beside them).
-    pub(crate) fn behind(&self, state: &HostState, facts: &Facts<'_>) -> PortGrants {
+    /// What stands behind the port, also if a proxy that has been told would dial none of it. The endpoints that other
+    /// entries have for the host are in [`HostState::pooled`].
+    pub(crate) fn behind(&self, facts: &Facts<'_>) -> PortGrants {
         let port = &self.offer.owner.ports()[self.port];
         let dialled = self.grants(facts).into_owned();
-        let mut all = behind(self.offer.served(), (port, self.protocol), dialled, facts);
-        let others = state.offers.iter().filter(|other| {
-            !std::ptr::eq(*other, self.offer)
-                && other.ignored.is_none()
-                && !other.owner.is_service()
-                && other.namespace() == self.offer.namespace()
-        });
-        let id = |port: &ServicePort| (port.number, port.protocol.transport());
-        for other in others {
-            for of_other in other.owner.ports().iter().filter(|it| id(it) == id(port)) {
-                let nothing = PortGrants::default();
-                let pooled = behind(other.served(), (of_other, self.protocol), nothing, facts);
-                all.add(pooled);
-            }
-        }
-        all
+        behind(self.offer.served(), (port, self.protocol), dialled, facts)
     }
 }
 
@@ -197,13 +182,17 @@ impl HostState {
         });
         let mut offers: Vec<_> = owners.map(|owner| Offer::new(owner, host, mesh, facts)).collect();
         offers.shrink_to_fit();
-        for at in 0..offers.len() {
-            let others = if is_passed_on(&offers[at].owner) {
-                pooled(&offers, at, facts)
-            } else {
-                Vec::new()
-            };
-            offers[at].work_out(others, facts);
+        let passed_on = offers.iter().filter(|offer| is_passed_on(&offer.owner));
+        let namespaces: BTreeSet<Namespace> = passed_on.map(|it| it.namespace().clone()).collect();
+        let pools: BTreeMap<Namespace, Arc<[Pooled]>> = namespaces
+            .into_iter()
+            .map(|namespace| (namespace.clone(), pooled(&offers, &namespace, facts)))
+            .collect();
+        for offer in &mut offers {
+            let pool = pools
+                .get(offer.namespace())
+                .filter(|_| is_passed_on(&offer.owner));
+            offer.work_out(pool.cloned().unwrap_or_default(), facts);
         }
         let mut all = Related::default();
         let mut behind = BTreeSet::new();
@@ -223,14 +212,47 @@ impl HostState {
     }
 }
 
-/// The endpoints that other entries have for the host of an offer (`mergeServicesInstancesByNamespaceHost`). Who sees
-/// them does not matter. Few hosts have several entries in one namespace.
-fn pooled(offers: &[Offer], at: usize, facts: &Facts<'_>) -> Vec<Pooled> {
-    let others = offers.iter().enumerate().filter(|(index, other)| {
-        *index != at && other.ignored.is_none() && other.namespace() == offers[at].namespace()
-    });
-    let mut pooled = Vec::new();
-    for (_, other) in others {
+impl HostState {
+    /// What stands behind ports of the host because other entries of the namespace have endpoints for it, whoever sees
+    /// these: Istio keeps one set for a host and namespace (`mergeServicesInstancesByNamespaceHost`, and `EndpointIndex`
+    /// for a Service beside them). Each with the entry that has it, once for all `imports`.
+    pub(crate) fn pooled(&self, imports: &[Import<'_>], facts: &Facts<'_>) -> Vec<(Import<'_>, PortGrants)> {
+        if self.offers.len() < 2 {
+            return Vec::new();
+        }
+        let mut ports: BTreeMap<(&Namespace, u16), Protocol> = BTreeMap::new();
+        for import in imports {
+            let port = &import.offer.owner.ports()[import.port];
+            let is_tcp = import.protocol.transport() == Transport::Tcp;
+            if is_tcp && !is_reserved(port.number, import.protocol) {
+                ports.insert((import.offer.namespace(), port.number), import.protocol);
+            }
+        }
+        let mut pooled = Vec::new();
+        let entries = self.offers.iter();
+        for other in entries.filter(|other| other.ignored.is_none() && !other.owner.is_service()) {
+            let tcp = other
+                .imports()
+                .filter(|import| import.protocol.transport() == Transport::Tcp);
+            for import in tcp {
+                if let Some(protocol) = ports.get(&(other.namespace(), import.number)) {
+                    let of = (&other.owner.ports()[import.port], *protocol);
+                    let grants = behind(other.served(), of, PortGrants::default(), facts);
+                    pooled.push((import, grants));
+                }
+            }
+        }
+        pooled
+    }
+}
+
+/// The endpoints that entries of a namespace have for the host (`mergeServicesInstancesByNamespaceHost`). Who sees them
+/// does not matter. Few hosts have several entries in one namespace.
+fn pooled(offers: &[Offer], namespace: &Namespace, facts: &Facts<'_>) -> Arc<[Pooled]> {
+    let others = offers.iter();
+    let others = others.filter(|other| other.ignored.is_none() && other.namespace() == namespace);
+    let mut pooled = BTreeSet::new();
+    for other in others {
         let Owner::Entry(entry) = &other.owner else {
             continue;
         };
@@ -242,7 +264,7 @@ fn pooled(offers: &[Offer], at: usize, facts: &Facts<'_>) -> Vec<Pooled> {
             }));
         }
     }
-    pooled
+    pooled.into_iter().collect()
 }
 
 /// A host is common if all of its visible offers are public and of one namespace: then the client's namespace

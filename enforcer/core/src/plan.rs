@@ -90,7 +90,7 @@ pub fn diff(applied: &Applied, desired: &Desired) -> Plan {
         let changes = phases::order(applied, &after);
         return Plan { changes, after };
     }
-    let (mut changes, between) = crossing::detach(applied, &crossing);
+    let (mut changes, between) = crossing::detach(applied, &after, &crossing);
     let rest = diff(&between, desired);
     changes.extend(rest.changes);
     Plan {

@@ -21,8 +21,6 @@ mod infrastructure;
 #[cfg(test)]
 mod properties;
 mod protected;
-#[cfg(test)]
-mod proxies;
 mod rerouted;
 mod rule_set;
 mod suspicious;

@@ -116,25 +116,26 @@ impl View {
                 vec![whole(winners(visible, &self.namespace))]
             }
             Some(sidecar) => (0..sidecar.egress.len())
-                .map(|index| self.behind(sidecar, index, &visible))
+                .map(|index| self.imported_by(sidecar, index, &visible))
                 .collect(),
         }
     }
 
     /// The ports of a host that the listener `index` imports. The winning namespace is chosen among the services
     /// that the listener imports, as in Istio's `selectServices`.
-    fn behind<'a>(&self, sidecar: &Sidecar, index: usize, visible: &[&'a Offer]) -> Vec<Imported<'a>> {
+    fn imported_by<'a>(&self, sidecar: &Sidecar, index: usize, visible: &[&'a Offer]) -> Vec<Imported<'a>> {
         let listener = &sidecar.egress[index];
-        let behind = |import: Import<'a>| sidecar::behind(sidecar, index, import);
+        let on_listener = |import: Import<'a>| sidecar::on_listener(sidecar, index, import);
         let candidates = visible.iter().copied().filter(|offer| {
             sidecar::imports(listener, offer.namespace(), &offer.host, &self.namespace)
-                && (!sidecar::needs_port(listener) || offer.imports().any(|import| behind(import).is_some()))
+                && (!sidecar::needs_port(listener)
+                    || offer.imports().any(|import| on_listener(import).is_some()))
         });
         let winners = winners(candidates.collect(), &self.namespace).into_iter();
         winners
             .map(|offer| Imported {
                 offer,
-                ports: offer.imports().filter_map(behind).collect(),
+                ports: offer.imports().filter_map(on_listener).collect(),
             })
             .collect()
     }

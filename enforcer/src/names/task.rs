@@ -265,7 +265,7 @@ fn log(notice: &Notice) {
             event = "resolution_failed",
             %host,
             reason = %error,
-            "{host} does not resolve ({error}): no address of it is known, and connections to it are refused until it does"
+            "{host} does not resolve ({error}): no address of it is known, and until it does only those are allowed that are declared"
         ),
         Notice::Failing { host, error, kept } => tracing::warn!(
             event = "resolution_failed",

@@ -72,10 +72,7 @@ impl Flow {
             String::new()
         };
         if format == LogFormat::Human {
-            match self.verdict {
-                Verdict::Deny => tracing::warn!("{self}{more}"),
-                Verdict::Audit | Verdict::Allow => tracing::info!("{self}{more}"),
-            }
+            tracing::warn!("{self}{more}");
             return;
         }
         let host = self.host();
@@ -97,7 +94,7 @@ impl Flow {
         let (verdict, port) = (self.verdict_word(), self.destination.port());
         let (event, message) = match self.verdict {
             Verdict::Deny => ("flow_denied", "flow denied"),
-            Verdict::Audit => ("flow_would_be_denied", "flow unregistered"),
+            Verdict::Audit => ("flow_would_be_denied", "flow would be denied"),
             Verdict::Allow => ("flow_unregistered", "flow unregistered"),
         };
         let message = match format {

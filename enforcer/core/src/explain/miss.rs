@@ -50,10 +50,32 @@ impl Question<'_> {
         let nearest = misses
             .into_iter()
             .min_by(|(a, _, x), (b, _, y)| (a, x).cmp(&(b, y)));
-        let nearest = nearest.map(|(_, why, _)| why);
-        nearest
-            .or_else(|| self.endpoint(hosts))
-            .unwrap_or(Why::Unregistered)
+        match nearest {
+            Some((Distance::Withheld(_) | Distance::Seen(_), why, _)) => why,
+            // What is neither visible nor on this port says less than whose endpoint it is.
+            nearest => self
+                .endpoint(hosts)
+                .or_else(|| self.hidden_endpoint(hosts))
+                .or(nearest.map(|(_, why, _)| why))
+                .unwrap_or(Why::Unregistered),
+        }
+    }
+
+    /// An object whose endpoint it is, on any port, and which the view does not have.
+    fn hidden_endpoint(&self, hosts: &[(&Host, &HostState)]) -> Option<Why> {
+        let is_behind = |state: &HostState| state.behind.binary_search(&self.destination.address).is_ok();
+        let mut offers = hosts.iter().filter(|(_, state)| is_behind(state));
+        offers.find_map(|(_, state)| {
+            let seen = Seen {
+                state,
+                imports: self.view.imports(state),
+            };
+            let offer = state.offers.first()?;
+            match self.miss(offer, false, &seen) {
+                (Distance::Seen(_), ..) => None,
+                (_, why, _) => Some(why),
+            }
+        })
     }
 
     /// A visible object whose endpoint it is, on any port.

@@ -121,7 +121,7 @@ pub enum Why {
         /// The port dialled.
         port: u16,
     },
-    /// It is an endpoint of an object that clients reach at other addresses, and the workload has no proxy.
+    /// It is an endpoint of an object that clients reach at other addresses, and no proxy of the workload dials it.
     Endpoint {
         /// The object.
         object: ObjectId,

@@ -53,7 +53,8 @@ pub(crate) fn behind(
     behind.out
 }
 
-/// The addresses of the endpoints of a Service that clients reach at other addresses, in order.
+/// The addresses that only a proxy dials, in order: endpoints of a Service that clients reach at other addresses, and
+/// what an entry selects, ready or not.
 pub(crate) fn endpoints(owner: &Owner, facts: &Facts<'_>) -> BTreeSet<IpAddr> {
     match owner {
         Owner::Service(service) if matches!(service.kind, ServiceKind::ClusterIp(_)) => {
@@ -65,7 +66,13 @@ pub(crate) fn endpoints(owner: &Owner, facts: &Facts<'_>) -> BTreeSet<IpAddr> {
             }));
             addresses
         }
-        Owner::Service(_) | Owner::Entry(_) => BTreeSet::new(),
+        Owner::Service(_) => BTreeSet::new(),
+        Owner::Entry(entry) => {
+            let selectors = entry.selector.iter();
+            let pods = selectors.flat_map(|it| facts.objects.chosen_pods(&entry.meta.namespace, it));
+            let addresses = pods.flat_map(|pod| pod.addresses.iter().map(IpAddr::to_canonical));
+            addresses.collect()
+        }
     }
 }
 
@@ -98,9 +105,9 @@ fn chosen<'a>(
 ) -> impl Iterator<Item = &'a Endpoint> {
     let objects = facts.objects;
     let revision = &facts.settings.revision;
-    let entries = objects.chosen_entries(namespace, selector, revision);
-    entries
-        .filter(|_| !selector.is_empty())
+    let selectors = (!selector.is_empty()).then_some(selector).into_iter();
+    selectors
+        .flat_map(move |selector| objects.chosen_entries(namespace, selector, revision))
         .map(|entry| &entry.endpoint)
 }
 

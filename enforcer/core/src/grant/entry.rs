@@ -8,12 +8,11 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{Facts, Grant, Port, PortGrants, Related, Served, Source};
+use super::{Facts, Grant, Port, PortGrants, Related, Served, Source, at_name};
 use crate::{
     istio::{EndpointAddress, Resolution, ServiceEntry},
     model::{Host, Protocol},
     objects::Selected,
-    pattern::pattern,
     rule::{Rule, To},
     settings::Matching,
 };
@@ -193,17 +192,10 @@ impl Row<'_> {
     }
 
     fn resolve(&self, name: &Host, out: &mut PortGrants) {
-        out.names.push(name.clone());
-        if self.facts.settings.learns
-            && let Some((_, pattern)) = pattern(name)
-        {
-            let to = To::Host(pattern.host);
-            out.grants.push(self.grant(to, Source::Given(name.clone())));
-        }
-        let addresses = self.facts.objects.addresses_of(name).into_iter();
-        out.grants.extend(
-            addresses.map(|address| self.grant(To::Address(address), Source::Resolved(name.clone()))),
-        );
+        let port = (self.port.protocol.transport(), self.port.number);
+        let of_name = at_name(name, port, self.facts);
+        out.names.extend(of_name.names);
+        out.grants.extend(of_name.grants);
     }
 
     fn grant(&self, to: To, source: Source) -> Grant {

@@ -178,7 +178,7 @@ fn may_keep(policy: &DesiredPolicy, shared: &Rules, rule: &Rule) -> bool {
 }
 
 /// Whether one of `rules` may allow something that `rule` allows; false only if that is certain.
-fn overlaps(rules: &Rules, rule: &Rule) -> bool {
+pub(super) fn overlaps(rules: &Rules, rule: &Rule) -> bool {
     let any = Rule { to: To::Any, ..*rule };
     let same_port = rules
         .range(any..)

@@ -462,8 +462,11 @@ fn contribution(view: &View, (host, state): (&Host, &HostState), indexes: &HostI
 fn add(to: &mut Contribution, imports: &[Import<'_>], behind: Option<&HostState>, facts: &Facts<'_>) {
     for import in imports {
         to.add(&import.grants(facts));
-        if let Some(state) = behind {
-            to.add(&import.behind(state, facts));
+        if behind.is_some() {
+            to.add(&import.behind(facts));
         }
+    }
+    for (_, pooled) in behind.into_iter().flat_map(|state| state.pooled(imports, facts)) {
+        to.add(&pooled);
     }
 }

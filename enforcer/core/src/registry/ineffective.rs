@@ -13,7 +13,7 @@ use super::{Cause, Registry, Warning};
 use crate::{
     grant::{Facts, is_reserved, is_unix, selects_nothing},
     istio::{ObjectId, ServiceKind, ServicePort},
-    model::{Host, Labels, Namespace, Transport, Workload},
+    model::{Host, Mode, Namespace, Transport},
     objects::Owner,
     offer::{HostState, Offer},
     settings::UdpPolicy,
@@ -112,10 +112,12 @@ fn counts(offer: &Offer, state: &HostState, facts: &Facts<'_>) -> bool {
         return false;
     }
     clients(offer, state).into_iter().any(|namespace| {
-        let workload = Workload::new(namespace.clone(), "", Labels::new());
         let view = View {
+            namespace,
             sidecar: None,
-            ..View::new(&workload, facts.objects, facts.settings)
+            mode: Mode::Enforce,
+            asks_node: false,
+            has_proxy: false,
         };
         let imports = view.imports(state);
         let mut own = imports.iter().filter(|import| std::ptr::eq(import.offer, offer));
@@ -123,12 +125,13 @@ fn counts(offer: &Offer, state: &HostState, facts: &Facts<'_>) -> bool {
     })
 }
 
-/// The namespaces that see it and may differ: its own and others', those that are named, and one without a name, which
-/// stands for all the rest.
-fn clients(offer: &Offer, state: &HostState) -> BTreeSet<Namespace> {
+/// The namespaces that see it and may differ, the likeliest to find it first: its own, one without a name, which stands
+/// for all that no object names, others', and those that are named.
+fn clients(offer: &Offer, state: &HostState) -> Vec<Namespace> {
     let named = state.offers.iter().flat_map(|offer| offer.export.named());
-    let own = state.offers.iter().map(Offer::namespace);
-    let all = own.chain(named).cloned().chain([Namespace::new("")]);
+    let others: BTreeSet<&Namespace> = state.offers.iter().map(Offer::namespace).chain(named).collect();
+    let first = [offer.namespace().clone(), Namespace::new("")];
+    let all = first.into_iter().chain(others.into_iter().cloned());
     all.filter(|namespace| offer.export.includes(namespace)).collect()
 }
 

@@ -1,7 +1,8 @@
 //! Services that the mesh's configuration tells every proxy to dial: istiod, telemetry, authorization.
 //!
 //! A workload with a proxy reaches them whatever it sees of the registry: as a client, and what stands behind them. They
-//! are the operator's choice, and their names count as every registered host's do.
+//! are the operator's choice. So a host is what its Service says, or an entry of the root namespace: anybody may write an
+//! entry for any host elsewhere.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,18 +12,20 @@ use std::{
 use crate::{
     grant::{Facts, PortGrants, at_name},
     istio::MeshConfig,
-    model::{Host, Transport},
-    offer::{HostState, Import, Offer},
+    model::{Host, Namespace, Transport},
+    offer::{HostState, Offer},
     rule::{Rule, To},
     settings::Settings,
+    view::winners,
 };
 
 /// The port at which istiod serves proxies, unless the mesh says otherwise (`discoveryAddress`).
 const DISCOVERY: u16 = 15012;
 
 /// What is dialled, by host, and the rules for addresses that are dialled as such.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Infrastructure {
+    root: Namespace,
     hosts: BTreeMap<Host, Ports>,
     rules: Vec<Rule>,
 }
@@ -39,7 +42,11 @@ struct Ports {
 impl Infrastructure {
     /// What `mesh` names.
     pub(crate) fn new(mesh: &MeshConfig, settings: &Settings) -> Self {
-        let mut all = Self::default();
+        let mut all = Self {
+            root: mesh.root_namespace.clone(),
+            hosts: BTreeMap::new(),
+            rules: Vec::new(),
+        };
         let domain = &settings.cluster_domain;
         for dialled in &mesh.dialled {
             let port = (dialled.transport, dialled.port);
@@ -103,18 +110,30 @@ impl Infrastructure {
         let Some(dialled) = self.hosts.get(host) else {
             return Vec::new();
         };
-        if state.offers.is_empty() {
-            let ports = dialled.ports.iter().filter(|_| dialled.is_resolved);
-            return ports.map(|port| at_name(host, *port, facts)).collect();
-        }
-        let imports = state.offers.iter().flat_map(Offer::imports);
-        let is_dialled = |import: &Import<'_>| {
-            let number = import.offer.owner.ports()[import.port].number;
-            dialled.ports.contains(&(import.protocol.transport(), number))
+        let is_meant = |offer: &&Offer| {
+            offer.owner.is_service() || (offer.ignored.is_none() && *offer.namespace() == self.root)
         };
-        imports
-            .filter(is_dialled)
-            .flat_map(|import| [import.grants(facts).into_owned(), import.behind(state, facts)])
-            .collect()
+        let offers = winners(state.offers.iter().filter(is_meant).collect(), &self.root);
+        let mut grants = Vec::new();
+        for port in &dialled.ports {
+            let imports = offers.iter().flat_map(|offer| offer.imports());
+            let mut of_port = imports
+                .filter(|import| (import.protocol.transport(), import.number) == *port)
+                .peekable();
+            if of_port.peek().is_none() && dialled.is_resolved {
+                grants.push(at_name(host, *port, facts));
+            }
+            let imports: Vec<_> = of_port.collect();
+            for import in &imports {
+                grants.extend([import.grants(facts).into_owned(), import.behind(facts)]);
+            }
+            let pooled = state.pooled(&imports, facts).into_iter();
+            grants.extend(
+                pooled
+                    .filter(|(import, _)| is_meant(&import.offer))
+                    .map(|(_, grants)| grants),
+            );
+        }
+        grants
     }
 }

@@ -262,8 +262,11 @@ fn plain_rules(registry: &mut Registry, workload: &Workload) -> Rules {
         for import in view.imports(state) {
             ports.push(import.grants(&lookup.facts).into_owned());
         }
-        for import in view.served(state).iter().filter(|_| view.has_proxy) {
-            ports.push(import.behind(state, &lookup.facts));
+        if view.has_proxy {
+            let served = view.served(state);
+            ports.extend(served.iter().map(|import| import.behind(&lookup.facts)));
+            let pooled = state.pooled(&served, &lookup.facts).into_iter();
+            ports.extend(pooled.map(|(_, grants)| grants));
         }
     }
     let infrastructure = lookup.infrastructure;

@@ -10,6 +10,11 @@ use crate::{
     objects::Owner,
 };
 
+/// How many hosts of a VirtualService, and entries of each, are warned of; and how many destinations a warning names. An
+/// author can write thousands of each.
+const NAMED: usize = 20;
+const NAMED_TO: usize = 3;
+
 /// Adds a warning for each host that is routed and that nobody has, and for each host of a ServiceEntry that is routed
 /// elsewhere, such as to an egress gateway.
 pub(super) fn warn(registry: &Registry, warnings: &mut BTreeSet<Warning>) {
@@ -31,12 +36,14 @@ fn warn_of(registry: &Registry, service: &VirtualService, warnings: &mut BTreeSe
         namespace: service.meta.namespace.clone(),
         name: service.meta.name.clone(),
     };
-    for host in service.hosts.iter().map(whole).collect::<BTreeSet<_>>() {
-        let to: BTreeSet<Host> = destinations.iter().filter(|to| **to != host).cloned().collect();
+    let hosts: BTreeSet<Host> = service.hosts.iter().map(whole).collect();
+    for host in hosts.into_iter().take(NAMED) {
+        let to = destinations.iter().filter(|to| **to != host).take(NAMED_TO);
+        let to: BTreeSet<Host> = to.cloned().collect();
         if to.is_empty() {
             continue;
         }
-        let (is_registered, entries) = registry.behind(&host);
+        let (is_registered, entries) = registry.owners_of(&host);
         if !is_registered {
             let (to, host) = (to.clone(), host.clone());
             warnings.insert(Warning::RoutesUnregistered {
@@ -45,7 +52,7 @@ fn warn_of(registry: &Registry, service: &VirtualService, warnings: &mut BTreeSe
                 to,
             });
         }
-        for entry in entries {
+        for entry in entries.into_iter().take(NAMED) {
             let (to, host) = (to.clone(), host.clone());
             let service = id();
             warnings.insert(Warning::Rerouted {
@@ -71,7 +78,7 @@ impl Registry {
     }
 
     /// Whether anybody has `host`, and the entries that do. A wildcard is had by whoever has a name under it.
-    fn behind(&self, host: &Host) -> (bool, BTreeSet<ObjectId>) {
+    fn owners_of(&self, host: &Host) -> (bool, BTreeSet<ObjectId>) {
         let mut hosts = self.owners.wildcards_over(host);
         hosts.push(host.clone());
         if host.is_wildcard() {

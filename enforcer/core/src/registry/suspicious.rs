@@ -13,7 +13,8 @@ use crate::{
     export::ignored,
     grant::{Facts, has_endpoint, known_addresses, selects_nothing},
     istio::{
-        Bind, EgressHost, EgressListener, EgressNamespace, Kind, ObjectId, Resolution, ServiceEntry, Sidecar,
+        Bind, EgressHost, EgressListener, EgressNamespace, Kind, ObjectId, OutboundMode, Resolution,
+        ServiceEntry, Sidecar,
     },
     model::{Enforcement, Namespace},
     objects::Owner,
@@ -91,6 +92,30 @@ fn unreachable(entry: &ServiceEntry, facts: &Facts<'_>) -> Vec<IpAddr> {
 /// Whether no packet is routed to the address: 240.0.0.0/4, in which Istio allocates.
 fn is_unroutable(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(address) if address.octets()[0] >= 240 && !address.is_broadcast())
+}
+
+/// Adds a warning for each object that lets workloads reach everything, although the configuration does not.
+pub(super) fn warn_of_allow_any(registry: &Registry, warnings: &mut BTreeSet<Warning>) {
+    let (objects, settings) = (&registry.objects, &registry.settings);
+    if settings.mode == OutboundMode::AllowAny {
+        return;
+    }
+    let mesh = objects.mesh(&settings.revision);
+    let workloads = registry.workloads.values();
+    for workload in workloads.filter(|it| it.enforcement != Some(Enforcement::Off)) {
+        let sidecar = choose(workload, objects, settings);
+        let object = match sidecar.as_ref().map(|sidecar| (sidecar.mode, sidecar)) {
+            Some((Some(OutboundMode::AllowAny), sidecar)) => id(sidecar),
+            Some((Some(OutboundMode::RegistryOnly), _)) => continue,
+            _ if mesh.mode == Some(OutboundMode::AllowAny) => ObjectId {
+                kind: Kind::MeshConfig,
+                namespace: mesh.meta.namespace.clone(),
+                name: mesh.meta.name.clone(),
+            },
+            _ => continue,
+        };
+        warnings.insert(Warning::AllowsAny { object });
+    }
 }
 
 /// Adds a warning for each namespace with gateways to which a Sidecar applies that leaves something out.
@@ -177,6 +202,9 @@ impl<'a> Imports<'a> {
         let exact = self.registry.states.get(&host.host);
         if exact.is_some_and(|state| state.offers.iter().any(is_imported)) {
             return true;
+        }
+        if !host.host.is_wildcard() {
+            return false;
         }
         let all = self.by_namespace();
         match &host.namespace {

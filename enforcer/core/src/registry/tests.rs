@@ -1,5 +1,7 @@
 //! What the registry shares, keeps and forgets.
 
+mod proxies;
+
 use super::*;
 use crate::{
     explain::Why,
@@ -943,4 +945,28 @@ fn sidecar_that_narrows_what_gateways_see_is_told() {
     let open = sidecar("edge/gateways", vec![egress(&["*/*"])]);
     let told = warnings(Settings::default(), [narrow().into(), open.into(), gateway(1)]);
     assert_eq!(told, [""; 0]);
+}
+
+#[test]
+fn object_that_lets_workloads_reach_everything_is_told() {
+    let mesh = MeshConfig {
+        mode: Some(OutboundMode::AllowAny),
+        ..MeshConfig::default()
+    };
+    let of = |object: &str| {
+        format!(
+            "{object} sets ALLOW_ANY, which goes before the enforcer's configuration: the workloads to which it applies \
+             reach everything"
+        )
+    };
+    let told = |updates: Vec<Update>| warnings(Settings::default(), updates);
+    assert_eq!(told(vec![mesh.clone().into()]), [""; 0], "it applies to nobody");
+    let updates = vec![mesh.into(), workload(1, "a", "")];
+    assert_eq!(told(updates), [of("MeshConfig istio-system/istio")]);
+    let mut open = sidecar("a/open", vec![egress(&["*/*"])]);
+    open.mode = Some(OutboundMode::AllowAny);
+    assert_eq!(
+        told(vec![open.into(), workload(1, "a", "")]),
+        [of("Sidecar a/open")]
+    );
 }

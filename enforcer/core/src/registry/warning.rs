@@ -40,6 +40,11 @@ pub enum Warning {
         /// One that does not.
         unused: ObjectId,
     },
+    /// An object sets ALLOW_ANY, against what the configuration says.
+    AllowsAny {
+        /// The MeshConfig or Sidecar.
+        object: ObjectId,
+    },
     /// A Sidecar that leaves something out applies to gateways, to which Istio applies none.
     TrimsGateways {
         /// The Sidecar.
@@ -182,6 +187,11 @@ impl fmt::Display for Warning {
                  dialled directly, and that is what {entry} allows",
                 listed(to)
             ),
+            Self::AllowsAny { object } => write!(
+                f,
+                "{object} sets ALLOW_ANY, which goes before the enforcer's configuration: the workloads to which it applies \
+                 reach everything"
+            ),
             Self::TrimsGateways { sidecar, namespace } => write!(
                 f,
                 "{sidecar} applies to the gateways in {namespace} here, and not in Istio: what it leaves out is refused to \
@@ -229,6 +239,7 @@ impl Warning {
             | Self::RoutesUnregistered { service: object, .. }
             | Self::Rerouted { service: object, .. }
             | Self::TrimsGateways { sidecar: object, .. }
+            | Self::AllowsAny { object }
             | Self::ImportsNothing { sidecar: object, .. } => Some(object),
             Self::Protected { .. } => None,
         }

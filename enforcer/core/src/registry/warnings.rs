@@ -46,6 +46,7 @@ impl Registry {
         suspicious::warn_of_entries(self, &mut warnings);
         suspicious::warn_of_imports(self, &mut warnings);
         suspicious::warn_of_gateways(self, &mut warnings);
+        suspicious::warn_of_allow_any(self, &mut warnings);
         rerouted::warn(self, &mut warnings);
         for (host, whole) in self.protected.hosts() {
             let counts = self.objects.resolved.get(host);

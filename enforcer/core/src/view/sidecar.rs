@@ -94,7 +94,7 @@ pub(super) fn needs_port(listener: &EgressListener) -> bool {
 ///
 /// A listener with a port has the services' port of that number and replaces its protocol. An HTTP proxy has every
 /// port of its services behind its own.
-pub(super) fn behind<'a>(sidecar: &Sidecar, index: usize, import: Import<'a>) -> Option<Import<'a>> {
+pub(super) fn on_listener<'a>(sidecar: &Sidecar, index: usize, import: Import<'a>) -> Option<Import<'a>> {
     let transport = import.protocol.transport();
     let (before, rest) = sidecar.egress.split_at(index);
     let listener = rest.first()?;

@@ -65,7 +65,7 @@ fn agrees(explained: &Explanation, decided: Option<Verdict>, to: &Destination) -
     };
     prop_assert_eq!(explained.verdict, decided, "{}", text);
     let expected = match decided {
-        Verdict::Allow => "allowed by ",
+        Verdict::Allow => "allowed ",
         Verdict::Deny => "denied: ",
         Verdict::Audit => "would be denied: ",
     };

@@ -555,6 +555,20 @@ fn workload() -> impl Strategy<Value = Update> {
         )
 }
 
+/// The same, of a workload without a proxy.
+pub(crate) fn without_proxy(update: Update) -> Update {
+    match update {
+        Update::Workload(cgroup, workload) => {
+            let workload = Workload {
+                has_proxy: false,
+                ..workload
+            };
+            Update::Workload(cgroup, workload)
+        }
+        other => other,
+    }
+}
+
 /// Any change: things come, change, go and come again.
 pub(crate) fn update() -> impl Strategy<Value = Update> {
     let name = one(NAMES).prop_map(Host::new);

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use enforcer_core::registry::Warning;
+use enforcer_core::{model::Namespace, registry::Warning};
 
 use super::Reporter;
 use crate::{
@@ -91,6 +91,7 @@ impl Reporter {
     /// Logs what is new and has lasted, with an Event of the object while the queue has room.
     pub(in crate::daemon) fn report_suspicious(&mut self, ingest: &mut Ingest) {
         let news = self.suspicious.news(Instant::now(), &ingest.of_registry());
+        let news = in_turns(news.iter());
         for warning in news.iter().take(MOST) {
             let object = warning.object().map(ToString::to_string);
             tracing::warn!(event = "registry_warning", object, "{warning}");
@@ -98,7 +99,7 @@ impl Reporter {
         if news.len() > MOST {
             tracing::warn!("and {} more like these{IN_STATUS}", news.len() - MOST);
         }
-        for warning in &news {
+        for warning in news {
             if let Some(notice) = Notice::suspicious(warning) {
                 self.flows.queue(notice);
             }
@@ -108,18 +109,45 @@ impl Reporter {
     /// What was told of the registry and holds, in words.
     pub(super) fn suspicious(&self, ingest: &mut Ingest) -> Vec<String> {
         let all = ingest.of_registry();
-        self.suspicious.told(&all).map(ToString::to_string).collect()
+        let told = in_turns(self.suspicious.told(&all));
+        told.into_iter().map(ToString::to_string).collect()
     }
+}
+
+/// In an order in which each namespace has its turn, so that the objects of one do not hide what is wrong in others.
+fn in_turns<'a>(warnings: impl Iterator<Item = &'a Warning>) -> Vec<&'a Warning> {
+    let mut turns: BTreeMap<Option<&Namespace>, usize> = BTreeMap::new();
+    let mut ordered: Vec<_> = warnings
+        .map(|warning| {
+            let turn = turns.entry(warning.object().map(|it| &it.namespace)).or_default();
+            *turn += 1;
+            (*turn, warning)
+        })
+        .collect();
+    ordered.sort_by_key(|(turn, _)| *turn);
+    ordered.into_iter().map(|(_, warning)| warning).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use enforcer_core::{
-        istio::{Kind, ObjectId},
-        model::Namespace,
-    };
+    use enforcer_core::istio::{Kind, ObjectId};
 
     use super::*;
+
+    #[test]
+    fn objects_of_one_namespace_do_not_hide_those_of_others() {
+        let of = |namespace: &str, name: u16| Warning::PortOnly {
+            entry: ObjectId {
+                kind: Kind::ServiceEntry,
+                namespace: Namespace::new(namespace),
+                name: "e".to_owned(),
+            },
+            port: name,
+        };
+        let all: BTreeSet<_> = (1..100).map(|port| of("a", port)).chain([of("b", 1)]).collect();
+        let ordered = in_turns(all.iter());
+        assert_eq!((ordered.len(), ordered[1]), (100, &of("b", 1)));
+    }
 
     fn entry() -> ObjectId {
         ObjectId {

@@ -19,6 +19,14 @@ const ADDRESSES: [[&str; 2]; 3] = [
     ["envoyMetricsServiceAddress", "envoy_metrics_service_address"],
 ];
 
+/// The tracers of `defaultConfig.tracing`, each with an `address`; other fields of it are no tracers.
+const TRACERS: [[&str; 2]; 4] = [
+    ["zipkin", "zipkin"],
+    ["lightstep", "lightstep"],
+    ["datadog", "datadog"],
+    ["openCensusAgent", "open_census_agent"],
+];
+
 /// Fields of `defaultConfig` with an `address`.
 const SERVICES: [[&str; 2]; 2] = [
     ["envoyMetricsService", "envoy_metrics_service"],
@@ -38,8 +46,8 @@ pub(super) fn read(mesh: &Node<'_>, found: &mut Findings) -> Vec<Dialled> {
     let statsd = field(&proxy, "statsdUdpAddress", "statsd_udp_address");
     add(&statsd, Transport::Udp, &mut dialled, found);
     let tracing = proxy.get("tracing");
-    for name in tracing.value().as_object().into_iter().flat_map(|of| of.keys()) {
-        let address = tracing.get(name).get("address");
+    for [name, other] in TRACERS {
+        let address = field(&tracing, name, other).get("address");
         add(&address, Transport::Tcp, &mut dialled, found);
     }
     add(

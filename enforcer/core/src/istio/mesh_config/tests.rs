@@ -190,7 +190,7 @@ fn what_every_proxy_dials_is_read_from_its_configuration_and_from_providers() {
 defaultConfig:
   discoveryAddress: istiod.istio-system.svc:15012
   statsdUdpAddress: statsd.example.com:8125
-  tracing: {zipkin: {address: 'zipkin.istio-system:9411'}, sampling: 1}
+  tracing: {zipkin: {address: 'zipkin.istio-system:9411'}, sampling: 1, customTags: {address: {literal: {value: x}}}}
   envoyAccessLogService: {address: '[2001:db8::1]:15000'}
   envoyMetricsService: {address: 'unix:///run/metrics'}
 ca: {address: '$(CA_ADDR)'}

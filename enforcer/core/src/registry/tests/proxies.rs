@@ -185,6 +185,38 @@ fn istiod_is_dialled_whatever_the_view() {
 }
 
 #[test]
+fn nobody_opens_anything_by_an_entry_for_the_host_of_the_infrastructure() {
+    let forged = |namespace: &str, to: &[&str]| {
+        let host = "istiod.istio-system.svc.cluster.local";
+        let mut forged = entry(&format!("{namespace}/x"), host, &[(15012, Protocol::Tcp)]).export(to);
+        forged.ports[0].target = Some(5432);
+        forged
+    };
+    assert_eq!(added(vec![forged("evil", &["."]).into()]), set(&[]));
+    let mesh = MeshConfig {
+        dialled: vec![Dialled {
+            host: "otel.example.com".to_owned(),
+            port: 4317,
+            transport: Transport::Tcp,
+        }],
+        ..MeshConfig::default()
+    };
+    let otel = |id: &str, port| {
+        entry(id, "otel.example.com", &[(port, Protocol::Tcp)])
+            .addresses(&["192.0.2.66"])
+            .export(&["."])
+    };
+    let answer = || resolved("otel.example.com", &["198.51.100.8"]);
+    let named = ["tcp 198.51.100.8:4317", "tcp otel.example.com:4317"];
+    for other in [otel("evil/o", 4317), otel("istio-system/o", 443)] {
+        let updates = vec![mesh.clone().into(), other.into(), answer()];
+        assert_eq!(added(updates), set(&named), "its name is resolved");
+    }
+    let updates = vec![mesh.into(), otel("istio-system/o", 4317).into(), answer()];
+    assert_eq!(added(updates), set(&["tcp 192.0.2.66:4317"]));
+}
+
+#[test]
 fn what_the_mesh_names_is_dialled_by_its_address_its_service_or_its_name() {
     let dialled = |host: &str, port, transport| Dialled {
         host: host.to_owned(),
@@ -286,6 +318,22 @@ fn explanation_says_whose_endpoint_it_is() {
                    cart.shop.svc.cluster.local";
     assert_eq!(explain(1, 8081), refused);
     assert_eq!(explain(2, 8080), refused);
+    let wide = entry("far/scrape", "scrape.invalid", &[(15020, Protocol::Tcp)])
+        .addresses(&["10.1.0.0/16"])
+        .export(&["."]);
+    registry.apply(wide.into());
+    let to = Destination::new(Transport::Tcp, "10.1.0.1".parse().unwrap(), 8081);
+    let explained = registry.explain(CgroupId(1), to);
+    assert_eq!(
+        explained.to_string(),
+        refused,
+        "an entry without the port says less"
+    );
+    registry.apply(sidecar("shop/default", vec![egress(&["far/*"])]).into());
+    assert_eq!(
+        registry.explain(CgroupId(1), to).to_string(),
+        "denied: Sidecar shop/default does not import it (cart.shop.svc.cluster.local of Service shop/cart)"
+    );
 }
 
 #[test]

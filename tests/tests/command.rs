@@ -387,3 +387,43 @@ fn exec_in_a_users_workload_needs_one() {
         "{error}"
     );
 }
+
+/// The node's other pods take room in the maps: two sets of rules are shared if one of them has a proxy.
+#[test]
+fn explanation_counts_what_other_pods_of_the_node_take_of_the_maps() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let pod = |name: &str, container: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop, uid: {name}}}\n\
+             spec: {{nodeName: n1, containers: [{{name: {container}}}]}}\nstatus: {{phase: Running}}\n"
+        )
+    };
+    let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: db, namespace: shop}\n\
+                 spec: {hosts: [db.example.com], addresses: [192.0.2.10], ports: [{number: 5432, name: tcp, protocol: TCP}]}\n";
+    let registry = folder.path().join("registry.yaml");
+    let file = folder.path().join("enforcer.yaml");
+    let config = format!(
+        "registry: {{files: [{}]}}\npods: {{node: n1}}\ncapacities: {{exact: 5}}\ndns: {{servers: [192.0.2.53], timeout: 1s}}\n",
+        registry.display()
+    );
+    fs::write(&file, config)?;
+    let explain_of = |name: &str, pods: &str| -> Result<String> {
+        fs::write(&registry, format!("{entry}{pods}"))?;
+        let file = file.display().to_string();
+        let about = ["--namespace", "shop", "--name", name, "192.0.2.10:5432"];
+        let output = enforcer(&[&["explain", "--config", &file], &about[..]].concat());
+        Ok(text(&output.stdout).lines().next().unwrap_or_default().to_owned())
+    };
+    let plain = pod("plain", "app");
+    let alone = explain_of("plain", &plain)?;
+    assert!(alone.contains("allowed by ServiceEntry shop/db"), "{alone}");
+    // Each set has the resolver twice and the entry: of six, five fit, and the last one is the second set's entry.
+    let other = explain_of("a-mesh", &format!("{plain}{}", pod("a-mesh", "istio-proxy")))?;
+    assert!(
+        other.contains("denied: the kernel's maps do not hold the rule of ServiceEntry shop/db"),
+        "{other}"
+    );
+    let without = explain_of("a-mesh", &pod("a-mesh", "istio-proxy"))?;
+    assert!(without.contains("allowed by ServiceEntry shop/db"), "{without}");
+    Ok(())
+}

@@ -13,7 +13,7 @@ use enforcer_common::{CgroupId, Transport, Verdict};
 use enforcer_core::{
     documents::Documents,
     explain::service_entry,
-    istio::Object,
+    istio::{Object, Pod},
     model::{Destination, Host, Mode, Workload},
     plan::{Applied, diff},
     pods::Pods,
@@ -49,6 +49,9 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
     let settings = settings::of_names(&config, None);
     let servers = names::resolvers(&settings)?;
     let (mut registry, pods) = registry(&config, &servers)?;
+    let others = pods.iter().filter(|pod| pod.is_here);
+    let others: Vec<_> = others.map(|pod| pod.workload.clone()).collect();
+    let pods = pods.into_iter().map(|pod| pod.workload).collect();
     let workload = chosen(&arguments.workload, &config, pods)?;
     let cgroup = number(&workload, &config);
     registry.apply(Update::Workload(cgroup, workload.clone()));
@@ -83,6 +86,10 @@ pub(super) fn run(arguments: &Explain) -> Result<ExitCode> {
     let mut is_allowed = true;
     let mut mode = None;
     let given = BTreeSet::new();
+    // The node's other pods take room in the maps, too; their names are not resolved for it.
+    for (number, other) in (1..).zip(others.into_iter().filter(|other| *other != workload)) {
+        registry.apply(Update::Workload(CgroupId(u64::MAX - number), other));
+    }
     let held = held(&mut registry, &config);
     for address in addresses {
         let destination = Destination::new(transport, address, port);
@@ -176,12 +183,20 @@ fn target(text: &str) -> Result<(Target, u16)> {
     Ok((Target::Host(Host::new(host)), port))
 }
 
-/// The registry of the files, with every configured workload present, and what its pods are on this node.
-fn registry(config: &Config, servers: &[SocketAddr]) -> Result<(Registry, Vec<Workload>)> {
+/// A pod of the registry's files.
+struct Found {
+    /// What it is, or would be, on this node.
+    workload: Workload,
+    is_here: bool,
+}
+
+/// The registry of the files, with every configured workload present, and its pods.
+fn registry(config: &Config, servers: &[SocketAddr]) -> Result<(Registry, Vec<Found>)> {
     let mut registry = Registry::new(settings::of_registry(config, servers));
     let files = config.pods.as_ref().map(|pods| &pods.built_in.resolv_confs);
     registry.set_of_node(files.map(|files| of_node(files)).unwrap_or_default());
     let settings = config.pods.as_ref().map(ingest::settings);
+    let name = settings.as_ref().map(|settings| settings.node.clone());
     let mut node = settings.map(Pods::new);
     let mut objects = Vec::new();
     let mut documents = Documents::default();
@@ -212,9 +227,13 @@ fn registry(config: &Config, servers: &[SocketAddr]) -> Result<(Registry, Vec<Wo
     for (number, entry) in (1..).zip(&config.workloads) {
         registry.apply(Update::Workload(CgroupId(number), entry.workload.clone()));
     }
+    let found = |node: &Pods, pod: &Pod| Found {
+        workload: node.workload(pod),
+        is_here: name.as_ref() == Some(&pod.node),
+    };
     let pods = node
         .iter()
-        .flat_map(|node| objects.iter().map(|pod| node.workload(pod)));
+        .flat_map(|node| objects.iter().map(|pod| found(node, pod)));
     Ok((registry, pods.collect()))
 }
 

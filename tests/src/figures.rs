@@ -8,6 +8,7 @@
 //! by a module where it is one subject of several.
 
 mod arguments;
+pub mod rivals;
 mod setting;
 
 use std::{fs, time::Instant};
@@ -31,7 +32,7 @@ pub struct Measurement {
 }
 
 /// All of them, in the order in which they are taken.
-pub const MEASUREMENTS: &[Measurement] = &[];
+pub const MEASUREMENTS: &[Measurement] = &[rivals::CONNECT, rivals::BULK];
 
 impl Measurement {
     /// Takes it; where something is missing, a figure says what.

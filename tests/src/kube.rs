@@ -10,4 +10,4 @@ mod server;
 pub use api::Api;
 pub use fake::{Fake, Reply, Then};
 pub(crate) use server::missing;
-pub use server::{Server, built, with_server};
+pub use server::{Server, built, is_there, with_server};

@@ -17,6 +17,7 @@
 //! servers -> the daemon, and the loaded programs, beside ordinary servers and their clients
 //! resolvers -> the daemon beside real name servers and clients that resolve and connect
 //! fault  -> a kernel that refuses what the daemon asks of it
+//! figures -> everything that is measured and published
 //! hostile -> a workload that does all the harm it can, beside another one
 //! ```
 
@@ -26,6 +27,7 @@ pub mod cluster;
 pub mod daemon;
 pub mod escape;
 pub mod fault;
+pub mod figures;
 pub mod fixture;
 pub mod generator;
 pub mod guest;

@@ -1,12 +1,13 @@
 //! Developer commands: `cargo xtask --help` lists them.
 //!
-//! `setup <- {demo, test, vm-test, fuzz, image, lint}`, `{image, kubernetes, envoy} <- test`, `soak -> {test, vm-test, fuzz}`,
+//! `setup <- {demo, test, vm-test, fuzz, image, lint, bench}`, `{image, kubernetes, envoy} <- test`, `{kubernetes, envoy} <- bench`, `soak -> {test, vm-test, fuzz}`,
 //! and all of them through `process`.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod apt;
 mod arch;
+mod bench;
 mod bpf;
 mod cgroup;
 mod demo;
@@ -55,6 +56,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Run the kernel tests in virtual machines with Debian's kernels, and print a table of what holds in which
     VmTest(vm::Arguments),
+    /// Measure what is published, beside what else one could choose, and renew docs/BENCHMARKS.md
+    Bench(bench::Arguments),
     /// Run what takes hours: 100,000 random sequences on this kernel and each of the matrix, a hostile workload, fuzzing
     Soak(soak::Arguments),
     /// Write the container image as an archive that ctr, docker, kind and podman load; needs none of them
@@ -90,6 +93,7 @@ fn command() -> ExitCode {
         Command::Setup(arguments) => setup::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Test(arguments) => test::run(&arguments),
         Command::VmTest(arguments) => vm::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Image(arguments) => image::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Kind(arguments) => kind::run(&arguments).map(|()| ExitCode::SUCCESS),

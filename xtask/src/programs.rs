@@ -53,6 +53,22 @@ pub(crate) const PROGRAMS: [Program; 4] = [
     },
 ];
 
+/// What others than ourselves enforce by, for comparison.
+pub(crate) const RIVALS: [Program; 2] = [
+    Program {
+        name: "nft",
+        package: "nftables",
+        why: "the bench measures nftables beside the enforcer; its service stays off",
+        is_there: in_path,
+    },
+    Program {
+        name: "iptables",
+        package: "iptables",
+        why: "the bench measures iptables and redirection to Envoy beside the enforcer",
+        is_there: in_path,
+    },
+];
+
 /// What fuzzing needs beside Rust.
 pub(crate) static FUZZING: Program = Program {
     name: "c++",

@@ -313,6 +313,11 @@ fn etcd(path: &str, body: &str) -> Result<serde_json::Value> {
     Ok(serde_json::from_str(body)?)
 }
 
+/// Whether there are the programs of a real API server.
+pub fn is_there() -> bool {
+    programs().is_some()
+}
+
 /// The folder of the programs.
 fn programs() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

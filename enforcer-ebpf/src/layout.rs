@@ -123,6 +123,19 @@ static AT_CGROUPS: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static AT_DEFAULT_CGROUP: Global<u32> = Global::new(0);
 
+/// `tgid` in `struct task_struct`.
+#[unsafe(no_mangle)]
+static AT_PROCESS: Global<u32> = Global::new(0);
+/// `comm` in `struct task_struct`.
+#[unsafe(no_mangle)]
+static AT_COMM: Global<u32> = Global::new(0);
+/// `cred` in `struct task_struct`.
+#[unsafe(no_mangle)]
+static AT_CREDENTIALS: Global<u32> = Global::new(0);
+/// `uid` in `struct cred`.
+#[unsafe(no_mangle)]
+static AT_USER: Global<u32> = Global::new(0);
+
 /// `user_ns` in `struct net`.
 #[unsafe(no_mangle)]
 static AT_USERS: Global<u32> = Global::new(0);
@@ -416,6 +429,22 @@ pub(crate) fn cgroup_of_task() -> CgroupId {
         let cgroup: *const u8 = field(set, &AT_DEFAULT_CGROUP);
         let node: *const u8 = field(cgroup, &AT_NODE);
         field(node, &AT_ID)
+    }
+}
+
+/// Name, process and user of the calling task; None if they cannot be read directly.
+#[inline(always)]
+pub(crate) fn task() -> Option<([u64; 2], u32, u32)> {
+    if HAS_TASK.load() == 0 {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe {
+        let task: *const u8 = bpf_get_current_task_btf().cast();
+        let credentials: *const u8 = field(task, &AT_CREDENTIALS);
+        let name = task.wrapping_add(AT_COMM.load() as usize).cast::<u64>();
+        let name = [read_volatile(name), read_volatile(name.wrapping_add(1))];
+        Some((name, field(task, &AT_PROCESS), field(credentials, &AT_USER)))
     }
 }
 

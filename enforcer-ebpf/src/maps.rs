@@ -3,8 +3,7 @@
 use core::{ffi::c_void, ptr::null};
 
 use aya_ebpf::{
-    bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
-    helpers::generated::bpf_ktime_get_ns,
+    bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_RB_NO_WAKEUP, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
     macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
 };
@@ -44,6 +43,8 @@ static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
+#[map]
+static READER: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static PEERS: LruHashMap<PeerKey, Heard> = LruHashMap::with_max_entries(PEERS_CAPACITY, 0);
 #[map]
@@ -85,11 +86,20 @@ pub(crate) fn sockets_map() -> *mut c_void {
     (&raw const SOCKETS).cast_mut().cast()
 }
 
-/// Whether one more event of this share may be sent; counts the event if not.
+/// Flags with which an event is submitted: the reader is not woken while it looks by itself. To be woken takes several
+/// microseconds, in which the call waits.
 #[inline(always)]
-pub(crate) fn may_tell(key: &ShareKey) -> bool {
-    // SAFETY: the helper has no precondition.
-    let period = unsafe { bpf_ktime_get_ns() } / Share::PERIOD;
+pub(crate) fn waking() -> u64 {
+    match READER.get(0) {
+        Some(0) | None => 0,
+        Some(_) => u64::from(BPF_RB_NO_WAKEUP),
+    }
+}
+
+/// Whether one more event of this share may be sent at `now`, in nanoseconds since boot; counts the event if not.
+#[inline(always)]
+pub(crate) fn may_tell(key: &ShareKey, now: u64) -> bool {
+    let period = now / Share::PERIOD;
     let Some(share) = SHARES.get_ptr_mut(key) else {
         let first = Share {
             period,

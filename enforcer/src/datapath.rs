@@ -10,6 +10,7 @@
 //! **Architecture Invariant:** the only home of aya in this crate. Nothing here decides what is
 //! allowed; it carries out the changes of a plan one by one and in order.
 
+mod attention;
 mod cgroup;
 mod claim;
 mod cost;

@@ -13,6 +13,7 @@
 //! | `SETTINGS` | 0 | [`crate::Settings`] |
 //! | `COUNTERS` | [`crate::Counter`] | `u64` on each CPU |
 //! | `EVENTS` | ring buffer | [`crate::Event`] |
+//! | `READER` | 0 | `u32`: not 0 while the daemon looks for events by itself |
 //! | `SOCKETS` | a socket (its own storage) | [`crate::SocketState`] |
 //! | `PEERS`, `ASKED` | [`crate::PeerKey`] | [`crate::Heard`]; the least recently used go |
 //! | `SHARES` | [`crate::ShareKey`] | [`crate::Share`]; the least recently used go |
@@ -51,6 +52,8 @@ pub const SETTINGS: &str = "SETTINGS";
 pub const COUNTERS: &str = "COUNTERS";
 /// Events from the programs.
 pub const EVENTS: &str = "EVENTS";
+/// Whether the events' reader has to be woken.
+pub const READER: &str = "READER";
 /// State of sockets.
 pub const SOCKETS: &str = "SOCKETS";
 /// Peers that have sent a datagram to a socket, and may be answered.

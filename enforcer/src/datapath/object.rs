@@ -19,7 +19,9 @@ use aya_log::EbpfLogger;
 use enforcer_common::{PolicyId, Scope, maps as name};
 
 use super::{
-    Events, Hardening, Options, Pins, hardening, layout,
+    Events, Hardening, Options, Pins,
+    attention::Attention,
+    hardening, layout,
     learned::Records,
     learning::Learners,
     maps::Maps,
@@ -30,7 +32,7 @@ use super::{
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF"));
 
 /// Every map that is pinned in bpffs. The rest (constants, the programs' own log) belongs to one load.
-pub(super) const MAPS: [&str; 24] = [
+pub(super) const MAPS: [&str; 25] = [
     name::WORKLOADS,
     name::POLICIES,
     name::KINDS,
@@ -42,6 +44,7 @@ pub(super) const MAPS: [&str; 24] = [
     name::SETTINGS,
     name::COUNTERS,
     name::EVENTS,
+    name::READER,
     name::SOCKETS,
     name::PEERS,
     name::ASKED,
@@ -117,6 +120,7 @@ impl Object {
             .take_map(name::EVENTS)
             .context("the object has no map EVENTS")?;
         let ring = RingBuf::try_from(events).context("opening the map EVENTS")?;
+        let attention = Attention::take(&mut programs)?;
         let log = EbpfLogger::init(&mut programs).context("opening the programs' log")?;
         let maps = Maps::take(&mut programs)?;
         let learners = Learners::take(&mut programs)?;
@@ -133,7 +137,7 @@ impl Object {
             learners,
             records,
             sockets,
-            events: Events::new(ring, log),
+            events: Events::new(ring, attention, log),
             features,
         })
     }

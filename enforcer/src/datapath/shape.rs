@@ -21,7 +21,7 @@ struct Shape(&'static str, MapType, usize, usize);
 /// Bytes of the prefix length before the key of a trie (`struct bpf_lpm_trie_key`).
 const PREFIX_LENGTH: usize = size_of::<u32>();
 
-const SHAPES: [Shape; 24] = [
+const SHAPES: [Shape; 25] = [
     Shape(
         name::WORKLOADS,
         MapType::Hash,
@@ -73,6 +73,7 @@ const SHAPES: [Shape; 24] = [
         size_of::<u64>(),
     ),
     Shape(name::EVENTS, MapType::RingBuf, 0, 0),
+    Shape(name::READER, MapType::Array, size_of::<u32>(), size_of::<u32>()),
     Shape(
         name::SOCKETS,
         MapType::SkStorage,

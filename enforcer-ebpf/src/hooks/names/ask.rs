@@ -98,7 +98,7 @@ fn refuse_unless_own(ctx: &SkBuffContext, envelope: &Envelope) -> i32 {
             port: envelope.from_port,
             workload,
         };
-        emit::event(&call, Caller::NONE, outcome);
+        emit::event(&call, Caller::none, outcome);
     }
     hooks::code(outcome.verdict)
 }

@@ -18,8 +18,6 @@ use enforcer_common::{
 
 pub(crate) mod names;
 
-use crate::workload::Workload;
-
 #[map]
 static WORKLOADS: HashMap<CgroupId, Binding> =
     HashMap::with_max_entries(WORKLOADS_CAPACITY, BPF_F_NO_PREALLOC);
@@ -278,9 +276,19 @@ pub(crate) fn kinds(scope: Scope) -> Kinds {
     }
 }
 
-/// The remembered workload of a cgroup, if it still counts; `address` is the destination.
+/// Whether a policy may have rules with a host.
 #[inline(always)]
-pub(crate) fn nearest(of: CgroupId, epoch: u64, address: &Address) -> Option<Workload> {
+pub(crate) fn has_hosts(id: PolicyId) -> bool {
+    match policy(id) {
+        Some(policy) => kinds(policy.own).and(kinds(policy.shared)).has(Kinds::HOST),
+        None => false,
+    }
+}
+
+/// The remembered workload of a cgroup, if it still counts: its cgroup, its policy or 0, and whether `address` is one of
+/// its own.
+#[inline(always)]
+pub(crate) fn nearest(of: CgroupId, epoch: u64, address: &Address) -> Option<(CgroupId, PolicyId, bool)> {
     let found = NEAREST.get_ptr(&of)?;
     // SAFETY: the value lives until the program has ended. Its memory may be reused for another entry meanwhile, of
     // which the cgroup is written first; here it is read last.
@@ -288,12 +296,10 @@ pub(crate) fn nearest(of: CgroupId, epoch: u64, address: &Address) -> Option<Wor
         if (&raw const (*found).epoch).read_volatile() != epoch {
             return None;
         }
-        let workload = Workload {
-            cgroup: (&raw const (*found).workload).read_volatile(),
-            policy_id: (&raw const (*found).binding.policy).read_volatile(),
-            is_own: (*found).binding.owns(address),
-        };
-        ((&raw const (*found).of).read_volatile().0 == of.0).then_some(workload)
+        let workload = (&raw const (*found).workload).read_volatile();
+        let policy = (&raw const (*found).binding.policy).read_volatile();
+        let is_own = (*found).binding.owns(address);
+        ((&raw const (*found).of).read_volatile().0 == of.0).then_some((workload, policy, is_own))
     }
 }
 

@@ -70,8 +70,12 @@ fn nearest(own: CgroupId, address: &Address, search: impl FnOnce(u64, u64) -> u6
         Some(settings) => unsafe { (&raw const settings.epoch).read_volatile() },
         None => 0,
     };
-    if let Some(workload) = maps::nearest(own, epoch, address) {
-        return workload;
+    if let Some((cgroup, policy_id, is_own)) = maps::nearest(own, epoch, address) {
+        return Workload {
+            cgroup,
+            policy_id,
+            is_own,
+        };
     }
     let cgroup = CgroupId(search(own.0, epoch));
     match maps::binding(cgroup) {

@@ -36,6 +36,7 @@ mod roots;
 mod shape;
 mod sharing;
 mod sys;
+mod take;
 
 use std::{collections::BTreeMap, error::Error, fmt, io, os::fd::OwnedFd, path::Path, sync::Arc};
 

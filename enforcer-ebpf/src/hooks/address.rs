@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use enforcer_common::{
-    Address, Flow, Hook, Kinds, Outcome, PeerKey, Reason, SocketState, Stand, Transport, Verdict, by_address,
+    Address, Flow, Hook, Outcome, PeerKey, PolicyId, Reason, SocketState, Stand, Transport, Verdict, by_address,
     is_bound_elsewhere, is_loopback, refuse, socket, target,
 };
 
@@ -237,32 +237,41 @@ fn stand(ports: u64, network: u64) -> Stand {
 /// called only for a datagram that no rule allows.
 #[inline(always)]
 pub(crate) fn judge(transport: Option<Transport>, call: &Call, is_answer: impl FnOnce() -> bool) -> Outcome {
+    judge_by(transport, call, by_rules, is_answer)
+}
+
+/// The same for programs that have few calls to judge, and much else for the verifier to look at: it checks a global
+/// function once, however many callers it has.
+#[inline(always)]
+pub(crate) fn judge_apart(transport: Transport, call: &Call, is_answer: impl FnOnce() -> bool) -> Outcome {
+    let by = |policy: PolicyId, flow: &Flow, is_own: bool| {
+        let [high, low] = flow.address.halves();
+        let port = u64::from(u16::from_ne_bytes(flow.port)) | (flow.transport as u64) << 16;
+        Outcome::from_number(by_rules_apart(u64::from(policy.0), high, low, port, u64::from(is_own)))
+    };
+    judge_by(Some(transport), call, by, is_answer)
+}
+
+#[inline(always)]
+fn judge_by(
+    transport: Option<Transport>,
+    call: &Call,
+    by_rules: impl FnOnce(PolicyId, &Flow, bool) -> Outcome,
+    is_answer: impl FnOnce() -> bool,
+) -> Outcome {
     let Some(policy_id) = call.workload.policy() else {
         return refuse(maps::unknown_mode(), Reason::UnknownWorkload);
     };
     let Some(transport) = transport else {
         return hooks::refusal(&call.workload, Reason::NoRule);
     };
-    let Some(policy) = maps::policy(policy_id) else {
-        return Outcome {
-            verdict: Verdict::Deny,
-            reason: Reason::NoPolicy,
-        };
-    };
     let flow = Flow {
         transport,
         port: call.port,
         address: call.address,
     };
-    let rules = maps::Kernel {
-        is_own: call.workload.is_own,
-    };
-    let outcome = by_address(policy, &flow, &rules);
-    if outcome.is_by_host()
-        && maps::kinds(policy.own)
-            .and(maps::kinds(policy.shared))
-            .has(Kinds::HOST)
-    {
+    let outcome = by_rules(policy_id, &flow, call.workload.is_own);
+    if outcome.is_by_host() && maps::has_hosts(policy_id) {
         let port = u64::from(u16::from_ne_bytes(call.port)) | (transport as u64) << 16;
         if maps::names::is_granted(policy_id, call.workload.cgroup, &call.address, port) {
             return Outcome::HOST;
@@ -275,6 +284,35 @@ pub(crate) fn judge(transport: Option<Transport>, call: &Call, is_answer: impl F
         };
     }
     outcome
+}
+
+/// The verdict by address.
+#[inline(always)]
+fn by_rules(policy: PolicyId, flow: &Flow, is_own: bool) -> Outcome {
+    match maps::policy(policy) {
+        Some(policy) => by_address(policy, flow, &maps::Kernel { is_own }),
+        None => Outcome {
+            verdict: Verdict::Deny,
+            reason: Reason::NoPolicy,
+        },
+    }
+}
+
+/// The same with plain numbers, to save stack: the policy, the address, the port with the transport above it, and
+/// whether the address is the workload's own. Returns the outcome as [`Outcome::to_number`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn by_rules_apart(policy: u64, high: u64, low: u64, port: u64, is_own: u64) -> u64 {
+    let flow = Flow {
+        transport: if port >> 16 == Transport::Tcp as u64 {
+            Transport::Tcp
+        } else {
+            Transport::Udp
+        },
+        port: (port as u16).to_ne_bytes(),
+        address: Address::from_halves([high, low]),
+    };
+    by_rules(PolicyId(policy as u32), &flow, is_own != 0).to_number()
 }
 
 /// What the hook reports about the socket and its destination.

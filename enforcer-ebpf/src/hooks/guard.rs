@@ -169,7 +169,7 @@ fn judge_translated(ctx: &SkBuffContext, protocol: u8, to: Address, length: u32)
         port: packet::pair(ctx, length + DESTINATION_PORT).unwrap_or([0; 2]),
         workload: workload::of_packet(ctx, &to),
     };
-    let mut outcome = address::judge(Some(transport), &call, || {
+    let mut outcome = address::judge_apart(transport, &call, || {
         let key = PeerKey::of_socket(packet::cookie(ctx), to, call.port);
         peers::may_be_answered(&key, &packet::stand(ctx))
     });

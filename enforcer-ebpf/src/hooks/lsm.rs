@@ -254,7 +254,7 @@ fn destination(seen: &Seen, transport: Transport, call: Call, to: To) -> i32 {
     } else if options::reroute(seen, &to.control) {
         hooks::refusal(&call.workload, Reason::Reroute)
     } else if !is_loopback(&call.address) {
-        address::judge(Some(transport), &call, || {
+        address::judge_apart(transport, &call, || {
             answers::is_answer(seen.sock, call.address, call.port)
         })
     } else if loopback::stays(seen, &to.control) {

@@ -12,7 +12,7 @@ use aya::{
 };
 use enforcer_common::maps as name;
 
-use super::maps::take;
+use super::take::take;
 
 /// How often the reader looks while there are events. The ring buffer has room for what a processor causes meanwhile.
 const LOOK: Duration = Duration::from_millis(4);

@@ -13,7 +13,7 @@ use aya::{
 use enforcer_common::{Kinds, Scope, maps as name};
 use enforcer_core::rule::{Rules, Slot};
 
-use super::maps::take;
+use super::take::take;
 
 /// The map, and how many rules of each kind there are.
 pub(super) struct KindsMap {

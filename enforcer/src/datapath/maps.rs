@@ -245,13 +245,6 @@ pub(super) fn installed(
     all.filter(|entry| !matches!(entry, Ok((_, NO_POLICY)))).collect()
 }
 
-pub(super) fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> Result<M> {
-    let map = object
-        .take_map(name)
-        .with_context(|| format!("the object has no map {name}"))?;
-    M::try_from(map).with_context(|| format!("the map {name} has another layout"))
-}
-
 /// An entry to remove may be gone already: that of a cgroup, for example, after a plan that was interrupted.
 pub(super) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {

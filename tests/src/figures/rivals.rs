@@ -29,7 +29,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use figure::{Figure, Goal, Series, Spread, ratios};
 
 use super::{Measurement, Need, Setting, Size};
-use crate::{fixture::TestCgroup, servers::networks::in_two_networks};
+use crate::{
+    fixture::{TestCgroup, runs::Counts},
+    servers::networks::in_two_networks,
+};
 use subject::Cgroups;
 
 /// Argument with which a test binary takes them.
@@ -37,6 +40,9 @@ pub const ARGUMENT: &str = "rivals";
 
 /// With which it judges what the kernel queues.
 const QUEUE: &str = "queue";
+
+/// Said where somebody else has had the kernel keep time meanwhile.
+const COUNTED: &str = "WRONG: the kernel kept the time of every BPF program for somebody else meanwhile, and each run took longer";
 
 /// Names of subjects.
 const NONE: &str = "none";
@@ -67,6 +73,7 @@ fn take(setting: &Setting, name: &str) -> Result<Vec<Figure>> {
     let lots = many.child("workload")?;
     let _few = ours::enforce(&one, 1)?;
     let _lots = ours::enforce(&many, rules)?;
+    let counts = Counts::now()?;
     let output = Command::new(&setting.program)
         .args([ARGUMENT, name, setting.size.name()])
         .arg(outside.path().join("workload"))
@@ -77,7 +84,14 @@ fn take(setting: &Setting, name: &str) -> Result<Vec<Figure>> {
         .output()
         .context("starting the sender")?;
     ensure!(output.status.success(), "the sender has failed");
-    serde_json::from_slice(&output.stdout).context("reading what the sender says")
+    let mut figures: Vec<Figure> =
+        serde_json::from_slice(&output.stdout).context("reading what the sender says")?;
+    if counts.have_grown()? {
+        for figure in &mut figures {
+            figure.notes.push(COUNTED.to_owned());
+        }
+    }
+    Ok(figures)
 }
 
 /// The process's own main: `NAME SIZE PATH FREE ONE MANY RULES`, or `queue ADDRESS...`. It prints figures.

@@ -26,7 +26,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use figure::{Figure, Goal, Series, Spread, ratios};
+use figure::{Figure, Goal, Sense, Series, Spread, ratios};
 
 use super::{Measurement, Need, Setting, Size};
 use crate::{
@@ -134,24 +134,29 @@ fn median_ratio(own: &Series, other: &Series) -> Option<f64> {
     Some(Spread::of(&ratios(&own.samples, &other.samples))?.median)
 }
 
-/// Holds every series of ours in the figure against those of the same case: more is better. Others than none have to be
-/// overtaken in every case but one, in which they do nothing.
-fn goals(figure: &Figure, of_none: impl Fn(&str) -> Option<f64>, idle: &str) -> Vec<Goal> {
+/// Holds every series of ours in the figure against those of the same case, by what is promised beside none; `sense` says
+/// which is better, less or more. Others have to be overtaken in every case but those that begin with `idle`, in which
+/// they do nothing; Envoy by half.
+fn goals(figure: &Figure, sense: Sense, of_none: impl Fn(&str) -> Option<f64>, idle: &str) -> Vec<Goal> {
+    let (goal, of_envoy): (fn(&str, f64, f64) -> Goal, f64) = match sense {
+        Sense::AtMost => (Goal::at_most, 0.5),
+        Sense::AtLeast => (Goal::at_least, 2.0),
+    };
     let mut goals = Vec::new();
     for own in figure.series.iter().filter(|series| series.subject == OURS) {
         let case = &own.case;
         let rules = own.axis.as_ref().map_or(0.0, |axis| axis.value);
         for other in figure.series.iter().filter(|other| other.case == *case) {
-            let Some(ratio) = median_ratio(own, other) else {
-                continue;
+            let limit = match other.subject.as_str() {
+                NONE => of_none(case),
+                OURS | subject::AGAIN => None,
+                _ if case.starts_with(idle) => None,
+                ENVOY => Some(of_envoy),
+                _ => Some(1.0),
             };
-            let text = format!("{case}, {rules} rules: times {}", other.subject);
-            match other.subject.as_str() {
-                NONE => goals.extend(of_none(case).map(|limit| Goal::at_least(&text, ratio, limit))),
-                OURS | subject::AGAIN => {}
-                ENVOY => goals.push(Goal::at_least(&text, ratio, 2.0)),
-                _ if case.starts_with(idle) => {}
-                _ => goals.push(Goal::at_least(&text, ratio, 1.0)),
+            if let (Some(limit), Some(ratio)) = (limit, median_ratio(own, other)) {
+                let text = format!("{case}, {rules} rules: times {}", other.subject);
+                goals.push(goal(&text, ratio, limit));
             }
         }
     }

@@ -11,7 +11,7 @@ use enforcer_common::{
     Address, COMM_LENGTH, Counter, Event, Hook, Outcome, Share, ShareKey, Talk, Transport, Verdict,
 };
 
-use crate::{maps, workload::Workload};
+use crate::{layout, maps, workload::Workload};
 
 /// Not 0 if the kernel has `bpf_set_retval` (5.18). The loader sets it, and the verifier then removes the other
 /// branch before it looks for the helper.
@@ -61,15 +61,26 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// No task: the event names none.
-    pub(crate) const NONE: Self = Self {
-        comm: [0; COMM_LENGTH],
-        pid: 0,
-        uid: 0,
-    };
+    #[inline(always)]
+    pub(crate) fn none() -> Self {
+        Self {
+            comm: [0; COMM_LENGTH],
+            pid: 0,
+            uid: 0,
+        }
+    }
 
     /// The current task.
     #[inline(always)]
     pub(crate) fn current() -> Self {
+        if let Some((name, pid, uid)) = layout::task() {
+            let [first, second] = name.map(u64::to_ne_bytes);
+            let mut comm = [0; COMM_LENGTH];
+            let (head, tail) = comm.split_at_mut(size_of::<u64>());
+            head.copy_from_slice(&first);
+            tail.copy_from_slice(&second);
+            return Self { comm, pid, uid };
+        }
         Self {
             comm: bpf_get_current_comm().unwrap_or([0; COMM_LENGTH]),
             pid: (bpf_get_current_pid_tgid() >> 32) as u32,
@@ -88,10 +99,16 @@ pub(crate) fn count(verdict: Verdict) {
     });
 }
 
+/// Sends an event about a call of the current task. Apart from the programs, most of whose calls cause none.
+#[inline(never)]
+pub(crate) fn tell(call: &Call, outcome: u64) {
+    event(call, Caller::current, Outcome::from_number(outcome));
+}
+
 /// Sends an event to the daemon. Counts the events that do not fit the ring buffer or exceed the workload's
 /// share.
 #[inline(always)]
-pub(crate) fn event(call: &Call, caller: Caller, outcome: Outcome) {
+pub(crate) fn event(call: &Call, caller: impl FnOnce() -> Caller, outcome: Outcome) {
     let share = ShareKey {
         workload: match call.workload.policy() {
             Some(_) => call.workload.cgroup,
@@ -99,16 +116,18 @@ pub(crate) fn event(call: &Call, caller: Caller, outcome: Outcome) {
         },
         talk: call.talk() as u64,
     };
-    if !maps::may_tell(&share) {
+    // SAFETY: the helper has no precondition.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if !maps::may_tell(&share, now) {
         return;
     }
     let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else {
         maps::count(Counter::Lost);
         return;
     };
+    let caller = caller();
     entry.write(Event {
-        // SAFETY: the helper has no precondition.
-        time: unsafe { bpf_ktime_get_ns() },
+        time: now,
         cgroup: call.workload.cgroup,
         address: call.address,
         comm: caller.comm,
@@ -124,7 +143,7 @@ pub(crate) fn event(call: &Call, caller: Caller, outcome: Outcome) {
         kind: call.kind,
         pad: [0; 4],
     });
-    entry.submit(0);
+    entry.submit(maps::waking());
 }
 
 /// Makes the refused call return the configured errno, or EPERM if the kernel cannot return another.
@@ -132,6 +151,7 @@ pub(crate) fn event(call: &Call, caller: Caller, outcome: Outcome) {
 pub(crate) fn set_errno() {
     if HAS_SET_RETVAL.load() != 0
         && let Some(settings) = maps::settings()
+        && settings.errno != EPERM as u32
     {
         // Newer verifiers (7.2) accept the call only with bounds that they can see: 0 or an errno.
         let errno = (settings.errno & MAX_ERRNO) as i32;

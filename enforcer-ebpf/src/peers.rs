@@ -29,18 +29,20 @@ pub(crate) fn may_be_answered(key: &PeerKey, stand: &Stand) -> bool {
     }
 }
 
-/// Notes that the peer has sent to a socket.
+/// Whether a datagram from the peer changes nothing, by the socket's own entries: it was noted a moment ago, or the peer
+/// was asked.
+#[inline(always)]
+pub(crate) fn is_settled(key: &PeerKey) -> bool {
+    let now = now();
+    is_fresh(&PEERS, key, now) || was_asked(key, now)
+}
+
+/// Notes that the peer has sent to a socket, if that is not [settled](is_settled), and it was not asked by another socket
+/// on the port.
 #[inline(never)]
 pub(crate) fn heard(key: &PeerKey, stand: &Stand) {
     let now = now();
-    if is_fresh(&PEERS, key, now) {
-        return;
-    }
-    let of_port = key.of_port(*stand);
-    if was_asked(key, now) {
-        return;
-    }
-    if let Some(of_port) = &of_port {
+    if let Some(of_port) = &key.of_port(*stand) {
         if was_asked(of_port, now) {
             return;
         }
@@ -49,17 +51,22 @@ pub(crate) fn heard(key: &PeerKey, stand: &Stand) {
     write(&PEERS, key, now);
 }
 
-/// Notes that a rule allows a socket to send to the peer. A peer that has sent first may still be answered.
+/// Notes that a rule allows a socket to send to the peer, and returns whether that was noted already. A peer that has
+/// sent first may still be answered.
 #[inline(never)]
-pub(crate) fn asked(key: &PeerKey, stand: &Stand) {
+pub(crate) fn asked(key: &PeerKey, stand: &Stand) -> bool {
     let now = now();
-    if is_fresh(&ASKED, key, now) || counts(&PEERS, key) {
-        return;
+    if is_fresh(&ASKED, key, now) {
+        return true;
+    }
+    if counts(&PEERS, key) {
+        return false;
     }
     if let Some(of_port) = &key.of_port(*stand) {
         write(&ASKED, of_port, now);
     }
     write(&ASKED, key, now);
+    false
 }
 
 /// Notes a local address at which a socket was reached.

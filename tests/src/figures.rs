@@ -8,6 +8,7 @@
 //! by a module where it is one subject of several.
 
 mod arguments;
+mod hooks;
 pub mod rivals;
 mod setting;
 
@@ -32,7 +33,7 @@ pub struct Measurement {
 }
 
 /// All of them, in the order in which they are taken.
-pub const MEASUREMENTS: &[Measurement] = &[rivals::CONNECT, rivals::BULK];
+pub const MEASUREMENTS: &[Measurement] = &[hooks::HOOKS, rivals::CONNECT, rivals::BULK];
 
 impl Measurement {
     /// Takes it; where something is missing, a figure says what.

@@ -6,7 +6,7 @@ use aya_ebpf::programs::SockContext;
 use enforcer_common::{Address, Hook, Reason, Transport, socket};
 
 use crate::{
-    emit::{self, Call, Caller},
+    emit::{self, Call},
     hooks, maps,
     sock::Sock,
     workload,
@@ -45,7 +45,7 @@ pub(crate) fn verdict(ctx: &SockContext) -> i32 {
             port: [0; 2],
             workload,
         };
-        emit::event(&call, Caller::current(), outcome);
+        emit::tell(&call, outcome.to_number());
     }
     hooks::code(outcome.verdict)
 }

@@ -9,7 +9,7 @@
 use aya_ebpf::programs::SkBuffContext;
 use enforcer_common::{
     Address, Hook, LOOPBACK_DEVICE, Outcome, PeerKey, Reason, SocketState, Transport, Verdict,
-    packet::{UDP, V4, V6},
+    packet::{TCP, UDP, V4, V6},
 };
 
 use super::{address, packet};
@@ -18,10 +18,12 @@ use crate::{
     hooks, layout, maps, peers, workload,
 };
 
-/// Bytes of an IPv4 header without options.
-const V4_LENGTH: usize = 20;
-/// Bytes of an IPv6 header and one more.
-const V6_LENGTH: usize = 41;
+/// Bytes of an IPv4 header without options, and words of four bytes.
+const V4_LENGTH: u32 = 20;
+const V4_WORDS: usize = 5;
+/// Of an IPv6 header.
+const V6_LENGTH: u32 = 40;
+const V6_WORDS: usize = 10;
 /// Offset of the destination port behind a header.
 const DESTINATION_PORT: u32 = 2;
 
@@ -31,10 +33,14 @@ pub(crate) fn verdict(ctx: &SkBuffContext) -> i32 {
     if packet::device(ctx) == LOOPBACK_DEVICE {
         return hooks::PROCEED;
     }
-    match packet::first::<V4_LENGTH>(ctx) {
-        None => drop_unless_let(ctx, Refused::unreadable()),
-        Some(header) if header[0] >> 4 == 6 => v6(ctx),
-        Some(header) => v4(ctx, &header),
+    let Some(words) = packet::words::<V4_WORDS>(ctx) else {
+        return drop_unless_let(ctx, Refused::unreadable());
+    };
+    let [first, ..] = words[0].to_ne_bytes();
+    if first >> 4 == 6 {
+        v6(ctx)
+    } else {
+        v4(ctx, first, words)
     }
 }
 
@@ -57,19 +63,20 @@ impl Refused {
 }
 
 #[inline(always)]
-fn v4(ctx: &SkBuffContext, header: &[u8; V4_LENGTH]) -> i32 {
+fn v4(ctx: &SkBuffContext, first: u8, words: [u32; V4_WORDS]) -> i32 {
+    let [_, protocol, ..] = words[2].to_ne_bytes();
     let packet = V4 {
-        first: header[0],
-        protocol: header[9],
-        source: [header[12], header[13], header[14], header[15]],
-        destination: [header[16], header[17], header[18], header[19]],
+        first,
+        protocol,
+        source: words[3].to_ne_bytes(),
+        destination: words[4].to_ne_bytes(),
     };
     if packet.is_plain() {
         if !is_translated(ctx, packet.protocol, false) {
             return hooks::PROCEED;
         }
         let to = Address::from_v4(packet.destination);
-        return judge_translated(ctx, packet.protocol, to, V4_LENGTH as u32);
+        return judge_translated(ctx, packet.protocol, to, V4_LENGTH);
     }
     match packet.refusal(maps::sockets()) {
         None => hooks::PROCEED,
@@ -86,22 +93,30 @@ fn v4(ctx: &SkBuffContext, header: &[u8; V4_LENGTH]) -> i32 {
 
 #[inline(always)]
 fn v6(ctx: &SkBuffContext) -> i32 {
-    let Some(header) = packet::first::<V6_LENGTH>(ctx) else {
+    let Some(words) = packet::words::<V6_WORDS>(ctx) else {
         return drop_unless_let(ctx, Refused::unreadable());
     };
+    let [_, _, next, hop_limit] = words[1].to_ne_bytes();
+    let behind = if next == UDP || next == TCP {
+        0
+    } else {
+        let Some([behind]) = packet::bytes(ctx, V6_LENGTH) else {
+            return drop_unless_let(ctx, Refused::unreadable());
+        };
+        behind
+    };
     let packet = V6 {
-        next: header[6],
-        hop_limit: header[7],
-        source: address_at(&header, 8),
-        destination: address_at(&header, 24),
-        behind: header[V6_LENGTH - 1],
+        next,
+        hop_limit,
+        source: Address::from_words([words[2], words[3], words[4], words[5]]),
+        destination: Address::from_words([words[6], words[7], words[8], words[9]]),
+        behind,
     };
     if packet.is_plain() {
         if !is_translated(ctx, packet.next, true) {
             return hooks::PROCEED;
         }
-        let to = Address::from_v6(packet.destination);
-        return judge_translated(ctx, packet.next, to, V6_LENGTH as u32 - 1);
+        return judge_translated(ctx, packet.next, packet.destination, V6_LENGTH);
     }
     match packet.refusal(maps::sockets()) {
         None => hooks::PROCEED,
@@ -111,7 +126,7 @@ fn v6(ctx: &SkBuffContext) -> i32 {
             Refused {
                 reason,
                 protocol: packet.next,
-                address: Address::from_v6(packet.destination),
+                address: packet.destination,
             },
         ),
     }
@@ -152,7 +167,7 @@ fn judge_translated(ctx: &SkBuffContext, protocol: u8, to: Address, length: u32)
         address: to,
         // No rule allows port 0.
         port: packet::pair(ctx, length + DESTINATION_PORT).unwrap_or([0; 2]),
-        workload: workload::of_packet(ctx),
+        workload: workload::of_packet(ctx, &to),
     };
     let mut outcome = address::judge(Some(transport), &call, || {
         let key = PeerKey::of_socket(packet::cookie(ctx), to, call.port);
@@ -168,7 +183,7 @@ fn judge_translated(ctx: &SkBuffContext, protocol: u8, to: Address, length: u32)
         emit::count(outcome.verdict);
     }
     if outcome.is_reported() {
-        emit::event(&call, Caller::NONE, outcome);
+        emit::event(&call, Caller::none, outcome);
     }
     hooks::code(outcome.verdict)
 }
@@ -176,7 +191,7 @@ fn judge_translated(ctx: &SkBuffContext, protocol: u8, to: Address, length: u32)
 /// Drops the packet if the workload that its socket was born in is enforced.
 #[inline(always)]
 fn drop_unless_let(ctx: &SkBuffContext, refused: Refused) -> i32 {
-    let workload = workload::of_packet(ctx);
+    let workload = workload::of_packet(ctx, &refused.address);
     let outcome = hooks::refusal(&workload, refused.reason);
     emit::count(outcome.verdict);
     if outcome.is_reported() {
@@ -190,14 +205,7 @@ fn drop_unless_let(ctx: &SkBuffContext, refused: Refused) -> i32 {
             workload,
         };
         // Any task may send the packet: whichever one the kernel has interrupted.
-        emit::event(&call, Caller::NONE, outcome);
+        emit::event(&call, Caller::none, outcome);
     }
     hooks::code(outcome.verdict)
-}
-
-#[inline(always)]
-fn address_at(header: &[u8; V6_LENGTH], at: usize) -> [u8; 16] {
-    let mut address = [0; 16];
-    address.copy_from_slice(&header[at..at + 16]);
-    address
 }

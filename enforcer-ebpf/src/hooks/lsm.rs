@@ -16,7 +16,7 @@ use aya_ebpf::{helpers::bpf_probe_read_kernel, programs::LsmContext};
 use enforcer_common::{Address, Hook, Reason, Transport, Verdict, is_loopback, target};
 
 use crate::{
-    emit::{self, Call, Caller},
+    emit::{self, Call},
     hooks::{self, address},
     layout::{Control, FileAddress},
     maps,
@@ -79,7 +79,7 @@ fn refuse_kind(call: Call) -> i32 {
     let outcome = hooks::refusal(&call.workload, Reason::SocketKind);
     emit::count(outcome.verdict);
     if outcome.is_reported() {
-        emit::event(&call, Caller::current(), outcome);
+        emit::tell(&call, outcome.to_number());
     }
     code(outcome.verdict, EPERM)
 }
@@ -245,6 +245,7 @@ fn destination(seen: &Seen, transport: Transport, call: Call, to: To) -> i32 {
     let call = Call {
         address: to.address,
         port: to.port,
+        workload: call.workload.to(&to.address),
         ..call
     };
     let outcome = if is_corked {
@@ -275,7 +276,7 @@ fn destination(seen: &Seen, transport: Transport, call: Call, to: To) -> i32 {
         answers::asked(seen.sock, call.address, call.port);
     }
     if !matches!(outcome.verdict, Verdict::Allow) {
-        emit::event(&call, Caller::current(), outcome);
+        emit::tell(&call, outcome.to_number());
     }
     code(outcome.verdict, emit::errno_to_return())
 }

@@ -6,7 +6,7 @@ use aya_ebpf::programs::SockoptContext;
 use enforcer_common::{Address, Hook, Reason, SocketState, socket};
 
 use crate::{
-    emit::{self, Call, Caller},
+    emit::{self, Call},
     hooks,
     sock::Sock,
     workload,
@@ -81,7 +81,7 @@ pub(crate) fn verdict(ctx: &SockoptContext) -> i32 {
             port: [0; 2],
             workload,
         };
-        emit::event(&call, Caller::current(), outcome);
+        emit::tell(&call, outcome.to_number());
     }
     // SAFETY: as above.
     unsafe { write_volatile(&raw mut (*raw).optlen, 0) };

@@ -47,31 +47,13 @@ pub(super) fn stand(ctx: &SkBuffContext) -> Stand {
     }
 }
 
-/// The first bytes of the packet, which begins with its IP header.
-#[inline(always)]
-pub(super) fn first<const N: usize>(ctx: &SkBuffContext) -> Option<[u8; N]> {
-    let raw = ctx.skb.skb;
-    // SAFETY: as above; the verifier takes the two fields for the bounds of what may be read. Volatile, so that what is
-    // compared is what is read from.
-    let (start, end) = unsafe {
-        (
-            read_volatile(&raw const (*raw).data) as usize,
-            read_volatile(&raw const (*raw).data_end) as usize,
-        )
-    };
-    if start + N > end {
-        return None;
-    }
-    // SAFETY: the bytes lie within the bounds.
-    Some(unsafe { core::ptr::read_unaligned(start as *const [u8; N]) })
-}
-
-/// The first words of the packet, four bytes each, in network byte order. Words need fewer loads than bytes,
-/// and so less stack.
+/// The first words of the packet, which begins with its IP header, four bytes each, in network byte order. Words need
+/// fewer loads than bytes, and so less stack.
 #[inline(always)]
 pub(super) fn words<const N: usize>(ctx: &SkBuffContext) -> Option<[u32; N]> {
     let raw = ctx.skb.skb;
-    // SAFETY: as in `first`.
+    // SAFETY: as above; the verifier takes the two fields for the bounds of what may be read. Volatile, so that what is
+    // compared is what is read from.
     let (start, end) = unsafe {
         (
             read_volatile(&raw const (*raw).data) as usize,

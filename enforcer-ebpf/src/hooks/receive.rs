@@ -12,9 +12,9 @@ use enforcer_common::{Address, LOOPBACK_DEVICE, PeerKey, SocketState, packet::UD
 use super::{PROCEED, packet};
 use crate::peers;
 
-/// Bytes of an IPv6 header, and of an IPv4 header without options.
-const V6_LENGTH: usize = 40;
-const V4_LENGTH: usize = 20;
+/// Words of four bytes of an IPv4 header without options, and of an IPv6 header.
+const V4_WORDS: usize = 5;
+const V6_WORDS: usize = 10;
 
 /// The whole of the program.
 #[inline(always)]
@@ -26,7 +26,10 @@ pub(crate) fn note(ctx: &SkBuffContext) -> i32 {
     {
         let cookie = packet::cookie(ctx);
         let key = PeerKey::of_socket(cookie, from, port);
-        peers::heard(&key, &packet::stand(ctx));
+        // As it is of most; what the others need takes longer than to see that.
+        if !peers::is_settled(&key) {
+            peers::heard(&key, &packet::stand(ctx));
+        }
         if sock.packet_flags() & SocketState::FREE != 0 {
             peers::reached_at(cookie, &to);
         }
@@ -45,27 +48,27 @@ struct Datagram {
 /// None for anything else.
 #[inline(always)]
 fn datagram(ctx: &SkBuffContext) -> Option<Datagram> {
-    let header = packet::first::<V4_LENGTH>(ctx)?;
-    if header[0] >> 4 == 4 {
-        if header[9] != UDP {
+    let words = packet::words::<V4_WORDS>(ctx)?;
+    let [first, ..] = words[0].to_ne_bytes();
+    if first >> 4 == 4 {
+        let [_, protocol, ..] = words[2].to_ne_bytes();
+        if protocol != UDP {
             return None;
         }
         return Some(Datagram {
-            from: Address::from_v4([header[12], header[13], header[14], header[15]]),
-            port: packet::pair(ctx, u32::from(header[0] & 15) * 4)?,
-            to: Address::from_v4([header[16], header[17], header[18], header[19]]),
+            from: Address::from_v4(words[3].to_ne_bytes()),
+            port: packet::pair(ctx, u32::from(first & 15) * 4)?,
+            to: Address::from_v4(words[4].to_ne_bytes()),
         });
     }
-    if header[6] != UDP {
+    let [_, _, next, _] = words[1].to_ne_bytes();
+    if next != UDP {
         return None;
     }
-    let header = packet::first::<V6_LENGTH>(ctx)?;
-    let (mut from, mut to) = ([0; 16], [0; 16]);
-    from.copy_from_slice(&header[8..24]);
-    to.copy_from_slice(&header[24..40]);
+    let words = packet::words::<V6_WORDS>(ctx)?;
     Some(Datagram {
-        from: Address::from_v6(from),
-        port: packet::pair(ctx, V6_LENGTH as u32)?,
-        to: Address::from_v6(to),
+        from: Address::from_words([words[2], words[3], words[4], words[5]]),
+        port: packet::pair(ctx, V6_WORDS as u32 * 4)?,
+        to: Address::from_words([words[6], words[7], words[8], words[9]]),
     })
 }

@@ -1,10 +1,11 @@
 //! Which packets of an enforced workload's sockets may leave by another device than the loopback device: those of
 //! the transports that rules cover, without headers that redirect them, and what IPv6 itself needs on its link.
 
-use crate::{Reason, socket};
+use crate::{Address, Reason, socket};
 
 const ICMP: u8 = 1;
-const TCP: u8 = 6;
+/// TCP's protocol number.
+pub const TCP: u8 = 6;
 /// UDP's protocol number.
 pub const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
@@ -32,11 +33,12 @@ pub struct V6 {
     pub next: u8,
     /// The hop limit.
     pub hop_limit: u8,
-    /// Network byte order.
-    pub source: [u8; 16],
-    /// Network byte order.
-    pub destination: [u8; 16],
-    /// The first byte behind the header: ICMPv6's type, or what follows the first extension header.
+    /// Where it comes from.
+    pub source: Address,
+    /// Where it goes.
+    pub destination: Address,
+    /// The first byte behind the header: ICMPv6's type, or what follows the first extension header. Of no interest for TCP
+    /// and UDP.
     pub behind: u8,
 }
 
@@ -90,7 +92,7 @@ impl V6 {
     /// A link-local address, or a multicast group of the link (RFC 4291).
     #[inline(always)]
     const fn is_on_link(&self) -> bool {
-        let [first, second, ..] = self.destination;
+        let [first, second, ..] = self.destination.0;
         (first == 0xfe && second & 0xc0 == 0x80) || (first == 0xff && second & 0x0f == 0x02)
     }
 
@@ -98,9 +100,7 @@ impl V6 {
     /// name's family gets there all the same (`udpv6_sendmsg`).
     #[inline(always)]
     const fn goes_nowhere(&self) -> bool {
-        is_loopback(&self.destination)
-            || is_mapped(&self.destination)
-            || u128::from_ne_bytes(self.source) == u128::from_ne_bytes(self.destination)
+        is_nowhere(&self.destination) || self.source.is(&self.destination)
     }
 
     /// Why it may not leave; None if it may. `sockets` are the opt-ins.
@@ -126,8 +126,8 @@ impl V6 {
         self.next == HOP_BY_HOP
             && self.behind == ICMPV6
             && self.hop_limit == 1
-            && self.destination[0] == 0xff
-            && self.destination[1] == 0x02
+            && self.destination.0[0] == 0xff
+            && self.destination.0[1] == 0x02
     }
 }
 
@@ -146,20 +146,19 @@ const fn is_extension(next: u8) -> bool {
     matches!(next, 0 | 43 | 44 | 50 | 51 | 60 | 135 | 139 | 140 | 253 | 254)
 }
 
-const fn is_mapped(address: &[u8; 16]) -> bool {
-    matches!(address, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
-}
-
-const fn is_loopback(address: &[u8; 16]) -> bool {
-    matches!(address, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
+/// The loopback address, or an IPv4-mapped one.
+#[inline(always)]
+const fn is_nowhere(address: &Address) -> bool {
+    let whole = u128::from_be_bytes(address.0);
+    whole == 1 || whole >> 32 == 0xffff
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HERE: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
-    const FAR: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    const HERE: Address = Address([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
+    const FAR: Address = Address([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
     #[test]
     fn ipv4_leaves_only_as_tcp_or_udp_without_options() {
@@ -195,11 +194,11 @@ mod tests {
     }
 
     /// `fe80::1` and `ff02::16`.
-    fn on_link() -> [[u8; 16]; 2] {
+    fn on_link() -> [Address; 2] {
         let (mut unicast, mut group) = ([0; 16], [0; 16]);
         (unicast[0], unicast[1], unicast[15]) = (0xfe, 0x80, 1);
         (group[0], group[1], group[15]) = (0xff, 2, 0x16);
-        [unicast, group]
+        [Address(unicast), Address(group)]
     }
 
     #[test]
@@ -269,7 +268,7 @@ mod tests {
         loopback[15] = 1;
         let mut mapped = [0; 16];
         (mapped[10], mapped[11], mapped[12]) = (0xff, 0xff, 192);
-        for destination in [loopback, HERE, mapped] {
+        for destination in [Address(loopback), HERE, Address(mapped)] {
             let packet = V6 {
                 next: 6,
                 hop_limit: 64,

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     os::fd::{AsFd, AsRawFd},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -15,9 +16,10 @@ use enforcer_common::{CgroupId, Event};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::mpsc,
+    time::{Instant, sleep},
 };
 
-use super::decision::Decision;
+use super::{attention::Attention, decision::Decision};
 use crate::turns::{Shares, Turns};
 
 type Log = EbpfLogger<&'static dyn log::Log>;
@@ -25,6 +27,7 @@ type Log = EbpfLogger<&'static dyn log::Log>;
 /// Events, and lines of the programs' own log.
 pub struct Events {
     ring: RingBuf<MapData>,
+    attention: Attention,
     log: Log,
 }
 
@@ -51,8 +54,8 @@ const WAITING: Shares = Shares { all: 8192, one: 512 };
 const ROUND: usize = 1024;
 
 impl Events {
-    pub(super) fn new(ring: RingBuf<MapData>, log: Log) -> Self {
-        Self { ring, log }
+    pub(super) fn new(ring: RingBuf<MapData>, attention: Attention, log: Log) -> Self {
+        Self { ring, attention, log }
     }
 
     /// Passes events on until the receiver is closed. Events that do not fit the ring buffer are counted there.
@@ -60,6 +63,9 @@ impl Events {
     /// # Errors
     /// If the ring buffer cannot be waited for.
     pub async fn run(self, sink: mpsc::Sender<Batch>) -> Result<()> {
+        let mut attention = self.attention;
+        let look = sleep(attention.pause());
+        tokio::pin!(look);
         let mut ring = readable(self.ring)?;
         let mut log = readable(self.log)?;
         let mut waiting = Waiting {
@@ -70,9 +76,18 @@ impl Events {
             tokio::select! {
                 ready = ring.readable_mut() => {
                     let mut ready = ready.context(READING)?;
-                    if !read(ready.get_inner_mut(), &mut waiting) {
+                    let events = read(ready.get_inner_mut(), &mut waiting);
+                    if events < ROUND {
                         ready.clear_ready();
                     }
+                    attention.note(events)?;
+                    look.as_mut().reset(Instant::now() + attention.pause());
+                }
+                () = &mut look => {
+                    let events = read(ring.get_mut(), &mut waiting);
+                    let again = attention.note(events)? || events == ROUND;
+                    let pause = if again { Duration::ZERO } else { attention.pause() };
+                    look.as_mut().reset(Instant::now() + pause);
                 }
                 ready = log.readable_mut() => {
                     let mut ready = ready.context(READING)?;
@@ -102,15 +117,16 @@ fn readable<T: AsFd + AsRawFd>(source: T) -> Result<AsyncFd<T>> {
         .context(READING)
 }
 
-/// Takes events out of the ring buffer; returns whether there may be more.
-fn read(ring: &mut RingBuf<MapData>, waiting: &mut Waiting) -> bool {
-    for _ in 0..ROUND {
-        match ring.next() {
-            Some(entry) => waiting.push(&entry),
-            None => return false,
-        }
+/// Takes events out of the ring buffer, and returns how many; if [`ROUND`], there may be more.
+fn read(ring: &mut RingBuf<MapData>, waiting: &mut Waiting) -> usize {
+    let mut events = 0;
+    while events < ROUND
+        && let Some(entry) = ring.next()
+    {
+        waiting.push(&entry);
+        events += 1;
     }
-    true
+    events
 }
 
 /// Events that wait for the reader.

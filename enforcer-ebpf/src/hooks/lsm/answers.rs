@@ -28,7 +28,9 @@ pub(crate) fn receive(ctx: &FExitContext) -> i32 {
         // SAFETY: the kernel gives a valid `struct sock`.
         let cookie = unsafe { bpf_get_socket_cookie(sock) };
         let key = PeerKey::of_socket(cookie, address, port);
-        peers::heard(&key, &seen.sock.stand());
+        if !peers::is_settled(&key) {
+            peers::heard(&key, &seen.sock.stand());
+        }
     }
     PROCEED
 }

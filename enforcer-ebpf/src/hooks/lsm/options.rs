@@ -9,7 +9,7 @@ use super::{
     socket::{Seen, Socket},
 };
 use crate::{
-    emit::{self, Call, Caller},
+    emit::{self, Call},
     hooks,
     layout::Control,
     workload,
@@ -59,7 +59,7 @@ pub(crate) fn setsockopt(ctx: &LsmContext) -> i32 {
             port: [0; 2],
             workload,
         };
-        emit::event(&call, Caller::current(), outcome);
+        emit::tell(&call, outcome.to_number());
     }
     code(outcome.verdict, EPERM)
 }

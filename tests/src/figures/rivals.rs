@@ -26,10 +26,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use figure::{Figure, Goal, Series, Spread, ratios};
+use figure::{Figure, Goal, Sense, Series, Spread, ratios};
 
 use super::{Measurement, Need, Setting, Size};
-use crate::{fixture::TestCgroup, servers::networks::in_two_networks};
+use crate::{
+    fixture::{TestCgroup, runs::Counts},
+    servers::networks::in_two_networks,
+};
 use subject::Cgroups;
 
 /// Argument with which a test binary takes them.
@@ -37,6 +40,9 @@ pub const ARGUMENT: &str = "rivals";
 
 /// With which it judges what the kernel queues.
 const QUEUE: &str = "queue";
+
+/// Said where somebody else has had the kernel keep time meanwhile.
+const COUNTED: &str = "WRONG: the kernel kept the time of every BPF program for somebody else meanwhile, and each run took longer";
 
 /// Names of subjects.
 const NONE: &str = "none";
@@ -67,6 +73,7 @@ fn take(setting: &Setting, name: &str) -> Result<Vec<Figure>> {
     let lots = many.child("workload")?;
     let _few = ours::enforce(&one, 1)?;
     let _lots = ours::enforce(&many, rules)?;
+    let counts = Counts::now()?;
     let output = Command::new(&setting.program)
         .args([ARGUMENT, name, setting.size.name()])
         .arg(outside.path().join("workload"))
@@ -77,7 +84,14 @@ fn take(setting: &Setting, name: &str) -> Result<Vec<Figure>> {
         .output()
         .context("starting the sender")?;
     ensure!(output.status.success(), "the sender has failed");
-    serde_json::from_slice(&output.stdout).context("reading what the sender says")
+    let mut figures: Vec<Figure> =
+        serde_json::from_slice(&output.stdout).context("reading what the sender says")?;
+    if counts.have_grown()? {
+        for figure in &mut figures {
+            figure.notes.push(COUNTED.to_owned());
+        }
+    }
+    Ok(figures)
 }
 
 /// The process's own main: `NAME SIZE PATH FREE ONE MANY RULES`, or `queue ADDRESS...`. It prints figures.
@@ -120,24 +134,29 @@ fn median_ratio(own: &Series, other: &Series) -> Option<f64> {
     Some(Spread::of(&ratios(&own.samples, &other.samples))?.median)
 }
 
-/// Holds every series of ours in the figure against those of the same case: more is better. Others than none have to be
-/// overtaken in every case but one, in which they do nothing.
-fn goals(figure: &Figure, of_none: impl Fn(&str) -> Option<f64>, idle: &str) -> Vec<Goal> {
+/// Holds every series of ours in the figure against those of the same case, by what is promised beside none; `sense` says
+/// which is better, less or more. Others have to be overtaken in every case but those that begin with `idle`, in which
+/// they do nothing; Envoy by half.
+fn goals(figure: &Figure, sense: Sense, of_none: impl Fn(&str) -> Option<f64>, idle: &str) -> Vec<Goal> {
+    let (goal, of_envoy): (fn(&str, f64, f64) -> Goal, f64) = match sense {
+        Sense::AtMost => (Goal::at_most, 0.5),
+        Sense::AtLeast => (Goal::at_least, 2.0),
+    };
     let mut goals = Vec::new();
     for own in figure.series.iter().filter(|series| series.subject == OURS) {
         let case = &own.case;
         let rules = own.axis.as_ref().map_or(0.0, |axis| axis.value);
         for other in figure.series.iter().filter(|other| other.case == *case) {
-            let Some(ratio) = median_ratio(own, other) else {
-                continue;
+            let limit = match other.subject.as_str() {
+                NONE => of_none(case),
+                OURS | subject::AGAIN => None,
+                _ if case.starts_with(idle) => None,
+                ENVOY => Some(of_envoy),
+                _ => Some(1.0),
             };
-            let text = format!("{case}, {rules} rules: times {}", other.subject);
-            match other.subject.as_str() {
-                NONE => goals.extend(of_none(case).map(|limit| Goal::at_least(&text, ratio, limit))),
-                OURS | subject::AGAIN => {}
-                ENVOY => goals.push(Goal::at_least(&text, ratio, 2.0)),
-                _ if case.starts_with(idle) => {}
-                _ => goals.push(Goal::at_least(&text, ratio, 1.0)),
+            if let (Some(limit), Some(ratio)) = (limit, median_ratio(own, other)) {
+                let text = format!("{case}, {rules} rules: times {}", other.subject);
+                goals.push(goal(&text, ratio, limit));
             }
         }
     }

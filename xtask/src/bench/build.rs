@@ -15,7 +15,7 @@ use crate::{
     apt, envoy,
     kubernetes::{self, Folder},
     out::say,
-    process::{cargo, line, run as run_command, target_folder},
+    process::{cargo, line, target_folder},
     programs::RIVALS,
     setup,
     unavailable::is_reason,
@@ -50,13 +50,10 @@ pub(super) fn run(is_quick: bool) -> Result<Built> {
         }
     }
     environment.insert("KUBEBUILDER_ASSETS", folder.programs().into_os_string());
-    run_command(cargo().args(["build", "--release", "--package", "enforcer"]))?;
+    let bench = compile()?;
     let enforcer = target_folder().join("release/enforcer");
     environment.insert("ENFORCER_BINARY", enforcer.into_os_string());
-    Ok(Built {
-        bench: bench()?,
-        environment,
-    })
+    Ok(Built { bench, environment })
 }
 
 /// Installs what others than ourselves enforce by.
@@ -73,10 +70,26 @@ fn install_rivals() -> Result<()> {
     Ok(())
 }
 
-/// Builds the bench target, and finds its program by what cargo says.
-fn bench() -> Result<PathBuf> {
+/// Builds the enforcer and the bench target, and finds the latter by what cargo says. Built one after the other, most of
+/// what they share would be built twice: their features differ.
+fn compile() -> Result<PathBuf> {
     let mut build = cargo();
-    build.args(["bench", "--package", "tests", "--bench", "figures", "--no-run"]);
+    build.args([
+        "build",
+        "--release",
+        "--package",
+        "enforcer",
+        "--package",
+        "tests",
+    ]);
+    build.args([
+        "--bin",
+        "enforcer",
+        "--bin",
+        "enforcer-test",
+        "--bench",
+        "figures",
+    ]);
     build.arg("--message-format=json-render-diagnostics");
     say!("$ {}", line(&build));
     let mut child = build.stdout(Stdio::piped()).spawn().context("starting cargo")?;

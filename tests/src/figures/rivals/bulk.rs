@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result};
-use figure::Figure;
+use figure::{Figure, Sense};
 
 use super::{
     NONE,
@@ -80,8 +80,8 @@ pub(super) fn take(common: &Networks, cgroups: &Cgroups, size: Size) -> Result<V
             rate.series.push(subject.series(case, rates));
         }
     }
-    throughput.goals = goals(&throughput, |_| Some(STREAM), "");
-    rate.goals = goals(&rate, |_| Some(DATAGRAM), "");
+    throughput.goals = goals(&throughput, Sense::AtLeast, |_| Some(STREAM), "");
+    rate.goals = goals(&rate, Sense::AtLeast, |_| Some(DATAGRAM), "");
     let mut figures = vec![throughput, cost, rate];
     for figure in &mut figures {
         figure.beside = Some(NONE.to_owned());

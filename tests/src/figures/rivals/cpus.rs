@@ -9,16 +9,17 @@ use nix::{
     unistd::Pid,
 };
 
-use super::servers::PORTS;
+/// So many are used at most.
+pub(super) const MOST: u16 = 16;
 
 /// A processor's number.
 pub(super) type Cpu = usize;
 
-/// The processors that this process may run on, as many as there are servers for.
+/// The processors that this process may run on, [`MOST`] of them at most.
 pub(super) fn all() -> Result<Vec<Cpu>> {
     let set = sched_getaffinity(Pid::from_raw(0)).context("asking for processors")?;
     let is_ours = |cpu: &Cpu| set.is_set(*cpu).unwrap_or(false);
-    Ok((0..CpuSet::count()).filter(is_ours).take(PORTS.into()).collect())
+    Ok((0..CpuSet::count()).filter(is_ours).take(MOST.into()).collect())
 }
 
 /// Keeps this thread on these processors.

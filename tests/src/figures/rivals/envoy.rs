@@ -11,10 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::servers::server;
-use crate::{
-    fixture::tied,
-    mesh::{Bootstrap, Capture, PROXY, Upstream},
-};
+use crate::mesh::{Bootstrap, Capture, PROXY, Upstream};
 
 /// Where Envoy takes what is redirected.
 const OUTBOUND: &str = "127.0.0.1:15001";
@@ -29,9 +26,15 @@ pub(super) fn start(binary: &Path, workers: usize) -> Result<Child> {
         let at = server(index);
         bootstrap = bootstrap.redirected(&format!("server-{index}"), &at.to_string(), &Upstream::Static(at));
     }
-    let process = tied("setpriv")
-        // Its group tells it from who is redirected; the user stays, who may read its binary.
-        .args(["--regid", &PROXY.to_string(), "--clear-groups"])
+    let process = Command::new("setpriv")
+        // Its group tells it from who is redirected; the user stays, who may read its binary. It ends with this thread.
+        .args([
+            "--regid",
+            &PROXY.to_string(),
+            "--clear-groups",
+            "--pdeathsig",
+            "KILL",
+        ])
         .arg(binary)
         .args([
             "--disable-hot-restart",

@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-/// Addresses in one object.
-const ADDRESSES: u32 = 500;
+/// Addresses in one object, which has room for 256.
+const ADDRESSES: u32 = 250;
 
 /// Where addresses begin to which nobody sends.
 const OTHERS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);

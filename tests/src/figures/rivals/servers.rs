@@ -9,14 +9,14 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::cpus::{Cpu, pin};
+use super::cpus::{self, Cpu, pin};
 use crate::{
     servers::networks::Networks,
     stream::{FROM, TO},
 };
 
-/// Ports that are allowed: as many processors are used at most.
-pub(super) const PORTS: u16 = 16;
+/// Ports that are allowed: one for each processor.
+pub(super) const PORTS: u16 = cpus::MOST;
 
 /// Who may not be called.
 pub(super) const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 18, 7, 9)), TO.port());

@@ -177,7 +177,10 @@ impl Probe {
         writeln!(self.requests, "all-ended {}", within.as_millis()).context("the probe has ended")?;
         let errno: i32 = self.answer()?.parse().context("an errno")?;
         if errno != libc::ECONNABORTED {
-            bail!("a connection was not ended: {}", io::Error::from_raw_os_error(errno));
+            bail!(
+                "a connection was not ended: {}",
+                io::Error::from_raw_os_error(errno)
+            );
         }
         Ok(())
     }
@@ -293,10 +296,13 @@ pub fn main(cgroup: &Path) -> Result<()> {
             "hold-many" => {
                 let (count, to) = argument.split_once(' ').context("two words")?;
                 let made = made::many(count.parse()?, to.parse()?);
-                vec![made.map_or_else(|error| format!("{error:#}"), |made| {
-                    many = made;
-                    "ok".to_owned()
-                })]
+                vec![made.map_or_else(
+                    |error| format!("{error:#}"),
+                    |made| {
+                        many = made;
+                        "ok".to_owned()
+                    },
+                )]
             }
             "all-ended" => {
                 let patience = Duration::from_millis(argument.parse()?);

@@ -1,6 +1,9 @@
 //! From a change to the first connect that is allowed for it, and to the first that is refused for it.
 
-use std::{fs, time::Instant};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use figure::{Figure, Goal, Series, growth, percentile};
@@ -18,6 +21,9 @@ const FILE: &str = "changing.yaml";
 
 /// The number of the first entry that is added; the one before stays.
 const FIRST: u32 = 1_000_001;
+
+/// The time between two changes.
+const APART: Duration = Duration::from_millis(25);
 
 /// What is measured, by how the file is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,6 +87,8 @@ fn change(place: &mut Place, how: How, number: u32, adds: bool) -> Result<f64> {
     if adds {
         text += &entry(number);
     }
+    // As changes come: one after the other, and not as fast as they come into force.
+    thread::park_timeout(APART);
     let begin = Instant::now();
     match how {
         How::Renamed => place.write(FILE, &text)?,

@@ -47,9 +47,7 @@ fn object(number: u32) -> Value {
 pub(super) fn api(setting: &Setting) -> Result<Vec<Figure>> {
     let mut figure = Figure::new("change-api", TITLE, "ms");
     // To fill a server with 100,000 objects takes longer than everything else here.
-    let sizes: &[u32] = setting
-        .size
-        .pick(&[10, 1_000, 10_000], &[10, 1_000], &[10]);
+    let sizes: &[u32] = setting.size.pick(&[10, 1_000, 10_000], &[10, 1_000], &[10]);
     let mut series = Vec::new();
     with_server(|server| {
         series = measure(setting, server, sizes)?;

@@ -71,7 +71,11 @@ fn resolving(setting: &Setting, hosts: u32) -> Result<f64> {
     let mut text = String::new();
     let mut registry = String::new();
     for number in 0..hosts {
-        writeln!(text, "{} host-{number}.example.com", super::world::address(number))?;
+        writeln!(
+            text,
+            "{} host-{number}.example.com",
+            super::world::address(number)
+        )?;
         write!(
             registry,
             "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
@@ -105,8 +109,10 @@ fn pods(setting: &Setting) -> Result<f64> {
         number += 1;
         thread::park_timeout(pause);
         come(&place, number)?;
-            // As many pods live at once as come in ten seconds.
-        number.checked_sub(PODS_A_MINUTE / 6).map_or(Ok(()), |old| go(&mut place, old))
+        // As many pods live at once as come in ten seconds.
+        number
+            .checked_sub(PODS_A_MINUTE / 6)
+            .map_or(Ok(()), |old| go(&mut place, old))
     })
 }
 
@@ -151,7 +157,9 @@ fn watch(daemon: &Daemon, span: Duration, mut work: impl FnMut() -> Result<()>) 
 /// The time that a process with all its threads, and its children that have ended, have taken, in hundredths of a second.
 fn ticks(pid: u32) -> Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, fields) = stat.rsplit_once(')').context("proc(5): the name is in brackets")?;
+    let (_, fields) = stat
+        .rsplit_once(')')
+        .context("proc(5): the name is in brackets")?;
     let fields: Vec<_> = fields.split_whitespace().collect();
     let times = fields.get(11..15).context("proc(5): times are fields 14 to 17")?;
     times.iter().map(|time| Ok(time.parse::<u64>()?)).sum()

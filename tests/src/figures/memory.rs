@@ -46,9 +46,8 @@ fn at_size(setting: &Setting, entries: u32) -> Result<Vec<Series>> {
     let mut daemon = place.start(&["--log-level", "error"])?;
     settle(&place, &mut daemon)?;
     let pid = daemon.pid();
-    let of = |case: &str, value: f64| {
-        Series::new(case, "ours", vec![value]).at("entries", f64::from(entries))
-    };
+    let of =
+        |case: &str, value: f64| Series::new(case, "ours", vec![value]).at("entries", f64::from(entries));
     Ok(vec![
         of("resident", status(pid, "VmRSS:")?),
         of("of that its own", status(pid, "RssAnon:")?),

@@ -82,8 +82,8 @@ fn replaced(place: &mut Place, how: &str) -> Result<Series> {
     let mut daemon = place.launch(&["--log-level", "error"])?;
     let mut wrong = 0;
     while !daemon.has_announced() {
-        let is_wrong = !place.reaches("web0", &destination(ALLOWED))?
-            || place.reaches("web0", &destination(REFUSED))?;
+        let is_wrong =
+            !place.reaches("web0", &destination(ALLOWED))? || place.reaches("web0", &destination(REFUSED))?;
         wrong += u32::from(is_wrong);
     }
     daemon.end(Signal::SIGKILL)?;

@@ -52,9 +52,8 @@ pub(super) fn configuration(workloads: u32) -> String {
     let mut text = "registry:\n  files: [registry/]\nworkloads:\n".to_owned();
     for number in 0..workloads {
         let namespace = number % NAMESPACES;
-        let line = format!(
-            "- {{namespace: ns-{namespace}, name: web{number}, cgroup: $CGROUP/web{number}}}\n"
-        );
+        let line =
+            format!("- {{namespace: ns-{namespace}, name: web{number}, cgroup: $CGROUP/web{number}}}\n");
         text.push_str(&line);
     }
     text + "dns: {servers: [192.0.2.53], timeout: 500ms}\n"

@@ -135,9 +135,7 @@ impl Debounce {
                     file.is_settled = false;
                     Some(Content::Unreadable(reason))
                 }
-                None => self
-                    .is_gone(&path, look, &mut changes)
-                    .then_some(Content::Gone),
+                None => self.is_gone(&path, look, &mut changes).then_some(Content::Gone),
             };
             if let Some(content) = content {
                 self.tell(path, content, &mut changes);

@@ -9,21 +9,27 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
 };
 use enforcer_common::{
-    Address, Binding, CgroupId, Counter, Flow, Heard, Mode, PeerKey, Policy, PolicyId, PortKey, RuleKey,
-    Rules, Scope, Settings, Share, ShareKey, SocketState,
+    Address, Binding, CgroupId, Counter, Flow, Heard, Kinds, Mode, Nearest, PeerKey, Policy, PolicyId,
+    PortKey, RuleKey, Rules, Scope, Settings, Share, ShareKey, SocketState,
     maps::{
-        ASKED_CAPACITY, EVENTS_BYTES, EXACT_CAPACITY, PEERS_CAPACITY, POLICIES_CAPACITY, PORTS_CAPACITY,
-        PREFIXES_CAPACITY, ROOTS_CAPACITY, SHARES_CAPACITY, WORKLOADS_CAPACITY,
+        ASKED_CAPACITY, EVENTS_BYTES, EXACT_CAPACITY, NEAREST_CAPACITY, PEERS_CAPACITY, POLICIES_CAPACITY,
+        PORTS_CAPACITY, PREFIXES_CAPACITY, ROOTS_CAPACITY, SHARES_CAPACITY, WORKLOADS_CAPACITY,
     },
 };
 
 pub(crate) mod names;
 
+use crate::workload::Workload;
+
 #[map]
 static WORKLOADS: HashMap<CgroupId, Binding> =
     HashMap::with_max_entries(WORKLOADS_CAPACITY, BPF_F_NO_PREALLOC);
 #[map]
-static POLICIES: HashMap<PolicyId, Policy> = HashMap::with_max_entries(POLICIES_CAPACITY, BPF_F_NO_PREALLOC);
+static POLICIES: Array<Policy> = Array::with_max_entries(PolicyId::indices(POLICIES_CAPACITY), 0);
+#[map]
+static KINDS: Array<Kinds> = Array::with_max_entries(Scope::indices(POLICIES_CAPACITY), 0);
+#[map]
+static NEAREST: LruHashMap<CgroupId, Nearest> = LruHashMap::with_max_entries(NEAREST_CAPACITY, 0);
 #[map]
 static EXACT: HashMap<RuleKey, u32> = HashMap::with_max_entries(EXACT_CAPACITY, BPF_F_NO_PREALLOC);
 #[map]
@@ -164,13 +170,18 @@ pub(crate) unsafe fn fetch_add_one(number: *mut u64) -> u64 {
     }
 }
 
-/// The kernel's implementation of the rules, for one workload.
+/// The kernel's implementation of the rules, for one workload and destination.
 pub(crate) struct Kernel {
-    /// The workload.
-    pub(crate) cgroup: CgroupId,
+    /// Whether it is one of the workload's own addresses.
+    pub(crate) is_own: bool,
 }
 
 impl Rules for Kernel {
+    #[inline(always)]
+    fn kinds(&self, scope: Scope) -> Kinds {
+        kinds(scope)
+    }
+
     #[inline(always)]
     fn exact(&self, key: &RuleKey) -> bool {
         EXACT.get_ptr(key).is_some()
@@ -189,11 +200,8 @@ impl Rules for Kernel {
     }
 
     #[inline(always)]
-    fn own(&self, address: &Address) -> bool {
-        match binding(self.cgroup) {
-            Some(binding) => binding.owns(address),
-            None => false,
-        }
+    fn own(&self, _: &Address) -> bool {
+        self.is_own
     }
 
     #[inline(always)]
@@ -247,8 +255,44 @@ pub(crate) fn binding(cgroup: CgroupId) -> Option<&'static Binding> {
 /// A policy by its identifier.
 #[inline(always)]
 pub(crate) fn policy(id: PolicyId) -> Option<&'static Policy> {
-    // SAFETY: as above.
-    unsafe { POLICIES.get(id) }
+    let policy = POLICIES.get(id.0)?;
+    (policy.mode != 0).then_some(policy)
+}
+
+/// The kinds of rules that a scope has. Of one that has no place there, any.
+#[inline(always)]
+pub(crate) fn kinds(scope: Scope) -> Kinds {
+    match KINDS.get(scope.0) {
+        Some(kinds) => *kinds,
+        None => Kinds::ALL,
+    }
+}
+
+/// The remembered workload of a cgroup, if it still counts; `address` is the destination.
+#[inline(always)]
+pub(crate) fn nearest(of: CgroupId, epoch: u64, address: &Address) -> Option<Workload> {
+    let found = NEAREST.get_ptr(&of)?;
+    // SAFETY: the value lives until the program has ended. Its memory may be reused for another entry meanwhile, of
+    // which the cgroup is written first; here it is read last.
+    unsafe {
+        if (&raw const (*found).epoch).read_volatile() != epoch {
+            return None;
+        }
+        let workload = Workload {
+            cgroup: (&raw const (*found).workload).read_volatile(),
+            policy_id: (&raw const (*found).binding.policy).read_volatile(),
+            is_own: (*found).binding.owns(address),
+        };
+        ((&raw const (*found).of).read_volatile().0 == of.0).then_some(workload)
+    }
+}
+
+/// Remembers a cgroup's workload, if there is memory.
+#[inline(always)]
+pub(crate) fn remember(nearest: &Nearest) {
+    if NEAREST.insert(&nearest.of, nearest, 0).is_err() {
+        // It is looked for again the next time.
+    }
 }
 
 /// Adds one to a counter of this CPU.

@@ -49,17 +49,22 @@ pub(crate) fn heard(key: &PeerKey, stand: &Stand) {
     write(&PEERS, key, now);
 }
 
-/// Notes that a rule allows a socket to send to the peer. A peer that has sent first may still be answered.
+/// Notes that a rule allows a socket to send to the peer, and returns whether that was noted already. A peer that has
+/// sent first may still be answered.
 #[inline(never)]
-pub(crate) fn asked(key: &PeerKey, stand: &Stand) {
+pub(crate) fn asked(key: &PeerKey, stand: &Stand) -> bool {
     let now = now();
-    if is_fresh(&ASKED, key, now) || counts(&PEERS, key) {
-        return;
+    if is_fresh(&ASKED, key, now) {
+        return true;
+    }
+    if counts(&PEERS, key) {
+        return false;
     }
     if let Some(of_port) = &key.of_port(*stand) {
         write(&ASKED, of_port, now);
     }
     write(&ASKED, key, now);
+    false
 }
 
 /// Notes a local address at which a socket was reached.

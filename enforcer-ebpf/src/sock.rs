@@ -4,7 +4,9 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
-    helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock, bpf_sk_storage_get, bpf_tcp_sock},
+    helpers::generated::{
+        bpf_get_socket_cookie, bpf_jiffies64, bpf_sk_fullsock, bpf_sk_storage_get, bpf_tcp_sock,
+    },
 };
 use enforcer_common::{Address, SocketState};
 
@@ -13,6 +15,13 @@ use crate::maps;
 /// A socket that is not null. Addresses and ports are those that it is bound and connected to.
 #[derive(Clone, Copy)]
 pub(crate) struct Sock(*mut bpf_sock);
+
+/// The kernel's clock, of which some hundred or thousand ticks are a second.
+#[inline(always)]
+fn ticks() -> u32 {
+    // SAFETY: the helper has no precondition.
+    (unsafe { bpf_jiffies64() }) as u32
+}
 
 impl Sock {
     #[inline(always)]
@@ -167,12 +176,37 @@ impl Sock {
         state.is_some()
     }
 
-    /// Clears `flag`, if anything is recorded. Not for the socket of a packet.
+    /// For a datagram that a rule allows: whether it is on record that this peer was asked. A connection to it is no
+    /// answer from now on.
     #[inline(always)]
-    pub(crate) fn unmark(self, flag: u32) {
-        if let Some(state) = self.state(0) {
-            // SAFETY: as above.
-            unsafe { (*state).flags &= !flag };
+    pub(crate) fn note_question(self, to: &Address, port: [u8; 2], is_connect: bool) -> bool {
+        let Some(state) = self.state(0) else {
+            return false;
+        };
+        let [high, low] = to.halves();
+        // SAFETY: as above.
+        unsafe {
+            if is_connect {
+                (*state).flags &= !SocketState::ANSWERING;
+            }
+            let age = ticks().wrapping_sub(read_volatile(&raw const (*state).asked_at));
+            let [asked_high, asked_low] = (*state).asked;
+            age < SocketState::ASKED_TICKS
+                && (*state).asked_port == u16::from_ne_bytes(port)
+                && (asked_high ^ high) | (asked_low ^ low) == 0
+        }
+    }
+
+    /// Records that it was, if there is memory.
+    #[inline(always)]
+    pub(crate) fn remember_asked(self, to: &Address, port: [u8; 2]) {
+        if let Some(state) = self.state(BPF_SK_STORAGE_GET_F_CREATE.into()) {
+            // SAFETY: as above. Two calls at once may mix two peers that were both asked; then neither is found.
+            unsafe {
+                (*state).asked = to.halves();
+                (*state).asked_port = u16::from_ne_bytes(port);
+                (&raw mut (*state).asked_at).write_volatile(ticks());
+            }
         }
     }
 

@@ -1,13 +1,12 @@
 //! Finds the workload that makes a call.
 
-use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id,
-    generated::{bpf_get_current_ancestor_cgroup_id, bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id},
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_ancestor_cgroup_id, bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id,
 };
-use aya_ebpf::programs::SkBuffContext;
-use enforcer_common::{Address, CgroupId, PolicyId, Settings};
+use aya_ebpf::{bindings::__sk_buff, programs::SkBuffContext};
+use enforcer_common::{Address, Binding, CgroupId, Nearest, PolicyId, Settings};
 
-use crate::maps;
+use crate::{layout, maps};
 
 /// The workload of a task or a packet.
 pub(crate) struct Workload {
@@ -17,6 +16,8 @@ pub(crate) struct Workload {
     /// would be an unwritten part of the stack: the compiler may read that before it looks at the tag, and verifiers
     /// refuse to (5.10).
     pub(crate) policy_id: PolicyId,
+    /// Whether the destination is one of its own addresses, as far as they are known.
+    pub(crate) is_own: bool,
 }
 
 /// No policy's identifier.
@@ -29,39 +30,82 @@ impl Workload {
         (self.policy_id.0 != NO_POLICY.0).then_some(self.policy_id)
     }
 
-    /// Whether the address is one of its own, as far as they are known.
+    /// The same workload, for a destination that was not known before.
     #[inline(always)]
-    pub(crate) fn owns(&self, address: &Address) -> bool {
-        match maps::binding(self.cgroup) {
+    pub(crate) fn to(self, address: &Address) -> Self {
+        let is_own = match maps::binding(self.cgroup) {
             Some(binding) => binding.owns(address),
             None => false,
-        }
+        };
+        Self { is_own, ..self }
     }
 }
 
-/// The workload of the calling task.
+/// The workload of the calling task, for a call without a destination.
 #[inline(always)]
 pub(crate) fn current() -> Workload {
-    // SAFETY: the helper takes any depth and gives 0 where the task's cgroup is not that deep.
-    let mut workload = innermost(|depth| unsafe { bpf_get_current_ancestor_cgroup_id(depth) });
-    if workload.policy_id.0 == NO_POLICY.0 {
-        // SAFETY: the helper has no precondition.
-        workload.cgroup = CgroupId(unsafe { bpf_get_current_cgroup_id() });
-    }
-    workload
+    current_to(&Address::UNSPECIFIED)
 }
 
-/// The workload in which a packet's socket was born.
+/// The workload of the calling task, which calls this destination.
 #[inline(always)]
-pub(crate) fn of_packet(ctx: &SkBuffContext) -> Workload {
+pub(crate) fn current_to(address: &Address) -> Workload {
+    nearest(layout::cgroup_of_task(), address, search)
+}
+
+/// The workload in which a packet's socket was born, and which sends to this destination.
+#[inline(always)]
+pub(crate) fn of_packet(ctx: &SkBuffContext, address: &Address) -> Workload {
     let packet = ctx.skb.skb;
-    // SAFETY: the packet is valid for the time of the call, and the helper takes any depth, as above.
-    let mut workload = innermost(|depth| unsafe { bpf_skb_ancestor_cgroup_id(packet, depth) });
-    if workload.policy_id.0 == NO_POLICY.0 {
-        // SAFETY: as above.
-        workload.cgroup = CgroupId(unsafe { bpf_skb_cgroup_id(packet) });
+    // SAFETY: the packet is valid for the time of the call.
+    let own = CgroupId(unsafe { bpf_skb_cgroup_id(packet) });
+    nearest(own, address, |own, epoch| search_of_packet(packet, own, epoch))
+}
+
+/// The workload that a cgroup is or is below: as it is remembered, or else as `search` finds it.
+#[inline(always)]
+fn nearest(own: CgroupId, address: &Address, search: impl FnOnce(u64, u64) -> u64) -> Workload {
+    let epoch = match maps::settings() {
+        // SAFETY: the entry of an array lives as long as the map.
+        Some(settings) => unsafe { (&raw const settings.epoch).read_volatile() },
+        None => 0,
+    };
+    if let Some(workload) = maps::nearest(own, epoch, address) {
+        return workload;
     }
-    workload
+    let cgroup = CgroupId(search(own.0, epoch));
+    match maps::binding(cgroup) {
+        Some(binding) => Workload {
+            cgroup,
+            policy_id: binding.policy,
+            is_own: binding.owns(address),
+        },
+        None => Workload {
+            cgroup: own,
+            policy_id: NO_POLICY,
+            is_own: false,
+        },
+    }
+}
+
+/// Looks for the workload of the calling task, whose cgroup is `own`, and remembers it: its cgroup, or 0. `epoch` was
+/// read before, so that what is found holds as long as this number does. Apart from the programs, few of whose calls
+/// need it.
+#[inline(never)]
+fn search(own: u64, epoch: u64) -> u64 {
+    // SAFETY: the helper takes any depth and gives 0 where the task's cgroup is not that deep.
+    innermost(own, epoch, |depth| unsafe {
+        bpf_get_current_ancestor_cgroup_id(depth)
+    })
+}
+
+/// The same for a packet.
+#[inline(never)]
+fn search_of_packet(packet: *mut __sk_buff, own: u64, epoch: u64) -> u64 {
+    // SAFETY: the packet is valid for the time of the call, and the helper takes any depth.
+    innermost(own, epoch, |depth| unsafe {
+        bpf_skb_ancestor_cgroup_id(packet, depth)
+    })
 }
 
 /// The calling task's workload, known or not; None if the task neither belongs to a workload nor is below an
@@ -88,10 +132,16 @@ fn is_below_root() -> bool {
     false
 }
 
-/// Searches upwards from the greatest depth that any workload has: the innermost workload wins. Returns
-/// [`NO_POLICY`], and no cgroup, if there is none.
+/// Searches upwards from the greatest depth that any workload has: the innermost workload wins. Returns 0 if there is
+/// none.
 #[inline(always)]
-fn innermost(ancestor: impl Fn(i32) -> u64) -> Workload {
+fn innermost(own: u64, epoch: u64, ancestor: impl Fn(i32) -> u64) -> u64 {
+    let mut found = Nearest {
+        of: CgroupId(own),
+        epoch,
+        workload: CgroupId(own),
+        binding: Binding::new(NO_POLICY),
+    };
     if let Some(settings) = maps::settings() {
         let mut depth = settings.depth_max;
         for _ in 0..=Settings::DEPTH_LIMIT {
@@ -99,10 +149,9 @@ fn innermost(ancestor: impl Fn(i32) -> u64) -> Workload {
             if cgroup.0 != 0
                 && let Some(binding) = maps::binding(cgroup)
             {
-                return Workload {
-                    cgroup,
-                    policy_id: binding.policy,
-                };
+                found.workload = cgroup;
+                found.binding = *binding;
+                break;
             }
             if depth <= settings.depth_min {
                 break;
@@ -110,8 +159,10 @@ fn innermost(ancestor: impl Fn(i32) -> u64) -> Workload {
             depth -= 1;
         }
     }
-    Workload {
-        cgroup: CgroupId(0),
-        policy_id: NO_POLICY,
+    maps::remember(&found);
+    if found.binding.policy.0 == NO_POLICY.0 {
+        0
+    } else {
+        found.workload.0
     }
 }

@@ -19,6 +19,7 @@ mod forgetting;
 mod hardening;
 mod inheritance;
 mod inspection;
+mod kinds;
 mod layout;
 mod learned;
 mod learning;
@@ -159,6 +160,8 @@ impl Datapath {
                 unknown: previous.unknown,
                 // Until the trusted resolvers are known.
                 resolver_ports: previous.resolver_ports,
+                // An earlier start may have been killed between a change and its end.
+                epoch: previous.another_epoch().epoch,
                 ..settings
             }
         };
@@ -181,20 +184,22 @@ impl Datapath {
         Ok((datapath, events))
     }
 
-    /// The contents of the maps.
+    /// The contents of the maps. To be called before rules are removed from maps that an earlier start has left.
     ///
     /// # Errors
-    /// If a map cannot be read.
-    pub fn read_back(&self) -> Result<Applied> {
-        self.maps.read_back()
+    /// If a map cannot be read, or what is derived of its contents not be written.
+    pub fn read_back(&mut self) -> Result<Applied> {
+        self.maps.take_stock()
     }
 
-    /// Whether the maps still hold what was written last: these contents, and the settings.
+    /// Whether the maps still hold what was written last: these contents, and the settings. What the programs remember
+    /// of them is forgotten, whoever has written it.
     ///
     /// # Errors
-    /// If a map cannot be read.
-    pub fn holds(&self, applied: &Applied) -> Result<bool> {
-        let holds_rules = self.maps.settings()? == self.settings && self.maps.read_back()? == *applied;
+    /// If a map cannot be read or written.
+    pub fn holds(&mut self, applied: &Applied) -> Result<bool> {
+        let holds_rules = self.maps.settings()? == self.settings && self.maps.hold(applied)?;
+        self.set(self.settings.another_epoch())?;
         Ok(holds_rules && self.learners.hold()?)
     }
 
@@ -252,7 +257,12 @@ impl Datapath {
                 .map_err(|error| match refusal(&error) {
                     Some(why) => anyhow!("the kernel refuses {}: {why}", Words(change)),
                     None => anyhow!(error).context(format!("the kernel refuses {}", Words(change))),
-                })
+                })?;
+            match change {
+                // The programs remember who is bound to what until the epoch changes: before the next change.
+                Change::Bind(..) | Change::Unbind(_) => self.set(self.settings.another_epoch()),
+                _ => Ok(()),
+            }
         })
     }
 
@@ -288,11 +298,19 @@ impl Datapath {
     /// # Errors
     /// If the map cannot be written.
     pub fn set_depths(&mut self, depths: std::ops::RangeInclusive<u32>) -> Result<()> {
-        self.set(Settings {
-            depth_min: *depths.start(),
-            depth_max: *depths.end(),
-            ..self.settings
-        })
+        let now = self.settings;
+        if self.depths() == depths {
+            return Ok(());
+        }
+        let (depth_min, depth_max) = depths.into_inner();
+        self.set(
+            Settings {
+                depth_min,
+                depth_max,
+                ..now
+            }
+            .another_epoch(),
+        )
     }
 
     /// Refuses unknown workloads, or treats them as configured. They have to be refused while there are known
@@ -325,6 +343,7 @@ impl Datapath {
             unknown: now.unknown,
             learned: now.learned,
             resolver_ports: now.resolver_ports,
+            epoch: now.epoch,
             ..settings
         })
     }

@@ -13,6 +13,7 @@ mod change_api;
 mod load;
 mod memory;
 mod revoke;
+pub mod rivals;
 mod setting;
 mod start;
 mod world;
@@ -39,42 +40,14 @@ pub struct Measurement {
 
 /// All of them, in the order in which they are taken.
 pub const MEASUREMENTS: &[Measurement] = &[
-    Measurement {
-        name: "change",
-        title: "From a change of a file to the first connect by it",
-        needs: &[Need::Root],
-        take: change::files,
-    },
-    Measurement {
-        name: "change-api",
-        title: "From a change at the API server to the first connect by it",
-        needs: &[Need::Root, Need::ApiServer],
-        take: change_api::api,
-    },
-    Measurement {
-        name: "start",
-        title: "From the start of the process to enforcement in force",
-        needs: &[Need::Root],
-        take: start::starts,
-    },
-    Measurement {
-        name: "memory",
-        title: "Memory with 250 workloads",
-        needs: &[Need::Root],
-        take: memory::memory,
-    },
-    Measurement {
-        name: "load",
-        title: "What the enforcer takes of one processor",
-        needs: &[Need::Root],
-        take: load::load,
-    },
-    Measurement {
-        name: "revoke",
-        title: "From a removed entry to the end of its sockets",
-        needs: &[Need::Root],
-        take: revoke::revoke,
-    },
+    rivals::CONNECT,
+    rivals::BULK,
+    change::FILES,
+    change_api::API,
+    start::START,
+    memory::MEMORY,
+    load::LOAD,
+    revoke::REVOKE,
 ];
 
 impl Measurement {

@@ -3,6 +3,7 @@
 pub mod bpf;
 mod folder;
 mod network;
+pub mod program;
 pub mod runs;
 mod socket;
 pub mod translator;

@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use enforcer_common::{
-    Address, Binding, CgroupId, Flow, HostId, Mode, PortKey, Reason, RuleKey, Rules, Scope, Verdict, decide,
-    is_loopback, refuse,
+    Address, Binding, CgroupId, Flow, HostId, Kinds, Mode, PortKey, Reason, RuleKey, Rules, Scope, Verdict,
+    decide, is_loopback, refuse,
 };
 use enforcer_core::{
     explain::Explanation,
@@ -34,6 +34,18 @@ type Learned = BTreeMap<(String, IpAddr), BTreeSet<HostId>>;
 struct Bound<'a>(&'a Maps, &'a Binding, &'a str);
 
 impl Rules for Bound<'_> {
+    fn kinds(&self, scope: Scope) -> Kinds {
+        let rules = self.0.0.rules(scope).iter();
+        rules.fold(Kinds::NONE, |kinds, rule| {
+            kinds.and(match rule.slot(scope) {
+                Slot::Exact(_) => Kinds::EXACT,
+                Slot::Port(_) => Kinds::PORT,
+                Slot::Prefix(..) => Kinds::PREFIX,
+                Slot::Host(_) => Kinds::HOST,
+            })
+        })
+    }
+
     fn exact(&self, key: &RuleKey) -> bool {
         Rule::from_slot(&Slot::Exact(*key)).is_some_and(|(scope, rule)| self.0.0.rules(scope).contains(&rule))
     }

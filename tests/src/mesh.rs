@@ -36,14 +36,14 @@ const ENVOY: &str = "ENFORCER_ENVOY";
 const REQUIRED: &str = "REAL_ENVOY_REQUIRED";
 
 /// The user as which Istio's proxy runs, and its group.
-const PROXY: u32 = 1337;
+pub(crate) const PROXY: u32 = 1337;
 
 /// Envoy's binary. None, after a line that says why, where there is none.
 ///
 /// # Errors
 /// If there has to be one.
 pub fn envoy() -> Result<Option<PathBuf>> {
-    let envoy = env::var_os(ENVOY).map(PathBuf::from);
+    let envoy = envoy_path();
     if envoy.is_none() {
         ensure!(
             env::var_os(REQUIRED).is_none(),
@@ -52,4 +52,9 @@ pub fn envoy() -> Result<Option<PathBuf>> {
         println!("SKIPPED: no Envoy: run `cargo xtask test --kubernetes`");
     }
     Ok(envoy)
+}
+
+/// Envoy's binary, if there is one.
+pub fn envoy_path() -> Option<PathBuf> {
+    env::var_os(ENVOY).map(PathBuf::from)
 }

@@ -6,11 +6,11 @@
 //! `A B B A`, so that a drift of the machine falls on both. The median over many such groups is told with its
 //! confidence interval, and so is that of two sockets which are both outside: what the measurement itself makes up.
 
-mod datagrams;
+pub(crate) mod datagrams;
 pub mod enforced;
 mod measure;
 mod questions;
-mod tcp;
+pub(crate) mod tcp;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -37,12 +37,12 @@ pub use measure::Interval;
 pub const ARGUMENT: &str = "stream";
 
 /// Who is sent to, over a cable: the guard lets the loopback device's packets pass at once. A rule decides.
-const TO: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 18, 7, 3)), 9000);
+pub(crate) const TO: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 18, 7, 3)), 9000);
 /// Who sends.
-const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 7, 1));
+pub(crate) const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 7, 1));
 
 /// Sends one block and says how long that took, in seconds.
-type Block<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
+pub(crate) type Block<'a> = Box<dyn FnMut() -> Result<f64> + Send + 'a>;
 
 /// The process's own main: `FREE WITHOUT WITH KIND...`, three cgroups and kinds of traffic. It prints a line for each
 /// kind: its name, then the throughput with enforcement over that without (lower end, median, upper end of the
@@ -135,7 +135,8 @@ impl Kind {
     }
 }
 
-fn join(cgroup: &Path) -> Result<()> {
+/// Moves this process.
+pub(crate) fn join(cgroup: &Path) -> Result<()> {
     fs::write(cgroup.join("cgroup.procs"), "0").with_context(|| format!("joining {}", cgroup.display()))
 }
 

@@ -3,18 +3,16 @@
 use core::ptr::read_volatile;
 
 use aya_ebpf::{
-    EbpfContext as _, Global,
-    helpers::{bpf_get_current_cgroup_id, generated::bpf_get_socket_cookie},
-    programs::SockAddrContext,
+    EbpfContext as _, Global, helpers::generated::bpf_get_socket_cookie, programs::SockAddrContext,
 };
 use aya_log_ebpf::debug;
 use enforcer_common::{
-    Address, CgroupId, Flow, Hook, Outcome, PeerKey, PolicyId, Reason, SocketState, Stand, Transport,
-    Verdict, by_address, is_bound_elsewhere, is_loopback, refuse, socket, target,
+    Address, Flow, Hook, Kinds, Outcome, PeerKey, Reason, SocketState, Stand, Transport, Verdict, by_address,
+    is_bound_elsewhere, is_loopback, refuse, socket, target,
 };
 
 use crate::{
-    emit::{self, Call, Caller},
+    emit::{self, Call},
     hooks, layout, maps, peers,
     sock::Sock,
     workload::{self, Workload},
@@ -26,29 +24,27 @@ use crate::{
 static ONLY_MARKS_OPTIONS: Global<u8> = Global::new(0);
 
 /// Whether a socket that is bound by IPv4 sends with a foreign source address: one that is not the machine's.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn is_bound_masked4(ctx: &SockAddrContext) -> bool {
-    match sock(ctx) {
-        Some(sock) if ONLY_MARKS_OPTIONS.load() != 0 => is_masked(ctx, sock, &sock.source4()),
-        _ => false,
-    }
+    ONLY_MARKS_OPTIONS.load() != 0
+        && match sock(ctx) {
+            Some(sock) => is_masked(ctx, sock, &sock.source4()),
+            None => false,
+        }
 }
 
 /// The same for a datagram with its own source. For `sendmsg4` only: other programs may not read that field.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn is_message_masked4(ctx: &SockAddrContext) -> bool {
-    // SAFETY: the kernel gives a valid `bpf_sock_addr` for the time of the call.
-    let source = unsafe { read_volatile(&raw const (*ctx.sock_addr).msg_src_ip4) };
-    match sock(ctx) {
-        Some(sock) if ONLY_MARKS_OPTIONS.load() != 0 => {
-            is_masked(ctx, sock, &Address::from_v4(source.to_ne_bytes()))
+    ONLY_MARKS_OPTIONS.load() != 0
+        && match sock(ctx) {
+            Some(sock) => is_masked(ctx, sock, &Address::from_v4(message_source4(ctx))),
+            None => false,
         }
-        _ => false,
-    }
 }
 
 /// Whether a socket that is bound by IPv6 sends with a foreign source address.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn is_bound_masked(ctx: &SockAddrContext) -> bool {
     match sock(ctx) {
         Some(sock) => is_masked(ctx, sock, &sock.source6()),
@@ -57,7 +53,7 @@ pub(crate) fn is_bound_masked(ctx: &SockAddrContext) -> bool {
 }
 
 /// The same for a datagram with its own source. For `sendmsg6` only: other programs may not read that field.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn is_message_masked(ctx: &SockAddrContext) -> bool {
     let raw = ctx.sock_addr;
     // SAFETY: the kernel gives a valid `bpf_sock_addr` for the time of the call.
@@ -75,15 +71,27 @@ pub(crate) fn is_message_masked(ctx: &SockAddrContext) -> bool {
     }
 }
 
+/// The source that a control message gives, in network byte order. For `sendmsg4` only.
+#[inline(always)]
+fn message_source4(ctx: &SockAddrContext) -> [u8; 4] {
+    // SAFETY: as above.
+    unsafe { read_volatile(&raw const (*ctx.sock_addr).msg_src_ip4) }.to_ne_bytes()
+}
+
 /// Whether the source of a socket that may be bound to a foreign address could be foreign. Whoever gets the
-/// packet would reply to that address; an error from our own kernel is enough.
+/// packet would reply to that address; an error from our own kernel is enough. Few sockets have a source at all.
 #[inline(always)]
 fn is_masked(ctx: &SockAddrContext, sock: Sock, source: &Address) -> bool {
-    !source.is(&Address::UNSPECIFIED)
-        && !is_loopback(source)
-        && sock.flags() & SocketState::FREE != 0
-        && !workload::current().owns(source)
-        && !peers::was_reached_at(cookie(ctx), source)
+    let [high, low] = source.halves();
+    (high | low) != 0 && !is_loopback(source) && may_be_foreign(ctx, sock.flags(), high, low)
+}
+
+#[inline(never)]
+fn may_be_foreign(ctx: &SockAddrContext, flags: u32, high: u64, low: u64) -> bool {
+    let source = Address::from_halves([high, low]);
+    flags & SocketState::FREE != 0
+        && !workload::current_to(&source).is_own
+        && !peers::was_reached_at(cookie(ctx), &source)
 }
 
 #[inline(always)]
@@ -96,18 +104,19 @@ fn sock(ctx: &SockAddrContext) -> Option<Sock> {
 #[inline(always)]
 pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook, is_masked: bool) -> i32 {
     let socket = Socket::read(ctx, hook);
-    let stays = is_loopback(&socket.address) && !is_bound_elsewhere(socket.device);
+    let is_loopback = is_loopback(&socket.address);
+    let stays = is_loopback && !is_bound_elsewhere(socket.device);
     if !is_masked && (stays && socket.note_loopback(hook) || socket.is_opted_in()) {
         emit::count(Verdict::Allow);
         return hooks::PROCEED;
     }
-    let call = socket.call(hook, workload::current());
+    let call = socket.call(hook, workload::current_to(&socket.address));
     let mut outcome = if is_masked {
         hooks::refusal(&call.workload, Reason::Reroute)
-    } else if !is_loopback(&socket.address) {
-        judge(socket.transport, &call, || Exchange::of(ctx, &socket).is_answer())
-    } else {
+    } else if is_loopback {
         hooks::refusal(&call.workload, Reason::Device)
+    } else {
+        judge(socket.transport, &call, || Exchange::of(ctx, &socket).is_answer())
     };
     if !matches!(outcome.verdict, Verdict::Deny) && !socket.note_allowed(ctx, hook, outcome.reason) {
         outcome = hooks::refusal(&call.workload, Reason::Reroute);
@@ -124,7 +133,7 @@ pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook, is_masked: bool) -> i32
     );
     emit::count(outcome.verdict);
     if outcome.is_reported() {
-        emit::event(&call, Caller::current(), outcome);
+        emit::tell(&call, outcome.to_number());
     }
     if matches!(outcome.verdict, Verdict::Deny) {
         emit::set_errno();
@@ -181,8 +190,8 @@ impl Exchange {
     }
 
     #[inline(always)]
-    fn note_asked(&self) {
-        note_asked(self.cookie, self.high, self.low, self.ports, self.network);
+    fn note_asked(&self) -> bool {
+        note_asked(self.cookie, self.high, self.low, self.ports, self.network) != 0
     }
 }
 
@@ -205,21 +214,20 @@ fn is_answer(cookie: u64, high: u64, low: u64, ports: u64, network: u64) -> u64 
     clippy::too_many_arguments,
     reason = "as many registers as a call has, and nothing on the stack"
 )]
-fn note_asked(cookie: u64, high: u64, low: u64, ports: u64, network: u64) {
+fn note_asked(cookie: u64, high: u64, low: u64, ports: u64, network: u64) -> u64 {
     let key = PeerKey::of_socket(
         cookie,
         Address::from_halves([high, low]),
         (ports as u16).to_ne_bytes(),
     );
-    peers::asked(&key, &stand(ports, network));
+    u64::from(peers::asked(&key, &stand(ports, network)))
 }
 
 #[inline(always)]
 fn stand(ports: u64, network: u64) -> Stand {
     Stand {
         // The cgroup of the calling task: a server creates its sockets in the cgroup where it uses them.
-        // SAFETY: the helper has no precondition.
-        cgroup: CgroupId(unsafe { bpf_get_current_cgroup_id() }),
+        cgroup: layout::cgroup_of_task(),
         network,
         port: (ports >> 16) as u16,
     }
@@ -235,17 +243,30 @@ pub(crate) fn judge(transport: Option<Transport>, call: &Call, is_answer: impl F
     let Some(transport) = transport else {
         return hooks::refusal(&call.workload, Reason::NoRule);
     };
-    let [high, low] = call.address.halves();
-    let port = u64::from(u16::from_ne_bytes(call.port)) | (transport as u64) << 16;
-    let outcome = Outcome::from_number(by_rules(
-        u64::from(policy_id.0),
-        high,
-        low,
-        port,
-        call.workload.cgroup.0,
-    ));
-    if outcome.is_by_host() && maps::names::is_granted(policy_id, call.workload.cgroup, &call.address, port) {
-        return Outcome::HOST;
+    let Some(policy) = maps::policy(policy_id) else {
+        return Outcome {
+            verdict: Verdict::Deny,
+            reason: Reason::NoPolicy,
+        };
+    };
+    let flow = Flow {
+        transport,
+        port: call.port,
+        address: call.address,
+    };
+    let rules = maps::Kernel {
+        is_own: call.workload.is_own,
+    };
+    let outcome = by_address(policy, &flow, &rules);
+    if outcome.is_by_host()
+        && maps::kinds(policy.own)
+            .and(maps::kinds(policy.shared))
+            .has(Kinds::HOST)
+    {
+        let port = u64::from(u16::from_ne_bytes(call.port)) | (transport as u64) << 16;
+        if maps::names::is_granted(policy_id, call.workload.cgroup, &call.address, port) {
+            return Outcome::HOST;
+        }
     }
     if matches!(outcome.reason, Reason::NoRule) && matches!(transport, Transport::Udp) && is_answer() {
         return Outcome {
@@ -254,34 +275,6 @@ pub(crate) fn judge(transport: Option<Transport>, call: &Call, is_answer: impl F
         };
     }
     outcome
-}
-
-/// [`by_address`] with plain numbers, to save stack: the policy, the address, the port with the transport
-/// above it, and the workload's cgroup. Returns the outcome as [`Outcome::to_number`]. The verifier checks a
-/// global function once, however many callers it has.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn by_rules(policy: u64, high: u64, low: u64, port: u64, cgroup: u64) -> u64 {
-    let Some(policy) = maps::policy(PolicyId(policy as u32)) else {
-        let none = Outcome {
-            verdict: Verdict::Deny,
-            reason: Reason::NoPolicy,
-        };
-        return none.to_number();
-    };
-    let flow = Flow {
-        transport: if port >> 16 == Transport::Tcp as u64 {
-            Transport::Tcp
-        } else {
-            Transport::Udp
-        },
-        port: (port as u16).to_ne_bytes(),
-        address: Address::from_halves([high, low]),
-    };
-    let rules = maps::Kernel {
-        cgroup: CgroupId(cgroup),
-    };
-    by_address(policy, &flow, &rules).to_number()
 }
 
 /// What the hook reports about the socket and its destination.
@@ -346,11 +339,13 @@ impl Socket {
                 !is_connect || sock.mark(SocketState::ANSWERING)
             }
             Some(Transport::Udp) => {
-                if is_connect {
-                    sock.unmark(SocketState::ANSWERING);
-                }
-                if !matches!(reason, Reason::NotEnforced | Reason::Loopback) {
-                    Exchange::of(ctx, self).note_asked();
+                let is_noted = sock.note_question(&self.address, self.port, is_connect);
+                if !is_noted && !matches!(reason, Reason::NotEnforced | Reason::Loopback) {
+                    let was_known = Exchange::of(ctx, self).note_asked();
+                    // From the second time on. Most sockets ask once, for which a record of their own costs too much.
+                    if was_known {
+                        sock.remember_asked(&self.address, self.port);
+                    }
                 }
                 true
             }
@@ -430,11 +425,7 @@ impl Named {
             return self;
         }
         let source = match hook {
-            // With the source that a control message gives.
-            // SAFETY: the context is valid for the time of the call.
-            Hook::Sendmsg4 => Address::from_v4(
-                unsafe { read_volatile(&raw const (*ctx.sock_addr).msg_src_ip4) }.to_ne_bytes(),
-            ),
+            Hook::Sendmsg4 => Address::from_v4(message_source4(ctx)),
             _ => sock.source4(),
         };
         Self {

@@ -152,7 +152,7 @@ fn judge_translated(ctx: &SkBuffContext, protocol: u8, to: Address, length: u32)
         address: to,
         // No rule allows port 0.
         port: packet::pair(ctx, length + DESTINATION_PORT).unwrap_or([0; 2]),
-        workload: workload::of_packet(ctx),
+        workload: workload::of_packet(ctx, &to),
     };
     let mut outcome = address::judge(Some(transport), &call, || {
         let key = PeerKey::of_socket(packet::cookie(ctx), to, call.port);
@@ -176,7 +176,7 @@ fn judge_translated(ctx: &SkBuffContext, protocol: u8, to: Address, length: u32)
 /// Drops the packet if the workload that its socket was born in is enforced.
 #[inline(always)]
 fn drop_unless_let(ctx: &SkBuffContext, refused: Refused) -> i32 {
-    let workload = workload::of_packet(ctx);
+    let workload = workload::of_packet(ctx, &refused.address);
     let outcome = hooks::refusal(&workload, refused.reason);
     emit::count(outcome.verdict);
     if outcome.is_reported() {

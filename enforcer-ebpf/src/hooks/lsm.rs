@@ -245,6 +245,7 @@ fn destination(seen: &Seen, transport: Transport, call: Call, to: To) -> i32 {
     let call = Call {
         address: to.address,
         port: to.port,
+        workload: call.workload.to(&to.address),
         ..call
     };
     let outcome = if is_corked {

@@ -152,7 +152,7 @@ pub(crate) fn is_resolver(address: Address, port: [u8; 2]) -> bool {
     let key = ResolverKey {
         address,
         port,
-        pad: [0; 2],
+        pad: [0; 6],
     };
     RESOLVERS.get_ptr(key).is_some()
 }

@@ -1,8 +1,9 @@
 //! One representation for both address families.
 
 /// An IP address, 16 bytes in network byte order. An IPv4 address is stored in its IPv4-mapped IPv6 form
-/// (`::ffff:a.b.c.d`), so that sockets of both families use the same rule.
-#[repr(C)]
+/// (`::ffff:a.b.c.d`), so that sockets of both families use the same rule. Aligned as two numbers, because the compiler
+/// for BPF moves what is not aligned byte by byte.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address(pub [u8; 16]);
 

@@ -1,6 +1,6 @@
 //! The verdict on one flow.
 
-use crate::{Address, Policy, PortKey, RuleKey, Scope, Transport, policy::Mode};
+use crate::{Address, Kinds, Policy, PortKey, RuleKey, Scope, Transport, policy::Mode};
 
 /// What a socket wants to reach.
 #[repr(C)]
@@ -83,6 +83,8 @@ pub struct Outcome {
 
 /// Where rules are looked up: the kernel's maps, or their model on the host.
 pub trait Rules {
+    /// The kinds of rules that the scope may have: a kind that is missing is not asked for.
+    fn kinds(&self, scope: Scope) -> Kinds;
     /// Whether a rule names this address.
     fn exact(&self, key: &RuleKey) -> bool;
     /// Whether a rule names a network that contains this address.
@@ -223,13 +225,14 @@ impl Outcome {
 /// leave by the loopback device. The unspecified IPv6 address is included: Linux treats it as the loopback address
 /// (`tcp_v6_connect`, `udpv6_sendmsg`). For the unspecified IPv4 address see [`target`].
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "each half is what it is cut to")]
 pub const fn is_loopback(address: &Address) -> bool {
-    matches!(
-        address.0,
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, ..]
-            | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0]
-            | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 | 1]
-    )
+    /// `::ffff:0:0`.
+    const MAPPED: u64 = 0xffff << 32;
+    let whole = u128::from_be_bytes(address.0);
+    let (high, low) = ((whole >> 64) as u64, whole as u64);
+    // As numbers: the compiler for BPF takes a pattern of bytes apart byte by byte.
+    high == 0 && (low <= 1 || low == MAPPED || low >> 24 == (MAPPED | 127 << 24) >> 24)
 }
 
 /// The address to which the kernel sends for `name`, from a socket whose source is `source`: the unspecified IPv4
@@ -344,11 +347,12 @@ fn find(scope: Scope, flow: &Flow, rules: &impl Rules) -> Option<Reason> {
         port,
         address: flow.address,
     };
-    if rules.exact(&key) {
+    let kinds = rules.kinds(scope);
+    if kinds.has(Kinds::EXACT) && rules.exact(&key) {
         Some(Reason::Exact)
-    } else if rules.port(&port) {
+    } else if kinds.has(Kinds::PORT) && rules.port(&port) {
         Some(Reason::Port)
-    } else if rules.prefix(&key) {
+    } else if kinds.has(Kinds::PREFIX) && rules.prefix(&key) {
         Some(Reason::Prefix)
     } else {
         None

@@ -12,6 +12,14 @@ pub struct CgroupId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PolicyId(pub u32);
 
+impl PolicyId {
+    /// Number of indices of the policies' array, if so many policies fit. While a plan is carried out there may be
+    /// identifiers beside those of policies: of bindings, or of rules that an interrupted plan has left.
+    pub const fn indices(capacity: u32) -> u32 {
+        capacity.saturating_mul(2).saturating_add(1)
+    }
+}
+
 /// A set of rules that one or several policies use.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,7 +31,51 @@ impl Scope {
     /// The rules that are shared mesh-wide.
     pub const SHARED: Self = Self(1);
     /// Those, and what stands behind them: shared by the workloads with a proxy.
-    pub const PROXIED: Self = Self(u32::MAX);
+    pub const PROXIED: Self = Self(2);
+
+    /// The rules of one policy alone.
+    #[inline(always)]
+    pub const fn of_policy(policy: PolicyId) -> Self {
+        Self(policy.0.wrapping_add(Self::PROXIED.0))
+    }
+
+    /// Number of indices of the kinds' array, if so many policies fit.
+    pub const fn indices(capacity: u32) -> u32 {
+        PolicyId::indices(capacity).saturating_add(Self::PROXIED.0)
+    }
+}
+
+/// Which kinds of rules a scope has: what it has none of is not looked up. As bits of a number.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kinds(pub u32);
+
+impl Kinds {
+    /// No rule.
+    pub const NONE: Self = Self(0);
+    /// Rules with one address.
+    pub const EXACT: Self = Self(1);
+    /// Rules with any address.
+    pub const PORT: Self = Self(1 << 1);
+    /// Rules with a network.
+    pub const PREFIX: Self = Self(1 << 2);
+    /// Rules with a host.
+    pub const HOST: Self = Self(1 << 3);
+    /// Any.
+    pub const ALL: Self = Self(Self::EXACT.0 | Self::PORT.0 | Self::PREFIX.0 | Self::HOST.0);
+
+    /// Whether `kind` is among them.
+    #[inline(always)]
+    pub const fn has(self, kind: Self) -> bool {
+        self.0 & kind.0 != 0
+    }
+
+    /// These and `other`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 /// Transport protocol, by its IP protocol number.

@@ -24,7 +24,7 @@ pub struct ResolverKey {
     /// Its port in network byte order.
     pub port: [u8; 2],
     /// Always zero.
-    pub pad: [u8; 2],
+    pub pad: [u8; 6],
 }
 
 /// A name in reverse: its labels, lower case, without the root, all bytes in reverse order.
@@ -190,7 +190,7 @@ pub struct Named {
 }
 
 const _: () = assert!(
-    size_of::<ResolverKey>() == 20
+    size_of::<ResolverKey>() == 24
         && size_of::<Pattern>() == 24
         && size_of::<QuestionKey>() == 24
         && size_of::<Question>() == 24 + QUESTION

@@ -31,10 +31,10 @@ pub use decide::{
     is_loopback, refuse, target,
 };
 pub use event::{COMM_LENGTH, Counter, Event, Hook};
-pub use key::{CgroupId, HostId, HostKey, PolicyId, PortKey, RuleKey, Scope, Transport};
+pub use key::{CgroupId, HostId, HostKey, Kinds, PolicyId, PortKey, RuleKey, Scope, Transport};
 pub use learned::{
     Learned, LearnedHost, LearnedKey, Learner, Named, Pattern, PatternKey, Question, QuestionKey,
     ResolverKey, Slot, Slots, SlotsKey,
 };
-pub use policy::{Binding, Mode, Policy, Settings};
+pub use policy::{Binding, Mode, Nearest, Policy, Settings};
 pub use state::{Heard, PeerKey, Share, ShareKey, SocketState, Stand, Talk};

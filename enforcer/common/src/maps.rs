@@ -3,7 +3,9 @@
 //! | map | key | value |
 //! |---|---|---|
 //! | `WORKLOADS` | [`crate::CgroupId`] | [`crate::Binding`] |
-//! | `POLICIES` | [`crate::PolicyId`] | [`crate::Policy`] |
+//! | `POLICIES` | [`crate::PolicyId`], as an index | [`crate::Policy`]; all zero if there is none |
+//! | `KINDS` | [`crate::Scope`], as an index | [`crate::Kinds`] |
+//! | `NEAREST` | [`crate::CgroupId`] | [`crate::Nearest`]; the least recently used go |
 //! | `EXACT` | [`crate::RuleKey`] | `u32`, unused |
 //! | `PREFIXES` | trie of [`crate::RuleKey`] | `u32`, unused |
 //! | `PORTS` | [`crate::PortKey`] | `u32`, unused |
@@ -25,12 +27,16 @@
 //! | `NAMED` | [`crate::LearnedKey`] | [`crate::Named`]; the least recently used go |
 
 /// Changes whenever a key, a value or the meaning of a map changes; part of the path of the pins.
-pub const LAYOUT: u32 = 8;
+pub const LAYOUT: u32 = 9;
 
 /// Maps a workload's cgroup to its policy and own addresses.
 pub const WORKLOADS: &str = "WORKLOADS";
 /// Policies by identifier.
 pub const POLICIES: &str = "POLICIES";
+/// Which kinds of rules each scope has.
+pub const KINDS: &str = "KINDS";
+/// What the programs remember of cgroups' workloads.
+pub const NEAREST: &str = "NEAREST";
 /// Rules with one address.
 pub const EXACT: &str = "EXACT";
 /// Rules with a network.
@@ -77,6 +83,8 @@ pub const NAMED: &str = "NAMED";
 pub const WORKLOADS_CAPACITY: u32 = 16_384;
 /// Default number of policies that fit.
 pub const POLICIES_CAPACITY: u32 = 4_096;
+/// Number of cgroups whose workload is remembered.
+pub const NEAREST_CAPACITY: u32 = 16_384;
 /// Default number of exact rules that fit.
 pub const EXACT_CAPACITY: u32 = 262_144;
 /// Default number of prefix rules that fit.

@@ -1,9 +1,9 @@
 //! Lets aya copy the shared types to and from the kernel.
 
 use crate::{
-    Address, Binding, CgroupId, HostKey, Learned, LearnedKey, Learner, Named, Pattern, PatternKey, Policy,
-    PolicyId, PortKey, Question, QuestionKey, ResolverKey, RuleKey, Settings, Share, ShareKey, Slots,
-    SlotsKey,
+    Address, Binding, CgroupId, HostKey, Kinds, Learned, LearnedKey, Learner, Named, Nearest, Pattern,
+    PatternKey, Policy, PolicyId, PortKey, Question, QuestionKey, ResolverKey, RuleKey, Settings, Share,
+    ShareKey, Slots, SlotsKey,
 };
 
 macro_rules! pod {
@@ -22,10 +22,12 @@ pod!(
     Binding,
     CgroupId,
     HostKey,
+    Kinds,
     Learned,
     LearnedKey,
     Learner,
     Named,
+    Nearest,
     Pattern,
     PatternKey,
     Policy,

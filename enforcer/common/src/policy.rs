@@ -1,6 +1,6 @@
 //! Values of the maps.
 
-use crate::{Address, PolicyId, Scope};
+use crate::{Address, CgroupId, PolicyId, Scope};
 
 /// The result for a destination that no rule allows. Its values are those of [`Policy::mode`]; zero is none of them,
 /// so that a zeroed value in the kernel is never a valid policy.
@@ -69,6 +69,24 @@ impl Binding {
     }
 }
 
+/// The workload of a cgroup, which may be the cgroup itself or one above it: found once, so that programs need not ask
+/// for every cgroup above each time. Counts only as long as [`Settings::epoch`] is the same: whoever writes it has read
+/// that before it has searched.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nearest {
+    /// The cgroup. To be compared after the rest was read: the memory may be reused for another entry meanwhile.
+    pub of: CgroupId,
+    /// When it was found.
+    pub epoch: u64,
+    /// The workload's cgroup; the cgroup itself if it belongs to no workload.
+    pub workload: CgroupId,
+    /// What the workload is bound to; to the policy 0 if there is none.
+    pub binding: Binding,
+}
+
+const _: () = assert!(size_of::<Nearest>() == 64);
+
 /// Settings for all programs; the only entry of the settings map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,9 +111,11 @@ pub struct Settings {
     pub grace: u64,
     /// A bit for each port of a trusted resolver: the six lowest bits of the port give the bit's number.
     pub resolver_ports: u64,
+    /// Another number after each change of what [`Nearest`] remembers.
+    pub epoch: u64,
 }
 
-const _: () = assert!(size_of::<Settings>() == 56);
+const _: () = assert!(size_of::<Settings>() == 64);
 
 impl Settings {
     /// Greatest depth below the cgroup root at which workloads are looked for.
@@ -114,7 +134,17 @@ impl Settings {
         ceiling: 86_400_000_000_000,
         grace: 60_000_000_000,
         resolver_ports: 0,
+        epoch: 0,
     };
+
+    /// The same, with another epoch.
+    #[must_use]
+    pub const fn another_epoch(self) -> Self {
+        Self {
+            epoch: self.epoch.wrapping_add(1),
+            ..self
+        }
+    }
 
     /// The bit of a port in network byte order.
     #[inline(always)]

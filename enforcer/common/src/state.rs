@@ -17,8 +17,12 @@ pub struct SocketState {
     pub to: [u64; 2],
     /// The port there, in network byte order; 0 if no such call was seen.
     pub port: u16,
-    /// Always zero.
-    pub pad: [u16; 3],
+    /// Of a datagram socket: the port of `asked`, in network byte order; 0 if there is none.
+    pub asked_port: u16,
+    /// When that was noted, in the kernel's ticks (`bpf_jiffies64`).
+    pub asked_at: u32,
+    /// The halves of the address of the last peer that was noted as asked: it need not be noted again at each datagram.
+    pub asked: [u64; 2],
 }
 
 impl SocketState {
@@ -31,6 +35,10 @@ impl SocketState {
     pub const ANSWERING: u32 = 1 << 2;
     /// A socket that may be bound to an address that is not the machine's.
     pub const FREE: u32 = 1 << 3;
+
+    /// For how many ticks it is not looked up whether a peer was noted as asked: one to ten seconds, as the kernel was
+    /// configured (`CONFIG_HZ`), so much less than [`Heard::LIFETIME`].
+    pub const ASKED_TICKS: u32 = 1_000;
 }
 
 /// Somebody with whom a datagram socket exchanges datagrams: key of the peers that may be answered, and of those that were

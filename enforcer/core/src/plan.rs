@@ -10,6 +10,7 @@
 //!
 //! The order that guarantees this:
 //!
+//! 0. rules that an interrupted plan has left to no policy are removed;
 //! 1. rules are added to policies' own scopes;
 //! 2. policies that stop sharing leave the shared scope, workloads that are gone and shared are unbound, and
 //!    workloads whose new policy does not share are bound;
@@ -33,7 +34,10 @@ mod phases;
 mod restricted;
 mod verdict;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use enforcer_common::{Binding, CgroupId, Mode, Policy, PolicyId, Scope};
 
@@ -83,6 +87,14 @@ pub struct Plan {
 
 /// The plan from `applied` to `desired`; empty if nothing is to be done.
 pub fn diff(applied: &Applied, desired: &Desired) -> Plan {
+    if let Some((mut changes, swept)) = sweep(applied) {
+        let rest = diff(&swept, desired);
+        changes.extend(rest.changes);
+        return Plan {
+            changes,
+            after: rest.after,
+        };
+    }
     let ids = pairing::pair(applied, desired);
     let after = settled(desired, &ids);
     let crossing = crossing::find(applied, &after);
@@ -97,6 +109,25 @@ pub fn diff(applied: &Applied, desired: &Desired) -> Plan {
         changes,
         after: rest.after,
     }
+}
+
+/// Changes that remove rules which no policy has, and the state after them; None if there are none. An interrupted plan
+/// has left them; if they stayed, new policies would get ever higher identifiers.
+fn sweep(applied: &Applied) -> Option<(Vec<Change>, Applied)> {
+    let used: BTreeSet<Scope> = applied.policies.values().map(|policy| policy.own).collect();
+    let is_used = |scope: &Scope| SHARED.contains(scope) || used.contains(scope);
+    if applied.scopes.keys().all(is_used) {
+        return None;
+    }
+    let mut swept = applied.clone();
+    let mut changes = Vec::new();
+    swept.scopes.retain(|scope, rules| {
+        if !is_used(scope) {
+            changes.extend(rules.iter().map(|rule| Change::RemoveRule(*scope, *rule)));
+        }
+        is_used(scope)
+    });
+    Some((changes, swept))
 }
 
 /// Changes that exempt one workload, whatever else is in force: they bind it to a policy that is off, and install
@@ -124,7 +155,7 @@ pub fn admit(applied: &Applied, workload: CgroupId) -> Vec<Change> {
 
 /// The scope of a policy's own rules.
 fn own_scope(id: PolicyId) -> Scope {
-    Scope(id.0 + Scope::SHARED.0)
+    Scope::of_policy(id)
 }
 
 /// The scope of rules that policies share.

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use enforcer_common::{CgroupId, HostId, Mode, Transport, Verdict};
+use enforcer_common::{CgroupId, HostId, Mode, PolicyId, Transport, Verdict};
 use enforcer_core::{
     capacity::{Capacities, Table},
     model::Destination,
@@ -177,6 +177,15 @@ fn check_way(from: &Maps, plan: &Plan, kind: PlanKind, capacities: &Capacities) 
                     assert!(is || !old || !new, "tighter than both ends: {}", subject());
                 }
             }
+        }
+    }
+    // The kernel's array has a place for each new identifier.
+    for change in &plan.changes {
+        if let Change::SetPolicy(id, _) = change {
+            assert!(
+                id.0 < PolicyId::indices(capacities.policies),
+                "{id:?} of {capacities:?}"
+            );
         }
     }
 }

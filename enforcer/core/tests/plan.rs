@@ -284,7 +284,7 @@ fn one_changed_rule_is_one_change() {
     let applied = diff(&Applied::default(), &before).after;
     assert_eq!(
         diff(&applied, &after).changes,
-        [Change::AddRule(Scope(2), rule[2])]
+        [Change::AddRule(Scope::of_policy(PolicyId(1)), rule[2])]
     );
     assert_eq!(diff(&applied, &before).changes, []);
     let nobody = BTreeSet::new();
@@ -297,7 +297,7 @@ fn one_changed_rule_is_one_change() {
     let id = PolicyId(1);
     let value = Policy {
         mode: Mode::Enforce as u32,
-        own: Scope(2),
+        own: Scope::of_policy(PolicyId(1)),
         shared: Scope::SHARED,
         flags: 0,
     };

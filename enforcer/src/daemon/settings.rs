@@ -33,6 +33,7 @@ pub(super) fn of_programs(config: &Config) -> Settings {
         ceiling: nanoseconds(config.dns.learn.max_ttl),
         grace: nanoseconds(config.dns.grace),
         resolver_ports: 0,
+        ..Settings::STRICT
     }
 }
 

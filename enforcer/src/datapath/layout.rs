@@ -16,7 +16,7 @@ const UNION: u32 = 5;
 const FUNCTION: u32 = 12;
 
 /// Names of the object's constants, each with a structure and the path of members to the field.
-const PLACES: [(&str, &str, &[&str]); 36] = [
+const PLACES: [(&str, &str, &[&str]); 38] = [
     ("AT_PROTOCOL", "sock", &["sk_protocol"]),
     ("AT_ADDRESS", "sock", &["__sk_common", "skc_daddr"]),
     ("AT_ADDRESS6", "sock", &["__sk_common", "skc_v6_daddr"]),
@@ -50,6 +50,8 @@ const PLACES: [(&str, &str, &[&str]); 36] = [
     ("AT_PRIVATE", "file", &["private_data"]),
     ("AT_MODE", "inode", &["i_mode"]),
     ("AT_FAMILY", "sock", &["__sk_common", "skc_family"]),
+    ("AT_CGROUPS", "task_struct", &["cgroups"]),
+    ("AT_DEFAULT_CGROUP", "css_set", &["dfl_cgrp"]),
     ("AT_USERS", "net", &["user_ns"]),
     ("AT_LEVEL", "user_namespace", &["level"]),
     ("AT_NETWORK_NUMBER", "net", &["ns", "inum"]),

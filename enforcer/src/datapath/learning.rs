@@ -210,7 +210,7 @@ fn servers(wanted: &Learning) -> BTreeSet<ResolverKey> {
         .map(|server| ResolverKey {
             address: server.ip().into(),
             port: server.port().to_be_bytes(),
-            pad: [0; 2],
+            pad: [0; 6],
         })
         .collect()
 }

@@ -19,9 +19,14 @@ use enforcer_core::{
     rule::{Rule, Rules, Slot},
 };
 
+use super::kinds::KindsMap;
+
 pub(super) struct Maps {
     workloads: HashMap<MapData, CgroupId, Binding>,
-    policies: HashMap<MapData, PolicyId, Policy>,
+    policies: Array<MapData, Policy>,
+    /// The highest identifier that a policy has had.
+    highest: u32,
+    kinds: KindsMap,
     exact: HashMap<MapData, RuleKey, u32>,
     prefixes: LpmTrie<MapData, RuleKey, u32>,
     ports: HashMap<MapData, PortKey, u32>,
@@ -55,6 +60,8 @@ impl Maps {
         Ok(Self {
             workloads: take(object, name::WORKLOADS)?,
             policies: take(object, name::POLICIES)?,
+            highest: u32::MAX,
+            kinds: KindsMap::take(object)?,
             exact: take(object, name::EXACT)?,
             prefixes: take(object, name::PREFIXES)?,
             ports: take(object, name::PORTS)?,
@@ -100,26 +107,56 @@ impl Maps {
 
     pub(super) fn carry_out(&mut self, change: &Change) -> Result<(), MapError> {
         match *change {
-            Change::AddRule(scope, rule) => match rule.slot(scope) {
-                Slot::Port(key) => self.ports.insert(key, PRESENT, 0),
-                Slot::Exact(key) => self.exact.insert(key, PRESENT, 0),
-                Slot::Prefix(bits, key) => self.prefixes.insert(&Key::new(bits, key), PRESENT, 0),
-                Slot::Host(key) => self.hosts.insert(key, PRESENT, 0),
-            },
-            Change::RemoveRule(scope, rule) => gone(match rule.slot(scope) {
-                Slot::Port(key) => self.ports.remove(&key),
-                Slot::Exact(key) => self.exact.remove(&key),
-                Slot::Prefix(bits, key) => self.prefixes.remove(&Key::new(bits, key)),
-                Slot::Host(key) => self.hosts.remove(&key),
-            }),
-            Change::SetPolicy(id, policy) => self.policies.insert(id, policy, 0),
-            Change::RemovePolicy(id) => gone(self.policies.remove(&id)),
+            Change::AddRule(scope, rule) => self.add_rule(scope, rule.slot(scope)),
+            Change::RemoveRule(scope, rule) => self.remove_rule(scope, rule.slot(scope)),
+            Change::SetPolicy(id, policy) => {
+                self.highest = self.highest.max(id.0);
+                self.policies.set(id.0, policy, 0)
+            }
+            Change::RemovePolicy(id) => self.policies.set(id.0, NO_POLICY, 0),
             Change::Bind(workload, binding) => self.workloads.insert(workload, binding, 0),
             Change::Unbind(workload) => gone(self.workloads.remove(&workload)),
         }
     }
 
-    pub(super) fn read_back(&self) -> Result<Applied> {
+    fn add_rule(&mut self, scope: Scope, slot: Slot) -> Result<(), MapError> {
+        self.kinds.expect(scope, &slot)?;
+        match slot {
+            Slot::Port(key) => self.ports.insert(key, PRESENT, 0),
+            Slot::Exact(key) => self.exact.insert(key, PRESENT, 0),
+            Slot::Prefix(bits, key) => self.prefixes.insert(&Key::new(bits, key), PRESENT, 0),
+            Slot::Host(key) => self.hosts.insert(key, PRESENT, 0),
+        }
+    }
+
+    fn remove_rule(&mut self, scope: Scope, slot: Slot) -> Result<(), MapError> {
+        let removed = match &slot {
+            Slot::Port(key) => self.ports.remove(key),
+            Slot::Exact(key) => self.exact.remove(key),
+            Slot::Prefix(bits, key) => self.prefixes.remove(&Key::new(*bits, *key)),
+            Slot::Host(key) => self.hosts.remove(key),
+        };
+        match removed {
+            Ok(()) => self.kinds.forget(scope, &slot),
+            other => gone(other),
+        }
+    }
+
+    /// What they hold; and restores what is derived of it.
+    pub(super) fn take_stock(&mut self) -> Result<Applied> {
+        self.highest = u32::MAX;
+        let applied = self.read_back()?;
+        self.highest = applied.policies.keys().next_back().map_or(0, |id| id.0);
+        self.kinds.restore(&applied.scopes)?;
+        Ok(applied)
+    }
+
+    /// Whether they hold this, and what is derived of it.
+    pub(super) fn hold(&self, applied: &Applied) -> Result<bool> {
+        Ok(self.read_back()? == *applied && self.kinds.hold(&applied.scopes)?)
+    }
+
+    fn read_back(&self) -> Result<Applied> {
         let mut scopes = BTreeMap::<Scope, Rules>::new();
         let mut keep = |slot: Slot| match Rule::from_slot(&slot) {
             Some((scope, rule)) => {
@@ -145,11 +182,7 @@ impl Maps {
             .iter()
             .collect::<Result<_, _>>()
             .context("reading the map WORKLOADS")?;
-        let policies = self
-            .policies
-            .iter()
-            .collect::<Result<_, _>>()
-            .context("reading the map POLICIES")?;
+        let policies = installed(&self.policies, self.highest)?;
         let scopes = scopes
             .into_iter()
             .map(|(scope, rules)| (scope, Arc::new(rules)))
@@ -187,6 +220,29 @@ impl Maps {
             })
             .collect()
     }
+}
+
+/// What stands in the place of a policy that is not there.
+const NO_POLICY: Policy = Policy {
+    mode: 0,
+    own: Scope::NONE,
+    shared: Scope::NONE,
+    flags: 0,
+};
+
+/// The policies up to an identifier.
+pub(super) fn installed(
+    policies: &Array<MapData, Policy>,
+    highest: u32,
+) -> Result<BTreeMap<PolicyId, Policy>> {
+    let ids = 0..policies.len().min(highest.saturating_add(1));
+    let all = ids.map(|id| {
+        Ok((
+            PolicyId(id),
+            policies.get(&id, 0).context("reading the map POLICIES")?,
+        ))
+    });
+    all.filter(|entry| !matches!(entry, Ok((_, NO_POLICY)))).collect()
 }
 
 pub(super) fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> Result<M> {

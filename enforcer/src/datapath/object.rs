@@ -16,7 +16,7 @@ use aya::{
     sys::{BpfHelper, is_helper_supported, is_program_supported},
 };
 use aya_log::EbpfLogger;
-use enforcer_common::maps as name;
+use enforcer_common::{PolicyId, Scope, maps as name};
 
 use super::{
     Events, Hardening, Options, Pins, hardening, layout,
@@ -30,9 +30,11 @@ use super::{
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF"));
 
 /// Every map that is pinned in bpffs. The rest (constants, the programs' own log) belongs to one load.
-pub(super) const MAPS: [&str; 22] = [
+pub(super) const MAPS: [&str; 24] = [
     name::WORKLOADS,
     name::POLICIES,
+    name::KINDS,
+    name::NEAREST,
     name::EXACT,
     name::PREFIXES,
     name::PORTS,
@@ -64,6 +66,8 @@ pub struct Features {
     pub probe: bool,
     /// Programs for socket options can find the workload, and so refuse; those of 5.10 cannot.
     pub refuses_options: bool,
+    /// Programs can read the current task by its type, and need not ask for its cgroup (5.11 to 6.1, by their kind).
+    pub task: bool,
     /// Programs can have loops (`bpf_loop`, 5.17), without which no names are learned.
     pub loops: bool,
 }
@@ -161,12 +165,22 @@ impl Features {
             BpfHelper::BPF_FUNC_get_current_ancestor_cgroup_id,
         )
         .context("asking the kernel for bpf_get_current_ancestor_cgroup_id")?;
+        let mut task = true;
+        for kind in [
+            ProgramType::CgroupSockAddr,
+            ProgramType::CgroupSock,
+            ProgramType::CgroupSockopt,
+        ] {
+            task &= is_helper_supported(kind, BpfHelper::BPF_FUNC_get_current_task_btf)
+                .context("asking the kernel for bpf_get_current_task_btf")?;
+        }
         let loops = is_helper_supported(ProgramType::CgroupSkb, BpfHelper::BPF_FUNC_loop)
             .context("asking the kernel for bpf_loop")?;
         Ok(Self {
             set_retval,
             probe,
             refuses_options,
+            task,
             loops,
         })
     }
@@ -223,13 +237,14 @@ fn load(
     log: VerifierLogLevel,
 ) -> Result<Loaded, Refusal> {
     let Options { capacities, debug } = options;
+    let layout = layout::read();
     let set_retval = u8::from(features.set_retval);
     let probe = u8::from(features.probe);
+    let task = u8::from(features.task && layout.is_ok());
     let only_marks = u8::from(!features.refuses_options);
     // The number of aya-log's level `Debug`; 0 is below every level, so that the verifier drops the log's code.
     let program_log = if debug { 4_u8 } else { 0 };
     let own_network = own_network();
-    let layout = layout::read();
     let mut loader = EbpfLoader::new();
     for (name, place) in layout.iter().flat_map(|layout| &layout.places) {
         loader.override_global(name, place, true);
@@ -238,11 +253,13 @@ fn load(
         .verifier_log_level(log)
         .override_global("HAS_SET_RETVAL", &set_retval, true)
         .override_global("HAS_PROBE", &probe, true)
+        .override_global("HAS_TASK", &task, true)
         .override_global("ONLY_MARKS_OPTIONS", &only_marks, true)
         .override_global("OWN_NETWORK", &own_network, true)
         .override_global("AYA_LOG_LEVEL", &program_log, true)
         .map_max_entries(name::WORKLOADS, capacities.workloads)
-        .map_max_entries(name::POLICIES, capacities.policies)
+        .map_max_entries(name::POLICIES, PolicyId::indices(capacities.policies))
+        .map_max_entries(name::KINDS, Scope::indices(capacities.policies))
         .map_max_entries(name::EXACT, capacities.exact)
         .map_max_entries(name::PREFIXES, capacities.prefixes)
         .map_max_entries(name::PORTS, capacities.ports)

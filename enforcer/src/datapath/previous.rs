@@ -9,15 +9,15 @@ use aya::{
     Pod,
     maps::{Array, HashMap, Map, MapData},
 };
-use enforcer_common::{Binding, CgroupId, Policy, PolicyId, Settings, maps as name};
+use enforcer_common::{Binding, CgroupId, Policy, Settings, maps as name};
 use enforcer_core::plan::{Applied, Change};
 
-use super::{Cgroup, Pins, shape};
+use super::{Cgroup, Pins, maps::installed, shape};
 
 /// The maps of one generation that bind workloads to policies.
 pub(super) struct Previous {
     workloads: HashMap<MapData, CgroupId, Binding>,
-    policies: HashMap<MapData, PolicyId, Policy>,
+    policies: Array<MapData, Policy>,
     settings: Array<MapData, Settings>,
 }
 
@@ -33,7 +33,7 @@ impl Previous {
         }
         Ok(Self {
             workloads: hash(folder, name::WORKLOADS)?,
-            policies: hash(folder, name::POLICIES)?,
+            policies: Array::try_from(Map::Array(open(folder, name::POLICIES)?))?,
             settings: Array::try_from(Map::Array(open(folder, name::SETTINGS)?))?,
         })
     }
@@ -46,7 +46,7 @@ impl Previous {
     ) -> Result<()> {
         let applied = Applied {
             workloads: self.workloads.iter().collect::<Result<_, _>>()?,
-            policies: self.policies.iter().collect::<Result<_, _>>()?,
+            policies: installed(&self.policies, u32::MAX)?,
             ..Applied::default()
         };
         let settings = self.settings.get(&0, 0)?;
@@ -56,14 +56,15 @@ impl Previous {
             depth_max: settings.depth_max.max(*depths.end()),
             ..settings
         };
-        self.settings.set(0, wider, 0)?;
         for change in changes(&applied) {
             match change {
-                Change::SetPolicy(id, policy) => self.policies.insert(id, policy, 0)?,
+                Change::SetPolicy(id, policy) => self.policies.set(id.0, policy, 0)?,
                 Change::Bind(workload, binding) => self.workloads.insert(workload, binding, 0)?,
                 other => bail!("{other:?} is not for maps of an earlier start"),
             }
         }
+        // Last, because the programs remember who is bound to what until this changes.
+        self.settings.set(0, wider.another_epoch(), 0)?;
         Ok(())
     }
 }

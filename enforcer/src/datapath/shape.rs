@@ -8,9 +8,9 @@ use std::{fs, io, path::Path};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{MapInfo, MapType};
 use enforcer_common::{
-    Address, Binding, CgroupId, Heard, HostKey, Learned, LearnedKey, Learner, Named, Pattern, PatternKey,
-    PeerKey, Policy, PolicyId, PortKey, Question, QuestionKey, ResolverKey, RuleKey, Settings, Share,
-    ShareKey, Slots, SlotsKey, SocketState, maps as name,
+    Address, Binding, CgroupId, Heard, HostKey, Kinds, Learned, LearnedKey, Learner, Named, Nearest, Pattern,
+    PatternKey, PeerKey, Policy, PolicyId, PortKey, Question, QuestionKey, ResolverKey, RuleKey, Scope,
+    Settings, Share, ShareKey, Slots, SlotsKey, SocketState, maps as name,
 };
 
 use super::Pins;
@@ -21,7 +21,7 @@ struct Shape(&'static str, MapType, usize, usize);
 /// Bytes of the prefix length before the key of a trie (`struct bpf_lpm_trie_key`).
 const PREFIX_LENGTH: usize = size_of::<u32>();
 
-const SHAPES: [Shape; 22] = [
+const SHAPES: [Shape; 24] = [
     Shape(
         name::WORKLOADS,
         MapType::Hash,
@@ -30,9 +30,21 @@ const SHAPES: [Shape; 22] = [
     ),
     Shape(
         name::POLICIES,
-        MapType::Hash,
+        MapType::Array,
         size_of::<PolicyId>(),
         size_of::<Policy>(),
+    ),
+    Shape(
+        name::KINDS,
+        MapType::Array,
+        size_of::<Scope>(),
+        size_of::<Kinds>(),
+    ),
+    Shape(
+        name::NEAREST,
+        MapType::LruHash,
+        size_of::<CgroupId>(),
+        size_of::<Nearest>(),
     ),
     Shape(name::EXACT, MapType::Hash, size_of::<RuleKey>(), size_of::<u32>()),
     Shape(

@@ -3,7 +3,10 @@
 
 use std::{path::Path, process::ExitCode};
 
-use tests::{escape, fault, generator, guest, hostile, mesh, naming, pod, probe, resolvers, servers, stream};
+use tests::{
+    escape, fault, figures::rivals, generator, guest, hostile, mesh, naming, pod, probe, resolvers, servers,
+    stream,
+};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
         naming::ARGUMENT => naming::main(arguments),
         naming::load::ARGUMENT => naming::load::main(arguments),
         hostile::ARGUMENT => hostile::main(arguments),
+        rivals::ARGUMENT => rivals::main(arguments),
         resolvers::ARGUMENT => resolvers::main(arguments),
         servers::ARGUMENT => servers::main(arguments),
         stream::ARGUMENT => stream::main(arguments),

@@ -9,12 +9,20 @@ use anyhow::Result;
 use figure::{Figure, Goal, Series, growth, percentile};
 
 use super::{
-    Setting,
+    Measurement, Need, Setting,
     world::{destination, entry, place, settle, sizes, until},
 };
 use crate::{daemon::Place, fixture::in_own_network};
 
 const TITLE: &str = "From a change of the registry to the first connect by it";
+
+/// For the table of measurements.
+pub(super) const FILES: Measurement = Measurement {
+    name: "change",
+    title: TITLE,
+    needs: &[Need::Root],
+    take: files,
+};
 
 /// The file that changes.
 const FILE: &str = "changing.yaml";
@@ -38,7 +46,7 @@ enum How {
 ///
 /// # Errors
 /// If something does not work.
-pub(super) fn files(setting: &Setting) -> Result<Vec<Figure>> {
+fn files(setting: &Setting) -> Result<Vec<Figure>> {
     let mut figure = Figure::new("change-file", TITLE, "ms");
     figure.notes.push(
         "a file that is gone, or shorter after it was written in place, is believed after 250 ms: editors delete and \

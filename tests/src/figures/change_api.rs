@@ -6,7 +6,7 @@ use figure::{Figure, Series};
 use serde_json::{Value, json};
 
 use super::{
-    Setting, change,
+    Measurement, Need, Setting, change,
     world::{PORT, address, destination, settle, until},
 };
 use crate::{
@@ -15,6 +15,14 @@ use crate::{
 };
 
 const TITLE: &str = "From a change at the API server to the first connect by it";
+
+/// For the table of measurements.
+pub(super) const API: Measurement = Measurement {
+    name: "change-api",
+    title: TITLE,
+    needs: &[Need::Root, Need::ApiServer],
+    take: api,
+};
 
 const CONFIG: &str = "
 registry: {kubernetes: {kubeconfig: $KUBECONFIG, node: n1}}
@@ -44,7 +52,7 @@ fn object(number: u32) -> Value {
 ///
 /// # Errors
 /// If something does not work.
-pub(super) fn api(setting: &Setting) -> Result<Vec<Figure>> {
+fn api(setting: &Setting) -> Result<Vec<Figure>> {
     let mut figure = Figure::new("change-api", TITLE, "ms");
     // To fill a server with 100,000 objects takes longer than everything else here.
     let sizes: &[u32] = setting.size.pick(&[10, 1_000, 10_000], &[10, 1_000], &[10]);

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use figure::{Figure, Goal, Series};
 
 use super::{
-    Setting,
+    Measurement, Need, Setting,
     world::{place, settle},
 };
 use crate::{
@@ -19,6 +19,14 @@ use crate::{
 };
 
 const TITLE: &str = "What the enforcer takes of one processor";
+
+/// For the table of measurements.
+pub(super) const LOAD: Measurement = Measurement {
+    name: "load",
+    title: TITLE,
+    needs: &[Need::Root],
+    take: load,
+};
 
 /// How long the answers of the DNS server live.
 const TTL: u32 = 30;
@@ -30,7 +38,7 @@ const PODS_A_MINUTE: u32 = 500;
 ///
 /// # Errors
 /// If something does not work.
-pub(super) fn load(setting: &Setting) -> Result<Vec<Figure>> {
+fn load(setting: &Setting) -> Result<Vec<Figure>> {
     let mut figure = Figure::new("load", TITLE, "% of one processor");
     let hosts = setting.size.pick(10_000, 1_000, 50);
     figure.notes.push(format!(

@@ -6,12 +6,20 @@ use anyhow::{Context as _, Result};
 use figure::{Figure, Goal, Series};
 
 use super::{
-    Setting,
+    Measurement, Need, Setting,
     world::{place, settle, sizes},
 };
 use crate::fixture::in_own_network;
 
 const TITLE: &str = "Memory with 250 workloads";
+
+/// For the table of measurements.
+pub(super) const MEMORY: Measurement = Measurement {
+    name: "memory",
+    title: TITLE,
+    needs: &[Need::Root],
+    take: memory,
+};
 const WORKLOADS: u32 = 250;
 
 /// The most resident MB, by entries.
@@ -21,7 +29,7 @@ const GOALS: [(u32, f64); 2] = [(1_000, 30.0), (10_000, 50.0)];
 ///
 /// # Errors
 /// If something does not work.
-pub(super) fn memory(setting: &Setting) -> Result<Vec<Figure>> {
+fn memory(setting: &Setting) -> Result<Vec<Figure>> {
     let mut figure = Figure::new("memory", TITLE, "MB");
     figure.notes.push(
         "resident memory has the pages of the program's file that are mapped, which the kernel can take back; maps \

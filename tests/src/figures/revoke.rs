@@ -6,7 +6,7 @@ use anyhow::Result;
 use figure::{Figure, Goal, Series};
 
 use super::{
-    Setting,
+    Measurement, Need, Setting,
     world::{PORT, address, entry, place, settle, until},
 };
 use crate::{
@@ -16,6 +16,14 @@ use crate::{
 };
 
 const TITLE: &str = "From a removed entry to the end of its sockets";
+
+/// For the table of measurements.
+pub(super) const REVOKE: Measurement = Measurement {
+    name: "revoke",
+    title: TITLE,
+    needs: &[Need::Root],
+    take: revoke,
+};
 const FILE: &str = "changing.yaml";
 const FIRST: u32 = 1_000_000;
 
@@ -23,7 +31,7 @@ const FIRST: u32 = 1_000_000;
 ///
 /// # Errors
 /// If something does not work.
-pub(super) fn revoke(setting: &Setting) -> Result<Vec<Figure>> {
+fn revoke(setting: &Setting) -> Result<Vec<Figure>> {
     let mut figure = Figure::new("revoke", TITLE, "ms");
     let sizes: &[usize] = setting.size.pick(&[100, 1_000, 10_000], &[100, 10_000], &[10]);
     for sockets in sizes {

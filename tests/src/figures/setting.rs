@@ -32,6 +32,11 @@ impl Size {
         })
     }
 
+    /// As [`Self::named`] has it.
+    pub fn name(self) -> &'static str {
+        self.pick("full", "quick", "tiny")
+    }
+
     /// One of three.
     pub fn pick<T>(self, full: T, quick: T, tiny: T) -> T {
         match self {
@@ -85,7 +90,7 @@ impl Need {
             Self::ApiServer => {
                 (!kube::is_there()).then(|| "no API server: run `cargo xtask kubernetes build`".to_owned())
             }
-            Self::Envoy => mesh::envoy()?
+            Self::Envoy => mesh::envoy_path()
                 .is_none()
                 .then(|| "no Envoy: run `cargo xtask envoy`".to_owned()),
         })

@@ -7,12 +7,20 @@ use figure::{Figure, Goal, Series};
 use nix::sys::signal::Signal;
 
 use super::{
-    Setting,
+    Measurement, Need, Setting,
     world::{configuration, destination, place, settle, sizes},
 };
 use crate::{daemon::Place, fixture::in_own_network};
 
 const TITLE: &str = "From the start of the process to enforcement in force";
+
+/// For the table of measurements.
+pub(super) const START: Measurement = Measurement {
+    name: "start",
+    title: TITLE,
+    needs: &[Need::Root],
+    take: starts,
+};
 
 /// The entry of the first workload, and a destination that nobody has.
 const ALLOWED: u32 = 0;
@@ -22,7 +30,7 @@ const REFUSED: u32 = 1_000_000;
 ///
 /// # Errors
 /// If something does not work.
-pub(super) fn starts(setting: &Setting) -> Result<Vec<Figure>> {
+fn starts(setting: &Setting) -> Result<Vec<Figure>> {
     let mut times = Figure::new("start", TITLE, "ms");
     let mut gaps = Figure::new(
         "start-gap",

@@ -17,7 +17,7 @@ pub enum Capture {
 
 impl Capture {
     /// A script for a shell with the machine's programs.
-    pub(super) fn script(self) -> String {
+    pub(crate) fn script(self) -> String {
         let inbound = match self {
             Self::Tproxy => TPROXY,
             Self::Redirect | Self::Names => "",

@@ -55,6 +55,16 @@ pub fn in_two_networks<T: Send>(work: impl FnOnce(&Networks) -> Result<T> + Send
         unshare(CloneFlags::CLONE_NEWNS).context("making a mount namespace")?;
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(None::<&str>, "/", None::<&str>, private, None::<&str>).context("keeping mounts to itself")?;
+        work(&Networks::make()?)
+    })
+}
+
+impl Networks {
+    /// Makes two more, and leaves this thread in the server's.
+    ///
+    /// # Errors
+    /// If this process may not make namespaces.
+    pub fn make() -> Result<Self> {
         let client = enter_new_network()?;
         let server = enter_new_network()?;
         lay_cable(SERVER, CLIENT, client.as_fd())?;
@@ -62,11 +72,17 @@ pub fn in_two_networks<T: Send>(work: impl FnOnce(&Networks) -> Result<T> + Send
         setns(&client, CloneFlags::CLONE_NEWNET)?;
         raise(CLIENT.device, &[CLIENT4.into(), CLIENT6.into(), UPSTREAM4.into()])?;
         setns(&server, CloneFlags::CLONE_NEWNET)?;
-        work(&Networks { client, server })
-    })
-}
+        Ok(Self { client, server })
+    }
 
-impl Networks {
+    /// Has this thread enter the server's network.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn enter(&self) -> Result<()> {
+        setns(&self.server, CloneFlags::CLONE_NEWNET).context("entering the server's network")
+    }
+
     /// Runs `work` in a thread that is in the clients' network. A socket that it makes stays there, whoever has it.
     ///
     /// # Errors

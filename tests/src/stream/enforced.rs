@@ -63,7 +63,15 @@ pub fn enforce(root: &TestCgroup) -> Result<Enforced> {
 /// # Errors
 /// If the kernel refuses.
 pub fn enforce_with_share(root: &TestCgroup, share: u32) -> Result<Enforced> {
-    load(root, None, share)
+    load(root, None, share, REGISTRY)
+}
+
+/// The same with another registry, of the namespace `shop`.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn enforce_registry(root: &TestCgroup, registry: &str) -> Result<Enforced> {
+    load(root, None, Settings::STRICT.learned, registry)
 }
 
 /// The same, and detaches the programs that learn names: all others stay, and so does what maps hold.
@@ -71,7 +79,7 @@ pub fn enforce_with_share(root: &TestCgroup, share: u32) -> Result<Enforced> {
 /// # Errors
 /// If the kernel refuses.
 pub fn enforce_without_learning(root: &TestCgroup, bpffs: &Bpffs) -> Result<Enforced> {
-    let enforced = load(root, Some(bpffs.path()), Settings::STRICT.learned)?;
+    let enforced = load(root, Some(bpffs.path()), Settings::STRICT.learned, REGISTRY)?;
     let cgroup = CgroupMount::find()?
         .cgroup(root.path())?
         .context("it was just made")?;
@@ -82,14 +90,14 @@ pub fn enforce_without_learning(root: &TestCgroup, bpffs: &Bpffs) -> Result<Enfo
     Ok(enforced)
 }
 
-fn load(root: &TestCgroup, bpffs: Option<&Path>, share: u32) -> Result<Enforced> {
+fn load(root: &TestCgroup, bpffs: Option<&Path>, share: u32, text: &str) -> Result<Enforced> {
     let mount = CgroupMount::find()?;
     let workload = mount
         .cgroup(&root.path().join("workload"))?
         .context("it was just made")?;
     let mut registry = Registry::new(settings::Settings::default());
     let mut documents = Documents::default();
-    for update in documents.set("registry", Some(REGISTRY)) {
+    for update in documents.set("registry", Some(text)) {
         registry.apply(update);
     }
     let problems: Vec<_> = documents.problems().iter().map(ToString::to_string).collect();

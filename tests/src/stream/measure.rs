@@ -107,6 +107,8 @@ fn outer_and_inner(outer: &mut Block<'_>, inner: &mut Block<'_>) -> Result<(f64,
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     #[test]
@@ -118,11 +120,8 @@ mod tests {
 
     #[test]
     fn drift_falls_on_both() {
-        let clock = std::cell::Cell::new(100.0);
-        let tick = |factor: f64| {
-            clock.set(clock.get() + 1.0);
-            clock.get() * factor
-        };
+        let clock = AtomicU32::new(100);
+        let tick = |factor: f64| f64::from(clock.fetch_add(1, Ordering::Relaxed)) * factor;
         let (mut a, mut b): (Block<'_>, Block<'_>) = (Box::new(|| Ok(tick(1.0))), Box::new(|| Ok(tick(2.0))));
         let found = compare(50, &mut a, &mut b).expect("it cannot fail").median;
         assert!((found - 0.5).abs() < 1e-9, "{found}");

@@ -17,16 +17,19 @@ const WRITE: usize = 256 << 10;
 /// What a block is.
 const WRITES: usize = 64;
 
+/// Bytes in a block.
+pub(crate) const BLOCK: usize = WRITE * WRITES;
+
 /// Who listens.
-pub(super) struct Receiver(TcpListener);
+pub(crate) struct Receiver(TcpListener);
 
 impl Receiver {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         TcpListener::bind(TO).map(Self).context("listening")
     }
 
     /// Connects from the cgroup that this process is in. A block is over when all of it has been read.
-    pub(super) fn block(&self) -> Result<Block<'_>> {
+    pub(crate) fn block(&self) -> Result<Block<'_>> {
         let mut stream = TcpStream::connect(TO).context("connecting")?;
         let (accepted, _) = self.0.accept().context("accepting")?;
         let (sink, done) = sync_channel(1);
@@ -48,12 +51,12 @@ fn send(stream: &mut TcpStream, bytes: &[u8], done: &mpsc::Receiver<()>) -> Resu
 
 fn drain(mut stream: TcpStream, sink: &SyncSender<()>) {
     let mut buffer = vec![0; WRITE];
-    let mut left = WRITE * WRITES;
+    let mut left = BLOCK;
     // An error ends the receiver, which the sender is told by the channel's end.
     while let Ok(size @ 1..) = stream.read(&mut buffer[..left.min(WRITE)]) {
         left -= size;
         if left == 0 {
-            left = WRITE * WRITES;
+            left = BLOCK;
             if sink.send(()).is_err() {
                 return;
             }

@@ -55,7 +55,7 @@ pub(crate) fn verdict(ctx: &SkBuffContext) -> i32 {
     if ports & Settings::port_bit(envelope.to_port) != 0
         && maps::names::is_resolver(envelope.to, envelope.to_port)
     {
-        let workload = workload::of_packet(ctx);
+        let workload = workload::of_packet(ctx, &envelope.to);
         if workload.policy().is_some()
             && let Some(span) = envelope.payload(ctx)
         {
@@ -77,8 +77,8 @@ fn is_believed_here(packet: *mut __sk_buff) -> u64 {
 /// A workload that has the resolver's address may answer: it is the resolver.
 #[inline(always)]
 fn refuse_unless_own(ctx: &SkBuffContext, envelope: &Envelope) -> i32 {
-    let workload = workload::of_packet(ctx);
-    if workload.owns(&envelope.from) {
+    let workload = workload::of_packet(ctx, &envelope.from);
+    if workload.is_own {
         return hooks::PROCEED;
     }
     let outcome = hooks::refusal(&workload, Reason::Resolver);

@@ -20,7 +20,7 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use enforcer_common::{
-    CgroupId, Counter, LOOPBACK_DEVICE, Question, QuestionKey, Settings,
+    Address, CgroupId, Counter, LOOPBACK_DEVICE, Question, QuestionKey, Settings,
     dns::{Failure, HEADER, Header, MESSAGE, Progress, QuestionParser, RecordsParser, STEPS},
     learned::QUESTION,
 };
@@ -75,7 +75,7 @@ fn is_believed(packet: *mut __sk_buff) -> u64 {
 /// The workload that owns the socket; 0 if there is none.
 #[inline(never)]
 fn owner(packet: *mut __sk_buff) -> u64 {
-    let workload = workload::of_packet(&SkBuffContext::new(packet));
+    let workload = workload::of_packet(&SkBuffContext::new(packet), &Address::UNSPECIFIED);
     match workload.policy() {
         Some(_) => workload.cgroup.0,
         None => 0,

@@ -5,8 +5,8 @@
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use enforcer_common::{
-    Address, Binding, CgroupId, Flow, HostId, HostKey, Outcome, PortKey, RuleKey, Rules as Lookup, Scope,
-    decide,
+    Address, Binding, CgroupId, Flow, HostId, HostKey, Kinds, Outcome, PortKey, RuleKey, Rules as Lookup,
+    Scope, decide,
 };
 use ipnet::{IpNet, Ipv4Net};
 
@@ -51,6 +51,10 @@ impl Maps<'_> {
 }
 
 impl Lookup for Maps<'_> {
+    fn kinds(&self, _: Scope) -> Kinds {
+        Kinds::ALL
+    }
+
     fn exact(&self, key: &RuleKey) -> bool {
         self.has(&Slot::Exact(*key))
     }

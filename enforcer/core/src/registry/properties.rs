@@ -287,6 +287,10 @@ fn plain_rules(registry: &mut Registry, workload: &Workload) -> Rules {
 struct Kernel<'a>(BTreeSet<Slot>, OwnAddresses, &'a BTreeSet<HostId>);
 
 impl enforcer_common::Rules for Kernel<'_> {
+    fn kinds(&self, _: Scope) -> enforcer_common::Kinds {
+        enforcer_common::Kinds::ALL
+    }
+
     fn exact(&self, key: &RuleKey) -> bool {
         self.0.contains(&Slot::Exact(*key))
     }

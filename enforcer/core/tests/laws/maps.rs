@@ -96,6 +96,10 @@ struct Bound<'a> {
 }
 
 impl Lookup for Bound<'_> {
+    fn kinds(&self, _: Scope) -> enforcer_common::Kinds {
+        enforcer_common::Kinds::ALL
+    }
+
     fn exact(&self, key: &RuleKey) -> bool {
         let (scope, rule) = Rule::from_slot(&Slot::Exact(*key)).expect("made by the test");
         self.maps.0.rules(scope).contains(&rule)

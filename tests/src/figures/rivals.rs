@@ -1,0 +1,145 @@
+//! Everybody whom a user could choose, side by side: each sends over a cable of its own to the same kind of servers, and
+//! takes turns with all others in one process.
+//!
+//! ```text
+//! take (cgroups, the loaded programs) -> this binary as `rivals` -> subjects -> connect, bulk
+//!        subjects: filters (nftables, iptables), envoy, queue <- this binary as `rivals queue`
+//! ```
+//!
+//! **Architecture Invariant:** a subject that is measured has been seen to refuse: what allows everything is fast.
+
+mod bulk;
+mod connect;
+mod cpus;
+mod envoy;
+mod exchange;
+mod filters;
+mod ours;
+mod queue;
+mod servers;
+mod subject;
+
+use std::{
+    ffi::OsString,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use figure::{Figure, Goal, Series, Spread, ratios};
+
+use super::{Measurement, Need, Setting, Size};
+use crate::{fixture::TestCgroup, servers::networks::in_two_networks};
+use subject::Cgroups;
+
+/// Argument with which a test binary takes them.
+pub const ARGUMENT: &str = "rivals";
+
+/// With which it judges what the kernel queues.
+const QUEUE: &str = "queue";
+
+/// Names of subjects.
+const NONE: &str = "none";
+const OURS: &str = "ours";
+const ENVOY: &str = "Envoy";
+
+/// What a short exchange costs.
+pub(super) const CONNECT: Measurement = Measurement {
+    name: connect::NAME,
+    title: "TCP and UDP, connect and one byte, beside everybody else",
+    needs: &[Need::Root],
+    take: |setting| take(setting, connect::NAME),
+};
+
+/// What a stream costs.
+pub(super) const BULK: Measurement = Measurement {
+    name: bulk::NAME,
+    title: "Bulk TCP and datagrams, beside everybody else",
+    needs: &[Need::Root],
+    take: |setting| take(setting, bulk::NAME),
+};
+
+fn take(setting: &Setting, name: &str) -> Result<Vec<Figure>> {
+    let (outside, one, many) = (TestCgroup::new()?, TestCgroup::new()?, TestCgroup::new()?);
+    let rules = setting.size.pick(100_000, 100_000, 1_000);
+    let free = outside.child("workload")?;
+    let few = one.child("workload")?;
+    let lots = many.child("workload")?;
+    let _few = ours::enforce(&one, 1)?;
+    let _lots = ours::enforce(&many, rules)?;
+    let output = Command::new(&setting.program)
+        .args([ARGUMENT, name, setting.size.name()])
+        .arg(outside.path().join("workload"))
+        .args([free, few, lots])
+        .arg(rules.to_string())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("starting the sender")?;
+    ensure!(output.status.success(), "the sender has failed");
+    serde_json::from_slice(&output.stdout).context("reading what the sender says")
+}
+
+/// The process's own main: `NAME SIZE PATH FREE ONE MANY RULES`, or `queue ADDRESS...`. It prints figures.
+///
+/// # Errors
+/// If something cannot be measured.
+pub fn main(mut arguments: impl Iterator<Item = OsString>) -> Result<()> {
+    let mut next = || {
+        arguments
+            .next()
+            .context("usage: rivals NAME SIZE PATH FREE ONE MANY RULES")
+    };
+    let text = |word: OsString| word.to_string_lossy().into_owned();
+    let name = text(next()?);
+    if name == QUEUE {
+        return queue::main(arguments.map(text));
+    }
+    let size = Size::named(&text(next()?))?;
+    let cgroups = Cgroups {
+        path: PathBuf::from(next()?),
+        free: next()?.into(),
+        one: next()?.into(),
+        many: next()?.into(),
+        rules: text(next()?).parse()?,
+    };
+    let figures = in_two_networks(|networks| {
+        let take = match name.as_str() {
+            connect::NAME => connect::take,
+            bulk::NAME => bulk::take,
+            _ => bail!("there is no {name}"),
+        };
+        take(networks, &cgroups, size)
+    })?;
+    println!("{}", serde_json::to_string(&figures)?);
+    Ok(())
+}
+
+/// What the samples of two subjects come to, round by round.
+fn median_ratio(own: &Series, other: &Series) -> Option<f64> {
+    Some(Spread::of(&ratios(&own.samples, &other.samples))?.median)
+}
+
+/// Holds every series of ours in the figure against those of the same case: more is better. Others than none have to be
+/// overtaken in every case but one, in which they do nothing.
+fn goals(figure: &Figure, of_none: impl Fn(&str) -> Option<f64>, idle: &str) -> Vec<Goal> {
+    let mut goals = Vec::new();
+    for own in figure.series.iter().filter(|series| series.subject == OURS) {
+        let case = &own.case;
+        let rules = own.axis.as_ref().map_or(0.0, |axis| axis.value);
+        for other in figure.series.iter().filter(|other| other.case == *case) {
+            let Some(ratio) = median_ratio(own, other) else {
+                continue;
+            };
+            let text = format!("{case}, {rules} rules: times {}", other.subject);
+            match other.subject.as_str() {
+                NONE => goals.extend(of_none(case).map(|limit| Goal::at_least(&text, ratio, limit))),
+                OURS | subject::AGAIN => {}
+                ENVOY => goals.push(Goal::at_least(&text, ratio, 2.0)),
+                _ if case.starts_with(idle) => {}
+                _ => goals.push(Goal::at_least(&text, ratio, 1.0)),
+            }
+        }
+    }
+    goals
+}

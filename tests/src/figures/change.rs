@@ -67,7 +67,7 @@ fn at_size(setting: &Setting, entries: u32) -> Result<Vec<Series>> {
     place.write(FILE, &entry(FIRST - 1))?;
     let mut daemon = place.start(&["--log-level", "error"])?;
     settle(&place, &mut daemon)?;
-    let rounds = setting.size.pick(200, 40, 3);
+    let rounds = setting.size.pick(200, 15, 3);
     let mut allowed = Vec::new();
     let mut refused = Vec::new();
     let mut in_place = Vec::new();

@@ -88,7 +88,7 @@ fn measure(setting: &Setting, server: &mut Server, sizes: &[u32]) -> Result<Vec<
 }
 
 fn at_size(setting: &Setting, admin: &Api, place: &mut Place, entries: u32) -> Result<Vec<Series>> {
-    let rounds = setting.size.pick(200, 40, 3);
+    let rounds = setting.size.pick(200, 15, 3);
     let mut allowed = Vec::new();
     let mut refused = Vec::new();
     for round in 0..rounds {

@@ -40,7 +40,7 @@ const PODS_A_MINUTE: u32 = 500;
 /// If something does not work.
 fn load(setting: &Setting) -> Result<Vec<Figure>> {
     let mut figure = Figure::new("load", TITLE, "% of one processor");
-    let hosts = setting.size.pick(10_000, 1_000, 50);
+    let hosts = setting.size.pick(10_000, 500, 50);
     figure.notes.push(format!(
         "hosts are resolved by a DNS server whose answers live for {TTL} s; a pod comes and goes by its object in a file \
          and its cgroup"
@@ -63,7 +63,7 @@ fn load(setting: &Setting) -> Result<Vec<Figure>> {
 
 /// For how long each is watched.
 fn span(setting: &Setting) -> Duration {
-    Duration::from_secs(setting.size.pick(35, 8, 1))
+    Duration::from_secs(setting.size.pick(35, 3, 1))
 }
 
 fn idle(setting: &Setting) -> Result<f64> {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::fixture::in_own_network;
 
-const TITLE: &str = "Memory with 250 workloads";
+const TITLE: &str = "Memory of the enforcer and of its maps";
 
 /// For the table of measurements.
 pub(super) const MEMORY: Measurement = Measurement {
@@ -49,7 +49,7 @@ fn memory(setting: &Setting) -> Result<Vec<Figure>> {
 }
 
 fn at_size(setting: &Setting, entries: u32) -> Result<Vec<Series>> {
-    let workloads = setting.size.pick(WORKLOADS, WORKLOADS, 5);
+    let workloads = setting.size.pick(WORKLOADS, 50, 5);
     let place = place(setting, workloads, entries)?;
     let mut daemon = place.start(&["--log-level", "error"])?;
     settle(&place, &mut daemon)?;

@@ -33,7 +33,7 @@ const FIRST: u32 = 1_000_000;
 /// If something does not work.
 fn revoke(setting: &Setting) -> Result<Vec<Figure>> {
     let mut figure = Figure::new("revoke", TITLE, "ms");
-    let sizes: &[usize] = setting.size.pick(&[100, 1_000, 10_000], &[100, 10_000], &[10]);
+    let sizes: &[usize] = setting.size.pick(&[100, 1_000, 10_000], &[100, 1_000], &[10]);
     for sockets in sizes {
         let samples = in_own_network(|| at_size(setting, *sockets))?;
         let most = samples.iter().copied().fold(0.0, f64::max);

@@ -110,5 +110,5 @@ pub(super) fn settle(place: &Place, daemon: &mut Daemon) -> Result<()> {
 pub(super) fn sizes(setting: &Setting) -> &'static [u32] {
     setting
         .size
-        .pick(&[10, 1_000, 10_000, 100_000], &[10, 1_000, 10_000], &[10])
+        .pick(&[10, 1_000, 10_000, 100_000], &[10, 10_000], &[10])
 }

@@ -15,6 +15,7 @@ mod followers;
 pub(crate) mod ingest;
 mod input;
 mod limits;
+mod listing;
 mod owner;
 mod reconciler;
 mod reload;
@@ -44,6 +45,7 @@ use self::{
     followers::{Followers, Place},
     ingest::Ingest,
     input::{Inputs, Sources},
+    listing::{Listing, Loading},
     owner::Owner,
     reconciler::Reconciler,
     reload::Reloader,
@@ -55,7 +57,7 @@ use self::{
 use crate::{
     config::{Config, Enforcement},
     control::{self, Control, Taken},
-    datapath::{CgroupMount, Datapath, Events, Options, Pins},
+    datapath::{CgroupMount, Datapath, Options, Pins},
     handover,
     kept::{self, Kept, Known},
     node, proof,
@@ -101,8 +103,8 @@ pub async fn run(config: Config, start: Start<'_>) -> Result<()> {
         Some(path) => CgroupMount::at(path)?,
         None => CgroupMount::find()?,
     };
-    let (datapath, events, control) = load(&config, start)?;
     let signals = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let (loading, control) = load(&config, start)?;
     let mut tasks = Tasks::new();
     let wiring = Wiring {
         config: &config,
@@ -114,9 +116,8 @@ pub async fn run(config: Config, start: Start<'_>) -> Result<()> {
             .map(|folder| Kept::new(kept(folder, &config, start.config.1))),
         boot: start.boot,
     };
-    let loaded = Loaded {
-        datapath,
-        events,
+    let begun = Begun {
+        loading,
         control,
         began,
         format: start.format,
@@ -127,7 +128,7 @@ pub async fn run(config: Config, start: Start<'_>) -> Result<()> {
         },
         reload: listen(SignalKind::hangup())?,
     };
-    connect(wiring, loaded).await?;
+    connect(wiring, begun).await?;
     let left = if start.ephemeral {
         Left::Nothing
     } else {
@@ -164,9 +165,8 @@ fn kept(folder: &Path, config: &Config, text: &str) -> kept::Place {
 }
 
 /// What is there before any task is.
-struct Loaded {
-    datapath: Datapath,
-    events: Events,
+struct Begun {
+    loading: Loading,
     control: Control,
     began: Instant,
     format: LogFormat,
@@ -175,7 +175,7 @@ struct Loaded {
     reload: Signal,
 }
 
-fn load(config: &Config, start: Start<'_>) -> Result<(Datapath, Events, Control)> {
+fn load(config: &Config, start: Start<'_>) -> Result<(Loading, Control)> {
     let capacities = proof::room_beside(&config.capacities);
     let pins = if start.ephemeral {
         None
@@ -196,13 +196,9 @@ fn load(config: &Config, start: Start<'_>) -> Result<(Datapath, Events, Control)
         capacities,
         debug: start.debug_programs,
     };
-    let (datapath, events) = Datapath::load(pins, options, settings::of_programs(config))?;
-    if !datapath.features().set_retval && config.errno.number() != libc::EPERM.unsigned_abs() {
-        tracing::warn!(
-            "this kernel returns EPERM for refused calls, whatever deny.errno says (5.18 or newer is needed)"
-        );
-    }
-    Ok((datapath, events, control))
+    let settings = settings::of_programs(config);
+    let loading = tokio::task::spawn_blocking(move || Datapath::load(pins, options, settings));
+    Ok((loading, control))
 }
 
 fn listen(kind: SignalKind) -> Result<Signal> {
@@ -210,16 +206,15 @@ fn listen(kind: SignalKind) -> Result<Signal> {
 }
 
 /// Starts all tasks, the owner last.
-async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
-    let Loaded {
-        datapath,
-        events,
+async fn connect(mut wiring: Wiring<'_>, begun: Begun) -> Result<()> {
+    let Begun {
+        loading,
         control,
         began,
         format,
         taken,
         reload,
-    } = loaded;
+    } = begun;
     let config = wiring.config;
     let place = Place {
         ephemeral: wiring.ephemeral,
@@ -243,6 +238,28 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     let pods = wiring.pods()?;
     let (admitted, admission) = oneshot::channel();
     let cluster = wiring.cluster(admission);
+    let (node, pods) = pods
+        .map(|pods| (pods.node, (pods.changes, pods.heartbeat)))
+        .unzip();
+    let (pods, pods_heartbeat) = pods.unzip();
+    let (notify, kube_status) = cluster
+        .as_ref()
+        .map(|cluster| (cluster.notify.clone(), cluster.status.clone()))
+        .unzip();
+    let is_boot = wiring.boot.is_some();
+    let kept = wiring.boot();
+    let mut sources = Sources {
+        kube: cluster.map(|cluster| cluster.changes).or(kept),
+        pods,
+        ..sources
+    };
+    let mut start = start::Start::new(&sources, admitted, names, kube_status.clone());
+    if is_boot {
+        start = start.at_once();
+    }
+    let mut ingest = Ingest::new(config, &servers, registry, node);
+    let ((datapath, events), listing) = Listing::take(loading, &mut ingest, &mut sources).await?;
+    warn_of_errno(config, &datapath);
     let (revocation, revoker) = wiring.revocation(datapath.sockets()).unzip();
     let (proof, proof_questions) = wiring.proof(&datapath).await;
     let (status, status_questions) = mpsc::channel(BACKLOG);
@@ -251,34 +268,14 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         live: live_now,
         configuration: taken_now,
         proof,
-        kubernetes: cluster.as_ref().map(|cluster| cluster.status.clone()),
-        pods: pods.as_ref().map(|pods| pods.heartbeat.clone()),
+        kubernetes: kube_status,
+        pods: pods_heartbeat,
         start: began,
     };
     wiring.notify(ports.clone());
     wiring.untaint(ports.clone());
     wiring.serve(control, ports);
-
-    let (node, pods) = pods.map(|pods| (pods.node, pods.changes)).unzip();
-    let (notify, kube_status) = cluster
-        .as_ref()
-        .map(|cluster| (cluster.notify.clone(), cluster.status.clone()))
-        .unzip();
-    let counted = Counted {
-        suppressed: datapath.suppressed()?,
-        lost: datapath
-            .counters()?
-            .get(&Counter::Lost)
-            .copied()
-            .unwrap_or_default(),
-    };
-    let is_boot = wiring.boot.is_some();
-    let kept = wiring.boot();
-    let sources = Sources {
-        kube: cluster.map(|cluster| cluster.changes).or(kept),
-        pods,
-        ..sources
-    };
+    let counted = counted(&datapath)?;
     let (owner, reloads) = mpsc::channel(1);
     let reloader = Reloader {
         config: config.clone(),
@@ -292,12 +289,13 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     };
     let cancel = wiring.tasks.cancel.clone();
     wiring.tasks.spawn("reload", reloader.run(reload, cancel));
-    let start = start::Start::new(&sources, admitted, names, kube_status);
+    let mut reconciler = Reconciler::new(datapath, config.capacities, hosts, revocation);
+    listing.go_on(&mut start, &mut ingest, &mut reconciler)?;
     let owner = Owner {
-        ingest: Ingest::new(config, &servers, registry, node),
-        reconciler: Reconciler::new(datapath, config.capacities, hosts, revocation),
+        ingest,
+        reconciler,
         reporter: Reporter::new(format, config.enforcement, notify, counted),
-        start: Some(if is_boot { start.at_once() } else { start }),
+        start: Some(start),
         pending: None,
         schedule: Schedule::default(),
     };
@@ -317,4 +315,21 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     };
     wiring.tasks.spawn("owner", owner.run(inputs));
     Ok(())
+}
+
+/// What the programs have counted before.
+fn counted(datapath: &Datapath) -> Result<Counted> {
+    let lost = datapath.counters()?.get(&Counter::Lost).copied();
+    Ok(Counted {
+        suppressed: datapath.suppressed()?,
+        lost: lost.unwrap_or_default(),
+    })
+}
+
+fn warn_of_errno(config: &Config, datapath: &Datapath) {
+    if !datapath.features().set_retval && config.errno.number() != libc::EPERM.unsigned_abs() {
+        tracing::warn!(
+            "this kernel returns EPERM for refused calls, whatever deny.errno says (5.18 or newer is needed)"
+        );
+    }
 }

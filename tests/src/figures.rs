@@ -8,9 +8,16 @@
 //! by a module where it is one subject of several.
 
 mod arguments;
+mod change;
+mod change_api;
 mod hooks;
+mod load;
+mod memory;
+mod revoke;
 pub mod rivals;
 mod setting;
+mod start;
+mod world;
 
 use std::{fs, time::Instant};
 
@@ -33,7 +40,17 @@ pub struct Measurement {
 }
 
 /// All of them, in the order in which they are taken.
-pub const MEASUREMENTS: &[Measurement] = &[hooks::HOOKS, rivals::CONNECT, rivals::BULK];
+pub const MEASUREMENTS: &[Measurement] = &[
+    hooks::HOOKS,
+    rivals::CONNECT,
+    rivals::BULK,
+    change::FILES,
+    change_api::API,
+    start::START,
+    memory::MEMORY,
+    load::LOAD,
+    revoke::REVOKE,
+];
 
 impl Measurement {
     /// Takes it; where something is missing, a figure says what.

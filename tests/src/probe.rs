@@ -156,6 +156,35 @@ impl Probe {
         Ok((errno != libc::EAGAIN).then_some(errno))
     }
 
+    /// Has it make so many connections, and keep them.
+    ///
+    /// # Errors
+    /// If one of them does not get there.
+    pub fn hold_many(&mut self, count: usize, address: SocketAddr) -> Result<()> {
+        writeln!(self.requests, "hold-many {count} {address}").context("the probe has ended")?;
+        let answer = self.answer()?;
+        if answer != "ok" {
+            bail!("{count} to {address}: {answer}");
+        }
+        Ok(())
+    }
+
+    /// Waits until each of these connections was ended.
+    ///
+    /// # Errors
+    /// If one was not within this time.
+    pub fn await_ends(&mut self, within: Duration) -> Result<()> {
+        writeln!(self.requests, "all-ended {}", within.as_millis()).context("the probe has ended")?;
+        let errno: i32 = self.answer()?.parse().context("an errno")?;
+        if errno != libc::ECONNABORTED {
+            bail!(
+                "a connection was not ended: {}",
+                io::Error::from_raw_os_error(errno)
+            );
+        }
+        Ok(())
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -235,6 +264,7 @@ pub fn main(cgroup: &Path) -> Result<()> {
     writeln!(out, "ready")?;
     let mut held = None;
     let mut aside = Vec::new();
+    let mut many = Vec::new();
     for line in io::stdin().lock().lines() {
         let line = line?;
         let (request, argument) = line.split_once(' ').context("a request has two words")?;
@@ -262,6 +292,21 @@ pub fn main(cgroup: &Path) -> Result<()> {
                         Err(error) => format!("{error:#}"),
                     },
                 ]
+            }
+            "hold-many" => {
+                let (count, to) = argument.split_once(' ').context("two words")?;
+                let made = made::many(count.parse()?, to.parse()?);
+                vec![made.map_or_else(
+                    |error| format!("{error:#}"),
+                    |made| {
+                        many = made;
+                        "ok".to_owned()
+                    },
+                )]
+            }
+            "all-ended" => {
+                let patience = Duration::from_millis(argument.parse()?);
+                vec![made::all_ended(&many, patience)?.to_string()]
             }
             _ => {
                 let patience = Duration::from_millis(argument.parse()?);

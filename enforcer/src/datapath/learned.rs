@@ -23,7 +23,7 @@ use enforcer_common::{
 };
 use enforcer_core::pattern::text;
 
-use super::{maps::take, sys::now};
+use super::{sys::now, take::take};
 
 /// Questions that wait for their answers.
 pub(super) type Questions = HashMap<MapData, QuestionKey, Question>;

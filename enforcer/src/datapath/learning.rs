@@ -26,7 +26,10 @@ use enforcer_common::{Address, Pattern, PatternKey, ResolverKey, Settings, maps 
 use enforcer_core::{model::Host, pattern::pattern};
 use ipnet::IpNet;
 
-use super::maps::{PRESENT, gone, take};
+use super::{
+    maps::{PRESENT, gone},
+    take::take,
+};
 
 /// What the programs have to learn by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

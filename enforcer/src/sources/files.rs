@@ -1,8 +1,8 @@
 //! Follows the registry's files and folders, and sends a file's content whenever it changes.
 //!
 //! ```text
-//! inotify -> a short pause -> walk -> Debounce: what changed, and is it over? -> read -> [FileChange]
-//! every few seconds ------------->
+//! inotify -> Pace -> the files that were told of -> Debounce: what changed, and is it over? -> read -> [FileChange]
+//! every few seconds -> walk: all files ----------->
 //! ```
 //!
 //! A folder stands for every `*.yaml`, `*.yml` and `*.json` in it and, unlike `kubectl -f` without `-R`, in all
@@ -12,9 +12,15 @@
 //! would exceed a [`limit`] is left out and reported; what was read from it before stays in force. A file that is
 //! named explicitly is read whatever its name.
 //!
-//! **Architecture Invariant:** an inotify event only causes a check and is never trusted, so that a lost event costs
-//! time and not correctness. A change that removes something (a file that is gone or shorter) is accepted only after
-//! it has lasted, because a file looks the same while it is being written.
+//! **Architecture Invariant:** an inotify event causes a check and says what need not be waited for; what is there is
+//! read from the files, so that a lost event costs time and not correctness. A change that removes something (a file
+//! that is gone or shorter) is accepted only after it has lasted, because a file looks the same while it is being
+//! written. It is accepted at once where another file was moved to that name, or to a link on the way there, as careful
+//! programs and the kubelet do it: that was written before. A file that was closed after it was written, and is no
+//! shorter, is accepted at once too.
+//!
+//! The first event is acted on at once. While events go on, looks become rarer ([`pace`]), and a look costs what was told
+//! of and not what there is, so that whoever writes all the time costs little.
 
 use std::{
     path::{Path, PathBuf},
@@ -22,29 +28,27 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep_until},
-};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 mod debounce;
+mod hints;
 mod limit;
+mod pace;
 mod read;
 mod scan;
 mod walk;
 mod watch;
 
 use super::Sink;
+use pace::Pace;
 use scan::Scanner;
 
 /// The most bytes of a file. A registry of 50,000 entries in one file is about as large.
 pub const SIZE_LIMIT: u64 = 16 << 20;
 
-/// After an event, the files are checked when nothing has happened for this long...
+/// A file that is being written is looked at after this time, and accepted if it has not changed for as long.
 const DEBOUNCE: Duration = Duration::from_millis(30);
-/// ...or when this much time has passed, because a process writes continuously.
-const DEBOUNCE_LIMIT: Duration = Duration::from_millis(200);
 /// The interval of checks without an event: for network file systems and lost events.
 const RESCAN: Duration = Duration::from_secs(3);
 /// The same if the kernel does not watch a folder.
@@ -111,7 +115,7 @@ fn content(path: &Path, found: walk::Found) -> Content {
 
 async fn follow_forever(paths: Vec<PathBuf>, sink: Sink<Vec<FileChange>>) -> anyhow::Result<()> {
     let mut scanner = Scanner::new(paths);
-    let wake = scanner.wake();
+    let mut pace = Pace::new(scanner.wake());
     let mut is_first = true;
     loop {
         let began = Instant::now();
@@ -127,25 +131,6 @@ async fn follow_forever(paths: Vec<PathBuf>, sink: Sink<Vec<FileChange>>) -> any
             bail!("nobody takes the registry's files any more");
         }
         is_first = false;
-        let rescan = if scan.is_watched { RESCAN } else { RESCAN_UNWATCHED };
-        let rescan = rescan.max(cost * SHARE);
-        let due = scan.due.map_or(rescan, |due| due.min(rescan));
-        reason_to_look(&wake, Instant::now() + due, cost).await;
-    }
-}
-
-/// Waits for an event and the pause after it, or for `due`. An expensive check is not repeated at once.
-async fn reason_to_look(wake: &Notify, due: Instant, cost: Duration) {
-    tokio::select! {
-        () = sleep_until(due) => return,
-        () = wake.notified() => {}
-    }
-    let deadline = Instant::now() + DEBOUNCE_LIMIT;
-    let pause = DEBOUNCE.max(cost.min(DEBOUNCE_LIMIT));
-    while Instant::now() < deadline {
-        tokio::select! {
-            () = sleep_until(deadline.min(Instant::now() + pause)) => return,
-            () = wake.notified() => {}
-        }
+        pace.rest(Instant::now() + scan.due, cost).await;
     }
 }

@@ -1,8 +1,10 @@
 //! Sockets that are connected in an unusual way.
 
 use std::{
+    io::Read as _,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::{AsRawFd as _, OwnedFd},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -46,4 +48,28 @@ pub(super) fn beside_listener(to: SocketAddr, aside: &mut Vec<OwnedFd>) -> Resul
     listen(&listener, Backlog::new(8)?)?;
     aside.push(listener);
     Ok(connection.into())
+}
+
+/// So many connections.
+pub(super) fn many(count: usize, to: SocketAddr) -> Result<Vec<TcpStream>> {
+    super::raise_files()?;
+    (0..count).map(|_| Ok(TcpStream::connect(to)?)).collect()
+}
+
+/// Waits until each of them was ended; the errno of the first that was not in time.
+pub(super) fn all_ended(sockets: &[TcpStream], patience: Duration) -> Result<i32> {
+    let deadline = Instant::now() + patience;
+    for mut socket in sockets {
+        let rest = deadline.saturating_duration_since(Instant::now());
+        // None would be to wait for ever.
+        socket.set_read_timeout(Some(rest.max(Duration::from_millis(1))))?;
+        let errno = match socket.read(&mut [0]) {
+            Ok(_) => 0,
+            Err(error) => error.raw_os_error().unwrap_or_default(),
+        };
+        if errno != libc::ECONNABORTED {
+            return Ok(errno);
+        }
+    }
+    Ok(libc::ECONNABORTED)
 }

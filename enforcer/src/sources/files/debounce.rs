@@ -1,16 +1,22 @@
 //! The reported state of each file, and changes that are held back until they have lasted.
 
 use std::{
-    collections::{BTreeMap, hash_map::RandomState},
+    collections::{BTreeMap, BTreeSet, hash_map::RandomState},
     hash::BuildHasher,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{Content, DEBOUNCE, FileChange, read, walk::Found};
+use super::{
+    Content, DEBOUNCE, FileChange,
+    hints::{Hints, Told as Hint},
+    read,
+    walk::Found,
+};
 use crate::stamp::Stamp;
 
-/// A file that is gone or shorter has to stay so for this long: editors delete or truncate before they write.
+/// A file that is gone or shorter has to stay so for this long: editors delete or truncate before they write. One that
+/// was moved there was written before.
 const LASTING: Duration = Duration::from_millis(250);
 /// A file that keeps changing is read after this time, if it is not shorter at that moment...
 const CHANGING_LIMIT: Duration = Duration::from_millis(400);
@@ -23,11 +29,14 @@ const MISSING: &str = "does not exist (yet)";
 #[derive(Default)]
 pub(super) struct Debounce {
     files: BTreeMap<PathBuf, File>,
+    /// Those that are looked at again although nothing was told of them.
+    waiting: BTreeSet<PathBuf>,
     hasher: RandomState,
     has_begun: bool,
 }
 
 /// The result of a check of the files.
+#[derive(Default)]
 pub(super) struct Changes {
     /// In the order of the paths.
     pub(super) changes: Vec<FileChange>,
@@ -35,7 +44,14 @@ pub(super) struct Changes {
     pub(super) due: Option<Duration>,
     /// How many files were read.
     pub(super) reads: usize,
-    clock: Clock,
+    waiting: BTreeSet<PathBuf>,
+}
+
+/// The circumstances of a check.
+#[derive(Default)]
+pub(super) struct Look {
+    pub(super) clock: Clock,
+    pub(super) hints: Hints,
 }
 
 /// The time of a check.
@@ -45,6 +61,15 @@ pub(super) struct Clock {
     pub(super) now: Instant,
     /// The same, by the clock of the files' timestamps.
     pub(super) stamp: SystemTime,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self {
+            now: Instant::now(),
+            stamp: SystemTime::now(),
+        }
+    }
 }
 
 impl Clock {
@@ -81,86 +106,113 @@ struct Pending {
 }
 
 impl Debounce {
-    /// What has changed since the last look.
-    pub(super) fn compare(&mut self, found: BTreeMap<PathBuf, Found>, clock: Clock) -> Changes {
-        let mut changes = Changes::new(clock);
-        let debounce = self.files.keys().filter(|path| !found.contains_key(*path));
-        let absent: Vec<PathBuf> = debounce
-            .filter(|path| !is_hidden(path, &found))
-            .cloned()
-            .collect();
-        for path in absent {
-            if self.is_gone(&path, &mut changes) {
-                self.tell(path, Content::Gone, &mut changes);
-            }
-        }
+    /// What has changed since the last look at all files.
+    pub(super) fn compare(&mut self, found: BTreeMap<PathBuf, Found>, look: &Look) -> Changes {
+        self.waiting.clear();
+        let missing = self.files.keys().filter(|path| !found.contains_key(*path));
+        let missing = missing.filter(|path| !is_hidden(path, &found));
+        let missing: Vec<_> = missing.map(|path| (path.clone(), None)).collect();
+        let found = found.into_iter().map(|(path, found)| (path, Some(found)));
+        let changes = self.compare_some(missing.into_iter().chain(found), look);
+        self.has_begun = true;
+        changes
+    }
+
+    /// What has changed of these; None stands for a file that is not there.
+    pub(super) fn compare_some(
+        &mut self,
+        found: impl IntoIterator<Item = (PathBuf, Option<Found>)>,
+        look: &Look,
+    ) -> Changes {
+        let mut changes = Changes::default();
         for (path, found) in found {
+            self.waiting.remove(&path);
             let content = match found {
-                Found::File(stamp) => self.look(&path, stamp, &mut changes),
-                Found::Missing => self.miss(&path, &mut changes),
-                Found::Unreadable(reason) => {
+                Some(Found::File(stamp)) => self.look(&path, stamp, look, &mut changes),
+                Some(Found::Missing) => self.miss(&path, look, &mut changes),
+                Some(Found::Unreadable(reason)) => {
                     let file = self.files.entry(path.clone()).or_default();
                     file.is_settled = false;
                     Some(Content::Unreadable(reason))
                 }
+                None => self.is_gone(&path, look, &mut changes).then_some(Content::Gone),
             };
             if let Some(content) = content {
                 self.tell(path, content, &mut changes);
             }
         }
-        self.has_begun = true;
+        self.waiting.append(&mut changes.waiting);
         changes.changes.sort_by(|one, other| one.path.cmp(&other.path));
         changes
     }
 
+    /// Whether there is such a file, or was.
+    pub(super) fn knows(&self, path: &Path) -> bool {
+        self.files.contains_key(path)
+    }
+
+    /// The files that are looked at again although nothing was told of them.
+    pub(super) fn waiting(&self) -> &BTreeSet<PathBuf> {
+        &self.waiting
+    }
+
     /// The content of a regular file, if it can be accepted and may be new.
-    fn look(&mut self, path: &Path, stamp: Stamp, changes: &mut Changes) -> Option<Content> {
+    fn look(&mut self, path: &Path, stamp: Stamp, look: &Look, changes: &mut Changes) -> Option<Content> {
         let file = self.files.entry(path.to_owned()).or_default();
         if file.stamp == Some(stamp) {
             file.pending = None;
             if file.is_settled {
                 return None;
             }
-        } else if self.has_begun && file.holds_back(Some(stamp), changes) {
+        } else if self.has_begun
+            && !file.is_whole(stamp, look.hints.of(path))
+            && let Some(rest) = file.holds_back(Some(stamp), look.clock.now)
+        {
+            changes.look_again(path, rest);
             return None;
         }
         changes.reads += 1;
         let Some(reading) = read::read(path) else {
-            changes.look_again(DEBOUNCE);
+            changes.look_again(path, DEBOUNCE);
             return None;
         };
         let is_whole = !reading.is_torn && reading.stamp.is_none_or(|read| read == stamp);
         if !is_whole {
-            changes.look_again(DEBOUNCE);
-            if self.has_begun && !file.is_overdue(changes.clock.now) {
+            changes.look_again(path, DEBOUNCE);
+            if self.has_begun && !file.is_overdue(look.clock.now) {
                 return None;
             }
         }
         file.stamp = reading.stamp.or(file.stamp);
         file.is_settled = reading
             .stamp
-            .is_some_and(|stamp| is_whole && !stamp.is_recent(changes.clock.wall()));
+            .is_some_and(|stamp| is_whole && !stamp.is_recent(look.clock.wall()));
         Some(reading.content)
     }
 
     /// The report for a path that was named and does not exist.
-    fn miss(&mut self, path: &Path, changes: &mut Changes) -> Option<Content> {
+    fn miss(&mut self, path: &Path, look: &Look, changes: &mut Changes) -> Option<Content> {
         let said = Told::Unreadable(MISSING.to_owned());
-        if self.files.get(path).is_some_and(|file| file.told == said) || !self.is_gone(path, changes) {
+        if self.files.get(path).is_some_and(|file| file.told == said) || !self.is_gone(path, look, changes) {
             return None;
         }
         if self.files[path].told == Told::Nothing {
             return Some(Content::Unreadable(MISSING.to_owned()));
         }
         // The file is reported as gone first, and then as missing.
-        changes.look_again(Duration::ZERO);
+        changes.look_again(path, Duration::ZERO);
         Some(Content::Gone)
     }
 
     /// Whether to accept that a path does not exist.
-    fn is_gone(&mut self, path: &Path, changes: &mut Changes) -> bool {
+    fn is_gone(&mut self, path: &Path, look: &Look, changes: &mut Changes) -> bool {
         let file = self.files.entry(path.to_owned()).or_default();
-        !(self.has_begun && file.holds_back(None, changes))
+        let rest = file.holds_back(None, look.clock.now);
+        let rest = rest.filter(|_| self.has_begun);
+        if let Some(rest) = rest {
+            changes.look_again(path, rest);
+        }
+        rest.is_none()
     }
 
     fn tell(&mut self, path: PathBuf, content: Content, changes: &mut Changes) {
@@ -184,9 +236,22 @@ impl Debounce {
 }
 
 impl File {
-    /// Whether `state` has to last longer before it is accepted.
-    fn holds_back(&mut self, state: Option<Stamp>, changes: &mut Changes) -> bool {
-        let now = changes.clock.now;
+    /// Whether what was told of a new state says that all of it was written: what was moved there is another file than
+    /// before. What is shorter after it was written in place may be the first of several writes, and what is empty is
+    /// what a writer begins with.
+    fn is_whole(&self, state: Stamp, hint: Hint) -> bool {
+        let is_less = self.stamp.is_some_and(|stamp| state.size < stamp.size);
+        match hint {
+            Hint::Moved => {
+                state.size > 0 && self.stamp.is_none_or(|stamp| stamp.inode != state.inode) || !is_less
+            }
+            Hint::Closed => !is_less,
+            Hint::Open | Hint::Changed => false,
+        }
+    }
+
+    /// For how much longer `state` has to last before it is accepted.
+    fn holds_back(&mut self, state: Option<Stamp>, now: Instant) -> Option<Duration> {
         let is_less = match (state, self.stamp) {
             (Some(state), Some(stamp)) => state.size < stamp.size,
             (Some(_), None) => false,
@@ -207,10 +272,7 @@ impl File {
             pending.state_since = now;
         }
         let until = (pending.state_since + patience).min(pending.since + limit);
-        if until > now {
-            changes.look_again(until - now);
-        }
-        until > now
+        (until > now).then(|| until - now)
     }
 
     /// Whether a change has been pending for so long that the present content is accepted.
@@ -222,16 +284,13 @@ impl File {
 }
 
 impl Changes {
-    fn new(clock: Clock) -> Self {
-        Self {
-            changes: Vec::new(),
-            due: None,
-            reads: 0,
-            clock,
-        }
+    /// The file is looked at again.
+    fn look_again(&mut self, path: &Path, after: Duration) {
+        self.waiting.insert(path.to_owned());
+        self.look_soon(after);
     }
 
-    pub(super) fn look_again(&mut self, after: Duration) {
+    pub(super) fn look_soon(&mut self, after: Duration) {
         self.due = Some(self.due.map_or(after, |due| due.min(after)));
     }
 }
@@ -244,214 +303,4 @@ fn is_hidden(path: &Path, found: &BTreeMap<PathBuf, Found>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, path::Path};
-
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::sources::files::walk::walk;
-
-    /// A folder that is looked at at chosen times.
-    struct Bench {
-        folder: TempDir,
-        debounce: Debounce,
-        clock: Clock,
-    }
-
-    impl Bench {
-        fn new(files: &[(&str, &str)]) -> Self {
-            let folder = tempfile::tempdir().expect("a folder");
-            let clock = Clock {
-                now: Instant::now(),
-                stamp: SystemTime::now(),
-            };
-            let mut bench = Self {
-                folder,
-                debounce: Debounce::default(),
-                clock,
-            };
-            for (name, text) in files {
-                bench.write(name, text);
-            }
-            // By then, the stamps of the files are old.
-            bench.after(10_000);
-            bench
-        }
-
-        fn path(&self, name: &str) -> std::path::PathBuf {
-            self.folder.path().join(name)
-        }
-
-        fn write(&self, name: &str, text: &str) {
-            fs::write(self.path(name), text).expect("written");
-        }
-
-        fn remove(&self, name: &str) {
-            fs::remove_file(self.path(name)).expect("removed");
-        }
-
-        fn after(&mut self, milliseconds: u64) -> Changes {
-            let step = Duration::from_millis(milliseconds);
-            self.clock.now += step;
-            self.clock.stamp += step;
-            let found = walk(&[self.folder.path().to_owned()]).found;
-            self.debounce.compare(found, self.clock)
-        }
-    }
-
-    /// What changed: `name=text`, `name gone` or `name: reason`.
-    fn told(changes: &Changes) -> Vec<String> {
-        let name = |path: &Path| {
-            path.file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned()
-        };
-        let line = |change: &FileChange| match &change.content {
-            Content::Text(text) => format!("{}={text}", name(&change.path)),
-            Content::Gone => format!("{} gone", name(&change.path)),
-            Content::Unreadable(reason) => format!("{}: {reason}", name(&change.path)),
-        };
-        changes.changes.iter().map(line).collect()
-    }
-
-    #[test]
-    fn only_what_changed_is_read_again() {
-        let mut bench = Bench::new(&[("a.yaml", "1"), ("b.yaml", "1"), ("c.yaml", "1")]);
-        assert_eq!(bench.after(10_000).reads, 0);
-        bench.write("b.yaml", "22");
-        let held = bench.after(0);
-        assert_eq!((held.reads, held.due), (0, Some(DEBOUNCE)));
-        let changes = bench.after(30);
-        assert_eq!(told(&changes), ["b.yaml=22"]);
-        assert_eq!(changes.reads, 1);
-        assert_eq!(bench.after(10_000).reads, 0);
-    }
-
-    #[test]
-    fn recently_changed_file_is_read_again_until_its_stamp_is_old() {
-        let mut bench = Bench::new(&[]);
-        bench.clock = Clock {
-            now: Instant::now(),
-            stamp: SystemTime::now(),
-        };
-        bench.write("a.yaml", "1");
-        bench.after(0);
-        assert_eq!(told(&bench.after(30)), ["a.yaml=1"]);
-        let again = bench.after(100);
-        assert_eq!((again.reads, told(&again).len()), (1, 0));
-        assert_eq!(bench.after(10_000).reads, 1);
-        assert_eq!(bench.after(10_000).reads, 0);
-    }
-
-    #[test]
-    fn file_that_is_empty_while_it_is_written_is_never_told_as_empty() {
-        let mut bench = Bench::new(&[("a.yaml", "old text")]);
-        bench.write("a.yaml", "");
-        for _ in 0..4 {
-            assert_eq!(told(&bench.after(60)), [""; 0]);
-        }
-        bench.write("a.yaml", "new text, longer");
-        assert_eq!(told(&bench.after(10)), [""; 0]);
-        assert_eq!(told(&bench.after(30)), ["a.yaml=new text, longer"]);
-    }
-
-    #[test]
-    fn file_that_stays_empty_is_told_as_empty() {
-        let mut bench = Bench::new(&[("a.yaml", "old text")]);
-        bench.write("a.yaml", "");
-        assert_eq!(bench.after(0).due, Some(LASTING));
-        assert_eq!(told(&bench.after(249)), [""; 0]);
-        assert_eq!(told(&bench.after(1)), ["a.yaml="]);
-    }
-
-    #[test]
-    fn file_that_is_deleted_and_written_again_is_never_told_as_gone() {
-        let mut bench = Bench::new(&[("a.yaml", "old text")]);
-        bench.remove("a.yaml");
-        assert_eq!(bench.after(0).due, Some(LASTING));
-        assert_eq!(told(&bench.after(200)), [""; 0]);
-        bench.write("a.yaml", "new text");
-        bench.after(10);
-        assert_eq!(told(&bench.after(30)), ["a.yaml=new text"]);
-    }
-
-    #[test]
-    fn file_that_stays_away_is_told_as_gone_once() {
-        let mut bench = Bench::new(&[("a.yaml", "1"), ("b.yaml", "1")]);
-        bench.remove("a.yaml");
-        bench.after(0);
-        assert_eq!(told(&bench.after(250)), ["a.yaml gone"]);
-        let after = bench.after(250);
-        assert_eq!((told(&after).len(), after.due), (0, None));
-    }
-
-    #[test]
-    fn file_that_never_stops_changing_is_told_as_it_is() {
-        let mut bench = Bench::new(&[("a.yaml", "")]);
-        let mut text = String::new();
-        let mut waited = 0;
-        while told(&bench.after(20)).is_empty() {
-            text.push('x');
-            bench.write("a.yaml", &text);
-            waited += 20;
-        }
-        assert_eq!(waited, 420, "the limit, and the look that began it");
-    }
-
-    #[test]
-    fn file_that_is_written_without_a_pause_is_never_told_as_empty() {
-        let mut bench = Bench::new(&[("a.yaml", "old text")]);
-        let mut all = Vec::new();
-        for round in 0..50 {
-            bench.write("a.yaml", "");
-            all.extend(told(&bench.after(20)));
-            bench.write("a.yaml", &format!("new text {round:02}"));
-            all.extend(told(&bench.after(10)));
-        }
-        assert!(all.len() > 2, "{all:?}");
-        assert!(
-            all.iter().all(|told| told.starts_with("a.yaml=new text")),
-            "{all:?}"
-        );
-    }
-
-    #[test]
-    fn shorter_file_that_never_stops_changing_is_told_in_the_end() {
-        let mut bench = Bench::new(&[("a.yaml", &"x".repeat(1000))]);
-        let mut waited = 0;
-        let mut text = String::new();
-        while told(&bench.after(50)).is_empty() {
-            text.push('y');
-            bench.write("a.yaml", &text);
-            waited += 50;
-        }
-        assert_eq!(waited, 2050, "the limit, and the look that began it");
-    }
-
-    #[test]
-    fn new_content_that_is_the_old_content_is_not_told() {
-        let mut bench = Bench::new(&[("a.yaml", "1")]);
-        bench.write("new", "1");
-        fs::rename(bench.path("new"), bench.path("a.yaml")).expect("renamed");
-        bench.after(0);
-        let changes = bench.after(30);
-        assert_eq!((changes.reads, told(&changes).len()), (1, 0));
-    }
-
-    #[test]
-    fn garbage_is_told_once_and_what_mends_it_too() {
-        let mut bench = Bench::new(&[("a.yaml", "1")]);
-        bench.write("a.yaml", "\0\0\0");
-        bench.after(0);
-        assert_eq!(
-            told(&bench.after(30)),
-            ["a.yaml: is not text: it has a zero byte at offset 0"]
-        );
-        assert_eq!(told(&bench.after(30)), [""; 0]);
-        bench.write("a.yaml", "1");
-        bench.after(0);
-        assert_eq!(told(&bench.after(250)), ["a.yaml=1"]);
-    }
-}
+mod tests;

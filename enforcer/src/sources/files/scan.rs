@@ -1,36 +1,43 @@
-//! One check of all files: what changed, and when to check again.
+//! One look at the files: what changed, and when to look again.
 
 use std::{
+    collections::BTreeMap,
+    fs,
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
 use tracing::debug;
 
 use super::{
-    FileChange,
-    debounce::{Clock, Debounce},
-    walk::walk,
+    FileChange, RESCAN, RESCAN_UNWATCHED, SHARE,
+    debounce::{Changes, Clock, Debounce, Look},
+    hints::{Hints, Wake},
+    limit::{LIMITS, Tally},
+    read::is_absence,
+    walk::{Found, walk},
     watch::Watches,
 };
+use crate::stamp::Stamp;
 
-/// Checks files. It blocks.
+/// Looks at files. It blocks.
 pub(super) struct Scanner {
     roots: Vec<PathBuf>,
     debounce: Debounce,
     watches: Watches,
+    /// What the last walk has counted, and what was found since.
+    tally: Tally,
+    /// When to walk although nothing was told.
+    next_walk: Instant,
 }
 
-/// The result of a check.
+/// The result of a look.
 pub(super) struct Scan {
     /// In the order of the paths.
     pub(super) changes: Vec<FileChange>,
-    /// When to check again, with or without an event.
-    pub(super) due: Option<Duration>,
-    /// Whether every later change causes an event, as far as the file system supports it.
-    pub(super) is_watched: bool,
+    /// When to look again, with or without an event.
+    pub(super) due: Duration,
 }
 
 impl Scanner {
@@ -39,26 +46,29 @@ impl Scanner {
             roots,
             debounce: Debounce::default(),
             watches: Watches::new(),
+            tally: Tally::default(),
+            next_walk: Instant::now(),
         }
     }
 
-    /// Notified when there is a reason to check.
-    pub(super) fn wake(&self) -> Arc<Notify> {
+    /// Notified when there is a reason to look.
+    pub(super) fn wake(&self) -> Arc<Wake> {
         self.watches.wake()
     }
 
-    /// Checks all files, and reads those that changed.
+    /// Looks at the files that were told of, or at all, and reads those that changed.
     pub(super) fn scan(&mut self) -> Scan {
-        let walk = walk(&self.roots);
-        // The clock is read after the walk, so that no state is considered older than it was when it was read.
-        let clock = Clock {
-            now: Instant::now(),
-            stamp: SystemTime::now(),
+        let began = Instant::now();
+        let hints = self.watches.take_hints();
+        let told = if hints.needs_walk || began >= self.next_walk {
+            None
+        } else {
+            self.told(&hints)
         };
-        let mut changes = self.debounce.compare(walk.found, clock);
-        if self.watches.replace(walk.places) {
-            changes.look_again(Duration::ZERO);
-        }
+        let changes = match told {
+            Some(found) => self.debounce.compare_some(found, &look(hints)),
+            None => self.walk(began, hints),
+        };
         if changes.reads > 0 {
             debug!(
                 read = changes.reads,
@@ -66,10 +76,61 @@ impl Scanner {
                 "looked at files"
             );
         }
+        let walk = self.next_walk.saturating_duration_since(Instant::now());
         Scan {
             changes: changes.changes,
-            due: changes.due,
-            is_watched: self.watches.is_complete(),
+            due: changes.due.map_or(walk, |due| due.min(walk)),
         }
+    }
+
+    /// Finds all files.
+    fn walk(&mut self, began: Instant, hints: Hints) -> Changes {
+        let walk = walk(&self.roots);
+        let mut changes = self.debounce.compare(walk.found, &look(hints));
+        self.tally = walk.tally;
+        let is_new = self.watches.replace(walk.places);
+        let rescan = if self.watches.is_complete() {
+            RESCAN
+        } else {
+            RESCAN_UNWATCHED
+        };
+        self.next_walk = if is_new {
+            changes.look_soon(Duration::ZERO);
+            began
+        } else {
+            Instant::now() + rescan.max(began.elapsed() * SHARE)
+        };
+        changes
+    }
+
+    /// What there is of the files that were told of, and of those that have to last; None if a walk has to find it.
+    fn told(&mut self, hints: &Hints) -> Option<BTreeMap<PathBuf, Option<Found>>> {
+        let mut found = BTreeMap::new();
+        for path in hints.files.iter().chain(self.debounce.waiting()) {
+            if self.roots.contains(path) {
+                return None;
+            }
+            let is_known = self.debounce.knows(path);
+            let file = match fs::symlink_metadata(path) {
+                Ok(metadata) if metadata.is_file() => {
+                    self.tally.add_file(metadata.len());
+                    Some(Found::File(Stamp::of(&metadata)))
+                }
+                Err(error) if is_absence(&error) && is_known => None,
+                Err(error) if is_absence(&error) && hints.files.contains(path) => continue,
+                Ok(_) | Err(_) => return None,
+            };
+            found.insert(path.clone(), file);
+        }
+        // A file that was counted before is counted again until the next walk.
+        self.tally.excess(&LIMITS).is_none().then_some(found)
+    }
+}
+
+/// The clock is read after the files' stamps, so that no state is considered older than it was when it was read.
+fn look(hints: Hints) -> Look {
+    Look {
+        clock: Clock::default(),
+        hints,
     }
 }

@@ -32,9 +32,10 @@ pub(super) struct Walk {
     pub(super) places: BTreeMap<PathBuf, Interest>,
     seen: BTreeSet<Inode>,
     /// The folder that is being read, after its parents.
-    trail: Vec<Step>,
+    trail: Vec<Level>,
     limits: Limits,
-    tally: Tally,
+    /// What was counted of what is read.
+    pub(super) tally: Tally,
     /// Names read since the last root, including those of what was left out.
     work: usize,
     excess: Option<Excess>,
@@ -43,7 +44,7 @@ pub(super) struct Walk {
 }
 
 /// A folder on the path.
-struct Step {
+struct Level {
     path: PathBuf,
     inode: Inode,
     is_link: bool,
@@ -64,22 +65,26 @@ pub(super) enum Found {
 /// Which changes in a folder matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Interest {
-    /// Changes of all files for which a folder stands.
-    pub(super) has_files: bool,
+    /// The path by which the folder is read, if it stands for all files in it.
+    pub(super) read_as: Option<PathBuf>,
     /// Changes of these names, which are on the path to a file.
     pub(super) names: BTreeSet<OsString>,
 }
 
 impl Interest {
-    /// Whether a change of `name` matters.
-    pub(super) fn covers(&self, name: &OsStr) -> bool {
-        self.names.contains(name) || self.has_files && !is_passed_over(name)
-    }
-
     pub(super) fn merge(&mut self, other: Self) {
-        self.has_files |= other.has_files;
+        self.read_as = self.read_as.take().or(other.read_as);
         self.names.extend(other.names);
     }
+}
+
+/// A name that the kernel looks up on the way to a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    /// The real folder that it is in.
+    pub(super) folder: PathBuf,
+    pub(super) name: OsString,
+    pub(super) is_link: bool,
 }
 
 /// Walks `roots` and everything below them.
@@ -119,7 +124,7 @@ impl Walk {
         if metadata.is_dir() {
             let mark = self.mark();
             let inode = Inode::of(metadata);
-            self.folder(Step {
+            self.folder(Level {
                 path,
                 inode,
                 is_link,
@@ -134,7 +139,7 @@ impl Walk {
         }
     }
 
-    fn folder(&mut self, step: Step) {
+    fn folder(&mut self, step: Level) {
         if self.trail.iter().any(|above| above.inode == step.inode) {
             let why = "is a symbolic link to a folder that it is in";
             return self.unreadable(step.path, why.to_owned());
@@ -147,7 +152,7 @@ impl Walk {
             return;
         }
         self.added.seen.push(step.inode);
-        self.place(absolute(&step.path)).has_files = true;
+        self.place(absolute(&step.path)).read_as = Some(step.path.clone());
         let (path, mark) = (step.path.clone(), step.mark);
         self.trail.push(step);
         self.weigh();
@@ -224,37 +229,51 @@ impl Walk {
         self.find(path, Found::Unreadable(reason));
     }
 
-    /// Notes every name that the kernel looks up on the path to `path`, starting at the real folder `base`, up to
-    /// the first that does not exist.
+    /// Notes every name that the kernel looks up on the path to `path`, starting at the real folder `base`.
     fn follow_names(&mut self, base: &Path, path: &Path) {
-        let parts = |path: &Path| path.components().filter_map(part).collect::<VecDeque<_>>();
-        let mut base = base.to_owned();
-        let mut rest = parts(path);
-        let mut links = 0;
-        while let Some(part) = rest.pop_front() {
-            match part {
-                Part::Root => base = PathBuf::from("/"),
-                Part::Parent => {
-                    base.pop();
-                }
-                Part::Name(name) => {
-                    let next = base.join(&name);
-                    self.place(base.clone()).names.insert(name);
-                    match fs::read_link(&next) {
-                        Ok(target) if links < LINKS_LIMIT => {
-                            links += 1;
-                            let mut target = parts(&target);
-                            target.append(&mut rest);
-                            rest = target;
-                        }
-                        Ok(_) => return,
-                        // It is not a link, or does not exist: then the watch of the parent folder suffices.
-                        Err(_) => base = next,
+        for step in steps(base, path) {
+            self.place(step.folder).names.insert(step.name);
+        }
+    }
+}
+
+/// Every name that the kernel looks up on the path to `path`, starting at the real folder `base`, up to the first that
+/// does not exist.
+pub(super) fn steps(base: &Path, path: &Path) -> Vec<Step> {
+    let parts = |path: &Path| path.components().filter_map(part).collect::<VecDeque<_>>();
+    let mut steps = Vec::new();
+    let mut base = base.to_owned();
+    let mut rest = parts(path);
+    let mut links = 0;
+    while let Some(part) = rest.pop_front() {
+        match part {
+            Part::Root => base = PathBuf::from("/"),
+            Part::Parent => {
+                base.pop();
+            }
+            Part::Name(name) => {
+                let next = base.join(&name);
+                let target = fs::read_link(&next);
+                steps.push(Step {
+                    folder: base.clone(),
+                    name,
+                    is_link: target.is_ok(),
+                });
+                match target {
+                    Ok(target) if links < LINKS_LIMIT => {
+                        links += 1;
+                        let mut target = parts(&target);
+                        target.append(&mut rest);
+                        rest = target;
                     }
+                    Ok(_) => break,
+                    // It is not a link, or does not exist: then the watch of the parent folder suffices.
+                    Err(_) => base = next,
                 }
             }
         }
     }
+    steps
 }
 
 enum Part {
@@ -292,18 +311,18 @@ fn names(folder: &Path, limit: usize) -> std::io::Result<(Vec<OsString>, usize)>
 }
 
 /// Hidden files, editors' locks and saves, and the inner folders of a mounted ConfigMap.
-fn is_passed_over(name: &OsStr) -> bool {
+pub(super) fn is_passed_over(name: &OsStr) -> bool {
     matches!(name.as_bytes(), [b'.' | b'#', ..] | [.., b'~'])
 }
 
 /// The names that `kubectl -f` reads in a folder.
-fn is_wanted(name: &OsStr) -> bool {
+pub(super) fn is_wanted(name: &OsStr) -> bool {
     Path::new(name)
         .extension()
         .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|wanted| extension == *wanted))
 }
 
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     // It fails only for an empty path, or if the working directory is gone.
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -1,26 +1,25 @@
 //! Makes the kernel report changes in the folders.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs, mem,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use notify::{
-    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
-    event::{AccessKind, AccessMode, ModifyKind},
-};
-use tokio::sync::Notify;
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tracing::warn;
 
-use super::walk::Interest;
+use super::{
+    hints::{Hints, State, Wake},
+    walk::Interest,
+};
 use crate::stamp::Inode;
 
 /// The folders that are watched.
 pub(super) struct Watches {
     watcher: Option<RecommendedWatcher>,
-    watched: BTreeMap<Inode, PathBuf>,
+    watched: Arc<BTreeMap<Inode, PathBuf>>,
     shared: Arc<Shared>,
     is_limited: bool,
 }
@@ -28,16 +27,8 @@ pub(super) struct Watches {
 /// What the watcher's thread needs.
 #[derive(Default)]
 struct Shared {
-    wake: Arc<Notify>,
+    wake: Arc<Wake>,
     state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    interests: BTreeMap<PathBuf, Interest>,
-    /// Watched paths that were moved or removed: the watch may be dead or elsewhere, and what is at the path now may
-    /// have the same inode number.
-    stale: BTreeSet<PathBuf>,
 }
 
 impl Watches {
@@ -52,14 +43,19 @@ impl Watches {
         Self {
             is_limited: watcher.is_none(),
             watcher,
-            watched: BTreeMap::new(),
+            watched: Arc::default(),
             shared,
         }
     }
 
     /// Notified when there is a reason to check.
-    pub(super) fn wake(&self) -> Arc<Notify> {
+    pub(super) fn wake(&self) -> Arc<Wake> {
         self.shared.wake.clone()
+    }
+
+    /// What was told since the last call.
+    pub(super) fn take_hints(&self) -> Hints {
+        self.shared.state().take(Arc::clone(&self.watched))
     }
 
     /// Whether everything is watched.
@@ -89,7 +85,8 @@ impl Watches {
             state.interests = wanted.values().cloned().collect();
             mem::take(&mut state.stale)
         };
-        self.watched.retain(|inode, path| {
+        let watched = Arc::make_mut(&mut self.watched);
+        watched.retain(|inode, path| {
             let is_same =
                 wanted.get(inode).is_some_and(|(wanted, _)| wanted == path) && !stale.contains(path);
             if !is_same {
@@ -101,12 +98,12 @@ impl Watches {
         let mut has_new = false;
         let was_limited = mem::replace(&mut self.is_limited, false);
         for (inode, (path, _)) in wanted {
-            if self.watched.contains_key(&inode) {
+            if watched.contains_key(&inode) {
                 continue;
             }
             match watcher.watch(&path, RecursiveMode::NonRecursive) {
                 Ok(()) => {
-                    self.watched.insert(inode, path);
+                    watched.insert(inode, path);
                     has_new = true;
                 }
                 Err(notify::Error {
@@ -128,52 +125,16 @@ impl Watches {
 
 impl Shared {
     fn handle(&self, event: notify::Result<Event>) {
-        let is_reason = match event {
-            Ok(event) => event.need_rescan() || self.is_reason(&event),
+        match event {
+            Ok(event) => self.state().note(&event, &self.wake),
             Err(error) => {
                 warn!(%error, "watching files");
-                true
-            }
-        };
-        if is_reason {
-            self.wake.notify_one();
-        }
-    }
-
-    fn is_reason(&self, event: &Event) -> bool {
-        match event.kind {
-            // Our own reading must not cause another read.
-            EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write) => return false,
-            _ => {}
-        }
-        let mut state = self.state();
-        if matches!(
-            event.kind,
-            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
-        ) {
-            for path in &event.paths {
-                if state.interests.contains_key(path) {
-                    state.stale.insert(path.clone());
-                }
+                self.state().lose(&self.wake);
             }
         }
-        event.paths.iter().any(|path| state.is_covered(path))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn is_covered(&self, path: &Path) -> bool {
-        if self.interests.contains_key(path) {
-            return true;
-        }
-        let interest = path.parent().and_then(|folder| self.interests.get(folder));
-        let name = path.file_name();
-        interest
-            .zip(name)
-            .is_some_and(|(interest, name)| interest.covers(name))
     }
 }

@@ -3,7 +3,10 @@
 use core::{ffi::c_void, ptr::null};
 
 use aya_ebpf::{
-    bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_RB_NO_WAKEUP, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
+    bindings::{
+        BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
+        bpf_map_type::BPF_MAP_TYPE_SK_STORAGE,
+    },
     macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
 };
@@ -84,12 +87,15 @@ pub(crate) fn sockets_map() -> *mut c_void {
     (&raw const SOCKETS).cast_mut().cast()
 }
 
-/// Flags with which an event is submitted: the reader is not woken while it looks by itself. To be woken takes several
+/// Flags with which an event is submitted: the reader is not woken while it looks by itself, unless much waits. To be woken takes several
 /// microseconds, in which the call waits.
 #[inline(always)]
 pub(crate) fn waking() -> u64 {
     match READER.get(0) {
         Some(0) | None => 0,
+        Some(_) if EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(EVENTS_BYTES / 4) => {
+            u64::from(BPF_RB_FORCE_WAKEUP)
+        }
         Some(_) => u64::from(BPF_RB_NO_WAKEUP),
     }
 }
@@ -260,18 +266,30 @@ pub(crate) fn binding(cgroup: CgroupId) -> Option<&'static Binding> {
     unsafe { WORKLOADS.get(cgroup) }
 }
 
-/// A policy by its identifier.
+/// A policy by its identifier. By value: the daemon may write it meanwhile, so that its mode is read first and last.
 #[inline(always)]
-pub(crate) fn policy(id: PolicyId) -> Option<&'static Policy> {
-    let policy = POLICIES.get(id.0)?;
-    (policy.mode != 0).then_some(policy)
+pub(crate) fn policy(id: PolicyId) -> Option<Policy> {
+    let place: *const Policy = POLICIES.get(id.0)?;
+    // SAFETY: the entry of an array lives as long as the map.
+    unsafe {
+        let mode = (&raw const (*place).mode).read_volatile();
+        let policy = Policy {
+            mode,
+            own: (&raw const (*place).own).read_volatile(),
+            shared: (&raw const (*place).shared).read_volatile(),
+            flags: (&raw const (*place).flags).read_volatile(),
+        };
+        let is_same = (&raw const (*place).mode).read_volatile() == mode;
+        (mode != 0 && is_same).then_some(policy)
+    }
 }
 
 /// The kinds of rules that a scope has. Of one that has no place there, any.
 #[inline(always)]
 pub(crate) fn kinds(scope: Scope) -> Kinds {
     match KINDS.get(scope.0) {
-        Some(kinds) => *kinds,
+        // SAFETY: the entry of an array lives as long as the map. Volatile, because the daemon may write it meanwhile.
+        Some(kinds) => unsafe { (&raw const *kinds).read_volatile() },
         None => Kinds::ALL,
     }
 }
@@ -290,16 +308,23 @@ pub(crate) fn has_hosts(id: PolicyId) -> bool {
 #[inline(always)]
 pub(crate) fn nearest(of: CgroupId, epoch: u64, address: &Address) -> Option<(CgroupId, PolicyId, bool)> {
     let found = NEAREST.get_ptr(&of)?;
-    // SAFETY: the value lives until the program has ended. Its memory may be reused for another entry meanwhile, of
-    // which the cgroup is written first; here it is read last.
+    // SAFETY: the value lives until the program has ended. Its memory may be reused for another entry meanwhile, so that
+    // its cgroup is read first and last.
     unsafe {
-        if (&raw const (*found).epoch).read_volatile() != epoch {
+        let is_of = || (&raw const (*found).of).read_volatile().0 == of.0;
+        if !is_of() || (&raw const (*found).epoch).read_volatile() != epoch {
             return None;
         }
         let workload = (&raw const (*found).workload).read_volatile();
         let policy = (&raw const (*found).binding.policy).read_volatile();
-        let is_own = (*found).binding.owns(address);
-        ((&raw const (*found).of).read_volatile().0 == of.0).then_some((workload, policy, is_own))
+        // As numbers, which need no stack.
+        let [high, low] = address.halves();
+        let own = (&raw const (*found).binding.own).cast::<u64>();
+        let at = |place: usize| own.wrapping_add(place).read_volatile();
+        let is_v4 = (at(0) ^ low) | (at(1) ^ high) == 0;
+        let is_v6 = (at(2) ^ low) | (at(3) ^ high) == 0;
+        let is_own = policy.0 != 0 && (is_v4 || is_v6);
+        is_of().then_some((workload, policy, is_own))
     }
 }
 

@@ -98,18 +98,25 @@ fn nearest(own: CgroupId, address: &Address, search: impl FnOnce(u64, u64) -> u6
 #[inline(never)]
 fn search(own: u64, epoch: u64) -> u64 {
     // SAFETY: the helper takes any depth and gives 0 where the task's cgroup is not that deep.
-    innermost(own, epoch, |depth| unsafe {
+    let found = innermost(own, epoch, |depth| unsafe {
         bpf_get_current_ancestor_cgroup_id(depth)
-    })
+    });
+    // Somebody may have moved the task meanwhile; then what was found is not its former cgroup's.
+    if layout::cgroup_of_task().0 == own {
+        maps::remember(&found);
+    }
+    found.cgroup()
 }
 
 /// The same for a packet.
 #[inline(never)]
 fn search_of_packet(packet: *mut __sk_buff, own: u64, epoch: u64) -> u64 {
     // SAFETY: the packet is valid for the time of the call, and the helper takes any depth.
-    innermost(own, epoch, |depth| unsafe {
+    let found = innermost(own, epoch, |depth| unsafe {
         bpf_skb_ancestor_cgroup_id(packet, depth)
-    })
+    });
+    maps::remember(&found);
+    found.cgroup()
 }
 
 /// The calling task's workload, known or not; None if the task neither belongs to a workload nor is below an
@@ -136,10 +143,9 @@ fn is_below_root() -> bool {
     false
 }
 
-/// Searches upwards from the greatest depth that any workload has: the innermost workload wins. Returns 0 if there is
-/// none.
+/// Searches upwards from the greatest depth that any workload has: the innermost workload wins.
 #[inline(always)]
-fn innermost(own: u64, epoch: u64, ancestor: impl Fn(i32) -> u64) -> u64 {
+fn innermost(own: u64, epoch: u64, ancestor: impl Fn(i32) -> u64) -> Nearest {
     let mut found = Nearest {
         of: CgroupId(own),
         epoch,
@@ -163,10 +169,5 @@ fn innermost(own: u64, epoch: u64, ancestor: impl Fn(i32) -> u64) -> u64 {
             depth -= 1;
         }
     }
-    maps::remember(&found);
-    if found.binding.policy.0 == NO_POLICY.0 {
-        0
-    } else {
-        found.workload.0
-    }
+    found
 }

@@ -252,7 +252,8 @@ impl Datapath {
     /// # Errors
     /// Names the change that failed. [`Self::read_back`] then tells what the maps hold.
     pub fn carry_out(&mut self, changes: &[Change]) -> Result<()> {
-        changes.iter().try_for_each(|change| {
+        let mut is_bound = false;
+        for change in changes {
             // The library's message names its call, which means nothing to the reader.
             self.maps
                 .carry_out(change)
@@ -260,12 +261,17 @@ impl Datapath {
                     Some(why) => anyhow!("the kernel refuses {}: {why}", Words(change)),
                     None => anyhow!(error).context(format!("the kernel refuses {}", Words(change))),
                 })?;
-            match change {
+            if matches!(change, Change::Bind(..) | Change::Unbind(_)) {
                 // The programs remember who is bound to what until the epoch changes: before the next change.
-                Change::Bind(..) | Change::Unbind(_) => self.set(self.settings.another_epoch()),
-                _ => Ok(()),
+                self.set(self.settings.another_epoch())?;
+                is_bound = true;
             }
-        })
+        }
+        if is_bound {
+            // A processor that orders its reads loosely may have read an old binding after the new epoch.
+            self.set(self.settings.another_epoch())?;
+        }
+        Ok(())
     }
 
     /// Carries out the changes for one workload, in these maps and in maps of other capacities that are in use until

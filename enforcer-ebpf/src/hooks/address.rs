@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use enforcer_common::{
-    Address, Flow, Hook, Outcome, PeerKey, PolicyId, Reason, SocketState, Stand, Transport, Verdict, by_address,
-    is_bound_elsewhere, is_loopback, refuse, socket, target,
+    Address, Flow, Hook, Outcome, PeerKey, PolicyId, Reason, SocketState, Stand, Transport, Verdict,
+    by_address, is_bound_elsewhere, is_loopback, refuse, socket, target,
 };
 
 use crate::{
@@ -247,7 +247,13 @@ pub(crate) fn judge_apart(transport: Transport, call: &Call, is_answer: impl FnO
     let by = |policy: PolicyId, flow: &Flow, is_own: bool| {
         let [high, low] = flow.address.halves();
         let port = u64::from(u16::from_ne_bytes(flow.port)) | (flow.transport as u64) << 16;
-        Outcome::from_number(by_rules_apart(u64::from(policy.0), high, low, port, u64::from(is_own)))
+        Outcome::from_number(by_rules_apart(
+            u64::from(policy.0),
+            high,
+            low,
+            port,
+            u64::from(is_own),
+        ))
     };
     judge_by(Some(transport), call, by, is_answer)
 }
@@ -290,7 +296,7 @@ fn judge_by(
 #[inline(always)]
 fn by_rules(policy: PolicyId, flow: &Flow, is_own: bool) -> Outcome {
     match maps::policy(policy) {
-        Some(policy) => by_address(policy, flow, &maps::Kernel { is_own }),
+        Some(policy) => by_address(&policy, flow, &maps::Kernel { is_own }),
         None => Outcome {
             verdict: Verdict::Deny,
             reason: Reason::NoPolicy,

@@ -347,12 +347,13 @@ fn find(scope: Scope, flow: &Flow, rules: &impl Rules) -> Option<Reason> {
         port,
         address: flow.address,
     };
-    let kinds = rules.kinds(scope);
-    if kinds.has(Kinds::EXACT) && rules.exact(&key) {
+    // Asked anew each time: a rule that replaces another of another kind is there before that is gone.
+    let has = |kind| rules.kinds(scope).has(kind);
+    if has(Kinds::EXACT) && rules.exact(&key) {
         Some(Reason::Exact)
-    } else if kinds.has(Kinds::PORT) && rules.port(&port) {
+    } else if has(Kinds::PORT) && rules.port(&port) {
         Some(Reason::Port)
-    } else if kinds.has(Kinds::PREFIX) && rules.prefix(&key) {
+    } else if has(Kinds::PREFIX) && rules.prefix(&key) {
         Some(Reason::Prefix)
     } else {
         None

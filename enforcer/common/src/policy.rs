@@ -75,7 +75,8 @@ impl Binding {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nearest {
-    /// The cgroup. To be compared after the rest was read: the memory may be reused for another entry meanwhile.
+    /// The cgroup. To be compared before and after the rest is read: the memory may be reused for another entry
+    /// meanwhile.
     pub of: CgroupId,
     /// When it was found.
     pub epoch: u64,
@@ -86,6 +87,18 @@ pub struct Nearest {
 }
 
 const _: () = assert!(size_of::<Nearest>() == 64);
+
+impl Nearest {
+    /// The workload's cgroup; 0 if there is none.
+    #[inline(always)]
+    pub const fn cgroup(&self) -> u64 {
+        if self.binding.policy.0 == 0 {
+            0
+        } else {
+            self.workload.0
+        }
+    }
+}
 
 /// Settings for all programs; the only entry of the settings map.
 #[repr(C)]

@@ -36,9 +36,9 @@ impl SocketState {
     /// A socket that may be bound to an address that is not the machine's.
     pub const FREE: u32 = 1 << 3;
 
-    /// For how many ticks it is not looked up whether a peer was noted as asked: one to ten seconds, as the kernel was
-    /// configured (`CONFIG_HZ`), so much less than [`Heard::LIFETIME`].
-    pub const ASKED_TICKS: u32 = 1_000;
+    /// For how many ticks it is not looked up whether a peer was noted as asked: a tenth of a second to a second, as the
+    /// kernel was configured (`CONFIG_HZ`). Not longer, because others may displace what was noted.
+    pub const ASKED_TICKS: u32 = 100;
 }
 
 /// Somebody with whom a datagram socket exchanges datagrams: key of the peers that may be answered, and of those that were

@@ -14,7 +14,7 @@ use enforcer_common::maps as name;
 
 use super::take::take;
 
-/// How often the reader looks while there are events. The ring buffer has room for what a processor causes meanwhile.
+/// How often the reader looks while there are events. The programs wake it earlier if a quarter of the ring buffer waits.
 const LOOK: Duration = Duration::from_millis(4);
 /// How often in a row it looks in vain before it is woken again.
 const VAIN: u32 = 25;

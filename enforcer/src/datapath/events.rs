@@ -80,8 +80,8 @@ impl Events {
                     if events < ROUND {
                         ready.clear_ready();
                     }
-                    attention.note(events)?;
-                    look.as_mut().reset(Instant::now() + attention.pause());
+                    let pause = if attention.note(events)? { Duration::ZERO } else { attention.pause() };
+                    look.as_mut().reset(Instant::now() + pause);
                 }
                 () = &mut look => {
                     let events = read(ring.get_mut(), &mut waiting);

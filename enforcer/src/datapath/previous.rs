@@ -2,14 +2,14 @@
 //!
 //! Only a single workload's entry is ever written to them, and they are removed with the other leftovers.
 
-use std::path::Path;
+use std::{collections::BTreeMap, ops::RangeInclusive, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
     Pod,
-    maps::{Array, HashMap, Map, MapData},
+    maps::{Array, HashMap, Map, MapData, MapError, MapType},
 };
-use enforcer_common::{Binding, CgroupId, Policy, Settings, maps as name};
+use enforcer_common::{Binding, CgroupId, Policy, PolicyId, Settings, maps as name};
 use enforcer_core::plan::{Applied, Change};
 
 use super::{Cgroup, Pins, maps::installed, shape};
@@ -17,8 +17,82 @@ use super::{Cgroup, Pins, maps::installed, shape};
 /// The maps of one generation that bind workloads to policies.
 pub(super) struct Previous {
     workloads: HashMap<MapData, CgroupId, Binding>,
-    policies: Array<MapData, Policy>,
-    settings: Array<MapData, Settings>,
+    policies: Policies,
+    settings: Depths,
+}
+
+/// Its policies: up to layout 8 in a hash map.
+enum Policies {
+    Hash(HashMap<MapData, PolicyId, Policy>),
+    Array(Array<MapData, Policy>),
+}
+
+/// Its settings: up to layout 8 without an epoch, as words of four bytes.
+enum Depths {
+    Words(Array<MapData, [u32; 14]>),
+    Settings(Array<MapData, Settings>),
+}
+
+impl Policies {
+    fn open(folder: &Path) -> Result<Self> {
+        let map = open(folder, name::POLICIES)?;
+        Ok(match map.info()?.map_type()? {
+            MapType::Array => Self::Array(Array::try_from(Map::Array(map))?),
+            _ => Self::Hash(HashMap::try_from(Map::HashMap(map))?),
+        })
+    }
+
+    fn all(&self) -> Result<BTreeMap<PolicyId, Policy>> {
+        match self {
+            Self::Hash(map) => Ok(map.iter().collect::<Result<_, _>>()?),
+            Self::Array(map) => installed(map, u32::MAX),
+        }
+    }
+
+    fn set(&mut self, id: PolicyId, policy: &Policy) -> Result<(), MapError> {
+        match self {
+            Self::Hash(map) => map.insert(id, policy, 0),
+            Self::Array(map) => map.set(id.0, policy, 0),
+        }
+    }
+}
+
+impl Depths {
+    fn open(folder: &Path) -> Result<Self> {
+        let map = Map::Array(open(folder, name::SETTINGS)?);
+        match Array::try_from(map) {
+            Ok(map) => Ok(Self::Settings(map)),
+            Err(_) => Ok(Self::Words(Array::try_from(Map::Array(open(
+                folder,
+                name::SETTINGS,
+            )?))?)),
+        }
+    }
+
+    /// Has workloads be looked for at these depths too, and nothing be remembered of before.
+    fn widen(&mut self, depths: &RangeInclusive<u32>) -> Result<()> {
+        match self {
+            Self::Words(map) => {
+                /// Places of the two depths.
+                const MIN: usize = 1;
+                const MAX: usize = 2;
+                let mut words = map.get(&0, 0)?;
+                words[MIN] = words[MIN].min(*depths.start());
+                words[MAX] = words[MAX].max(*depths.end());
+                map.set(0, words, 0)?;
+            }
+            Self::Settings(map) => {
+                let settings = map.get(&0, 0)?.another_epoch();
+                let wider = Settings {
+                    depth_min: settings.depth_min.min(*depths.start()),
+                    depth_max: settings.depth_max.max(*depths.end()),
+                    ..settings
+                };
+                map.set(0, wider, 0)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Previous {
@@ -28,13 +102,11 @@ impl Previous {
     }
 
     fn open(folder: &Path) -> Result<Self> {
-        for name in [name::WORKLOADS, name::POLICIES, name::SETTINGS] {
-            shape::check_one(name, &folder.join(name))?;
-        }
+        shape::check_one(name::WORKLOADS, &folder.join(name::WORKLOADS))?;
         Ok(Self {
             workloads: hash(folder, name::WORKLOADS)?,
-            policies: Array::try_from(Map::Array(open(folder, name::POLICIES)?))?,
-            settings: Array::try_from(Map::Array(open(folder, name::SETTINGS)?))?,
+            policies: Policies::open(folder)?,
+            settings: Depths::open(folder)?,
         })
     }
 
@@ -46,26 +118,18 @@ impl Previous {
     ) -> Result<()> {
         let applied = Applied {
             workloads: self.workloads.iter().collect::<Result<_, _>>()?,
-            policies: installed(&self.policies, u32::MAX)?,
+            policies: self.policies.all()?,
             ..Applied::default()
-        };
-        let settings = self.settings.get(&0, 0)?;
-        let depths = workload.depths();
-        let wider = Settings {
-            depth_min: settings.depth_min.min(*depths.start()),
-            depth_max: settings.depth_max.max(*depths.end()),
-            ..settings
         };
         for change in changes(&applied) {
             match change {
-                Change::SetPolicy(id, policy) => self.policies.set(id.0, policy, 0)?,
+                Change::SetPolicy(id, policy) => self.policies.set(id, &policy)?,
                 Change::Bind(workload, binding) => self.workloads.insert(workload, binding, 0)?,
                 other => bail!("{other:?} is not for maps of an earlier start"),
             }
         }
         // Last, because the programs remember who is bound to what until this changes.
-        self.settings.set(0, wider.another_epoch(), 0)?;
-        Ok(())
+        self.settings.widen(&workload.depths())
     }
 }
 

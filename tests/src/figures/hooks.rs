@@ -6,6 +6,7 @@
 
 mod bare;
 mod calls;
+mod hook;
 mod packets;
 mod stage;
 

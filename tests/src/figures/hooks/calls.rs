@@ -5,19 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use anyhow::Result;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-use super::Stage;
+use super::hook::Hook;
 use crate::fixture::program::Kind;
-
-/// Where programs are attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Hook {
-    /// The enforcer's program.
-    pub(super) name: &'static str,
-    /// Its kind.
-    pub(super) kind: Kind,
-    /// `enum bpf_attach_type`.
-    pub(super) attach_type: u32,
-}
 
 /// A call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,9 +81,8 @@ impl Call {
         matches!(self, Self::Probe6 | Self::Connect6 | Self::Send6)
     }
 
-    /// What makes it to the stage's destination.
-    pub(super) fn maker(self, stage: &Stage) -> Result<Maker> {
-        let to = stage.shape.destination(self.is_v6());
+    /// What makes it to a destination of its family.
+    pub(super) fn maker(self, to: SocketAddr) -> Result<Maker> {
         let any: IpAddr = if self.is_v6() {
             Ipv6Addr::UNSPECIFIED.into()
         } else {

@@ -11,27 +11,10 @@ use figure::{Figure, Goal, Series, Spread};
 
 use super::{
     Amount, OURS,
-    calls::Hook,
+    hook::{EGRESS, INGRESS},
     stage::{By, PORT, Place, Shape, Stage, V4, nanoseconds},
 };
-use crate::{
-    fixture::program::Kind,
-    servers::networks::{Networks, in_two_networks},
-};
-
-const EGRESS: Hook = Hook {
-    name: "egress",
-    kind: Kind::Skb,
-    attach_type: 1,
-};
-const INGRESS: Hook = Hook {
-    name: "ingress",
-    kind: Kind::Skb,
-    attach_type: 0,
-};
-
-/// Those of packets.
-pub(super) const HOOKS: [Hook; 2] = [EGRESS, INGRESS];
+use crate::servers::networks::{Networks, in_two_networks};
 
 /// Who sends.
 const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 255, 1));

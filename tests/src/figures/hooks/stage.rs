@@ -22,7 +22,11 @@ use enforcer_core::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Call, bare, calls::Hook, packets};
+use super::{
+    bare,
+    calls::Call,
+    hook::{EGRESS, Hook, INGRESS},
+};
 use crate::fixture::{
     TestCgroup,
     program::{Kind, Program},
@@ -254,7 +258,7 @@ impl Stage {
         let hooks = Call::ALL
             .into_iter()
             .map(|call| call.hook())
-            .chain(packets::HOOKS);
+            .chain([EGRESS, INGRESS]);
         for Hook {
             kind, attach_type, ..
         } in hooks
@@ -290,7 +294,7 @@ impl Stage {
         let verdicts = || -> Result<u64> { Ok(self.datapath.counters()?[&self.shape.counter()]) };
         // A socket belongs to the cgroup in which it is made.
         self.inside(place, || {
-            let maker = call.maker(self)?;
+            let maker = call.maker(self.shape.destination(call.is_v6()))?;
             let before = verdicts()?;
             let runs = self.runs(place, call.hook(), || {
                 maker.make(times);

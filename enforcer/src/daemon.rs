@@ -15,7 +15,6 @@ mod followers;
 pub(crate) mod ingest;
 mod input;
 mod limits;
-mod listing;
 mod owner;
 mod reconciler;
 mod reload;
@@ -45,7 +44,6 @@ use self::{
     followers::{Followers, Place},
     ingest::Ingest,
     input::{Inputs, Sources},
-    listing::{Listing, Loading},
     owner::Owner,
     reconciler::Reconciler,
     reload::Reloader,
@@ -57,7 +55,7 @@ use self::{
 use crate::{
     config::{Config, Enforcement},
     control::{self, Control, Taken},
-    datapath::{CgroupMount, Datapath, Options, Pins},
+    datapath::{CgroupMount, Datapath, Events, Options, Pins},
     handover,
     kept::{self, Kept, Known},
     node, proof,
@@ -103,8 +101,8 @@ pub async fn run(config: Config, start: Start<'_>) -> Result<()> {
         Some(path) => CgroupMount::at(path)?,
         None => CgroupMount::find()?,
     };
+    let (datapath, events, control) = load(&config, start)?;
     let signals = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let (loading, control) = load(&config, start)?;
     let mut tasks = Tasks::new();
     let wiring = Wiring {
         config: &config,
@@ -116,8 +114,9 @@ pub async fn run(config: Config, start: Start<'_>) -> Result<()> {
             .map(|folder| Kept::new(kept(folder, &config, start.config.1))),
         boot: start.boot,
     };
-    let begun = Begun {
-        loading,
+    let loaded = Loaded {
+        datapath,
+        events,
         control,
         began,
         format: start.format,
@@ -128,7 +127,7 @@ pub async fn run(config: Config, start: Start<'_>) -> Result<()> {
         },
         reload: listen(SignalKind::hangup())?,
     };
-    connect(wiring, begun).await?;
+    connect(wiring, loaded).await?;
     let left = if start.ephemeral {
         Left::Nothing
     } else {
@@ -165,8 +164,9 @@ fn kept(folder: &Path, config: &Config, text: &str) -> kept::Place {
 }
 
 /// What is there before any task is.
-struct Begun {
-    loading: Loading,
+struct Loaded {
+    datapath: Datapath,
+    events: Events,
     control: Control,
     began: Instant,
     format: LogFormat,
@@ -175,7 +175,7 @@ struct Begun {
     reload: Signal,
 }
 
-fn load(config: &Config, start: Start<'_>) -> Result<(Loading, Control)> {
+fn load(config: &Config, start: Start<'_>) -> Result<(Datapath, Events, Control)> {
     let capacities = proof::room_beside(&config.capacities);
     let pins = if start.ephemeral {
         None
@@ -196,9 +196,13 @@ fn load(config: &Config, start: Start<'_>) -> Result<(Loading, Control)> {
         capacities,
         debug: start.debug_programs,
     };
-    let settings = settings::of_programs(config);
-    let loading = tokio::task::spawn_blocking(move || Datapath::load(pins, options, settings));
-    Ok((loading, control))
+    let (datapath, events) = Datapath::load(pins, options, settings::of_programs(config))?;
+    if !datapath.features().set_retval && config.errno.number() != libc::EPERM.unsigned_abs() {
+        tracing::warn!(
+            "this kernel returns EPERM for refused calls, whatever deny.errno says (5.18 or newer is needed)"
+        );
+    }
+    Ok((datapath, events, control))
 }
 
 fn listen(kind: SignalKind) -> Result<Signal> {
@@ -206,15 +210,16 @@ fn listen(kind: SignalKind) -> Result<Signal> {
 }
 
 /// Starts all tasks, the owner last.
-async fn connect(mut wiring: Wiring<'_>, begun: Begun) -> Result<()> {
-    let Begun {
-        loading,
+async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
+    let Loaded {
+        datapath,
+        events,
         control,
         began,
         format,
         taken,
         reload,
-    } = begun;
+    } = loaded;
     let config = wiring.config;
     let place = Place {
         ephemeral: wiring.ephemeral,
@@ -238,28 +243,6 @@ async fn connect(mut wiring: Wiring<'_>, begun: Begun) -> Result<()> {
     let pods = wiring.pods()?;
     let (admitted, admission) = oneshot::channel();
     let cluster = wiring.cluster(admission);
-    let (node, pods) = pods
-        .map(|pods| (pods.node, (pods.changes, pods.heartbeat)))
-        .unzip();
-    let (pods, pods_heartbeat) = pods.unzip();
-    let (notify, kube_status) = cluster
-        .as_ref()
-        .map(|cluster| (cluster.notify.clone(), cluster.status.clone()))
-        .unzip();
-    let is_boot = wiring.boot.is_some();
-    let kept = wiring.boot();
-    let mut sources = Sources {
-        kube: cluster.map(|cluster| cluster.changes).or(kept),
-        pods,
-        ..sources
-    };
-    let mut start = start::Start::new(&sources, admitted, names, kube_status.clone());
-    if is_boot {
-        start = start.at_once();
-    }
-    let mut ingest = Ingest::new(config, &servers, registry, node);
-    let ((datapath, events), listing) = Listing::take(loading, &mut ingest, &mut sources).await?;
-    warn_of_errno(config, &datapath);
     let (revocation, revoker) = wiring.revocation(datapath.sockets()).unzip();
     let (proof, proof_questions) = wiring.proof(&datapath).await;
     let (status, status_questions) = mpsc::channel(BACKLOG);
@@ -268,14 +251,34 @@ async fn connect(mut wiring: Wiring<'_>, begun: Begun) -> Result<()> {
         live: live_now,
         configuration: taken_now,
         proof,
-        kubernetes: kube_status,
-        pods: pods_heartbeat,
+        kubernetes: cluster.as_ref().map(|cluster| cluster.status.clone()),
+        pods: pods.as_ref().map(|pods| pods.heartbeat.clone()),
         start: began,
     };
     wiring.notify(ports.clone());
     wiring.untaint(ports.clone());
     wiring.serve(control, ports);
-    let counted = counted(&datapath)?;
+
+    let (node, pods) = pods.map(|pods| (pods.node, pods.changes)).unzip();
+    let (notify, kube_status) = cluster
+        .as_ref()
+        .map(|cluster| (cluster.notify.clone(), cluster.status.clone()))
+        .unzip();
+    let counted = Counted {
+        suppressed: datapath.suppressed()?,
+        lost: datapath
+            .counters()?
+            .get(&Counter::Lost)
+            .copied()
+            .unwrap_or_default(),
+    };
+    let is_boot = wiring.boot.is_some();
+    let kept = wiring.boot();
+    let sources = Sources {
+        kube: cluster.map(|cluster| cluster.changes).or(kept),
+        pods,
+        ..sources
+    };
     let (owner, reloads) = mpsc::channel(1);
     let reloader = Reloader {
         config: config.clone(),
@@ -289,13 +292,12 @@ async fn connect(mut wiring: Wiring<'_>, begun: Begun) -> Result<()> {
     };
     let cancel = wiring.tasks.cancel.clone();
     wiring.tasks.spawn("reload", reloader.run(reload, cancel));
-    let mut reconciler = Reconciler::new(datapath, config.capacities, hosts, revocation);
-    listing.go_on(&mut start, &mut ingest, &mut reconciler)?;
+    let start = start::Start::new(&sources, admitted, names, kube_status);
     let owner = Owner {
-        ingest,
-        reconciler,
+        ingest: Ingest::new(config, &servers, registry, node),
+        reconciler: Reconciler::new(datapath, config.capacities, hosts, revocation),
         reporter: Reporter::new(format, config.enforcement, notify, counted),
-        start: Some(start),
+        start: Some(if is_boot { start.at_once() } else { start }),
         pending: None,
         schedule: Schedule::default(),
     };
@@ -315,21 +317,4 @@ async fn connect(mut wiring: Wiring<'_>, begun: Begun) -> Result<()> {
     };
     wiring.tasks.spawn("owner", owner.run(inputs));
     Ok(())
-}
-
-/// What the programs have counted before.
-fn counted(datapath: &Datapath) -> Result<Counted> {
-    let lost = datapath.counters()?.get(&Counter::Lost).copied();
-    Ok(Counted {
-        suppressed: datapath.suppressed()?,
-        lost: lost.unwrap_or_default(),
-    })
-}
-
-fn warn_of_errno(config: &Config, datapath: &Datapath) {
-    if !datapath.features().set_retval && config.errno.number() != libc::EPERM.unsigned_abs() {
-        tracing::warn!(
-            "this kernel returns EPERM for refused calls, whatever deny.errno says (5.18 or newer is needed)"
-        );
-    }
 }

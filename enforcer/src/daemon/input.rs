@@ -205,10 +205,7 @@ impl Inputs {
 
 impl Sources {
     /// The next change of any source; no source has precedence. Cancel-safe.
-    ///
-    /// # Errors
-    /// If a source has ended.
-    pub(super) async fn next(&mut self) -> Result<Change> {
+    async fn next(&mut self) -> Result<Change> {
         Ok(tokio::select! {
             files = self.files.recv() => Change::Files(files.context("the file source has ended")?),
             kube = receive(&mut self.kube) => Change::Kube(kube.context("the API server's source has ended")?),

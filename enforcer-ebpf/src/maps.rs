@@ -307,7 +307,7 @@ pub(crate) fn has_hosts(id: PolicyId) -> bool {
 /// its own.
 #[inline(always)]
 pub(crate) fn nearest(of: CgroupId, epoch: u64, address: &Address) -> Option<(CgroupId, PolicyId, bool)> {
-    let found = NEAREST.get_ptr(&of)?;
+    let found = NEAREST.get_ptr(of)?;
     // SAFETY: the value lives until the program has ended. Its memory may be reused for another entry meanwhile, so that
     // its cgroup is read first and last.
     unsafe {
@@ -331,7 +331,7 @@ pub(crate) fn nearest(of: CgroupId, epoch: u64, address: &Address) -> Option<(Cg
 /// Remembers a cgroup's workload, if there is memory.
 #[inline(always)]
 pub(crate) fn remember(nearest: &Nearest) {
-    if NEAREST.insert(&nearest.of, nearest, 0).is_err() {
+    if NEAREST.insert(nearest.of, nearest, 0).is_err() {
         // It is looked for again the next time.
     }
 }

@@ -41,6 +41,20 @@ struct Amount {
     calls: usize,
 }
 
+/// A call, and where its samples go.
+struct Case<'a> {
+    call: Call,
+    text: &'a str,
+    /// The place on an axis.
+    at: Option<(&'static str, f64)>,
+}
+
+impl<'a> Case<'a> {
+    fn of(call: Call, text: &'a str) -> Self {
+        Self { call, text, at: None }
+    }
+}
+
 fn take(setting: &Setting) -> Result<Vec<Figure>> {
     let amount = Amount {
         rounds: setting.size.pick(15, 5, 1),
@@ -79,13 +93,11 @@ fn verdicts(amount: Amount) -> Result<Figure> {
                 measure(
                     &mut figure,
                     &stage,
-                    call,
-                    &format!("{}: {way}", call.text()),
+                    &Case::of(call, &format!("{}: {way}", call.text())),
                     amount,
-                    None,
                 )?;
             } else if by == By::Own {
-                measure(&mut figure, &stage, call, call.text(), amount, None)?;
+                measure(&mut figure, &stage, &Case::of(call, call.text()), amount)?;
             }
         }
     }
@@ -143,10 +155,11 @@ fn growth(setting: &Setting, amount: Amount) -> Result<Figure> {
         measure(
             &mut figure,
             &Stage::new(shape)?,
-            Call::Probe4,
-            "rules with one address",
+            &Case {
+                at,
+                ..Case::of(Call::Probe4, "rules with one address")
+            },
             amount,
-            at,
         )?;
     }
     for networks in [1, setting.size.pick(10_000, 10_000, 10)] {
@@ -158,10 +171,11 @@ fn growth(setting: &Setting, amount: Amount) -> Result<Figure> {
         measure(
             &mut figure,
             &Stage::new(shape)?,
-            Call::Probe4,
-            "networks",
+            &Case {
+                at,
+                ..Case::of(Call::Probe4, "networks")
+            },
             amount,
-            at,
         )?;
     }
     Ok(figure)
@@ -183,10 +197,11 @@ fn depth(setting: &Setting, amount: Amount) -> Result<Figure> {
         measure(
             &mut figure,
             &Stage::new(shape)?,
-            Call::Probe4,
-            "UDP connect(), IPv4",
+            &Case {
+                at,
+                ..Case::of(Call::Probe4, "UDP connect(), IPv4")
+            },
             amount,
-            at,
         )?;
     }
     Ok(figure)
@@ -198,14 +213,7 @@ fn ratio(figure: &Figure, series: &Series) -> Option<f64> {
     Some(Spread::of(&ratios(&series.samples, &least.samples))?.median)
 }
 
-fn measure(
-    figure: &mut Figure,
-    stage: &Stage,
-    call: Call,
-    case: &str,
-    amount: Amount,
-    at: Option<(&str, f64)>,
-) -> Result<()> {
+fn measure(figure: &mut Figure, stage: &Stage, case: &Case<'_>, amount: Amount) -> Result<()> {
     let (mut ours, mut least) = (Vec::new(), Vec::new());
     let told = usize::try_from(Share::LIMIT / 2)?;
     let calls = match stage.shape.by {
@@ -217,9 +225,9 @@ fn measure(
             next_period()?;
         }
         let samples = [
-            stage.call(Place::Ours, call, calls)?,
-            stage.call(Place::Empty, call, calls)?,
-            stage.call(Place::Least, call, calls)?,
+            stage.call(Place::Ours, case.call, calls)?,
+            stage.call(Place::Empty, case.call, calls)?,
+            stage.call(Place::Least, case.call, calls)?,
         ];
         // The first round warms up.
         if round > 0 {
@@ -228,8 +236,8 @@ fn measure(
         }
     }
     for (subject, samples) in [(OURS, ours), (LEAST, least)] {
-        let series = Series::new(case, subject, samples);
-        figure.series.push(match at {
+        let series = Series::new(case.text, subject, samples);
+        figure.series.push(match case.at {
             Some((axis, value)) => series.at(axis, value),
             None => series,
         });

@@ -138,9 +138,9 @@ fn median_ratio(own: &Series, other: &Series) -> Option<f64> {
 /// which is better, less or more. Others have to be overtaken in every case but those that begin with `idle`, in which
 /// they do nothing; Envoy by half.
 fn goals(figure: &Figure, sense: Sense, of_none: impl Fn(&str) -> Option<f64>, idle: &str) -> Vec<Goal> {
-    let (goal, of_envoy): (fn(&str, f64, f64) -> Goal, f64) = match sense {
-        Sense::AtMost => (Goal::at_most, 0.5),
-        Sense::AtLeast => (Goal::at_least, 2.0),
+    let of_envoy = match sense {
+        Sense::AtMost => 0.5,
+        Sense::AtLeast => 2.0,
     };
     let mut goals = Vec::new();
     for own in figure.series.iter().filter(|series| series.subject == OURS) {
@@ -156,7 +156,10 @@ fn goals(figure: &Figure, sense: Sense, of_none: impl Fn(&str) -> Option<f64>, i
             };
             if let (Some(limit), Some(ratio)) = (limit, median_ratio(own, other)) {
                 let text = format!("{case}, {rules} rules: times {}", other.subject);
-                goals.push(goal(&text, ratio, limit));
+                goals.push(match sense {
+                    Sense::AtMost => Goal::at_most(&text, ratio, limit),
+                    Sense::AtLeast => Goal::at_least(&text, ratio, limit),
+                });
             }
         }
     }

@@ -88,7 +88,7 @@ fn greet(sender: &UdpSocket, receiver: &UdpSocket) -> Result<()> {
         match receiver.recv_from(&mut buffer) {
             Ok((_, from)) => break from,
             Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
-                thread::yield_now()
+                thread::yield_now();
             }
             Err(error) => return Err(error).context("no greeting has come"),
         }

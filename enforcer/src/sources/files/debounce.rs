@@ -128,7 +128,7 @@ impl Debounce {
         for (path, found) in found {
             self.waiting.remove(&path);
             let content = match found {
-                Some(Found::File(stamp)) => self.look(&path, stamp, look, &mut changes),
+                Some(Found::File(stamp)) => self.look((&path, stamp), look, &mut changes),
                 Some(Found::Missing) => self.miss(&path, look, &mut changes),
                 Some(Found::Unreadable(reason)) => {
                     let file = self.files.entry(path.clone()).or_default();
@@ -157,7 +157,7 @@ impl Debounce {
     }
 
     /// The content of a regular file, if it can be accepted and may be new.
-    fn look(&mut self, path: &Path, stamp: Stamp, look: &Look, changes: &mut Changes) -> Option<Content> {
+    fn look(&mut self, (path, stamp): (&Path, Stamp), look: &Look, changes: &mut Changes) -> Option<Content> {
         let file = self.files.entry(path.to_owned()).or_default();
         if file.stamp == Some(stamp) {
             file.pending = None;

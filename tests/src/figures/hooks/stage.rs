@@ -255,10 +255,7 @@ impl Stage {
         datapath.attach(&at(Path::new("ours"))?)?;
         let bare = [root.child("empty")?, root.child("least")?];
         let mut programs = BTreeMap::new();
-        let hooks = Call::ALL
-            .into_iter()
-            .map(|call| call.hook())
-            .chain([EGRESS, INGRESS]);
+        let hooks = Call::ALL.into_iter().map(Call::hook).chain([EGRESS, INGRESS]);
         for Hook {
             kind, attach_type, ..
         } in hooks

@@ -329,8 +329,9 @@ mod tests {
         let mut state = vec![2, 0, 0, 0, 0, 0, 0, 0];
         let halves = Address::from_v4([10, 96, 0, 77]).halves();
         state.extend(halves.into_iter().flat_map(u64::to_ne_bytes));
-        state.extend([0, 80, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(state.len(), size_of::<SocketState>());
+        state.extend([0, 80]);
+        // What only the programs read.
+        state.resize(size_of::<SocketState>(), 0);
         let state = attribute(SK_DIAG_BPF_STORAGE_MAP_VALUE, &state);
         let storage = attribute(SK_DIAG_BPF_STORAGE | NLA_F_NESTED, &state);
         body.extend(attribute(INET_DIAG_SK_BPF_STORAGES | NLA_F_NESTED, &storage));

@@ -18,8 +18,7 @@ use crate::{
     workload::{self, Workload},
 };
 
-/// Not 0 if no program refuses options (5.10), so that IPv4 sockets can be transparent too. The loader sets
-/// it, and the verifier removes the check elsewhere.
+/// Not 0 if no program refuses options (5.10), so that IPv4 sockets can be transparent too. The loader sets it.
 #[unsafe(no_mangle)]
 static ONLY_MARKS_OPTIONS: Global<u8> = Global::new(0);
 
@@ -148,8 +147,7 @@ fn cookie(ctx: &SockAddrContext) -> u64 {
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
-/// A socket and its peer as plain numbers. The lookup is a separate function with its own stack frame, since
-/// a program has 512 bytes of stack in total, and such a function takes at most five arguments.
+/// A socket and its peer as plain numbers: the lookup is apart, to save stack, and takes at most five arguments.
 #[derive(Clone, Copy)]
 struct Exchange {
     cookie: u64,
@@ -233,15 +231,13 @@ fn stand(ports: u64, network: u64) -> Stand {
     }
 }
 
-/// The verdict on a call to its destination. `transport` is None if it is neither TCP nor UDP. `is_answer` is
-/// called only for a datagram that no rule allows.
+/// The verdict on a call. `transport` is None if it is neither TCP nor UDP; `is_answer` is for what no rule allows.
 #[inline(always)]
 pub(crate) fn judge(transport: Option<Transport>, call: &Call, is_answer: impl FnOnce() -> bool) -> Outcome {
     judge_by(transport, call, by_rules, is_answer)
 }
 
-/// The same for programs that have few calls to judge, and much else for the verifier to look at: it checks a global
-/// function once, however many callers it has.
+/// The same where calls are few and the verifier has much to look at: it checks a global function once for all callers.
 #[inline(always)]
 pub(crate) fn judge_apart(transport: Transport, call: &Call, is_answer: impl FnOnce() -> bool) -> Outcome {
     let by = |policy: PolicyId, flow: &Flow, is_own: bool| {
@@ -338,8 +334,7 @@ struct Socket {
 }
 
 impl Socket {
-    /// Whether the socket is of a kind that no rule covers but that may be created: UDP-Lite datagrams and
-    /// ICMP connections reach this hook on some kernels.
+    /// Whether no rule covers its kind, but it may be created: UDP-Lite and ICMP reach this hook on some kernels.
     #[inline(always)]
     fn is_opted_in(&self) -> bool {
         self.transport.is_none()
@@ -359,8 +354,7 @@ impl Socket {
         }
     }
 
-    /// Records that the socket has sent to loopback; false if that fails. Not needed for TCP: the socket
-    /// itself shows that it is connected to a loopback address.
+    /// Records that the socket has sent to loopback; false if that fails. A TCP socket itself shows where it goes.
     #[inline(always)]
     fn note_loopback(&self, hook: Hook) -> bool {
         match (hook, self.sock) {
@@ -369,8 +363,7 @@ impl Socket {
         }
     }
 
-    /// Records what later verdicts need: that a TCP socket was connected from here, and that a datagram
-    /// socket sent first. False if that fails.
+    /// Records that a TCP socket was connected from here, or that a datagram socket sent first; false if that fails.
     #[inline(always)]
     fn note_allowed(&self, ctx: &SockAddrContext, hook: Hook, reason: Reason) -> bool {
         let Some(sock) = self.sock else {

@@ -110,7 +110,6 @@ fn change(place: &mut Place, how: How, number: u32, adds: bool) -> Result<f64> {
 pub(super) fn judge(figure: &mut Figure) {
     let mut goals = Vec::new();
     let mut cases: Vec<_> = figure.series.iter().map(|series| series.case.clone()).collect();
-    cases.dedup();
     cases.sort();
     cases.dedup();
     for series in &figure.series {

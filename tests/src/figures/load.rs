@@ -70,7 +70,7 @@ fn idle(setting: &Setting) -> Result<f64> {
     let place = place(setting, 1, 1_000)?;
     let mut daemon = place.start(&["--log-level", "error"])?;
     settle(&place, &mut daemon)?;
-    watch(&daemon, span(setting), || Ok(()))
+    watch(&daemon, span(setting), doing_nothing)
 }
 
 fn resolving(setting: &Setting, hosts: u32) -> Result<f64> {
@@ -100,7 +100,7 @@ fn resolving(setting: &Setting, hosts: u32) -> Result<f64> {
     let mut daemon = place.start(&["--log-level", "error"])?;
     super::world::until(&mut place, &super::world::destination(hosts - 1), true)?;
     settle(&place, &mut daemon)?;
-    watch(&daemon, span(setting), || Ok(()))
+    watch(&daemon, span(setting), doing_nothing)
 }
 
 fn pods(setting: &Setting) -> Result<f64> {
@@ -113,9 +113,11 @@ fn pods(setting: &Setting) -> Result<f64> {
     settle(&place, &mut daemon)?;
     let mut number = 0;
     let pause = Duration::from_secs(60) / PODS_A_MINUTE;
+    let begin = Instant::now();
     watch(&daemon, span(setting), || {
         number += 1;
-        thread::park_timeout(pause);
+        // What the pods themselves take is part of their pace.
+        thread::park_timeout((begin + pause * number).saturating_duration_since(Instant::now()));
         come(&place, number)?;
         // As many pods live at once as come in ten seconds.
         number
@@ -149,13 +151,17 @@ fn go(place: &mut Place, number: u32) -> Result<()> {
     place.remove(&format!("pod-{number}.yaml"))
 }
 
-/// What the enforcer takes of one processor while `work` is done again and again, or nothing; in %.
+fn doing_nothing() -> Result<()> {
+    thread::park_timeout(Duration::from_millis(10));
+    Ok(())
+}
+
+/// What the enforcer takes of one processor while `work` is done again and again, in %.
 fn watch(daemon: &Daemon, span: Duration, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     let begin = Instant::now();
     let before = ticks(daemon.pid())?;
     while begin.elapsed() < span {
         work()?;
-        thread::park_timeout(Duration::from_millis(10));
     }
     let taken = ticks(daemon.pid())? - before;
     // The kernel's clock for this is always 100 Hz (`USER_HZ`).

@@ -292,7 +292,8 @@ fn remove(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the canary's cgroups that killed enforcers have left below the cgroup `folder`.
+/// Removes the canary's cgroups that killed enforcers have left below the cgroup `folder`. One with a process belongs
+/// to an enforcer that runs, and is left alone.
 ///
 /// # Errors
 /// If one cannot be removed.
@@ -306,7 +307,12 @@ pub fn remove_leftovers(folder: &Path) -> Result<()> {
     for child in children {
         let child = child.with_context(context)?;
         if child.file_name().to_string_lossy().starts_with(CGROUP) {
-            remove(&child.path()).with_context(|| format!("removing {}", child.path().display()))?;
+            match remove(&child.path()) {
+                Err(error) if error.kind() != io::ErrorKind::ResourceBusy => {
+                    return Err(error).with_context(|| format!("removing {}", child.path().display()));
+                }
+                _ => {}
+            }
         } else if child.file_type().with_context(context)?.is_dir() {
             remove_leftovers(&child.path())?;
         }

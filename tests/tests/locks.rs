@@ -178,6 +178,21 @@ fn what_others_have_made_in_bpffs_is_moved_aside_and_not_looked_into() {
     }
 }
 
+/// Where the self-proof of a second enforcer has a process just then.
+#[test]
+fn enforcer_is_detached_while_another_proves_itself() {
+    check(|place| {
+        place.probe("others/enforcer-canary")?;
+        let left = place.cgroup.child("others/enforcer-canary-1")?;
+        let mut daemon = place.start(&[])?;
+        daemon.end(Signal::SIGKILL)?;
+        let detached = place.command(&["detach"]).output()?;
+        assert!(detached.status.success(), "{detached:?}");
+        assert!(!left.exists());
+        Ok(())
+    });
+}
+
 #[test]
 fn who_makes_the_folder_of_the_pins_all_the_time_keeps_nobody_from_starting() {
     check(|place| {

@@ -130,7 +130,11 @@ impl Prover {
                 _ = interval.tick() => {}
                 () = cancel.cancelled() => return Ok(()),
             }
-            proof.take(self.inspect().await?);
+            // The owner answers the first time once enforcement is in force.
+            let Some(inspection) = cancel.run_until_cancelled(self.inspect()).await else {
+                return Ok(());
+            };
+            proof.take(inspection?);
             let due = due(&proof);
             let roots: Vec<_> = due.iter().filter_map(|path| self.root(path)).collect();
             proof.canary.retain(|path, _| !due.contains(path));
@@ -275,7 +279,7 @@ fn make(mount: &CgroupMount, root: &Path) -> Result<Cgroup> {
             }
             _ => {}
         }
-        if fs::metadata(&folder).is_ok_and(|there| there.uid() == geteuid().as_raw()) {
+        if is_own(&folder) {
             return mount.cgroup(&path)?.context("it went away at once");
         }
     }
@@ -283,6 +287,11 @@ fn make(mount: &CgroupMount, root: &Path) -> Result<Cgroup> {
         "another process creates cgroups of its name at {}",
         root.display()
     )
+}
+
+/// Whether this user has created it.
+fn is_own(folder: &Path) -> bool {
+    fs::metadata(folder).is_ok_and(|there| there.uid() == geteuid().as_raw())
 }
 
 fn remove(folder: &Path) -> io::Result<()> {
@@ -293,7 +302,7 @@ fn remove(folder: &Path) -> io::Result<()> {
 }
 
 /// Removes the canary's cgroups that killed enforcers have left below the cgroup `folder`. One with a process belongs
-/// to an enforcer that runs, and is left alone.
+/// to an enforcer that runs, one of another user to a workload; both are left alone.
 ///
 /// # Errors
 /// If one cannot be removed.
@@ -307,6 +316,9 @@ pub fn remove_leftovers(folder: &Path) -> Result<()> {
     for child in children {
         let child = child.with_context(context)?;
         if child.file_name().to_string_lossy().starts_with(CGROUP) {
+            if !is_own(&child.path()) {
+                continue;
+            }
             match remove(&child.path()) {
                 Err(error) if error.kind() != io::ErrorKind::ResourceBusy => {
                     return Err(error).with_context(|| format!("removing {}", child.path().display()));

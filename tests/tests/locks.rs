@@ -184,11 +184,13 @@ fn enforcer_is_detached_while_another_proves_itself() {
     check(|place| {
         place.probe("others/enforcer-canary")?;
         let left = place.cgroup.child("others/enforcer-canary-1")?;
+        let of_workload = place.cgroup.child("others/enforcer-canary-2")?;
+        std::os::unix::fs::chown(&of_workload, Some(NOBODY), None)?;
         let mut daemon = place.start(&[])?;
         daemon.end(Signal::SIGKILL)?;
         let detached = place.command(&["detach"]).output()?;
         assert!(detached.status.success(), "{detached:?}");
-        assert!(!left.exists());
+        assert!(!left.exists() && of_workload.exists());
         Ok(())
     });
 }

@@ -93,6 +93,8 @@ pub(super) struct Wanted<'a> {
     pub(super) changes: bool,
     /// False until enforcement is in force.
     pub(super) events: bool,
+    /// False until there is something to prove: the first proof is made at once then.
+    pub(super) proof: bool,
     /// When what has failed is to be tried again.
     pub(super) retry: Option<Instant>,
     /// Whether requests wait for the `revoke` task.
@@ -156,6 +158,7 @@ impl Inputs {
         let Wanted {
             changes,
             events,
+            proof,
             retry,
             revoker,
             turn,
@@ -166,7 +169,7 @@ impl Inputs {
         Ok(tokio::select! {
             biased;
             () = self.cancel.cancelled() => Input::Cancelled,
-            question = self.proof.recv() => {
+            question = self.proof.recv(), if proof => {
                 Input::Question(Question::Proof(question.context("the self-proof has ended")?))
             }
             question = self.status.recv() => {

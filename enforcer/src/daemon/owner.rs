@@ -92,6 +92,7 @@ impl Owner {
         Wanted {
             changes: self.schedule.collects(),
             events: is_in_force,
+            proof: self.reconciler.is_in_force(),
             retry: self.schedule.retry().filter(|_| is_in_force),
             revoker: self.reconciler.waits_for_revoker(),
             turn: is_in_force && has_work,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 use super::{Due, Reconciler};
 use crate::{
@@ -45,10 +45,6 @@ impl Reconciler {
     }
 
     fn inspect(&mut self, ingest: &mut Ingest) -> Inspection {
-        // The maps are those of an earlier start, which this one must not change yet.
-        if !self.is_in_force {
-            return Inspection::default();
-        }
         let mut inspection = self.datapath.inspect();
         inspection.lapses.extend(self.compare(ingest));
         let (stays, mended): (Vec<_>, Vec<_>) =
@@ -68,9 +64,6 @@ impl Reconciler {
     }
 
     fn bind(&mut self, cgroups: Vec<Cgroup>, ingest: &mut Ingest) -> Result<()> {
-        if !self.is_in_force {
-            return Err(anyhow!("the start is not over"));
-        }
         self.canaries.set(cgroups);
         self.reconcile(ingest)
     }

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use figure::{Figure, Goal, Series};
+use nix::{time::clock_getcpuclockid, unistd::Pid};
 
 use super::{
     Measurement, Need, Setting,
@@ -159,22 +160,24 @@ fn doing_nothing() -> Result<()> {
 /// What the enforcer takes of one processor while `work` is done again and again, in %.
 fn watch(daemon: &Daemon, span: Duration, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     let begin = Instant::now();
-    let before = ticks(daemon.pid())?;
+    let before = taken(daemon.pid())?;
     while begin.elapsed() < span {
         work()?;
     }
-    let taken = ticks(daemon.pid())? - before;
-    // The kernel's clock for this is always 100 Hz (`USER_HZ`).
-    Ok(taken as f64 / begin.elapsed().as_secs_f64())
+    let taken = taken(daemon.pid())?.saturating_sub(before);
+    Ok(taken.as_secs_f64() / begin.elapsed().as_secs_f64() * 100.0)
 }
 
-/// The time that a process with all its threads, and its children that have ended, have taken, in hundredths of a second.
-fn ticks(pid: u32) -> Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, fields) = stat
-        .rsplit_once(')')
-        .context("proc(5): the name is in brackets")?;
-    let fields: Vec<_> = fields.split_whitespace().collect();
-    let times = fields.get(11..15).context("proc(5): times are fields 14 to 17")?;
-    times.iter().map(|time| Ok(time.parse::<u64>()?)).sum()
+/// The processor time that the enforcer and its self-proof have taken, exact to the nanosecond: 0.1 % of the span are
+/// three of the ticks in which `/proc` counts.
+fn taken(pid: u32) -> Result<Duration> {
+    let children = format!("/proc/{pid}/task/{pid}/children");
+    let children = fs::read_to_string(&children).with_context(|| children.clone())?;
+    let children = children.split_whitespace().map(str::parse);
+    let mut all = Duration::ZERO;
+    for pid in children.chain([Ok(pid)]) {
+        let clock = clock_getcpuclockid(Pid::from_raw(pid?.try_into()?))?;
+        all += Duration::from(clock.now()?);
+    }
+    Ok(all)
 }

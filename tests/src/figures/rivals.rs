@@ -11,6 +11,7 @@
 mod bulk;
 mod connect;
 mod cpus;
+mod empty;
 mod envoy;
 mod exchange;
 mod filters;
@@ -66,9 +67,12 @@ pub(super) const BULK: Measurement = Measurement {
 };
 
 fn take(setting: &Setting, name: &str) -> Result<Vec<Figure>> {
-    let (outside, one, many) = (TestCgroup::new()?, TestCgroup::new()?, TestCgroup::new()?);
+    let [outside, empty, one, many] = [(); 4].map(|()| TestCgroup::new());
+    let (outside, empty, one, many) = (outside?, empty?, one?, many?);
     let rules = setting.size.pick(100_000, 100_000, 1_000);
     let free = outside.child("workload")?;
+    let bare = empty.child("workload")?;
+    let _bare = empty::attach(&bare)?;
     let few = one.child("workload")?;
     let lots = many.child("workload")?;
     let _few = ours::enforce(&one, 1)?;
@@ -77,7 +81,7 @@ fn take(setting: &Setting, name: &str) -> Result<Vec<Figure>> {
     let output = Command::new(&setting.program)
         .args([ARGUMENT, name, setting.size.name()])
         .arg(outside.path().join("workload"))
-        .args([free, few, lots])
+        .args([free, bare, few, lots])
         .arg(rules.to_string())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -94,7 +98,7 @@ fn take(setting: &Setting, name: &str) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// The process's own main: `NAME SIZE PATH FREE ONE MANY RULES`, or `queue ADDRESS...`. It prints figures.
+/// The process's own main: `NAME SIZE PATH FREE EMPTY ONE MANY RULES`, or `queue ADDRESS...`. It prints figures.
 ///
 /// # Errors
 /// If something cannot be measured.
@@ -102,7 +106,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> Result<()> {
     let mut next = || {
         arguments
             .next()
-            .context("usage: rivals NAME SIZE PATH FREE ONE MANY RULES")
+            .context("usage: rivals NAME SIZE PATH FREE EMPTY ONE MANY RULES")
     };
     let text = |word: OsString| word.to_string_lossy().into_owned();
     let name = text(next()?);
@@ -113,6 +117,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> Result<()> {
     let cgroups = Cgroups {
         path: PathBuf::from(next()?),
         free: next()?.into(),
+        empty: next()?.into(),
         one: next()?.into(),
         many: next()?.into(),
         rules: text(next()?).parse()?,
@@ -149,7 +154,7 @@ fn goals(figure: &Figure, sense: Sense, of_none: impl Fn(&str) -> Option<f64>, i
         for other in figure.series.iter().filter(|other| other.case == *case) {
             let limit = match other.subject.as_str() {
                 NONE => of_none(case),
-                OURS | subject::AGAIN => None,
+                OURS | subject::AGAIN | subject::EMPTY => None,
                 _ if case.starts_with(idle) => None,
                 ENVOY => Some(of_envoy),
                 _ => Some(1.0),

@@ -12,12 +12,6 @@ const WORD: u32 = 5;
 /// The frame pointer, as the source of an instruction.
 const FRAME: u8 = 10 << 4;
 
-/// A program that lets everything through at once.
-pub(super) fn empty(kind: Kind, attach_type: u32) -> Result<Program> {
-    let instructions = [instruction(MOVE, 0, 0, 1), instruction(EXIT, 0, 0, 0)];
-    Program::load("empty", kind, attach_type, &instructions)
-}
-
 /// A program that asks for an ancestor cgroup of the task, and finds two entries, with the keys of a workload and of a
 /// rule. The maps are to live as long as it is loaded.
 pub(super) fn least(kind: Kind, attach_type: u32) -> Result<Program> {

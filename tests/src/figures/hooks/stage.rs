@@ -267,7 +267,7 @@ impl Stage {
                 let program = if is_least {
                     bare::least(kind, attach_type)?
                 } else {
-                    bare::empty(kind, attach_type)?
+                    Program::empty(kind, attach_type)?
                 };
                 let link = program.link(&bare[usize::from(is_least)])?;
                 programs.insert((attach_type, is_least), (program, link));

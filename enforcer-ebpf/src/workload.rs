@@ -102,7 +102,7 @@ fn search(own: u64, epoch: u64) -> u64 {
         bpf_get_current_ancestor_cgroup_id(depth)
     });
     // Somebody may have moved the task meanwhile; then what was found is not its former cgroup's.
-    if layout::cgroup_of_task().0 == own {
+    if layout::cgroup_of_task_apart() == own {
         maps::remember(&found);
     }
     found.cgroup()

@@ -37,6 +37,7 @@ mod shape;
 mod sharing;
 mod sys;
 mod take;
+mod verifier;
 
 use std::{collections::BTreeMap, error::Error, fmt, io, os::fd::OwnedFd, path::Path, sync::Arc};
 

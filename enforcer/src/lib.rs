@@ -4,6 +4,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod abreast;
 pub mod cli;
 pub mod control;
 pub mod daemon;

@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use enforcer_common::{
-    Address, Flow, Hook, Outcome, PeerKey, PolicyId, Reason, SocketState, Stand, Transport, Verdict,
-    by_address, is_bound_elsewhere, is_loopback, refuse, socket, target,
+    Address, CgroupId, Flow, Hook, Outcome, PeerKey, PolicyId, Reason, SocketState, Stand, Transport,
+    Verdict, by_address, is_bound_elsewhere, is_loopback, refuse, socket, target,
 };
 
 use crate::{
@@ -225,7 +225,7 @@ fn note_asked(cookie: u64, high: u64, low: u64, ports: u64, network: u64) -> u64
 fn stand(ports: u64, network: u64) -> Stand {
     Stand {
         // The cgroup of the calling task: a server creates its sockets in the cgroup where it uses them.
-        cgroup: layout::cgroup_of_task(),
+        cgroup: CgroupId(layout::cgroup_of_task_apart()),
         network,
         port: (ports >> 16) as u16,
     }

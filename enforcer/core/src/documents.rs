@@ -50,6 +50,13 @@ struct Held {
     warnings: Vec<DocumentProblem>,
 }
 
+/// What the text of a file says, read beside what the file held before.
+#[derive(Debug)]
+pub struct Read {
+    file: Arc<str>,
+    held: Held,
+}
+
 /// A good version of an object.
 #[derive(Clone, Debug)]
 struct Version {
@@ -96,13 +103,29 @@ impl fmt::Display for DocumentProblem {
 impl Documents {
     /// Sets the text of a file, None if it is gone, and returns what has changed.
     pub fn set(&mut self, file: &str, text: Option<&str>) -> Vec<Update> {
-        let file: Arc<str> = file.into();
-        let old = self.files.remove(&file).unwrap_or_default();
-        let new = text.map(|text| Held::read(&file, text, &old));
-        let updates = self.claim(&file, &old, new.as_ref());
-        if let Some(new) = new {
-            self.files.insert(file, new);
+        match text.map(|text| self.read(file, text)) {
+            Some(read) => self.take(read),
+            None => {
+                let file: Arc<str> = file.into();
+                let old = self.files.remove(&file).unwrap_or_default();
+                self.claim(&file, &old, None)
+            }
         }
+    }
+
+    /// Reads the text of a file, which changes nothing: files can be read beside each other.
+    pub fn read(&self, file: &str, text: &str) -> Read {
+        let file: Arc<str> = file.into();
+        let nothing = Held::default();
+        let held = Held::read(&file, text, self.files.get(&file).unwrap_or(&nothing));
+        Read { file, held }
+    }
+
+    /// Takes over what was read, if the file was not set since, and returns what has changed.
+    pub fn take(&mut self, Read { file, held }: Read) -> Vec<Update> {
+        let old = self.files.remove(&file).unwrap_or_default();
+        let updates = self.claim(&file, &old, Some(&held));
+        self.files.insert(file, held);
         updates
     }
 

@@ -31,6 +31,7 @@ use super::{
     settings::protected,
 };
 use crate::{
+    abreast,
     config::Config,
     control::RootStatus,
     datapath::{Cgroup, Learning},
@@ -169,15 +170,19 @@ impl Ingest {
     }
 
     fn apply_files(&mut self, changes: Vec<FileChange>) {
-        for FileChange { path, content } in changes {
+        let reads = abreast::map(changes.iter(), |FileChange { path, content }| match content {
+            Content::Text(text) => Some(self.documents.read(&path.display().to_string(), text)),
+            _ => None,
+        });
+        for (FileChange { path, content }, read) in changes.into_iter().zip(reads) {
             let name = path.display().to_string();
-            let updates = match content {
-                Content::Text(text) => self.documents.set(&name, Some(&text)),
-                Content::Gone => self.documents.set(&name, None),
-                Content::Unreadable(reason) => {
+            let updates = match (content, read) {
+                (_, Some(read)) => self.documents.take(read),
+                (Content::Unreadable(reason), None) => {
                     self.documents.set_unreadable(&name, &reason);
                     Vec::new()
                 }
+                (_, None) => self.documents.set(&name, None),
             };
             for update in updates {
                 if let Some(update) = self.precedence.of_file(update) {

@@ -26,7 +26,7 @@ use super::{
     learning::Learners,
     maps::Maps,
     program::{PROGRAMS, Program, Purpose},
-    shape,
+    shape, verifier,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF"));
@@ -282,19 +282,17 @@ fn load(
         }
     }
     let mut object = loader.load(OBJECT).map_err(Refusal::Object)?;
-    let (mut programs, mut refused) = (Vec::new(), Vec::new());
     // Only BPF LSM needs the kernel's types.
     let btf = Btf::from_sys_fs();
     let has_sendpage = layout.as_ref().is_ok_and(|layout| layout.has_sendpage);
     let receives_by_four = layout.as_ref().is_ok_and(|layout| layout.receives_by_four);
-    for program in PROGRAMS {
-        let is_needless = program.is_for_sendpage() && !has_sendpage
+    let is_needless = |program: &Program| {
+        program.is_for_sendpage() && !has_sendpage
             || program.is_for_four() && !receives_by_four
-            || program.is_for_blind_options() && features.refuses_options;
-        if is_needless {
-            continue;
-        }
-        let obstacle = if program.is_for_names() {
+            || program.is_for_blind_options() && features.refuses_options
+    };
+    let obstacle = |program: &Program| {
+        if program.is_for_names() {
             let unread = layout.as_ref().err().map(|error| format!("{error:#}"));
             let untyped = unread.map(|error| format!("the kernel does not describe its types: {error}"));
             let short = (!features.loops).then(|| "the kernel has no bpf_loop (5.17)".to_owned());
@@ -307,16 +305,21 @@ fn load(
                 .or(untyped.map(|error| format!("the kernel does not describe its types: {error}")))
         } else {
             None
-        };
-        if let Some(why) = obstacle {
-            refused.push(Refused {
+        }
+    };
+    let (mut wanted, mut programs, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for program in PROGRAMS.into_iter().filter(|program| !is_needless(program)) {
+        match obstacle(&program) {
+            None => wanted.push(program),
+            Some(why) => refused.push(Refused {
                 program: program.name,
                 why,
                 by_verifier: false,
-            });
-            continue;
+            }),
         }
-        match program.load(&mut object, btf.as_ref().ok()) {
+    }
+    for (program, outcome) in verifier::load(&mut object, &wanted, btf.as_ref().ok()) {
+        match outcome {
             Ok(()) => programs.push(program),
             Err(error) if program.purpose != Purpose::Verdicts => {
                 let by_verifier = is_by_verifier(&error);

@@ -156,12 +156,8 @@ impl Program {
         matches!(self.kind, Kind::Exit(_))
     }
 
-    /// Loads it; `btf` describes the running kernel, if known.
-    pub(super) fn load(&self, object: &mut Ebpf, btf: Option<&Btf>) -> Result<(), ProgramError> {
-        // The object is part of this binary and has all programs of its source.
-        let program = object
-            .program_mut(self.name)
-            .expect("the object holds every program of the table");
+    /// Loads it from its part of the object; `btf` describes the running kernel, if known.
+    pub(super) fn load(&self, program: &mut Any, btf: Option<&Btf>) -> Result<(), ProgramError> {
         match (self.kind, btf) {
             (Kind::SockAddr(_), _) => <&mut CgroupSockAddr>::try_from(program)?.load(),
             (Kind::Sock, _) => <&mut CgroupSock>::try_from(program)?.load(),

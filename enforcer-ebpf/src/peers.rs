@@ -6,7 +6,7 @@
 //! it once the rule is gone.
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, maps::LruHashMap};
-use enforcer_common::{Address, Heard, PeerKey, Stand};
+use enforcer_common::{Address, CgroupId, Heard, PeerKey, Stand};
 
 use crate::maps::{ASKED, PEERS};
 
@@ -30,41 +30,45 @@ pub(crate) fn may_be_answered(key: &PeerKey, stand: &Stand) -> bool {
 }
 
 /// Whether a datagram from the peer changes nothing, by the socket's own entries: it was noted a moment ago, or the peer
-/// was asked.
+/// was asked a moment ago.
 #[inline(always)]
 pub(crate) fn is_settled(key: &PeerKey) -> bool {
     let now = now();
-    is_fresh(&PEERS, key, now) || was_asked(key, now)
+    is_fresh(&PEERS, key, now) || is_fresh(&ASKED, key, now)
 }
 
-/// Notes that the peer has sent to a socket, if that is not [settled](is_settled), and it was not asked by another socket
-/// on the port.
+/// Notes that the peer has sent to a socket of `workload`, if that is not [settled](is_settled), and neither the socket
+/// nor another one of the workload has asked it. A datagram from a peer that was asked renews that.
 #[inline(never)]
-pub(crate) fn heard(key: &PeerKey, stand: &Stand) {
+pub(crate) fn heard(key: &PeerKey, stand: &Stand, workload: u64) {
     let now = now();
+    let of_workload = key.of_workload(CgroupId(workload));
+    if was_asked(key, now) | was_asked(&of_workload, now) {
+        write(&ASKED, &of_workload, now);
+        return;
+    }
     if let Some(of_port) = &key.of_port(*stand) {
-        if was_asked(of_port, now) {
-            return;
-        }
         write(&PEERS, of_port, now);
     }
     write(&PEERS, key, now);
 }
 
-/// Notes that a rule allows a socket to send to the peer, and returns whether that was noted already. A peer that has
-/// sent first may still be answered.
+/// Notes that a rule allows a socket of `workload` to send to the peer, and returns whether that was noted already. A
+/// peer that has sent to the socket first may still be answered.
+///
+/// The answer may reach another socket of the workload, which gets the port of this one; from this one, or from a
+/// socket that has no port yet, nothing could be told of that one. So the workload is what has asked.
 #[inline(never)]
-pub(crate) fn asked(key: &PeerKey, stand: &Stand) -> bool {
+pub(crate) fn asked(key: &PeerKey, workload: u64) -> bool {
     let now = now();
-    if is_fresh(&ASKED, key, now) {
+    let of_workload = key.of_workload(CgroupId(workload));
+    if is_fresh(&ASKED, key, now) && is_fresh(&ASKED, &of_workload, now) {
         return true;
     }
     if counts(&PEERS, key) {
         return false;
     }
-    if let Some(of_port) = &key.of_port(*stand) {
-        write(&ASKED, of_port, now);
-    }
+    write(&ASKED, &of_workload, now);
     write(&ASKED, key, now);
     false
 }

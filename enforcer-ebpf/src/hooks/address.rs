@@ -117,7 +117,9 @@ pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook, is_masked: bool) -> i32
     } else {
         judge(socket.transport, &call, || Exchange::of(ctx, &socket).is_answer())
     };
-    if !matches!(outcome.verdict, Verdict::Deny) && !socket.note_allowed(ctx, hook, outcome.reason) {
+    if !matches!(outcome.verdict, Verdict::Deny)
+        && !socket.note_allowed(ctx, hook, call.workload.cgroup, outcome.reason)
+    {
         outcome = hooks::refusal(&call.workload, Reason::Reroute);
     }
     debug!(
@@ -186,11 +188,6 @@ impl Exchange {
     fn is_answer(&self) -> bool {
         is_answer(self.cookie, self.high, self.low, self.ports, self.network) != 0
     }
-
-    #[inline(always)]
-    fn note_asked(&self) -> bool {
-        note_asked(self.cookie, self.high, self.low, self.ports, self.network) != 0
-    }
 }
 
 #[inline(never)]
@@ -212,13 +209,13 @@ fn is_answer(cookie: u64, high: u64, low: u64, ports: u64, network: u64) -> u64 
     clippy::too_many_arguments,
     reason = "as many registers as a call has, and nothing on the stack"
 )]
-fn note_asked(cookie: u64, high: u64, low: u64, ports: u64, network: u64) -> u64 {
+fn note_asked(cookie: u64, high: u64, low: u64, port: u64, workload: u64) -> u64 {
     let key = PeerKey::of_socket(
         cookie,
         Address::from_halves([high, low]),
-        (ports as u16).to_ne_bytes(),
+        (port as u16).to_ne_bytes(),
     );
-    u64::from(peers::asked(&key, &stand(ports, network)))
+    u64::from(peers::asked(&key, workload))
 }
 
 #[inline(always)]
@@ -365,7 +362,7 @@ impl Socket {
 
     /// Records that a TCP socket was connected from here, or that a datagram socket sent first; false if that fails.
     #[inline(always)]
-    fn note_allowed(&self, ctx: &SockAddrContext, hook: Hook, reason: Reason) -> bool {
+    fn note_allowed(&self, ctx: &SockAddrContext, hook: Hook, workload: CgroupId, reason: Reason) -> bool {
         let Some(sock) = self.sock else {
             return true;
         };
@@ -378,7 +375,8 @@ impl Socket {
             Some(Transport::Udp) => {
                 let is_noted = sock.note_question(&self.address, self.port, is_connect);
                 if !is_noted && !matches!(reason, Reason::NotEnforced | Reason::Loopback) {
-                    let was_known = Exchange::of(ctx, self).note_asked();
+                    let ([high, low], port) = (self.address.halves(), u16::from_ne_bytes(self.port));
+                    let was_known = note_asked(cookie(ctx), high, low, port.into(), workload.0) != 0;
                     // From the second time on. Most sockets ask once, for which a record of their own costs too much.
                     if was_known {
                         sock.remember_asked(&self.address, self.port);

@@ -273,7 +273,7 @@ fn destination(seen: &Seen, transport: Transport, call: Call, to: To) -> i32 {
     if matches!(outcome.verdict, Verdict::Deny) {
         emit::count(outcome.verdict);
     } else if matches!(transport, Transport::Udp) && !matches!(outcome.reason, Reason::Answer) {
-        answers::asked(seen.sock, call.address, call.port);
+        answers::asked(seen.sock, call.address, call.port, call.workload.cgroup);
     }
     if !matches!(outcome.verdict, Verdict::Allow) {
         emit::tell(&call, outcome.to_number());

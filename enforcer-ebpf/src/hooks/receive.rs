@@ -10,7 +10,7 @@ use aya_ebpf::programs::SkBuffContext;
 use enforcer_common::{Address, LOOPBACK_DEVICE, PeerKey, SocketState, packet::UDP};
 
 use super::{PROCEED, packet};
-use crate::peers;
+use crate::{peers, workload};
 
 /// Words of four bytes of an IPv4 header without options, and of an IPv6 header.
 const V4_WORDS: usize = 5;
@@ -28,7 +28,8 @@ pub(crate) fn note(ctx: &SkBuffContext) -> i32 {
         let key = PeerKey::of_socket(cookie, from, port);
         // As it is of most; what the others need takes longer than to see that.
         if !peers::is_settled(&key) {
-            peers::heard(&key, &packet::stand(ctx));
+            let workload = workload::of_packet(ctx, &Address::UNSPECIFIED).cgroup;
+            peers::heard(&key, &packet::stand(ctx), workload.0);
         }
         if sock.packet_flags() & SocketState::FREE != 0 {
             peers::reached_at(cookie, &to);

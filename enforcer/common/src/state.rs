@@ -42,8 +42,9 @@ impl SocketState {
 }
 
 /// Somebody with whom a datagram socket exchanges datagrams: key of the peers that may be answered, and of those that were
-/// asked. Each has two entries: one of the socket, and one of its cgroup, network namespace and port, since some servers
-/// answer each client from a socket of its own on the same port. With port 0 it is no peer but an address of the machine
+/// asked. Each has two entries. A peer that may be answered has one of the socket, and one of its cgroup, network
+/// namespace and port, since some servers answer each client from a socket of its own on the same port. One that was
+/// asked has one of the socket and one of its workload, whose other sockets may get the answer. With port 0 it is no peer but an address of the machine
 /// at which the socket was reached.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,8 +59,8 @@ pub struct PeerKey {
     pub port: [u8; 2],
     /// The socket's own port in the machine's byte order; 0 with a cookie.
     pub local_port: u16,
-    /// Always zero.
-    pub pad: u32,
+    /// [`PeerKey::OF_WORKLOAD`], or zero: the numbers of cookies and cgroups may be the same.
+    pub kind: u32,
 }
 
 /// The identity of a socket for the entries that sockets on its port share.
@@ -74,6 +75,21 @@ pub struct Stand {
 }
 
 impl PeerKey {
+    /// The owner is the cgroup of a workload, whose sockets all are meant.
+    pub const OF_WORKLOAD: u32 = 1;
+
+    /// The key of the same peer for all sockets of a workload.
+    #[inline(always)]
+    pub const fn of_workload(&self, workload: CgroupId) -> Self {
+        Self {
+            owner: workload.0,
+            network: 0,
+            local_port: 0,
+            kind: Self::OF_WORKLOAD,
+            ..*self
+        }
+    }
+
     /// The key for one socket.
     #[inline(always)]
     pub const fn of_socket(cookie: u64, address: Address, port: [u8; 2]) -> Self {
@@ -83,7 +99,7 @@ impl PeerKey {
             address,
             port,
             local_port: 0,
-            pad: 0,
+            kind: 0,
         }
     }
 

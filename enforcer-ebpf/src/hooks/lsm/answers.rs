@@ -2,7 +2,7 @@
 //! runs in the cgroup where the socket was created, and does not see them.
 
 use aya_ebpf::{helpers::generated::bpf_get_socket_cookie, programs::FExitContext};
-use enforcer_common::{Address, LOOPBACK_DEVICE, PeerKey};
+use enforcer_common::{Address, CgroupId, LOOPBACK_DEVICE, PeerKey};
 
 use super::{PROCEED, socket::Seen};
 use crate::{
@@ -23,13 +23,13 @@ pub(crate) fn receive(ctx: &FExitContext) -> i32 {
         return PROCEED;
     }
     if let Some((address, port)) = packet.sender()
-        && workload::enforced().is_some()
+        && let Some(workload) = workload::enforced()
     {
         // SAFETY: the kernel gives a valid `struct sock`.
         let cookie = unsafe { bpf_get_socket_cookie(sock) };
         let key = PeerKey::of_socket(cookie, address, port);
         if !peers::is_settled(&key) {
-            peers::heard(&key, &seen.sock.stand());
+            peers::heard(&key, &seen.sock.stand(), workload.cgroup.0);
         }
     }
     PROCEED
@@ -42,11 +42,11 @@ pub(super) fn is_answer(sock: SockAddress, address: Address, port: [u8; 2]) -> b
     ask(sock.0, high, low, u64::from(u16::from_ne_bytes(port))) != 0
 }
 
-/// Notes that a rule has allowed a borrowed socket to send.
+/// Notes that a rule has allowed a workload to send by a borrowed socket.
 #[inline(always)]
-pub(super) fn asked(sock: SockAddress, address: Address, port: [u8; 2]) {
+pub(super) fn asked(sock: SockAddress, address: Address, port: [u8; 2], workload: CgroupId) {
     let [high, low] = address.halves();
-    note(sock.0, high, low, u64::from(u16::from_ne_bytes(port)));
+    note(sock.0, high, low, u64::from(u16::from_ne_bytes(port)), workload.0);
 }
 
 /// A separate function with its own stack frame and only numbers as arguments: a program has 512 bytes of
@@ -62,9 +62,13 @@ fn ask(sock: u64, high: u64, low: u64, port: u64) -> u64 {
 
 /// As above.
 #[inline(never)]
-fn note(sock: u64, high: u64, low: u64, port: u64) {
+#[expect(
+    clippy::too_many_arguments,
+    reason = "as many registers as a call has, and nothing on the stack"
+)]
+fn note(sock: u64, high: u64, low: u64, port: u64, workload: u64) {
     let sock = SockAddress(sock);
-    peers::asked(&key(sock, [high, low], port), &sock.stand());
+    peers::asked(&key(sock, [high, low], port), workload);
 }
 
 #[inline(always)]

@@ -16,8 +16,8 @@
 //! read from the files, so that a lost event costs time and not correctness. A change that removes something (a file
 //! that is gone or shorter) is accepted only after it has lasted, because a file looks the same while it is being
 //! written. It is accepted at once where another file was moved to that name, or to a link on the way there, as careful
-//! programs and the kubelet do it: that was written before. A file that was closed after it was written, and is no
-//! shorter, is accepted at once too.
+//! programs and the kubelet do it: that was written before. A file that is written in place, closed or not, is accepted
+//! once it has stayed as it is for a moment: more may be appended.
 //!
 //! The first event is acted on at once. While events go on, looks become rarer ([`pace`]), and a look costs what was told
 //! of and not what there is, so that whoever writes all the time costs little.

@@ -237,16 +237,15 @@ impl Debounce {
 
 impl File {
     /// Whether what was told of a new state says that all of it was written: what was moved there is another file than
-    /// before. What is shorter after it was written in place may be the first of several writes, and what is empty is
-    /// what a writer begins with.
+    /// before. What was closed need not be: `{ a; b; } > file` closes it once, `a > file; b >> file` after each part, and
+    /// connections to what is in the second would be closed. What is empty is what a writer begins with.
     fn is_whole(&self, state: Stamp, hint: Hint) -> bool {
         let is_less = self.stamp.is_some_and(|stamp| state.size < stamp.size);
         match hint {
             Hint::Moved => {
                 state.size > 0 && self.stamp.is_none_or(|stamp| stamp.inode != state.inode) || !is_less
             }
-            Hint::Closed => !is_less,
-            Hint::Open | Hint::Changed => false,
+            Hint::Closed | Hint::Open | Hint::Changed => false,
         }
     }
 

@@ -62,7 +62,8 @@ pub(crate) fn of_packet(ctx: &SkBuffContext, address: &Address) -> Workload {
     nearest(own, address, |own, epoch| search_of_packet(packet, own, epoch))
 }
 
-/// The workload that a cgroup is or is below: as it is remembered, or else as `search` finds it.
+/// The workload that a cgroup is or is below: as it is remembered, or else as `search` finds it (0: none). The epoch is
+/// read before everything else, and as a whole: what is remembered by it must not be newer than what it was found in.
 #[inline(always)]
 fn nearest(own: CgroupId, address: &Address, search: impl FnOnce(u64, u64) -> u64) -> Workload {
     let epoch = match maps::settings() {
@@ -93,8 +94,8 @@ fn nearest(own: CgroupId, address: &Address, search: impl FnOnce(u64, u64) -> u6
 }
 
 /// Looks for the workload of the calling task, whose cgroup is `own`, and remembers it: its cgroup, or 0. `epoch` was
-/// read before, so that what is found holds as long as this number does. Apart from the programs, few of whose calls
-/// need it.
+/// read before, so that what is found holds as long as this number does. A function of its own: most calls find their
+/// workload remembered, and need not pay for its stack.
 #[inline(never)]
 fn search(own: u64, epoch: u64) -> u64 {
     // SAFETY: the helper takes any depth and gives 0 where the task's cgroup is not that deep.
@@ -108,7 +109,7 @@ fn search(own: u64, epoch: u64) -> u64 {
     found.cgroup()
 }
 
-/// The same for a packet.
+/// The same for a packet, whose socket stays in the cgroup in which it was born.
 #[inline(never)]
 fn search_of_packet(packet: *mut __sk_buff, own: u64, epoch: u64) -> u64 {
     // SAFETY: the packet is valid for the time of the call, and the helper takes any depth.

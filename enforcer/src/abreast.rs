@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Mutex, thread};
 
-/// What `work` makes of each item, in their order. Threads take the next one each as they come.
+/// Why a lock can be taken: nothing that may panic is done under it.
+const UNBROKEN: &str = "nobody has panicked with it";
+
+/// What `work` makes of each item, in their order. Threads take the next one each as they come. A panic of `work` is the
+/// caller's.
 pub(crate) fn map<I, R>(items: I, work: impl Fn(I::Item) -> R + Sync) -> Vec<R>
 where
     I: ExactSizeIterator + Send,
@@ -13,14 +17,12 @@ where
     let threads = processors.min(items.len());
     let waiting = Mutex::new(items.enumerate());
     let done = Mutex::new(BTreeMap::new());
-    // A thread that panics takes this one along, so that nobody sees a lock that it has left.
-    let next = || waiting.lock().ok()?.next();
+    // A function, so that the lock is free while there is work.
+    let next = || waiting.lock().expect(UNBROKEN).next();
     let take_turns = || {
         while let Some((place, item)) = next() {
             let result = work(item);
-            if let Ok(mut done) = done.lock() {
-                done.insert(place, result);
-            }
+            done.lock().expect(UNBROKEN).insert(place, result);
         }
     };
     thread::scope(|scope| {
@@ -29,7 +31,7 @@ where
         }
         take_turns();
     });
-    done.into_inner().unwrap_or_default().into_values().collect()
+    done.into_inner().expect(UNBROKEN).into_values().collect()
 }
 
 #[cfg(test)]

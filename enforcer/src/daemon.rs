@@ -315,6 +315,6 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         events: wiring.events(events),
         tick,
     };
-    wiring.tasks.spawn("owner", owner.run(inputs));
+    wiring.tasks.spawn(tasks::OWNER, owner.run(inputs));
     Ok(())
 }

@@ -39,11 +39,14 @@ mod sys;
 mod take;
 mod verifier;
 
-use std::{collections::BTreeMap, error::Error, fmt, io, os::fd::OwnedFd, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap, error::Error, fmt, io, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration,
+};
 
 use anyhow::{Result, anyhow};
 use enforcer_common::{CgroupId, Counter, Mode, Settings};
 use enforcer_core::plan::{Applied, Change};
+use nix::time::{ClockId, clock_gettime};
 
 pub use crate::config::Capacities;
 pub use cgroup::{Cgroup, CgroupMount, of_process};
@@ -154,7 +157,12 @@ impl Datapath {
         let previous = maps.settings()?;
         let (unknown, share) = (settings.unknown, settings.learned);
         let settings = if previous.depth_max == 0 {
-            settings
+            // What is remembered may be pinned beside settings that are lost: no epoch is the same twice.
+            let since_boot = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
+            Settings {
+                epoch: u64::try_from(since_boot.as_nanos()).unwrap_or(settings.epoch),
+                ..settings
+            }
         } else {
             Settings {
                 depth_min: previous.depth_min.min(settings.depth_min),

@@ -182,6 +182,11 @@ impl Prover {
             verdicts.push((root.clone(), Verdict { at, failures }));
         };
         for root in roots {
+            if is_frozen(&self.mount.folder(&root.path)) {
+                let why = "its cgroup is frozen, so that no connection can be tried there until it is thawed";
+                say(root, vec![why.to_owned()]);
+                continue;
+            }
             // A process that keeps creating cgroups delays others that create one.
             match block_in_place(|| make(&self.mount, &root.path)) {
                 Ok(cgroup) => made.push((root, cgroup)),
@@ -263,6 +268,13 @@ fn due(proof: &Proof) -> Vec<PathBuf> {
     roots.sort_by_key(|path| proof.canary.get(path).map(|verdict| verdict.at));
     roots.truncate(ROUND.into());
     roots
+}
+
+/// Whether nothing runs in a cgroup, and below it, until somebody thaws it. Every attempt would take as long as it may,
+/// while other roots wait.
+fn is_frozen(folder: &Path) -> bool {
+    fs::read_to_string(folder.join("cgroup.events"))
+        .is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
 }
 
 /// The canary's cgroup below a root. Where cgroups are delegated, workloads create some too: if one of theirs has

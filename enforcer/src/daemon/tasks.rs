@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 /// For this long, tasks may run after they were told to end.
 const DEADLINE: Duration = Duration::from_millis(1500);
 
+/// The task that others ask.
+pub(super) const OWNER: &str = "owner";
+
 /// Every task of the process. One that ends, for whatever reason, ends the process with its name.
 pub(super) struct Tasks {
     set: JoinSet<Option<Ended>>,
@@ -122,17 +125,24 @@ impl Tasks {
         }
     }
 
-    /// Tells all tasks to end, and waits for them until the deadline. `ended` is the one that has ended by itself.
+    /// Tells all tasks to end, and waits for them until the deadline. `ended` is the one that has ended by itself. If the
+    /// owner fails, others may be seen to end first, because they have lost it: then its error is the reason.
     async fn end(mut self, ended: Option<Result<Ended, JoinError>>) -> Result<()> {
         self.cancel.cancel();
-        let outcome = match ended {
+        let mut outcome = match ended {
             None => Ok(()),
             Some(Ok((name, result))) => Err(result.err().unwrap_or_else(|| anyhow::anyhow!("it ended")))
                 .with_context(|| format!("task {name}")),
             Some(Err(error)) => Err(error).context("a task panicked"),
         };
-        let drained =
-            tokio::time::timeout(DEADLINE, async { while self.set.join_next().await.is_some() {} }).await;
+        let drained = tokio::time::timeout(DEADLINE, async {
+            while let Some(ended) = self.set.join_next().await {
+                if let (Err(_), Ok(Some((OWNER, Err(reason))))) = (&outcome, ended) {
+                    outcome = Err(reason).with_context(|| format!("task {OWNER}"));
+                }
+            }
+        })
+        .await;
         if drained.is_err() {
             tracing::warn!(
                 "tasks of the enforcer did not end within {DEADLINE:?} and are aborted; pinned programs and maps are \

@@ -47,7 +47,7 @@ impl Attention {
     }
 
     /// To be called after each look, with the number of events that there were. Returns whether the reader has to look
-    /// again at once: what came before the programs knew that they have to wake it has not.
+    /// again at once: events that were submitted before the programs knew that they have to wake it woke nobody.
     pub(super) fn note(&mut self, events: usize) -> Result<bool> {
         if events > 0 {
             self.vain = 0;

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use goal::{Goal, Sense};
 pub use growth::{Growth, growth};
 pub use series::{Axis, Series};
-pub use spread::{Spread, percentile, ratios};
+pub use spread::{Spread, greatest, percentile, ratios};
 
 /// One question that is answered by measurement.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -49,6 +49,14 @@ pub fn percentile(samples: &[f64], percent: f64) -> Option<f64> {
     Some(sorted[below] * (1.0 - part) + sorted[above] * part)
 }
 
+/// The greatest of them; no number if there is none, or one of them is no number, so that no goal is met by what is
+/// missing.
+pub fn greatest(values: impl IntoIterator<Item = f64>) -> f64 {
+    let values = values.into_iter();
+    let greatest = values.reduce(|one, other| if one.is_nan() || other < one { one } else { other });
+    greatest.unwrap_or(f64::NAN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,5 +81,11 @@ mod tests {
         let ours: Vec<f64> = none.iter().map(|sample| sample * 1.5).collect();
         let spread = Spread::of(&ratios(&ours, &none)).unwrap();
         assert!((spread.low - 1.5).abs() < 1e-12 && (spread.high - 1.5).abs() < 1e-12);
+    }
+    #[test]
+    fn what_is_missing_is_not_the_least() {
+        assert!(greatest([]).is_nan());
+        assert!(greatest([1.0, f64::NAN]).is_nan() && greatest([f64::NAN, 1.0]).is_nan());
+        assert!(greatest([1.0, 3.0, 2.0]) >= 3.0);
     }
 }

@@ -7,6 +7,7 @@
 mod bare;
 mod calls;
 mod hook;
+mod limits;
 mod packets;
 mod stage;
 
@@ -14,7 +15,7 @@ use std::{thread, time::Duration};
 
 use anyhow::Result;
 use enforcer_common::Share;
-use figure::{Figure, Goal, Series, Spread, ratios};
+use figure::{Figure, Goal, Series, Spread, greatest, ratios};
 use nix::time::{ClockId, clock_gettime};
 
 use super::{Measurement, Need, Setting};
@@ -65,6 +66,7 @@ fn take(setting: &Setting) -> Result<Vec<Figure>> {
             verdicts(amount)?,
             growth(setting, amount)?,
             depth(setting, amount)?,
+            limits::take(amount)?,
         ])
     })?;
     figures.push(packets::take(amount)?);
@@ -101,34 +103,33 @@ fn verdicts(amount: Amount) -> Result<Figure> {
             }
         }
     }
-    let worst = |is_meant: &dyn Fn(&str) -> bool| {
+    let worst_of = |is_meant: &dyn Fn(&str) -> bool| {
         let ours = figure
             .series
             .iter()
             .filter(|series| series.subject == OURS && is_meant(&series.case));
-        ours.filter_map(|series| ratio(&figure, series))
-            .fold(0.0, f64::max)
+        greatest(ours.map(|series| ratio(&figure, series).unwrap_or(f64::NAN)))
     };
     let is_allow = |case: &str| WAYS[..5].iter().any(|(_, way)| case.ends_with(way));
     figure.goals = vec![
         Goal::at_most(
             "datagrams: an allow is at most 1.5 times the least",
-            worst(&|case| is_allow(case) && case.starts_with("UDP")),
+            worst_of(&|case| is_allow(case) && case.starts_with("UDP")),
             1.5,
         ),
         Goal::at_most(
             "TCP: an allow is at most 1.5 times the least",
-            worst(&|case| is_allow(case) && case.starts_with("TCP")),
+            worst_of(&|case| is_allow(case) && case.starts_with("TCP")),
             1.5,
         ),
         Goal::at_most(
             "connect() to loopback is at most 0.2 times the least",
-            worst(&|case| case.ends_with(WAYS[5].1) && case.contains("connect")),
+            worst_of(&|case| case.ends_with(WAYS[5].1) && case.contains("connect")),
             0.2,
         ),
         Goal::at_most(
             "a refusal with its event is at most 4 times the least",
-            worst(&|case| case.ends_with(WAYS[6].1)),
+            worst_of(&|case| case.ends_with(WAYS[6].1)),
             4.0,
         ),
     ];

@@ -1,15 +1,19 @@
 //! Memory of the enforcer, and of its maps in the kernel, with 250 workloads.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, net::TcpStream, path::Path, process::Stdio};
 
 use anyhow::{Context as _, Result};
 use figure::{Figure, Goal, Series};
 
 use super::{
     Measurement, Need, Setting,
-    world::{place, settle, sizes},
+    world::{destination, entry, place, settle, sizes, until},
 };
-use crate::fixture::in_own_network;
+use crate::{
+    daemon::wait,
+    fixture::{in_own_network, tied},
+    mesh,
+};
 
 const TITLE: &str = "Memory of the enforcer and of its maps";
 
@@ -21,6 +25,9 @@ pub(super) const MEMORY: Measurement = Measurement {
     take: memory,
 };
 const WORKLOADS: u32 = 250;
+
+/// Changes of a file, one after the other.
+const CHANGES: u32 = 64;
 
 /// The most resident MB, by entries.
 const GOALS: [(u32, f64); 2] = [(1_000, 30.0), (10_000, 50.0)];
@@ -45,24 +52,85 @@ fn memory(setting: &Setting) -> Result<Vec<Figure>> {
         }
         figure.series.extend(series);
     }
+    of_envoy(setting, &mut figure)?;
     Ok(vec![figure])
 }
 
 fn at_size(setting: &Setting, entries: u32) -> Result<Vec<Series>> {
     let workloads = setting.size.pick(WORKLOADS, 50, 5);
-    let place = place(setting, workloads, entries)?;
+    let mut place = place(setting, workloads, entries)?;
     let mut daemon = place.start(&["--log-level", "error"])?;
     settle(&place, &mut daemon)?;
     let pid = daemon.pid();
     let of =
         |case: &str, value: f64| Series::new(case, "ours", vec![value]).at("entries", f64::from(entries));
-    Ok(vec![
+    let mut series = vec![
         of("resident", status(pid, "VmRSS:")?),
         of("of that its own", status(pid, "RssAnon:")?),
         of("at most", status(pid, "VmHWM:")?),
         of("maps in the kernel", maps(pid)?),
-    ])
+    ];
+    for change in 0..setting.size.pick(CHANGES, 20, 2) {
+        let number = 1_000_000 + change;
+        place.write("changing.yaml", &entry(number))?;
+        until(&mut place, &destination(number), true)?;
+    }
+    settle(&place, &mut daemon)?;
+    series.push(of("resident, after changes", status(pid, "VmRSS:")?));
+    Ok(series)
 }
+
+/// Beside it, a real Envoy with a listener and a cluster for each entry, as Istio gives it to every pod.
+fn of_envoy(setting: &Setting, figure: &mut Figure) -> Result<()> {
+    let Some(binary) = mesh::envoy_path() else {
+        let why = "Envoy: it is not there: run `cargo xtask envoy`";
+        figure.skipped.push(why.to_owned());
+        return Ok(());
+    };
+    for entries in sizes(setting).iter().filter(|entries| **entries <= MOST_OF_ENVOY) {
+        let resident = in_own_network(|| envoy(&binary, *entries))?;
+        let series = Series::new("resident, one pod's", "Envoy", vec![resident]);
+        figure.series.push(series.at("entries", f64::from(*entries)));
+    }
+    Ok(())
+}
+
+/// Beyond this, Envoy takes minutes to start.
+const MOST_OF_ENVOY: u32 = 10_000;
+
+fn envoy(binary: &Path, entries: u32) -> Result<f64> {
+    let mut bootstrap = mesh::Bootstrap::sidecar(&mesh::Upstream::BlackHole, false);
+    for number in 0..entries {
+        let to = destination(number);
+        let upstream = mesh::Upstream::Static(to.parse()?);
+        bootstrap = bootstrap.redirected(&format!("service-{number}"), &to, &upstream);
+    }
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("envoy.json");
+    fs::write(&file, bootstrap.text())?;
+    let mut process = tied(binary)
+        .args([
+            "--disable-hot-restart",
+            "--log-level",
+            "error",
+            "--concurrency",
+            "2",
+            "--config-path",
+        ])
+        .arg(&file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("starting Envoy")?;
+    let outcome = wait("Envoy", || Ok(TcpStream::connect(OUTBOUND).is_ok()))
+        .and_then(|()| status(process.id(), "VmRSS:"));
+    process.kill()?;
+    process.wait()?;
+    outcome
+}
+
+/// Where Envoy takes what is redirected, once it has its configuration.
+const OUTBOUND: &str = "127.0.0.1:15001";
 
 /// A line of a process's status, in MB.
 fn status(pid: u32, line: &str) -> Result<f64> {

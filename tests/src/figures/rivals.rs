@@ -142,7 +142,12 @@ fn median_ratio(own: &Series, other: &Series) -> Option<f64> {
 /// Holds every series of ours in the figure against those of the same case, by what is promised beside none; `sense` says
 /// which is better, less or more. Others have to be overtaken in every case but those that begin with `idle`, in which
 /// they do nothing; Envoy by half.
-fn goals(figure: &Figure, sense: Sense, of_none: impl Fn(&str) -> Option<f64>, idle: &str) -> Vec<Goal> {
+fn goals(
+    figure: &Figure,
+    sense: Sense,
+    of_none: impl Fn(&str) -> Option<f64>,
+    idle: Option<&str>,
+) -> Vec<Goal> {
     let of_envoy = match sense {
         Sense::AtMost => 0.5,
         Sense::AtLeast => 2.0,
@@ -155,7 +160,7 @@ fn goals(figure: &Figure, sense: Sense, of_none: impl Fn(&str) -> Option<f64>, i
             let limit = match other.subject.as_str() {
                 NONE => of_none(case),
                 OURS | subject::AGAIN | subject::EMPTY => None,
-                _ if case.starts_with(idle) => None,
+                _ if idle.is_some_and(|idle| case.starts_with(idle)) => None,
                 ENVOY => Some(of_envoy),
                 _ => Some(1.0),
             };

@@ -1,8 +1,8 @@
 //! From the start of the process to enforcement in force, and verdicts meanwhile.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, ffi::OsString, fs, time::Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use figure::{Figure, Goal, Series};
 use nix::sys::signal::Signal;
 
@@ -50,7 +50,8 @@ fn starts(setting: &Setting) -> Result<Vec<Figure>> {
             times.goals.push(Goal::at_most(&text, median, 500.0));
         }
     }
-    let wrong = gaps.series.iter().flat_map(|series| &series.samples).sum();
+    let wrong = gaps.series.iter().filter(|series| series.case.ends_with("wrong"));
+    let wrong = wrong.flat_map(|series| &series.samples).sum();
     gaps.goals
         .push(Goal::at_most("wrong verdicts while it is replaced", wrong, 0.0));
     Ok(vec![times, gaps])
@@ -73,27 +74,41 @@ fn at_size(setting: &Setting, entries: u32) -> Result<(Vec<Series>, Vec<Series>)
     daemon.end(Signal::SIGKILL)?;
     let restarted = replaced(&mut place, "restart")?;
     // Other capacities are other maps, which are filled beside those in force: as with an upgrade.
-    place.configure(&format!("{}capacities: {{exact: 262144}}\n", configuration(1)))?;
+    let before = generations(&place)?;
+    place.configure(&format!("{}capacities: {{exact: 300000}}\n", configuration(1)))?;
     let upgraded = replaced(&mut place, "upgrade")?;
+    ensure!(generations(&place)? != before, "there are no other maps");
     let at = |series: Series| series.at("entries", f64::from(entries));
+    let gaps = restarted.into_iter().chain(upgraded).map(at).collect();
     Ok((
         vec![
             at(Series::new("first start", "ours", first)),
             at(Series::new("restart", "ours", restarts)),
         ],
-        vec![at(restarted), at(upgraded)],
+        gaps,
     ))
 }
 
+/// The folders of pinned maps: each layout, and each choice of capacities, has its own.
+fn generations(place: &Place) -> Result<BTreeSet<OsString>> {
+    let folders = fs::read_dir(place.bpffs().join("enforcer"))?;
+    folders.map(|folder| Ok(folder?.file_name())).collect()
+}
+
 /// Starts an enforcer in the place of one that was killed, and counts wrong verdicts until it is in force.
-fn replaced(place: &mut Place, how: &str) -> Result<Series> {
+/// Returns these, and all verdicts that were asked for.
+fn replaced(place: &mut Place, how: &str) -> Result<[Series; 2]> {
     let mut daemon = place.launch(&["--log-level", "error"])?;
-    let mut wrong = 0;
+    let (mut wrong, mut all) = (0, 0);
     while !daemon.has_announced() {
         let is_wrong =
             !place.reaches("web0", &destination(ALLOWED))? || place.reaches("web0", &destination(REFUSED))?;
         wrong += u32::from(is_wrong);
+        all += 2;
     }
     daemon.end(Signal::SIGKILL)?;
-    Ok(Series::new(how, "ours", vec![f64::from(wrong)]))
+    Ok([
+        Series::new(&format!("{how}: wrong"), "ours", vec![f64::from(wrong)]),
+        Series::new(&format!("{how}: all"), "ours", vec![f64::from(all)]),
+    ])
 }

@@ -6,7 +6,7 @@ mod growth;
 use std::{collections::BTreeSet, fmt::Display};
 
 use anyhow::{Result, anyhow};
-use figure::{Figure, Series};
+use figure::{Figure, Series, ratios};
 use plotters::{coord::Shift, prelude::*};
 
 use super::report::lines;
@@ -29,8 +29,13 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(90, 90, 90),
 ];
 
+/// With more cases, nobody compares panels.
+const PANELS: usize = 12;
+
 /// The figure's plot; none without samples.
 pub(super) fn svg(figure: &Figure) -> Result<Option<String>> {
+    let compared = compared(figure);
+    let figure = compared.as_ref().unwrap_or(figure);
     let cases = cases(figure);
     if cases.is_empty() {
         return Ok(None);
@@ -79,6 +84,23 @@ fn draw<'a>(
         rest = below;
     }
     area.present().map_err(text)
+}
+
+/// What each case is in terms of what stands beside it, as one panel: for figures with many cases.
+fn compared(figure: &Figure) -> Option<Figure> {
+    let beside = figure.beside.as_ref()?;
+    if cases(figure).len() <= PANELS || !lines(figure).is_empty() {
+        return None;
+    }
+    let unit = format!("times {beside}");
+    let mut compared = Figure::new(&figure.name, &figure.title, &unit);
+    for series in figure.series.iter().filter(|series| series.subject != *beside) {
+        if let Some(other) = figure.beside(series) {
+            let ratios = ratios(&series.samples, &other.samples);
+            compared.series.push(Series::new(&unit, &series.case, ratios));
+        }
+    }
+    Some(compared)
 }
 
 /// The cases, in the order of the figure.
@@ -131,5 +153,24 @@ mod tests {
         for needed in ["rules", "ours: slope 1.00", "none", "us"] {
             assert!(growth.contains(needed), "{needed}: {growth}");
         }
+    }
+    #[test]
+    fn many_cases_are_one_panel_of_what_they_are_beside_another() {
+        let mut figure = Figure::new("hooks", "What a verdict takes", "ns");
+        figure.beside = Some("the least".to_owned());
+        for case in 0..=PANELS {
+            for (subject, sample) in [("ours", 3.0), ("the least", 2.0)] {
+                let case = format!("case {case}");
+                figure.series.push(Series::new(&case, subject, vec![sample]));
+            }
+        }
+        let compared = compared(&figure).unwrap();
+        assert_eq!(compared.series.len(), PANELS + 1);
+        assert_eq!(compared.series[3].samples, [1.5]);
+        let plot = svg(&figure).unwrap().unwrap();
+        assert!(
+            plot.contains("times the least") && plot.contains("case 12"),
+            "{plot}"
+        );
     }
 }

@@ -25,3 +25,13 @@ pub(super) const INGRESS: Hook = Hook {
     kind: Kind::Skb,
     attach_type: 0,
 };
+/// Packets that leave, and may be questions for names.
+pub(super) const ASK: Hook = Hook {
+    name: "ask",
+    ..EGRESS
+};
+/// Packets that arrive, and may be answers.
+pub(super) const LEARN: Hook = Hook {
+    name: "learn",
+    ..INGRESS
+};

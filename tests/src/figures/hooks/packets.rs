@@ -7,11 +7,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use figure::{Figure, Goal, Series, Spread};
+use figure::{Figure, Goal, Series, Spread, greatest};
 
 use super::{
     Amount, OURS,
-    hook::{EGRESS, INGRESS},
+    hook::{ASK, EGRESS, INGRESS, LEARN},
     stage::{By, PORT, Place, Shape, Stage, V4, nanoseconds},
 };
 use crate::servers::networks::{Networks, in_two_networks};
@@ -47,6 +47,10 @@ fn measure(networks: &Networks, amount: Amount) -> Result<Figure> {
         ("TCP, arriving", INGRESS, true),
         ("UDP, leaving", EGRESS, false),
         ("UDP, arriving", INGRESS, false),
+        ("TCP, leaving, is it a question?", ASK, true),
+        ("TCP, arriving, is it an answer?", LEARN, true),
+        ("UDP, leaving, is it a question?", ASK, false),
+        ("UDP, arriving, is it an answer?", LEARN, false),
     ];
     for (case, hook, is_stream) in cases {
         let mut samples = Vec::new();
@@ -55,7 +59,7 @@ fn measure(networks: &Networks, amount: Amount) -> Result<Figure> {
             for ((place, stream, _, datagrams), mean) in streams.iter().zip(&mut means) {
                 let exchange = || {
                     for _ in 0..amount.calls {
-                        match (is_stream, hook == EGRESS) {
+                        match (is_stream, hook.attach_type == EGRESS.attach_type) {
                             (true, _) => {
                                 (&mut &*stream).write_all(b"x").context("sending")?;
                                 (&mut &*stream).read_exact(&mut [0]).context("receiving")?;
@@ -82,12 +86,8 @@ fn measure(networks: &Networks, amount: Amount) -> Result<Figure> {
         drop(echo.join());
     }
     let most = |wanted: &str| {
-        let cases = figure
-            .series
-            .iter()
-            .filter(|series| series.case.starts_with(wanted));
-        let medians = cases.filter_map(|series| Some(Spread::of(&series.samples)?.median));
-        medians.fold(f64::MIN, f64::max)
+        let cases = figure.series.iter().filter(|series| series.case == wanted);
+        greatest(cases.map(|series| Spread::of(&series.samples).map_or(f64::NAN, |spread| spread.median)))
     };
     figure.goals = vec![
         Goal::at_most(

@@ -34,14 +34,25 @@ use crate::fixture::{
 };
 
 /// Whose programs run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
     /// The enforcer's.
     Ours,
     /// Empty ones.
     Empty,
+    /// Those that look up one entry.
+    Lookup,
     /// Those that do the least.
     Least,
+}
+
+impl Place {
+    /// Those of programs that are not ours, and their cgroups.
+    const BARE: [(Self, &str); 3] = [
+        (Self::Empty, "empty"),
+        (Self::Lookup, "lookup"),
+        (Self::Least, "least"),
+    ];
 }
 
 /// What a call meets.
@@ -212,11 +223,11 @@ pub(super) struct Stage {
     pub(super) shape: Shape,
     home: PathBuf,
     ours: PathBuf,
-    bare: [PathBuf; 2],
+    bare: BTreeMap<Place, PathBuf>,
     datapath: Datapath,
     counted: Counted,
-    /// By attachment, in both bare cgroups.
-    programs: BTreeMap<(u32, bool), (Program, OwnedFd)>,
+    /// By attachment, in the bare cgroups.
+    programs: BTreeMap<(u32, Place), (Program, OwnedFd)>,
     _reader: Reader,
     /// Last, so that it is removed when nothing is attached any more.
     _root: TestCgroup,
@@ -253,24 +264,27 @@ impl Stage {
         let desired = shape.desired(BTreeSet::from([workload.id]));
         datapath.carry_out(&diff(&Applied::default(), &desired).changes)?;
         datapath.attach(&at(Path::new("ours"))?)?;
-        let bare = [root.child("empty")?, root.child("least")?];
+        let bare = Place::BARE.map(|(place, name)| Ok((place, root.child(name)?)));
+        let bare: BTreeMap<_, _> = bare.into_iter().collect::<Result<_>>()?;
         let mut programs = BTreeMap::new();
         let hooks = Call::ALL.into_iter().map(Call::hook).chain([EGRESS, INGRESS]);
         for Hook {
             kind, attach_type, ..
         } in hooks
         {
-            for is_least in [false, true] {
-                if programs.contains_key(&(attach_type, is_least)) || is_least && kind == Kind::Skb {
+            for (place, folder) in &bare {
+                if programs.contains_key(&(attach_type, *place))
+                    || *place != Place::Empty && kind == Kind::Skb
+                {
                     continue;
                 }
-                let program = if is_least {
-                    bare::least(kind, attach_type)?
-                } else {
-                    Program::empty(kind, attach_type)?
+                let program = match place {
+                    Place::Least => bare::least(kind, attach_type)?,
+                    Place::Lookup => bare::lookup(kind, attach_type)?,
+                    _ => Program::empty(kind, attach_type)?,
                 };
-                let link = program.link(&bare[usize::from(is_least)])?;
-                programs.insert((attach_type, is_least), (program, link));
+                let link = program.link(folder)?;
+                programs.insert((attach_type, *place), (program, link));
             }
         }
         Ok(Self {
@@ -311,11 +325,7 @@ impl Stage {
 
     /// Does something in the cgroup of a place.
     pub(super) fn inside<T>(&self, place: Place, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.join(match place {
-            Place::Ours => &self.ours,
-            Place::Empty => &self.bare[0],
-            Place::Least => &self.bare[1],
-        })?;
+        self.join(self.bare.get(&place).unwrap_or(&self.ours))?;
         let done = work();
         self.join(&self.home)?;
         done
@@ -327,7 +337,7 @@ impl Stage {
             let ((), runs) = self.counted.during(&[hook.name], work)?;
             return Ok(runs[0]);
         }
-        let (program, _) = &self.programs[&(hook.attach_type, place == Place::Least)];
+        let (program, _) = &self.programs[&(hook.attach_type, place)];
         let before = program.runs()?;
         work()?;
         let after = program.runs()?;

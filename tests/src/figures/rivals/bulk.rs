@@ -80,8 +80,8 @@ pub(super) fn take(common: &Networks, cgroups: &Cgroups, size: Size) -> Result<V
             rate.series.push(subject.series(case, rates));
         }
     }
-    throughput.goals = goals(&throughput, Sense::AtLeast, |_| Some(STREAM), "");
-    rate.goals = goals(&rate, Sense::AtLeast, |_| Some(DATAGRAM), "");
+    throughput.goals = goals(&throughput, Sense::AtLeast, |_| Some(STREAM), None);
+    rate.goals = goals(&rate, Sense::AtLeast, |_| Some(DATAGRAM), None);
     let mut figures = vec![throughput, cost, rate];
     for figure in &mut figures {
         figure.beside = Some(NONE.to_owned());

@@ -61,7 +61,7 @@ pub(super) fn take(common: &Networks, cgroups: &Cgroups, size: Size) -> Result<V
     }
     let [middle, ..] = &mut figures;
     let is_tcp = |case: &str| case.starts_with(Kind::Tcp.name()).then_some(MOST);
-    middle.goals = goals(middle, Sense::AtMost, is_tcp, Kind::UdpConnect.name());
+    middle.goals = goals(middle, Sense::AtMost, is_tcp, Some(Kind::UdpConnect.name()));
     for figure in &mut figures {
         figure.beside = Some(NONE.to_owned());
         figure.skipped.clone_from(&subjects.skipped);

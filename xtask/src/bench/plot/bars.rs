@@ -10,8 +10,9 @@ use crate::bench::report::{number, subject};
 const BAR: u32 = 24;
 /// Of what is around them.
 const AROUND: u32 = 96;
-/// Of the subjects' names.
+/// Of the subjects' names, and of a letter of theirs.
 const NAMES: u32 = 190;
+const LETTER: usize = 7;
 
 /// Of a panel.
 pub(super) fn height(series: &[&Series]) -> u32 {
@@ -32,10 +33,16 @@ pub(super) fn draw(panel: &Area<'_>, figure: &Figure, case: &str) -> Result<(), 
         let index = (0..count).find(|&index| (row(index) - place).abs() < 0.01);
         index.map_or_else(String::new, |index| subject(series[index]))
     };
+    let longest = series
+        .iter()
+        .map(|series| subject(series).len())
+        .max()
+        .unwrap_or(0);
+    let width = u32::try_from(longest * LETTER).unwrap_or(NAMES).max(NAMES);
     let mut chart = ChartBuilder::on(panel)
         .caption(case, (FONT, 15))
         .margin(8)
-        .set_label_area_size(LabelAreaPosition::Left, NAMES)
+        .set_label_area_size(LabelAreaPosition::Left, width)
         .set_label_area_size(LabelAreaPosition::Bottom, 44)
         .build_cartesian_2d(0.0..most * 1.12, -0.6..count as f64 - 0.4)
         .map_err(text)?;

@@ -117,9 +117,7 @@ pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook, is_masked: bool) -> i32
     } else {
         judge(socket.transport, &call, || Exchange::of(ctx, &socket).is_answer())
     };
-    if !matches!(outcome.verdict, Verdict::Deny)
-        && !socket.note_allowed(ctx, hook, call.workload.cgroup, outcome.reason)
-    {
+    if !matches!(outcome.verdict, Verdict::Deny) && !socket.note_allowed(ctx, &call, outcome.reason) {
         outcome = hooks::refusal(&call.workload, Reason::Reroute);
     }
     debug!(
@@ -362,11 +360,11 @@ impl Socket {
 
     /// Records that a TCP socket was connected from here, or that a datagram socket sent first; false if that fails.
     #[inline(always)]
-    fn note_allowed(&self, ctx: &SockAddrContext, hook: Hook, workload: CgroupId, reason: Reason) -> bool {
+    fn note_allowed(&self, ctx: &SockAddrContext, call: &Call, reason: Reason) -> bool {
         let Some(sock) = self.sock else {
             return true;
         };
-        let is_connect = matches!(hook, Hook::Connect4 | Hook::Connect6);
+        let is_connect = matches!(call.hook, Hook::Connect4 | Hook::Connect6);
         match self.transport {
             Some(Transport::Tcp) => sock.mark_outward(cookie(ctx), &self.address, self.port),
             Some(Transport::Udp) if matches!(reason, Reason::Answer) => {
@@ -376,7 +374,8 @@ impl Socket {
                 let is_noted = sock.note_question(&self.address, self.port, is_connect);
                 if !is_noted && !matches!(reason, Reason::NotEnforced | Reason::Loopback) {
                     let ([high, low], port) = (self.address.halves(), u16::from_ne_bytes(self.port));
-                    let was_known = note_asked(cookie(ctx), high, low, port.into(), workload.0) != 0;
+                    let was_known =
+                        note_asked(cookie(ctx), high, low, port.into(), call.workload.cgroup.0) != 0;
                     // From the second time on. Most sockets ask once, for which a record of their own costs too much.
                     if was_known {
                         sock.remember_asked(&self.address, self.port);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use enforcer_bpf_build::{OBJECT_VARIABLE, Toolchain, build};
+use enforcer_bpf_build::{OBJECT_VARIABLE, Toolchain, build, strip};
 
 /// What the object is made of, relative to the workspace.
 const SOURCES: [&str; 6] = [
@@ -41,9 +41,12 @@ fn main() -> Result<()> {
             return Ok(());
         }
     };
-    let object = build(&toolchain, workspace, &folder("OUT_DIR")?.join("bpf"))?;
+    let out = folder("OUT_DIR")?;
+    let object = build(&toolchain, workspace, &out.join("bpf"))?;
     println!("cargo::rerun-if-changed={}", object.display());
-    println!("cargo::rustc-env=ENFORCER_BPF={}", object.display());
+    let stripped = out.join("enforcer.bpf.o");
+    strip(&object, &stripped)?;
+    println!("cargo::rustc-env=ENFORCER_BPF={}", stripped.display());
     Ok(())
 }
 

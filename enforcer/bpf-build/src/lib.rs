@@ -10,10 +10,12 @@
 
 mod compile;
 mod linker;
+mod strip;
 mod toolchain;
 mod unpacked;
 
 pub use compile::build;
 pub use linker::{LINKER, find_linker, toolchain_root};
+pub use strip::strip;
 pub use toolchain::{Compiler, Missing, OBJECT_VARIABLE, TARGET, Toolchain};
 pub use unpacked::{find_file, library_path, unpacked_root};

@@ -381,6 +381,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn object_has_types_and_lines_and_nothing_for_debuggers() {
+        let has = |name: &[u8]| OBJECT.windows(name.len()).any(|bytes| bytes == name);
+        assert!(has(b".BTF\0") && has(b".BTF.ext\0") && has(b".rel.BTF.ext\0"));
+        assert!(!has(b".debug_"));
+    }
+
+    #[test]
     fn refusal_ends_with_the_verifiers_last_words() {
         let log: Vec<_> = (0..100).map(|line| format!("{line}: (b7) r0 = 0")).collect();
         let log = format!(

@@ -186,14 +186,22 @@ impl Shape {
             });
             Ok(made.collect::<io::Result<Vec<_>>>()?)
         })?;
+        let ask = |client: usize, socket: &UdpSocket| {
+            let question = format!("{number}/{client}");
+            socket.send_to(question.as_bytes(), (self.asked, PORT))
+        };
         for (client, socket) in sockets.iter().enumerate() {
-            socket.send_to(format!("{number}/{client}").as_bytes(), (self.asked, PORT))?;
+            ask(client, socket)?;
         }
         for (client, socket) in sockets.iter().enumerate() {
             let mut answer = [0; 64];
-            let (size, server) = socket
-                .recv_from(&mut answer)
-                .with_context(|| format!("{}: no answer", self.name))?;
+            // As clients do: the kernel may give a datagram to a socket on the port that is just being closed. What is
+            // refused is refused again.
+            let answered = socket.recv_from(&mut answer).or_else(|_| {
+                ask(client, socket)?;
+                socket.recv_from(&mut answer)
+            });
+            let (size, server) = answered.with_context(|| format!("{}: no answer", self.name))?;
             let expected = format!("re {number}/{client}");
             ensure!(
                 answer[..size] == *expected.as_bytes(),

@@ -168,7 +168,7 @@ fn shared(port: Option<u16>) -> Result<UdpSocket> {
 }
 
 #[test]
-fn socket_that_is_answered_by_a_peer_of_its_own_workload_may_answer_it() {
+fn client_that_has_sent_first_is_answered_without_a_rule() {
     check(|workload| {
         workload.join("a")?;
         let server = shared(Some(5000))?;

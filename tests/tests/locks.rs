@@ -178,6 +178,28 @@ fn what_others_have_made_in_bpffs_is_moved_aside_and_not_looked_into() {
     }
 }
 
+#[test]
+fn frozen_root_is_told_and_holds_up_no_other() {
+    check(|place| {
+        let _daemon = place.start(&[])?;
+        place.until_status("proof", |status| status.proven)?;
+        let freezer = place.cgroup.folder().join("two/cgroup.freeze");
+        fs::write(&freezer, "1")?;
+        let status = place.until_status("word of it", |status| {
+            let frozen = |problem: &String| problem.contains("its cgroup is frozen");
+            status.problems.iter().any(frozen)
+        })?;
+        assert!(
+            !status.proven && status.problems.len() == 1,
+            "{:?}",
+            status.problems
+        );
+        fs::write(&freezer, "0")?;
+        place.until_status("proof", |status| status.proven)?;
+        Ok(())
+    });
+}
+
 /// Where the self-proof of a second enforcer has a process just then.
 #[test]
 fn enforcer_is_detached_while_another_proves_itself() {

@@ -197,10 +197,13 @@ impl Shape {
             let mut answer = [0; 64];
             // As clients do: the kernel may give a datagram to a socket on the port that is just being closed. What is
             // refused is refused again.
-            let answered = socket.recv_from(&mut answer).or_else(|_| {
-                ask(client, socket)?;
-                socket.recv_from(&mut answer)
-            });
+            let answered = match socket.recv_from(&mut answer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ask(client, socket)?;
+                    socket.recv_from(&mut answer)
+                }
+                answered => answered,
+            };
             let (size, server) = answered.with_context(|| format!("{}: no answer", self.name))?;
             let expected = format!("re {number}/{client}");
             ensure!(

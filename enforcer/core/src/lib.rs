@@ -17,6 +17,7 @@ pub mod istio;
 pub mod model;
 pub mod names;
 mod objects;
+pub mod observed;
 mod offer;
 pub mod pattern;
 pub mod plan;

@@ -3,11 +3,13 @@
 //! ```text
 //! enforcer status -> <state>/control.sock -> owner (OwnerStatus), proof, names, sources -> Status, as one line of JSON
 //! enforcer names  -> the same             -> owner, names                               -> NameTable
+//! enforcer explain --live                 -> owner, names                               -> Explained
 //! ```
 //!
 //! A connection is a question, and the answer is one line. What is asked is a line too, and one of [`Asked`], none of which
 //! changes anything; who says nothing asks for the status.
 
+mod explained;
 mod gather;
 mod names;
 mod status;
@@ -35,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ending, state};
 
+pub use explained::{AboutLive, Explained, Found, HeldAddress, Judged, Record};
 pub use gather::{Live, OwnerStatus, Ports, RootStatus, Taken};
 pub use names::{MOST as MOST_NAMES, Name, NameTable, Source as NameSource};
 pub use status::{
@@ -50,6 +53,8 @@ pub enum OwnerQuestion {
     Status(oneshot::Sender<OwnerStatus>),
     /// What is declared and learned; of one workload, `namespace/name`, what it has learned.
     Names(Option<String>, oneshot::Sender<Result<NameTable>>),
+    /// What the kernel decides on a destination of a workload.
+    Explain(AboutLive, oneshot::Sender<Result<Explained>>),
 }
 
 /// Where the owner is asked.
@@ -63,6 +68,8 @@ pub enum Asked {
     Status,
     /// For a [`NameTable`], of one workload if it is named.
     Names(Option<String>),
+    /// For an [`Explained`].
+    Explain(AboutLive),
 }
 
 /// Longest line that is read.
@@ -230,12 +237,8 @@ async fn answer(mut stream: UnixStream, ports: &Ports) -> Result<()> {
     }
     let mut text = match question(&mut stream).await? {
         Asked::Status => serde_json::to_vec(&ports.gather().await?)?,
-        Asked::Names(workload) => match ports.gather_names(workload).await? {
-            Ok(table) => serde_json::to_vec(&table)?,
-            Err(error) => serde_json::to_vec(&Failure {
-                error: format!("{error:#}"),
-            })?,
-        },
+        Asked::Names(workload) => told(&ports.gather_names(workload).await?)?,
+        Asked::Explain(about) => told(&ports.gather_explained(about).await?)?,
     };
     text.push(b'\n');
     let write = async {
@@ -246,6 +249,16 @@ async fn answer(mut stream: UnixStream, ports: &Ports) -> Result<()> {
         .await
         .context("the client does not read the answer")??;
     Ok(())
+}
+
+/// An answer, or why there is none.
+fn told(answer: &Result<impl Serialize>) -> Result<Vec<u8>> {
+    Ok(match answer {
+        Ok(answer) => serde_json::to_vec(answer)?,
+        Err(error) => serde_json::to_vec(&Failure {
+            error: format!("{error:#}"),
+        })?,
+    })
 }
 
 /// Why there is no answer.
@@ -283,6 +296,18 @@ pub async fn ask(state: &Path) -> Result<Status> {
 /// # Errors
 /// If none answers in time, or says why there is no answer.
 pub async fn ask_names(state: &Path, question: &Asked) -> Result<NameTable> {
+    ask_or_fail(state, question).await
+}
+
+/// Asks the enforcer whose state is in this folder what the kernel decides.
+///
+/// # Errors
+/// If none answers in time, or says why there is no answer.
+pub async fn ask_explained(state: &Path, about: AboutLive) -> Result<Explained> {
+    ask_or_fail(state, &Asked::Explain(about)).await
+}
+
+async fn ask_or_fail<T: DeserializeOwned>(state: &Path, question: &Asked) -> Result<T> {
     let text = answered(state, question).await?;
     if let Ok(Failure { error }) = serde_json::from_str(&text) {
         bail!("{error}");

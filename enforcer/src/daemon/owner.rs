@@ -16,7 +16,7 @@ use super::{
     ingest::Ingest,
     input::{Change, Input, Inputs, Question, Wanted},
     reconciler::Reconciler,
-    reporter::{Reporter, names},
+    reporter::{Reporter, explain, names},
     schedule::Schedule,
     start::Start,
 };
@@ -146,6 +146,10 @@ impl Owner {
                     OwnerQuestion::Names(workload, reply) => {
                         let table = names(workload.as_deref(), &mut self.ingest, &self.reconciler);
                         reply.send(table).is_ok()
+                    }
+                    OwnerQuestion::Explain(about, reply) => {
+                        let explained = explain(&about, &mut self.ingest, &self.reconciler);
+                        reply.send(explained).is_ok()
                     }
                 };
                 if !is_waited_for {

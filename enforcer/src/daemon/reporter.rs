@@ -3,6 +3,7 @@
 //! **Architecture Invariant:** nothing here changes what is enforced.
 
 mod duplicates;
+mod explain;
 mod flows;
 mod names;
 mod status;
@@ -30,6 +31,7 @@ use crate::{
     },
 };
 
+pub(super) use explain::explain;
 use flows::Flows;
 pub(super) use names::names;
 use suspicious::Suspicious;

@@ -10,7 +10,8 @@ pub struct SeenKey {
     pub workload: CgroupId,
     /// The destination.
     pub address: Address,
-    /// The port as it lies in memory, then a byte each: the transport, the [`Sight`], and 1 for a [`SeenKey::is_probe`].
+    /// The port in network byte order, then a byte each: the transport, the [`Sight`], and 1 for a
+    /// [`SeenKey::is_probe`].
     what: u64,
 }
 
@@ -43,17 +44,11 @@ impl Sight {
 }
 
 impl SeenKey {
-    const TRANSPORT: u32 = 16;
-    const SIGHT: u32 = 24;
-    const PROBE: u32 = 32;
-
     /// The last part of a key. `port` is in network byte order.
     #[inline(always)]
     pub const fn what(port: [u8; 2], transport: u8, sight: Sight, is_probe: bool) -> u64 {
-        u16::from_ne_bytes(port) as u64
-            | (transport as u64) << Self::TRANSPORT
-            | (sight as u64) << Self::SIGHT
-            | (is_probe as u64) << Self::PROBE
+        let [high, low] = port;
+        u64::from_ne_bytes([high, low, transport, sight as u8, is_probe as u8, 0, 0, 0])
     }
 
     /// With its last part from [`SeenKey::what`].
@@ -68,24 +63,24 @@ impl SeenKey {
 
     /// The port in the machine's byte order.
     pub const fn port(&self) -> u16 {
-        u16::from_be_bytes((self.what as u16).to_ne_bytes())
+        let [high, low, ..] = self.what.to_ne_bytes();
+        u16::from_be_bytes([high, low])
     }
 
     /// What carried it; None if the number is of none that is known.
     pub const fn transport(&self) -> Option<Transport> {
-        let number = (self.what >> Self::TRANSPORT) as u8;
-        if number == Transport::Tcp as u8 {
-            Some(Transport::Tcp)
-        } else if number == Transport::Udp as u8 {
-            Some(Transport::Udp)
-        } else {
-            None
+        const TCP: u8 = Transport::Tcp as u8;
+        const UDP: u8 = Transport::Udp as u8;
+        match self.what.to_ne_bytes()[2] {
+            TCP => Some(Transport::Tcp),
+            UDP => Some(Transport::Udp),
+            _ => None,
         }
     }
 
     /// What became of it; None if the number is of none that is known.
     pub const fn sight(&self) -> Option<Sight> {
-        match (self.what >> Self::SIGHT) as u8 {
+        match self.what.to_ne_bytes()[3] {
             1 => Some(Sight::Allowed),
             2 => Some(Sight::Denied),
             3 => Some(Sight::Audited),
@@ -96,7 +91,7 @@ impl SeenKey {
 
     /// Whether it is `connect()` of a datagram socket, which sends nothing: resolver libraries use it to sort addresses.
     pub const fn is_probe(&self) -> bool {
-        self.what >> Self::PROBE != 0
+        self.what.to_ne_bytes()[4] != 0
     }
 }
 

@@ -141,7 +141,7 @@ impl Observations {
                 .collect();
             let too_many = (self.entries - self.limit).min(worth.len());
             let going = (worth.len() / PART).max(too_many).max(1);
-            worth.sort_by(|a, b| a.0.cmp(&b.0));
+            worth.sort_by_key(|(worth, _)| *worth);
             for (_, place) in worth.into_iter().take(going) {
                 if let Some(entry) = places.remove(&place) {
                     self.entries -= 1;

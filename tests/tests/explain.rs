@@ -221,7 +221,7 @@ fn answers_that_are_told_are_those_of_a_resolver() -> Result<()> {
     assert_eq!(fixed["verdict"], "deny", "the strictest counts");
     assert_eq!(
         fixed["reason"],
-        "198.51.100.8, 198.51.100.9: no ServiceEntry or Service has this address"
+        "198.51.100.8, 198.51.100.9: ServiceEntry frontend/fixed has the host fixed.example, but not at this address"
     );
     assert_eq!(fixed["services"][0]["name"], "fixed");
     assert_eq!(wild["verdict"], "allow");

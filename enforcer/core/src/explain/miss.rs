@@ -6,6 +6,7 @@ use crate::{
     istio::{Kind, ObjectId, ServicePort},
     model::{Host, Transport},
     offer::{HostState, Import, Offer},
+    pattern::id,
     rule::To,
     settings::UdpPolicy,
     view::winners,
@@ -60,7 +61,8 @@ impl Question<'_> {
     fn is_related(&self, host: &Host, state: &HostState) -> bool {
         match self.asked.at {
             At::Address(address) => {
-                state.related.to.iter().any(|to| to.contains(address)) || self.is_given_for(state)
+                let is_known = state.related.to.iter().any(|to| to.contains(address));
+                is_known || self.given.contains(&id(host)) || self.is_given_for(state)
             }
             At::Name(name, _) => host.covers(name) || state.related.names.contains(name),
         }

@@ -219,6 +219,18 @@ fn address_for_which_no_name_may_stand_is_given_for_no_host() {
 }
 
 #[test]
+fn answer_that_an_entry_does_not_have_is_told_as_another_address_of_its_host() {
+    let fixed = entry("a/fixed", "fixed.example", &[(80, Protocol::Tcp)]).addresses(&["192.0.2.1"]);
+    let mut registry = world(Settings::default(), [fixed.into()]);
+    let to = Destination::new(Transport::Tcp, ip("192.0.2.2"), 80);
+    let given = registry.given_for(&Host::new("fixed.example"), to.address);
+    assert_eq!(
+        registry.explain_for(&workload(), to, &given).to_string(),
+        "denied: ServiceEntry a/fixed has the host fixed.example, but not at this address"
+    );
+}
+
+#[test]
 fn what_the_maps_do_not_hold_is_denied_by_name_too() {
     let cgroup = CgroupId(1);
     let mut registry = world(

@@ -493,8 +493,7 @@ fn text_has_a_block_for_each_destination_and_takes_the_earlier_flags() -> Result
     let expected = format!(
         "frontend/(no labels) -> tcp db.example.com:5432 (192.0.2.10): {by_db}\n\
          frontend/(no labels) -> tcp db.example.com:5432 (192.0.2.11): {by_db}\n\
-         frontend/(no labels) -> udp api.learned.example:5353: allowed by ServiceEntry shared/wild port udp \
-         (*.learned.example, at any address that a trusted resolver gives it for api.learned.example)\n\
+         frontend/(no labels) -> udp api.learned.example:5353: allowed by ServiceEntry shared/wild port udp (any address)\n\
          frontend/(no labels) -> udp 192.0.2.1:1: denied: no ServiceEntry or Service has this address\n  \
          to allow it: a ServiceEntry in namespace frontend for address 192.0.2.1, port 1 with protocol UDP\n\
          mode: enforce\nmatching: declared\n"
@@ -515,14 +514,14 @@ fn entries_of_refused_destinations_allow_them_and_one_of_a_host_is_enough() -> R
         "--entry",
         "new.example:443",
         "other.example:80",
-        "192.0.2.9:5353/udp",
+        "192.0.2.9:5354/udp",
     ];
     let (code, out, _) = explain_of(REGISTRY, &words)?;
     assert_eq!(code, Some(0));
     assert_eq!(out.lines().filter(|line| *line == "---").count(), 3, "{out}");
     let verdicts = records(
         &format!("{REGISTRY}\n{out}"),
-        &["new.example:443", "other.example:80", "192.0.2.9:5353/udp"],
+        &["new.example:443", "other.example:80", "192.0.2.9:5354/udp"],
     )?;
     assert!(
         verdicts.iter().all(|record| record["verdict"] == "allow"),

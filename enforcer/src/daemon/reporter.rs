@@ -5,6 +5,7 @@
 mod duplicates;
 mod explain;
 mod flows;
+mod live;
 mod names;
 mod observer;
 mod status;
@@ -32,8 +33,8 @@ use crate::{
     },
 };
 
-pub(super) use explain::explain;
 use flows::Flows;
+pub(super) use live::explain_live;
 pub(super) use names::names;
 pub(super) use observer::Observer;
 use suspicious::Suspicious;

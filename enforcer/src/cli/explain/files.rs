@@ -85,6 +85,9 @@ pub(super) fn read(source: &Source, config: &Config, servers: &[SocketAddr]) -> 
     for problem in documents.problems() {
         out::complain(format_args!("warning: {problem}"));
     }
+    if is_named && documents.is_empty() {
+        out::complain("warning: there is no object in what --registry names");
+    }
     for (number, entry) in (1..).zip(&config.workloads) {
         registry.apply(Update::Workload(CgroupId(number), entry.workload.clone()));
     }

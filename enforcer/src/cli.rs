@@ -25,6 +25,8 @@ use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use enforcer_core::observed::Seen;
 
+use explain::Explain;
+
 use crate::{
     config::{Config, WorkloadConfig},
     daemon::{self, Start},
@@ -47,7 +49,8 @@ enum Command {
     Run(Run),
     /// Validate Istio YAML and configurations; exit code 0: all valid, 1: some invalid, 2: unreadable or not YAML
     Check(Check),
-    /// Say whether a workload may reach a destination, and which object decides; exit code 0: it may, 1: it may not
+    /// Say whether a workload may reach destinations, and which object decides; exit code 0: all were evaluated, 2: what was
+    /// typed or read is wrong; with --exit-verdict, 1: one is refused
     Explain(Explain),
     /// Say whether enforcement is proven, and what says so; exit code 0: it is, 1: it is not, 2: nobody answers, or who asks
     /// is not root
@@ -157,32 +160,12 @@ enum Output {
     Json,
 }
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Explain {
-    #[command(flatten)]
-    workload: Chosen,
-    /// Over UDP, not TCP
-    #[arg(long)]
-    udp: bool,
-    /// Also print a ServiceEntry that would allow it
-    #[arg(long)]
-    entry: bool,
-    /// HOST:PORT, IP:PORT or [IPv6]:PORT
-    #[arg(value_name = "DESTINATION")]
-    destination: String,
-}
-
-/// A workload of the configuration, or, where pods are enforced, one of the registry's Pods.
-#[derive(Debug, clap::Args)]
+/// A workload of the configuration.
+#[derive(Debug)]
 pub(crate) struct Chosen {
-    /// The configuration file
-    #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// The workload's namespace
-    #[arg(long, value_name = "NS")]
     namespace: String,
-    /// The workload's or pod's name, if the namespace has several
-    #[arg(long, value_name = "NAME")]
+    /// None if the namespace has one.
     name: Option<String>,
 }
 
@@ -194,7 +177,6 @@ impl Chosen {
         Ok((config, entry))
     }
 
-    /// The workload in the configuration.
     fn find_in(&self, config: &Config) -> Result<WorkloadConfig> {
         let namespace = &self.namespace;
         let in_namespace = || {

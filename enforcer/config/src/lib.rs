@@ -41,7 +41,7 @@ pub use pods::{BuiltIn, Pods};
 pub use salvage::{placements, salvage_state};
 pub use schema::json_schema;
 pub use unit_name::{ServiceName, SliceName};
-pub use workloads::{Roots, WorkloadConfig};
+pub use workloads::{Roots, WorkloadConfig, checked_labels, namespace};
 
 impl Config {
     /// Reads `file`. Its name in messages is the one given; paths in it are relative to its folder.

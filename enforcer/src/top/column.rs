@@ -78,7 +78,11 @@ impl Column {
     pub(super) fn beside(self, steps: isize) -> Self {
         let count = Self::ALL.len();
         let at = Self::ALL.iter().position(|column| *column == self);
-        Self::ALL[at.unwrap_or_default().wrapping_add_signed(steps).wrapping_add(count) % count]
+        Self::ALL[at
+            .unwrap_or_default()
+            .wrapping_add_signed(steps)
+            .wrapping_add(count)
+            % count]
     }
 
     /// Text from its beginning, the large and the recent before the small and the old. What is equal is told apart by the

@@ -83,7 +83,9 @@ impl Group {
     /// The most severe one.
     pub(super) fn verdict(&self) -> Seen {
         let mut calls = self.calls.iter().zip(VERDICTS).rev();
-        calls.find(|(calls, _)| **calls > 0).map_or(Seen::Allow, |(_, verdict)| verdict)
+        calls
+            .find(|(calls, _)| **calls > 0)
+            .map_or(Seen::Allow, |(_, verdict)| verdict)
     }
 
     /// `shop` or `shop/web`.
@@ -95,7 +97,11 @@ impl Group {
     }
 
     fn sum(&self, is_meant: impl Fn(Seen) -> bool) -> u64 {
-        let meant = self.calls.iter().zip(VERDICTS).filter(|(_, verdict)| is_meant(*verdict));
+        let meant = self
+            .calls
+            .iter()
+            .zip(VERDICTS)
+            .filter(|(_, verdict)| is_meant(*verdict));
         meant.map(|(calls, _)| *calls).fold(0, u64::saturating_add)
     }
 

@@ -102,7 +102,11 @@ impl Row {
             Column::Rate => rate(self.rate),
             Column::Total => self.seen.count.to_string(),
             Column::Last => ago(self.seen.last, now),
-            Column::Object => self.seen.object.as_deref().map_or_else(|| "-".to_owned(), escaped),
+            Column::Object => self
+                .seen
+                .object
+                .as_deref()
+                .map_or_else(|| "-".to_owned(), escaped),
         }
     }
 }

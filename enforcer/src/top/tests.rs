@@ -231,7 +231,9 @@ fn selection_stays_on_its_destination_when_the_order_changes() {
 
 #[test]
 fn keys_move_by_lines_and_pages_to_both_ends() {
-    let lines: Vec<_> = (0..100).map(|at| format!("shop/web {at:03}.example.com allow 1")).collect();
+    let lines: Vec<_> = (0..100)
+        .map(|at| format!("shop/web {at:03}.example.com allow 1"))
+        .collect();
     let lines: Vec<_> = lines.iter().map(String::as_str).collect();
     let mut case = Case::new(&lines);
     case.typed("h");
@@ -239,8 +241,16 @@ fn keys_move_by_lines_and_pages_to_both_ends() {
     let mut check = |code, expected: &str, cursor| {
         case.press(code);
         case.state.show(10);
-        assert_eq!(case.selected().unwrap(), format!("{expected}.example.com"), "{code}");
-        assert_eq!((case.state.cursor(), case.state.seen().len()), (cursor, 10), "{code}");
+        assert_eq!(
+            case.selected().unwrap(),
+            format!("{expected}.example.com"),
+            "{code}"
+        );
+        assert_eq!(
+            (case.state.cursor(), case.state.seen().len()),
+            (cursor, 10),
+            "{code}"
+        );
     };
     check(KeyCode::Up, "000", 0);
     check(KeyCode::Down, "001", 1);

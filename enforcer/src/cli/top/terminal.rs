@@ -39,26 +39,26 @@ const ENDED_BY_SIGNAL: i32 = 128;
 /// If the terminal cannot be read or written.
 pub(super) async fn show(folder: PathBuf, state: State) -> Result<ExitCode> {
     let signals = Signals::new()?;
-    // Panics restore it, too, before they are told.
-    let mut terminal = ratatui::try_init().context("taking the terminal")?;
-    let shown = Session {
+    let session = Session {
         folder,
         state,
         asked: JoinSet::new(),
-    }
-    .run(&mut terminal, signals)
-    .await;
+    };
+    // Panics restore it, too, before they are told.
+    let shown = match ratatui::try_init() {
+        // The cursor is back once this is dropped.
+        Ok(mut terminal) => session.run(&mut terminal, signals).await,
+        Err(error) => Err(error).context("taking the terminal"),
+    };
     let restored = ratatui::try_restore().context("restoring the terminal");
-    let end = shown?;
-    match end {
-        End::Key => restored?,
-        // It may be gone.
+    match shown? {
+        End::Key => restored.map(|()| ExitCode::SUCCESS),
         End::Signal(number) => {
+            // The terminal may be gone; and this returns only if it cannot be done.
             signal_hook::low_level::emulate_default_handler(number).ok();
-            return Ok(u8::try_from(ENDED_BY_SIGNAL + number).map_or(ExitCode::FAILURE, ExitCode::from));
+            Ok(u8::try_from(ENDED_BY_SIGNAL + number).map_or(ExitCode::FAILURE, ExitCode::from))
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Why it ends.

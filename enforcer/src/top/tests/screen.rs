@@ -78,7 +78,10 @@ fn small_terminal_has_destinations_verdicts_rates_and_the_reason() {
             "c.example.com:443/tcp      audit     0.0",
         ]
     );
-    assert!(lines[6].starts_with("deny shop/web -> tcp b.example.com:443"), "{lines:#?}");
+    assert!(
+        lines[6].starts_with("deny shop/web -> tcp b.example.com:443"),
+        "{lines:#?}"
+    );
     assert_eq!(lines[7], "reason: no object has this host");
     // The rest has the whole screen.
     let mut case = live();
@@ -95,7 +98,10 @@ fn no_size_makes_it_fail() {
         case.typed(keys);
         for width in (0..60).chain([79, 80, 99, 100, 130, 250]) {
             for height in (0..20).chain([24, 60]) {
-                assert_eq!(screen(&mut case, width, height).len(), if width == 0 { 0 } else { height.into() });
+                assert_eq!(
+                    screen(&mut case, width, height).len(),
+                    if width == 0 { 0 } else { height.into() }
+                );
             }
         }
         // One after the other, as when somebody pulls at a window.
@@ -115,7 +121,10 @@ fn verdicts_have_colours_unless_none_are_wanted_and_always_their_words() {
         let words = ["deny", "allow", "audit"];
         let found: Vec<_> = (3..6)
             .map(|line: u16| {
-                assert!(lines[usize::from(line)].contains(words[usize::from(line) - 3]), "{lines:#?}");
+                assert!(
+                    lines[usize::from(line)].contains(words[usize::from(line) - 3]),
+                    "{lines:#?}"
+                );
                 terminal.backend().buffer()[(50, line)].fg
             })
             .collect();
@@ -126,7 +135,11 @@ fn verdicts_have_colours_unless_none_are_wanted_and_always_their_words() {
     assert_eq!(colours(&mut case), [Color::Reset; 3]);
     let (terminal, _) = drawn(&mut case, 80, 24);
     let cells = terminal.backend().buffer().content();
-    assert!(cells.iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
+    assert!(
+        cells
+            .iter()
+            .all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset)
+    );
 }
 
 #[test]
@@ -142,18 +155,26 @@ fn text_of_others_controls_neither_the_terminal_nor_the_lines() {
     assert!(!text.contains(['\u{1b}', '\r', '\u{9b}', '\u{202e}']));
     let plain = super::super::text(&case.state, None);
     assert_eq!(plain.lines().count(), 2, "{plain}");
-    assert!(plain.contains(r"a\x1b[2J\n\u{202e}.example.com:443/tcp"), "{plain}");
+    assert!(
+        plain.contains(r"a\x1b[2J\n\u{202e}.example.com:443/tcp"),
+        "{plain}"
+    );
 }
 
 #[test]
 fn head_says_that_nothing_answers_and_that_it_is_paused() {
     let mut case = live();
-    case.state.fail("no enforcer answers at /run/x".to_owned(), case.at());
+    case.state
+        .fail("no enforcer answers at /run/x".to_owned(), case.at());
     case.seconds += 12;
     case.state.pass(case.at().time);
-    case.state.fail("no enforcer answers at /run/x".to_owned(), case.at());
+    case.state
+        .fail("no enforcer answers at /run/x".to_owned(), case.at());
     let lines = screen(&mut case, 80, 24);
-    assert!(lines[0].starts_with("  NO ENFORCER ANSWERS (12s), trying   3 destinations"), "{lines:#?}");
+    assert!(
+        lines[0].starts_with("  NO ENFORCER ANSWERS (12s), trying   3 destinations"),
+        "{lines:#?}"
+    );
     assert_eq!(lines[1], " no enforcer answers at /run/x");
     case.answer(&THREE);
     assert!(screen(&mut case, 80, 24)[0].starts_with("  live "));
@@ -167,19 +188,32 @@ fn groups_help_and_filter_are_on_the_screen() {
     case.typed("gg");
     let lines = screen(&mut case, 80, 24);
     assert_eq!(lines[1], " by RATE/S  grouped by workload");
-    assert!(lines[3].contains(" + shop/web (2)   ") && lines[3].contains(" deny "), "{lines:#?}");
+    assert!(
+        lines[3].contains(" + shop/web (2)   ") && lines[3].contains(" deny "),
+        "{lines:#?}"
+    );
     let text = lines.join("\n");
-    assert!(text.contains("calls: deny 55  audit 0  unregistered 0  allow 103"), "{text}");
+    assert!(
+        text.contains("calls: deny 55  audit 0  unregistered 0  allow 103"),
+        "{text}"
+    );
     case.press(KeyCode::Enter);
     let lines = screen(&mut case, 80, 24);
-    assert!(lines[3].contains(" - shop/web (2)") && lines[4].contains("   b.example.com:443/tcp"), "{lines:#?}");
+    assert!(
+        lines[3].contains(" - shop/web (2)") && lines[4].contains("   b.example.com:443/tcp"),
+        "{lines:#?}"
+    );
     case.typed("/shop");
     let lines = screen(&mut case, 80, 24);
     assert!(lines[1].ends_with("filter: shop"), "{lines:#?}");
     assert!(lines[23].starts_with("/shop_"), "{lines:#?}");
     case.press(KeyCode::Enter);
     case.typed("?");
-    assert!(screen(&mut case, 80, 24).join("\n").contains("only what is refused"));
+    assert!(
+        screen(&mut case, 80, 24)
+            .join("\n")
+            .contains("only what is refused")
+    );
 }
 
 /// A draw makes text of the lines that are seen alone, and puts nothing in order: that an answer does once.
@@ -187,7 +221,13 @@ fn groups_help_and_filter_are_on_the_screen() {
 fn twenty_thousand_destinations_are_drawn_by_the_lines_that_are_seen() {
     const MANY: u64 = 20_000;
     let observations = |more: u64| -> Vec<_> {
-        let line = |at: u64| format!("ns{}/web h{at}.example.com deny {}", at % 40, at + more * (at % 7));
+        let line = |at: u64| {
+            format!(
+                "ns{}/web h{at}.example.com deny {}",
+                at % 40,
+                at + more * (at % 7)
+            )
+        };
         (0..MANY).map(|at| seen(&line(at))).collect()
     };
     let mut case = Case::new(&[]);
@@ -205,5 +245,8 @@ fn twenty_thousand_destinations_are_drawn_by_the_lines_that_are_seen() {
         assert_eq!(case.state.seen().len(), 31, "more than the lines of the table");
         assert_eq!(case.state.arranged, arranged, "a draw puts lines in order");
     }
-    println!("20,000 destinations: an answer {:?}, a draw {:?}", longest.0, longest.1);
+    println!(
+        "20,000 destinations: an answer {:?}, a draw {:?}",
+        longest.0, longest.1
+    );
 }

@@ -32,7 +32,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State) {
 fn of_row(row: &Row, has_colour: bool) -> (Line<'static>, Vec<Line<'static>>) {
     let seen = &row.seen;
     let verdict = Span::styled(seen.verdict.to_string(), style(seen.verdict, has_colour));
-    let title = Line::from(vec![verdict, Span::raw(format!(" {} ", escaped(&seen.to_string())))]);
+    let title = Line::from(vec![
+        verdict,
+        Span::raw(format!(" {} ", escaped(&seen.to_string()))),
+    ]);
     let mut lines = Vec::new();
     let mut say = |name: &'static str, text: Option<&str>| {
         let Some(text) = text else { return };
@@ -60,7 +63,10 @@ fn of_group(group: &Group, has_colour: bool) -> (Line<'static>, Vec<Line<'static
     let title = Line::raw(format!("{}: {count} destinations ", escaped(&group.name())));
     let mut calls = vec![Span::styled("calls: ", Modifier::BOLD)];
     for (count, verdict) in group.calls.iter().zip(VERDICTS).rev() {
-        calls.push(Span::styled(format!("{verdict} {count}  "), style(verdict, has_colour)));
+        calls.push(Span::styled(
+            format!("{verdict} {count}  "),
+            style(verdict, has_colour),
+        ));
     }
     let last = Span::raw(time(group.last));
     let last = Line::from(vec![Span::styled("last: ", Modifier::BOLD), last]);

@@ -29,7 +29,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &mut State) {
     let cursor = state.cursor();
     let head = columns.iter().map(|(column, width)| head(*column, *width, state));
     let lines = state.seen().enumerate().map(|(at, shown)| {
-        let cells = columns.iter().map(|(column, width)| cell(shown, *column, *width, state));
+        let cells = columns
+            .iter()
+            .map(|(column, width)| cell(shown, *column, *width, state));
         let line = Row::new(cells);
         match at == cursor {
             true => line.style(Modifier::REVERSED),
@@ -78,7 +80,11 @@ fn columns(width: u16) -> Vec<(Column, u16)> {
     let rest = (Column::Destination, width.saturating_sub(taken));
     Column::ALL
         .into_iter()
-        .filter_map(|column| std::iter::once(&rest).chain(fixed).find(|(other, _)| *other == column))
+        .filter_map(|column| {
+            std::iter::once(&rest)
+                .chain(fixed)
+                .find(|(other, _)| *other == column)
+        })
         .copied()
         .collect()
 }
@@ -168,7 +174,10 @@ mod tests {
             let taken: u16 = columns.iter().map(|(_, width)| width + 1).sum();
             assert_eq!(taken - 1, width, "{columns:?}");
             let destination = columns.iter().find(|(column, _)| *column == Column::Destination);
-            assert!(destination.is_some_and(|(_, room)| width < 40 || *room >= 22), "{columns:?}");
+            assert!(
+                destination.is_some_and(|(_, room)| width < 40 || *room >= 22),
+                "{columns:?}"
+            );
         }
     }
 }

@@ -15,6 +15,7 @@ mod names;
 mod out;
 mod reload;
 mod status;
+mod top;
 
 use std::{
     path::{Path, PathBuf},
@@ -62,6 +63,8 @@ enum Command {
     Names(NamesArguments),
     /// Show verdicts as they are made: what is refused call by call, what is allowed counted several times a second
     Monitor(Monitor),
+    /// Show the busiest and most refused destinations, live, with what would allow them
+    Top(top::Top),
     /// Run a command inside a workload's cgroup; exit code: the command's, 125: not started, as it would not be enforced,
     /// 126: it cannot be started, 127: there is no such command
     Exec(Exec),
@@ -415,6 +418,7 @@ pub fn main() -> ExitCode {
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Names(arguments) => names::run(&arguments),
         Command::Monitor(arguments) => monitor::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
         Command::Execute(arguments) => Ok(exec::execute(&arguments.command, arguments.user.as_deref())),
         Command::Detach(arguments) => detach::run(&arguments),

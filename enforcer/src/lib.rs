@@ -25,6 +25,7 @@ pub mod sources;
 mod stamp;
 mod state;
 pub mod systemd;
+mod top;
 mod turns;
 
 pub use enforcer_config as config;

@@ -9,9 +9,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use nix::{sys::signal::SigSet, unistd::setsid};
+use nix::unistd::setsid;
 
-use super::{Place, clean};
+use super::{Place, clean, signals::forwarded};
 
 /// How readily the kernel ends it where memory is short: last.
 const OOM: &str = "-1000";
@@ -21,7 +21,7 @@ pub(crate) fn settle(place: &Place) -> Result<()> {
     let cgroup = place.below_mount(&place.guard());
     fs::write(cgroup.join("cgroup.procs"), "0").with_context(|| format!("joining {}", cgroup.display()))?;
     setsid().context("beginning a session")?;
-    SigSet::all().thread_block().context("blocking signals")?;
+    forwarded().thread_block().context("blocking signals")?;
     std::env::set_current_dir("/").context("leaving the caller's folder")
 }
 

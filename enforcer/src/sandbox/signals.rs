@@ -23,7 +23,12 @@ const FORWARDED: [Signal; 7] = [
 
 /// The signals of this process, which has one thread. What stops it (SIGTSTP) is left as it is: a terminal stops the
 /// command too, which is in the same process group.
-pub(super) struct Signals(SignalFd);
+pub(super) struct Signals {
+    taken: SigSet,
+    /// What was blocked before, as it is for the command.
+    former: SigSet,
+    queue: SignalFd,
+}
 
 /// What has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,17 +44,26 @@ pub(super) enum Event {
 impl Signals {
     /// Takes them from now on.
     pub(super) fn take() -> Result<Self> {
-        let mut taken: SigSet = FORWARDED.into_iter().collect();
+        let mut taken = forwarded();
         taken.add(Signal::SIGCHLD);
+        let former = SigSet::thread_get_mask().context("reading what signals are blocked")?;
         taken.thread_block().context("blocking signals")?;
-        let signals = SignalFd::with_flags(&taken, SfdFlags::SFD_CLOEXEC).context("listening for signals")?;
-        Ok(Self(signals))
+        let queue = SignalFd::with_flags(&taken, SfdFlags::SFD_CLOEXEC).context("listening for signals")?;
+        Ok(Self { taken, former, queue })
+    }
+
+    /// Does what starts a process, which inherits what is blocked. What happens to it meanwhile is not told.
+    pub(super) fn outside<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        self.former.thread_set_mask().context("letting signals through")?;
+        let done = work();
+        self.taken.thread_block().context("blocking signals")?;
+        Ok(done)
     }
 
     /// Waits for the next.
     pub(super) fn next(&self) -> Result<Event> {
         loop {
-            let info = match self.0.read_signal() {
+            let info = match self.queue.read_signal() {
                 Err(Errno::EINTR) | Ok(None) => continue,
                 read => read.context("waiting for signals")?,
             };
@@ -64,6 +78,11 @@ impl Signals {
             });
         }
     }
+}
+
+/// Those that a person or a program sends.
+pub(super) fn forwarded() -> SigSet {
+    FORWARDED.into_iter().collect()
 }
 
 /// Sends it on. One that has ended needs none.

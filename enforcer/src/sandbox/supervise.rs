@@ -176,25 +176,22 @@ impl Parts {
     fn run(&mut self, sandbox: &Sandbox) -> Result<(End, Vec<String>, Duration)> {
         let signals = Signals::take()?;
         let began = Instant::now();
-        let command = self.command(sandbox).spawn().context("starting the command")?;
-        let pid = Pid::from_raw(command.id().cast_signed());
+        let command = signals.outside(|| self.command(sandbox).spawn())?;
+        let pid = Pid::from_raw(command.context("starting the command")?.id().cast_signed());
         let mut failures = Vec::new();
         loop {
-            match signals.next()? {
-                Event::Sent(signal) => forward(signal, pid),
-                Event::Shared => {}
-                Event::Child => {
-                    if let Some(end) = ended(pid)? {
-                        let end = if failures.is_empty() { end } else { End::Lost };
-                        return Ok((end, failures, began.elapsed()));
-                    }
-                    if failures.is_empty()
-                        && let Some(lost) = self.lost()?
-                    {
-                        failures.push(format!("{lost} has ended, and the command was killed"));
-                        clean::end_all(&self.place.below_mount(&self.place.command())).ok();
-                    }
-                }
+            if let Some(end) = ended(pid)? {
+                let end = if failures.is_empty() { end } else { End::Lost };
+                return Ok((end, failures, began.elapsed()));
+            }
+            if failures.is_empty()
+                && let Some(lost) = self.lost()?
+            {
+                failures.push(format!("{lost} has ended, and the command was killed"));
+                clean::end_all(&self.place.below_mount(&self.place.command())).ok();
+            }
+            if let Event::Sent(signal) = signals.next()? {
+                forward(signal, pid);
             }
         }
     }

@@ -2,9 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 mod sandbox {
-    pub mod ends;
-    pub mod run;
-    pub mod terminal;
+    pub(crate) mod ends;
+    pub(crate) mod run;
+    pub(crate) mod terminal;
 }
 
 use std::{
@@ -69,6 +69,34 @@ fn command_reaches_what_the_registry_has() {
         let mut inside = probe(&["--registry", &file.display().to_string()]);
         assert_eq!(connect(&mut inside, SERVER), Outcome::Through);
         assert_eq!(connect(&mut inside, OTHER), REFUSED);
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn command_cannot_change_what_it_may_reach() {
+    in_own_network(|| {
+        let server = Server::at(OTHER)?;
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("registry.yaml");
+        let entry = |address: &str| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: a}}\nspec:\n  \
+                 hosts: [a.invalid]\n  addresses: [{address}]\n  resolution: NONE\n  \
+                 ports: [{{number: 443, name: tcp, protocol: TCP}}]\n"
+            )
+        };
+        fs::write(&file, entry("192.0.2.10"))?;
+        fs::write(folder.path().join("other"), entry("192.0.2.11"))?;
+        // A daemon has a change in force within a second.
+        let script = "cat other > registry.yaml; end=$((SECONDS + 3)); \
+                      while ((SECONDS < end)); do (exec 3<>/dev/tcp/192.0.2.11/443) && echo REACHED; done 2>/dev/null; true";
+        let output = sandbox(&["--registry", "registry.yaml"])
+            .args(["--", "bash", "-c", script])
+            .current_dir(folder.path())
+            .output()?;
+        assert_eq!((text(&output.stdout), server.accepted()), (String::new(), 0));
         Ok(())
     })
     .unwrap();

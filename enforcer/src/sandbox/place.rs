@@ -110,9 +110,9 @@ impl Place {
         self.folder.join("enforcer.yaml")
     }
 
-    /// What the command is allowed beside the registry.
-    pub(super) fn allowed(&self) -> PathBuf {
-        self.folder.join("allowed.yaml")
+    /// What the command may reach.
+    pub(super) fn registry(&self) -> PathBuf {
+        self.folder.join("registry")
     }
 
     /// The enforcer's state.

@@ -3,21 +3,23 @@
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     net::SocketAddr,
-    os::unix::{fs::MetadataExt as _, net::UnixStream},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use enforcer_core::observed::{Carrier, Observation, Seen as Verdict};
+use enforcer_core::observed::{Carrier, Observation, Seen};
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{Allowed, Sandbox, settings, supervise::End};
-use crate::{config::Enforcement, control};
+use crate::{
+    config::Enforcement,
+    control::{self, Observed},
+};
 
 /// The report, as a program reads it.
 #[derive(Clone, Debug, Serialize)]
@@ -60,53 +62,37 @@ struct Refused {
     allowed: Allowed,
 }
 
-/// What the enforcer has seen.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-pub(super) struct Seen {
-    observations: Vec<Observation>,
-    dropped: u64,
-}
-
 /// How often the enforcer is asked, until twice in a row it says the same: it may not have read the last event yet.
 const ASKED: usize = 20;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Asks the enforcer whose state is in this folder.
-pub(super) fn seen(state: &Path) -> Result<Seen> {
-    let mut seen = ask(state)?;
-    for _ in 0..ASKED {
-        thread::sleep(PAUSE);
-        let again = ask(state)?;
-        let is_all = again == seen;
-        seen = again;
-        if is_all {
-            break;
+/// Asks the enforcer whose state is in this folder what it has seen.
+pub(super) fn seen(state: &Path) -> Result<Observed> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut seen = control::ask_observed(state).await?;
+        for _ in 0..ASKED {
+            tokio::time::sleep(PAUSE).await;
+            let again = control::ask_observed(state).await?;
+            let is_all = again == seen;
+            seen = again;
+            if is_all {
+                break;
+            }
         }
-    }
-    Ok(seen)
-}
-
-fn ask(state: &Path) -> Result<Seen> {
-    let path = control::path(state);
-    let mut stream = UnixStream::connect(&path).context("asking the enforcer")?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream
-        .write_all(b"{\"observed\":null}\n")
-        .context("asking the enforcer")?;
-    let mut text = String::new();
-    stream
-        .read_to_string(&mut text)
-        .context("waiting for the enforcer's answer")?;
-    ensure!(!text.is_empty(), "the enforcer gives no answer");
-    serde_json::from_str(&text).context("reading the enforcer's answer")
+        Ok(seen)
+    })
 }
 
 impl Report {
     /// Of a sandbox whose command has ended so, after this time, and has left so many processes.
-    pub(super) fn new(sandbox: &Sandbox, (end, duration, left): (End, Duration, usize), seen: Seen) -> Self {
+    pub(super) fn new(
+        sandbox: &Sandbox,
+        (end, duration, left): (End, Duration, usize),
+        seen: Observed,
+    ) -> Self {
         let mut refused: Vec<_> = seen.observations.into_iter().filter_map(Refused::of).collect();
         refused.sort_by_key(|refused| std::cmp::Reverse(refused.count));
         let entries = refused.iter().map(|refused| &refused.allowed);
@@ -179,7 +165,7 @@ fn counted(count: usize, one: &str, many: &str) -> String {
 impl Refused {
     fn of(seen: Observation) -> Option<Self> {
         // A resolver library sorts addresses by sockets that send nothing.
-        if seen.verdict == Verdict::Allow || seen.probe {
+        if seen.verdict == Seen::Allow || seen.probe {
             return None;
         }
         let transport = seen.transport.into();

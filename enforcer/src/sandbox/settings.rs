@@ -18,19 +18,29 @@ use crate::{
 /// The command's name in messages.
 pub(super) const WORKLOAD: &str = "command";
 
-/// Writes both into the place.
-pub(super) fn write(sandbox: &Sandbox, place: &Place, registry: &[PathBuf]) -> Result<()> {
+/// A file of the registry, as it was when the sandbox was started. Its copy is what counts: the command may be able to write
+/// to the file itself.
+pub(super) struct Copy {
+    suffix: &'static str,
+    text: String,
+}
+
+/// Writes all of it into the place.
+pub(super) fn write(sandbox: &Sandbox, place: &Place, registry: &[Copy]) -> Result<()> {
     let entries = sandbox.allowed.iter().enumerate().map(|(number, allowed)| {
         let name = format!("allow-{}", number + 1);
         allowed.entry(&name, &sandbox.namespace)
     });
     let entries: Vec<_> = entries.collect();
-    fs::write(place.allowed(), entries.join("---\n")).context("writing what is allowed")?;
-    let mut files = vec![place.allowed()];
-    files.extend(registry.iter().cloned());
+    let folder = place.registry();
+    fs::create_dir(&folder).context("making the registry's folder")?;
+    fs::write(folder.join("allow.yaml"), entries.join("---\n")).context("writing what is allowed")?;
+    for (number, Copy { suffix, text }) in registry.iter().enumerate() {
+        fs::write(folder.join(format!("{number:06}.{suffix}")), text).context("copying the registry")?;
+    }
     // JSON is YAML.
     let text = serde_json::to_vec_pretty(&json!({
-        "registry": {"files": files},
+        "registry": {"files": [folder]},
         "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
         "mode": match sandbox.enforcement {
             Enforcement::Enforce => "enforce",
@@ -45,24 +55,28 @@ pub(super) fn write(sandbox: &Sandbox, place: &Place, registry: &[PathBuf]) -> R
     fs::write(place.config(), text).context("writing the enforcer's configuration")
 }
 
-/// The registry's files by their whole paths. Each has to be there and valid: what is not would only be noticed when it
-/// is refused.
-pub(super) fn registry(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut whole = Vec::new();
+/// The registry's files. Each has to be there and valid: what is not would only be noticed when it is refused.
+pub(super) fn registry(paths: &[PathBuf]) -> Result<Vec<Copy>> {
+    let mut copies = Vec::new();
     for path in paths {
         let shown = path.display();
         let found = fs::canonicalize(path).with_context(|| format!("--registry {shown}"))?;
         for change in read_all(&found) {
             let file = change.path.display().to_string();
             match change.content {
-                Content::Text(text) => judge(&file, &text)?,
+                Content::Text(text) => {
+                    judge(&file, &text)?;
+                    let is_json = change.path.extension().is_some_and(|suffix| suffix == "json");
+                    let suffix = if is_json { "json" } else { "yaml" };
+                    let text = text.to_string();
+                    copies.push(Copy { suffix, text });
+                }
                 Content::Gone => {}
                 Content::Unreadable(reason) => bail!("--registry {shown}: {file}: {reason}"),
             }
         }
-        whole.push(found);
     }
-    Ok(whole)
+    Ok(copies)
 }
 
 fn judge(file: &str, text: &str) -> Result<()> {

@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io::{BufRead as _, BufReader},
     os::fd::OwnedFd,
-    path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -24,7 +23,7 @@ use super::{
     settings,
     signals::{Event, Signals, forward},
 };
-use crate::datapath::is_enforced;
+use crate::{control::Observed, datapath::is_enforced};
 
 /// How a contained command has ended, and what was seen of it.
 pub(crate) struct Outcome {
@@ -99,7 +98,7 @@ pub(crate) fn supervise(sandbox: &Sandbox) -> Result<Outcome> {
     failures.extend(parts.take_away().err().map(|error| format!("{error:#}")));
     let seen = seen.unwrap_or_else(|error| {
         failures.push(format!("what was refused is not known: {error:#}"));
-        report::Seen::default()
+        Observed::default()
     });
     Ok(Outcome {
         report: report::Report::new(sandbox, (end, duration, left), seen),
@@ -119,7 +118,7 @@ fn part(name: &str, place: &Place) -> Command {
 
 impl Parts {
     /// Starts the guard and, behind it, the enforcer.
-    fn start(sandbox: &Sandbox, place: Place, lock: File, registry: &[PathBuf]) -> Result<Self> {
+    fn start(sandbox: &Sandbox, place: Place, lock: File, registry: &[settings::Copy]) -> Result<Self> {
         let guard = part("guard", &place)
             .stdin(Stdio::piped())
             // The guard holds the lock for as long as it lives; it writes nothing.

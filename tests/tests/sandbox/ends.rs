@@ -66,8 +66,7 @@ fn signals_reach_the_command() {
     in_own_network(|| {
         for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1] {
             let name = signal.as_str().trim_start_matches("SIG");
-            let script =
-                format!("trap 'echo {name}; exit 7' {name}; echo ready; sleep 1000 & wait");
+            let script = format!("trap 'echo {name}; exit 7' {name}; echo ready; sleep 1000 & wait");
             let mut child = running(&[], &script);
             send(signal, child.id().cast_signed());
             said(&mut child, name);

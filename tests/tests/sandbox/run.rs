@@ -19,14 +19,14 @@ use aya::programs::loaded_programs;
 use enforcer::datapath::CgroupMount;
 use tests::{daemon::wait, fixture::tied};
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
 
 /// Where servers listen that tests allow, or do not.
-pub const SERVER: &str = "192.0.2.10:443";
-pub const OTHER: &str = "192.0.2.11:443";
+pub(crate) const SERVER: &str = "192.0.2.10:443";
+pub(crate) const OTHER: &str = "192.0.2.11:443";
 
 /// `enforcer sandbox` with these arguments. It ends with the test.
-pub fn sandbox(arguments: &[&str]) -> Command {
+pub(crate) fn sandbox(arguments: &[&str]) -> Command {
     let mut command = tied(BINARY);
     for name in ["SUDO_UID", "SUDO_GID", "SUDO_USER", "SUDO_COMMAND"] {
         command.env_remove(name);
@@ -35,12 +35,12 @@ pub fn sandbox(arguments: &[&str]) -> Command {
     command
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Waits for a line on the output of a process.
-pub fn said(child: &mut Child, line: &str) {
+pub(crate) fn said(child: &mut Child, line: &str) {
     let output = child.stdout.as_mut().unwrap();
     let mut read = Vec::new();
     while !read.ends_with(b"\n") {
@@ -57,7 +57,7 @@ pub fn said(child: &mut Child, line: &str) {
 }
 
 /// The first line on the output of a process, such as a number.
-pub fn first_line(child: &mut Child) -> String {
+pub(crate) fn first_line(child: &mut Child) -> String {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut line)
@@ -66,10 +66,10 @@ pub fn first_line(child: &mut Child) -> String {
 }
 
 /// Accepts, and counts.
-pub struct Server(Arc<AtomicUsize>);
+pub(crate) struct Server(Arc<AtomicUsize>);
 
 impl Server {
-    pub fn at(address: &str) -> Result<Self> {
+    pub(crate) fn at(address: &str) -> Result<Self> {
         let listener = TcpListener::bind(address)?;
         let accepted = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&accepted);
@@ -81,23 +81,23 @@ impl Server {
         Ok(Self(accepted))
     }
 
-    pub fn accepted(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 }
 
 /// What a sandbox has made.
-pub struct Made {
-    pub folder: PathBuf,
-    pub cgroup: PathBuf,
+pub(crate) struct Made {
+    pub(crate) folder: PathBuf,
+    pub(crate) cgroup: PathBuf,
     /// Processes beside the command: the guard, the enforcer and its canary.
-    pub parts: BTreeSet<i32>,
+    pub(crate) parts: BTreeSet<i32>,
     programs: BTreeSet<u32>,
 }
 
 impl Made {
     /// By the sandbox that is this process.
-    pub fn by(pid: u32) -> Result<Self> {
+    pub(crate) fn by(pid: u32) -> Result<Self> {
         let mount = CgroupMount::find()?;
         let cgroup = find(mount.path(), &format!("enforcer-sandbox-{pid}"));
         let cgroup = cgroup.ok_or_else(|| anyhow::anyhow!("sandbox {pid} has no cgroup"))?;
@@ -115,7 +115,7 @@ impl Made {
     }
 
     /// The process whose command line has this part.
-    pub fn part(&self, name: &str) -> i32 {
+    pub(crate) fn part(&self, name: &str) -> i32 {
         let mut parts = self.parts.iter();
         let is_it = |pid: &&i32| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -125,13 +125,13 @@ impl Made {
     }
 
     /// Processes in the command's cgroup.
-    pub fn processes(&self) -> usize {
+    pub(crate) fn processes(&self) -> usize {
         let listed = fs::read_to_string(self.cgroup.join("command/cgroup.procs"));
         listed.map_or(0, |listed| listed.lines().count())
     }
 
     /// Whether all of it is gone but the programs, which the kernel takes away later.
-    pub fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         let runs = |pid: &i32| {
             let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             let state = state.rsplit_once(") ").map(|(_, rest)| rest.chars().next());
@@ -141,7 +141,7 @@ impl Made {
     }
 
     /// Waits until all of it is gone.
-    pub fn await_end(&self) -> Result<()> {
+    pub(crate) fn await_end(&self) -> Result<()> {
         assert!(!self.programs.is_empty(), "it has loaded programs");
         wait("end of the sandbox", || Ok(self.is_gone()))?;
         wait("end of its programs", || {

@@ -14,6 +14,7 @@ mod mount_bpffs;
 mod names;
 mod out;
 mod reload;
+mod sandbox;
 mod status;
 mod top;
 
@@ -71,6 +72,12 @@ enum Command {
     /// Run a command in this process's place; started by `exec`
     #[command(hide = true)]
     Execute(Execute),
+    /// Contain one command, with no daemon: it reaches what --registry and --allow name, and nothing else; exit code: the
+    /// command's, 125: not started, 126: it cannot be started, 127: there is no such command
+    Sandbox(sandbox::Arguments),
+    /// A part of a sandbox; started by `sandbox`
+    #[command(hide = true)]
+    Sandboxed(sandbox::Part),
     /// Remove every program, link, map, pin and state file of an enforcer that has ended; exit code 1: nothing was found,
     /// or programs still run
     Detach(Detach),
@@ -421,6 +428,8 @@ pub fn main() -> ExitCode {
         Command::Top(arguments) => top::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
         Command::Execute(arguments) => Ok(exec::execute(&arguments.command, arguments.user.as_deref())),
+        Command::Sandbox(arguments) => sandbox::run(&arguments),
+        Command::Sandboxed(arguments) => sandbox::part(&arguments),
         Command::Detach(arguments) => detach::run(&arguments),
         Command::Boot(arguments) => out::of_run(boot::run(&arguments)),
         Command::InstallBoot(arguments) => install_boot::run(&arguments),

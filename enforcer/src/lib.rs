@@ -21,6 +21,7 @@ pub mod proof;
 mod random;
 pub mod report;
 pub mod revoke;
+pub mod sandbox;
 pub mod sources;
 mod stamp;
 mod state;

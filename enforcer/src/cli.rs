@@ -15,8 +15,10 @@ mod names;
 mod out;
 mod reload;
 mod status;
+mod ui;
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -59,6 +61,9 @@ enum Command {
     Names(NamesArguments),
     /// Show verdicts as they are made: what is refused call by call, what is allowed counted several times a second
     Monitor(Monitor),
+    /// Show in a browser what workloads reach and are refused, and how the node stands; prints the address, and serves
+    /// until SIGINT or SIGTERM
+    Ui(UiArguments),
     /// Run a command inside a workload's cgroup; exit code: the command's, 125: not started, as it would not be enforced,
     /// 126: it cannot be started, 127: there is no such command
     Exec(Exec),
@@ -319,6 +324,22 @@ impl From<VerdictName> for Seen {
     }
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct UiArguments {
+    /// Where the page is served; port 0: any that is free
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "IP:PORT")]
+    listen: SocketAddr,
+    /// Also serve at an address that is not loopback; what is sent is not encrypted
+    #[arg(long)]
+    allow_remote: bool,
+    /// The configuration file, for its `state`
+    #[arg(long, value_name = "FILE", conflicts_with = "state")]
+    config: Option<PathBuf>,
+    /// The folder of the enforcer's state
+    #[arg(long, default_value = "/run/enforcer", value_name = "FOLDER")]
+    state: PathBuf,
+}
+
 /// As systemd calls a generator; see systemd.generator(7).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Generate {
@@ -433,6 +454,7 @@ pub fn main() -> ExitCode {
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Names(arguments) => names::run(&arguments),
         Command::Monitor(arguments) => monitor::run(&arguments),
+        Command::Ui(arguments) => ui::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
         Command::Execute(arguments) => Ok(exec::execute(&arguments.command, arguments.user.as_deref())),
         Command::Detach(arguments) => detach::run(&arguments),

@@ -26,5 +26,6 @@ mod stamp;
 mod state;
 pub mod systemd;
 mod turns;
+mod ui;
 
 pub use enforcer_config as config;

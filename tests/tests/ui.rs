@@ -24,7 +24,7 @@ use tests::{
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
 
 /// The page is there, and has shown what it was told.
-const LIVE: &str = "document.querySelector('#link').dataset.state === 'good'";
+const LIVE: &str = "document.querySelector('#link')?.dataset.state === 'good'";
 
 /// Asks for the page's own functions and values, which no other script has.
 fn opened(told: Observed) -> Result<Option<(Teller, Served, Browser)>> {
@@ -39,11 +39,12 @@ fn opened(told: Observed) -> Result<Option<(Teller, Served, Browser)>> {
     Ok(Some((teller, served, browser)))
 }
 
-/// What the rows of one list say, in order.
+/// What the rows of one list say, in order, once what has changed is drawn.
 fn rows(browser: &mut Browser, list: &str) -> Result<Vec<String>> {
     let of = format!(
-        "[...document.querySelectorAll('#{list} .row:not([hidden])')].sort((a, b) => a.ariaPosInSet - b.ariaPosInSet)\
-         .map((row) => row.querySelector('.name').textContent)"
+        "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(\
+         [...document.querySelectorAll('#{list} .row:not([hidden])')].sort((a, b) => a.ariaPosInSet - b.ariaPosInSet)\
+         .map((row) => row.querySelector('.name').textContent)))))"
     );
     Ok(serde_json::from_value(browser.value(&of)?)?)
 }
@@ -111,6 +112,12 @@ fn pictures_are_taken_in_light_and_dark_wide_and_narrow() {
         };
         for (light, name) in [(Light::Light, "light"), (Light::Dark, "dark")] {
             browser.light(light)?;
+            if matches!(light, Light::Dark) {
+                let choose = "[...document.querySelectorAll('#to .row')]\
+                              .find((row) => row.textContent.includes('tracker')).click()";
+                browser.value(choose)?;
+                browser.until("document.querySelector('#details pre')?.textContent.includes('tracker')")?;
+            }
             for (view, size) in [((1280, 800), ""), ((390, 844), "-narrow")] {
                 browser.view(view)?;
                 browser.light(light)?;
@@ -414,10 +421,22 @@ fn page_without_its_token_asks_for_it_and_shows_nothing() {
     claim().unwrap();
 }
 
-/// Everything that takes long in a page, as it happens.
-const WATCH: &str = "window.long = []; window.frames = []; \
-    new PerformanceObserver((list) => window.long.push(...list.getEntries().map((entry) => entry.duration)))\
-    .observe({ type: 'longtask' }); true";
+/// Waits for so many updates within the page, so that nothing is done for whoever waits; with what is done in each frame.
+fn updates(browser: &mut Browser, number: usize, in_each_frame: &str) -> Result<()> {
+    let waiting = format!(
+        "new Promise((done) => {{ const until = performance.getEntriesByName('shown').length + {number}; \
+         const look = () => {{ {in_each_frame}; \
+         if (performance.getEntriesByName('shown').length >= until) done(true); else requestAnimationFrame(look); }}; \
+         look(); }})"
+    );
+    browser.value(&waiting).map(|_| ())
+}
+
+/// Tasks of 50 ms and more, from now on.
+const WATCH: &str = "window.long = []; new PerformanceObserver((list) => window.long.push(...list.getEntries()\
+                     .map((entry) => entry.duration))).observe({ type: 'longtask' }); true";
+
+const SCROLL: &str = "for (const id of ['from', 'to']) document.getElementById(id).scrollTop += 97";
 
 #[test]
 fn two_thousand_destinations_change_each_second_without_a_stutter() {
@@ -440,27 +459,31 @@ fn two_thousand_destinations_change_each_second_without_a_stutter() {
         let elements = browser.value("document.querySelectorAll('*').length")?;
         assert!(elements.as_u64() < Some(3000), "{elements} elements");
         browser.value(WATCH)?;
-        let updates = |browser: &mut Browser| browser.value("performance.getEntriesByName('shown').length");
-        let (before, first) = (busy(&mut browser)?, updates(&mut browser)?);
-        let scroll = "for (const id of ['from', 'to']) document.getElementById(id).scrollTop += 997; true";
-        wait("ten updates", || {
-            browser.value(scroll)?;
-            Ok(updates(&mut browser)?.as_u64() >= Some(first.as_u64().unwrap_or_default() + 10))
-        })?;
-        let (after, last) = (busy(&mut browser)?, updates(&mut browser)?);
-        let number = last.as_f64().unwrap_or_default() - first.as_f64().unwrap_or_default();
-        let shown = browser.value("performance.getEntriesByName('shown').slice(1).map((entry) => entry.duration).sort((a, b) => a - b)")?;
-        let shown: Vec<f64> = serde_json::from_value(shown)?;
-        let median = shown[shown.len() / 2];
-        let most = shown.last().copied().unwrap_or_default();
+        let start = busy(&mut browser)?;
+        updates(&mut browser, 8, "")?;
+        let still = busy(&mut browser)?;
+        updates(&mut browser, 8, SCROLL)?;
+        let scrolled = busy(&mut browser)?;
+        let per_update = |seconds: f64| seconds * 1000.0 / 8.0;
+        let shown =
+            "performance.getEntriesByName('shown').map((entry) => entry.duration).sort((a, b) => a - b)";
+        let shown: Vec<f64> = serde_json::from_value(browser.value(shown)?)?;
         let long: Vec<f64> = serde_json::from_value(browser.value("window.long")?)?;
         println!(
-            "2,000 destinations: an update takes {median:.1} ms in the median and {most:.1} ms at most by the clock; \
-             the page's thread works {:.1} ms for each, scrolling included; tasks of 50 ms and more: {long:?} of {number} updates",
-            (after - before) * 1000.0 / number
+            "2,000 destinations, all of which change: the page's thread works {:.1} ms for an update with all that is \
+             drawn, {:.1} ms while both lists are scrolled in every frame; by the clock, beside whatever else runs, an \
+             update takes {:.1} ms in the median, and {} tasks took 50 ms or more",
+            per_update(still - start),
+            per_update(scrolled - still),
+            shown[shown.len() / 2],
+            long.len(),
         );
-        assert!(median < 50.0, "an update takes {median} ms");
-        browser.light(Light::Light)?;
+        assert!(still > start, "the thread's time is not measured");
+        assert!(
+            per_update(still - start) < 50.0,
+            "an update takes {} ms",
+            per_update(still - start)
+        );
         browser.picture("ui-crowd.png")?;
         assert_eq!(browser.complaints(), [String::new(); 0]);
         Ok(())
@@ -672,7 +695,10 @@ fn running_enforcer_shows_what_its_workloads_do_as_they_do_it() {
         place.call("jobs", Transport::Tcp, "192.0.2.77:80")?;
         browser.until("document.querySelector('#to-count').textContent === '3'")?;
         assert_eq!(rows(&mut browser, "from")?, ["batch", "jobs", "frontend", "web"]);
-        assert_eq!(rows(&mut browser, "to")?, ["192.0.2.66:8443", "192.0.2.77:80", "api.example.com:443"]);
+        assert_eq!(
+            rows(&mut browser, "to")?,
+            ["192.0.2.66:8443", "192.0.2.77:80", "api.example.com:443"]
+        );
         browser.until("document.querySelector('#health').textContent.includes('is proven')")?;
         let entry = "[...document.querySelectorAll('#rows tr')].find((row) => row.innerText.includes('192.0.2.66')).querySelector('.link').click()";
         browser.value(entry)?;
@@ -701,7 +727,11 @@ fn page_that_cannot_be_served_keeps_nobody_from_being_enforced() {
         let taken = std::net::TcpListener::bind("127.0.0.1:9901")?;
         let mut place = Place::new(BINARY, CONFIG)?;
         let mut daemon = place.start(&["--ephemeral"])?;
-        daemon.line(&["the page is not served", "127.0.0.1:9901", "enforcement is not affected"])?;
+        daemon.line(&[
+            "the page is not served",
+            "127.0.0.1:9901",
+            "enforcement is not affected",
+        ])?;
         assert!(!place.reaches("web", "192.0.2.66:8443")?);
         drop(taken);
         daemon.line(&["the page is served at http://127.0.0.1:9901/"])?;

@@ -1,7 +1,7 @@
 //! A headless Chromium with one page.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -66,7 +66,9 @@ impl Browser {
             .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
             .env("HOME", profile.path());
         if let Some(libraries) = library_path(&program) {
-            command.env("LD_LIBRARY_PATH", libraries);
+            // A library's own ones lie deeper, where it looks for them only if it is installed.
+            let folders = env::split_paths(&libraries).flat_map(|folder| [folder.join("pulseaudio"), folder]);
+            command.env("LD_LIBRARY_PATH", env::join_paths(folders)?);
         }
         let program = program.display().to_string();
         let data = format!("--user-data-dir={}", profile.path().display());
@@ -85,7 +87,9 @@ impl Browser {
             &data,
         ];
         let mut pipe = Pipe::start(&mut command, &arguments)?;
-        let target = pipe.call(None, "Target.createTarget", &json!({"url": "about:blank"}))?;
+        let target = pipe.call(None, "Target.createTarget", &json!({"url": "about:blank"}));
+        let said = || fs::read_to_string(profile.path().join("said")).unwrap_or_default();
+        let target = target.with_context(|| format!("the browser says {:?}", said()))?;
         let attach = json!({"targetId": target["targetId"], "flatten": true});
         let attached = pipe.call(None, "Target.attachToTarget", &attach)?;
         let session = attached["sessionId"].as_str().context("the page has a session")?;
@@ -242,7 +246,10 @@ impl Browser {
     pub fn complaints(&mut self) -> Vec<String> {
         let is_complaint = |event: &&Value| {
             event["method"] == "Runtime.exceptionThrown"
-                || (event["method"] == "Log.entryAdded" && event["params"]["entry"]["level"] == "error")
+                // What was not answered with 200 is the business of who has asked.
+                || (event["method"] == "Log.entryAdded"
+                    && event["params"]["entry"]["level"] == "error"
+                    && event["params"]["entry"]["source"] != "network")
         };
         let events = self.pipe.gather().iter().filter(is_complaint);
         events.map(|event| event["params"].to_string()).collect()
@@ -259,7 +266,7 @@ impl Browser {
 
 /// Where pictures are kept.
 fn artefacts() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
     let ours = workspace.map(|workspace| workspace.join("target"));
     target.or(ours).unwrap_or_default().join("ui")

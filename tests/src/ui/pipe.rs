@@ -26,8 +26,8 @@ pub(super) struct Pipe {
     pub(super) events: Vec<Value>,
 }
 
-/// Descriptors 3 and 4 are what the browser reads and writes.
-const PLUMBING: &str = "exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null 2>&1";
+/// Descriptors 3 and 4 are what the browser reads and writes. What it says beside that is kept in its home.
+const PLUMBING: &str = "exec \"$@\" 3<&0 4>&1 </dev/null >\"$HOME/said\" 2>&1";
 
 impl Pipe {
     /// Starts the browser: a program with its arguments.

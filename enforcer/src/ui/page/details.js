@@ -57,7 +57,8 @@ function displaces(flow) {
 /** The heading of what was chosen. */
 function heading() {
   const from = chosen.from ?? (chosen.namespace === null ? null : `namespace ${chosen.namespace}`);
-  const parts = [from, chosen.to].filter((part) => part !== null);
+  const to = chosen.to?.replace(/\/(tcp|udp)$/, ' $1') ?? null;
+  const parts = [from, to].filter((part) => part !== null);
   return parts.length === 0 ? 'Nothing is chosen' : clean(parts.join(' → '));
 }
 

@@ -52,8 +52,10 @@ function fact(name, value, state) {
   mark(node, 'data-state', state ?? '');
 }
 
-function paintFacts(status, flows, told) {
-  const sum = (rank) => flows.reduce((all, flow) => all + (flow.rank === rank ? flow.count : 0), 0);
+/** Probes send nothing, and are not counted. */
+function paintFacts(status, all, told) {
+  const flows = all.filter((flow) => !flow.probe);
+  const sum = (rank) => flows.reduce((calls, flow) => calls + (flow.rank === rank ? flow.count : 0), 0);
   const distinct = (key) => new Set(flows.map((flow) => flow[key])).size;
   const alarm = (number, state) => [short(number), number > 0 ? state : ''];
   fact('Mode', status ? clean(status.mode) : '–');

@@ -28,5 +28,6 @@ mod state;
 pub mod systemd;
 mod top;
 mod turns;
+mod ui;
 
 pub use enforcer_config as config;

@@ -16,6 +16,9 @@ mod candidates;
 mod cause;
 mod changes;
 mod compiled;
+mod conflict;
+mod conflicting;
+mod hidden;
 mod ineffective;
 mod infrastructure;
 #[cfg(test)]
@@ -41,6 +44,7 @@ use ipnet::IpNet;
 
 pub(crate) use address_index::AddressIndex;
 pub use cause::Cause;
+pub use conflict::Conflict;
 pub use warning::Warning;
 
 use self::{

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Registry, Warning, ineffective, rerouted, suspicious};
+use super::{Registry, Warning, conflicting, hidden, ineffective, rerouted, suspicious};
 use crate::{
     export::Export,
     grant::is_port_only,
@@ -48,6 +48,10 @@ impl Registry {
         suspicious::warn_of_gateways(self, &mut warnings);
         suspicious::warn_of_allow_any(self, &mut warnings);
         rerouted::warn(self, &mut warnings);
+        conflicting::warn_of_hosts(self, &mut warnings);
+        conflicting::warn_of_addresses(self, &mut warnings);
+        conflicting::warn_of_exports(self, &mut warnings);
+        hidden::warn(self, &mut warnings);
         for (host, whole) in self.protected.hosts() {
             let counts = self.objects.resolved.get(host);
             for address in whole {

@@ -92,7 +92,7 @@ pub(crate) fn check(world: &World) -> Result<(), TestCaseError> {
                 }
             }
             Warning::Conflict(Conflict::SidecarUnused { unused: sidecar, .. }) => {
-                drop(unused.insert(sidecar))
+                unused.insert(sidecar);
             }
             Warning::Conflict(Conflict::Displaced {
                 loser,

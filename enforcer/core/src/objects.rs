@@ -96,6 +96,23 @@ impl Objects {
         labels
     }
 
+    /// The namespaces that exist as far as objects say so: those of Namespaces, and all in which any object is.
+    pub(crate) fn inhabited(&self) -> BTreeSet<&str> {
+        fn of<T>(store: &Store<T>) -> impl Iterator<Item = &str> {
+            store.keys().map(|key| key.namespace.as_str())
+        }
+        let named = self.namespaces.keys().map(|key| key.name.as_str());
+        named
+            .chain(of(&self.entries))
+            .chain(of(&self.workload_entries))
+            .chain(of(&self.sidecars))
+            .chain(of(&self.virtual_services))
+            .chain(of(&self.services))
+            .chain(of(&self.slices))
+            .chain(of(&self.pods))
+            .collect()
+    }
+
     /// The mode that the label of a namespace sets; None if it has none, or none that is valid.
     pub(crate) fn mode_of_namespace(&self, namespace: &Namespace) -> Option<Enforcement> {
         let key = Key::new(&Namespace::new(""), namespace.as_str());

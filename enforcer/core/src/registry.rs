@@ -15,9 +15,15 @@ mod address_index;
 mod candidates;
 mod cause;
 mod changes;
+mod colliding;
 mod compiled;
+mod conflict;
+mod conflicting;
+mod exported;
+mod hidden;
 mod ineffective;
 mod infrastructure;
+mod overruled;
 #[cfg(test)]
 mod properties;
 mod protected;
@@ -27,6 +33,7 @@ mod suspicious;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod views;
 mod warning;
 mod warnings;
 
@@ -41,6 +48,7 @@ use ipnet::IpNet;
 
 pub(crate) use address_index::AddressIndex;
 pub use cause::Cause;
+pub use conflict::Conflict;
 pub use warning::Warning;
 
 use self::{

@@ -16,6 +16,7 @@ mod tests;
 use std::sync::Arc;
 
 use self::scope::Scope;
+pub(crate) use scope::differences;
 pub(crate) use sidecar::{choose, imports, trims};
 
 use crate::{

@@ -1,5 +1,6 @@
 //! What the registry shares, keeps and forgets.
 
+mod conflicts;
 mod proxies;
 
 use super::*;
@@ -761,15 +762,15 @@ fn import_of_what_nobody_has_names_the_host_and_one_of_everything_is_ordinary() 
         warnings(Settings::default(), [hidden.into(), object.clone().into()]),
         [nothing("./a.example"), nothing("b/e.example"), nothing("c/*")]
     );
-    let seen = |id, host| {
+    let seen = |id, host, address| {
         entry(id, host, &[(80, Protocol::Tcp)])
-            .addresses(&["192.0.2.1"])
+            .addresses(&[address])
             .into()
     };
     let all = [
-        seen("b/e", "e.example"),
-        seen("c/c", "c.example"),
-        seen("a/a", "a.example"),
+        seen("b/e", "e.example", "192.0.2.1"),
+        seen("c/c", "c.example", "192.0.2.2"),
+        seen("a/a", "a.example", "192.0.2.3"),
         object.into(),
     ];
     assert_eq!(warnings(Settings::default(), all), [""; 0]);

@@ -9,6 +9,7 @@
 mod effects;
 mod envoy;
 mod explained;
+mod hidden;
 mod maps;
 mod naive;
 mod proxy;
@@ -153,6 +154,18 @@ proptest! {
     #[test]
     fn what_allows_nothing_has_a_warning(settings in worlds::settings(), arrivals in worlds::arrivals()) {
         effects::check(&world(&settings, &arrivals))?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(20_000, "tests/regressions/hidden.txt"))]
+
+    #[test]
+    fn what_nobody_sees_for_sidecars_has_a_warning_and_nothing_else(
+        settings in worlds::settings(),
+        arrivals in worlds::arrivals(),
+    ) {
+        hidden::check(&world(&settings, &arrivals))?;
     }
 }
 

@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 
 use enforcer_common::{Address, HostId, is_loopback, refuse};
 
+pub(crate) use suggest::label;
 pub use suggest::service_entry;
 pub use why::{Matched, Why};
 

@@ -52,7 +52,7 @@ use self::{
 };
 use crate::{
     grant::{Facts, Source},
-    istio::{MeshConfig, Object, ObjectId},
+    istio::{Kind, MeshConfig, Object, ObjectId, ServiceEntry},
     model::{Enforcement, Host, OwnAddresses, Workload},
     objects::{Key, Objects},
     offer::{HostState, Owners},
@@ -272,6 +272,30 @@ impl Registry {
     /// The workload of a cgroup.
     pub fn workload(&self, cgroup: CgroupId) -> Option<&Workload> {
         self.workloads.get(&cgroup)
+    }
+
+    /// Every workload, by its cgroup.
+    pub fn workloads(&self) -> impl Iterator<Item = (CgroupId, &Workload)> {
+        self.workloads.iter().map(|(cgroup, workload)| (*cgroup, workload))
+    }
+
+    /// A ServiceEntry.
+    pub(crate) fn service_entry(&self, id: &ObjectId) -> Option<Arc<ServiceEntry>> {
+        let key = Key::new(&id.namespace, &id.name);
+        let found = self.objects.entries.get(&key);
+        found.filter(|_| id.kind == Kind::ServiceEntry).cloned()
+    }
+
+    /// What a host is known to resolve to; a wildcard, what the known names below it resolve to.
+    pub(crate) fn known_of(&self, host: &Host) -> BTreeSet<IpAddr> {
+        self.objects.addresses_of(host)
+    }
+
+    /// Whether `host` may stand for `address`, as far as it is not declared.
+    pub(crate) fn may_name(&mut self, host: &Host, address: IpAddr) -> bool {
+        self.refresh();
+        let address = address.to_canonical();
+        !self.protected.keep_out(host, address, &self.settings)
     }
 
     /// What explanations are made from.

@@ -40,13 +40,19 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// Whether it is `connect()`.
+    #[inline(always)]
+    pub(crate) fn is_connect(&self) -> bool {
+        matches!(self.hook, Hook::Connect4 | Hook::Connect6 | Hook::LsmConnect)
+    }
+
     #[inline(always)]
     fn talk(&self) -> Talk {
         match self.hook {
             Hook::SockCreate | Hook::Setsockopt | Hook::LsmCreate => Talk::Other,
             _ if self.protocol == Transport::Tcp as u8 => Talk::Tcp,
             _ if self.protocol != Transport::Udp as u8 => Talk::Other,
-            Hook::Connect4 | Hook::Connect6 | Hook::LsmConnect => Talk::Probe,
+            _ if self.is_connect() => Talk::Probe,
             _ => Talk::Udp,
         }
     }
@@ -118,7 +124,7 @@ pub(crate) fn event(call: &Call, caller: impl FnOnce() -> Caller, outcome: Outco
     };
     // SAFETY: the helper has no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
-    if !maps::may_tell(&share, now) {
+    if !maps::is_within_share(&share, now, Share::LIMIT) {
         return;
     }
     let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else {

@@ -16,6 +16,7 @@ mod hooks;
 mod layout;
 mod maps;
 mod peers;
+mod seen;
 mod sock;
 mod workload;
 

@@ -4,18 +4,19 @@ use core::{ffi::c_void, ptr::null};
 
 use aya_ebpf::{
     bindings::{
-        BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
-        bpf_map_type::BPF_MAP_TYPE_SK_STORAGE,
+        BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP,
+        BPF_RB_NO_WAKEUP, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE,
     },
     macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
 };
 use enforcer_common::{
     Address, Binding, CgroupId, Counter, Flow, Heard, Kinds, Mode, Nearest, PeerKey, Policy, PolicyId,
-    PortKey, RuleKey, Rules, Scope, Settings, Share, ShareKey, SocketState,
+    PortKey, RuleKey, Rules, Scope, SeenKey, Settings, Share, ShareKey, SocketState, Tally,
     maps::{
         ASKED_CAPACITY, EVENTS_BYTES, EXACT_CAPACITY, NEAREST_CAPACITY, PEERS_CAPACITY, POLICIES_CAPACITY,
-        PORTS_CAPACITY, PREFIXES_CAPACITY, ROOTS_CAPACITY, SHARES_CAPACITY, WORKLOADS_CAPACITY,
+        PORTS_CAPACITY, PREFIXES_CAPACITY, ROOTS_CAPACITY, SEEN_CAPACITY, SHARES_CAPACITY,
+        WORKLOADS_CAPACITY,
     },
 };
 
@@ -52,6 +53,8 @@ pub(crate) static PEERS: LruHashMap<PeerKey, Heard> = LruHashMap::with_max_entri
 pub(crate) static ASKED: LruHashMap<PeerKey, Heard> = LruHashMap::with_max_entries(ASKED_CAPACITY, 0);
 #[map]
 static SHARES: LruHashMap<ShareKey, Share> = LruHashMap::with_max_entries(SHARES_CAPACITY, 0);
+#[map]
+static SEEN: HashMap<SeenKey, Tally> = HashMap::with_max_entries(SEEN_CAPACITY, BPF_F_NO_PREALLOC);
 #[btf_map]
 static SOCKETS: SocketStorage = SocketStorage::new();
 
@@ -100,9 +103,10 @@ pub(crate) fn waking() -> u64 {
     }
 }
 
-/// Whether one more event of this share may be sent at `now`, in nanoseconds since boot; counts the event if not.
+/// Whether one more of this share, of so many in a period, may be told at `now`, in nanoseconds since boot; counts it if
+/// not.
 #[inline(always)]
-pub(crate) fn may_tell(key: &ShareKey, now: u64) -> bool {
+pub(crate) fn is_within_share(key: &ShareKey, now: u64, limit: u64) -> bool {
     let period = now / Share::PERIOD;
     let Some(share) = SHARES.get_ptr_mut(key) else {
         let first = Share {
@@ -123,10 +127,39 @@ pub(crate) fn may_tell(key: &ShareKey, now: u64) -> bool {
             (&raw mut (*share).told).write_volatile(0);
         }
         add_one(&raw mut (*share).told);
-        if (&raw const (*share).told).read_volatile() <= Share::LIMIT {
+        if (&raw const (*share).told).read_volatile() <= limit {
             return true;
         }
         add_one(&raw mut (*share).untold);
+    }
+    false
+}
+
+/// Counts once more what was seen before, at `now`; false if it was not.
+#[inline(always)]
+pub(crate) fn see_again(key: &SeenKey, now: u64) -> bool {
+    let Some(tally) = SEEN.get_ptr_mut(key) else {
+        return false;
+    };
+    // SAFETY: the value lives until the program has ended. Its memory may be reused for another entry meanwhile, which
+    // then counts one more.
+    unsafe {
+        add_one(&raw mut (*tally).count);
+        (&raw mut (*tally).last).write_volatile(now);
+    }
+    true
+}
+
+/// Counts what is seen for the first time; if there is no room, counts that for its share, and returns false.
+#[inline(always)]
+pub(crate) fn see(key: &SeenKey, now: u64, share: &ShareKey) -> bool {
+    let first = Tally { count: 1, last: now };
+    if SEEN.insert(key, first, u64::from(BPF_NOEXIST)).is_ok() || see_again(key, now) {
+        return true;
+    }
+    if let Some(share) = SHARES.get_ptr_mut(share) {
+        // SAFETY: the value lives until the program has ended.
+        unsafe { add_one(&raw mut (*share).untold) };
     }
     false
 }

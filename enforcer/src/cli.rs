@@ -9,6 +9,7 @@ mod explain;
 mod generate;
 mod in_force;
 mod install_boot;
+mod monitor;
 mod mount_bpffs;
 mod names;
 mod out;
@@ -22,6 +23,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
+use enforcer_core::observed::Seen;
 
 use crate::{
     config::{Config, WorkloadConfig},
@@ -55,6 +57,8 @@ enum Command {
     /// Show which addresses stand for which hosts, and how that is known: declared, resolved, or learned from the answers
     /// that workloads received
     Names(NamesArguments),
+    /// Show verdicts as they are made: what is refused call by call, what is allowed counted several times a second
+    Monitor(Monitor),
     /// Run a command inside a workload's cgroup; exit code: the command's, 125: not started, as it would not be enforced,
     /// 126: it cannot be started, 127: there is no such command
     Exec(Exec),
@@ -257,6 +261,64 @@ pub(crate) struct NamesArguments {
     state: PathBuf,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Monitor {
+    /// How it is printed: a line for each call, or a JSON object
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+    /// Only workloads of this namespace
+    #[arg(long, value_name = "NS")]
+    namespace: Option<String>,
+    /// Only this workload
+    #[arg(long, value_name = "NAME|NS/NAME")]
+    workload: Option<String>,
+    /// Only these verdicts
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "VERDICT")]
+    verdict: Vec<VerdictName>,
+    /// Only this host, wildcard or address
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// Only this port
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// Show the last calls, of up to 1000 that are remembered, and end
+    #[arg(long, value_name = "N")]
+    last: Option<usize>,
+    /// Go on with what happens from now on; without --last, the default
+    #[arg(short, long)]
+    follow: bool,
+    /// The configuration file, for its `state`
+    #[arg(long, value_name = "FILE", conflicts_with = "state")]
+    config: Option<PathBuf>,
+    /// The folder of the enforcer's state
+    #[arg(long, default_value = "/run/enforcer", value_name = "FOLDER")]
+    state: PathBuf,
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum VerdictName {
+    /// A rule allows it
+    Allow,
+    /// No rule allows it, and ALLOW_ANY let it through
+    Unregistered,
+    /// No rule allows it, and audit let it through
+    Audit,
+    /// It was refused
+    Deny,
+}
+
+impl From<VerdictName> for Seen {
+    fn from(name: VerdictName) -> Self {
+        match name {
+            VerdictName::Allow => Self::Allow,
+            VerdictName::Unregistered => Self::Unregistered,
+            VerdictName::Audit => Self::Audit,
+            VerdictName::Deny => Self::Deny,
+        }
+    }
+}
+
 /// As systemd calls a generator; see systemd.generator(7).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Generate {
@@ -370,6 +432,7 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Names(arguments) => names::run(&arguments),
+        Command::Monitor(arguments) => monitor::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
         Command::Execute(arguments) => Ok(exec::execute(&arguments.command, arguments.user.as_deref())),
         Command::Detach(arguments) => detach::run(&arguments),

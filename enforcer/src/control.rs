@@ -3,6 +3,8 @@
 //! ```text
 //! enforcer status -> <state>/control.sock -> owner (OwnerStatus), proof, names, sources -> Status, as one line of JSON
 //! enforcer names  -> the same             -> owner, names                               -> NameTable
+//! enforcer suggest, top, ui -> the same   -> owner                                      -> Observed
+//! enforcer monitor -> the same            -> owner                                      -> a WatchLine for each call
 //! ```
 //!
 //! A connection is a question, and the answer is one line. What is asked is a line too, and one of [`Asked`], none of which
@@ -12,6 +14,8 @@ mod gather;
 mod names;
 mod status;
 mod text;
+mod watched;
+mod watching;
 
 use std::{
     fs, io,
@@ -27,13 +31,14 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::{JoinError, JoinSet},
-    time::{MissedTickBehavior, error::Elapsed},
+    time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{ending, state};
+use watching::WATCHERS;
 
 pub use gather::{Live, OwnerStatus, Ports, RootStatus, Taken};
 pub use names::{MOST as MOST_NAMES, Name, NameTable, Source as NameSource};
@@ -42,6 +47,8 @@ pub use status::{
     Suppressed, Usage,
 };
 pub(crate) use text::AllowAny;
+pub use watched::{Observed, Watch, WatchLine, Watched};
+pub use watching::watch;
 
 /// What the task asks of the owner.
 #[derive(Debug)]
@@ -50,6 +57,10 @@ pub enum OwnerQuestion {
     Status(oneshot::Sender<OwnerStatus>),
     /// What is declared and learned; of one workload, `namespace/name`, what it has learned.
     Names(Option<String>, oneshot::Sender<Result<NameTable>>),
+    /// What workloads were seen to reach.
+    Observed(oneshot::Sender<Observed>),
+    /// What was told last, and what is told from now on.
+    Watch(oneshot::Sender<Watch>),
 }
 
 /// Where the owner is asked.
@@ -63,6 +74,15 @@ pub enum Asked {
     Status,
     /// For a [`NameTable`], of one workload if it is named.
     Names(Option<String>),
+    /// For [`Observed`].
+    Observed,
+    /// For a [`WatchLine`] for each of the last so many calls, and for each call from then on.
+    Watch {
+        /// How many of those that were told before.
+        last: usize,
+        /// Whether to go on after them.
+        follow: bool,
+    },
 }
 
 /// Longest line that is read.
@@ -143,6 +163,7 @@ impl Control {
     /// If the socket's file cannot be removed.
     pub async fn serve(mut self, ports: Ports, cancel: CancellationToken) -> Result<()> {
         let ports = Arc::new(ports);
+        let watchers = Arc::new(Semaphore::new(WATCHERS));
         let mut answers = JoinSet::new();
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -164,8 +185,8 @@ impl Control {
                 Some(answered) = answers.join_next() => note(answered),
                 accepted = self.listener.accept(), if answers.len() < CLIENTS => match accepted {
                     Ok((stream, _)) => {
-                        let ports = Arc::clone(&ports);
-                        answers.spawn(async move { tokio::time::timeout(PATIENCE, answer(stream, &ports)).await });
+                        let (ports, watchers) = (Arc::clone(&ports), Arc::clone(&watchers));
+                        answers.spawn(async move { serve(stream, &ports, &watchers).await });
                     }
                     // Too many open files, say: whoever asks next may be more lucky.
                     Err(error) => {
@@ -211,25 +232,36 @@ fn listen(path: &Path) -> Result<UnixListener> {
 }
 
 /// Who asks may go away before the answer; that is their business.
-fn note(answered: Result<Result<Result<()>, Elapsed>, JoinError>) {
+fn note(answered: Result<Result<(), anyhow::Error>, JoinError>) {
     match answered {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => tracing::debug!("a connection to the control socket got no answer: {error:#}"),
-        Ok(Err(_)) => tracing::debug!("a connection to the control socket got no answer within {PATIENCE:?}"),
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!("a connection to the control socket got no answer: {error:#}"),
         Err(error) => {
             tracing::error!("one `enforcer status` got no answer; enforcement is not affected: {error}");
         }
     }
 }
 
-async fn answer(mut stream: UnixStream, ports: &Ports) -> Result<()> {
+async fn serve(mut stream: UnixStream, ports: &Ports, watchers: &Arc<Semaphore>) -> Result<()> {
     let peer = stream.peer_cred().context("asking who asks")?.uid();
     // The socket's mode says so too, but it has that a moment after it is there.
     if peer != 0 && peer != nix::unistd::geteuid().as_raw() {
         bail!("user {peer} may not ask for the status: it is for root");
     }
-    let mut text = match question(&mut stream).await? {
-        Asked::Status => serde_json::to_vec(&ports.gather().await?)?,
+    let asked = question(&mut stream).await?;
+    if let Asked::Watch { last, follow } = asked {
+        return watching::serve(stream, ports, watchers, (last, follow)).await;
+    }
+    tokio::time::timeout(PATIENCE, answer(stream, ports, asked))
+        .await
+        .with_context(|| format!("not within {PATIENCE:?}"))?
+}
+
+async fn answer(mut stream: UnixStream, ports: &Ports, asked: Asked) -> Result<()> {
+    let mut text = match asked {
+        Asked::Observed => serde_json::to_vec(&ports.gather_observed().await?)?,
+        // It has no one answer.
+        Asked::Watch { .. } | Asked::Status => serde_json::to_vec(&ports.gather().await?)?,
         Asked::Names(workload) => match ports.gather_names(workload).await? {
             Ok(table) => serde_json::to_vec(&table)?,
             Err(error) => serde_json::to_vec(&Failure {
@@ -275,7 +307,7 @@ async fn question(stream: &mut UnixStream) -> Result<Asked> {
 /// If none answers in time.
 pub async fn ask(state: &Path) -> Result<Status> {
     let text = answered(state, &Asked::Status).await?;
-    understood(state, &text)
+    understood(&path(state), &text)
 }
 
 /// Asks the enforcer whose state is in this folder what names stand for.
@@ -287,7 +319,16 @@ pub async fn ask_names(state: &Path, question: &Asked) -> Result<NameTable> {
     if let Ok(Failure { error }) = serde_json::from_str(&text) {
         bail!("{error}");
     }
-    understood(state, &text)
+    understood(&path(state), &text)
+}
+
+/// Asks the enforcer whose state is in this folder what workloads were seen to reach.
+///
+/// # Errors
+/// If none answers in time.
+pub async fn ask_observed(state: &Path) -> Result<Observed> {
+    let text = answered(state, &Asked::Observed).await?;
+    understood(&path(state), &text)
 }
 
 async fn answered(state: &Path, question: &Asked) -> Result<String> {
@@ -314,12 +355,12 @@ async fn answered(state: &Path, question: &Asked) -> Result<String> {
     Ok(text)
 }
 
-fn understood<T: DeserializeOwned>(state: &Path, text: &str) -> Result<T> {
+fn understood<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
         anyhow::anyhow!(
             "cannot decode the answer at {}: it comes from another version of the enforcer than this command, or from \
              no enforcer ({error})",
-            path(state).display()
+            path.display()
         )
     })
 }

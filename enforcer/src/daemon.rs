@@ -272,6 +272,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
             .copied()
             .unwrap_or_default(),
     };
+    let observer = wiring.observer();
     let is_boot = wiring.boot.is_some();
     let kept = wiring.boot();
     let sources = Sources {
@@ -296,7 +297,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     let owner = Owner {
         ingest: Ingest::new(config, &servers, registry, node),
         reconciler: Reconciler::new(datapath, config.capacities, hosts, revocation),
-        reporter: Reporter::new(format, config.enforcement, notify, counted),
+        reporter: Reporter::new(format, config.enforcement, notify, (counted, observer)),
         start: Some(if is_boot { start.at_once() } else { start }),
         pending: None,
         schedule: Schedule::default(),

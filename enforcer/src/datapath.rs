@@ -35,6 +35,7 @@ mod program;
 mod roots;
 mod shape;
 mod sharing;
+mod sightings;
 mod sys;
 mod take;
 mod verifier;
@@ -62,6 +63,7 @@ pub use object::Features;
 pub use pins::{Pins, Removed};
 pub use program::Purpose;
 pub use roots::{Attached, is_attached, is_enforced};
+pub use sightings::Sighting;
 
 use forgetting::Forgetting;
 use inspection::HeldMaps;
@@ -71,6 +73,7 @@ use maps::Maps;
 use object::Object;
 use previous::Previous;
 use roots::{Roots, Unattached};
+use sightings::Sightings;
 
 /// How the programs are loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +123,7 @@ pub struct Datapath {
     maps: Maps,
     learners: Learners,
     records: Records,
+    sightings: Sightings,
     forgetting: Forgetting,
     roots: Roots,
     features: Features,
@@ -149,6 +153,7 @@ impl Datapath {
             maps,
             learners,
             records,
+            sightings,
             sockets,
             events,
             features,
@@ -181,6 +186,7 @@ impl Datapath {
             maps,
             learners,
             records,
+            sightings,
             forgetting: Forgetting::default(),
             roots: Roots::new(programs, loaded, pins),
             features,

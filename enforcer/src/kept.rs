@@ -5,11 +5,14 @@
 //! known.json -> Known -> sources::boot
 //! ```
 //!
+//! Beside it, in a file of its own, what workloads were seen to reach.
+//!
 //! **Architecture Invariant:** nothing is written before every source has listed what there is, so that half of it never
 //! takes the place of all of it. Of a pod nothing is kept but what its policy depends on: its environment may hold
 //! secrets.
 
 mod file;
+mod observations;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,6 +28,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use file::{CONFIG, Known, NAMES};
+pub(crate) use observations::{Snapshot, read as read_observations, run as write_observations};
 
 /// How often what has changed is written, at most: with more objects less often, so that a cluster that changes all the
 /// time does not keep the node's disk busy.

@@ -1,5 +1,7 @@
 //! `connect` and `sendmsg`: the calls that carry a destination.
 
+mod named;
+
 use core::ptr::read_volatile;
 
 use aya_ebpf::{
@@ -8,12 +10,14 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use enforcer_common::{
     Address, CgroupId, Flow, Hook, Outcome, PeerKey, PolicyId, Reason, SocketState, Stand, Transport,
-    Verdict, by_address, is_bound_elsewhere, is_loopback, refuse, socket, target,
+    Verdict, by_address, is_bound_elsewhere, is_loopback, refuse, socket,
 };
+
+use named::{Named, message_source4, name};
 
 use crate::{
     emit::{self, Call},
-    hooks, layout, maps, peers,
+    hooks, layout, maps, peers, seen,
     sock::Sock,
     workload::{self, Workload},
 };
@@ -70,13 +74,6 @@ pub(crate) fn is_message_masked(ctx: &SockAddrContext) -> bool {
     }
 }
 
-/// The source that a control message gives, in network byte order. For `sendmsg4` only.
-#[inline(always)]
-fn message_source4(ctx: &SockAddrContext) -> [u8; 4] {
-    // SAFETY: as above.
-    unsafe { read_volatile(&raw const (*ctx.sock_addr).msg_src_ip4) }.to_ne_bytes()
-}
-
 /// Whether the source of a socket that may be bound to a foreign address could be foreign. Whoever gets the
 /// packet would reply to that address; an error from our own kernel is enough. Few sockets have a source at all.
 #[inline(always)]
@@ -117,8 +114,12 @@ pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook, is_masked: bool) -> i32
     } else {
         judge(socket.transport, &call, || Exchange::of(ctx, &socket).is_answer())
     };
-    if !matches!(outcome.verdict, Verdict::Deny) && !socket.note_allowed(ctx, &call, outcome.reason) {
-        outcome = hooks::refusal(&call.workload, Reason::Reroute);
+    let mut is_news = true;
+    if !matches!(outcome.verdict, Verdict::Deny) {
+        match socket.note_allowed(ctx, &call, outcome.reason) {
+            Some(noted) => is_news = noted,
+            None => outcome = hooks::refusal(&call.workload, Reason::Reroute),
+        }
     }
     debug!(
         ctx,
@@ -131,6 +132,9 @@ pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook, is_masked: bool) -> i32
         outcome.reason as u8
     );
     emit::count(outcome.verdict);
+    if is_news {
+        seen::note(&call, outcome);
+    }
     if outcome.is_reported() {
         emit::tell(&call, outcome.to_number());
     }
@@ -358,17 +362,20 @@ impl Socket {
         }
     }
 
-    /// Records that a TCP socket was connected from here, or that a datagram socket sent first; false if that fails.
+    /// Records that a TCP socket was connected from here, or that a datagram socket sent first. Returns false if it was
+    /// recorded of the same socket a moment ago; None if it cannot be.
     #[inline(always)]
-    fn note_allowed(&self, ctx: &SockAddrContext, call: &Call, reason: Reason) -> bool {
+    fn note_allowed(&self, ctx: &SockAddrContext, call: &Call, reason: Reason) -> Option<bool> {
         let Some(sock) = self.sock else {
-            return true;
+            return Some(true);
         };
         let is_connect = matches!(call.hook, Hook::Connect4 | Hook::Connect6);
         match self.transport {
-            Some(Transport::Tcp) => sock.mark_outward(cookie(ctx), &self.address, self.port),
+            Some(Transport::Tcp) => sock
+                .mark_outward(cookie(ctx), &self.address, self.port)
+                .then_some(true),
             Some(Transport::Udp) if matches!(reason, Reason::Answer) => {
-                !is_connect || sock.mark(SocketState::ANSWERING)
+                (!is_connect || sock.mark(SocketState::ANSWERING)).then_some(false)
             }
             Some(Transport::Udp) => {
                 let is_noted = sock.note_question(&self.address, self.port, is_connect);
@@ -381,9 +388,9 @@ impl Socket {
                         sock.remember_asked(&self.address, self.port);
                     }
                 }
-                true
+                Some(!is_noted)
             }
-            None => true,
+            None => Some(true),
         }
     }
 
@@ -418,78 +425,6 @@ impl Socket {
                 None => 0,
             },
             sock,
-        }
-    }
-}
-
-/// What the caller has named.
-struct Named {
-    address: Address,
-    /// Network byte order.
-    port: [u8; 2],
-}
-
-impl Named {
-    /// The destination to which the kernel sends.
-    #[inline(always)]
-    fn reached(self, ctx: &SockAddrContext, hook: Hook, sock: Option<Sock>) -> Self {
-        let Some(sock) = sock else {
-            return self;
-        };
-        // A datagram without a name reaches this hook because of a control message, and goes to the peer that
-        // the socket is connected to. A datagram with a name has a port (`udp_sendmsg`, `udpv6_sendmsg`).
-        if self.port == [0; 2] {
-            match hook {
-                Hook::Sendmsg4 => {
-                    return Self {
-                        address: Address::from_v4(sock.peer4()),
-                        port: sock.peer_port(),
-                    };
-                }
-                Hook::Sendmsg6 => {
-                    return Self {
-                        address: Address::from_words(sock.peer6()),
-                        port: sock.peer_port(),
-                    };
-                }
-                _ => {}
-            }
-        }
-        if !self.address.is(&Address::UNSPECIFIED_V4) {
-            return self;
-        }
-        let source = match hook {
-            Hook::Sendmsg4 => Address::from_v4(message_source4(ctx)),
-            _ => sock.source4(),
-        };
-        Self {
-            address: target(self.address, source),
-            port: self.port,
-        }
-    }
-}
-
-/// The address that the caller has named.
-#[inline(always)]
-fn name(ctx: &SockAddrContext, hook: Hook) -> Address {
-    let raw = ctx.sock_addr;
-    match hook {
-        Hook::Connect4 | Hook::Sendmsg4 => {
-            // SAFETY: as above; the field holds the address in network byte order.
-            let word = unsafe { read_volatile(&raw const (*raw).user_ip4) };
-            Address::from_v4(word.to_ne_bytes())
-        }
-        _ => {
-            // SAFETY: as above.
-            let words = unsafe {
-                [
-                    read_volatile(&raw const (*raw).user_ip6[0]),
-                    read_volatile(&raw const (*raw).user_ip6[1]),
-                    read_volatile(&raw const (*raw).user_ip6[2]),
-                    read_volatile(&raw const (*raw).user_ip6[3]),
-                ]
-            };
-            Address::from_words(words)
         }
     }
 }

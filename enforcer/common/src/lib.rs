@@ -22,6 +22,7 @@ pub mod packet;
 #[cfg(feature = "user")]
 mod pod;
 mod policy;
+mod seen;
 pub mod socket;
 mod state;
 
@@ -37,4 +38,5 @@ pub use learned::{
     ResolverKey, Slot, Slots, SlotsKey,
 };
 pub use policy::{Binding, Mode, Nearest, Policy, Settings};
+pub use seen::{SeenKey, Sight, Tally};
 pub use state::{Heard, PeerKey, Share, ShareKey, SocketState, Stand, Talk};

@@ -25,6 +25,7 @@
 //! | `LEARNED` | [`crate::LearnedKey`] | [`crate::Learned`] |
 //! | `SLOTS` | [`crate::SlotsKey`] | [`crate::Slots`] |
 //! | `LEARNERS` | [`crate::CgroupId`] | [`crate::Learner`] |
+//! | `SEEN` | [`crate::SeenKey`] | [`crate::Tally`] |
 //! | `NAMED` | [`crate::LearnedKey`] | [`crate::Named`]; the least recently used go |
 
 /// Changes whenever a key, a value or the meaning of a map changes; part of the path of the pins.
@@ -82,6 +83,9 @@ pub const LEARNERS: &str = "LEARNERS";
 /// Addresses that workloads were given for hosts that no rule names: for log messages only.
 pub const NAMED: &str = "NAMED";
 
+/// What workloads were seen to do since that was last read.
+pub const SEEN: &str = "SEEN";
+
 /// Default number of workloads that fit.
 pub const WORKLOADS_CAPACITY: u32 = 16_384;
 /// Default number of policies that fit.
@@ -124,3 +128,5 @@ pub const SLOTS_ROW: u32 = 64;
 pub const SLOTS_CAPACITY: u32 = (LEARNED_CAPACITY + QUESTIONS_CAPACITY) / SLOTS_ROW + 2 * WORKLOADS_CAPACITY;
 /// Number of names that are stored for messages.
 pub const NAMED_CAPACITY: u32 = 16_384;
+/// Number of destinations that can be seen between two times at which they are read.
+pub const SEEN_CAPACITY: u32 = 16_384;

@@ -2,8 +2,8 @@
 
 use crate::{
     Address, Binding, CgroupId, HostKey, Kinds, Learned, LearnedKey, Learner, Named, Nearest, Pattern,
-    PatternKey, Policy, PolicyId, PortKey, Question, QuestionKey, ResolverKey, RuleKey, Settings, Share,
-    ShareKey, Slots, SlotsKey,
+    PatternKey, Policy, PolicyId, PortKey, Question, QuestionKey, ResolverKey, RuleKey, SeenKey, Settings,
+    Share, ShareKey, Slots, SlotsKey, Tally,
 };
 
 macro_rules! pod {
@@ -37,9 +37,11 @@ pod!(
     QuestionKey,
     ResolverKey,
     RuleKey,
+    SeenKey,
     Settings,
     Share,
     ShareKey,
     Slots,
-    SlotsKey
+    SlotsKey,
+    Tally
 );

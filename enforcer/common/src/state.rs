@@ -166,6 +166,8 @@ pub enum Talk {
     Probe = 3,
     /// Sockets, options and packets.
     Other = 4,
+    /// No event: a destination that is seen and was not since the last time that was read.
+    Seen = 5,
 }
 
 /// The number of events that a workload has caused.
@@ -185,6 +187,8 @@ impl Share {
     pub const PERIOD: u64 = 1 << 30;
     /// Events that one workload may cause in a period.
     pub const LIMIT: u64 = 200;
+    /// Destinations that may be new of one workload in a period, of what was seen.
+    pub const LIMIT_SEEN: u64 = 512;
     /// The workload under which all unknown ones share.
     pub const UNKNOWN: CgroupId = CgroupId(0);
 }

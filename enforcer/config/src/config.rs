@@ -8,6 +8,7 @@ use super::{
     dns::Dns,
     enums::{Enforcement, Errno, Matching, Udp, UnknownWorkloads},
     error::Warning,
+    observe::Observe,
     pods::Pods,
     workloads::{Roots, WorkloadConfig},
 };
@@ -51,6 +52,8 @@ pub struct Config {
     pub cgroup_mount: Option<PathBuf>,
     /// How many entries the kernel's maps hold, each at least one.
     pub capacities: Capacities,
+    /// What is kept of what workloads were seen to reach.
+    pub observe: Observe,
     /// `istio.io/rev`: objects of other revisions are ignored; None takes all.
     pub revision: Option<String>,
     /// What is valid and may not be what is meant, in the order of the lines.

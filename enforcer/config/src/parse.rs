@@ -9,8 +9,10 @@ use super::{
     config::{Config, Kubernetes, Sockets},
     dns::dns,
     error::{ConfigError, Findings},
+    observe::observe,
     pods,
     raw::{At, Raw, RawCapacities, RawKubernetes, RawMode, RawSockets},
+    units::absolute,
     workloads,
 };
 
@@ -74,6 +76,7 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>
         state,
         cgroup_mount,
         capacities: capacities(raw.capacities.unwrap_or_default(), &mut findings),
+        observe: observe(&raw.observe.unwrap_or_default(), &mut findings),
         revision: raw
             .revision
             .and_then(|revision| findings.read("revision", &revision, |name| filled(name))),
@@ -159,14 +162,6 @@ fn sockets(raw: &RawSockets) -> Sockets {
 
 fn beside(folder: &Path, path: &str) -> Result<PathBuf, String> {
     Ok(folder.join(filled(path)?))
-}
-
-fn absolute(path: &str) -> Result<PathBuf, String> {
-    if path.starts_with('/') {
-        Ok(path.into())
-    } else {
-        Err(format!("{path:?} is relative; write the whole path"))
-    }
 }
 
 fn filled(text: &str) -> Result<String, String> {

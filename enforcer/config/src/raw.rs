@@ -52,6 +52,8 @@ pub(super) struct Raw {
     pub(super) cgroup_mount: Option<At<String>>,
     /// How many entries each of the kernel's maps holds.
     pub(super) capacities: Option<RawCapacities>,
+    /// What is kept of what workloads were seen to reach, for `enforcer suggest`, `monitor` and `top`.
+    pub(super) observe: Option<RawObserve>,
     /// Objects labelled `istio.io/rev` with another revision are ignored. Absent: none is.
     pub(super) revision: Option<At<String>>,
 }
@@ -356,6 +358,19 @@ pub(super) struct RawCapacities {
     /// Rules with a host. Default: 65536.
     #[schemars(range(min = 1, max = 16_777_216))]
     pub(super) hosts: Option<At<u32>>,
+}
+
+/// What is kept of what workloads were seen to reach.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Observe")]
+pub(super) struct RawObserve {
+    /// How many destinations of all workloads are kept; rare and old ones go first. Default: 8192.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub(super) entries: Option<At<u32>>,
+    /// A file that keeps them over a restart, such as /var/lib/enforcer/observed.jsonl. Absent: they end with the
+    /// process.
+    pub(super) file: Option<At<String>>,
 }
 
 /// A value and its line, counted from 1.

@@ -1,6 +1,6 @@
-//! Durations as people write them: `500ms`, `60s`, `5m`, `1h30m`.
+//! Durations as people write them, `500ms`, `60s`, `5m`, `1h30m`, and whole paths.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// Reads a duration; the error is the rest of a sentence.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -30,6 +30,15 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
             .ok_or_else(wrong)?;
     }
     Ok(total)
+}
+
+/// A path that depends on nothing else.
+pub(super) fn absolute(path: &str) -> Result<PathBuf, String> {
+    if path.starts_with('/') {
+        Ok(path.into())
+    } else {
+        Err(format!("{path:?} is relative; write the whole path"))
+    }
 }
 
 #[cfg(test)]

@@ -2,10 +2,14 @@
 //!
 //! An observation is all calls of one workload to one destination with one verdict. It never decides anything.
 
+mod table;
+
 use std::{fmt, net::IpAddr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use table::Observations;
 
 use crate::model::{Host, Namespace, Transport};
 

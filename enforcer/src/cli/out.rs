@@ -39,6 +39,22 @@ pub(super) fn line(text: impl Display) -> Result<()> {
     write(&format!("{}\n", Line(text)))
 }
 
+/// A colour of a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Colour {
+    Red = 31,
+    Green = 32,
+    Yellow = 33,
+}
+
+/// Writes a line in a colour, if there is one.
+pub(super) fn coloured(text: &str, colour: Option<Colour>) -> Result<()> {
+    match colour {
+        Some(colour) => write(&format!("\x1b[{}m{}\x1b[0m\n", colour as u8, Line(text))),
+        None => line(text),
+    }
+}
+
 /// Writes a text whose newlines are ours.
 pub(super) fn lines(text: &str) -> Result<()> {
     text.lines().try_for_each(line)

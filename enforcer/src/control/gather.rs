@@ -10,7 +10,7 @@ use enforcer_core::names::HostStatus;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    NameTable, OwnerQuestion, Question,
+    NameTable, Observed, OwnerQuestion, Question, Watch,
     status::{
         Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
         Suppressed, Usage,
@@ -192,6 +192,22 @@ impl Ports {
         }
         status.judge();
         Ok(status)
+    }
+
+    /// What workloads were seen to reach.
+    pub(super) async fn gather_observed(&self) -> Result<Observed> {
+        let (reply, observed) = oneshot::channel();
+        let question = OwnerQuestion::Observed(reply);
+        self.owner.send(question).await.context("the owner is gone")?;
+        observed.await.context("the owner does not answer")
+    }
+
+    /// What was told last of calls, and what is told from now on.
+    pub(super) async fn watch(&self) -> Result<Watch> {
+        let (reply, watch) = oneshot::channel();
+        let question = OwnerQuestion::Watch(reply);
+        self.owner.send(question).await.context("the owner is gone")?;
+        watch.await.context("the owner does not answer")
     }
 
     /// What names stand for. The inner error is what the owner says to who asked.

@@ -4,7 +4,7 @@
 //! self-proof, control, sockets found -> Question  (each waits for its answer; they are few)
 //! files, API server, cgroups, names -> Change    (collected for a moment, then applied together)
 //! the programs' events              -> Events    (a batch after each plan)
-//! the owner's own clock             -> Tick, Retry, Turn
+//! the owner's own clock             -> Tick, Look, Retry, Turn
 //! ```
 //!
 //! Questions come before changes, and changes before events. No class can starve another: a turn of work ends with a
@@ -45,6 +45,8 @@ pub(super) enum Input {
     Events(Batch),
     /// It is time to read the counters.
     Tick,
+    /// It is time to look what was seen.
+    Look,
     /// It is time to try again what has failed.
     Retry,
     /// The `revoke` task has room for another request.
@@ -95,6 +97,8 @@ pub(super) struct Wanted<'a> {
     pub(super) events: bool,
     /// False until there is something to prove: the first proof is made at once then.
     pub(super) proof: bool,
+    /// When what was seen is to be looked at.
+    pub(super) look: Option<Instant>,
     /// When what has failed is to be tried again.
     pub(super) retry: Option<Instant>,
     /// Whether requests wait for the `revoke` task.
@@ -159,6 +163,7 @@ impl Inputs {
             changes,
             events,
             proof,
+            look,
             retry,
             revoker,
             turn,
@@ -179,6 +184,7 @@ impl Inputs {
                 Input::Question(Question::Sockets(report.context("revocation has ended")?))
             }
             _ = self.tick.tick() => Input::Tick,
+            () = at(look) => Input::Look,
             () = at(retry) => Input::Retry,
             () = ready(&self.revoker), if revoker => Input::RevokerReady,
             in_time = resolved(resolution) => Input::Resolved { in_time },

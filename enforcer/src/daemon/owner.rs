@@ -45,7 +45,10 @@ impl Owner {
         loop {
             let input = inputs.next(self.wanted()).await?;
             match input {
-                Input::Cancelled => return Ok(()),
+                Input::Cancelled => {
+                    self.reporter.observer.save();
+                    return Ok(());
+                }
                 Input::Question(question) => self.answer(question),
                 Input::Change(change) => self.apply(change)?,
                 Input::Reload(generation) => self.pending = Some(Pending::new(*generation, &mut inputs)),
@@ -63,6 +66,10 @@ impl Owner {
                         self.schedule.note_change();
                     }
                 }
+                Input::Look => self
+                    .reporter
+                    .observer
+                    .look(&mut self.ingest, &mut self.reconciler),
                 Input::Retry => self.schedule.note_change(),
                 Input::RevokerReady => {
                     if self.reconciler.resume_revocation()? {
@@ -93,6 +100,7 @@ impl Owner {
             changes: self.schedule.collects(),
             events: is_in_force,
             proof: self.reconciler.is_in_force(),
+            look: is_in_force.then(|| self.reporter.observer.due().into()),
             retry: self.schedule.retry().filter(|_| is_in_force),
             revoker: self.reconciler.waits_for_revoker(),
             turn: is_in_force && has_work,
@@ -147,6 +155,12 @@ impl Owner {
                         let table = names(workload.as_deref(), &mut self.ingest, &self.reconciler);
                         reply.send(table).is_ok()
                     }
+                    OwnerQuestion::Observed(reply) => {
+                        let observer = &mut self.reporter.observer;
+                        observer.look(&mut self.ingest, &mut self.reconciler);
+                        reply.send(observer.observed()).is_ok()
+                    }
+                    OwnerQuestion::Watch(reply) => reply.send(self.reporter.observer.watch()).is_ok(),
                 };
                 if !is_waited_for {
                     tracing::debug!("what was asked at the control socket is no longer waited for");

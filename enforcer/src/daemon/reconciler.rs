@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use super::ingest::{Ingest, is_there};
 use crate::{
     config::Capacities,
-    datapath::{Cgroup, Datapath, Hardening, Learning},
+    datapath::{Cgroup, Datapath, Hardening, Learning, Sighting},
     proof::{Canaries, policy, room_beside},
     report::dedup::{Dedup, IN_STATUS},
 };
@@ -301,6 +301,16 @@ impl Reconciler {
 
     pub(super) fn suppressed(&self) -> Result<BTreeMap<CgroupId, u64>> {
         self.datapath.suppressed()
+    }
+
+    /// What workloads were seen to do since the last call, at most so many destinations.
+    pub(super) fn sightings(&mut self, most: usize) -> Result<Vec<Sighting>> {
+        self.datapath.sightings(most)
+    }
+
+    /// How many calls the programs could not count, by workload.
+    pub(super) fn unseen(&self) -> Result<BTreeMap<CgroupId, u64>> {
+        self.datapath.unseen()
     }
 
     pub(super) fn is_in_force(&self) -> bool {

@@ -139,6 +139,7 @@ fn can_be_changed(now: &Config, new: &Config) -> Result<()> {
         ("revoke", new.revoke != now.revoke && now.revoke),
         ("bpffs", now.bpffs != new.bpffs),
         ("state", now.state != new.state),
+        ("observe.file", now.observe.file != new.observe.file),
         ("cgroupMount", now.cgroup_mount != new.cgroup_mount),
         ("capacities", now.capacities != new.capacities),
     ];

@@ -5,6 +5,7 @@
 mod duplicates;
 mod flows;
 mod names;
+mod observer;
 mod status;
 mod suspicious;
 mod unbound;
@@ -32,10 +33,12 @@ use crate::{
 
 use flows::Flows;
 pub(super) use names::names;
+pub(super) use observer::Observer;
 use suspicious::Suspicious;
 
 pub(super) struct Reporter {
     flows: Flows,
+    pub(super) observer: Observer,
     format: LogFormat,
     mode: Enforcement,
     /// Events that this version cannot decode and that were not reported yet.
@@ -55,12 +58,13 @@ impl Reporter {
         format: LogFormat,
         mode: Enforcement,
         notices: Option<mpsc::Sender<Notice>>,
-        counted: Counted,
+        (counted, observer): (Counted, Observer),
     ) -> Self {
         let mut flows = Flows::new(format, notices);
         flows.suppressed.skip(counted.suppressed);
         Self {
             flows,
+            observer,
             format,
             mode,
             unknown: 0,
@@ -79,7 +83,8 @@ impl Reporter {
     pub(super) fn write(&mut self, batch: Batch, ingest: &mut Ingest, reconciler: &Reconciler) {
         for decision in &batch.decisions {
             if !reconciler.is_canary(decision.cgroup) {
-                self.flows.write(decision, ingest, reconciler);
+                self.flows
+                    .write(decision, (ingest, reconciler), &mut self.observer);
             }
         }
         self.unknown += batch.unknown;
@@ -106,6 +111,7 @@ impl Reporter {
                  affected: {error:#}"
             ),
         }
+        self.observer.count_unseen(reconciler);
         self.flows.add_suppressed(reconciler.write_memory(), ingest);
         self.flows.say_suppressed(ingest);
     }

@@ -11,6 +11,7 @@ use super::{
     BACKLOG,
     ingest::{self, NodePods},
     reconciler::Revocation,
+    reporter::Observer,
     taint,
     tasks::Tasks,
 };
@@ -19,7 +20,7 @@ use crate::{
     control::{self, Control},
     datapath::{Batch, CgroupMount, Datapath, Events},
     handover,
-    kept::{Kept, Known},
+    kept::{Kept, Known, Snapshot, read_observations, write_observations},
     node,
     proof::{self, Canary, Proof, Prover},
     revoke::{self, Report, Request},
@@ -88,6 +89,24 @@ impl Wiring<'_> {
         let run = task.run(admission, self.tasks.cancel.clone());
         self.tasks.spawn("kubernetes", run);
         Some(cluster)
+    }
+
+    /// What keeps what workloads were seen to reach, with what an earlier start has kept.
+    pub(super) fn observer(&mut self) -> Observer {
+        let config = &self.config.observe;
+        let Some(path) = &config.file else {
+            return Observer::new(config, Vec::new(), None);
+        };
+        let kept = read_observations(path).unwrap_or_else(|error| {
+            tracing::error!(
+                "what an earlier start has seen workloads reach is not known; enforcement is not affected: {error:#}"
+            );
+            Vec::new()
+        });
+        let (file, snapshots) = watch::channel(Snapshot::default());
+        self.tasks
+            .spawn("observations", write_observations(path.clone(), snapshots));
+        Observer::new(config, kept, Some(file))
     }
 
     /// Keeps what is known for the next boot, if that is wanted.

@@ -12,7 +12,7 @@ use aya::{
 };
 use enforcer_common::{
     Binding, CgroupId, Counter, HostKey, Policy, PolicyId, PortKey, RuleKey, Scope, Settings, Share,
-    ShareKey, maps as name,
+    ShareKey, Talk, maps as name,
 };
 use enforcer_core::{
     plan::{Applied, Change},
@@ -195,10 +195,16 @@ impl Maps {
     }
 
     pub(super) fn suppressed(&self) -> Result<BTreeMap<CgroupId, u64>> {
+        self.untold(|talk| talk != Talk::Seen as u64)
+    }
+
+    /// What was not told of these kinds of talk, by workload.
+    pub(super) fn untold(&self, is_meant: impl Fn(u64) -> bool) -> Result<BTreeMap<CgroupId, u64>> {
         let mut suppressed = BTreeMap::new();
         for entry in self.shares.iter() {
             match entry {
                 Ok((_, Share { untold: 0, .. })) => {}
+                Ok((key, _)) if !is_meant(key.talk) => {}
                 Ok((key, share)) => *suppressed.entry(key.workload).or_default() += share.untold,
                 // An entry that was removed while the map was read.
                 Err(MapError::KeyNotFound) => {}

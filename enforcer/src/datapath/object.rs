@@ -26,13 +26,15 @@ use super::{
     learning::Learners,
     maps::Maps,
     program::{PROGRAMS, Program, Purpose},
-    shape, verifier,
+    shape,
+    sightings::Sightings,
+    verifier,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF"));
 
 /// Every map that is pinned in bpffs. The rest (constants, the programs' own log) belongs to one load.
-pub(super) const MAPS: [&str; 25] = [
+pub(super) const MAPS: [&str; 26] = [
     name::WORKLOADS,
     name::POLICIES,
     name::KINDS,
@@ -58,6 +60,7 @@ pub(super) const MAPS: [&str; 25] = [
     name::SLOTS,
     name::LEARNERS,
     name::NAMED,
+    name::SEEN,
 ];
 
 /// What the running kernel supports beyond the oldest supported one.
@@ -84,6 +87,7 @@ pub(super) struct Object {
     pub(super) maps: Maps,
     pub(super) learners: Learners,
     pub(super) records: Records,
+    pub(super) sightings: Sightings,
     pub(super) sockets: OwnedFd,
     pub(super) events: Events,
     pub(super) features: Features,
@@ -125,6 +129,7 @@ impl Object {
         let maps = Maps::take(&mut programs)?;
         let learners = Learners::take(&mut programs)?;
         let records = Records::take(&mut programs)?;
+        let sightings = Sightings::take(&mut programs)?;
         let sockets = programs
             .map(name::SOCKETS)
             .context("the object has no map SOCKETS")?;
@@ -136,6 +141,7 @@ impl Object {
             maps,
             learners,
             records,
+            sightings,
             sockets,
             events: Events::new(ring, attention, log),
             features,
@@ -273,7 +279,7 @@ fn load(
         .map_max_entries(name::LEARNERS, capacities.workloads)
         .map_max_entries(
             name::SHARES,
-            capacities.workloads.saturating_mul(4).max(name::SHARES_CAPACITY),
+            capacities.workloads.saturating_mul(5).max(name::SHARES_CAPACITY),
         )
         .map_max_entries(name::ROOTS, capacities.workloads.max(name::ROOTS_CAPACITY));
     if let Some(pins) = pins {

@@ -10,7 +10,7 @@ use aya::maps::{MapInfo, MapType};
 use enforcer_common::{
     Address, Binding, CgroupId, Heard, HostKey, Kinds, Learned, LearnedKey, Learner, Named, Nearest, Pattern,
     PatternKey, PeerKey, Policy, PolicyId, PortKey, Question, QuestionKey, ResolverKey, RuleKey, Scope,
-    Settings, Share, ShareKey, Slots, SlotsKey, SocketState, maps as name,
+    SeenKey, Settings, Share, ShareKey, Slots, SlotsKey, SocketState, Tally, maps as name,
 };
 
 use super::Pins;
@@ -21,7 +21,7 @@ struct Shape(&'static str, MapType, usize, usize);
 /// Bytes of the prefix length before the key of a trie (`struct bpf_lpm_trie_key`).
 const PREFIX_LENGTH: usize = size_of::<u32>();
 
-const SHAPES: [Shape; 25] = [
+const SHAPES: [Shape; 26] = [
     Shape(
         name::WORKLOADS,
         MapType::Hash,
@@ -146,6 +146,12 @@ const SHAPES: [Shape; 25] = [
         MapType::LruHash,
         size_of::<LearnedKey>(),
         size_of::<Named>(),
+    ),
+    Shape(
+        name::SEEN,
+        MapType::Hash,
+        size_of::<SeenKey>(),
+        size_of::<Tally>(),
     ),
 ];
 

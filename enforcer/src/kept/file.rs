@@ -151,17 +151,25 @@ fn is_written(path: &Path, text: &str) -> bool {
 }
 
 /// Replaces a file at once, for root alone; after a crash of the machine it is the old one or the new one.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let new = path.with_extension("new");
+    let replaced = write_new(&new, text).and_then(|()| fs::rename(&new, path));
+    if replaced.is_err() {
+        // Half of it only takes room on a disk that may be full.
+        fs::remove_file(&new).ok();
+    }
+    replaced
+}
+
+fn write_new(new: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(&new)?;
+        .open(new)?;
     file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(new, path)
+    file.sync_all()
 }
 
 #[cfg(test)]

@@ -55,17 +55,18 @@ fn at_size(setting: &Setting, sockets: usize) -> Result<(Vec<f64>, Vec<f64>)> {
     let mut place = place(setting, 1, 1)?;
     let to = format!("{}:{PORT}", address(FIRST));
     let listening = place.cgroup.child("server")?;
-    let mut server = tied(&setting.program)
-        .arg(ACCEPT)
-        .arg(&listening)
-        .arg(&to)
-        .spawn()?;
-    wait("the server", || Ok(TcpStream::connect(&to).is_ok()))?;
     place.write(FILE, &format!("{}{}", entry(FIRST - 1), entry(FIRST)))?;
     let mut daemon = place.start(&["--log-level", "error"])?;
     settle(&place, &mut daemon)?;
     let (mut samples, mut lists) = (Vec::new(), Vec::new());
     for _ in 0..setting.size.pick(5, 2, 1) {
+        // A new one each time: it keeps what it has accepted, also once that has ended.
+        let mut server = tied(&setting.program)
+            .arg(ACCEPT)
+            .arg(&listening)
+            .arg(&to)
+            .spawn()?;
+        wait("the server", || Ok(TcpStream::connect(&to).is_ok()))?;
         until(&mut place, &to, true)?;
         let probe = place.probe("web0")?;
         probe.hold_many(sockets, to.parse()?)?;
@@ -75,9 +76,9 @@ fn at_size(setting: &Setting, sockets: usize) -> Result<(Vec<f64>, Vec<f64>)> {
         place.probe("web0")?.await_ends(PATIENCE)?;
         samples.push(begin.elapsed().as_secs_f64() * 1e3);
         place.write(FILE, &format!("{}{}", entry(FIRST - 1), entry(FIRST)))?;
+        server.kill()?;
+        server.wait()?;
     }
-    server.kill()?;
-    server.wait()?;
     Ok((samples, lists))
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Owner;
 use crate::{
-    config::Enforcement,
+    config::{Enforcement, Observe},
     daemon::{
         ingest::Ingest,
         input::{Change, Generation, Inputs},
@@ -23,6 +23,7 @@ pub(in crate::daemon) struct Pending {
     ingest: Ingest,
     pub(super) start: Start,
     mode: Enforcement,
+    observe: Observe,
     settings: Settings,
     done: oneshot::Sender<()>,
 }
@@ -48,6 +49,7 @@ impl Pending {
             ingest: Ingest::new(&config, &servers, registry, None),
             start,
             mode: config.enforcement,
+            observe: config.observe.clone(),
             settings: settings::of_programs(&config),
             done,
         }
@@ -69,6 +71,7 @@ impl Owner {
             ingest,
             mut start,
             mode,
+            observe,
             settings,
             done,
         } = pending;
@@ -79,6 +82,7 @@ impl Owner {
         let former = std::mem::replace(&mut self.ingest, ingest);
         let (apart, nested) = retired(&former, &self.ingest);
         self.reporter.set_mode(mode);
+        self.reporter.observer.configure(&observe);
         self.reconciler.configure(settings, hosts)?;
         self.reconciler.end_at(apart);
         let is_done = self.reconciler.bring_up_to_date(&mut self.ingest);

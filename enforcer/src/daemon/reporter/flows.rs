@@ -16,7 +16,7 @@ use enforcer_core::{
 };
 use tokio::sync::mpsc;
 
-use super::duplicates::Duplicates;
+use super::{duplicates::Duplicates, observer::Observer};
 use crate::{
     daemon::{ingest::Ingest, reconciler::Reconciler},
     datapath::{Cause, Decision, Given, Subject, of_process},
@@ -70,8 +70,15 @@ impl Flows {
         }
     }
 
-    /// Logs an event, unless the same one was logged recently or its workload has used up its share.
-    pub(super) fn write(&mut self, decision: &Decision, ingest: &mut Ingest, reconciler: &Reconciler) {
+    /// Logs an event, unless the same one was logged recently or its workload has used up its share; who watches is told
+    /// of every one.
+    pub(super) fn write(
+        &mut self,
+        decision: &Decision,
+        by: (&mut Ingest, &Reconciler),
+        observer: &mut Observer,
+    ) {
+        let (ingest, reconciler) = by;
         let Decision {
             cgroup,
             address,
@@ -89,47 +96,18 @@ impl Flows {
         } else {
             &mut self.calls
         };
-        let Some(again) = limit.ask(decision.sharer(), refusal, self.start.elapsed()) else {
+        let again = limit.ask(decision.sharer(), refusal, self.start.elapsed());
+        // Only what is really said is looked up: whoever asks for many names and connects to many addresses is told of in
+        // few lines.
+        if again.is_none() && !observer.is_watched() {
             return;
-        };
-        // Only for what is really said: whoever asks for many names and connects to many addresses is told of in few lines.
-        let given = reconciler.given(cgroup, address);
-        let capacity = reconciler.capacity();
-        let workload = ingest.workload(cgroup);
-        let name = workload.map(ToString::to_string);
-        let mut flow = Flow::new(
-            decision,
-            name.unwrap_or_else(|| unknown_workload(decision, ingest)),
-        );
-        flow.namespace = workload.map(|workload| workload.namespace.to_string());
-        flow.pod = workload.filter(|_| ingest.is_pod(cgroup)).map(PodName::of);
-        flow.hosts = ingest.registry().names_of(address).into_iter().collect();
-        if let Subject::Transport(transport) = subject
-            && decision.cause == Cause::Known(Reason::NoRule)
-        {
-            let destination = Destination::new(transport, address, port);
-            let explanation = explain(ingest, cgroup, destination, &given)
-                .as_held(reconciler.applied(), (cgroup, destination, &given.hosts));
-            flow.reason = explanation.why.to_string();
-            flow.object = explanation.why.object().map(ToString::to_string);
-            flow.suggestion = explanation.suggestion;
-            if explanation.verdict != Verdict::Allow && has_expired(ingest, decision, &given) {
-                flow.reason = "the answer that gave it this address has expired".to_owned();
-                flow.suggestion =
-                    Some("have it ask for the name again, or raise dns.learn.minTtl".to_owned());
-            }
-            if let (Why::NotHeld(why), Some(advice)) = (&explanation.why, capacity.advice_for_rules()) {
-                flow.reason = format!("the kernel's maps have no room for its rule ({why})");
-                flow.suggestion = Some(advice);
-            }
         }
-        flow.name = given.name;
-        if let Some(advice) = capacity.advice_for_workload(cgroup) {
-            flow.reason = "the kernel's maps have no room for its workload".to_owned();
-            flow.suggestion = Some(advice);
+        let flow = flow_of(decision, ingest, reconciler);
+        observer.tell_flow(&flow);
+        if let Some(again) = again {
+            flow.write(self.format, again);
+            self.notify(&flow, ingest.workload(cgroup));
         }
-        flow.write(self.format, again);
-        self.notify(&flow, ingest.workload(cgroup));
     }
 
     /// Counts events that were left out.
@@ -178,8 +156,59 @@ impl Flows {
     }
 }
 
+/// Everything that is known of a decision.
+fn flow_of(decision: &Decision, ingest: &mut Ingest, reconciler: &Reconciler) -> Flow {
+    let Decision {
+        cgroup,
+        address,
+        port,
+        subject,
+        ..
+    } = *decision;
+    let given = reconciler.given(cgroup, address);
+    let capacity = reconciler.capacity();
+    let workload = ingest.workload(cgroup);
+    let name = workload.map(ToString::to_string);
+    let mut flow = Flow::new(
+        decision,
+        name.unwrap_or_else(|| unknown_workload(decision, ingest)),
+    );
+    flow.namespace = workload.map(|workload| workload.namespace.to_string());
+    flow.pod = workload.filter(|_| ingest.is_pod(cgroup)).map(PodName::of);
+    flow.hosts = ingest.registry().names_of(address).into_iter().collect();
+    if let Subject::Transport(transport) = subject
+        && decision.cause == Cause::Known(Reason::NoRule)
+    {
+        let destination = Destination::new(transport, address, port);
+        let explanation = explain(ingest, cgroup, destination, &given)
+            .as_held(reconciler.applied(), (cgroup, destination, &given.hosts));
+        flow.reason = explanation.why.to_string();
+        flow.object = explanation.why.object().map(ToString::to_string);
+        flow.suggestion = explanation.suggestion;
+        if explanation.verdict != Verdict::Allow && has_expired(ingest, decision, &given) {
+            flow.reason = "the answer that gave it this address has expired".to_owned();
+            flow.suggestion = Some("have it ask for the name again, or raise dns.learn.minTtl".to_owned());
+        }
+        if let (Why::NotHeld(why), Some(advice)) = (&explanation.why, capacity.advice_for_rules()) {
+            flow.reason = format!("the kernel's maps have no room for its rule ({why})");
+            flow.suggestion = Some(advice);
+        }
+    }
+    flow.name = given.name;
+    if let Some(advice) = capacity.advice_for_workload(cgroup) {
+        flow.reason = "the kernel's maps have no room for its workload".to_owned();
+        flow.suggestion = Some(advice);
+    }
+    flow
+}
+
 /// Why the registry allows a destination or not, by the name that the workload asked for where that is known.
-fn explain(ingest: &mut Ingest, cgroup: CgroupId, destination: Destination, given: &Given) -> Explanation {
+pub(super) fn explain(
+    ingest: &mut Ingest,
+    cgroup: CgroupId,
+    destination: Destination,
+    given: &Given,
+) -> Explanation {
     let registry = ingest.registry();
     match given.name.as_deref().and_then(host) {
         Some(name) => registry.explain_asked(cgroup, destination, (&name, &given.hosts)),

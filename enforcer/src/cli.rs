@@ -15,6 +15,7 @@ mod names;
 mod out;
 mod reload;
 mod status;
+mod suggest;
 
 use std::{
     path::{Path, PathBuf},
@@ -59,6 +60,9 @@ enum Command {
     Names(NamesArguments),
     /// Show verdicts as they are made: what is refused call by call, what is allowed counted several times a second
     Monitor(Monitor),
+    /// Write the ServiceEntries that allow what workloads were seen to reach, and nothing else; exit code 0: also where there
+    /// is nothing to suggest, 2: something is wrong with what is given, or nobody answers
+    Suggest(suggest::Suggest),
     /// Run a command inside a workload's cgroup; exit code: the command's, 125: not started, as it would not be enforced,
     /// 126: it cannot be started, 127: there is no such command
     Exec(Exec),
@@ -433,6 +437,7 @@ pub fn main() -> ExitCode {
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Names(arguments) => names::run(&arguments),
         Command::Monitor(arguments) => monitor::run(&arguments),
+        Command::Suggest(arguments) => suggest::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
         Command::Execute(arguments) => Ok(exec::execute(&arguments.command, arguments.user.as_deref())),
         Command::Detach(arguments) => detach::run(&arguments),

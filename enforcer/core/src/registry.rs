@@ -276,7 +276,9 @@ impl Registry {
 
     /// Every workload, by its cgroup.
     pub fn workloads(&self) -> impl Iterator<Item = (CgroupId, &Workload)> {
-        self.workloads.iter().map(|(cgroup, workload)| (*cgroup, workload))
+        self.workloads
+            .iter()
+            .map(|(cgroup, workload)| (*cgroup, workload))
     }
 
     /// A ServiceEntry.

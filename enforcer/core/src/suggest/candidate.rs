@@ -22,15 +22,32 @@ use crate::{
 /// An object as it could be.
 pub(super) enum Candidate {
     New(Draft),
-    Changed(Box<Change>),
+    Changed(Box<Change>, Audience),
+}
+
+/// Who may get what a change adds to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Those who need it.
+    Users,
+    /// Whoever sees the object.
+    All,
 }
 
 impl Candidate {
+    /// The object that it changes.
+    pub(super) fn changed(&self) -> Option<&ObjectId> {
+        match self {
+            Self::New(_) => None,
+            Self::Changed(change, _) => Some(&change.id),
+        }
+    }
+
     /// None if Istio would refuse it or warn of it.
     pub(super) fn object(&self) -> Option<Object> {
         match self {
             Self::New(draft) => draft.object(),
-            Self::Changed(change) => Some(change.object.clone()),
+            Self::Changed(change, _) => Some(change.object.clone()),
         }
     }
 }
@@ -42,21 +59,34 @@ pub(super) fn candidates(
     (sources, fixed): (&Sources, &BTreeSet<ObjectId>),
 ) -> Vec<Candidate> {
     let lookup = registry.lookup();
-    let is_below = group.host.as_ref().is_some_and(Host::is_wildcard);
-    let mut candidates = Vec::new();
-    if !is_below {
-        let near = near(&lookup, group).into_iter().filter(|id| !fixed.contains(id));
-        candidates.extend(near.filter_map(|id| changed(&lookup, group, (&id, sources))));
-    }
-    // Under `istio` a name does not narrow anything: only addresses do.
-    let forms: &[(Form, bool)] = match (&group.host, lookup.facts.settings.matching) {
-        (Some(_), _) if is_below => &[(Form::Below, true)],
-        (Some(_), Matching::Declared) => &[(Form::Resolved, true), (Form::Declared, true), (Form::Declared, false)],
-        (Some(_), Matching::Istio) => &[(Form::Declared, true), (Form::Declared, false)],
-        (None, _) => &[(Form::Declared, false)],
+    let new = |forms: &[Form], is_by_name| -> Vec<Candidate> {
+        let drafts = forms
+            .iter()
+            .map(|form| draft(&lookup, group, (*form, is_by_name)));
+        drafts.map(Candidate::New).collect()
     };
-    let new = forms.iter().map(|(form, is_by_name)| draft(&lookup, group, (*form, *is_by_name)));
-    candidates.extend(new.map(Candidate::New));
+    if group.host.as_ref().is_some_and(Host::is_wildcard) {
+        return new(&[Form::Below], true);
+    }
+    let near = near(&lookup, group).into_iter().filter(|id| !fixed.contains(id));
+    let changes: Vec<_> = near
+        .filter_map(|id| changed(&lookup, group, (&id, sources)))
+        .collect();
+    let changed = |audience| {
+        changes
+            .iter()
+            .map(move |change| Candidate::Changed(change.clone(), audience))
+    };
+    let by_name = match (&group.host, lookup.facts.settings.matching) {
+        (Some(_), Matching::Declared) => new(&[Form::Resolved, Form::Declared], true),
+        // A name does not narrow anything there: only addresses do.
+        (Some(_), Matching::Istio) => new(&[Form::Declared], true),
+        (None, _) => Vec::new(),
+    };
+    let mut candidates: Vec<_> = changed(Audience::Users).chain(by_name).collect();
+    // An object is changed for everybody who sees it before an address stands in for a name.
+    candidates.extend(changed(Audience::All));
+    candidates.extend(new(&[Form::Declared], false));
     candidates
 }
 
@@ -64,7 +94,10 @@ pub(super) fn candidates(
 fn near(lookup: &Lookup<'_>, group: &Group<'_>) -> Vec<ObjectId> {
     let named = group.flows.iter().filter_map(|flow| flow.why.object().cloned());
     let state = group.host.as_ref().and_then(|host| lookup.states.get(host));
-    let offered = state.into_iter().flat_map(|state| &state.offers).map(|offer| offer.owner.id());
+    let offered = state
+        .into_iter()
+        .flat_map(|state| &state.offers)
+        .map(|offer| offer.owner.id());
     let mut near: Vec<_> = named.filter(|id| id.kind == Kind::ServiceEntry).collect();
     near.sort();
     let mut seen = BTreeSet::new();
@@ -73,20 +106,26 @@ fn near(lookup: &Lookup<'_>, group: &Group<'_>) -> Vec<ObjectId> {
     near
 }
 
-fn changed(lookup: &Lookup<'_>, group: &Group<'_>, (id, sources): (&ObjectId, &Sources)) -> Option<Candidate> {
+fn changed(
+    lookup: &Lookup<'_>,
+    group: &Group<'_>,
+    (id, sources): (&ObjectId, &Sources),
+) -> Option<Box<Change>> {
     let objects = lookup.facts.objects;
     let before = objects.entries.get(&Key::new(&id.namespace, &id.name))?;
     let default = &objects.mesh(&lookup.facts.settings.revision).default_export_to;
     let after = extended(before, group, default)?;
-    let change = Change::new(before, after, sources.get(id))?;
-    Some(Candidate::Changed(Box::new(change)))
+    Change::new(before, after, sources.get(id)).map(Box::new)
 }
 
 fn draft(lookup: &Lookup<'_>, group: &Group<'_>, (form, is_by_name): (Form, bool)) -> Draft {
     let addresses = group.addresses();
     let host = group.host.as_ref().filter(|_| is_by_name);
     let (host, base) = match (host, addresses.first()) {
-        (Some(host), _) => (host.to_string(), host.as_str().replace('*', "any").replace('.', "-")),
+        (Some(host), _) => (
+            host.to_string(),
+            host.as_str().replace('*', "any").replace('.', "-"),
+        ),
         (None, Some(first)) => {
             let label = label(*first);
             let base = match addresses.len() {
@@ -106,7 +145,11 @@ fn draft(lookup: &Lookup<'_>, group: &Group<'_>, (form, is_by_name): (Form, bool
         form,
         ports: group.protocols(|port| {
             let protocol = known(lookup, group.host.as_ref(), port);
-            if form == Form::Declared { by_address(protocol) } else { protocol }
+            if form == Form::Declared {
+                by_address(protocol)
+            } else {
+                protocol
+            }
         }),
         addresses,
         users: group.namespaces(),
@@ -118,7 +161,9 @@ fn free_name(lookup: &Lookup<'_>, namespace: &Namespace, base: &str) -> String {
     let base: String = base.chars().take(240).collect();
     let base = base.trim_end_matches('-').to_owned();
     let entries = &lookup.facts.objects.entries;
-    let mut names = [base.clone()].into_iter().chain((2..).map(|number| format!("{base}-{number}")));
+    let mut names = [base.clone()]
+        .into_iter()
+        .chain((2..).map(|number| format!("{base}-{number}")));
     let is_free = |name: &String| !entries.contains_key(&Key::new(namespace, name));
     names.find(is_free).expect("there are more numbers than entries")
 }
@@ -128,5 +173,7 @@ pub(super) fn service(registry: &mut Registry, group: &Group<'_>) -> Option<Obje
     let lookup = registry.lookup();
     let state = lookup.states.get(group.host.as_ref()?)?;
     let mut owners = state.offers.iter().map(|offer| &offer.owner);
-    owners.find(|owner| matches!(owner, Owner::Service(_))).map(Owner::id)
+    owners
+        .find(|owner| matches!(owner, Owner::Service(_)))
+        .map(Owner::id)
 }

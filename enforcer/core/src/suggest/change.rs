@@ -15,8 +15,8 @@ use crate::{
     model::{Namespace, Protocol, Transport},
 };
 
-/// Longest text of a document that is shown whole: lines of the output end at 8 KiB.
-const LONGEST: usize = 4 << 10;
+/// Longest line of a document that is shown whole: lines of the output end at 8 KiB.
+pub(super) const LONGEST: usize = 4 << 10;
 /// The fields of `spec` that a suggestion changes.
 const FIELDS: [&str; 3] = ["addresses", "ports", "exportTo"];
 
@@ -41,7 +41,9 @@ impl Change {
     pub(super) fn new(before: &ServiceEntry, after: ServiceEntry, source: Option<&Value>) -> Option<Self> {
         let is_current = |source: &&Value| read(source, before).is_some_and(|(read, _)| *read == *before);
         let source = source.filter(is_current);
-        let old = source.cloned().unwrap_or_else(|| json!({ "spec": fields(before) }));
+        let old = source
+            .cloned()
+            .unwrap_or_else(|| json!({ "spec": fields(before) }));
         let mut new = old.clone();
         extend(&mut new["spec"], before, &after);
         let mut object = Arc::new(after);
@@ -53,7 +55,9 @@ impl Change {
             object = changed;
         }
         let object = Object::ServiceEntry(object);
-        let changed = FIELDS.into_iter().filter(|field| old["spec"][*field] != new["spec"][*field]);
+        let changed = FIELDS
+            .into_iter()
+            .filter(|field| old["spec"][*field] != new["spec"][*field]);
         let changed: Map<_, _> = changed
             .map(|field| (field.to_owned(), new["spec"][field].clone()))
             .collect();
@@ -71,7 +75,10 @@ impl Change {
     pub(super) fn after(mut self, earlier: Self) -> Self {
         let [old, _] = earlier.document;
         self.document[0] = old;
-        if let (Some(patch), Some(before)) = (self.patch["spec"].as_object_mut(), earlier.patch["spec"].as_object()) {
+        if let (Some(patch), Some(before)) = (
+            self.patch["spec"].as_object_mut(),
+            earlier.patch["spec"].as_object(),
+        ) {
             for (field, value) in before {
                 patch.entry(field).or_insert_with(|| value.clone());
             }
@@ -107,6 +114,14 @@ impl Change {
         lines
     }
 
+    /// Whether whoever sees the object gets more by it.
+    pub(super) fn is_for_all(&self) -> bool {
+        let changed = &self.patch["spec"];
+        ["addresses", "ports"]
+            .iter()
+            .any(|field| changed.get(*field).is_some())
+    }
+
     /// What carries it out where the whole object is not known.
     pub fn command(&self) -> String {
         let ObjectId { namespace, name, .. } = &self.id;
@@ -129,7 +144,11 @@ fn read(document: &Value, known: &ServiceEntry) -> Option<(Arc<ServiceEntry>, us
 }
 
 /// What `entry` would have to be for the group's flows. None if nothing is missing, or it cannot be added.
-pub(super) fn extended(entry: &ServiceEntry, group: &Group<'_>, default: &[ExportTo]) -> Option<ServiceEntry> {
+pub(super) fn extended(
+    entry: &ServiceEntry,
+    group: &Group<'_>,
+    default: &[ExportTo],
+) -> Option<ServiceEntry> {
     let is_unix = |it: &crate::istio::Endpoint| matches!(it.address, EndpointAddress::Unix(_));
     if entry.endpoints.iter().any(is_unix) {
         return None;
@@ -148,24 +167,39 @@ pub(super) fn extended(entry: &ServiceEntry, group: &Group<'_>, default: &[Expor
         let new = group.addresses().into_iter().filter(is_new);
         after.addresses.extend(new.map(ipnet::IpNet::from));
     }
-    let effective = if entry.export_to.is_empty() { default } else { &entry.export_to };
+    let effective = if entry.export_to.is_empty() {
+        default
+    } else {
+        &entry.export_to
+    };
+    // Whoever exports an object to nobody means it.
+    if effective.contains(&ExportTo::Nobody) {
+        return None;
+    }
     let missing = missing(effective, &entry.meta.namespace, group);
     if !missing.is_empty() {
-        after.export_to = effective.iter().filter(|it| **it != ExportTo::Nobody).cloned().collect();
-        after.export_to.extend(missing);
+        after.export_to = effective.iter().cloned().chain(missing).collect();
     }
     (after != *entry).then_some(after)
 }
 
 fn new_port(entry: &ServiceEntry, (number, transport): (u16, Transport)) -> ServicePort {
     let protocol = by_number(number, transport);
-    let protocol = if entry.addresses.is_empty() { protocol } else { by_address(protocol) };
+    let protocol = if entry.addresses.is_empty() {
+        protocol
+    } else {
+        by_address(protocol)
+    };
     let name = port_name(number, protocol);
     let is_taken = |name: &str| entry.ports.iter().any(|port| port.name == name);
-    let mut names = [name.clone()].into_iter().chain((2..).map(|it| format!("{name}-{it}")));
+    let mut names = [name.clone()]
+        .into_iter()
+        .chain((2..).map(|it| format!("{name}-{it}")));
     ServicePort {
         number,
-        name: names.find(|name| !is_taken(name)).expect("there are more numbers than ports"),
+        name: names
+            .find(|name| !is_taken(name))
+            .expect("there are more numbers than ports"),
         protocol,
         target: None,
     }
@@ -177,7 +211,13 @@ fn missing(export_to: &[ExportTo], own: &Namespace, group: &Group<'_>) -> Vec<Ex
         return Vec::new();
     }
     let users = group.namespaces().into_iter();
-    let users = users.map(|it| if it == *own { ExportTo::Own } else { ExportTo::Namespace(it) });
+    let users = users.map(|it| {
+        if it == *own {
+            ExportTo::Own
+        } else {
+            ExportTo::Namespace(it)
+        }
+    });
     let is_named = |it: &ExportTo| {
         let by_name = |own: &Namespace| export_to.contains(&ExportTo::Namespace(own.clone()));
         export_to.contains(it) || *it == ExportTo::Own && by_name(own)
@@ -207,8 +247,17 @@ fn extend(spec: &mut Value, before: &ServiceEntry, after: &ServiceEntry) {
             spec[field] = new.into();
         }
     };
-    append("addresses", after.addresses[before.addresses.len()..].iter().map(address).collect());
-    append("ports", after.ports[before.ports.len()..].iter().map(port).collect());
+    append(
+        "addresses",
+        after.addresses[before.addresses.len()..]
+            .iter()
+            .map(address)
+            .collect(),
+    );
+    append(
+        "ports",
+        after.ports[before.ports.len()..].iter().map(port).collect(),
+    );
     if before.export_to != after.export_to {
         spec["exportTo"] = after.export_to.iter().map(export_word).collect();
     }

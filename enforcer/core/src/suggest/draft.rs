@@ -88,7 +88,10 @@ pub(super) fn reading(document: &Value) -> Option<(Object, usize)> {
     let mut records = check("", &yaml::lines(document).join("\n"));
     let record = records.pop().filter(|_| records.is_empty())?;
     let is_valid = record.verdict == Judgement::Valid;
-    record.object.filter(|_| is_valid).map(|object| (object, record.warnings.len()))
+    record
+        .object
+        .filter(|_| is_valid)
+        .map(|object| (object, record.warnings.len()))
 }
 
 /// A port as it is written.
@@ -98,5 +101,8 @@ pub(super) fn port(number: u16, name: &str, protocol: Protocol) -> Value {
 
 /// `tls-443`.
 pub(super) fn port_name(number: u16, protocol: Protocol) -> String {
-    format!("{}-{number}", word(protocol).to_ascii_lowercase().replace('_', "-"))
+    format!(
+        "{}-{number}",
+        word(protocol).to_ascii_lowercase().replace('_', "-")
+    )
 }

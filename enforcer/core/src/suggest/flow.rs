@@ -121,7 +121,10 @@ fn is_echo(seen: &Observation, all: &[Observation]) -> bool {
             && (&other.namespace, &other.workload, other.port) == (&seen.namespace, &seen.workload, seen.port)
             && match (&seen.host, &other.host) {
                 (Some(a), Some(b)) => Host::new(a) == Host::new(b),
-                _ => other.addresses.iter().any(|address| seen.addresses.contains(address)),
+                _ => other
+                    .addresses
+                    .iter()
+                    .any(|address| seen.addresses.contains(address)),
             }
     };
     seen.probe && seen.transport == Carrier::Udp && all.iter().any(is_meant)
@@ -156,14 +159,19 @@ fn given(registry: &mut Registry, host: Option<&Host>, address: IpAddr) -> BTree
     }
     let name = host.as_str();
     let suffixes = name.char_indices().skip(1).map(|(at, _)| &name[at..]);
-    let above = suffixes.chain([""]).map(|suffix| Host::new(&format!("*{suffix}")));
+    let above = suffixes
+        .chain([""])
+        .map(|suffix| Host::new(&format!("*{suffix}")));
     above.chain([host.clone()]).map(|it| pattern::id(&it)).collect()
 }
 
 impl Options {
     fn choose(&self, seen: &Observation) -> bool {
         seen.verdict != Seen::Allow
-            && self.namespace.as_ref().is_none_or(|it| it.as_str() == seen.namespace)
+            && self
+                .namespace
+                .as_ref()
+                .is_none_or(|it| it.as_str() == seen.namespace)
             && self.workload.as_ref().is_none_or(|it| *it == seen.workload)
             && self.since.is_none_or(|since| seen.last >= since)
     }

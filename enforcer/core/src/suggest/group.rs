@@ -67,7 +67,11 @@ pub(super) fn groups(flows: Vec<Flow<'_>>) -> Vec<Group<'_>> {
         }
     }
     let by_address = by_use.into_values();
-    groups.into_iter().chain(by_address).flat_map(Group::by_carrier).collect()
+    groups
+        .into_iter()
+        .chain(by_address)
+        .flat_map(Group::by_carrier)
+        .collect()
 }
 
 /// The flows of namespaces that use the same ports.
@@ -88,7 +92,9 @@ impl<'a> Group<'a> {
     /// An entry has each number once, so that a number which is used by both transports needs a second one.
     fn by_carrier(self) -> Vec<Self> {
         let ports = self.ports();
-        let is_both = |number: u16| [Transport::Tcp, Transport::Udp].map(|it| ports.contains(&(number, it))) == [true; 2];
+        let is_both = |number: u16| {
+            [Transport::Tcp, Transport::Udp].map(|it| ports.contains(&(number, it))) == [true; 2]
+        };
         let (second, first): (Vec<_>, Vec<_>) = self
             .flows
             .into_iter()
@@ -118,7 +124,15 @@ impl<'a> Group<'a> {
     /// Each observation once, in order.
     pub(super) fn observations(&self) -> Vec<&'a Observation> {
         let mut all: Vec<_> = self.flows.iter().map(|flow| flow.seen).collect();
-        all.sort_by_key(|seen| (&seen.namespace, &seen.workload, seen.port, seen.transport, &seen.host));
+        all.sort_by_key(|seen| {
+            (
+                &seen.namespace,
+                &seen.workload,
+                seen.port,
+                seen.transport,
+                &seen.host,
+            )
+        });
         all.dedup_by(|a, b| std::ptr::eq(*a, *b));
         all
     }

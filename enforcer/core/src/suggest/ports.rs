@@ -28,7 +28,11 @@ pub(super) fn by_number(number: u16, transport: Transport) -> Protocol {
 }
 
 /// The protocol that an object gives to this port of the host, else the one that its number says.
-pub(super) fn known(lookup: &Lookup<'_>, host: Option<&Host>, (number, transport): (u16, Transport)) -> Protocol {
+pub(super) fn known(
+    lookup: &Lookup<'_>,
+    host: Option<&Host>,
+    (number, transport): (u16, Transport),
+) -> Protocol {
     let states = host.and_then(|host| lookup.states.get(host));
     let owners = states.into_iter().flat_map(|state| &state.offers);
     let entries = owners.filter_map(|offer| match &offer.owner {

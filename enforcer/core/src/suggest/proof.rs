@@ -172,7 +172,9 @@ fn covers(rules: &Rules, rule: &Rule) -> bool {
         To::Any | To::Host(_) => return false,
     };
     // Rules of one port stand together, and networks among them.
-    let same_port = rules.range(any..).take_while(|it| (it.transport, it.port) == (rule.transport, rule.port));
+    let same_port = rules
+        .range(any..)
+        .take_while(|it| (it.transport, it.port) == (rule.transport, rule.port));
     let mut networks = same_port.filter_map(|it| match it.to {
         To::Network(network) => Some(network),
         To::Any | To::Address(_) | To::Host(_) => None,

@@ -48,7 +48,14 @@ fn applicable(object: &Value) -> Value {
     let Some(meta) = object["metadata"].as_object_mut() else {
         return object;
     };
-    for field in ["creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"] {
+    for field in [
+        "creationTimestamp",
+        "generation",
+        "managedFields",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    ] {
         meta.shift_remove(field);
     }
     if let Some(annotations) = meta.get_mut("annotations").and_then(Value::as_object_mut) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Change, Entry, Note, Suggestions, comment::one_line, yaml};
+use super::{Change, Entry, Note, Suggestions, change::LONGEST, comment::one_line, yaml};
 
 /// Writes a comment, whatever text it has.
 fn comment(text: &mut String, line: &str) {
@@ -61,9 +61,14 @@ impl Suggestions {
     fn summary(&self) -> String {
         let (entries, changes) = (self.entries.len(), self.changes.len());
         if entries + changes > 0 {
-            let of = |number: usize, one: &str, more: &str| format!("{number} {}", if number == 1 { one } else { more });
+            let of = |number: usize, one: &str, more: &str| {
+                format!("{number} {}", if number == 1 { one } else { more })
+            };
             let entries = of(entries, "new ServiceEntry", "new ServiceEntries");
-            return format!("{entries} and {} of present ones.", of(changes, "change", "changes"));
+            return format!(
+                "{entries} and {} of present ones.",
+                of(changes, "change", "changes")
+            );
         }
         if self.notes.is_empty() {
             "Nothing to suggest: the registry allows everything that was seen.".to_owned()
@@ -89,6 +94,9 @@ impl Change {
         self.comments.iter().for_each(|line| comment(text, line));
         match &self.whole {
             Some(whole) => document(text, whole),
+            None if self.command().len() > LONGEST => {
+                comment(text, "Its text is not among the files; `-o json` has the patch.");
+            }
             None => {
                 comment(text, "Its text is not among the files, so that this does it:");
                 comment(text, &self.command());

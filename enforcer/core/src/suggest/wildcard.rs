@@ -23,9 +23,14 @@ pub(super) fn folded(groups: Vec<Group<'_>>) -> Vec<Fold<'_>> {
     let mut folds = Vec::new();
     for group in groups {
         let ports = group.ports();
-        let has_names = ports.iter().all(|port| matches!(port, (80 | 443, Transport::Tcp)));
+        let has_names = ports
+            .iter()
+            .all(|port| matches!(port, (80 | 443, Transport::Tcp)));
         match group.host.as_ref().and_then(above).filter(|_| has_names) {
-            Some(wildcard) => below.entry((wildcard, group.namespaces(), ports)).or_default().push(group),
+            Some(wildcard) => below
+                .entry((wildcard, group.namespaces(), ports))
+                .or_default()
+                .push(group),
             None => folds.push(Fold::Single(group)),
         }
     }

@@ -81,7 +81,9 @@ mod tests {
         let text = lines(value).join("\n");
         let documents = split(&text);
         assert_eq!(documents.len(), 1, "{text}");
-        documents[0].parse().unwrap_or_else(|error| panic!("{error}: {text}"))
+        documents[0]
+            .parse()
+            .unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
     #[test]
@@ -95,7 +97,21 @@ mod tests {
 
     #[test]
     fn text_stays_text() {
-        for text in ["", "no", "~", "1e3", "0x1", "a: b", "- a", "#", "\n---\na: b", "\u{2028}", "\u{1f600}", "a #b", ".nan"] {
+        for text in [
+            "",
+            "no",
+            "~",
+            "1e3",
+            "0x1",
+            "a: b",
+            "- a",
+            "#",
+            "\n---\na: b",
+            "\u{2028}",
+            "\u{1f600}",
+            "a #b",
+            ".nan",
+        ] {
             let value = json!({"a": [text], text: {"b": text}});
             assert_eq!(reread(&value), value, "{text:?}");
         }

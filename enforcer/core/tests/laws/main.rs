@@ -270,7 +270,9 @@ proptest! {
 /// How many worlds suggestions are made for: each has about 200 destinations. `ENFORCER_SUGGESTIONS` is another number.
 fn suggestions() -> u32 {
     let number = std::env::var("ENFORCER_SUGGESTIONS").ok();
-    number.map_or(1_000, |number| number.parse().expect("ENFORCER_SUGGESTIONS is a number"))
+    number.map_or(1_000, |number| {
+        number.parse().expect("ENFORCER_SUGGESTIONS is a number")
+    })
 }
 
 proptest! {

@@ -24,8 +24,20 @@ use crate::{
 };
 
 /// Names that nobody has registered, beside those of the worlds.
-const NAMES: &[&str] = &["x.example", "z.example", "a.sub.example", "new.example", "deep.new.example"];
-const ADDRESSES: &[&str] = &["192.0.2.1", "192.0.2.2", "192.0.2.9", "2001:db8::1", "198.51.100.7"];
+const NAMES: &[&str] = &[
+    "x.example",
+    "z.example",
+    "a.sub.example",
+    "new.example",
+    "deep.new.example",
+];
+const ADDRESSES: &[&str] = &[
+    "192.0.2.1",
+    "192.0.2.2",
+    "192.0.2.9",
+    "2001:db8::1",
+    "198.51.100.7",
+];
 const PORTS: &[u16] = &[53, 80, 443, 5432, 15021];
 
 /// What was seen of one of the world's workloads, or of one that it does not have.
@@ -46,7 +58,12 @@ pub(crate) fn glimpse() -> impl Strategy<Value = Glimpse> {
     let transport = prop_oneof![4 => Just(Carrier::Tcp), 1 => Just(Carrier::Udp)];
     let verdict = select(&[Seen::Deny, Seen::Audit, Seen::Unregistered, Seen::Allow][..]);
     let marks = (prop::bool::weighted(0.2), 1..9_u64);
-    let place = (weighted(0.6, select(NAMES)), vec(address, 1..=2), select(PORTS), transport);
+    let place = (
+        weighted(0.6, select(NAMES)),
+        vec(address, 1..=2),
+        select(PORTS),
+        transport,
+    );
     (1..6_u64, place, verdict, marks).prop_map(
         |(cgroup, (host, addresses, port, transport), verdict, (probe, count))| Glimpse {
             cgroup: CgroupId(cgroup),
@@ -87,8 +104,14 @@ impl Stage {
         });
         // Two workloads of one name are one for whoever reads of them.
         let name = |cgroup: &CgroupId| workloads[cgroup].to_string();
-        let first: BTreeMap<_, _> = workloads.keys().rev().map(|cgroup| (name(cgroup), *cgroup)).collect();
-        let seen = seen.filter(|(cgroup, _)| first[&name(cgroup)] == *cgroup).collect();
+        let first: BTreeMap<_, _> = workloads
+            .keys()
+            .rev()
+            .map(|cgroup| (name(cgroup), *cgroup))
+            .collect();
+        let seen = seen
+            .filter(|(cgroup, _)| first[&name(cgroup)] == *cgroup)
+            .collect();
         Self {
             settings: settings.clone(),
             updates,
@@ -125,7 +148,11 @@ impl Stage {
                 if let Some(name) = seen.host() {
                     let known = facts.entry((*cgroup, (*address).into())).or_default();
                     let hosts = worlds::hosts().chain([name.clone()]);
-                    known.extend(hosts.filter(|host| host.covers(&name)).map(|host| pattern::id(&host)));
+                    known.extend(
+                        hosts
+                            .filter(|host| host.covers(&name))
+                            .map(|host| pattern::id(&host)),
+                    );
                 }
             }
         }
@@ -182,29 +209,43 @@ pub(crate) fn check(
     let suggestions = stage.suggest(stage.registry([]));
     let applied = applied(&stage, &suggestions)?;
     let facts = stage.facts(others);
-    let maps = |mut registry: Registry| Maps(diff(&Applied::default(), &registry.desired()).after, facts.clone());
+    let maps = |mut registry: Registry| {
+        Maps(
+            diff(&Applied::default(), &registry.desired()).after,
+            facts.clone(),
+        )
+    };
     let (before, after) = (maps(stage.registry([])), maps(stage.registry(applied.clone())));
     check_seen(&stage, &suggestions, [&before, &after])?;
     let mut compared = 0;
-    let seen: BTreeSet<_> = stage.near().into_iter().chain(destinations.iter().copied()).collect();
+    let seen: BTreeSet<_> = stage
+        .near()
+        .into_iter()
+        .chain(destinations.iter().copied())
+        .collect();
     let mut known = stage.registry([]);
     for (cgroup, workload) in &stage.workloads {
         for to in &seen {
             compared += 1;
             let is_allowed = |maps: &Maps| maps.verdict(*cgroup, to) == Some(Verdict::Allow);
             match (is_allowed(&before), is_allowed(&after)) {
-                (true, false) => prop_assert!(false, "{workload} no longer reaches {to}\n{}", suggestions.yaml()),
+                (true, false) => {
+                    prop_assert!(false, "{workload} no longer reaches {to}\n{}", suggestions.yaml())
+                }
                 (false, true) => {
                     let given = facts.get(&(*cgroup, to.address.into()));
                     let is_meant = |seen: &Observation| {
                         let is_to = (seen.port, Transport::from(seen.transport)) == (to.port, to.transport);
-                        let is_user = workload.namespace == seen.namespace() || !suggestions.changes.is_empty();
+                        let is_user =
+                            workload.namespace == seen.namespace() || !suggestions.changes.is_empty();
                         let is_host = |host: Host| {
                             given.is_some_and(|given| given.contains(&pattern::id(&host)))
                                 || known.addresses_of(&host).contains(&to.address)
                                 || stage.is_at(&host, to.address)
                         };
-                        is_to && is_user && (seen.addresses.contains(&to.address) || seen.host().is_some_and(is_host))
+                        is_to
+                            && is_user
+                            && (seen.addresses.contains(&to.address) || seen.host().is_some_and(is_host))
                     };
                     let is_meant = stage.refused().map(|(_, seen)| seen).any(is_meant);
                     prop_assert!(is_meant, "{workload} now reaches {to}\n{}", suggestions.yaml());
@@ -239,7 +280,11 @@ fn applied(stage: &Stage, suggestions: &Suggestions) -> Result<Vec<Update>, Test
 }
 
 /// What was seen is allowed, or it is said why it could not be.
-fn check_seen(stage: &Stage, suggestions: &Suggestions, [before, after]: [&Maps; 2]) -> Result<(), TestCaseError> {
+fn check_seen(
+    stage: &Stage,
+    suggestions: &Suggestions,
+    [before, after]: [&Maps; 2],
+) -> Result<(), TestCaseError> {
     for (cgroup, seen) in stage.refused() {
         for address in &seen.addresses {
             let to = Destination::new(seen.transport.into(), *address, seen.port);

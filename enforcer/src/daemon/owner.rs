@@ -46,7 +46,9 @@ impl Owner {
             let input = inputs.next(self.wanted()).await?;
             match input {
                 Input::Cancelled => {
-                    self.reporter.observer.save();
+                    let observer = &mut self.reporter.observer;
+                    observer.look(&mut self.ingest, &mut self.reconciler);
+                    observer.save();
                     return Ok(());
                 }
                 Input::Question(question) => self.answer(question),

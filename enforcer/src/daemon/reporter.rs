@@ -3,6 +3,7 @@
 //! **Architecture Invariant:** nothing here changes what is enforced.
 
 mod duplicates;
+mod explain;
 mod flows;
 mod names;
 mod observer;

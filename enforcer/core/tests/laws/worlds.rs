@@ -497,17 +497,20 @@ fn workload_entry() -> impl Strategy<Value = WorkloadEntry> {
 }
 
 fn namespace_object() -> impl Strategy<Value = NamespaceObject> {
-    (one(NAMESPACES), weighted(0.6, one(&["x", "y"]))).prop_map(|(name, team)| NamespaceObject {
-        meta: Meta {
-            namespace: Namespace::new(""),
-            name: name.to_owned(),
-            labels: team
-                .map(|team| ("team".to_owned(), team.to_owned()))
-                .into_iter()
-                .collect(),
-            annotations: Labels::new(),
-            created: None,
-        },
+    let team = weighted(0.6, one(&["x", "y"]));
+    let mode = weighted(0.4, one(&["off", "audit", "enforce", "loud"]));
+    (one(NAMESPACES), team, mode).prop_map(|(name, team, mode)| {
+        let label = |key: &str, value: Option<&str>| Some((key.to_owned(), value?.to_owned()));
+        let labels = [label("team", team), label(Enforcement::LABEL, mode)];
+        NamespaceObject {
+            meta: Meta {
+                namespace: Namespace::new(""),
+                name: name.to_owned(),
+                labels: labels.into_iter().flatten().collect(),
+                annotations: Labels::new(),
+                created: None,
+            },
+        }
     })
 }
 

@@ -85,7 +85,8 @@ pub(super) fn candidates(
     };
     let mut candidates: Vec<_> = changed(Audience::Users).chain(by_name).collect();
     // An object is changed for everybody who sees it before an address stands in for a name.
-    candidates.extend(changed(Audience::All));
+    let is_for_all = |it: &Candidate| matches!(it, Candidate::Changed(change, _) if change.is_for_all());
+    candidates.extend(changed(Audience::All).filter(is_for_all));
     candidates.extend(new(&[Form::Declared], false));
     candidates
 }

@@ -177,6 +177,10 @@ pub(super) fn extended(
         return None;
     }
     let missing = missing(effective, &entry.meta.namespace, group);
+    if !missing.is_empty() && after != *entry {
+        // It is near in neither way: those who see it now have no use for what is added, nor others for what it has.
+        return None;
+    }
     if !missing.is_empty() {
         after.export_to = effective.iter().cloned().chain(missing).collect();
     }

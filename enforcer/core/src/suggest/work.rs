@@ -117,11 +117,6 @@ impl<'a> Work<'a> {
         let candidates = candidates(&mut self.registry, group, (&self.sources, &self.fixed));
         let mut best: Option<(Group<'a>, usize)> = None;
         for (number, candidate) in candidates.iter().enumerate() {
-            let is_made = |id: &ObjectId| self.entries.contains_key(id);
-            if matches!(candidate, Candidate::Changed(change, Audience::All) if is_made(&change.id)) {
-                // What is not there yet is for those who need it.
-                continue;
-            }
             let Some((object, meant)) = self.meant(candidate, group) else {
                 continue;
             };
@@ -198,17 +193,16 @@ impl<'a> Work<'a> {
     }
 
     fn keep_change(&mut self, mut change: Change, group: &Group<'_>) {
-        let users = comment::users(group);
+        change.comments = comment::audience(&change, group);
+        change.comments.extend(comment::users(group));
         if let Some(whole) = &change.whole {
             self.sources.set(change.id.clone(), whole.clone());
             if let Some(made) = self.entries.get_mut(&change.id) {
                 made.document = whole.clone();
-                made.comments.extend(users);
+                made.comments.extend(change.comments);
                 return;
             }
         }
-        change.comments = comment::audience(&change, group);
-        change.comments.extend(users);
         if let Some(earlier) = self.changes.remove(&change.id) {
             change = change.after(earlier);
         }

@@ -217,6 +217,8 @@ pub(crate) fn check(
     };
     let (before, after) = (maps(stage.registry([])), maps(stage.registry(applied.clone())));
     check_seen(&stage, &suggestions, [&before, &after])?;
+    // A port that is added to an object is for all who see the object, and that is said.
+    let is_shared = suggestions.yaml().contains(", who may then do the same.");
     let mut compared = 0;
     let seen: BTreeSet<_> = stage
         .near()

@@ -53,10 +53,11 @@ impl Protected {
         answer: BTreeSet<IpAddr>,
         settings: &Settings,
     ) -> BTreeSet<IpAddr> {
-        let counts = answer.iter().copied();
-        let counts: BTreeSet<_> = counts
-            .filter(|address| !self.keep_out(host, *address, settings))
-            .collect();
+        let covers_cluster = settings.protects_cluster && !is_of_cluster(host, settings);
+        let is_kept_out = |address: &IpAddr| {
+            self.always.contain(*address) || covers_cluster && self.cluster.contain(*address)
+        };
+        let counts: BTreeSet<_> = answer.iter().copied().filter(|it| !is_kept_out(it)).collect();
         if counts == answer {
             self.whole.remove(host);
         } else {
@@ -65,10 +66,9 @@ impl Protected {
         counts
     }
 
-    /// Whether an answer for `host` may not have this address.
-    pub(super) fn keep_out(&self, host: &Host, address: IpAddr, settings: &Settings) -> bool {
-        let covers_cluster = settings.protects_cluster && !is_of_cluster(host, settings);
-        self.always.contain(address) || covers_cluster && self.cluster.contain(address)
+    /// Whether an address is kept out of what workloads learn, whatever the name.
+    pub(super) fn keep_out(&self, address: IpAddr, settings: &Settings) -> bool {
+        self.always.contain(address) || settings.protects_cluster && self.cluster.contain(address)
     }
 
     /// The whole answer for a host, if a part of it does not count.

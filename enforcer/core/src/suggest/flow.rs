@@ -95,7 +95,7 @@ fn all<'a>(registry: &mut Registry, seen: &'a Observation) -> Vec<Flow<'a>> {
     let host = seen.host().filter(|host| !host.is_wildcard());
     // Without learning, a name stands for what it resolves to, as the daemon has seen it do.
     if let Some(host) = host.as_ref().filter(|_| !registry.settings().learns) {
-        let mut addresses = registry.known_of(host);
+        let mut addresses = registry.resolved_of(host);
         addresses.extend(seen.addresses.iter().map(IpAddr::to_canonical));
         registry.apply(Update::Resolved {
             host: host.clone(),
@@ -149,20 +149,11 @@ fn workload(registry: &mut Registry, seen: &Observation) -> CgroupId {
     cgroup
 }
 
-/// Every host that stands for an address which was given for a name: the name and all wildcards above it.
+/// Every host that stands for an address which was given for a name.
 fn given(registry: &mut Registry, host: Option<&Host>, address: IpAddr) -> BTreeSet<HostId> {
-    let Some(host) = host else {
-        return BTreeSet::new();
-    };
-    if !registry.settings().learns || !registry.may_name(host, address) {
-        return BTreeSet::new();
-    }
-    let name = host.as_str();
-    let suffixes = name.char_indices().skip(1).map(|(at, _)| &name[at..]);
-    let above = suffixes
-        .chain([""])
-        .map(|suffix| Host::new(&format!("*{suffix}")));
-    above.chain([host.clone()]).map(|it| pattern::id(&it)).collect()
+    let host = host.filter(|_| registry.settings().learns);
+    let host = host.filter(|_| !registry.is_protected(address.to_canonical()));
+    host.map(pattern::ids_over).unwrap_or_default()
 }
 
 impl Options {

@@ -53,7 +53,7 @@ impl Meant {
     fn add_host(&mut self, flow: &Flow<'_>, host: &Host, registry: &mut Registry) {
         self.add(flow, To::Host(pattern::id(host)));
         // What the name is known to resolve to is what the name means.
-        for address in registry.known_of(host) {
+        for address in registry.resolved_of(host) {
             self.add(flow, To::Address(address));
         }
     }

@@ -8,6 +8,7 @@ use std::{
 
 use crate::naive::Given;
 use enforcer_core::{
+    explain::Named,
     istio::{
         Bind, EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, EndpointSlice,
         ExportTo, LabelExpression, LabelOperator, LabelSelector, MeshConfig, Meta, NamespaceObject, Object,
@@ -92,6 +93,15 @@ pub(crate) fn destination() -> impl Strategy<Value = Destination> {
     let port = prop_oneof![8 => select(PORTS), 1 => Just(8080), 1 => Just(15008)];
     (transport, address, port)
         .prop_map(|(transport, address, port)| Destination::new(transport, address, port))
+}
+
+/// Where they want to go by name.
+pub(crate) fn named() -> impl Strategy<Value = Named> {
+    (one(NAMES), destination()).prop_map(|(name, to)| Named {
+        transport: to.transport,
+        host: Host::new(name),
+        port: to.port,
+    })
 }
 
 /// Every host that an object can have, and every name.

@@ -238,8 +238,7 @@ pub(crate) fn check(
                     let given = facts.get(&(*cgroup, to.address.into()));
                     let is_meant = |seen: &Observation| {
                         let is_to = (seen.port, Transport::from(seen.transport)) == (to.port, to.transport);
-                        let is_user =
-                            workload.namespace == seen.namespace() || !suggestions.changes.is_empty();
+                        let is_user = workload.namespace == seen.namespace() || is_shared;
                         let is_host = |host: Host| {
                             given.is_some_and(|given| given.contains(&pattern::id(&host)))
                                 || known.addresses_of(&host).contains(&to.address)

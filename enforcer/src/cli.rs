@@ -16,6 +16,7 @@ mod out;
 mod reload;
 mod sandbox;
 mod status;
+mod suggest;
 mod top;
 mod ui;
 
@@ -65,6 +66,9 @@ enum Command {
     Names(NamesArguments),
     /// Show verdicts as they are made: what is refused call by call, what is allowed counted several times a second
     Monitor(monitor::Monitor),
+    /// Write the ServiceEntries that allow what workloads were seen to reach, and nothing else; exit code 0: also where there
+    /// is nothing to suggest, 2: something is wrong with what is given, or nobody answers
+    Suggest(suggest::Suggest),
     /// Show the busiest and most refused destinations, live, with what would allow them
     Top(top::Top),
     /// Show in a browser what workloads reach and are refused, and how the node stands; prints the address, and serves
@@ -387,6 +391,7 @@ pub fn main() -> ExitCode {
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Names(arguments) => names::run(&arguments),
         Command::Monitor(arguments) => monitor::run(&arguments),
+        Command::Suggest(arguments) => suggest::run(&arguments),
         Command::Top(arguments) => top::run(&arguments),
         Command::Ui(arguments) => ui::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),

@@ -60,7 +60,7 @@ use self::{
 };
 use crate::{
     grant::{Facts, Source},
-    istio::{MeshConfig, Object, ObjectId},
+    istio::{Kind, MeshConfig, Object, ObjectId, ServiceEntry},
     model::{Enforcement, Host, OwnAddresses, Workload},
     objects::{Key, Objects},
     offer::{HostState, Owners},
@@ -289,6 +289,20 @@ impl Registry {
     /// The workload of a cgroup.
     pub fn workload(&self, cgroup: CgroupId) -> Option<&Workload> {
         self.workloads.get(&cgroup)
+    }
+
+    /// Every workload, by its cgroup.
+    pub fn workloads(&self) -> impl Iterator<Item = (CgroupId, &Workload)> {
+        self.workloads
+            .iter()
+            .map(|(cgroup, workload)| (*cgroup, workload))
+    }
+
+    /// A ServiceEntry.
+    pub(crate) fn service_entry(&self, id: &ObjectId) -> Option<Arc<ServiceEntry>> {
+        let key = Key::new(&id.namespace, &id.name);
+        let found = self.objects.entries.get(&key);
+        found.filter(|_| id.kind == Kind::ServiceEntry).cloned()
     }
 
     /// What explanations are made from.

@@ -104,7 +104,8 @@ spec:
     )
 }
 
-fn label(address: IpAddr) -> String {
+/// An address as a label of a name: `192-0-2-1`.
+pub(crate) fn label(address: IpAddr) -> String {
     match address {
         IpAddr::V4(v4) => v4.octets().map(|octet| octet.to_string()).join("-"),
         IpAddr::V6(v6) => v6.segments().map(|segment| format!("{segment:x}")).join("-"),

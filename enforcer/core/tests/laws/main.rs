@@ -4,6 +4,7 @@
 //! World -> Registry -> Desired -> plan -> maps -> decide --.
 //!      |-> naive -------------------------------------------> the same verdict
 //!      \-> envoy -------------------------------------------> nothing that is refused under `istio`
+//! World, observations -> suggest -> Registry -> ... -> what was seen is allowed, and nothing else
 //! ```
 
 mod effects;
@@ -13,6 +14,7 @@ mod hidden;
 mod maps;
 mod naive;
 mod proxy;
+mod suggested;
 mod worlds;
 
 use enforcer_core::{
@@ -288,5 +290,38 @@ proptest! {
         plan.changes[..steps].iter().for_each(|change| maps.carry_out(change));
         let plan = diff(&maps.0, &registry.desired());
         check_prefixes(&maps, &plan, &destinations)?;
+    }
+}
+
+/// How many worlds suggestions are made for: each has about 200 destinations. `ENFORCER_SUGGESTIONS` is another number.
+fn suggestions() -> u32 {
+    let number = std::env::var("ENFORCER_SUGGESTIONS").ok();
+    number.map_or(1_000, |number| {
+        number.parse().expect("ENFORCER_SUGGESTIONS is a number")
+    })
+}
+
+proptest! {
+    #![proptest_config(config(suggestions(), "tests/regressions/suggested.txt"))]
+
+    #[test]
+    fn suggestions_allow_what_was_seen_and_nothing_else(
+        settings in worlds::settings(),
+        arrivals in worlds::arrivals(),
+        given in vec(worlds::given(), 0..6),
+        glimpses in vec(suggested::glimpse(), 1..8),
+        destinations in vec(worlds::destination(), 12),
+    ) {
+        suggested::check(&settings, arrivals, (&glimpses, &facts(&given), &destinations))?;
+    }
+
+    #[test]
+    fn without_a_registry_everything_that_was_seen_is_suggested(
+        matching in proptest::sample::select(&[Matching::Declared, Matching::Istio][..]),
+        glimpses in vec(suggested::glimpse(), 1..12),
+    ) {
+        let settings = Settings { matching, ..Settings::default() };
+        suggested::check_alone(&settings, &glimpses)?;
+        suggested::check(&settings, Vec::new(), (&glimpses, &Facts::new(), &[]))?;
     }
 }

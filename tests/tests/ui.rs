@@ -16,7 +16,7 @@ use enforcer_common::Transport;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::{
-    daemon::{PATIENCE, Place, wait},
+    daemon::{PATIENCE, Place},
     fixture::{in_own_network, need_root},
     ui::{Browser, Light, Served, Teller, crowd, hostile, request, status, story},
 };

@@ -187,7 +187,9 @@ fn command_that_outlives_all_that_watched_it_is_enforced_and_ended_by_the_next_s
         alone.lock()?;
         let mut all: Vec<_> = made.parts.iter().copied().collect();
         all.push(child.id().cast_signed());
-        all.into_iter().for_each(|pid| send(Signal::SIGKILL, pid));
+        // None of them sees another end.
+        all.iter().for_each(|pid| send(Signal::SIGSTOP, *pid));
+        all.iter().for_each(|pid| send(Signal::SIGKILL, *pid));
         child.wait()?;
         assert!(made.processes() > 0, "nobody is there who could end it");
         let before = allowed.accepted();

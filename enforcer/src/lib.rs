@@ -26,6 +26,8 @@ pub mod sources;
 mod stamp;
 mod state;
 pub mod systemd;
+mod top;
 mod turns;
+mod ui;
 
 pub use enforcer_config as config;

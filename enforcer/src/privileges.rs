@@ -126,6 +126,14 @@ pub fn drop_unneeded(config: &mut Config) -> Result<()> {
     keep(&kept.filter(|capability| held.contains(capability)).collect())
 }
 
+/// Gives up all of it, for good: of a process that only asks. To be called while it has one thread.
+///
+/// # Errors
+/// If the kernel does not let it.
+pub fn drop_all() -> Result<()> {
+    keep(&HashSet::new())
+}
+
 fn listed<'a>(privileges: impl Iterator<Item = &'a Privilege>) -> Option<String> {
     let names: Vec<_> = privileges.map(ToString::to_string).collect();
     (!names.is_empty()).then(|| names.join(", "))

@@ -5,6 +5,7 @@
 mod duplicates;
 mod explain;
 mod flows;
+mod live;
 mod names;
 mod observer;
 mod status;
@@ -33,6 +34,7 @@ use crate::{
 };
 
 use flows::Flows;
+pub(super) use live::explain_live;
 pub(super) use names::names;
 pub(super) use observer::Observer;
 use suspicious::Suspicious;

@@ -44,7 +44,7 @@ const EXPLAINING: Duration = Duration::from_millis(10);
 const RECENT: usize = 1_000;
 
 /// Calls that wait for a watcher who does not read; beyond that, the oldest are missed.
-const WAITING: usize = 4_096;
+const WAITING: usize = 1_024;
 
 /// How often the file is written, if there is something new.
 const SAVE: Duration = Duration::from_secs(30);

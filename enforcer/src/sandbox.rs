@@ -16,7 +16,9 @@ mod allow;
 mod caller;
 mod clean;
 mod contain;
+mod end;
 mod guard;
+mod making;
 mod mounts;
 mod place;
 mod report;
@@ -31,9 +33,10 @@ use crate::config::Enforcement;
 pub use allow::Allowed;
 pub use caller::{Identity, of_caller};
 pub(crate) use contain::contain;
+pub(crate) use end::{End, FAILED};
 pub(crate) use guard::{guard, settle};
 pub(crate) use place::Place;
-pub(crate) use supervise::{End, FAILED, Outcome, supervise};
+pub(crate) use supervise::{Outcome, supervise};
 
 /// The hidden subcommand by which the parts are started.
 pub(crate) const PART: &str = "sandboxed";

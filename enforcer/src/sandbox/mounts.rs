@@ -68,7 +68,7 @@ pub(super) fn nothing(folder: &Path) -> Result<()> {
     fs::write(&file, "").context("creating an empty file")?;
     fs::create_dir(&dir).context("creating an empty folder")?;
     for path in [file, dir] {
-        fs::set_permissions(path, Permissions::from_mode(0)).context("closing what is empty")?;
+        fs::set_permissions(path, Permissions::from_mode(0o000)).context("closing what is empty")?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use enforcer_core::observed::{Carrier, Observation, Seen};
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use serde::Serialize;
 
-use super::{Allowed, Sandbox, settings, supervise::End};
+use super::{Allowed, Sandbox, end::End, settings};
 use crate::{
     config::Enforcement,
     control::{self, Observed},

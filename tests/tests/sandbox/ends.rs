@@ -1,6 +1,7 @@
 //! How sandboxes end: as their command, and with everything that they have made, whoever is killed.
 
 use std::{
+    fs::File,
     os::unix::process::ExitStatusExt as _,
     process::{Child, Stdio},
 };
@@ -153,14 +154,14 @@ fn killed_sandbox_leaves_nothing_and_frees_nobody() {
 
 #[test]
 fn killed_guard_and_killed_enforcer_end_the_command() {
-    in_own_network(|| {
-        for part in ["guard", "enforcer"] {
+    for part in ["guard", "enforcer"] {
+        in_own_network(|| {
             let status = killed(|made, _| vec![made.part(part)])?;
             assert_eq!(status.code(), Some(125), "{part}");
-        }
-        Ok(())
-    })
-    .unwrap();
+            Ok(())
+        })
+        .unwrap();
+    }
 }
 
 #[test]
@@ -181,9 +182,14 @@ fn command_that_outlives_all_that_watched_it_is_enforced_and_ended_by_the_next_s
             format!("(while :; do (exec 3<>/dev/tcp/192.0.2.10/443) 2>/dev/null; done) & {RESTLESS}");
         let mut child = running(&["--allow", SERVER], &script);
         let made = Made::by(child.id())?;
+        // No other sandbox begins meanwhile, which would take it away.
+        let alone = File::open("/run/enforcer-sandbox")?;
+        alone.lock()?;
         let mut all: Vec<_> = made.parts.iter().copied().collect();
         all.push(child.id().cast_signed());
-        all.into_iter().for_each(|pid| send(Signal::SIGKILL, pid));
+        // None of them sees another end.
+        all.iter().for_each(|pid| send(Signal::SIGSTOP, *pid));
+        all.iter().for_each(|pid| send(Signal::SIGKILL, *pid));
         child.wait()?;
         assert!(made.processes() > 0, "nobody is there who could end it");
         let before = allowed.accepted();
@@ -191,6 +197,7 @@ fn command_that_outlives_all_that_watched_it_is_enforced_and_ended_by_the_next_s
             Ok(allowed.accepted() > before + 20)
         })?;
         assert_eq!(refused.accepted(), 0, "it is enforced without any process");
+        drop(alone);
         assert!(sandbox(&["--", "true"]).status()?.success());
         made.await_end()?;
         assert_eq!(refused.accepted(), 0);

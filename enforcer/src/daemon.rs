@@ -258,6 +258,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     wiring.notify(ports.clone());
     wiring.untaint(ports.clone());
     wiring.serve(control, ports);
+    wiring.show();
 
     let (node, pods) = pods.map(|pods| (pods.node, pods.changes)).unzip();
     let (notify, kube_status) = cluster

@@ -126,13 +126,21 @@ pub fn drop_unneeded(config: &mut Config) -> Result<()> {
     keep(&kept.filter(|capability| held.contains(capability)).collect())
 }
 
+/// Gives up all of it, for good: of a process that only asks. To be called while it has one thread.
+///
+/// # Errors
+/// If the kernel does not let it.
+pub fn drop_all() -> Result<()> {
+    keep(&HashSet::new())
+}
+
 fn listed<'a>(privileges: impl Iterator<Item = &'a Privilege>) -> Option<String> {
     let names: Vec<_> = privileges.map(ToString::to_string).collect();
     (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// Gives up all but `kept`, and what could bring others back: a program that is executed later.
-fn keep(kept: &CapsHashSet) -> Result<()> {
+pub(crate) fn keep(kept: &CapsHashSet) -> Result<()> {
     prctl::set_no_new_privs().context("giving up new privileges")?;
     // Only who may set capabilities may bound them; without new privileges the bound is a second one.
     let may_bound = caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP);

@@ -22,6 +22,8 @@ pub(crate) const PAST_ADDRESSES: &str = "former.json";
 pub(crate) const VERSIONS: &str = "versions.json";
 /// Where an enforcer that was started at boot is asked to end.
 pub(crate) const HANDOVER: &str = "boot.sock";
+/// What a browser has to say to be shown the page.
+pub(crate) const TOKEN: &str = "ui.token";
 /// There while a sweep for sockets is due.
 pub(crate) const SWEEP: &str = "sweep";
 
@@ -81,6 +83,7 @@ pub(crate) fn remove(folder: &Path) -> Result<usize> {
         folder.join(SWEEP),
         folder.join(VERSIONS),
         folder.join(IN_FORCE),
+        folder.join(TOKEN),
     ];
     let mut kept = vec![folder.join(NAMES), folder.join(PAST_ADDRESSES)];
     if folder == Path::new(DEFAULT) {

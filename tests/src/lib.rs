@@ -18,6 +18,7 @@
 //! resolvers -> the daemon beside real name servers and clients that resolve and connect
 //! fault  -> a kernel that refuses what the daemon asks of it
 //! figures -> everything that is measured and published
+//! ui -> the page in a real browser
 //! hostile -> a workload that does all the harm it can, beside another one
 //! ```
 
@@ -44,3 +45,4 @@ pub mod probe;
 pub mod resolvers;
 pub mod servers;
 pub mod stream;
+pub mod ui;

@@ -317,8 +317,86 @@ fn check_holds_files_against_each_other() {
          host to which it is routed (as far as what is checked here says)\n\
          line 1: VirtualService default/v sends what is for a.example.com of ServiceEntry default/a to \
          gateway.istio-system.svc.cluster.local: without a proxy, which alone follows it, a.example.com is dialled \
-         directly, and that is what ServiceEntry default/a allows\n"
+         directly, and that is what ServiceEntry default/a allows; see DIR/a.yaml:1\n"
     );
+}
+
+/// An entry of a namespace, with more of its `spec`.
+fn entry_in(namespace: &str, name: &str, more: &str) -> String {
+    GOOD.replace("{name: a}", &format!("{{name: {name}, namespace: {namespace}}}"))
+        .replace("DNS", &format!("DNS{more}"))
+}
+
+#[test]
+fn check_names_both_places_of_a_conflict() {
+    let older = entry_in("a", "older", ", exportTo: [., c]");
+    let younger = entry_in("b", "younger", ", exportTo: [., c]");
+    let both = format!("kind: Namespace\napiVersion: v1\nmetadata: {{name: c}}\n---\n{younger}");
+    let files = [("a.yaml", older.as_str()), ("b.yaml", &both)];
+    assert_eq!(
+        warnings_of(&files, &[]),
+        "line 5: ServiceEntry b/younger does not count in c: ServiceEntry a/older has a.example.com there; keep one of the \
+         two, or export them to different namespaces; see DIR/a.yaml:1\n"
+    );
+    let (_, out, _) = check(&files, &["-o", "json"]);
+    let records: Vec<serde_json::Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let related: Vec<_> = records.iter().map(|record| &record["related"]).collect();
+    assert_eq!(
+        related,
+        [
+            &serde_json::Value::Null,
+            &serde_json::Value::Null,
+            &serde_json::json!([{"object": "ServiceEntry a/older", "file": "DIR/a.yaml", "line": 1}])
+        ]
+    );
+}
+
+#[test]
+fn check_says_what_sidecars_hide_and_which_do_not_apply() {
+    let sidecar = |name: &str, hosts: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}, namespace: b}}\n\
+             spec: {{egress: [{{hosts: [{hosts}]}}]}}\n"
+        )
+    };
+    let sidecars = [sidecar("first", "b/*"), sidecar("second", "'*/*'")].join("---\n");
+    let entry = entry_in("a", "e", ", exportTo: [b]");
+    let own = entry_in("b", "own", "").replace("a.example", "own.example");
+    let files = [
+        ("a.yaml", entry.as_str()),
+        ("b.yaml", &own),
+        ("s.yaml", &sidecars),
+    ];
+    assert_eq!(
+        warnings_of(&files, &[]),
+        "line 1: nobody may reach a.example.com of ServiceEntry a/e, because Sidecar b/first imports nothing of it: add \
+         a/a.example.com to the egress hosts of a Sidecar, or remove the entry; see DIR/s.yaml:1 (as far as what is checked \
+         here says)\n\
+         line 6: Sidecar b/second applies to no workload: Sidecar b/first goes before it wherever it could apply; put both \
+         into one, or give them workloadSelectors of their own; see DIR/s.yaml:1\n"
+    );
+}
+
+#[test]
+fn check_says_that_a_namespace_does_not_exist_only_where_namespaces_are_known() {
+    let entry = entry_in("a", "e", ", exportTo: [., shop, ghost]");
+    let shop = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
+    assert_eq!(warnings_of(&[("a.yaml", &entry)], &[]), "");
+    let said = warnings_of(&[("a.yaml", &entry), ("n.yaml", shop)], &[]);
+    assert_eq!(
+        said,
+        "line 1: ServiceEntry a/e is exported to ghost, and no such namespace is known: correct exportTo, or make the \
+         namespace (as far as what is checked here says)\n"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("enforcer.yaml");
+    fs::write(&config, "workloads:\n- {namespace: ghost, slice: ghost.slice}\n").unwrap();
+    let config = config.display().to_string();
+    let said = warnings_of(&[("a.yaml", &entry), ("n.yaml", shop)], &["--config", &config]);
+    assert_eq!(said, "", "a workload is there");
 }
 
 #[test]

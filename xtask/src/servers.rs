@@ -1,4 +1,4 @@
-//! The server programs, and a client of theirs, that the tests run: unpacked into the toolchain folder, and not installed.
+//! The server programs, and clients of theirs, that the tests run: unpacked into the toolchain folder, and not installed.
 //!
 //! Installing their packages would start them, now or when the machine boots, and give the machine users and settings
 //! that nobody asked for.
@@ -16,7 +16,7 @@ use crate::{
 const WHY: &str = "a server that the tests run; unpacked, not installed";
 
 /// What the tests can do without: they say SKIPPED.
-pub(crate) static SERVERS: [Program; 9] = [
+pub(crate) static SERVERS: [Program; 10] = [
     server("nginx", "nginx"),
     Program {
         is_there: |_| find_file("/usr/lib/nginx/modules/ngx_stream_module.so").is_some(),
@@ -32,6 +32,19 @@ pub(crate) static SERVERS: [Program; 9] = [
         why: "a DNS client that the tests run; unpacked, not installed",
         ..server("dig", "bind9-dnsutils")
     },
+    Program {
+        why: "a browser without a screen, in which the tests look at the page, 100 MB; unpacked, not installed",
+        is_there: |_| BROWSERS.iter().any(|path| find_file(path).is_some()),
+        ..server("Chromium", "chromium-headless-shell")
+    },
+];
+
+/// Where the tests look for one.
+const BROWSERS: [&str; 4] = [
+    "/usr/lib/chromium/chromium-headless-shell",
+    "/usr/lib/chromium/chromium",
+    "/usr/bin/google-chrome",
+    "/usr/bin/chromium-browser",
 ];
 
 const fn server(name: &'static str, package: &'static str) -> Program {

@@ -10,6 +10,7 @@ use super::{
     error::Warning,
     observe::Observe,
     pods::Pods,
+    ui::Ui,
     workloads::{Roots, WorkloadConfig},
 };
 
@@ -54,6 +55,8 @@ pub struct Config {
     pub capacities: Capacities,
     /// What is kept of what workloads were seen to reach.
     pub observe: Observe,
+    /// The page that the enforcer serves; None: it serves none.
+    pub ui: Option<Ui>,
     /// `istio.io/rev`: objects of other revisions are ignored; None takes all.
     pub revision: Option<String>,
     /// What is valid and may not be what is meant, in the order of the lines.

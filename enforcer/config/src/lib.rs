@@ -21,6 +21,7 @@ mod pods;
 mod raw;
 mod salvage;
 mod schema;
+mod ui;
 mod unit_name;
 mod units;
 mod workloads;
@@ -40,8 +41,9 @@ pub use placements::Placement;
 pub use pods::{BuiltIn, Pods};
 pub use salvage::{placements, salvage_state};
 pub use schema::json_schema;
+pub use ui::Ui;
 pub use unit_name::{ServiceName, SliceName};
-pub use workloads::{Roots, WorkloadConfig};
+pub use workloads::{Roots, WorkloadConfig, checked_labels, namespace};
 
 impl Config {
     /// Reads `file`. Its name in messages is the one given; paths in it are relative to its folder.

@@ -12,6 +12,7 @@ use super::{
     observe::observe,
     pods,
     raw::{At, Raw, RawCapacities, RawKubernetes, RawMode, RawSockets},
+    ui,
     units::absolute,
     workloads,
 };
@@ -77,6 +78,7 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>
         cgroup_mount,
         capacities: capacities(raw.capacities.unwrap_or_default(), &mut findings),
         observe: observe(&raw.observe.unwrap_or_default(), &mut findings),
+        ui: raw.ui.map(|raw| ui::ui(&raw, folder, &mut findings)),
         revision: raw
             .revision
             .and_then(|revision| findings.read("revision", &revision, |name| filled(name))),

@@ -54,6 +54,9 @@ pub(super) struct Raw {
     pub(super) capacities: Option<RawCapacities>,
     /// What is kept of what workloads were seen to reach, for `enforcer suggest`, `monitor` and `top`.
     pub(super) observe: Option<RawObserve>,
+    /// The page of `enforcer ui`, served by the enforcer itself. Absent: it is not; `{}` serves it.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) ui: Option<RawUi>,
     /// Objects labelled `istio.io/rev` with another revision are ignored. Absent: none is.
     pub(super) revision: Option<At<String>>,
 }
@@ -333,6 +336,20 @@ pub(super) struct RawSockets {
     pub(super) udplite: Option<bool>,
     /// Packet and XDP sockets, which write frames. Default: false.
     pub(super) packet: Option<bool>,
+}
+
+/// The page of `enforcer ui`, served by the enforcer itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Ui")]
+pub(super) struct RawUi {
+    /// Where it is served. Default: 127.0.0.1:9901.
+    pub(super) listen: Option<At<String>>,
+    /// The file with the token that a browser needs, relative to the configuration file. Default: `ui.token` in the
+    /// folder `state`, made at the first start.
+    pub(super) token_file: Option<At<String>>,
+    /// Whether `listen` may be an address that is not loopback. What is sent is not encrypted. Default: false.
+    pub(super) allow_remote: Option<bool>,
 }
 
 /// How many entries each of the kernel's maps holds.

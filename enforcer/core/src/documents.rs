@@ -23,7 +23,7 @@ use std::{
 
 use self::file::{Outcome, ReadBefore};
 pub use self::{
-    check::{Judgement, Record, check},
+    check::{Judgement, Record, Related, check},
     together::judge_together,
 };
 use crate::{

@@ -3,6 +3,7 @@
 //! ```text
 //! YAML, API objects -> istio -> objects -> grant, export -> offer -> view -> registry -> policy -> plan -> changes
 //!                                                                              |-> explain -> reasons
+//!                                                    observations, registry -> suggest -> ServiceEntries
 //! ```
 //!
 //! **Architecture Invariant:** no async, clock, randomness, file, socket, aya or kube client in this crate.
@@ -26,6 +27,7 @@ pub mod policy;
 pub mod registry;
 pub mod rule;
 pub mod settings;
+pub mod suggest;
 #[cfg(test)]
 mod test_support;
 mod view;

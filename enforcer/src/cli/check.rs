@@ -34,10 +34,12 @@ enum Outcome {
 pub(super) fn run(arguments: &Check) -> Result<ExitCode> {
     let mut worst = Outcome::Valid;
     let mut settings = Settings::default();
+    let mut workloads = Vec::new();
     if let Some(file) = &arguments.config {
         let config = Config::load(file);
         if let Ok(config) = &config {
             settings = of_registry(config, &[]);
+            workloads.extend(config.workloads.iter().map(|entry| entry.workload.clone()));
         }
         worst = write(&[of_configuration(file, config)], arguments.output)?;
     }
@@ -45,7 +47,7 @@ pub(super) fn run(arguments: &Check) -> Result<ExitCode> {
     for path in &arguments.paths {
         worst = worst.max(check_path(path, &mut records));
     }
-    judge_together(&mut records, settings);
+    judge_together(&mut records, settings, workloads);
     worst = worst.max(write(&records, arguments.output)?);
     Ok(ExitCode::from(worst as u8))
 }
@@ -61,6 +63,7 @@ fn of_configuration(file: &Path, config: Result<Config, ConfigErrors>) -> Record
         verdict,
         errors,
         warnings,
+        related: Vec::new(),
         object: None,
     };
     let config = match config {
@@ -146,6 +149,7 @@ fn write_text(record: &Record) -> Result<()> {
         verdict,
         errors,
         warnings,
+        related: _,
         object: _,
     } = record;
     let verdict = if *verdict == Judgement::Valid {

@@ -142,6 +142,7 @@ fn can_be_changed(now: &Config, new: &Config) -> Result<()> {
         ("observe.file", now.observe.file != new.observe.file),
         ("cgroupMount", now.cgroup_mount != new.cgroup_mount),
         ("capacities", now.capacities != new.capacities),
+        ("ui", now.ui != new.ui),
     ];
     let keys: Vec<_> = needs_start
         .iter()
@@ -182,6 +183,7 @@ mod tests {
             why.starts_with("with another state, capacities, the enforcer has to be started"),
             "{why}"
         );
+        assert!(refused("ui: {}").unwrap().contains("another ui"));
         assert!(refused("pods: {}").unwrap().contains("another pods"));
         assert!(refused("revoke: false").unwrap().contains("another revoke"));
     }

@@ -31,7 +31,7 @@ use crate::{
         pods::PodChange,
         sink,
     },
-    state, systemd,
+    state, systemd, ui,
 };
 
 use cluster::Cluster;
@@ -183,6 +183,14 @@ impl Wiring<'_> {
     pub(super) fn serve(&mut self, control: Control, ports: control::Ports) {
         let serve = control.serve(ports, self.tasks.cancel.clone());
         self.tasks.spawn("control", serve);
+    }
+
+    /// Serves the page, if that is wanted. At a boot there is nobody to look at it yet.
+    pub(super) fn show(&mut self) {
+        if let (Some(ui), None) = (&self.config.ui, self.boot) {
+            let follow = ui::follow(ui.clone(), self.config.state.clone(), self.tasks.cancel.clone());
+            self.tasks.spawn("ui", follow);
+        }
     }
 
     pub(super) fn events(&mut self, events: Events) -> mpsc::Receiver<Batch> {

@@ -24,9 +24,23 @@ pub struct Record {
     pub errors: Vec<String>,
     /// What is suspicious, in the same form.
     pub warnings: Vec<String>,
+    /// The other documents that its warnings are about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub related: Vec<Related>,
     /// What it defines, if it is valid and part of the registry.
     #[serde(skip)]
     pub object: Option<Object>,
+}
+
+/// Another document that a warning is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Related {
+    /// What it defines: `ServiceEntry frontend/db`.
+    pub object: String,
+    /// The file, as it was named.
+    pub file: String,
+    /// Where the document begins, counted from 1.
+    pub line: u32,
 }
 
 /// Whether a document would be accepted.
@@ -80,6 +94,7 @@ fn record(file: &str, entry: Entry) -> Record {
         verdict,
         errors,
         warnings,
+        related: Vec::new(),
         object,
     }
 }

@@ -175,7 +175,7 @@ fn is_udp(port: &ServicePort) -> bool {
 }
 
 /// The object that has the host in every namespace that sees `offer`; None if `offer` counts in one of them.
-fn displaced(offer: &Offer, state: &HostState) -> Option<ObjectId> {
+pub(super) fn displaced(offer: &Offer, state: &HostState) -> Option<ObjectId> {
     if state.offers.len() < 2 {
         return None;
     }

@@ -1,15 +1,16 @@
 //! What the registry shares, keeps and forgets.
 
+mod conflicts;
 mod proxies;
 
 use super::*;
 use crate::{
     explain::Why,
     istio::{
-        Kind, MeshConfig, Meta, NodeObject, OutboundMode, Resolution, ServiceEntry, ServiceKind,
-        VirtualService,
+        Kind, MeshConfig, Meta, NamespaceObject, NodeObject, OutboundMode, Resolution, ServiceEntry,
+        ServiceKind, VirtualService,
     },
-    model::{Destination, Mode, Namespace, Protocol, Transport, Verdict},
+    model::{Destination, Enforcement, Mode, Namespace, Protocol, Transport, Verdict},
     policy::Shared,
     settings::Matching,
     test_support::{
@@ -300,6 +301,38 @@ fn given_address_is_allowed_where_a_rule_names_its_host() {
         explain(443, "*.sub.example"),
         "denied: ServiceEntry b/e is not exported to a"
     );
+}
+
+#[test]
+fn label_of_a_namespace_sets_the_mode_of_its_workloads_and_of_no_others() {
+    let namespace = |mode: &str| {
+        let meta = Meta {
+            namespace: Namespace::new(""),
+            name: "a".to_owned(),
+            labels: [(Enforcement::LABEL.to_owned(), mode.to_owned())].into(),
+            ..entry("a/e", "e.example", &[]).meta
+        };
+        Update::Apply(Object::Namespace(Arc::new(NamespaceObject { meta })))
+    };
+    let mut strict = workload(2, "a", "");
+    if let Update::Workload(_, workload) = &mut strict {
+        workload.enforcement = Some(Enforcement::Enforce);
+    }
+    let workloads = [workload(1, "a", ""), strict, workload(3, "b", "")];
+    let mut registry = world(Settings::default(), workloads);
+    for (mode, expected) in [
+        ("audit", Mode::Audit),
+        ("off", Mode::Off),
+        ("loud", Mode::Enforce),
+        ("enforce", Mode::Enforce),
+    ] {
+        registry.apply(namespace(mode));
+        let mut mode_of = |cgroup| policy(&mut registry, cgroup).mode;
+        assert_eq!(
+            (mode_of(1), mode_of(2), mode_of(3)),
+            (expected, Mode::Enforce, Mode::Enforce)
+        );
+    }
 }
 
 #[test]
@@ -729,15 +762,15 @@ fn import_of_what_nobody_has_names_the_host_and_one_of_everything_is_ordinary() 
         warnings(Settings::default(), [hidden.into(), object.clone().into()]),
         [nothing("./a.example"), nothing("b/e.example"), nothing("c/*")]
     );
-    let seen = |id, host| {
+    let seen = |id, host, address| {
         entry(id, host, &[(80, Protocol::Tcp)])
-            .addresses(&["192.0.2.1"])
+            .addresses(&[address])
             .into()
     };
     let all = [
-        seen("b/e", "e.example"),
-        seen("c/c", "c.example"),
-        seen("a/a", "a.example"),
+        seen("b/e", "e.example", "192.0.2.1"),
+        seen("c/c", "c.example", "192.0.2.2"),
+        seen("a/a", "a.example", "192.0.2.3"),
         object.into(),
     ];
     assert_eq!(warnings(Settings::default(), all), [""; 0]);

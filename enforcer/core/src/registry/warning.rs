@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, net::IpAddr};
 
-use super::Cause;
+use super::{Cause, Conflict};
 use crate::{
     istio::{EgressHost, EgressNamespace, ObjectId},
     model::{Host, Namespace},
@@ -117,6 +117,8 @@ pub enum Warning {
         /// What it imports.
         host: EgressHost,
     },
+    /// Objects conflict with each other.
+    Conflict(Conflict),
 }
 
 impl fmt::Display for Warning {
@@ -204,6 +206,7 @@ impl fmt::Display for Warning {
                     imported(host)
                 )
             }
+            Self::Conflict(conflict) => write!(f, "{conflict}"),
         }
     }
 }
@@ -241,7 +244,27 @@ impl Warning {
             | Self::TrimsGateways { sidecar: object, .. }
             | Self::AllowsAny { object }
             | Self::ImportsNothing { sidecar: object, .. } => Some(object),
+            Self::Conflict(conflict) => Some(conflict.object()),
             Self::Protected { .. } => None,
+        }
+    }
+
+    /// The other objects that it names.
+    pub fn others(&self) -> Vec<&ObjectId> {
+        match self {
+            Self::Displaced { winner: other, .. }
+            | Self::SeveralMeshes { used: other, .. }
+            | Self::Rerouted { entry: other, .. } => vec![other],
+            Self::AllowsNothing { causes, .. } => {
+                let causes = causes.iter();
+                let displaced = causes.filter_map(|cause| match cause {
+                    Cause::Displaced(by) => Some(by),
+                    _ => None,
+                });
+                displaced.collect()
+            }
+            Self::Conflict(conflict) => conflict.others(),
+            _ => Vec::new(),
         }
     }
 
@@ -250,6 +273,7 @@ impl Warning {
         match self {
             Self::ImportsNothing { .. } | Self::RoutesUnregistered { .. } => true,
             Self::AllowsNothing { causes, .. } => causes.iter().any(|cause| matches!(cause, Cause::Alias(_))),
+            Self::Conflict(conflict) => conflict.depends_on_others(),
             _ => false,
         }
     }
@@ -259,6 +283,7 @@ impl Warning {
         match self {
             Self::AllowsNothing { causes, .. } => causes.iter().any(Cause::is_passing),
             Self::SelectsNothing { .. } | Self::Unreachable { .. } | Self::TrimsGateways { .. } => true,
+            Self::Conflict(conflict) => conflict.is_passing(),
             _ => false,
         }
     }

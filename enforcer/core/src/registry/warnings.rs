@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Registry, Warning, ineffective, rerouted, suspicious};
+use super::{
+    Registry, Warning, colliding, conflicting, exported, hidden, ineffective, overruled, rerouted,
+    suspicious, views::Views,
+};
 use crate::{
     export::Export,
     grant::is_port_only,
@@ -48,6 +51,15 @@ impl Registry {
         suspicious::warn_of_gateways(self, &mut warnings);
         suspicious::warn_of_allow_any(self, &mut warnings);
         rerouted::warn(self, &mut warnings);
+        conflicting::warn(self, &mut warnings);
+        colliding::warn(self, &mut warnings);
+        exported::warn_of_winners(self, &mut warnings);
+        exported::warn_of_nowhere(self, &mut warnings);
+        if !self.objects.sidecars.is_empty() {
+            let views = Views::new(self);
+            hidden::warn(self, &views, &mut warnings);
+            overruled::warn(self, &views, &mut warnings);
+        }
         for (host, whole) in self.protected.hosts() {
             let counts = self.objects.resolved.get(host);
             for address in whole {

@@ -101,11 +101,21 @@ fn merges(first: &Offer, other: &Offer) -> bool {
     let (Owner::Entry(a), Owner::Entry(b)) = (&first.owner, &other.owner) else {
         return false;
     };
+    a.meta.namespace == b.meta.namespace && differences(a, b).is_empty()
+}
+
+/// The fields that keep two entries of one host and namespace from merging.
+pub(crate) fn differences(a: &ServiceEntry, b: &ServiceEntry) -> BTreeSet<&'static str> {
     let selector = |entry: &ServiceEntry| entry.selector.clone().unwrap_or_default();
     let export_to =
         |entry: &ServiceEntry| -> BTreeSet<ExportTo> { entry.export_to.iter().cloned().collect() };
-    (a.label_sum, a.resolution) == (b.label_sum, b.resolution)
-        && a.meta.namespace == b.meta.namespace
-        && selector(a) == selector(b)
-        && (a.export_to == b.export_to || export_to(a) == export_to(b))
+    let exports_alike = a.export_to == b.export_to || export_to(a) == export_to(b);
+    let fields = [
+        ("labels", a.label_sum == b.label_sum),
+        ("resolution", a.resolution == b.resolution),
+        ("workloadSelector", selector(a) == selector(b)),
+        ("exportTo", exports_alike),
+    ];
+    let differ = fields.into_iter().filter(|(_, is_same)| !is_same);
+    differ.map(|(field, _)| field).collect()
 }

@@ -4,14 +4,17 @@
 //! World -> Registry -> Desired -> plan -> maps -> decide --.
 //!      |-> naive -------------------------------------------> the same verdict
 //!      \-> envoy -------------------------------------------> nothing that is refused under `istio`
+//! World, observations -> suggest -> Registry -> ... -> what was seen is allowed, and nothing else
 //! ```
 
 mod effects;
 mod envoy;
 mod explained;
+mod hidden;
 mod maps;
 mod naive;
 mod proxy;
+mod suggested;
 mod worlds;
 
 use enforcer_core::{
@@ -157,6 +160,18 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(config(20_000, "tests/regressions/hidden.txt"))]
+
+    #[test]
+    fn what_nobody_sees_for_sidecars_has_a_warning_and_nothing_else(
+        settings in worlds::settings(),
+        arrivals in worlds::arrivals(),
+    ) {
+        hidden::check(&world(&settings, &arrivals))?;
+    }
+}
+
+proptest! {
     #![proptest_config(config(20_000, "tests/regressions/declared.txt"))]
 
     /// What the author means is part of what Envoy could accept.
@@ -195,6 +210,19 @@ proptest! {
         destinations in vec(worlds::destination(), 12),
     ) {
         explained::check(&mut registry(&settings, arrivals), &facts(&given), (&sizes, &destinations))?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(20_000, "tests/regressions/named.txt"))]
+
+    #[test]
+    fn explanations_by_name_are_those_of_an_address_that_was_given_for_it(
+        settings in worlds::settings(),
+        arrivals in worlds::arrivals(),
+        names in vec(worlds::named(), 6),
+    ) {
+        explained::check_names(&mut registry(&settings, arrivals), &names)?;
     }
 }
 
@@ -262,5 +290,38 @@ proptest! {
         plan.changes[..steps].iter().for_each(|change| maps.carry_out(change));
         let plan = diff(&maps.0, &registry.desired());
         check_prefixes(&maps, &plan, &destinations)?;
+    }
+}
+
+/// How many worlds suggestions are made for: each has about 200 destinations. `ENFORCER_SUGGESTIONS` is another number.
+fn suggestions() -> u32 {
+    let number = std::env::var("ENFORCER_SUGGESTIONS").ok();
+    number.map_or(1_000, |number| {
+        number.parse().expect("ENFORCER_SUGGESTIONS is a number")
+    })
+}
+
+proptest! {
+    #![proptest_config(config(suggestions(), "tests/regressions/suggested.txt"))]
+
+    #[test]
+    fn suggestions_allow_what_was_seen_and_nothing_else(
+        settings in worlds::settings(),
+        arrivals in worlds::arrivals(),
+        given in vec(worlds::given(), 0..6),
+        glimpses in vec(suggested::glimpse(), 1..8),
+        destinations in vec(worlds::destination(), 12),
+    ) {
+        suggested::check(&settings, arrivals, (&glimpses, &facts(&given), &destinations))?;
+    }
+
+    #[test]
+    fn without_a_registry_everything_that_was_seen_is_suggested(
+        matching in proptest::sample::select(&[Matching::Declared, Matching::Istio][..]),
+        glimpses in vec(suggested::glimpse(), 1..12),
+    ) {
+        let settings = Settings { matching, ..Settings::default() };
+        suggested::check_alone(&settings, &glimpses)?;
+        suggested::check(&settings, Vec::new(), (&glimpses, &Facts::new(), &[]))?;
     }
 }

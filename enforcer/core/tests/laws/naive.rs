@@ -99,7 +99,14 @@ pub(crate) fn verdict(world: &World, workload: &Workload, to: &Destination) -> V
     {
         return Verdict::Allow;
     }
-    let audit = match workload.enforcement {
+    let labels = labels_of(world, &workload.namespace);
+    let of_namespace = match labels.get("enforcer.dev/mode").map(String::as_str) {
+        Some("off") => Some(Enforcement::Off),
+        Some("audit") => Some(Enforcement::Audit),
+        Some("enforce") => Some(Enforcement::Enforce),
+        _ => None,
+    };
+    let audit = match workload.enforcement.or(of_namespace) {
         Some(Enforcement::Off) => return Verdict::Allow,
         Some(enforcement) => enforcement == Enforcement::Audit,
         None => world.settings.audit,
@@ -226,7 +233,7 @@ pub(crate) fn is_subset(selector: &Labels, labels: &Labels) -> bool {
 
 // Section 3, Sidecar selection: exactly one, never merged.
 
-fn sidecar(world: &World, workload: &Workload) -> Option<Sidecar> {
+pub(crate) fn sidecar(world: &World, workload: &Workload) -> Option<Sidecar> {
     let own = &workload.namespace;
     let root = &mesh(world).root_namespace;
     let with_selector = |sidecar: &Sidecar| match &sidecar.selector {
@@ -453,6 +460,19 @@ pub(crate) fn is_seen(world: &World, id: &ObjectId, workload: &Workload) -> bool
         let key = (kind(offer), &offer.meta.namespace, &offer.meta.name);
         key == (id.kind, &id.namespace, &id.name) && seen(world, offer, workload) != Seen::Never
     })
+}
+
+/// Whether an object of Istio's is not ignored.
+pub(crate) fn counts(world: &World, object: &Object) -> bool {
+    match object {
+        Object::Sidecar(sidecar) => {
+            is_of_this_revision(world, &sidecar.meta) && is_discovered(world, &sidecar.meta.namespace)
+        }
+        Object::ServiceEntry(entry) => {
+            is_of_this_revision(world, &entry.meta) && is_discovered(world, &entry.meta.namespace)
+        }
+        _ => true,
+    }
 }
 
 /// Whether anybody that is not ignored offers a name.

@@ -1,0 +1,148 @@
+//! `enforcer suggest`: ServiceEntries that allow what was seen, and nothing else.
+//!
+//! `observations of the daemon or of a file, registry of files -> suggest -> YAML or JSON`
+
+mod registry;
+mod seen;
+mod since;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use enforcer_core::{
+    model::Namespace,
+    suggest::{Options, suggest},
+};
+use jiff::Timestamp;
+
+use super::{
+    CONFIG,
+    out::{self, Form},
+};
+use crate::{config::Config, control};
+
+/// What `suggest` is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Suggest {
+    /// The configuration file, for its registry, its workloads and its `state`; default: /etc/enforcer/enforcer.yaml, if
+    /// no registry is given
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The registry: files, folders of *.yaml, *.yml and *.json, or - for standard input; beside a configuration, in
+    /// addition to its own
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    registry: Vec<PathBuf>,
+    /// The folder of the enforcer's state; default: that of the configuration, else /run/enforcer
+    #[arg(long, value_name = "FOLDER", conflicts_with = "from")]
+    state: Option<PathBuf>,
+    /// Read observations, one JSON object a line, from a file or, with -, from standard input, and ask no enforcer
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Only for workloads of this namespace
+    #[arg(long, value_name = "NS")]
+    namespace: Option<String>,
+    /// Only for this workload
+    #[arg(long, value_name = "NAME|NS/NAME")]
+    workload: Option<String>,
+    /// Only for what was seen since then: 30m, 12h, 7d, or a time such as 2026-11-22T14:00:00Z
+    #[arg(long, value_name = "AGE|TIME")]
+    since: Option<String>,
+    /// How it is written
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Written,
+    /// Put three or more hosts below one domain together as a wildcard, and say what else it allows
+    #[arg(long)]
+    wildcards: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Written {
+    /// Documents that are ready to apply, with comments
+    #[default]
+    Yaml,
+    /// A List that is ready to apply, and beside its items what YAML says in comments
+    Json,
+}
+
+/// Something is wrong with what was given, or nobody answers.
+const BAD_INPUT: u8 = 2;
+
+pub(super) fn run(arguments: &Suggest) -> Result<ExitCode> {
+    match suggested(arguments) {
+        Err(error) if !error.is::<out::ReaderGone>() => {
+            out::end(Err(error));
+            Ok(BAD_INPUT.into())
+        }
+        outcome => outcome.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn suggested(arguments: &Suggest) -> Result<()> {
+    let options = options(arguments)?;
+    let config = config(arguments)?;
+    let is_stdin = |path: &PathBuf| path == Path::new("-");
+    if arguments.from.as_ref().is_some_and(is_stdin) && arguments.registry.iter().any(is_stdin) {
+        bail!("--from - and --registry - both want standard input");
+    }
+    let (registry, sources) = registry::read(&config, &arguments.registry)?;
+    let observations = match &arguments.from {
+        Some(file) => seen::read(file)?,
+        None => {
+            let state = arguments.state.as_ref().unwrap_or(&config.state);
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let observed = runtime.block_on(control::ask_observed(state))?;
+            if observed.dropped > 0 {
+                let dropped = observed.dropped;
+                out::complain(format_args!(
+                    "warning: {dropped} calls went to more destinations than the enforcer keeps, and nothing is suggested \
+                     for them"
+                ));
+            }
+            observed.observations
+        }
+    };
+    let suggestions = suggest(registry, &observations, (&options, sources));
+    match arguments.output {
+        Written::Yaml => out::lines(&suggestions.yaml()),
+        Written::Json => out::json(suggestions.json(), Form::Pretty),
+    }
+}
+
+fn options(arguments: &Suggest) -> Result<Options> {
+    let now = Timestamp::now();
+    let since = arguments.since.as_deref().map(|text| since::time(text, now));
+    let mut options = Options {
+        namespace: arguments.namespace.as_deref().map(Namespace::new),
+        workload: arguments.workload.clone(),
+        since: since.transpose()?,
+        wildcards: arguments.wildcards,
+    };
+    if let Some((namespace, name)) = arguments.workload.as_deref().and_then(|it| it.split_once('/')) {
+        if arguments.namespace.as_ref().is_some_and(|it| it != namespace) {
+            bail!("--namespace and --workload name two namespaces");
+        }
+        options.namespace = Some(Namespace::new(namespace));
+        options.workload = Some(name.to_owned());
+    }
+    Ok(options)
+}
+
+/// The configuration, or what is meant where there is none.
+fn config(arguments: &Suggest) -> Result<Config> {
+    if let Some(file) = &arguments.config {
+        return Ok(Config::load(file)?);
+    }
+    if arguments.registry.is_empty() {
+        if Path::new(CONFIG).exists() {
+            return Ok(Config::load(Path::new(CONFIG))?);
+        }
+        bail!("what is registered? --config FILE, or --registry PATH: a folder, which may be empty");
+    }
+    Ok(Config::parse("workloads: []", Path::new("--registry"))?)
+}

@@ -56,7 +56,8 @@ pub(super) fn run(arguments: &Top) -> Result<ExitCode> {
     // Where nothing answers at first, the command has been given the wrong folder, or too few rights.
     runtime.block_on(ask(&folder, &mut state))?;
     if arguments.once || !io::stdout().is_terminal() {
-        runtime.block_on(tokio::time::sleep(INTERVAL));
+        // A rate needs two answers.
+        runtime.block_on(async { tokio::time::sleep(INTERVAL).await });
         runtime.block_on(ask(&folder, &mut state))?;
         out::lines(&top::text(&state, arguments.limit))?;
         return Ok(ExitCode::SUCCESS);

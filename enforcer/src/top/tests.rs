@@ -277,7 +277,7 @@ fn filter_has_lines_with_all_words_and_is_taken_away_by_escape() {
         assert_eq!(case.lines(), expected, "{keys}");
     };
     check("/", &["a.example.com", "c.example.com", "b.example.com"]);
-    check("Shop", &["a.example.com", "b.example.com"]);
+    check("Shop/w", &["a.example.com", "b.example.com"]);
     check(" DENY", &["b.example.com"]);
     check(" q", &[]);
     case.press(KeyCode::Backspace);

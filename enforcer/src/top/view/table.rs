@@ -48,9 +48,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &mut State) {
 /// The columns that this width has room for, with theirs. The destination has what the others leave.
 fn columns(width: u16) -> Vec<(Column, u16)> {
     let fixed: &[(Column, u16)] = match width {
-        ..50 => &[(Column::Verdict, 5), (Column::Rate, 7)],
-        50..72 => &[(Column::Verdict, 12), (Column::Rate, 7), (Column::Total, 8)],
-        72..100 => &[
+        ..54 => &[(Column::Verdict, 5), (Column::Rate, 7)],
+        54..76 => &[(Column::Verdict, 12), (Column::Rate, 7), (Column::Total, 8)],
+        76..100 => &[
             (Column::Namespace, 10),
             (Column::Workload, 12),
             (Column::Verdict, 7),

@@ -132,7 +132,7 @@ pub(super) fn audience(change: &Change, group: &Group<'_>) -> Vec<String> {
         match to {
             ExportTo::Everyone => others.push("every namespace".to_owned()),
             ExportTo::Own if !users.contains(&entry.meta.namespace) => {
-                others.push(entry.meta.namespace.to_string())
+                others.push(entry.meta.namespace.to_string());
             }
             ExportTo::Namespace(name) if !users.contains(name) => others.push(name.to_string()),
             _ => {}

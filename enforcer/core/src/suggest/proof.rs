@@ -46,7 +46,7 @@ impl Meant {
     }
 
     /// The same to whoever sees an object that is there.
-    pub(super) fn to_all(self) -> Self {
+    pub(super) fn for_all(self) -> Self {
         Self { users: None, ..self }
     }
 

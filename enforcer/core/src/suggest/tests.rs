@@ -334,7 +334,7 @@ fn object_whose_text_is_not_known_is_patched() {
 
 #[test]
 fn object_that_has_more_than_was_seen_is_not_exported() {
-    let two = DB.replace("[db.example.com]", "[db.example.com]").replace(
+    let two = DB.replace(
         "  - {number: 5432, name: postgres, protocol: TCP}\n",
         "  - {number: 5432, name: postgres, protocol: TCP}\n  - {number: 22, name: ssh, protocol: TCP}\n",
     );

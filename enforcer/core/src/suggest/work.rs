@@ -169,7 +169,7 @@ impl<'a> Work<'a> {
         let object = candidate.object()?;
         let meant = Meant::by(group, &mut self.registry);
         Some(match candidate {
-            Candidate::Changed(_, Audience::All) => (object, meant.to_all()),
+            Candidate::Changed(_, Audience::All) => (object, meant.for_all()),
             Candidate::New(_) | Candidate::Changed(_, Audience::Users) => (object, meant),
         })
     }

@@ -232,7 +232,7 @@ pub(crate) fn check(
             let is_allowed = |maps: &Maps| maps.verdict(*cgroup, to) == Some(Verdict::Allow);
             match (is_allowed(&before), is_allowed(&after)) {
                 (true, false) => {
-                    prop_assert!(false, "{workload} no longer reaches {to}\n{}", suggestions.yaml())
+                    prop_assert!(false, "{workload} no longer reaches {to}\n{}", suggestions.yaml());
                 }
                 (false, true) => {
                     let given = facts.get(&(*cgroup, to.address.into()));

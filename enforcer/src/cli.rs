@@ -14,7 +14,9 @@ mod mount_bpffs;
 mod names;
 mod out;
 mod reload;
+mod sandbox;
 mod status;
+mod top;
 mod ui;
 
 use std::{
@@ -25,7 +27,8 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use enforcer_core::observed::Seen;
+
+use explain::Explain;
 
 use crate::{
     config::{Config, WorkloadConfig},
@@ -49,7 +52,8 @@ enum Command {
     Run(Run),
     /// Validate Istio YAML and configurations; exit code 0: all valid, 1: some invalid, 2: unreadable or not YAML
     Check(Check),
-    /// Say whether a workload may reach a destination, and which object decides; exit code 0: it may, 1: it may not
+    /// Say whether a workload may reach destinations, and which object decides; exit code 0: all were evaluated, 2: what was
+    /// typed or read is wrong; with --exit-verdict, 1: one is refused
     Explain(Explain),
     /// Say whether enforcement is proven, and what says so; exit code 0: it is, 1: it is not, 2: nobody answers, or who asks
     /// is not root
@@ -60,7 +64,9 @@ enum Command {
     /// that workloads received
     Names(NamesArguments),
     /// Show verdicts as they are made: what is refused call by call, what is allowed counted several times a second
-    Monitor(Monitor),
+    Monitor(monitor::Monitor),
+    /// Show the busiest and most refused destinations, live, with what would allow them
+    Top(top::Top),
     /// Show in a browser what workloads reach and are refused, and how the node stands; prints the address, and serves
     /// until SIGINT or SIGTERM
     Ui(UiArguments),
@@ -70,6 +76,12 @@ enum Command {
     /// Run a command in this process's place; started by `exec`
     #[command(hide = true)]
     Execute(Execute),
+    /// Contain one command, with no daemon: it reaches what --registry and --allow name, and nothing else; exit code: the
+    /// command's, 125: not started, 126: it cannot be started, 127: there is no such command
+    Sandbox(sandbox::Arguments),
+    /// A part of a sandbox; started by `sandbox`
+    #[command(hide = true)]
+    Sandboxed(sandbox::Part),
     /// Remove every program, link, map, pin and state file of an enforcer that has ended; exit code 1: nothing was found,
     /// or programs still run
     Detach(Detach),
@@ -162,32 +174,12 @@ enum Output {
     Json,
 }
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Explain {
-    #[command(flatten)]
-    workload: Chosen,
-    /// Over UDP, not TCP
-    #[arg(long)]
-    udp: bool,
-    /// Also print a ServiceEntry that would allow it
-    #[arg(long)]
-    entry: bool,
-    /// HOST:PORT, IP:PORT or [IPv6]:PORT
-    #[arg(value_name = "DESTINATION")]
-    destination: String,
-}
-
-/// A workload of the configuration, or, where pods are enforced, one of the registry's Pods.
-#[derive(Debug, clap::Args)]
+/// A workload of the configuration.
+#[derive(Debug)]
 pub(crate) struct Chosen {
-    /// The configuration file
-    #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// The workload's namespace
-    #[arg(long, value_name = "NS")]
     namespace: String,
-    /// The workload's or pod's name, if the namespace has several
-    #[arg(long, value_name = "NAME")]
+    /// None if the namespace has one.
     name: Option<String>,
 }
 
@@ -199,7 +191,6 @@ impl Chosen {
         Ok((config, entry))
     }
 
-    /// The workload in the configuration.
     fn find_in(&self, config: &Config) -> Result<WorkloadConfig> {
         let namespace = &self.namespace;
         let in_namespace = || {
@@ -264,64 +255,6 @@ pub(crate) struct NamesArguments {
     /// The folder of the enforcer's state
     #[arg(long, default_value = "/run/enforcer", value_name = "FOLDER")]
     state: PathBuf,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Monitor {
-    /// How it is printed: a line for each call, or a JSON object
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
-    /// Only workloads of this namespace
-    #[arg(long, value_name = "NS")]
-    namespace: Option<String>,
-    /// Only this workload
-    #[arg(long, value_name = "NAME|NS/NAME")]
-    workload: Option<String>,
-    /// Only these verdicts
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "VERDICT")]
-    verdict: Vec<VerdictName>,
-    /// Only this host, wildcard or address
-    #[arg(long, value_name = "HOST")]
-    host: Option<String>,
-    /// Only this port
-    #[arg(long, value_name = "PORT")]
-    port: Option<u16>,
-    /// Show the last calls, of up to 1000 that are remembered, and end
-    #[arg(long, value_name = "N")]
-    last: Option<usize>,
-    /// Go on with what happens from now on; without --last, the default
-    #[arg(short, long)]
-    follow: bool,
-    /// The configuration file, for its `state`
-    #[arg(long, value_name = "FILE", conflicts_with = "state")]
-    config: Option<PathBuf>,
-    /// The folder of the enforcer's state
-    #[arg(long, default_value = "/run/enforcer", value_name = "FOLDER")]
-    state: PathBuf,
-}
-
-/// What became of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum VerdictName {
-    /// A rule allows it
-    Allow,
-    /// No rule allows it, and ALLOW_ANY let it through
-    Unregistered,
-    /// No rule allows it, and audit let it through
-    Audit,
-    /// It was refused
-    Deny,
-}
-
-impl From<VerdictName> for Seen {
-    fn from(name: VerdictName) -> Self {
-        match name {
-            VerdictName::Allow => Self::Allow,
-            VerdictName::Unregistered => Self::Unregistered,
-            VerdictName::Audit => Self::Audit,
-            VerdictName::Deny => Self::Deny,
-        }
-    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -454,9 +387,12 @@ pub fn main() -> ExitCode {
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Names(arguments) => names::run(&arguments),
         Command::Monitor(arguments) => monitor::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Ui(arguments) => ui::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
         Command::Execute(arguments) => Ok(exec::execute(&arguments.command, arguments.user.as_deref())),
+        Command::Sandbox(arguments) => sandbox::run(&arguments),
+        Command::Sandboxed(arguments) => sandbox::part(&arguments),
         Command::Detach(arguments) => detach::run(&arguments),
         Command::Boot(arguments) => out::of_run(boot::run(&arguments)),
         Command::InstallBoot(arguments) => install_boot::run(&arguments),

@@ -3,6 +3,7 @@
 //! ```text
 //! enforcer status -> <state>/control.sock -> owner (OwnerStatus), proof, names, sources -> Status, as one line of JSON
 //! enforcer names  -> the same             -> owner, names                               -> NameTable
+//! enforcer explain --live                 -> owner, names                               -> Explained
 //! enforcer suggest, top, ui -> the same   -> owner                                      -> Observed
 //! enforcer monitor -> the same            -> owner                                      -> a WatchLine for each call
 //! ```
@@ -10,6 +11,7 @@
 //! A connection is a question, and the answer is one line. What is asked is a line too, and one of [`Asked`], none of which
 //! changes anything; who says nothing asks for the status.
 
+mod explained;
 mod gather;
 mod names;
 mod status;
@@ -40,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{ending, state};
 use watching::WATCHERS;
 
+pub use explained::{AboutLive, Explained, Found, HeldAddress, Judged, Record};
 pub use gather::{Live, OwnerStatus, Ports, RootStatus, Taken};
 pub use names::{MOST as MOST_NAMES, Name, NameTable, Source as NameSource};
 pub use status::{
@@ -57,6 +60,8 @@ pub enum OwnerQuestion {
     Status(oneshot::Sender<OwnerStatus>),
     /// What is declared and learned; of one workload, `namespace/name`, what it has learned.
     Names(Option<String>, oneshot::Sender<Result<NameTable>>),
+    /// What the kernel decides on a destination of a workload.
+    Explain(AboutLive, oneshot::Sender<Result<Explained>>),
     /// What workloads were seen to reach.
     Observed(oneshot::Sender<Observed>),
     /// What was told last, and what is told from now on.
@@ -74,6 +79,8 @@ pub enum Asked {
     Status,
     /// For a [`NameTable`], of one workload if it is named.
     Names(Option<String>),
+    /// For an [`Explained`].
+    Explain(AboutLive),
     /// For [`Observed`].
     Observed,
     /// For a [`WatchLine`] for each of the last so many calls, and for each call from then on.
@@ -262,12 +269,8 @@ async fn answer(mut stream: UnixStream, ports: &Ports, asked: Asked) -> Result<(
         Asked::Observed => serde_json::to_vec(&ports.gather_observed().await?)?,
         // It has no one answer.
         Asked::Watch { .. } | Asked::Status => serde_json::to_vec(&ports.gather().await?)?,
-        Asked::Names(workload) => match ports.gather_names(workload).await? {
-            Ok(table) => serde_json::to_vec(&table)?,
-            Err(error) => serde_json::to_vec(&Failure {
-                error: format!("{error:#}"),
-            })?,
-        },
+        Asked::Names(workload) => told(&ports.gather_names(workload).await?)?,
+        Asked::Explain(about) => told(&ports.gather_explained(about).await?)?,
     };
     text.push(b'\n');
     let write = async {
@@ -278,6 +281,16 @@ async fn answer(mut stream: UnixStream, ports: &Ports, asked: Asked) -> Result<(
         .await
         .context("the client does not read the answer")??;
     Ok(())
+}
+
+/// An answer, or why there is none.
+fn told(answer: &Result<impl Serialize>) -> Result<Vec<u8>> {
+    Ok(match answer {
+        Ok(answer) => serde_json::to_vec(answer)?,
+        Err(error) => serde_json::to_vec(&Failure {
+            error: format!("{error:#}"),
+        })?,
+    })
 }
 
 /// Why there is no answer.
@@ -315,6 +328,18 @@ pub async fn ask(state: &Path) -> Result<Status> {
 /// # Errors
 /// If none answers in time, or says why there is no answer.
 pub async fn ask_names(state: &Path, question: &Asked) -> Result<NameTable> {
+    ask_or_fail(state, question).await
+}
+
+/// Asks the enforcer whose state is in this folder what the kernel decides.
+///
+/// # Errors
+/// If none answers in time, or says why there is no answer.
+pub async fn ask_explained(state: &Path, about: AboutLive) -> Result<Explained> {
+    ask_or_fail(state, &Asked::Explain(about)).await
+}
+
+async fn ask_or_fail<T: DeserializeOwned>(state: &Path, question: &Asked) -> Result<T> {
     let text = answered(state, question).await?;
     if let Ok(Failure { error }) = serde_json::from_str(&text) {
         bail!("{error}");

@@ -21,10 +21,12 @@ pub mod proof;
 mod random;
 pub mod report;
 pub mod revoke;
+pub mod sandbox;
 pub mod sources;
 mod stamp;
 mod state;
 pub mod systemd;
+mod top;
 mod turns;
 mod ui;
 

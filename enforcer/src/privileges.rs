@@ -140,7 +140,7 @@ fn listed<'a>(privileges: impl Iterator<Item = &'a Privilege>) -> Option<String>
 }
 
 /// Gives up all but `kept`, and what could bring others back: a program that is executed later.
-fn keep(kept: &CapsHashSet) -> Result<()> {
+pub(crate) fn keep(kept: &CapsHashSet) -> Result<()> {
     prctl::set_no_new_privs().context("giving up new privileges")?;
     // Only who may set capabilities may bound them; without new privileges the bound is a second one.
     let may_bound = caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP);

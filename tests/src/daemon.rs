@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use enforcer::control::Status;
+use enforcer::control::{Observed, Status, ask_observed};
 use enforcer_common::Transport;
 use nix::{
     sys::signal::{Signal, kill},
@@ -282,6 +282,17 @@ impl Place {
         let status = serde_json::from_slice(&output.stdout)
             .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
         Ok((output.status.code(), status))
+    }
+
+    /// What workloads were seen to reach, as the control socket says.
+    ///
+    /// # Errors
+    /// If no enforcer answers.
+    pub fn observed(&self) -> Result<Observed> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(ask_observed(&self.state()))
     }
 
     /// Waits until `enforcer status` says something.

@@ -473,7 +473,7 @@ fn explanation_of_a_pod_names_its_mode() {
             + &pod("shop", "b", &uid(4), status);
         place.write("pods.yaml", &documents)?;
         let explain = |arguments: &[&str]| -> Result<(String, String, bool)> {
-            let mut words = vec!["explain"];
+            let mut words = vec!["explain", "--exit-verdict"];
             words.extend(arguments);
             let output = place.command(&words).output()?;
             let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -518,14 +518,25 @@ fn explanation_of_a_pod_names_its_mode() {
         }
         let (_, errors, _) = explain(&["--namespace", "shop", DB])?;
         assert!(
-            errors.contains("has several pods: choose one by --name: a, b"),
+            errors.contains("has several pods: choose one by --workload, or say --labels: a, b"),
             "{errors}"
         );
-        let (_, errors, _) = explain(&["--namespace", "nowhere", DB])?;
+        let (_, errors, _) = explain(&["--namespace", "shop", "--workload", "c", DB])?;
         assert!(
-            errors.contains("no workload is configured in namespace nowhere"),
+            errors.contains("no workload shop/c is configured; there are a, b"),
             "{errors}"
         );
+        // Namespaces need no pod yet; their labels say how theirs would be enforced.
+        for (namespace, says) in [
+            ("nowhere", "nowhere/(no labels) -> tcp 192.0.2.99:80: denied"),
+            (
+                "kube-system",
+                "kube-system/(no labels) -> tcp 192.0.2.99:80: allowed by its mode (off",
+            ),
+        ] {
+            let (out, errors, _) = explain(&["--namespace", namespace, "192.0.2.99:80"])?;
+            assert!(out.contains(says), "{out}{errors}");
+        }
         Ok(())
     })
     .unwrap();

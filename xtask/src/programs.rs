@@ -26,7 +26,7 @@ impl Program {
 }
 
 /// All that the demo and the tests need.
-pub(crate) const PROGRAMS: [Program; 4] = [
+pub(crate) const PROGRAMS: [Program; 5] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -43,6 +43,12 @@ pub(crate) const PROGRAMS: [Program; 4] = [
         name: "psql",
         package: "postgresql-client",
         why: "the demo's client",
+        is_there: in_path,
+    },
+    Program {
+        name: "curl",
+        package: "curl",
+        why: "another client of the demo",
         is_there: in_path,
     },
     Program {

@@ -43,7 +43,7 @@ pub use salvage::{placements, salvage_state};
 pub use schema::json_schema;
 pub use ui::Ui;
 pub use unit_name::{ServiceName, SliceName};
-pub use workloads::{Roots, WorkloadConfig};
+pub use workloads::{Roots, WorkloadConfig, checked_labels, namespace};
 
 impl Config {
     /// Reads `file`. Its name in messages is the one given; paths in it are relative to its folder.

@@ -133,7 +133,10 @@ pub(super) fn roots(
 }
 
 /// A namespace is a DNS label (RFC 1123), as Kubernetes has it.
-pub(super) fn namespace(name: &str) -> Result<Namespace, String> {
+///
+/// # Errors
+/// That it is none, in one line.
+pub fn namespace(name: &str) -> Result<Namespace, String> {
     let is_inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     let is_label = (1..=63).contains(&name.len())
         && name.bytes().all(is_inner)
@@ -167,7 +170,10 @@ fn named(name: &str) -> Result<String, String> {
 }
 
 /// Labels must be valid in Kubernetes, since no selector could match others.
-fn checked_labels(labels: Labels) -> Result<Labels, String> {
+///
+/// # Errors
+/// What is wrong with the first that is not, in one line.
+pub fn checked_labels(labels: Labels) -> Result<Labels, String> {
     let is_word = |text: &str| {
         let is_edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
         text.len() <= 63

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Destination -> AddressIndex (hosts that have to do with the address) -> View -> grants -> Why, Matched
-//!                                                                  \-> miss -> Why, suggestion
+//! Named -> hosts that cover the name ------------------------------------^    \-> miss -> Why, suggestion
 //! ```
 //!
 //! It reads the same views and the same grants that the policies are compiled from. A law holds that its verdict is that
@@ -11,20 +11,24 @@
 
 mod held;
 mod miss;
+mod named;
 mod suggest;
+mod target;
 #[cfg(test)]
 mod tests;
 mod why;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use enforcer_common::{Address, HostId, is_loopback, refuse};
 
+pub use named::Named;
 pub use suggest::service_entry;
+pub use target::{Target, host_of};
 pub use why::{Matched, Why};
 
 use crate::{
-    grant::Grant,
+    grant::{Facts, Grant, Source},
     istio::Bind,
     model::{CgroupId, Destination, Host, Mode, Reason, Transport, Verdict, Workload},
     offer::{HostState, Import},
@@ -119,7 +123,8 @@ impl Registry {
     ) -> Explanation {
         let mut explanation = self.explain_given(cgroup, destination, given);
         if let (Some(_), Some(workload)) = (&explanation.suggestion, self.workload(cgroup)) {
-            let line = suggest::line(&explanation.why, &workload.namespace, Some(name), destination);
+            let asked = Asked::from(destination);
+            let line = suggest::line(&explanation.why, &workload.namespace, Some(name), asked);
             explanation.suggestion = Some(line);
         }
         explanation
@@ -132,45 +137,30 @@ impl Registry {
         destination: Destination,
         given: &BTreeSet<HostId>,
     ) -> Explanation {
+        self.explain_what(workload, Asked::from(destination), given)
+    }
+
+    fn explain_what(
+        &mut self,
+        workload: &Workload,
+        asked: Asked<'_>,
+        given: &BTreeSet<HostId>,
+    ) -> Explanation {
         let lookup = self.lookup();
-        let settings = lookup.facts.settings;
-        let view = View::new(workload, lookup.facts.objects, settings);
-        let Destination {
-            transport,
-            address,
-            port,
-        } = destination;
-        let address = address.to_canonical();
-        let always = if is_loopback(&Address::from(address)) {
-            Some(Why::Loopback)
-        } else if view.mode == Mode::Off {
-            Some(Why::Off)
-        } else if transport == Transport::Udp && settings.udp == UdpPolicy::Allow {
-            Some(Why::AllUdp)
-        } else if settings.is_resolver(address, port) {
-            Some(Why::Resolver)
-        } else if view.asks_node && settings.is_of_node(address, port) {
-            Some(Why::BuiltIn(NODE_DNS))
-        } else {
-            let objects = lookup.facts.objects;
-            settings
-                .allowing(objects, &Destination::new(transport, address, port))
-                .map(Why::BuiltIn)
-        };
-        if let Some(why) = always {
-            return Explanation::allowed(view.mode, why, Vec::new());
-        }
-        let destination = Destination::new(transport, address, port);
+        let view = View::new(workload, lookup.facts.objects, lookup.facts.settings);
         let question = Question {
             view: &view,
-            destination,
+            asked,
             given,
             lookup,
         };
+        if let Some(why) = question.always() {
+            return Explanation::allowed(view.mode, why, Vec::new());
+        }
         let hosts = question.hosts();
         match question.matches(&hosts) {
             (Some(why), matched) => Explanation::allowed(view.mode, why, matched),
-            (None, _) if workload.own.contains(address) => {
+            (None, _) if asked.address().is_some_and(|it| workload.own.contains(it)) => {
                 Explanation::allowed(view.mode, Why::Own, Vec::new())
             }
             (None, _) => {
@@ -179,7 +169,7 @@ impl Registry {
                 Explanation {
                     verdict: refuse(view.mode as u32, Reason::NoRule).verdict,
                     mode: Some(view.mode),
-                    suggestion: Some(suggest::line(&why, &view.namespace, name.as_ref(), destination)),
+                    suggestion: Some(suggest::line(&why, &view.namespace, name.as_ref(), asked)),
                     why,
                     matched: Vec::new(),
                 }
@@ -188,20 +178,79 @@ impl Registry {
     }
 }
 
+/// Where a workload wants to go.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    transport: Transport,
+    port: u16,
+    at: At<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum At<'a> {
+    /// Not IPv4-mapped.
+    Address(IpAddr),
+    /// Wherever a trusted resolver says that the name is, which is not known; and whether the enforcer asks for it.
+    Name(&'a Host, bool),
+}
+
+impl From<Destination> for Asked<'_> {
+    fn from(destination: Destination) -> Self {
+        let Destination {
+            transport,
+            address,
+            port,
+        } = destination;
+        let at = At::Address(address.to_canonical());
+        Self { transport, port, at }
+    }
+}
+
+impl Asked<'_> {
+    fn address(&self) -> Option<IpAddr> {
+        match self.at {
+            At::Address(address) => Some(address),
+            At::Name(..) => None,
+        }
+    }
+}
+
 /// The question whether a view may reach a destination.
 struct Question<'a> {
     view: &'a View,
-    destination: Destination,
+    asked: Asked<'a>,
     /// The hosts for which the workload was given the address.
     given: &'a BTreeSet<HostId>,
     lookup: Lookup<'a>,
 }
 
 impl<'a> Question<'a> {
-    /// The hosts that may be related to it: those related to the address, and those that allow any address on this
-    /// port.
+    /// What every workload of the mode is allowed, whatever is registered.
+    fn always(&self) -> Option<Why> {
+        let Facts { objects, settings } = self.lookup.facts;
+        let Asked { transport, port, .. } = self.asked;
+        let address = self.asked.address();
+        let is_at = |is_so: &dyn Fn(IpAddr) -> bool| address.is_some_and(is_so);
+        if is_at(&|address| is_loopback(&Address::from(address))) {
+            Some(Why::Loopback)
+        } else if self.view.mode == Mode::Off {
+            Some(Why::Off)
+        } else if transport == Transport::Udp && settings.udp == UdpPolicy::Allow {
+            Some(Why::AllUdp)
+        } else if is_at(&|address| settings.is_resolver(address, port)) {
+            Some(Why::Resolver)
+        } else if self.view.asks_node && is_at(&|address| settings.is_of_node(address, port)) {
+            Some(Why::BuiltIn(NODE_DNS))
+        } else {
+            let destination = Destination::new(transport, address?, port);
+            settings.allowing(objects, &destination).map(Why::BuiltIn)
+        }
+    }
+
+    /// The hosts that may be related to it: those related to the address, or that cover the name, and those that allow
+    /// any address on this port.
     fn hosts(&self) -> Vec<(&'a Host, &'a HostState)> {
-        let Destination { address, port, .. } = self.destination;
+        let port = self.asked.port;
         // A proxy may dial another port than the application.
         let is_any = self.view.has_proxy;
         let is_listener = |sidecar: &crate::istio::Sidecar| {
@@ -223,13 +272,20 @@ impl<'a> Question<'a> {
         }
         let index = self.lookup.by_address;
         let given = self.given.iter().flat_map(|id| index.naming(*id));
-        let known = index.hosts(address).chain(index.anywhere(port));
-        let known = known.chain(index.in_front_of(address));
-        let hosts: BTreeSet<&Host> = known.chain(given).collect();
-        hosts
-            .into_iter()
-            .filter_map(|host| states.get_key_value(host))
-            .collect()
+        let mut hosts: BTreeSet<&Host> = index.anywhere(port).chain(given).collect();
+        let mut found = Vec::new();
+        match self.asked.at {
+            At::Address(address) => hosts.extend(index.hosts(address).chain(index.in_front_of(address))),
+            At::Name(name, _) => {
+                let covering = name.covering().into_iter();
+                found.extend(covering.filter_map(|host| states.get_key_value(&host)));
+                found.retain(|(host, _)| !hosts.contains(host));
+            }
+        }
+        let hosts = hosts.into_iter();
+        found.extend(hosts.filter_map(|host| states.get_key_value(host)));
+        found.sort_unstable_by_key(|(host, _)| *host);
+        found
     }
 
     /// The narrowest rule that allows it, and everything that has such a rule.
@@ -247,6 +303,8 @@ impl<'a> Question<'a> {
                 if let Some(grant) = grants.find(|grant| self.is_met(grant)) {
                     let source = Some(grant.source.clone());
                     found.push((breadth(&grant.rule.to), matched(import), source));
+                } else if let Some(name) = self.resolved_for(import, &of_port) {
+                    found.push((1, matched(import), Some(Source::Resolved(name.clone()))));
                 } else if self.view.has_proxy {
                     let behind = import.behind(&self.lookup.facts).grants;
                     if behind.iter().any(|grant| self.is_met(grant)) {
@@ -263,16 +321,9 @@ impl<'a> Question<'a> {
             }
         }
         found.sort();
-        let why = found.first().map(|(_, matched, source)| match source {
-            Some(source) => Why::Allowed {
-                object: matched.object.clone(),
-                port: matched.port_name.clone(),
-                source: source.clone(),
-            },
-            None => Why::Behind {
-                object: matched.object.clone(),
-            },
-        });
+        let why = found
+            .first()
+            .map(|(_, matched, source)| self.permission(matched, source.as_ref()));
         let why = why.or_else(|| self.infrastructure());
         let mut all = Vec::new();
         for (_, matched, _) in found {
@@ -301,10 +352,9 @@ impl<'a> Question<'a> {
             let mut ports = infrastructure.grants(host, state, facts).into_iter();
             ports.any(|of_port| of_port.grants.iter().any(|grant| self.is_met(grant)))
         });
-        let to = self.destination;
-        let is_meant = |rule: &Rule| {
-            rule.transport == to.transport && rule.port == to.port && rule.to.contains(to.address)
-        };
+        let Asked { transport, port, .. } = self.asked;
+        let is_there = |to: &To| self.asked.address().is_some_and(|address| to.contains(address));
+        let is_meant = |rule: &Rule| rule.transport == transport && rule.port == port && is_there(&rule.to);
         if host.is_none() && !infrastructure.rules().iter().any(is_meant) {
             return None;
         }
@@ -312,21 +362,21 @@ impl<'a> Question<'a> {
     }
 
     fn is_met(&self, grant: &Grant) -> bool {
-        let Destination {
-            transport,
-            address,
-            port,
-        } = self.destination;
+        let Asked { transport, port, .. } = self.asked;
         let is_meant = match grant.rule.to {
+            To::Any => true,
             To::Host(id) => self.given.contains(&id),
-            to => to.contains(address),
+            to => self.asked.address().is_some_and(|address| to.contains(address)),
         };
         grant.rule.transport == transport && grant.rule.port == port && is_meant
     }
 
     /// A name for the address: a registered host, or else a name that resolves to it.
     fn name(&self) -> Option<Host> {
-        let address = self.destination.address;
+        let address = match self.asked.at {
+            At::Address(address) => address,
+            At::Name(name, _) => return Some(name.clone()),
+        };
         let hosts = self
             .lookup
             .by_address

@@ -92,6 +92,17 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Every host that covers this one: itself and, of a name, the wildcards over it.
+    pub fn covering(&self) -> Vec<Self> {
+        let name = self.as_str();
+        let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]).skip(1);
+        let wildcards = ends.map(|at| Self(format!("*{}", &name[at..]).into()));
+        let wildcards = wildcards.filter(|_| !self.is_wildcard());
+        [self.clone()].into_iter().chain(wildcards).collect()
+    }
+}
+
 impl Borrow<str> for Host {
     fn borrow(&self) -> &str {
         &self.0
@@ -341,6 +352,17 @@ mod tests {
         assert!(!covers("*.a.foo.com", "*.foo.com"));
         assert!(!covers("a.foo.com", "*.foo.com"));
         assert!(covers("*", "anything"));
+    }
+
+    #[test]
+    fn hosts_that_cover_a_name_are_all_of_them() {
+        let name = Host::new("ab.c");
+        let covering = name.covering();
+        let texts: Vec<_> = covering.iter().map(Host::as_str).collect();
+        assert_eq!(texts, ["ab.c", "*b.c", "*.c", "*c", "*"]);
+        assert!(covering.iter().all(|host| host.covers(&name)));
+        assert!(!Host::new("*ab.c").covers(&name));
+        assert_eq!(Host::new("*.c").covering(), [Host::new("*.c")]);
     }
 
     #[test]

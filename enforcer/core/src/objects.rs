@@ -17,7 +17,7 @@ use crate::{
         EndpointAddress, EndpointSlice, MeshConfig, Meta, NamespaceObject, NodeObject, Pod, PodPhase,
         Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
     },
-    model::{Host, Labels, Namespace, selects},
+    model::{Enforcement, Host, Labels, Namespace, selects},
 };
 
 /// Namespace and name: the key among objects of one kind.
@@ -94,6 +94,13 @@ impl Objects {
             namespace.as_str().to_owned(),
         );
         labels
+    }
+
+    /// The mode that the label of a namespace sets; None if it has none, or none that is valid.
+    pub(crate) fn mode_of_namespace(&self, namespace: &Namespace) -> Option<Enforcement> {
+        let key = Key::new(&Namespace::new(""), namespace.as_str());
+        let label = self.namespaces.get(&key)?.meta.labels.get(Enforcement::LABEL)?;
+        Enforcement::parse(label)
     }
 
     /// Stores or removes a slice, and returns the Services whose endpoints it affects.

@@ -5,6 +5,8 @@
 //! **Architecture Invariant:** a name's key begins with a wildcard's key, and is long enough, if and only if
 //! [`Host::covers`] is true.
 
+use std::collections::BTreeSet;
+
 use enforcer_common::{HostId, Pattern, PatternKey, learned::NAME};
 use sha2::{Digest as _, Sha256};
 
@@ -49,6 +51,13 @@ pub fn pattern(host: &Host) -> Option<(PatternKey, Pattern)> {
         wildcard: u32::from(wildcard.is_some()),
     };
     Some((PatternKey(padded), pattern))
+}
+
+/// The identifiers of all hosts for which an address counts that is given for `name`.
+pub fn ids_over(name: &Host) -> BTreeSet<HostId> {
+    let covering = name.covering();
+    let patterns = covering.iter().filter_map(pattern);
+    patterns.map(|(_, pattern)| pattern.host).collect()
 }
 
 /// The labels of `name` in their order, a separator before each. The first has none if it is only the end of a
@@ -173,6 +182,19 @@ mod tests {
                 prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic()), "{}", text);
             }
         }
+    }
+
+    #[test]
+    fn name_counts_for_itself_and_for_each_wildcard_over_it() {
+        let over = ids_over(&Host::new("api.example"));
+        let has = |host: &str| over.contains(&id(&Host::new(host)));
+        assert!(has("api.example") && has("*.example") && has("*i.example") && has("*"));
+        assert!(!has("*.api.example") && !has("example") && !has("*api.example"));
+        assert!(
+            ids_over(&Host::new("a..b"))
+                .iter()
+                .all(|found| *found != id(&Host::new("a..b")))
+        );
     }
 
     #[test]

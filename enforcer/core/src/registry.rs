@@ -161,6 +161,12 @@ impl Registry {
         self.protected.cluster()
     }
 
+    /// Whether no workload learns that a name stands for `address`, not IPv4-mapped.
+    pub(crate) fn is_protected(&mut self, address: IpAddr) -> bool {
+        self.refresh();
+        self.protected.keep_out(address, &self.settings)
+    }
+
     /// The addresses and ports at which a service of the cluster answers now: its own, and those of its endpoints.
     pub fn servers_of(&self, allowance: &Allowance) -> BTreeSet<SocketAddr> {
         allowance.servers(&self.objects)
@@ -236,20 +242,18 @@ impl Registry {
     /// The addresses and networks that objects declare for their hosts, without addresses that names resolve to.
     pub fn declared(&mut self) -> BTreeSet<(Host, IpNet)> {
         self.refresh();
-        let mut declared = BTreeSet::new();
-        for (host, state) in &self.states {
-            let of_ports = state.offers.iter().flat_map(|offer| &offer.grants);
-            for grant in of_ports.flat_map(|port| &port.grants) {
-                let network = match (&grant.source, grant.rule.to) {
-                    (Source::Resolved(_) | Source::Given(_) | Source::AnyAddress, _) => continue,
-                    (_, To::Address(address)) => IpNet::from(address),
-                    (_, To::Network(network)) => network,
-                    (_, To::Any | To::Host(_)) => continue,
-                };
-                declared.insert((host.clone(), network));
-            }
-        }
-        declared
+        let states = self.states.iter();
+        let declared =
+            states.flat_map(|(host, state)| networks(state).map(|network| (host.clone(), network)));
+        declared.collect()
+    }
+
+    /// Those that they declare for hosts that cover `name`.
+    pub fn declared_for(&mut self, name: &Host) -> BTreeSet<IpNet> {
+        self.refresh();
+        let covering = name.covering();
+        let states = covering.iter().filter_map(|host| self.states.get(host));
+        states.flat_map(networks).collect()
     }
 
     /// The known addresses of `host`: those it declares and those it resolves to, without networks.
@@ -267,6 +271,11 @@ impl Registry {
         let mut addresses: BTreeSet<IpAddr> = declared.collect();
         addresses.extend(self.objects.addresses_of(host));
         addresses
+    }
+
+    /// Those among them to which it resolves.
+    pub fn resolved_of(&self, host: &Host) -> BTreeSet<IpAddr> {
+        self.objects.addresses_of(host)
     }
 
     /// The workload of a cgroup.
@@ -385,6 +394,17 @@ impl Registry {
         self.candidates.replace(host, &old, &state);
         self.states.insert(host.clone(), state);
     }
+}
+
+/// The addresses and networks that the objects of a host declare.
+fn networks(state: &HostState) -> impl Iterator<Item = IpNet> {
+    let of_ports = state.offers.iter().flat_map(|offer| &offer.grants);
+    let grants = of_ports.flat_map(|port| &port.grants);
+    grants.filter_map(|grant| match (&grant.source, grant.rule.to) {
+        (Source::Resolved(_) | Source::Given(_) | Source::AnyAddress, _) | (_, To::Any | To::Host(_)) => None,
+        (_, To::Address(address)) => Some(IpNet::from(address)),
+        (_, To::Network(network)) => Some(network),
+    })
 }
 
 /// What every workload is allowed.

@@ -46,11 +46,15 @@ impl View {
         let sidecar = choose(workload, objects, settings);
         let mesh = objects.mesh(&settings.revision);
         let outbound = sidecar.as_ref().and_then(|sidecar| sidecar.mode).or(mesh.mode);
-        let enforcement = workload.enforcement.unwrap_or(if settings.audit {
+        let default = if settings.audit {
             Enforcement::Audit
         } else {
             Enforcement::Enforce
-        });
+        };
+        // Of a pod it is known by now, with what its namespace says.
+        let enforcement = workload.enforcement;
+        let enforcement = enforcement.or_else(|| objects.mode_of_namespace(&workload.namespace));
+        let enforcement = enforcement.unwrap_or(default);
         let mode = match (enforcement, outbound.unwrap_or(settings.mode)) {
             (Enforcement::Off, _) => Mode::Off,
             (_, OutboundMode::AllowAny) => Mode::Observe,

@@ -4,7 +4,7 @@
 //! from starting has the codes that `env` and `timeout` have.
 
 use std::{
-    ffi::{CString, OsString},
+    ffi::{CString, OsStr, OsString},
     fs, io,
     os::unix::process::CommandExt as _,
     path::Path,
@@ -55,7 +55,11 @@ pub(super) fn execute(command: &[OsString], user: Option<&str>) -> ExitCode {
         out::complain(format_args!("error: {error:#}"));
         return CANNOT_START.into();
     }
-    let error = command.exec();
+    not_started(program, &command.exec())
+}
+
+/// Says why a program cannot be started, and returns the exit code that does.
+pub(super) fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
     out::complain(format_args!(
         "error: {} cannot be started: {error}",
         program.display()
@@ -77,7 +81,7 @@ fn become_user(name: &str, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn user(name: &str) -> Result<User> {
+pub(super) fn user(name: &str) -> Result<User> {
     let found = match name.parse() {
         Ok(uid) => User::from_uid(Uid::from_raw(uid)),
         Err(_) => User::from_name(name),

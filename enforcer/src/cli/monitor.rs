@@ -3,20 +3,80 @@
 use std::{
     collections::VecDeque,
     io::{self, IsTerminal as _},
+    path::PathBuf,
     process::ExitCode,
 };
 
 use anyhow::Result;
+use clap::ValueEnum;
 use enforcer_core::{model::Host, observed::Seen};
 
 use super::{
-    Monitor, Output,
+    Output,
     out::{self, Form},
 };
 use crate::{
     config::Config,
     control::{self, WatchLine, Watched},
 };
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Monitor {
+    /// How it is printed: a line for each call, or a JSON object
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+    /// Only workloads of this namespace
+    #[arg(long, value_name = "NS")]
+    namespace: Option<String>,
+    /// Only this workload
+    #[arg(long, value_name = "NAME|NS/NAME")]
+    workload: Option<String>,
+    /// Only these verdicts
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "VERDICT")]
+    verdict: Vec<VerdictName>,
+    /// Only this host, wildcard or address
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// Only this port
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// Show the last calls, of up to 1000 that are remembered, and end
+    #[arg(long, value_name = "N")]
+    last: Option<usize>,
+    /// Go on with what happens from now on; without --last, the default
+    #[arg(short, long)]
+    follow: bool,
+    /// The configuration file, for its `state`
+    #[arg(long, value_name = "FILE", conflicts_with = "state")]
+    config: Option<PathBuf>,
+    /// The folder of the enforcer's state
+    #[arg(long, default_value = "/run/enforcer", value_name = "FOLDER")]
+    state: PathBuf,
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum VerdictName {
+    /// A rule allows it
+    Allow,
+    /// No rule allows it, and ALLOW_ANY let it through
+    Unregistered,
+    /// No rule allows it, and audit let it through
+    Audit,
+    /// It was refused
+    Deny,
+}
+
+impl From<VerdictName> for Seen {
+    fn from(name: VerdictName) -> Self {
+        match name {
+            VerdictName::Allow => Self::Allow,
+            VerdictName::Unregistered => Self::Unregistered,
+            VerdictName::Audit => Self::Audit,
+            VerdictName::Deny => Self::Deny,
+        }
+    }
+}
 
 pub(super) fn run(arguments: &Monitor) -> Result<ExitCode> {
     let state = match &arguments.config {

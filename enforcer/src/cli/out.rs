@@ -100,6 +100,17 @@ pub(super) fn of_run(outcome: Result<()>) -> Result<ExitCode> {
     }
 }
 
+/// The outcome of a command whose exit code 1 is an answer: for errors there is another.
+pub(super) fn or_bad_input(outcome: Result<ExitCode>, code: u8) -> Result<ExitCode> {
+    match outcome {
+        Err(error) if !error.is::<ReaderGone>() => {
+            end(Err(error));
+            Ok(code.into())
+        }
+        outcome => outcome,
+    }
+}
+
 /// The exit code; an error is told first.
 pub(super) fn end(outcome: Result<ExitCode>) -> ExitCode {
     let error = match outcome {

@@ -10,7 +10,7 @@ use enforcer_core::names::HostStatus;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    NameTable, Observed, OwnerQuestion, Question, Watch,
+    AboutLive, Explained, HeldAddress, NameSource, NameTable, Observed, OwnerQuestion, Question, Watch,
     status::{
         Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
         Suppressed, Usage,
@@ -223,6 +223,26 @@ impl Ports {
         Ok(table)
     }
 
+    /// What the kernel decides. The inner error is what the owner says to who asked.
+    pub(super) async fn gather_explained(&self, about: AboutLive) -> Result<Result<Explained>> {
+        let (reply, explained) = oneshot::channel();
+        let question = OwnerQuestion::Explain(about, reply);
+        self.owner.send(question).await.context("the owner is gone")?;
+        let mut explained = explained.await.context("the owner does not answer")?;
+        let is_resolved = |held: &HeldAddress| held.source == NameSource::Resolved;
+        if let Ok(Explained { host, record, .. }) = &mut explained
+            && let Some(held) = &mut record.addresses
+            && held.iter().any(is_resolved)
+        {
+            // When that was, the owner does not know.
+            let hosts = self.hosts().await?;
+            for held in held.iter_mut().filter(|held| is_resolved(held)) {
+                held.age = resolved_age(&hosts, (host.as_deref(), &held.address));
+            }
+        }
+        Ok(explained)
+    }
+
     async fn hosts(&self) -> Result<Vec<HostStatus>> {
         let mut live = self.live.clone();
         loop {
@@ -239,6 +259,18 @@ impl Ports {
             }
         }
     }
+}
+
+/// How long ago the host, or if none is named any, was last resolved to the address.
+fn resolved_age(hosts: &[HostStatus], (host, address): (Option<&str>, &str)) -> Option<f64> {
+    let is_it = |status: &&HostStatus| host.is_none_or(|host| status.host.as_str() == host);
+    let has = |status: &&HostStatus| status.addresses.iter().any(|it| it.to_string() == address);
+    let ages = hosts
+        .iter()
+        .filter(is_it)
+        .filter(has)
+        .filter_map(|status| status.age);
+    ages.min().map(|age| age.as_secs_f64())
 }
 
 fn kind(source: &SourceStatus) -> Source {

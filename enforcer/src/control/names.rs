@@ -55,7 +55,7 @@ pub enum Source {
 }
 
 impl Source {
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Declared => "declared",
             Self::Resolved => "resolved",

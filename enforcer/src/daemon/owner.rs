@@ -16,7 +16,7 @@ use super::{
     ingest::Ingest,
     input::{Change, Input, Inputs, Question, Wanted},
     reconciler::Reconciler,
-    reporter::{Reporter, names},
+    reporter::{Reporter, explain_live, names},
     schedule::Schedule,
     start::Start,
 };
@@ -46,7 +46,9 @@ impl Owner {
             let input = inputs.next(self.wanted()).await?;
             match input {
                 Input::Cancelled => {
-                    self.reporter.observer.save();
+                    let observer = &mut self.reporter.observer;
+                    observer.look(&mut self.ingest, &mut self.reconciler);
+                    observer.save();
                     return Ok(());
                 }
                 Input::Question(question) => self.answer(question),
@@ -154,6 +156,10 @@ impl Owner {
                     OwnerQuestion::Names(workload, reply) => {
                         let table = names(workload.as_deref(), &mut self.ingest, &self.reconciler);
                         reply.send(table).is_ok()
+                    }
+                    OwnerQuestion::Explain(about, reply) => {
+                        let explained = explain_live(&about, &mut self.ingest, &self.reconciler);
+                        reply.send(explained).is_ok()
                     }
                     OwnerQuestion::Observed(reply) => {
                         let observer = &mut self.reporter.observer;

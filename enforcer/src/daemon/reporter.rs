@@ -3,7 +3,9 @@
 //! **Architecture Invariant:** nothing here changes what is enforced.
 
 mod duplicates;
+mod explain;
 mod flows;
+mod live;
 mod names;
 mod observer;
 mod status;
@@ -32,6 +34,7 @@ use crate::{
 };
 
 use flows::Flows;
+pub(super) use live::explain_live;
 pub(super) use names::names;
 pub(super) use observer::Observer;
 use suspicious::Suspicious;

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::servers::{DATABASE, Dns, HOST};
+use super::servers::{DATABASE, Dns, HOST, WEB};
 use crate::out::say;
 
 /// What the script works with.
@@ -34,6 +34,10 @@ pub(super) fn service_entry(namespace: &str) -> String {
          - number: 5432\n    name: tcp-postgres\n    protocol: TCP\n"
     )
 }
+
+/// The namespace, with the label by which its workloads are audited.
+const AUDITED: &str =
+    "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n  labels: {enforcer.dev/mode: audit}\n";
 
 pub(super) fn play(scene: &mut Scene) -> Result<()> {
     let entry = scene.registry.join("default.yaml");
@@ -62,15 +66,34 @@ pub(super) fn play(scene: &mut Scene) -> Result<()> {
     scene.dns.change(DATABASE[1])?;
     scene.moved("frontend")?;
 
-    heading("7. Enforcement is proven while it runs");
+    heading("7. Audit: default may do what it does, and all of it is seen");
+    let namespace = scene.registry.join("namespace.yaml");
+    say!("$ kubectl label namespace default enforcer.dev/mode=audit    # here: registry/namespace.yaml");
+    fs::write(&namespace, AUDITED)?;
+    scene.within("default", Duration::from_secs(1), true)?;
+    scene.fetches("default", true)?;
+
+    heading("8. Suggest: the entries that allow exactly what was seen");
+    let suggestion = scene.suggestion("default")?;
+
+    heading("9. Apply, and enforce again: what was seen works, and nothing else");
+    say!("$ enforcer suggest --namespace default > registry/default.yaml; rm registry/namespace.yaml");
+    fs::write(&entry, suggestion)?;
+    fs::remove_file(&namespace)?;
+    scene.is_enforced_again("default")?;
+    scene.works("default")?;
+    scene.fetches("default", true)?;
+    scene.fetches("frontend", false)?;
+
+    heading("10. Enforcement is proven while it runs");
     scene.proven()?;
 
-    heading("8. kill -9: nothing changes");
+    heading("11. kill -9: nothing changes");
     say!("$ kill -9 {}", scene.daemon.id());
     scene.daemon.kill().context("killing the enforcer")?;
     scene.daemon.wait().context("waiting for the enforcer's end")?;
     scene.works("frontend")?;
-    scene.fails("default")?;
+    scene.fetches("frontend", false)?;
     say!("\ndemo: every step succeeded; now everything that the demo made is removed");
     Ok(())
 }
@@ -103,6 +126,50 @@ impl Scene {
         );
         say!("  (after {} ms)", took.as_millis());
         Ok(())
+    }
+
+    /// Has curl fetch a page, which works, or fails as what is refused does.
+    fn fetches(&self, namespace: &str, works: bool) -> Result<()> {
+        let url = format!("http://{WEB}/");
+        let output = self.inside(namespace, &["curl", "-sS", "--max-time", "5", &url])?;
+        say!("$ enforcer exec --namespace {namespace} -- curl {url}");
+        print(&output);
+        ensure!(
+            output.status.success() == works,
+            "curl from {namespace} does not do what it should"
+        );
+        Ok(())
+    }
+
+    /// Shows what `enforcer suggest` says, and returns it.
+    fn suggestion(&self, namespace: &str) -> Result<Vec<u8>> {
+        let output = Command::new(&self.enforcer)
+            .args(["suggest", "--namespace", namespace, "--config"])
+            .arg(&self.config)
+            .output()
+            .context("asking for a suggestion")?;
+        say!("$ enforcer suggest --namespace {namespace}");
+        print(&output);
+        ensure!(output.status.success(), "there is no suggestion");
+        Ok(output.stdout)
+    }
+
+    /// Waits until a port that was not seen is refused, where nobody listens.
+    fn is_enforced_again(&self, namespace: &str) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let output = self.inside(namespace, &["psql", "-h", HOST, "-p", "5433", "-U", "demo"])?;
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            if text.contains("Operation not permitted") {
+                say!("$ enforcer exec --namespace {namespace} -- psql -h {HOST} -p 5433");
+                print(&output);
+                return Ok(());
+            }
+            ensure!(
+                start.elapsed() < Duration::from_secs(5),
+                "it is not refused: {text}"
+            );
+        }
     }
 
     /// Waits for the first proof, and shows the beginning of the status.
@@ -185,21 +252,32 @@ impl Scene {
     }
 
     fn psql(&self, namespace: &str) -> Result<Output> {
+        let query = format!("select 'hello, {namespace}, from ' || host(inet_server_addr())");
+        self.inside(
+            namespace,
+            &["psql", "-h", HOST, "-U", "demo", "-d", "postgres", "-Atc", &query],
+        )
+    }
+
+    /// What a command in a workload's cgroup says.
+    fn inside(&self, namespace: &str, command: &[&str]) -> Result<Output> {
         Command::new(&self.enforcer)
             .args(["exec", "--namespace", namespace, "--config"])
             .arg(&self.config)
-            .args(["--", "psql", "-h", HOST, "-U", "demo", "-d", "postgres", "-Atc"])
-            .arg(format!(
-                "select 'hello, {namespace}, from ' || host(inet_server_addr())"
-            ))
+            .arg("--")
+            .args(command)
             .env("LC_ALL", "C")
             .output()
-            .context("starting psql through enforcer exec")
+            .with_context(|| format!("starting {} through enforcer exec", command[0]))
     }
 }
 
 fn show(namespace: &str, output: &Output) {
     say!("$ enforcer exec --namespace {namespace} -- psql -h {HOST} -c \"select …\"");
+    print(output);
+}
+
+fn print(output: &Output) {
     for text in [&output.stdout, &output.stderr] {
         crate::out::write(format_args!("{}", indented(&String::from_utf8_lossy(text))));
     }

@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -18,7 +20,11 @@ pub(super) const DATABASE: [&str; 2] = ["192.0.2.10", "192.0.2.11"];
 /// The database's name.
 pub(super) const HOST: &str = "db.example.com";
 
-/// dnsmasq, with one name.
+/// The name of a web server, and its address.
+pub(super) const WEB: &str = "api.example.com";
+pub(super) const WEB_ADDRESS: &str = "192.0.2.20";
+
+/// dnsmasq, with both names.
 pub(super) struct Dns {
     server: Child,
     hosts: PathBuf,
@@ -27,7 +33,7 @@ pub(super) struct Dns {
 impl Dns {
     pub(super) fn start(folder: &Path) -> Result<Self> {
         let hosts = folder.join("hosts");
-        fs::write(&hosts, format!("{} {HOST}\n", DATABASE[0]))?;
+        fs::write(&hosts, names(DATABASE[0]))?;
         let dnsmasq = find("dnsmasq").context("dnsmasq is not installed")?;
         let server = Command::new(dnsmasq)
             .args([
@@ -54,11 +60,37 @@ impl Dns {
 
     /// Gives the name another address.
     pub(super) fn change(&self, address: &str) -> Result<()> {
-        fs::write(&self.hosts, format!("{address} {HOST}\n"))?;
+        fs::write(&self.hosts, names(address))?;
         let pid = i32::try_from(self.server.id()).context("a process id is an int")?;
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGHUP)
             .context("telling dnsmasq to read its hosts again")
     }
+}
+
+fn names(database: &str) -> String {
+    format!("{database} {HOST}\n{WEB_ADDRESS} {WEB}\n")
+}
+
+/// A web server with one page.
+pub(super) fn start_web() -> Result<()> {
+    let listener = TcpListener::bind((WEB_ADDRESS, 80)).context("listening for curl")?;
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let mut request = BufReader::new(&client).lines().map_while(Result::ok);
+            // To the empty line after the headers.
+            while request.next().is_some_and(|line| !line.is_empty()) {}
+            drop(request);
+            let page = format!("hello from {WEB}\n");
+            let length = page.len();
+            // Who asks may be gone.
+            write!(
+                client,
+                "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n{page}"
+            )
+            .ok();
+        }
+    });
+    Ok(())
 }
 
 /// PostgreSQL, in a cluster of its own.

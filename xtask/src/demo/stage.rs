@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::{
     script::{self, Scene},
-    servers::{DATABASE, Dns, RESOLVER, start_database},
+    servers::{DATABASE, Dns, RESOLVER, WEB_ADDRESS, start_database, start_web},
 };
 use crate::out::say;
 
@@ -38,6 +38,7 @@ pub(crate) fn run(stage: &Stage) -> Result<()> {
         DATABASE[1]
     );
     let _database = start_database(&stage.folder)?;
+    start_web()?;
     let registry = stage.folder.join("registry");
     fs::create_dir(&registry)?;
     fs::write(registry.join("frontend.yaml"), script::service_entry("frontend"))?;
@@ -77,7 +78,7 @@ pub(crate) fn run(stage: &Stage) -> Result<()> {
 /// Loopback alone, with the addresses of the example's servers.
 fn network() -> Result<()> {
     ip(&["link", "set", "lo", "up"])?;
-    for address in DATABASE.iter().chain([&RESOLVER]) {
+    for address in DATABASE.iter().chain([&RESOLVER, &WEB_ADDRESS]) {
         ip(&["address", "add", &format!("{address}/32"), "dev", "lo"])?;
     }
     Ok(())

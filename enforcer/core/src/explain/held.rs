@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use enforcer_common::{CgroupId, HostId, is_loopback};
+use enforcer_common::{CgroupId, HostId, Outcome, is_loopback};
 
-use super::{Explanation, Why};
+use super::{Explanation, Named, Why};
 use crate::{
     model::{Destination, Mode, Verdict},
+    pattern::ids_over,
     plan::Applied,
 };
 
@@ -15,19 +16,37 @@ impl Explanation {
     /// The same, with the verdict of maps that hold `held`. Where the registry says something else, the text says that
     /// the maps differ.
     #[must_use]
-    pub fn as_held(mut self, held: &Applied, question: (CgroupId, Destination, &BTreeSet<HostId>)) -> Self {
+    pub fn as_held(self, held: &Applied, question: (CgroupId, Destination, &BTreeSet<HostId>)) -> Self {
         let (workload, to, given) = question;
+        let outcome = held.outcome(workload, to, given);
+        // The programs let every process reach its own network namespace.
+        if outcome.is_none() && is_loopback(&to.address.into()) {
+            return self;
+        }
+        self.decided(held, workload, outcome)
+    }
+
+    /// The same of an explanation by name.
+    #[must_use]
+    pub fn as_held_by_name(self, held: &Applied, (workload, named): (CgroupId, &Named)) -> Self {
+        let outcome =
+            held.outcome_at_no_address(workload, (named.transport, named.port), &ids_over(&named.host));
+        // What it will resolve to is not in the maps yet.
+        if outcome.is_some() && matches!(self.why, Why::ToBeResolved { .. }) {
+            return self;
+        }
+        self.decided(held, workload, outcome)
+    }
+
+    fn decided(mut self, held: &Applied, workload: CgroupId, outcome: Option<Outcome>) -> Self {
         if self.why == Why::UnknownWorkload {
             return self;
         }
-        let Some(outcome) = held.outcome(workload, to, given) else {
-            // The programs let every process reach its own network namespace.
-            if !is_loopback(&to.address.into()) {
-                self.verdict = Verdict::Deny;
-                self.why = Why::WorkloadNotHeld;
-                self.matched.clear();
-                self.suggestion = None;
-            }
+        let Some(outcome) = outcome else {
+            self.verdict = Verdict::Deny;
+            self.why = Why::WorkloadNotHeld;
+            self.matched.clear();
+            self.suggestion = None;
             return self;
         };
         self.verdict = outcome.verdict;

@@ -1,11 +1,12 @@
 //! The nearest miss: what came closest to allowing a destination.
 
-use super::{Question, Why};
+use super::{Asked, At, Question, Why};
 use crate::{
     grant::is_reserved,
     istio::{Kind, ObjectId, ServicePort},
     model::{Host, Transport},
     offer::{HostState, Import, Offer},
+    pattern::id,
     rule::To,
     settings::UdpPolicy,
     view::winners,
@@ -30,13 +31,8 @@ impl Question<'_> {
     /// The best reason for a destination that no rule allows.
     pub(super) fn nearest_miss(&self, hosts: &[(&Host, &HostState)]) -> Why {
         let mut misses = Vec::new();
-        for (_, state) in hosts {
-            let is_related = state
-                .related
-                .to
-                .iter()
-                .any(|to| to.contains(self.destination.address))
-                || self.is_given_for(state);
+        for (host, state) in hosts {
+            let is_related = self.is_related(host, state);
             let imports = self.view.imports(state);
             let seen = Seen { state, imports };
             for offer in &state.offers {
@@ -57,13 +53,32 @@ impl Question<'_> {
                 .endpoint(hosts)
                 .or_else(|| self.hidden_endpoint(hosts))
                 .or(nearest.map(|(_, why, _)| why))
-                .unwrap_or(Why::Unregistered),
+                .unwrap_or_else(|| self.unregistered()),
+        }
+    }
+
+    /// Whether the host has to do with the destination, on any port.
+    fn is_related(&self, host: &Host, state: &HostState) -> bool {
+        match self.asked.at {
+            At::Address(address) => {
+                let is_known = state.related.to.iter().any(|to| to.contains(address));
+                is_known || self.given.contains(&id(host)) || self.is_given_for(state)
+            }
+            At::Name(name, _) => host.covers(name) || state.related.names.contains(name),
+        }
+    }
+
+    fn unregistered(&self) -> Why {
+        match self.asked.at {
+            At::Address(_) => Why::Unregistered,
+            At::Name(name, _) => Why::UnregisteredName { name: name.clone() },
         }
     }
 
     /// An object whose endpoint it is, on any port, and which the view does not have.
     fn hidden_endpoint(&self, hosts: &[(&Host, &HostState)]) -> Option<Why> {
-        let is_behind = |state: &HostState| state.behind.binary_search(&self.destination.address).is_ok();
+        let address = self.asked.address()?;
+        let is_behind = |state: &HostState| state.behind.binary_search(&address).is_ok();
         let mut offers = hosts.iter().filter(|(_, state)| is_behind(state));
         offers.find_map(|(_, state)| {
             let seen = Seen {
@@ -80,7 +95,8 @@ impl Question<'_> {
 
     /// A visible object whose endpoint it is, on any port.
     fn endpoint(&self, hosts: &[(&Host, &HostState)]) -> Option<Why> {
-        let is_behind = |state: &HostState| state.behind.binary_search(&self.destination.address).is_ok();
+        let address = self.asked.address()?;
+        let is_behind = |state: &HostState| state.behind.binary_search(&address).is_ok();
         let mut hosts = hosts.iter().filter(|(_, state)| is_behind(state));
         hosts.find_map(|(host, state)| {
             let import = self.view.imports(state).into_iter().next()?;
@@ -109,7 +125,7 @@ impl Question<'_> {
         } else if let Some(withheld) = self.withheld(offer, seen) {
             withheld
         } else if self.leads_nowhere(offer, seen) {
-            let (object, port) = (object.clone(), self.destination.port);
+            let (object, port) = (object.clone(), self.asked.port);
             (0, Why::NothingBehind { object, port })
         } else {
             let (off, why) = self.unfit(offer);
@@ -164,7 +180,7 @@ impl Question<'_> {
             },
             object,
             host,
-            port: (!own.is_empty()).then_some(self.destination.port),
+            port: (!own.is_empty()).then_some(self.asked.port),
         };
         Some((0, why))
     }
@@ -182,13 +198,13 @@ impl Question<'_> {
         winners.first().map(|offer| offer.owner.id())
     }
 
-    fn is_dialled(&self, port: &ServicePort) -> bool {
-        port.number == self.destination.port && port.protocol.transport() == self.destination.transport
+    pub(super) fn is_dialled(&self, port: &ServicePort) -> bool {
+        port.number == self.asked.port && port.protocol.transport() == self.asked.transport
     }
 
     /// Why an offer that counts does not match, and its distance.
     fn unfit(&self, offer: &Offer) -> (u16, Why) {
-        let (transport, port) = (self.destination.transport, self.destination.port);
+        let Asked { transport, port, at } = self.asked;
         let (object, host) = (offer.owner.id(), offer.host.clone());
         let ports = offer.owner.ports().iter();
         if ports.clone().any(|port| self.is_dialled(port)) {
@@ -200,7 +216,12 @@ impl Question<'_> {
             if declared.all(|port| is_reserved(port.number, port.protocol)) {
                 return (0, Why::Reserved { object, port });
             }
-            return (0, Why::OtherAddress { object, host });
+            let why = match at {
+                At::Address(_) => Why::OtherAddress { object, host },
+                At::Name(..) if self.is_never_learned(offer) => Why::NotLearned { object, host },
+                At::Name(..) => Why::OnlyDeclared { object, host },
+            };
+            return (0, why);
         }
         if ports.clone().any(|declared| declared.number == port) {
             let why = Why::OtherTransport {

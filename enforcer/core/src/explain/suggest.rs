@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::Why;
+use super::{Asked, At, Why};
 use crate::model::{Destination, Host, Namespace, Transport};
 
 /// One line that says what to change.
-pub(super) fn line(why: &Why, namespace: &Namespace, host: Option<&Host>, to: Destination) -> String {
+pub(super) fn line(why: &Why, namespace: &Namespace, host: Option<&Host>, to: Asked<'_>) -> String {
     let protocol = protocol(to.transport);
     match why {
         Why::NotExported { object, to } => format!("add {to} to exportTo of {object}"),
@@ -25,8 +25,18 @@ pub(super) fn line(why: &Why, namespace: &Namespace, host: Option<&Host>, to: De
         Why::PortNotDeclared { object, port, .. } | Why::OtherTransport { object, port, .. } => {
             format!("add port {port} with protocol {protocol} to {object}")
         }
-        Why::OtherAddress { object, .. } => {
-            format!("add {} to the addresses of {object}", to.address)
+        Why::OtherAddress { object, .. } => match to.at {
+            At::Address(address) => format!("add {address} to the addresses of {object}"),
+            At::Name(..) => format!("dial one of the addresses of {object}"),
+        },
+        Why::OnlyDeclared { object, .. } => format!("dial one of the addresses of {object}"),
+        Why::NotLearned { .. } => {
+            let name = host.map_or("the host", Host::as_str);
+            format!(
+                "set dns.learn.enabled in the enforcer's configuration, or register {name} itself, port {} with protocol \
+                 {protocol}, with a resolution of DNS",
+                to.port
+            )
         }
         Why::NothingBehind { object, .. } => format!("give {object} an endpoint, or a host of its own"),
         Why::Endpoint { object, host } => format!("dial {host} at a port of {object}"),
@@ -35,10 +45,10 @@ pub(super) fn line(why: &Why, namespace: &Namespace, host: Option<&Host>, to: De
         Why::UdpNotAllowed { .. } => "set udp: registry in the enforcer's configuration".to_owned(),
         Why::Ignored { object, .. } => format!("bring {object} into the registry's revision and namespaces"),
         _ => {
-            let name = host.map_or_else(
-                || format!("address {}", to.address),
-                |host| format!("host {host}"),
-            );
+            let name = match (host, to.at) {
+                (Some(host), _) | (None, At::Name(host, _)) => format!("host {host}"),
+                (None, At::Address(address)) => format!("address {address}"),
+            };
             format!(
                 "a ServiceEntry in namespace {namespace} for {name}, port {} with protocol {protocol}",
                 to.port

@@ -33,6 +33,26 @@ pub enum Why {
         /// Where the address comes from.
         source: Source,
     },
+    /// A port of an object allows it at whatever address a trusted resolver gives the workload for the name.
+    ToBeGiven {
+        /// The object.
+        object: ObjectId,
+        /// The name of its port.
+        port: String,
+        /// The host of its rule: the name, or a wildcard.
+        host: Host,
+        /// The name.
+        name: Host,
+    },
+    /// A port of an object allows it at whatever address the enforcer resolves the name to.
+    ToBeResolved {
+        /// The object.
+        object: ObjectId,
+        /// The name of its port.
+        port: String,
+        /// The name.
+        name: Host,
+    },
     /// The pod's proxy dials it for a port of an object.
     Behind {
         /// The object.
@@ -47,6 +67,11 @@ pub enum Why {
     UnknownWorkload,
     /// Nothing that is registered is related to the address.
     Unregistered,
+    /// Nothing that is registered covers the name.
+    UnregisteredName {
+        /// The name.
+        name: Host,
+    },
     /// The object is not exported to the workload's namespace.
     NotExported {
         /// The object.
@@ -135,6 +160,20 @@ pub enum Why {
         /// The host.
         host: Host,
     },
+    /// The object allows the host, but only at addresses that it declares, whatever the name resolves to.
+    OnlyDeclared {
+        /// The object.
+        object: ObjectId,
+        /// The host.
+        host: Host,
+    },
+    /// The object has a wildcard over the name, and no addresses are learned.
+    NotLearned {
+        /// The object.
+        object: ObjectId,
+        /// The wildcard.
+        host: Host,
+    },
     /// The registry allows it by this, but the maps do not hold the rule.
     NotHeld(Box<Self>),
     /// The registry does not allow it for this reason, but the maps do, until they are changed.
@@ -156,9 +195,12 @@ impl Why {
             | Self::Infrastructure { .. }
             | Self::UnknownWorkload
             | Self::WorkloadNotHeld
-            | Self::Unregistered => None,
+            | Self::Unregistered
+            | Self::UnregisteredName { .. } => None,
             Self::NotHeld(why) | Self::StillHeld(why) => why.object(),
             Self::Allowed { object, .. }
+            | Self::ToBeGiven { object, .. }
+            | Self::ToBeResolved { object, .. }
             | Self::Behind { object }
             | Self::Endpoint { object, .. }
             | Self::NotExported { object, .. }
@@ -170,7 +212,9 @@ impl Why {
             | Self::UdpNotAllowed { object }
             | Self::Reserved { object, .. }
             | Self::NothingBehind { object, .. }
-            | Self::OtherAddress { object, .. } => Some(object),
+            | Self::OtherAddress { object, .. }
+            | Self::OnlyDeclared { object, .. }
+            | Self::NotLearned { object, .. } => Some(object),
         }
     }
 
@@ -186,6 +230,8 @@ impl Why {
                 | Self::Own
                 | Self::StillHeld(_)
                 | Self::Allowed { .. }
+                | Self::ToBeGiven { .. }
+                | Self::ToBeResolved { .. }
                 | Self::Behind { .. }
                 | Self::Infrastructure { .. }
         )
@@ -203,6 +249,24 @@ impl fmt::Display for Why {
             Self::BuiltIn(name) => write!(f, "the configuration (built in: {name})"),
             Self::Own => f.write_str("the workload's own address"),
             Self::Allowed { object, port, source } => write!(f, "{object} port {port} ({source})"),
+            Self::ToBeGiven {
+                object,
+                port,
+                host,
+                name,
+            } => {
+                write!(f, "{object} port {port} (")?;
+                if host != name {
+                    write!(f, "{host}, ")?;
+                }
+                write!(f, "at any address that a trusted resolver gives it for {name})")
+            }
+            Self::ToBeResolved { object, port, name } => {
+                write!(
+                    f,
+                    "{object} port {port} (at any address that the enforcer resolves {name} to)"
+                )
+            }
             Self::Behind { object } => write!(f, "an endpoint of {object}, which the pod's proxy dials"),
             Self::Infrastructure { host: Some(host) } => {
                 write!(
@@ -215,6 +279,7 @@ impl fmt::Display for Why {
             }
             Self::UnknownWorkload => f.write_str("the cgroup belongs to no known workload"),
             Self::Unregistered => f.write_str("no ServiceEntry or Service has this address"),
+            Self::UnregisteredName { name } => write!(f, "no ServiceEntry or Service has the host {name}"),
             Self::NotExported { object, to } => write!(f, "{object} is not exported to {to}"),
             Self::Ignored { object, ignored } => write!(f, "{object} is ignored: {ignored}"),
             Self::NotImported {
@@ -280,6 +345,13 @@ impl fmt::Display for Why {
             Self::OtherAddress { object, host } => {
                 write!(f, "{object} has the host {host}, but not at this address")
             }
+            Self::OnlyDeclared { object, host } => {
+                write!(f, "{object} allows {host} only at the addresses that it declares")
+            }
+            Self::NotLearned { object, host } => write!(
+                f,
+                "{object} has {host}, but a wildcard allows nothing where no addresses are learned (dns.learn.enabled)"
+            ),
             Self::NotHeld(why) => write!(
                 f,
                 "the kernel's maps do not hold the rule of {why}: see capacities"

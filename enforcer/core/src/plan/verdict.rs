@@ -2,7 +2,10 @@
 //!
 //! It asks [`decide`], as the programs do; only the lookups are others.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use enforcer_common::{
     Address, Binding, CgroupId, Flow, HostId, HostKey, Kinds, Outcome, PortKey, RuleKey, Rules as Lookup,
@@ -12,7 +15,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::Applied;
 use crate::{
-    model::Destination,
+    model::{Destination, Transport},
     rule::{Rule, Slot, To},
 };
 
@@ -33,6 +36,57 @@ impl Applied {
             given,
         };
         Some(decide(policy, &flow, &maps))
+    }
+
+    /// What they decide at an address that no rule has, for a workload that was given it for the hosts of `given`.
+    pub fn outcome_at_no_address(
+        &self,
+        workload: CgroupId,
+        (transport, port): (Transport, u16),
+        given: &BTreeSet<HostId>,
+    ) -> Option<Outcome> {
+        let binding = self.workloads.get(&workload)?;
+        let policy = self.policies.get(&binding.policy)?;
+        let flow = Flow {
+            transport,
+            port: port.to_be_bytes(),
+            address: IpAddr::from(Ipv4Addr::BROADCAST).into(),
+        };
+        let maps = Maps {
+            held: self,
+            binding,
+            given,
+        };
+        Some(decide(policy, &flow, &Elsewhere(maps)))
+    }
+}
+
+/// The maps for an address that they do not have, whatever the flow says.
+struct Elsewhere<'a>(Maps<'a>);
+
+impl Lookup for Elsewhere<'_> {
+    fn kinds(&self, scope: Scope) -> Kinds {
+        self.0.kinds(scope)
+    }
+
+    fn exact(&self, _: &RuleKey) -> bool {
+        false
+    }
+
+    fn prefix(&self, _: &RuleKey) -> bool {
+        false
+    }
+
+    fn port(&self, key: &PortKey) -> bool {
+        self.0.port(key)
+    }
+
+    fn own(&self, _: &Address) -> bool {
+        false
+    }
+
+    fn host(&self, scopes: [Scope; 2], flow: &Flow) -> bool {
+        self.0.host(scopes, flow)
     }
 }
 

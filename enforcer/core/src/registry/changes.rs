@@ -232,6 +232,8 @@ impl Registry {
     fn namespace_changed(&mut self) {
         let mesh = self.objects.mesh(&self.settings.revision);
         self.stale.everything |= !mesh.discovery_selectors.is_empty() || mesh.visibility.is_some();
+        // Its label may set the mode of workloads.
+        self.stale.assignments = true;
     }
 
     /// Goes through all answers again after the cluster's networks have changed.

@@ -66,6 +66,11 @@ impl Protected {
         counts
     }
 
+    /// Whether an address is kept out of what workloads learn, whatever the name.
+    pub(super) fn keep_out(&self, address: IpAddr, settings: &Settings) -> bool {
+        self.always.contain(address) || settings.protects_cluster && self.cluster.contain(address)
+    }
+
     /// The whole answer for a host, if a part of it does not count.
     pub(super) fn whole(&self, host: &Host) -> Option<&BTreeSet<IpAddr>> {
         self.whole.get(host)

@@ -6,10 +6,10 @@ use super::*;
 use crate::{
     explain::Why,
     istio::{
-        Kind, MeshConfig, Meta, NodeObject, OutboundMode, Resolution, ServiceEntry, ServiceKind,
-        VirtualService,
+        Kind, MeshConfig, Meta, NamespaceObject, NodeObject, OutboundMode, Resolution, ServiceEntry,
+        ServiceKind, VirtualService,
     },
-    model::{Destination, Mode, Namespace, Protocol, Transport, Verdict},
+    model::{Destination, Enforcement, Mode, Namespace, Protocol, Transport, Verdict},
     policy::Shared,
     settings::Matching,
     test_support::{
@@ -300,6 +300,38 @@ fn given_address_is_allowed_where_a_rule_names_its_host() {
         explain(443, "*.sub.example"),
         "denied: ServiceEntry b/e is not exported to a"
     );
+}
+
+#[test]
+fn label_of_a_namespace_sets_the_mode_of_its_workloads_and_of_no_others() {
+    let namespace = |mode: &str| {
+        let meta = Meta {
+            namespace: Namespace::new(""),
+            name: "a".to_owned(),
+            labels: [(Enforcement::LABEL.to_owned(), mode.to_owned())].into(),
+            ..entry("a/e", "e.example", &[]).meta
+        };
+        Update::Apply(Object::Namespace(Arc::new(NamespaceObject { meta })))
+    };
+    let mut strict = workload(2, "a", "");
+    if let Update::Workload(_, workload) = &mut strict {
+        workload.enforcement = Some(Enforcement::Enforce);
+    }
+    let workloads = [workload(1, "a", ""), strict, workload(3, "b", "")];
+    let mut registry = world(Settings::default(), workloads);
+    for (mode, expected) in [
+        ("audit", Mode::Audit),
+        ("off", Mode::Off),
+        ("loud", Mode::Enforce),
+        ("enforce", Mode::Enforce),
+    ] {
+        registry.apply(namespace(mode));
+        let mut mode_of = |cgroup| policy(&mut registry, cgroup).mode;
+        assert_eq!(
+            (mode_of(1), mode_of(2), mode_of(3)),
+            (expected, Mode::Enforce, Mode::Enforce)
+        );
+    }
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Explanations against the maps: of the whole registry, and of the part that fits small maps.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use enforcer_core::{
     capacity::Capacities,
-    explain::{Explanation, Why},
-    model::{CgroupId, Destination, Mode, Verdict},
+    explain::{Explanation, Named, Why},
+    model::{CgroupId, Destination, Mode, Verdict, Workload},
     plan::{Applied, diff},
     policy::fit,
-    registry::Registry,
+    registry::{Registry, Update},
 };
 use proptest::prelude::*;
 
@@ -49,6 +51,79 @@ pub(crate) fn check(
             let as_whole = explained.clone().as_held(&whole.0, (cgroup, *to, &given));
             prop_assert_eq!(as_whole, explained);
         }
+    }
+    Ok(())
+}
+
+/// Addresses that no world has, unless by a network.
+const FRESH: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0x77)),
+];
+
+/// By name, every workload may reach what it may reach at an address that it was given for the name and that no rule has.
+pub(crate) fn check_names(registry: &mut Registry, names: &[Named]) -> Result<(), TestCaseError> {
+    let held = diff(&Applied::default(), &registry.desired()).after;
+    for cgroup in (1..4).map(CgroupId) {
+        let Some(workload) = registry.workload(cgroup).cloned() else {
+            continue;
+        };
+        for named in names {
+            let by_name = registry.explain_named(&workload, named);
+            let as_held = by_name.clone().as_held_by_name(&held, (cgroup, named));
+            prop_assert_eq!(&as_held, &by_name, "{} in the maps", named);
+            let mut fresh = FRESH.into_iter();
+            if let Some(address) = fresh.find(|address| registry.names_of(*address).is_empty()) {
+                by_address(registry, (&workload, named), (&by_name, address))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn by_address(
+    registry: &mut Registry,
+    (workload, named): (&Workload, &Named),
+    (by_name, address): (&Explanation, IpAddr),
+) -> Result<(), TestCaseError> {
+    let to = Destination::new(named.transport, address, named.port);
+    let given = registry.given_for(&named.host, address);
+    let learns = registry.settings().learns;
+    if learns {
+        let at = registry.explain_for(workload, to, &given);
+        prop_assert_eq!(
+            by_name.verdict,
+            at.verdict,
+            "{} to {}: {} and {}",
+            workload,
+            named,
+            by_name,
+            at
+        );
+        prop_assert_eq!(by_name.why.is_permission(), at.why.is_permission());
+    }
+    // What a proxy dials at names that only the enforcer resolves is not known before it has.
+    let is_resolved = registry.hosts().contains(&named.host);
+    if learns || !workload.has_proxy {
+        let resolved = |addresses: &[IpAddr]| Update::Resolved {
+            host: named.host.clone(),
+            addresses: addresses.iter().copied().collect(),
+        };
+        // Other names are not asked for.
+        let one = [address];
+        registry.apply(resolved(if is_resolved { &one } else { &[] }));
+        let at = registry.explain_for(workload, to, &given);
+        registry.apply(resolved(&[]));
+        prop_assert_eq!(
+            by_name.verdict,
+            at.verdict,
+            "{} to {}: {} and {}",
+            workload,
+            named,
+            by_name,
+            at
+        );
+        prop_assert_eq!(by_name.why.is_permission(), at.why.is_permission());
     }
     Ok(())
 }

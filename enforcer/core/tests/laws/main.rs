@@ -199,6 +199,19 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(config(20_000, "tests/regressions/named.txt"))]
+
+    #[test]
+    fn explanations_by_name_are_those_of_an_address_that_was_given_for_it(
+        settings in worlds::settings(),
+        arrivals in worlds::arrivals(),
+        names in vec(worlds::named(), 6),
+    ) {
+        explained::check_names(&mut registry(&settings, arrivals), &names)?;
+    }
+}
+
+proptest! {
     #![proptest_config(config(20_000, "tests/regressions/history.txt"))]
 
     /// Deletions and returns included; answers that are asked for in between change nothing.

@@ -99,7 +99,14 @@ pub(crate) fn verdict(world: &World, workload: &Workload, to: &Destination) -> V
     {
         return Verdict::Allow;
     }
-    let audit = match workload.enforcement {
+    let labels = labels_of(world, &workload.namespace);
+    let of_namespace = match labels.get("enforcer.dev/mode").map(String::as_str) {
+        Some("off") => Some(Enforcement::Off),
+        Some("audit") => Some(Enforcement::Audit),
+        Some("enforce") => Some(Enforcement::Enforce),
+        _ => None,
+    };
+    let audit = match workload.enforcement.or(of_namespace) {
         Some(Enforcement::Off) => return Verdict::Allow,
         Some(enforcement) => enforcement == Enforcement::Audit,
         None => world.settings.audit,

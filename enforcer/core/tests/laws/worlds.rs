@@ -8,6 +8,7 @@ use std::{
 
 use crate::naive::Given;
 use enforcer_core::{
+    explain::Named,
     istio::{
         Bind, EgressHost, EgressListener, EgressNamespace, Endpoint, EndpointAddress, EndpointSlice,
         ExportTo, LabelExpression, LabelOperator, LabelSelector, MeshConfig, Meta, NamespaceObject, Object,
@@ -92,6 +93,15 @@ pub(crate) fn destination() -> impl Strategy<Value = Destination> {
     let port = prop_oneof![8 => select(PORTS), 1 => Just(8080), 1 => Just(15008)];
     (transport, address, port)
         .prop_map(|(transport, address, port)| Destination::new(transport, address, port))
+}
+
+/// Where they want to go by name.
+pub(crate) fn named() -> impl Strategy<Value = Named> {
+    (one(NAMES), destination()).prop_map(|(name, to)| Named {
+        transport: to.transport,
+        host: Host::new(name),
+        port: to.port,
+    })
 }
 
 /// Every host that an object can have, and every name.
@@ -497,17 +507,20 @@ fn workload_entry() -> impl Strategy<Value = WorkloadEntry> {
 }
 
 fn namespace_object() -> impl Strategy<Value = NamespaceObject> {
-    (one(NAMESPACES), weighted(0.6, one(&["x", "y"]))).prop_map(|(name, team)| NamespaceObject {
-        meta: Meta {
-            namespace: Namespace::new(""),
-            name: name.to_owned(),
-            labels: team
-                .map(|team| ("team".to_owned(), team.to_owned()))
-                .into_iter()
-                .collect(),
-            annotations: Labels::new(),
-            created: None,
-        },
+    let team = weighted(0.6, one(&["x", "y"]));
+    let mode = weighted(0.4, one(&["off", "audit", "enforce", "loud"]));
+    (one(NAMESPACES), team, mode).prop_map(|(name, team, mode)| {
+        let label = |key: &str, value: Option<&str>| Some((key.to_owned(), value?.to_owned()));
+        let labels = [label("team", team), label(Enforcement::LABEL, mode)];
+        NamespaceObject {
+            meta: Meta {
+                namespace: Namespace::new(""),
+                name: name.to_owned(),
+                labels: labels.into_iter().flatten().collect(),
+                annotations: Labels::new(),
+                created: None,
+            },
+        }
     })
 }
 

@@ -8,15 +8,14 @@ use std::{
 
 use enforcer_common::{CgroupId, Reason, Share, Verdict};
 use enforcer_core::{
-    explain::{Explanation, Why},
+    explain::Why,
     model::{Destination, Workload},
-    pattern::host,
     pods::{PodName, PodUid},
     registry::Registry,
 };
 use tokio::sync::mpsc;
 
-use super::{duplicates::Duplicates, observer::Observer};
+use super::{duplicates::Duplicates, explain::explain, observer::Observer};
 use crate::{
     daemon::{ingest::Ingest, reconciler::Reconciler},
     datapath::{Cause, Decision, Given, Subject, of_process},
@@ -200,20 +199,6 @@ fn flow_of(decision: &Decision, ingest: &mut Ingest, reconciler: &Reconciler) ->
         flow.suggestion = Some(advice);
     }
     flow
-}
-
-/// Why the registry allows a destination or not, by the name that the workload asked for where that is known.
-pub(super) fn explain(
-    ingest: &mut Ingest,
-    cgroup: CgroupId,
-    destination: Destination,
-    given: &Given,
-) -> Explanation {
-    let registry = ingest.registry();
-    match given.name.as_deref().and_then(host) {
-        Some(name) => registry.explain_asked(cgroup, destination, (&name, &given.hosts)),
-        None => registry.explain_given(cgroup, destination, &given.hosts),
-    }
 }
 
 /// Whether it would be allowed if what the workload was given had not expired.

@@ -20,7 +20,7 @@ use enforcer_core::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{broadcast, watch};
 
-use super::flows;
+use super::explain::explain;
 use crate::{
     config::Observe,
     control::{Observed, Watch, Watched},
@@ -44,7 +44,7 @@ const EXPLAINING: Duration = Duration::from_millis(10);
 const RECENT: usize = 1_000;
 
 /// Calls that wait for a watcher who does not read; beyond that, the oldest are missed.
-const WAITING: usize = 4_096;
+const WAITING: usize = 1_024;
 
 /// How often the file is written, if there is something new.
 const SAVE: Duration = Duration::from_secs(30);
@@ -182,7 +182,7 @@ impl Observer {
                 observation.suggestion.clone_from(&known.suggestion);
             }
             None if self.looked.elapsed() < EXPLAINING => {
-                explain(&mut observation, sighting, (ingest, reconciler, &given));
+                say_why(&mut observation, sighting, (ingest, reconciler, &given));
             }
             None => {}
         }
@@ -269,10 +269,10 @@ fn seen(sight: Sight) -> Seen {
 }
 
 /// Says why, unless the registry has changed since.
-fn explain(observation: &mut Observation, of: &Sighting, by: (&mut Ingest, &Reconciler, &Given)) {
+fn say_why(observation: &mut Observation, of: &Sighting, by: (&mut Ingest, &Reconciler, &Given)) {
     let (ingest, reconciler, given) = by;
     let destination = Destination::new(of.transport, of.address, of.port);
-    let explanation = flows::explain(ingest, of.workload, destination, given)
+    let explanation = explain(ingest, of.workload, destination, given)
         .as_held(reconciler.applied(), (of.workload, destination, &given.hosts));
     if explanation.why.is_permission() == (of.sight == Sight::Allowed) {
         observation.object = explanation.why.object().map(ToString::to_string);

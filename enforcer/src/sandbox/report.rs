@@ -1,0 +1,262 @@
+//! What the command was refused, for a person and for a program, with what would allow it.
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    net::SocketAddr,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use enforcer_core::observed::{Carrier, Observation, Seen};
+use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
+use serde::Serialize;
+
+use super::{Allowed, Sandbox, settings, supervise::End};
+use crate::{
+    config::Enforcement,
+    control::{self, Observed},
+};
+
+/// The report, as a program reads it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Report {
+    /// The command and its arguments.
+    command: Vec<String>,
+    /// As a shell has it: 128 and the number of the signal that has ended it.
+    exit: i32,
+    /// That signal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal: Option<&'static str>,
+    /// How long it ran, in seconds.
+    duration: f64,
+    /// `enforce`, or `audit`, under which everything that is listed was let through.
+    mode: &'static str,
+    /// Where it wanted to go, most often first.
+    refused: Vec<Refused>,
+    /// Destinations that are not listed because there were too many.
+    dropped: u64,
+    /// Processes that it had left running, which were ended.
+    left: usize,
+    /// ServiceEntries that would allow what was refused.
+    entries: String,
+}
+
+/// A destination that was refused.
+#[derive(Clone, Debug, Serialize)]
+struct Refused {
+    /// As `--allow` takes it.
+    destination: String,
+    host: Option<String>,
+    addresses: Vec<std::net::IpAddr>,
+    port: u16,
+    transport: Carrier,
+    count: u64,
+    reason: Option<String>,
+    suggestion: String,
+    #[serde(skip)]
+    allowed: Allowed,
+}
+
+/// How often the enforcer is asked, until twice in a row it says the same: it may not have read the last event yet.
+const ASKED: usize = 20;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Asks the enforcer whose state is in this folder what it has seen.
+pub(super) fn seen(state: &Path) -> Result<Observed> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut seen = control::ask_observed(state).await?;
+        for _ in 0..ASKED {
+            tokio::time::sleep(PAUSE).await;
+            let again = control::ask_observed(state).await?;
+            let is_all = again == seen;
+            seen = again;
+            if is_all {
+                break;
+            }
+        }
+        Ok(seen)
+    })
+}
+
+impl Report {
+    /// Of a sandbox whose command has ended so, after this time, and has left so many processes.
+    pub(super) fn new(
+        sandbox: &Sandbox,
+        (end, duration, left): (End, Duration, usize),
+        seen: Observed,
+    ) -> Self {
+        let mut refused: Vec<_> = seen.observations.into_iter().filter_map(Refused::of).collect();
+        refused.sort_by_key(|refused| std::cmp::Reverse(refused.count));
+        let entries = refused.iter().map(|refused| &refused.allowed);
+        let entries: BTreeMap<_, _> = entries.map(|allowed| (allowed.label(), allowed)).collect();
+        let entries = entries
+            .iter()
+            .map(|(label, allowed)| allowed.entry(label, &sandbox.namespace));
+        Self {
+            command: sandbox
+                .command
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect(),
+            exit: end.code(),
+            signal: match end {
+                End::Signal(signal) => Some(signal.as_str()),
+                _ => None,
+            },
+            duration: (duration.as_secs_f64() * 1000.0).round() / 1000.0,
+            mode: match sandbox.enforcement {
+                Enforcement::Enforce => "enforce",
+                Enforcement::Audit => "audit",
+            },
+            entries: entries.collect::<Vec<_>>().join("---\n"),
+            refused,
+            dropped: seen.dropped,
+            left,
+        }
+    }
+
+    /// For a person, a line each; nothing if there is nothing to say.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.left > 0 {
+            lines.push(format!(
+                "{} that the command had left running {} ended with it",
+                counted(self.left, "process", "processes"),
+                if self.left == 1 { "was" } else { "were" },
+            ));
+        }
+        if self.refused.is_empty() {
+            return lines;
+        }
+        let what = match (self.mode, self.refused.len()) {
+            ("audit", _) => "would be refused without --audit",
+            (_, 1) => "was refused",
+            _ => "were refused",
+        };
+        let all = counted(self.refused.len(), "destination", "destinations");
+        lines.push(format!("{all} {what}:"));
+        for refused in self.refused.iter().take(SHOWN) {
+            lines.push(format!("  {refused}"));
+            lines.push(format!("    to allow it: {}", refused.suggestion));
+        }
+        let more = self.refused.len().saturating_sub(SHOWN) as u64 + self.dropped;
+        if more > 0 {
+            lines.push(format!("  and {more} more; --report FILE lists them"));
+        }
+        lines
+    }
+}
+
+/// Destinations that a person is told of.
+const SHOWN: usize = 20;
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+impl Refused {
+    fn of(seen: Observation) -> Option<Self> {
+        // A resolver library sorts addresses by sockets that send nothing.
+        if seen.verdict == Seen::Allow || seen.probe {
+            return None;
+        }
+        let transport = seen.transport.into();
+        let allowed = match (seen.host(), seen.addresses.last()) {
+            (Some(host), _) => Allowed::host(host, seen.port, transport),
+            (None, Some(address)) => Allowed::address(*address, seen.port, transport),
+            (None, None) => return None,
+        };
+        Some(Self {
+            destination: allowed.to_string(),
+            host: seen.host,
+            addresses: seen.addresses,
+            port: seen.port,
+            transport: seen.transport,
+            count: seen.count,
+            reason: seen.reason,
+            suggestion: format!("--allow {allowed}"),
+            allowed,
+        })
+    }
+}
+
+/// `tcp db.example.com:5432 (192.0.2.10), 3 times: no object has it`
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ", self.transport)?;
+        match (&self.host, self.addresses.last()) {
+            (Some(host), Some(address)) => write!(f, "{host}:{} ({address})", self.port)?,
+            (None, Some(address)) => write!(f, "{}", SocketAddr::new(*address, self.port))?,
+            (host, None) => write!(f, "{}:{}", host.as_deref().unwrap_or_default(), self.port)?,
+        }
+        if self.count > 1 {
+            write!(f, ", {} times", self.count)?;
+        }
+        match &self.reason {
+            Some(reason) => write!(f, ": {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where the report is written. It is open before the command runs, which could otherwise put a link in its place.
+pub(crate) enum Destination {
+    Output,
+    File(PathBuf, File),
+}
+
+impl Destination {
+    /// Opens the file as the caller, with her rights.
+    pub(super) fn open(sandbox: &Sandbox) -> Result<Option<Self>> {
+        let Some(path) = &sandbox.report else {
+            return Ok(None);
+        };
+        if settings::is_standard_output(path) {
+            return Ok(Some(Self::Output));
+        }
+        let (uid, gid) = sandbox.identity.numbers();
+        setfsgid(Gid::from_raw(gid));
+        setfsuid(Uid::from_raw(uid));
+        let opened = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path);
+        setfsuid(Uid::from_raw(0));
+        setfsgid(Gid::from_raw(0));
+        let file = opened.with_context(|| format!("--report {}", path.display()))?;
+        Ok(Some(Self::File(path.clone(), file)))
+    }
+
+    /// Writes the text.
+    ///
+    /// # Errors
+    /// If it cannot be written, or the file is gone.
+    pub(crate) fn write(self, text: &str) -> Result<()> {
+        match self {
+            Self::Output => io::stdout()
+                .lock()
+                .write_all(text.as_bytes())
+                .context("writing the report"),
+            Self::File(path, mut file) => {
+                let written = file.write_all(text.as_bytes());
+                written.with_context(|| format!("writing the report to {}", path.display()))?;
+                let links = file.metadata().map(|there| there.nlink());
+                ensure!(
+                    links.is_ok_and(|links| links > 0),
+                    "the report is lost: {} was removed while the command ran",
+                    path.display()
+                );
+                Ok(())
+            }
+        }
+    }
+}

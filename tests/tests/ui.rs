@@ -1,5 +1,4 @@
 //! The page in a real browser: what it shows, by pointer, keyboard and name, and what it bears.
-#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 use std::{
     fs,
@@ -91,14 +90,14 @@ fn page_shows_who_reaches_what_and_what_would_allow_the_rest() {
             .replace("canvas;", "document.querySelector('#flows');")
             .replace("pen.", "document.querySelector('#flows').getContext('2d').");
         assert_eq!(browser.value(&drawn)?, json!(true), "no line is drawn");
-        assert_eq!(browser.complaints(), [String::new(); 0]);
+        assert_eq!(browser.complaints().join("\n"), "");
         let origin = format!("http://{}/", served.address);
         let elsewhere: Vec<_> = browser
             .requests()
             .into_iter()
             .filter(|url| !url.starts_with(&origin) && url != "data:,")
             .collect();
-        assert_eq!(elsewhere, [String::new(); 0], "nothing is loaded from elsewhere");
+        assert_eq!(elsewhere.join("\n"), "", "nothing is loaded from elsewhere");
         Ok(())
     };
     claim().unwrap();
@@ -234,6 +233,7 @@ fn whoever_hears_the_page_has_names_and_roles_for_all_of_it() {
         let Some((_teller, _served, mut browser)) = opened(story())? else {
             return Ok(());
         };
+        rows(&mut browser, "to")?;
         let tree = browser.call("Accessibility.getFullAXTree", &json!({}))?;
         let nodes = tree["nodes"].as_array().context("a tree has nodes")?;
         let nodes: Vec<(&str, &str)> = nodes
@@ -345,7 +345,7 @@ fn names_stay_text_whatever_they_are() {
         browser.until("document.querySelector('#details article') !== null")?;
         assert_eq!(browser.value("document.querySelectorAll('#rows tr').length > 0 && document.querySelectorAll('#rows img').length === 0")?, json!(true));
         assert_eq!(browser.text("document.title")?, "enforcer");
-        assert_eq!(browser.complaints(), [String::new(); 0]);
+        assert_eq!(browser.complaints().join("\n"), "");
         Ok(())
     };
     claim().unwrap();
@@ -421,15 +421,20 @@ fn page_without_its_token_asks_for_it_and_shows_nothing() {
     claim().unwrap();
 }
 
-/// Waits for so many updates within the page, so that nothing is done for whoever waits; with what is done in each frame.
-fn updates(browser: &mut Browser, number: usize, in_each_frame: &str) -> Result<()> {
+/// Waits for so many updates within the page, and says how often it has looked: a few times in an update, or in each frame
+/// with what is done there.
+fn updates(browser: &mut Browser, number: usize, in_each_frame: Option<&str>) -> Result<f64> {
+    let again = match in_each_frame {
+        None => "setTimeout(look, 300)".to_owned(),
+        Some(work) => format!("{{ {work}; requestAnimationFrame(look); }}"),
+    };
     let waiting = format!(
-        "new Promise((done) => {{ const until = performance.getEntriesByName('shown').length + {number}; \
-         const look = () => {{ {in_each_frame}; \
-         if (performance.getEntriesByName('shown').length >= until) done(true); else requestAnimationFrame(look); }}; \
-         look(); }})"
+        "new Promise((done) => {{ const until = performance.getEntriesByName('shown').length + {number}; let looks = 0; \
+         const look = () => {{ looks += 1; \
+         if (performance.getEntriesByName('shown').length >= until) done(looks); else {again}; }}; look(); }})"
     );
-    browser.value(&waiting).map(|_| ())
+    let looks = browser.value(&waiting)?;
+    looks.as_f64().context("looks are counted")
 }
 
 /// Tasks of 50 ms and more, from now on.
@@ -460,32 +465,29 @@ fn two_thousand_destinations_change_each_second_without_a_stutter() {
         assert!(elements.as_u64() < Some(3000), "{elements} elements");
         browser.value(WATCH)?;
         let start = busy(&mut browser)?;
-        updates(&mut browser, 8, "")?;
+        updates(&mut browser, 8, None)?;
         let still = busy(&mut browser)?;
-        updates(&mut browser, 8, SCROLL)?;
+        let frames = updates(&mut browser, 8, Some(SCROLL))?;
         let scrolled = busy(&mut browser)?;
-        let per_update = |seconds: f64| seconds * 1000.0 / 8.0;
+        let update = (still - start) * 1000.0 / 8.0;
+        let frame = (scrolled - still) * 1000.0 / frames;
         let shown =
             "performance.getEntriesByName('shown').map((entry) => entry.duration).sort((a, b) => a - b)";
         let shown: Vec<f64> = serde_json::from_value(browser.value(shown)?)?;
         let long: Vec<f64> = serde_json::from_value(browser.value("window.long")?)?;
         println!(
-            "2,000 destinations, all of which change: the page's thread works {:.1} ms for an update with all that is \
-             drawn, {:.1} ms while both lists are scrolled in every frame; by the clock, beside whatever else runs, an \
-             update takes {:.1} ms in the median, and {} tasks took 50 ms or more",
-            per_update(still - start),
-            per_update(scrolled - still),
+            "2,000 destinations, all of which change: the page's thread works {update:.1} ms for an update with all that is \
+             drawn, {frame:.1} ms for a frame in which both lists are scrolled ({frames} frames); by the clock, beside \
+             whatever else runs, an update takes {:.1} ms in the median, and {} tasks took 50 ms or more",
             shown[shown.len() / 2],
             long.len(),
         );
         assert!(still > start, "the thread's time is not measured");
-        assert!(
-            per_update(still - start) < 50.0,
-            "an update takes {} ms",
-            per_update(still - start)
-        );
+        // Several tasks together, on a machine that may have much else to do: no more than a part of each second.
+        assert!(update < 200.0, "an update takes {update} ms");
+        assert!(frame < 50.0, "a frame takes {frame} ms");
         browser.picture("ui-crowd.png")?;
-        assert_eq!(browser.complaints(), [String::new(); 0]);
+        assert_eq!(browser.complaints().join("\n"), "");
         Ok(())
     };
     claim().unwrap();
@@ -710,8 +712,10 @@ fn running_enforcer_shows_what_its_workloads_do_as_they_do_it() {
         let served = Served::start(BINARY, &place.state())?;
         browser.open(&served.url)?;
         browser.until(LIVE)?;
-        browser.until("document.querySelector('#to-count').textContent === '3'")?;
-        assert_eq!(browser.complaints(), [String::new(); 0]);
+        // What is allowed by now has the name that the entry gives to the address.
+        browser.until("document.querySelector('#to-count').textContent === '4'")?;
+        assert!(rows(&mut browser, "to")?.contains(&"192-0-2-66.invalid:8443".to_owned()));
+        assert_eq!(browser.complaints().join("\n"), "");
         // An end of the page's server is no end of the enforcer, and the other way round.
         daemon.end(Signal::SIGTERM)?;
         browser.until("document.querySelector('#link').textContent.includes('Not connected')")?;

@@ -266,7 +266,7 @@ pub(crate) fn check(
 fn applied(stage: &Stage, suggestions: &Suggestions) -> Result<Vec<Update>, TestCaseError> {
     let text = suggestions.yaml();
     let mut records = judge("suggested.yaml", &text);
-    judge_together(&mut records, stage.settings.clone());
+    judge_together(&mut records, stage.settings.clone(), []);
     for record in &records {
         prop_assert_eq!(record.verdict, Judgement::Valid, "{:?}\n{}", record.errors, text);
         prop_assert!(record.warnings.is_empty(), "{:?}\n{}", record.warnings, text);

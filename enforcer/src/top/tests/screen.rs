@@ -218,6 +218,7 @@ fn groups_help_and_filter_are_on_the_screen() {
 
 /// A draw makes text of the lines that are seen alone, and puts nothing in order: that an answer does once.
 #[test]
+#[expect(clippy::print_stderr, reason = "a figure for who reads what a test prints")]
 fn twenty_thousand_destinations_are_drawn_by_the_lines_that_are_seen() {
     const MANY: u64 = 20_000;
     let observations = |more: u64| -> Vec<_> {
@@ -245,7 +246,7 @@ fn twenty_thousand_destinations_are_drawn_by_the_lines_that_are_seen() {
         assert_eq!(case.state.seen().len(), 36, "more than the lines of the table");
         assert_eq!(case.state.arranged, arranged, "a draw puts lines in order");
     }
-    println!(
+    eprintln!(
         "20,000 destinations: an answer {:?}, a draw {:?}",
         longest.0, longest.1
     );

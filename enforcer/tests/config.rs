@@ -711,6 +711,7 @@ fn example_shows_the_defaults_of_what_it_leaves_commented_out() {
     let kubernetes = whole.kubernetes.take().expect("the section is there");
     assert_eq!(kubernetes.mesh_namespace.as_str(), "istio-system");
     assert!(whole.revision.take().is_some());
+    assert!(whole.observe.file.take().is_some());
     let mut ui = whole.ui.take().expect("the section is there");
     assert!(ui.token_file.take().is_some());
     assert_eq!(Some(ui), parse("ui: {}").ui);

@@ -1,5 +1,8 @@
 //! How sandboxes end: as their command, and with everything that they have made, whoever is killed.
-#![expect(clippy::zombie_processes, reason = "a test that fails ends what it has started by its namespace")]
+#![expect(
+    clippy::zombie_processes,
+    reason = "a test that fails ends what it has started by its namespace"
+)]
 
 use std::{
     fs::File,

@@ -269,7 +269,10 @@ fn applied(stage: &Stage, suggestions: &Suggestions) -> Result<Vec<Update>, Test
     judge_together(&mut records, stage.settings.clone(), []);
     for record in &records {
         prop_assert_eq!(record.verdict, Judgement::Valid, "{:?}\n{}", record.errors, text);
-        prop_assert!(record.warnings.is_empty(), "{:?}\n{}", record.warnings, text);
+        // That two hosts share an address is so, whoever writes their entries, and worth being said.
+        let mut warnings = record.warnings.iter().map(ToString::to_string);
+        let is_shared = |warning: String| warning.contains(" does for another host: ");
+        prop_assert!(warnings.all(is_shared), "{:?}\n{}", record.warnings, text);
     }
     let mut documents = Documents::default();
     let mut updates = documents.set("suggested.yaml", Some(&text));

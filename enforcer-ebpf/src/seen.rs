@@ -8,11 +8,13 @@ use enforcer_common::{Address, CgroupId, Outcome, SeenKey, Share, ShareKey, Sigh
 
 use crate::{emit::Call, maps};
 
-/// Counts a call and what became of it. Calls of no known workload are not counted.
+/// Counts a call and what became of it. Calls of no known workload, and of what no rule can be about, are not counted.
 #[inline(always)]
 pub(crate) fn note(call: &Call, outcome: Outcome) {
-    if let (Some(sight), Some(_)) = (Sight::of(outcome), call.workload.policy()) {
-        let is_probe = call.is_connect() && call.protocol == Transport::Udp as u8;
+    let is_udp = call.protocol == Transport::Udp as u8;
+    let has_rules = is_udp || call.protocol == Transport::Tcp as u8;
+    if let (Some(sight), Some(_), true) = (Sight::of(outcome), call.workload.policy(), has_rules) {
+        let is_probe = is_udp && call.is_connect();
         let [high, low] = call.address.halves();
         let what = SeenKey::what(call.port, call.protocol, sight, is_probe);
         count(call.workload.cgroup.0, high, low, what);

@@ -25,6 +25,7 @@ mod report;
 mod settings;
 mod signals;
 mod supervise;
+mod typing;
 
 use std::{ffi::OsString, path::PathBuf};
 

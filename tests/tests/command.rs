@@ -505,3 +505,27 @@ fn explanation_counts_what_other_pods_of_the_node_take_of_the_maps() -> Result<(
     assert!(without.contains("allowed by ServiceEntry shop/db"), "{without}");
     Ok(())
 }
+
+#[test]
+fn command_that_runs_as_a_user_has_all_of_her_groups() {
+    need_root().unwrap();
+    let groups = |output: Output| text(&output.stdout).trim().to_owned();
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    let mut names = users.lines().filter_map(|line| line.split(':').next());
+    let has_several = |name: &&str| {
+        let output = Command::new("id")
+            .args(["-G", name])
+            .output()
+            .expect("id is there");
+        groups(output).contains(' ')
+    };
+    let Some(name) = names.find(has_several) else {
+        println!("SKIPPED: no user of this machine is in more than one group");
+        return;
+    };
+    let hers = Command::new("id").args(["-G", name]).output().unwrap();
+    let ours = enforcer(&["execute", "--user", name, "--", "id", "-G"]);
+    assert_eq!(groups(ours), groups(hers), "{name}");
+    let who = enforcer(&["execute", "--user", name, "--", "id", "-un"]);
+    assert_eq!(groups(who), name);
+}

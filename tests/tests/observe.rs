@@ -187,12 +187,7 @@ fn observations_outlive_a_restart_and_a_damaged_file_is_moved_aside() {
 
 #[test]
 fn file_that_cannot_be_written_is_told_and_nothing_else_happens() {
-    check("observe: {file: /dev/full/observed.jsonl}\n", |place, daemon| {
-        daemon.line(&[
-            "what an earlier start has seen",
-            "is not known",
-            "enforcement is not affected",
-        ])?;
+    check("observe: {file: /proc/none/observed.jsonl}\n", |place, daemon| {
         assert!(place.reaches("web", DB)? && !place.reaches("app", DB)?);
         place.until_status("it is proven", |status| status.proven)?;
         // At the end it is written, and cannot be.
@@ -201,6 +196,20 @@ fn file_that_cannot_be_written_is_told_and_nothing_else_happens() {
             "what workloads were seen to reach is not kept",
             "enforcement is not affected",
         ])?;
+        Ok(())
+    });
+}
+
+#[test]
+fn file_that_cannot_be_read_is_left_as_it_is() {
+    check("observe: {file: /proc}\n", |place, daemon| {
+        daemon.line(&[
+            "what an earlier start has seen",
+            "is left as it is",
+            "enforcement is not affected",
+        ])?;
+        assert!(place.reaches("web", DB)? && !place.reaches("app", DB)?);
+        assert_eq!(daemon.end(Signal::SIGTERM)?.0.code(), Some(0));
         Ok(())
     });
 }
@@ -341,7 +350,7 @@ fn who_tries_everything_displaces_nothing_of_others_and_is_counted() {
     check("observe: {entries: 256}\n", |place, _| {
         place.call("web", Transport::Tcp, DB)?;
         wait("the first call is kept", || Ok(kept(place, "web", DB)?.is_some()))?;
-        let tried = 20_000_u32;
+        let tried = 100_000_u32;
         for n in 0..tried {
             let to = SocketAddr::new(Ipv4Addr::from_bits(0x0a00_0000 + n).into(), 4433);
             assert!(place.probe("app")?.is_refused(Transport::Udp, to)?);

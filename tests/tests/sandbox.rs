@@ -75,6 +75,37 @@ fn command_reaches_what_the_registry_has() {
 }
 
 #[test]
+fn registry_cannot_switch_a_sandbox_off() {
+    in_own_network(|| {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("registry.yaml");
+        let label = |mode: &str| {
+            format!(
+                "apiVersion: v1\nkind: Namespace\nmetadata: {{name: sandbox, labels: {{enforcer.dev/mode: '{mode}'}}}}\n"
+            )
+        };
+        let registry = file.display().to_string();
+        for mode in ["off", "audit"] {
+            fs::write(&file, label(mode))?;
+            let mut inside = probe(&["--registry", &registry]);
+            assert_eq!(connect(&mut inside, OTHER), REFUSED, "{mode}");
+        }
+        fs::write(&file, label("enforce"))?;
+        let mut inside = probe(&["--audit", "--registry", &registry]);
+        assert_eq!(connect(&mut inside, OTHER), Outcome::Through);
+        let open = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: default, namespace: sandbox}\n\
+                    spec: {outboundTrafficPolicy: {mode: ALLOW_ANY}}\n";
+        fs::write(&file, open)?;
+        let output = sandbox(&["--registry", &registry, "--", "true"]).output()?;
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{error}");
+        assert!(error.contains("says ALLOW_ANY, by which nothing is refused"), "{error}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn command_cannot_change_what_it_may_reach() {
     in_own_network(|| {
         let server = Server::at(OTHER)?;

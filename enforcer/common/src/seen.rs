@@ -30,12 +30,14 @@ pub enum Sight {
 }
 
 impl Sight {
-    /// Of a verdict; None of what nobody wants to know: what is not checked, stays on the machine, or is an answer.
+    /// Of a verdict; None of what is not about a destination: what is not checked, stays on the machine, is an answer, or
+    /// is refused for another reason than that no rule allows it.
     #[inline(always)]
     pub const fn of(outcome: Outcome) -> Option<Self> {
         match (outcome.verdict, outcome.reason) {
-            (Verdict::Deny, _) => Some(Self::Denied),
-            (Verdict::Audit, _) => Some(Self::Audited),
+            (Verdict::Deny, Reason::NoRule) => Some(Self::Denied),
+            (Verdict::Audit, Reason::NoRule) => Some(Self::Audited),
+            (Verdict::Deny | Verdict::Audit, _) => None,
             (Verdict::Allow, Reason::NoRule) => Some(Self::Unregistered),
             (Verdict::Allow, Reason::Loopback | Reason::NotEnforced | Reason::Own | Reason::Answer) => None,
             (Verdict::Allow, _) => Some(Self::Allowed),
@@ -135,6 +137,7 @@ mod tests {
         assert_eq!(of(Verdict::Allow, Reason::NotEnforced), None);
         assert_eq!(of(Verdict::Allow, Reason::NoRule), Some(Sight::Unregistered));
         assert_eq!(of(Verdict::Allow, Reason::Host), Some(Sight::Allowed));
-        assert_eq!(of(Verdict::Deny, Reason::Device), Some(Sight::Denied));
+        assert_eq!(of(Verdict::Deny, Reason::NoRule), Some(Sight::Denied));
+        assert_eq!(of(Verdict::Deny, Reason::Device), None);
     }
 }

@@ -10,8 +10,8 @@ use super::{
 
 /// Entries by default: a few MB of memory.
 const ENTRIES: u32 = 8_192;
-/// More would take hundreds of MB.
-const ENTRIES_LIMIT: u32 = 1 << 20;
+/// More would take too long to sort and to send.
+const ENTRIES_LIMIT: u32 = 1 << 16;
 
 /// What is kept of what workloads were seen to reach.
 #[derive(Clone, Debug, PartialEq, Eq)]

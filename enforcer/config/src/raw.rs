@@ -383,7 +383,7 @@ pub(super) struct RawCapacities {
 #[schemars(rename = "Observe")]
 pub(super) struct RawObserve {
     /// How many destinations of all workloads are kept; rare and old ones go first. Default: 8192.
-    #[schemars(range(min = 1, max = 1_048_576))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub(super) entries: Option<At<u32>>,
     /// A file that keeps them over a restart, such as /var/lib/enforcer/observed.jsonl. Absent: they end with the
     /// process.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use nix::unistd::{Uid, User, initgroups};
+use nix::unistd::{Uid, User, initgroups, setgid, setuid};
 
 use super::{Chosen, Exec, out};
 use crate::{
@@ -70,12 +70,14 @@ pub(super) fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
     }
 }
 
-/// Takes the groups, and has the command run with the numbers and the environment of a user.
+/// Becomes a user, with all of her groups, whose environment the command gets. Not by the command's own `uid`: that takes
+/// the groups away again.
 fn become_user(name: &str, command: &mut Command) -> Result<()> {
     let user = user(name)?;
     let groups = CString::new(user.name.as_str()).context("the user's name")?;
     initgroups(&groups, user.gid).with_context(|| format!("taking the groups of {name}"))?;
-    command.gid(user.gid.as_raw()).uid(user.uid.as_raw());
+    setgid(user.gid).with_context(|| format!("taking the group of {name}"))?;
+    setuid(user.uid).with_context(|| format!("becoming {name}"))?;
     command.env("HOME", &user.dir).env("SHELL", &user.shell);
     command.env("USER", &user.name).env("LOGNAME", &user.name);
     Ok(())

@@ -15,6 +15,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use enforcer_core::{
     model::Namespace,
+    observed::Observation,
     suggest::{Options, suggest},
 };
 use jiff::Timestamp;
@@ -107,6 +108,19 @@ fn suggested(arguments: &Suggest) -> Result<()> {
             observed.observations
         }
     };
+    let is_meant = |seen: &Observation| {
+        let namespace = options.namespace.as_ref();
+        namespace.is_none_or(|namespace| seen.namespace == namespace.as_str())
+            && options
+                .workload
+                .as_ref()
+                .is_none_or(|name| seen.workload == *name)
+    };
+    if !observations.iter().any(is_meant) {
+        out::complain(
+            "warning: no call of such a workload was seen: there is nothing to make suggestions of",
+        );
+    }
     let suggestions = suggest(registry, &observations, (&options, sources));
     match arguments.output {
         Written::Yaml => out::lines(&suggestions.yaml()),

@@ -135,6 +135,7 @@ impl Owner {
         if self.schedule.take_changes() {
             let is_done = self.reconciler.bring_up_to_date(&mut self.ingest);
             self.schedule.retry_unless(is_done);
+            self.reporter.observer.outdate();
         }
         self.reconciler.judge_sockets(&mut self.ingest)?;
         if let Some(batch) = inputs.waiting_events()? {
@@ -164,6 +165,7 @@ impl Owner {
                     OwnerQuestion::Observed(reply) => {
                         let observer = &mut self.reporter.observer;
                         observer.look(&mut self.ingest, &mut self.reconciler);
+                        observer.count_unseen(&self.reconciler);
                         reply.send(observer.observed()).is_ok()
                     }
                     OwnerQuestion::Watch(reply) => reply.send(self.reporter.observer.watch()).is_ok(),

@@ -97,12 +97,16 @@ impl Wiring<'_> {
         let Some(path) = &config.file else {
             return Observer::new(config, Vec::new(), None);
         };
-        let kept = read_observations(path).unwrap_or_else(|error| {
-            tracing::error!(
-                "what an earlier start has seen workloads reach is not known; enforcement is not affected: {error:#}"
-            );
-            Vec::new()
-        });
+        let kept = match read_observations(path) {
+            Ok(kept) => kept,
+            Err(error) => {
+                tracing::error!(
+                    "what an earlier start has seen workloads reach is not known, and its file is left as it is: what is \
+                     seen now ends with this process; enforcement is not affected: {error:#}"
+                );
+                return Observer::new(config, Vec::new(), None);
+            }
+        };
         let (file, snapshots) = watch::channel(Snapshot::default());
         self.tasks
             .spawn("observations", write_observations(path.clone(), snapshots));

@@ -53,14 +53,23 @@ impl Sightings {
         }
         let mut seen = Vec::with_capacity(keys.len());
         for key in keys {
-            match self.0.get(&key, 0) {
-                Ok(tally) => seen.push((key, tally)),
-                Err(MapError::KeyNotFound) => continue,
-                Err(error) => return Err(error).context("reading the map SEEN"),
+            match self.take_one(&key) {
+                Ok(tally) => seen.extend(tally.map(|tally| (key, tally))),
+                Err(error) if seen.is_empty() => return Err(error).context("taking from the map SEEN"),
+                // What was taken is told now, and the error at the next time.
+                Err(_) => break,
             }
-            self.0.remove(&key).context("writing the map SEEN")?;
         }
         Ok(seen)
+    }
+
+    /// None if it is gone.
+    fn take_one(&mut self, key: &SeenKey) -> Result<Option<Tally>, MapError> {
+        match self.0.get(key, 0) {
+            Ok(tally) => self.0.remove(key).map(|()| Some(tally)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use nix::{
 };
 
 use super::{place, place::Place};
+use crate::proof;
 
 /// How long killed processes may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -57,7 +58,10 @@ pub(super) fn take_away_and_leave(place: &Place) -> Result<()> {
 /// # Errors
 /// If one does not end.
 pub(super) fn end_all(cgroup: &Path) -> Result<usize> {
-    let count = tree(cgroup).iter().map(|cgroup| processes(cgroup).len()).sum();
+    // The self-proof's own are none of the command's.
+    let is_canary = |cgroup: &Path| cgroup.file_name() == Some(proof::CGROUP.as_ref());
+    let of_command = tree(cgroup).into_iter().filter(|cgroup| !is_canary(cgroup));
+    let count = of_command.map(|cgroup| processes(&cgroup).len()).sum();
     let deadline = Instant::now() + PATIENCE;
     while is_populated(cgroup) {
         // Since 5.14. Before, frozen processes start no others, and are killed all the same.

@@ -7,7 +7,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use caps::{CapSet, Capability, CapsHashSet};
 
-use super::{Identity, Place, mounts};
+use super::{Identity, Place, mounts, typing};
 use crate::privileges;
 
 /// What root's command keeps: what installing and building need. None of it reaches the kernel's networking, its programs,
@@ -56,6 +56,7 @@ pub(crate) fn contain(
         let held = caps::read(None, CapSet::Permitted).context("reading the process's capabilities")?;
         let kept: CapsHashSet = HashSet::from(KEPT);
         privileges::keep(&held.intersection(&kept).copied().collect())?;
+        typing::forbid()?;
     }
     identity.become_user()?;
     Ok(Command::new(program).args(arguments).exec())

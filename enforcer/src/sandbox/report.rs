@@ -4,21 +4,24 @@ use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{self, Write as _},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use enforcer_core::observed::{Carrier, Observation, Seen};
+use enforcer_core::{
+    observed::{Carrier, Observation, Seen},
+    pattern,
+};
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use serde::Serialize;
 
 use super::{Allowed, Sandbox, end::End, settings};
 use crate::{
     config::Enforcement,
-    control::{self, Observed},
+    control::{self, Observed, Status},
 };
 
 /// The report, as a program reads it.
@@ -65,6 +68,14 @@ struct Refused {
 /// How often the enforcer is asked, until twice in a row it says the same: it may not have read the last event yet.
 const ASKED: usize = 20;
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Asks the enforcer whose state is in this folder how it stands.
+pub(super) fn status(state: &Path) -> Result<Status> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(control::ask(state))
+}
 
 /// Asks the enforcer whose state is in this folder what it has seen.
 pub(super) fn seen(state: &Path) -> Result<Observed> {
@@ -169,11 +180,13 @@ impl Refused {
             return None;
         }
         let transport = seen.transport.into();
-        let allowed = match (seen.host(), seen.addresses.last()) {
-            (Some(host), _) => Allowed::host(host, seen.port, transport),
-            (None, Some(address)) => Allowed::address(*address, seen.port, transport),
-            (None, None) => return None,
-        };
+        // The command chooses the names that it asks for, such as one that reads as a wildcard.
+        let host = seen.host.as_deref().and_then(pattern::host);
+        let by_name = host.map(|host| Allowed::host(host, seen.port, transport));
+        let by_name =
+            by_name.filter(|allowed| allowed.to_string().parse::<Allowed>().as_ref() == Ok(allowed));
+        let by_address = |address: &IpAddr| Allowed::address(*address, seen.port, transport);
+        let allowed = by_name.or_else(|| seen.addresses.last().map(by_address))?;
         Some(Self {
             destination: allowed.to_string(),
             host: seen.host,

@@ -38,15 +38,21 @@ pub(super) fn write(sandbox: &Sandbox, place: &Place, registry: &[Copy]) -> Resu
     for (number, Copy { suffix, text }) in registry.iter().enumerate() {
         fs::write(folder.join(format!("{number:06}.{suffix}")), text).context("copying the registry")?;
     }
-    // JSON is YAML.
+    let mode = match sandbox.enforcement {
+        Enforcement::Enforce => "enforce",
+        Enforcement::Audit => "audit",
+    };
+    // The workload's own mode: a Namespace of the registry may have a label for those that have none. JSON is YAML.
     let text = serde_json::to_vec_pretty(&json!({
         "registry": {"files": [folder]},
         "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
-        "mode": match sandbox.enforcement {
-            Enforcement::Enforce => "enforce",
-            Enforcement::Audit => "audit",
-        },
-        "workloads": [{"namespace": sandbox.namespace, "name": WORKLOAD, "cgroup": place.command()}],
+        "mode": mode,
+        "workloads": [{
+            "namespace": sandbox.namespace,
+            "name": WORKLOAD,
+            "cgroup": place.command(),
+            "mode": mode,
+        }],
         "roots": [place.command()],
         "bpffs": place.bpffs(),
         "state": place.state(),

@@ -24,7 +24,7 @@ use super::{
     settings,
     signals::{Event, Signals, forward},
 };
-use crate::{control::Observed, datapath::is_enforced};
+use crate::{config::Enforcement, control::Observed, datapath::is_enforced};
 
 /// How a contained command has ended, and what was seen of it.
 pub(crate) struct Outcome {
@@ -59,7 +59,7 @@ pub(crate) fn supervise(sandbox: &Sandbox) -> Result<Outcome> {
     let destination = Destination::open(sandbox)?;
     let (place, lock) = Place::make()?;
     let mut parts = Parts::start(sandbox, place, lock, &registry)?;
-    let begun = parts.enforce().and_then(|()| parts.run(sandbox));
+    let begun = parts.enforce(sandbox).and_then(|()| parts.run(sandbox));
     let (end, mut failures, duration) = match begun {
         Ok(ended) => ended,
         Err(error) => {
@@ -67,12 +67,14 @@ pub(crate) fn supervise(sandbox: &Sandbox) -> Result<Outcome> {
             return Err(error);
         }
     };
+    let seen = report::seen(&parts.place.state());
+    // What is pinned goes on to enforce. The enforcer would take the end of its canary for a failure.
+    failures.extend(parts.end_enforcer().err().map(|error| format!("{error:#}")));
     let left = clean::end_all(&parts.place.below_mount(&parts.place.command()));
     let left = left.unwrap_or_else(|error| {
         failures.push(format!("{error:#}"));
         0
     });
-    let seen = report::seen(&parts.place.state());
     failures.extend(parts.take_away().err().map(|error| format!("{error:#}")));
     let seen = seen.unwrap_or_else(|error| {
         failures.push(format!("what was refused is not known: {error:#}"));
@@ -130,7 +132,7 @@ impl Parts {
     }
 
     /// Waits until the enforcer says that it enforces, and looks whether it does.
-    fn enforce(&mut self) -> Result<()> {
+    fn enforce(&mut self, sandbox: &Sandbox) -> Result<()> {
         let output = self.enforcer.stdout.take().context("standard output is piped")?;
         let mut line = String::new();
         BufReader::new(output)
@@ -145,6 +147,12 @@ impl Parts {
             is_enforced(&cgroup)?,
             "the command was not started, since {} is not enforced",
             cgroup.display()
+        );
+        let status = report::status(&self.place.state())?;
+        ensure!(
+            status.allow_any.is_empty() || sandbox.enforcement == Enforcement::Audit,
+            "the command was not started, since a Sidecar or the mesh's configuration of --registry says ALLOW_ANY, by \
+             which nothing is refused; leave it out, or say --audit"
         );
         Ok(())
     }
@@ -193,6 +201,12 @@ impl Parts {
             return Ok(Some("the sandbox's guard"));
         }
         Ok(self.enforcer.try_wait()?.map(|_| "the sandbox's enforcer"))
+    }
+
+    fn end_enforcer(&mut self) -> Result<()> {
+        self.enforcer.kill().context("ending the enforcer")?;
+        self.enforcer.wait().context("waiting for the enforcer")?;
+        Ok(())
     }
 
     /// Ends everything and takes it away. The guard does that; what it leaves, or all of it if it was killed, is left to this

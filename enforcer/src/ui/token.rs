@@ -80,8 +80,11 @@ impl Token {
         match made {
             Ok(mut made) => {
                 let token = Self::random()?;
-                let written = writeln!(made, "{}", token.0);
-                written.with_context(|| format!("writing {}", file.display()))?;
+                if let Err(error) = writeln!(made, "{}", token.0) {
+                    // Half of one would be taken for it the next time.
+                    fs::remove_file(file).ok();
+                    bail!("writing {}: {error}", file.display());
+                }
                 Ok(token)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::read(file),

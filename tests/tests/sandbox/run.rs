@@ -3,8 +3,8 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead as _, BufReader, Read as _},
-    net::TcpListener,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command},
     sync::{
@@ -65,8 +65,13 @@ pub(crate) fn first_line(child: &mut Child) -> String {
     line.trim_end().to_owned()
 }
 
-/// Accepts, and counts.
-pub(crate) struct Server(Arc<AtomicUsize>);
+/// Accepts, counts, and then greets.
+pub(crate) struct Server {
+    address: String,
+    accepted: Arc<AtomicUsize>,
+    /// Those of them that were made to ask.
+    own: AtomicUsize,
+}
 
 impl Server {
     pub(crate) fn at(address: &str) -> Result<Self> {
@@ -74,15 +79,26 @@ impl Server {
         let accepted = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&accepted);
         thread::spawn(move || {
-            for _connection in listener.incoming() {
+            for mut connection in listener.incoming().map_while(Result::ok) {
                 count.fetch_add(1, Ordering::SeqCst);
+                // Who has connected may be gone.
+                connection.write_all(b".").ok();
             }
         });
-        Ok(Self(accepted))
+        Ok(Self {
+            address: address.to_owned(),
+            accepted,
+            own: AtomicUsize::new(0),
+        })
     }
 
+    /// How many have connected before this call: connections are accepted in turn, so that all of them are counted once
+    /// one of the test's own is greeted.
     pub(crate) fn accepted(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
+        let mut own = TcpStream::connect(&self.address).unwrap();
+        own.read_exact(&mut [0]).unwrap();
+        let asked = self.own.fetch_add(1, Ordering::SeqCst) + 1;
+        self.accepted.load(Ordering::SeqCst) - asked
     }
 }
 

@@ -91,6 +91,27 @@ fn what_is_typed_is_the_commands() {
 }
 
 #[test]
+fn command_cannot_type_into_the_terminal() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("SKIPPED: this machine has no python3, which makes the call");
+        return;
+    }
+    in_own_network(|| {
+        // Kernels that refuse it by themselves say EIO.
+        let script = "import fcntl, termios\n\
+                      for request in termios.TIOCSTI, 0x541c:\n\
+                      \x20   try: fcntl.ioctl(0, request, b'x')\n\
+                      \x20   except OSError as error: print('errno', error.errno)\n\
+                      print(len(fcntl.ioctl(0, termios.TIOCGWINSZ, b'0' * 8)), 'bytes')";
+        let (mut terminal, mut child) = Terminal::with(session(&["--", "python3", "-c", script]))?;
+        terminal.shows("errno 1\r\nerrno 1\r\n8 bytes")?;
+        assert_eq!(child.wait()?.code(), Some(0), "{}", text(&terminal.seen));
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn shell_in_a_sandbox_controls_its_jobs() {
     in_own_network(|| {
         let shell = ["--", "bash", "--norc", "--noprofile", "-i"];

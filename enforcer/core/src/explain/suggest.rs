@@ -65,7 +65,7 @@ pub fn service_entry(namespace: &Namespace, host: Option<&Host>, destination: De
     let (host, name, how) = match host {
         Some(host) => (
             host.to_string(),
-            host.as_str().replace('.', "-"),
+            object_name(host),
             "  resolution: DNS\n".to_owned(),
         ),
         None => {
@@ -102,6 +102,19 @@ spec:
 ",
         protocol.to_ascii_lowercase()
     )
+}
+
+/// The host as the name of an object. A workload may have asked for any name, also for one that is YAML.
+fn object_name(host: &Host) -> String {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let plain = |c| if is_plain(c) { c } else { '-' };
+    let name: String = host.as_str().chars().map(plain).collect();
+    let name = name.trim_matches('-');
+    if name.is_empty() {
+        "host".to_owned()
+    } else {
+        name.to_owned()
+    }
 }
 
 /// An address as a label of a name: `192-0-2-1`.

@@ -4,22 +4,35 @@
 //! Observation -> workload -> place (host or address, port, ...) -> one entry, with its count and times
 //! ```
 //!
-//! Where there are too many, the workload that has most loses those that are rare and old, so that one which scans the
-//! network displaces nothing of others.
+//! Where there are too many, the namespace that has most loses those that are rare and old: those of the workload that
+//! stands out in it, so that one which scans the network displaces nothing of others, or else of all of its workloads, as
+//! pods come and go and each leaves its own.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, HashMap, hash_map},
+    net::IpAddr,
+};
 
 use super::{Carrier, Observation, Seen};
 
 /// Bounded observations; the same input gives the same content, in whatever order it is listed.
 #[derive(Debug)]
 pub struct Observations {
-    workloads: HashMap<Id, HashMap<Place, Observation>>,
+    workloads: HashMap<Id, HashMap<Place, Entry>>,
     /// Entries of all workloads.
     entries: usize,
     limit: usize,
     /// How many calls are in entries that were left out.
     dropped: u64,
+    /// Another number after each change of what could be said of why.
+    registry: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    observation: Observation,
+    /// Of which registry its reason was said; None: there is none.
+    registry: Option<u64>,
 }
 
 /// A workload: namespace and name.
@@ -57,8 +70,13 @@ impl Place {
     }
 }
 
-/// One of so many entries of a workload goes at once, at least: sorting them costs more than each is worth.
+/// One of so many entries goes at once, at least: sorting them costs more than each is worth.
 const PART: usize = 8;
+
+/// A workload stands out that has so many times as many entries as the usual one of its namespace, the median, and some
+/// more.
+const STANDING_OUT: usize = 2;
+const FEW: usize = 16;
 
 impl Observations {
     /// At most so many entries.
@@ -68,6 +86,7 @@ impl Observations {
             entries: 0,
             limit: limit.max(1),
             dropped: 0,
+            registry: 0,
         }
     }
 
@@ -77,24 +96,47 @@ impl Observations {
         self.keep_to_limit();
     }
 
+    /// The registry has changed, so that reasons have to be said again, when what they are about is seen again.
+    pub fn outdate(&mut self) {
+        self.registry += 1;
+    }
+
     /// The entry for the same workload, place and verdict.
     pub fn same(&self, observation: &Observation) -> Option<&Observation> {
+        self.entry(observation).map(|entry| &entry.observation)
+    }
+
+    /// The same, if its reason was said of the registry as it is now.
+    pub fn explained(&self, observation: &Observation) -> Option<&Observation> {
+        let entry = self.entry(observation)?;
+        (entry.registry == Some(self.registry)).then_some(&entry.observation)
+    }
+
+    fn entry(&self, observation: &Observation) -> Option<&Entry> {
         let id = (observation.namespace.clone(), observation.workload.clone());
         self.workloads.get(&id)?.get(&Place::of(observation))
     }
 
-    /// Adds its count, its time and its address to the entry, if there is one; what is said of the object is replaced
-    /// where it says something.
+    /// Adds its count, its time and its address to the entry, if there is one; what it says of why replaces what was
+    /// said.
     pub fn note(&mut self, observation: Observation) {
         let id = (observation.namespace.clone(), observation.workload.clone());
         let places = self.workloads.entry(id).or_default();
-        let place = Place::of(&observation);
-        if let Some(entry) = places.get_mut(&place) {
-            entry.merge(observation);
-            return;
+        let registry = observation.reason.is_some().then_some(self.registry);
+        match places.entry(Place::of(&observation)) {
+            hash_map::Entry::Occupied(mut there) => {
+                let entry = there.get_mut();
+                entry.registry = registry.or(entry.registry);
+                entry.observation.merge(observation);
+            }
+            hash_map::Entry::Vacant(free) => {
+                free.insert(Entry {
+                    observation,
+                    registry,
+                });
+                self.entries += 1;
+            }
         }
-        places.insert(place, observation);
-        self.entries += 1;
         self.keep_to_limit();
     }
 
@@ -120,37 +162,66 @@ impl Observations {
 
     /// All entries, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Observation> {
-        self.workloads.values().flat_map(HashMap::values)
+        let entries = self.workloads.values().flat_map(HashMap::values);
+        entries.map(|entry| &entry.observation)
     }
 
+    /// Takes entries from the namespace that has most: from the workload that stands out among its others, or else from
+    /// all of them, of which many may be gone.
     fn keep_to_limit(&mut self) {
         while self.entries > self.limit {
-            let largest = self
-                .workloads
+            let victims = self.victims();
+            let mut worth: Vec<_> = victims
                 .iter()
-                .max_by_key(|(id, places)| (places.len(), *id));
-            let Some(id) = largest.map(|(id, _)| id.clone()) else {
-                return;
-            };
-            let Some(places) = self.workloads.get_mut(&id) else {
-                return;
-            };
-            let mut worth: Vec<_> = places
-                .iter()
-                .map(|(place, entry)| ((entry.count.max(1).ilog2(), entry.last), place.clone()))
+                .filter_map(|id| Some((id, self.workloads.get(id)?)))
+                .flat_map(|(id, places)| places.iter().map(move |(place, entry)| (id, place, entry)))
+                .map(|(id, place, Entry { observation, .. })| {
+                    let worth = (observation.count.max(1).ilog2(), observation.last);
+                    (worth, id.clone(), place.clone())
+                })
                 .collect();
+            worth.sort_by_key(|(worth, ..)| *worth);
             let too_many = (self.entries - self.limit).min(worth.len());
             let going = (worth.len() / PART).max(too_many).max(1);
-            worth.sort_by_key(|(worth, _)| *worth);
-            for (_, place) in worth.into_iter().take(going) {
-                if let Some(entry) = places.remove(&place) {
-                    self.entries -= 1;
-                    self.dropped = self.dropped.saturating_add(entry.count);
-                }
+            for (_, id, place) in worth.into_iter().take(going) {
+                self.remove(&id, &place);
             }
-            if places.is_empty() {
-                self.workloads.remove(&id);
+        }
+    }
+
+    fn victims(&self) -> Vec<Id> {
+        let mut namespaces: BTreeMap<&str, Vec<(usize, &Id)>> = BTreeMap::new();
+        for (id, places) in &self.workloads {
+            namespaces.entry(&id.0).or_default().push((places.len(), id));
+        }
+        let entries =
+            |workloads: &[(usize, &Id)]| workloads.iter().map(|(entries, _)| entries).sum::<usize>();
+        let largest = namespaces
+            .into_values()
+            .max_by_key(|workloads| entries(workloads));
+        let mut workloads = largest.unwrap_or_default();
+        workloads.sort_unstable();
+        let usual = workloads.get(workloads.len().saturating_sub(1) / 2);
+        match (workloads.last(), usual) {
+            (Some((most, id)), Some((usual, _)))
+                if *most > STANDING_OUT * usual + FEW || workloads.len() == 1 =>
+            {
+                vec![(*id).clone()]
             }
+            _ => workloads.into_iter().map(|(_, id)| id.clone()).collect(),
+        }
+    }
+
+    fn remove(&mut self, id: &Id, place: &Place) {
+        let Some(places) = self.workloads.get_mut(id) else {
+            return;
+        };
+        if let Some(entry) = places.remove(place) {
+            self.entries -= 1;
+            self.dropped = self.dropped.saturating_add(entry.observation.count);
+        }
+        if places.is_empty() {
+            self.workloads.remove(id);
         }
     }
 }
@@ -229,6 +300,42 @@ mod tests {
         assert!(has(&table, "web", 1) && has(&table, "scan", 9) && has(&table, "scan", 199));
         assert!(!has(&table, "scan", 10));
         assert!(table.len() <= 64);
+    }
+
+    #[test]
+    fn pods_that_come_and_go_displace_their_own_and_nothing_of_others() {
+        let mut table = Observations::new(64);
+        for to in 0..20 {
+            let mut steady = seen("web", to, 4, 1);
+            steady.namespace = "lab".to_owned();
+            table.note(steady);
+        }
+        for pod in 0..200 {
+            for to in 0..3 {
+                table.note(seen(&format!("job-{pod}"), to, 1, 10 + i64::from(pod)));
+            }
+        }
+        let of_lab = table.iter().filter(|entry| entry.namespace == "lab").count();
+        assert_eq!(of_lab, 20);
+        assert!(has(&table, "job-199", 2) && !has(&table, "job-0", 0));
+    }
+
+    #[test]
+    fn reason_is_said_again_once_the_registry_has_changed() {
+        let mut table = Observations::new(8);
+        let why = |reason: &str| Observation {
+            reason: Some(reason.to_owned()),
+            ..seen("web", 1, 1, 1)
+        };
+        table.note(why("old"));
+        assert!(table.explained(&seen("web", 1, 0, 0)).is_some());
+        table.outdate();
+        assert!(table.explained(&seen("web", 1, 0, 0)).is_none());
+        let kept = table.same(&seen("web", 1, 0, 0)).unwrap();
+        assert_eq!(kept.reason.as_deref(), Some("old"), "until it is said again");
+        table.note(why("new"));
+        let entry = table.explained(&seen("web", 1, 0, 0)).unwrap();
+        assert_eq!(entry.reason.as_deref(), Some("new"));
     }
 
     proptest! {

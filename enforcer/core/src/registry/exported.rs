@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How many namespaces that exports name are looked at for one host. An author can write thousands.
-const CLIENTS: usize = 100;
+pub(super) const CLIENTS: usize = 100;
 
 /// Who does not count, beside whom, for which hosts, and where.
 type Displaced = BTreeMap<(ObjectId, ObjectId), (BTreeSet<Host>, BTreeSet<Namespace>)>;

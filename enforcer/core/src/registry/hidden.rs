@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Conflict, Registry, Warning,
+    exported::CLIENTS,
     ineffective::{displaced, is_seen},
     views::{Views, sees},
 };
@@ -68,6 +69,7 @@ fn hidden_from(
             let by = views.trimming(&nowhere).chain(views.trimming(own));
             vec![(None, by.collect())]
         }
+        Export::To(named) if named.len() > CLIENTS => Vec::new(),
         Export::To(named) => {
             // Where another object has the host, that is what hides it.
             let counts = |namespace: &&Namespace| sees(namespace, None, (offer, state));

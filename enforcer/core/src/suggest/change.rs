@@ -125,10 +125,9 @@ impl Change {
     /// What carries it out where the whole object is not known.
     pub fn command(&self) -> String {
         let ObjectId { namespace, name, .. } = &self.id;
-        format!(
-            "kubectl patch serviceentry -n {namespace} {name} --type merge -p '{}'",
-            self.patch
-        )
+        // The object's author has written the text, and a shell reads it.
+        let patch = self.patch.to_string().replace('\'', r"'\''");
+        format!("kubectl patch serviceentry -n {namespace} {name} --type merge -p '{patch}'")
     }
 }
 

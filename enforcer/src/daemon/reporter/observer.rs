@@ -33,6 +33,8 @@ use crate::{
 /// How often it is looked what was seen: seldom, unless somebody watches.
 const LOOK: Duration = Duration::from_secs(1);
 const LOOK_WATCHED: Duration = Duration::from_millis(200);
+/// The same while there is more than one look takes.
+const LOOK_BEHIND: Duration = Duration::from_millis(50);
 
 /// Destinations that one look takes out of the map; the rest waits there.
 const MOST: usize = 2_048;
@@ -61,6 +63,8 @@ pub(in crate::daemon) struct Observer {
     saved: Instant,
     is_news: bool,
     looked: Instant,
+    /// The last look has not taken all that there was.
+    is_behind: bool,
     /// Why the map could not be read, as last said.
     failed: Option<String>,
 }
@@ -73,6 +77,7 @@ impl Observer {
         file: Option<watch::Sender<Snapshot>>,
     ) -> Self {
         let mut table = Observations::new(limit(config));
+        let is_kept = !kept.is_empty();
         kept.into_iter().for_each(|observation| table.note(observation));
         Self {
             table,
@@ -80,9 +85,11 @@ impl Observer {
             recent: VecDeque::new(),
             unseen: None,
             file,
-            saved: Instant::now(),
-            is_news: false,
+            // What was kept is written again soon: the file may have been moved aside.
+            saved: Instant::now().checked_sub(SAVE).unwrap_or_else(Instant::now),
+            is_news: is_kept,
             looked: Instant::now(),
+            is_behind: false,
             failed: None,
         }
     }
@@ -94,7 +101,20 @@ impl Observer {
 
     /// When to look again.
     pub(in crate::daemon) fn due(&self) -> Instant {
-        self.looked + if self.is_watched() { LOOK_WATCHED } else { LOOK }
+        self.looked + self.pause()
+    }
+
+    /// Why something is allowed or not may be another reason from now on.
+    pub(in crate::daemon) fn outdate(&mut self) {
+        self.table.outdate();
+    }
+
+    fn pause(&self) -> Duration {
+        match self.is_watched() {
+            _ if self.is_behind => LOOK_BEHIND,
+            true => LOOK_WATCHED,
+            false => LOOK,
+        }
     }
 
     /// Whether somebody watches.
@@ -110,6 +130,7 @@ impl Observer {
             Err(error) => return self.say_failed(&error),
         };
         self.failed = None;
+        self.is_behind = seen.len() >= MOST;
         let now = Timestamp::now();
         for sighting in &seen {
             if !reconciler.is_canary(sighting.workload) {
@@ -152,7 +173,10 @@ impl Observer {
             let mut names = names.into_iter().filter(|name| !name.is_wildcard());
             names.next().as_ref().map(Host::to_string)
         };
-        let host = given.name.clone().or_else(|| named(ingest.registry()));
+        // A refused address may be somebody else's host: who has asked for no name has dialled an address.
+        let is_allowed = sighting.sight == Sight::Allowed;
+        let of_address = || is_allowed.then(|| named(ingest.registry())).flatten();
+        let host = given.name.clone().or_else(of_address);
         let age = SignedDuration::try_from(sighting.age).unwrap_or(SignedDuration::MAX);
         let last = now.checked_sub(age).unwrap_or(now);
         let mut observation = Observation {
@@ -171,11 +195,7 @@ impl Observer {
             last,
             count: sighting.count,
         };
-        let known = self
-            .table
-            .same(&observation)
-            .filter(|known| known.reason.is_some());
-        match known {
+        match self.table.explained(&observation) {
             Some(known) => {
                 observation.object.clone_from(&known.object);
                 observation.reason.clone_from(&known.reason);
@@ -226,13 +246,9 @@ impl Observer {
     }
 
     fn sorted(&self) -> Vec<Observation> {
-        let mut all: Vec<_> = self.table.iter().cloned().collect();
-        all.sort_by(|a, b| {
-            let key = |of: &Observation| (of.namespace.clone(), of.workload.clone(), of.host.clone());
-            let rest = |of: &Observation| (of.addresses.last().copied(), of.port, of.transport, of.verdict);
-            key(a).cmp(&key(b)).then_with(|| rest(a).cmp(&rest(b)))
-        });
-        all
+        let mut all: Vec<_> = self.table.iter().collect();
+        all.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
+        all.into_iter().cloned().collect()
     }
 
     /// Has the file written.
@@ -248,11 +264,25 @@ impl Observer {
         let error = format!("{error:#}");
         if self.failed.as_ref() != Some(&error) {
             tracing::error!(
-                "cannot read from the kernel what workloads were seen to reach; enforcement is not affected: {error}"
+                "cannot take from the kernel what workloads were seen to reach; enforcement is not affected: {error}"
             );
             self.failed = Some(error);
         }
     }
+}
+
+/// By workload, then by destination.
+fn order(of: &Observation) -> impl Ord {
+    let workload = (&of.namespace, &of.workload);
+    (
+        workload,
+        &of.host,
+        of.addresses.last(),
+        of.port,
+        of.transport,
+        of.verdict,
+        of.probe,
+    )
 }
 
 fn limit(config: &Observe) -> usize {

@@ -295,6 +295,8 @@ pub fn main(cgroup: &Path) -> Result<()> {
             }
             "hold-many" => {
                 let (count, to) = argument.split_once(' ').context("two words")?;
+                // Those that have ended take room among the open files.
+                many = Vec::new();
                 let made = made::many(count.parse()?, to.parse()?);
                 vec![made.map_or_else(
                     |error| format!("{error:#}"),

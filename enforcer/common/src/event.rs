@@ -129,7 +129,7 @@ impl Event {
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Counter {
-    /// Flows that were allowed.
+    /// Flows that were allowed, those of [`Counter::Loopback`] and [`Counter::OptedIn`] left out.
     Allowed = 0,
     /// Flows that were refused.
     Denied = 1,
@@ -152,9 +152,13 @@ pub enum Counter {
     Protected = 9,
     /// Addresses or questions for which the maps had no room.
     Unlearned = 10,
+    /// Flows to a loopback address, whose workload is not looked for.
+    Loopback = 11,
+    /// Flows of sockets of a kind that is opted in, whose workload is not looked for.
+    OptedIn = 12,
 }
 
 impl Counter {
     /// Number of counters.
-    pub const COUNT: u32 = 11;
+    pub const COUNT: u32 = 13;
 }

@@ -25,6 +25,7 @@ mod policy;
 mod seen;
 pub mod socket;
 mod state;
+mod verdicts;
 
 pub use address::Address;
 pub use decide::{
@@ -39,4 +40,5 @@ pub use learned::{
 };
 pub use policy::{Binding, Mode, Nearest, Policy, Settings};
 pub use seen::{SeenKey, Sight, Tally};
+pub use verdicts::Verdicts;
 pub use state::{Heard, PeerKey, Share, ShareKey, SocketState, Stand, Talk};

@@ -8,7 +8,7 @@ use aya_ebpf::{
     },
 };
 use enforcer_common::{
-    Address, COMM_LENGTH, Counter, Event, Hook, Outcome, Share, ShareKey, Talk, Transport, Verdict, Verdicts,
+    Address, COMM_LENGTH, Counter, Event, Hook, Outcome, Share, ShareKey, Talk, Transport, Verdicts,
 };
 
 use crate::{layout, maps, workload::Workload};
@@ -95,14 +95,9 @@ impl Caller {
     }
 }
 
-/// Counts the verdict, in all and for its workload.
+/// Counts the verdict for its workload.
 #[inline(always)]
 pub(crate) fn count(workload: &Workload, outcome: Outcome) {
-    maps::count(match outcome.verdict {
-        Verdict::Allow => Counter::Allowed,
-        Verdict::Deny => Counter::Denied,
-        Verdict::Audit => Counter::Audited,
-    });
     let cgroup = match workload.policy() {
         Some(_) => workload.cgroup,
         None => Share::UNKNOWN,

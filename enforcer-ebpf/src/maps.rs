@@ -12,8 +12,7 @@ use aya_ebpf::{
 };
 use enforcer_common::{
     Address, Binding, CgroupId, Counter, Flow, Heard, Kinds, Mode, Nearest, PeerKey, Policy, PolicyId,
-    PortKey, RuleKey, Rules, Scope, SeenKey, Settings, Share, ShareKey, SocketState, Tally,
-    Verdicts,
+    PortKey, RuleKey, Rules, Scope, SeenKey, Settings, Share, ShareKey, SocketState, Tally, Verdicts,
     maps::{
         ASKED_CAPACITY, EVENTS_BYTES, EXACT_CAPACITY, NEAREST_CAPACITY, PEERS_CAPACITY, POLICIES_CAPACITY,
         PORTS_CAPACITY, PREFIXES_CAPACITY, ROOTS_CAPACITY, SEEN_CAPACITY, SHARES_CAPACITY,

@@ -47,7 +47,7 @@ pub use gather::{Live, OwnerStatus, Ports, RootStatus, Taken};
 pub use names::{MOST as MOST_NAMES, Name, NameTable, Source as NameSource};
 pub use status::{
     Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
-    Suppressed, Usage,
+    Suppressed, Unjudged, Usage,
 };
 pub(crate) use text::AllowAny;
 pub use watched::{Observed, Watch, WatchLine, Watched};

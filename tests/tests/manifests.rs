@@ -324,7 +324,11 @@ fn configurations_listen_for_prometheus_at_the_port_that_the_container_names() {
         "overlays/enforce/enforcer.yaml",
         "examples/overlay/enforcer.yaml",
     ] {
-        assert_eq!(document(file)["metrics"], json!({ "listen": "[::]:9967" }), "{file}");
+        assert_eq!(
+            document(file)["metrics"],
+            json!({ "listen": "[::]:9967" }),
+            "{file}"
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! Puts together what each task knows.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -13,7 +14,7 @@ use super::{
     AboutLive, Explained, HeldAddress, NameSource, NameTable, Observed, OwnerQuestion, Question, Watch,
     status::{
         Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
-        Suppressed, Usage,
+        Suppressed, Unjudged, Usage,
     },
 };
 use crate::{
@@ -47,6 +48,12 @@ pub struct OwnerStatus {
     pub warnings: Vec<String>,
     /// How many there are, with those that are not named.
     pub warnings_in_all: usize,
+    /// How many of them are about conflicts.
+    pub conflicts: usize,
+    /// Objects of the registry, by kind.
+    pub objects: BTreeMap<String, usize>,
+    /// Flows whose workload is not looked for.
+    pub unjudged: Unjudged,
     /// Objects that files define.
     pub file_objects: usize,
     /// Workloads' cgroups that are there.
@@ -148,6 +155,8 @@ impl Ports {
             objects,
             age_seconds: age.map(|age| age.as_secs_f64()),
             problem: None,
+            up: age.is_some(),
+            rejected: 0,
         };
         let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -168,6 +177,9 @@ impl Ports {
             rejected: state.rejected,
             warnings: state.warnings,
             warnings_in_all: state.warnings_in_all,
+            conflicts: state.conflicts,
+            objects: state.objects,
+            unjudged: state.unjudged,
             names: named(&names),
             learning: state.learning,
             events_lost: state.lost,
@@ -288,6 +300,8 @@ fn kind(source: &SourceStatus) -> Source {
         objects: source.objects,
         age_seconds: source.contact.map(age),
         problem: (!problems.is_empty()).then(|| problems.join(": ")),
+        up: is_followed,
+        rejected: source.rejected,
     }
 }
 
@@ -351,5 +365,10 @@ fn named(hosts: &[HostStatus]) -> Names {
     Names {
         hosts: hosts.len(),
         failing: failing.collect(),
+        oldest_seconds: hosts
+            .iter()
+            .filter_map(|status| status.age)
+            .max()
+            .map(|age| age.as_secs_f64()),
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     datapath::{Batch, CgroupMount, Datapath, Events},
     handover,
     kept::{Kept, Known, Snapshot, read_observations, write_observations},
+    metrics::{self, Ledger, Metrics},
     node,
     proof::{self, Canary, Proof, Prover},
     revoke::{self, Report, Request},
@@ -195,6 +196,31 @@ impl Wiring<'_> {
             let follow = ui::follow(ui.clone(), self.config.state.clone(), self.tasks.cancel.clone());
             self.tasks.spawn("ui", follow);
         }
+    }
+
+    /// Counts verdicts, and tells whoever scrapes, if that is wanted. At a boot nobody does yet.
+    pub(super) fn count(
+        &mut self,
+        datapath: &Datapath,
+        ledger: &Arc<Ledger>,
+        ports: control::Ports,
+    ) -> Result<()> {
+        let (ask, asked) = mpsc::channel(BACKLOG);
+        let task = Metrics {
+            counts: datapath.verdicts()?,
+            costs: datapath.costs()?,
+            ledger: Arc::clone(ledger),
+            ports,
+            file: (!self.ephemeral).then(|| self.config.state.join(state::VERDICTS)),
+            asked,
+        };
+        let cancel = self.tasks.cancel.clone();
+        self.tasks.spawn("metrics", task.run(cancel.clone()));
+        if let (Some(config), None) = (&self.config.metrics, self.boot) {
+            self.tasks
+                .spawn("scrapes", metrics::follow(config.listen, ask, cancel));
+        }
+        Ok(())
     }
 
     pub(super) fn events(&mut self, events: Events) -> mpsc::Receiver<Batch> {

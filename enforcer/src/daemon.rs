@@ -248,7 +248,9 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     let (revocation, revoker) = wiring.revocation(datapath.sockets()).unzip();
     let (proof, proof_questions) = wiring.proof(&datapath).await;
     let (status, status_questions) = mpsc::channel(BACKLOG);
+    let (metrics, metrics_asked) = mpsc::channel(BACKLOG);
     let ports = control::Ports {
+        metrics,
         owner: status,
         live: live_now,
         configuration: taken_now,
@@ -268,7 +270,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         .map(|cluster| (cluster.notify.clone(), cluster.status.clone()))
         .unzip();
     let ledger = Arc::<Ledger>::default();
-    wiring.count(&datapath, &ledger, ports)?;
+    wiring.count(&datapath, &ledger, (ports, metrics_asked))?;
     let counted = Counted {
         ledger: Arc::clone(&ledger),
         suppressed: datapath.suppressed()?,

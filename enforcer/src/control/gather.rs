@@ -6,9 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use enforcer_core::names::HostStatus;
-use tokio::sync::{oneshot, watch};
+use hyper::body::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     AboutLive, Explained, HeldAddress, NameSource, NameTable, Observed, OwnerQuestion, Question, Watch,
@@ -132,9 +133,15 @@ pub struct Ports {
     pub kubernetes: Option<watch::Receiver<KubeStatus>>,
     /// When the cgroups of pods were; None without `pods` in the configuration.
     pub pods: Option<Heartbeat>,
+    /// Who writes the metrics.
+    pub metrics: AskMetrics,
     /// When the enforcer was started.
     pub start: Instant,
 }
+
+/// Where the text of the metrics is asked for, which is written anew at most twice a second. An error is what to say
+/// instead.
+pub type AskMetrics = mpsc::Sender<oneshot::Sender<Result<Bytes, String>>>;
 
 impl Ports {
     /// Asks all of them.
@@ -212,6 +219,17 @@ impl Ports {
         let question = OwnerQuestion::Observed(reply);
         self.owner.send(question).await.context("the owner is gone")?;
         observed.await.context("the owner does not answer")
+    }
+
+    /// The text of the metrics. The inner error is why there is none.
+    pub(super) async fn gather_metrics(&self) -> Result<Result<String>> {
+        let (reply, text) = oneshot::channel();
+        let asked = self.metrics.send(reply).await;
+        asked.context("nobody writes metrics")?;
+        let text = text.await.context("nobody answers for metrics")?;
+        Ok(text
+            .map(|text| String::from_utf8_lossy(&text).into_owned())
+            .map_err(|error| anyhow!(error)))
     }
 
     /// What was told last of calls, and what is told from now on.

@@ -5,6 +5,7 @@ mod cluster;
 use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
 use anyhow::Result;
+use hyper::body::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
@@ -56,6 +57,9 @@ pub(super) struct Pods {
     pub(super) changes: mpsc::Receiver<Vec<PodChange>>,
     pub(super) heartbeat: Heartbeat,
 }
+
+/// Who asks for the text of the metrics.
+type MetricsAsked = mpsc::Receiver<oneshot::Sender<Result<Bytes, String>>>;
 
 /// Takes requests to list and close sockets, and reports the results.
 pub(super) type Revoker = (mpsc::Sender<Request>, mpsc::Receiver<Report>);
@@ -203,9 +207,9 @@ impl Wiring<'_> {
         &mut self,
         datapath: &Datapath,
         ledger: &Arc<Ledger>,
-        ports: control::Ports,
+        (ports, asked): (control::Ports, MetricsAsked),
     ) -> Result<()> {
-        let (ask, asked) = mpsc::channel(BACKLOG);
+        let ask = ports.metrics.clone();
         let task = Metrics {
             counts: datapath.verdicts()?,
             costs: datapath.costs()?,

@@ -18,8 +18,10 @@ use hyper::body::Bytes;
 use tokio::{net::TcpListener, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::task::Ask;
-use crate::web::{Limits, Web};
+use crate::{
+    control::AskMetrics,
+    web::{Limits, Web},
+};
 
 /// How often it is tried again where nobody can listen.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -42,7 +44,7 @@ type Answer = Response<Full<Bytes>>;
 ///
 /// # Errors
 /// None: a task ends by its error.
-pub(crate) async fn follow(listen: SocketAddr, ask: Ask, cancel: CancellationToken) -> Result<()> {
+pub(crate) async fn follow(listen: SocketAddr, ask: AskMetrics, cancel: CancellationToken) -> Result<()> {
     let mut said = String::new();
     loop {
         match bind(listen).await {
@@ -87,7 +89,7 @@ async fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-async fn answer<B>(request: Request<B>, ask: Ask) -> Answer {
+async fn answer<B>(request: Request<B>, ask: AskMetrics) -> Answer {
     if request.method() != Method::GET {
         let mut answer = of(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -113,7 +115,7 @@ async fn answer<B>(request: Request<B>, ask: Ask) -> Answer {
     }
 }
 
-async fn metrics(ask: Ask) -> Result<Bytes, String> {
+async fn metrics(ask: AskMetrics) -> Result<Bytes, String> {
     let (reply, text) = oneshot::channel();
     let asked = ask.send(reply).await;
     let gone = || "the enforcer is about to end".to_owned();

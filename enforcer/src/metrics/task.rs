@@ -35,9 +35,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long what has failed waits, and the least time between two times at which numbers are taken over.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Where the text is asked for. An error is what to say instead.
-pub(crate) type Ask = mpsc::Sender<oneshot::Sender<Result<Bytes, String>>>;
-
 /// What the task is made of.
 pub(crate) struct Metrics {
     pub(crate) counts: VerdictCounts,

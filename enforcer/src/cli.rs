@@ -19,6 +19,7 @@ mod status;
 mod suggest;
 mod top;
 mod ui;
+mod wait;
 
 use std::{
     net::SocketAddr,
@@ -66,6 +67,9 @@ enum Command {
     Names(NamesArguments),
     /// Show verdicts as they are made: what is refused call by call, what is allowed counted several times a second
     Monitor(monitor::Monitor),
+    /// Wait until an object is in force on this node: read in its present version, valid, resolved, in the kernel's maps and
+    /// proven; exit code 0: it is, 1: it is not, with the reason, 2: what was typed is wrong
+    Wait(wait::Wait),
     /// Write the ServiceEntries that allow what workloads were seen to reach, and nothing else; exit code 0: also where there
     /// is nothing to suggest, 2: something is wrong with what is given, or nobody answers
     Suggest(suggest::Suggest),
@@ -391,6 +395,7 @@ pub fn main() -> ExitCode {
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Names(arguments) => names::run(&arguments),
         Command::Monitor(arguments) => monitor::run(&arguments),
+        Command::Wait(arguments) => wait::run(&arguments),
         Command::Suggest(arguments) => suggest::run(&arguments),
         Command::Top(arguments) => top::run(&arguments),
         Command::Ui(arguments) => ui::run(&arguments),

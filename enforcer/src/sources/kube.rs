@@ -34,7 +34,10 @@ mod watch;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
-use enforcer_core::registry::Update;
+use enforcer_core::{
+    istio::{Kind, ObjectId},
+    registry::Update,
+};
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +88,10 @@ impl Settings {
 pub enum KubeChange {
     /// An object that exists, has changed or is gone; never an invalid one.
     Update(Update),
+    /// Why the newest version of an object is rejected; None: it no longer is.
+    Rejected(ObjectId, Option<String>),
+    /// Everything that objects of a kind were up to this version was sent, as an update or a rejection.
+    Followed(Kind, u64),
     /// Sent once: every kind that is served has been listed, and everything that exists was sent.
     Listed,
 }

@@ -13,6 +13,7 @@ mod monitor;
 mod mount_bpffs;
 mod names;
 mod out;
+mod plugin;
 mod reload;
 mod sandbox;
 mod status;
@@ -387,6 +388,11 @@ pub(crate) struct Detach {
 /// Runs the command; an error becomes one line and exit code 1 (2 for `check`). A command whose output nobody reads any
 /// more ends as by SIGPIPE; `run` goes on.
 pub fn main() -> ExitCode {
+    let typed: Vec<_> = std::env::args_os().collect();
+    let name = typed.first().and_then(|name| Path::new(name).file_name());
+    if name == Some(plugin::NAME.as_ref()) {
+        return plugin::main(typed);
+    }
     let outcome = match arguments().command {
         Command::Run(arguments) => out::of_run(run(&arguments)),
         Command::Check(arguments) => check::run(&arguments),

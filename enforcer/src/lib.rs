@@ -16,6 +16,7 @@ mod kept;
 pub mod names;
 pub mod netlink;
 mod node;
+mod nodes;
 pub mod privileges;
 pub mod proof;
 mod random;

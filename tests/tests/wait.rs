@@ -62,10 +62,7 @@ fn waiting(place: &Place, arguments: &[&str]) -> Command {
 /// Its exit code and what it prints, standard output first.
 fn said(output: &Output) -> (Option<i32>, String) {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    (
-        output.status.code(),
-        text(&output.stdout) + &text(&output.stderr),
-    )
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 
 /// Waits for an entry that cannot come into force, says why, and that it took no time.
@@ -203,10 +200,7 @@ fn what_cannot_come_into_force_is_said_at_once() {
         place.remove("sidecar.yaml")?;
 
         let addresses: Vec<_> = (1..40).map(|last| format!("198.51.100.{last}")).collect();
-        let many = format!(
-            "  addresses: [{}]\n  resolution: NONE\n",
-            addresses.join(", ")
-        );
+        let many = format!("  addresses: [{}]\n  resolution: NONE\n", addresses.join(", "));
         place.write("e.yaml", &entry("big", "b.test", &many))?;
         refused(
             place,
@@ -240,7 +234,9 @@ fn host_that_does_not_resolve_is_waited_for_and_named_at_the_end() {
         let (code, text) = said(&waiting(place, &["--timeout", "2s", "shop/e"]).output()?);
         ensure!(code == Some(1), "{text}");
         ensure!(
-            text.starts_with("error: after 2 s, ServiceEntry shop/e is not in force yet: late.example.com does not resolve"),
+            text.starts_with(
+                "error: after 2 s, ServiceEntry shop/e is not in force yet: late.example.com does not resolve"
+            ),
             "{text}"
         );
         place.resolve("198.51.100.9 late.example.com\n")?;
@@ -277,13 +273,21 @@ fn what_is_typed_wrong_is_exit_code_2_and_nobody_to_ask_1() {
             (vec!["--for", "ServiceEntry", "b"], "NAMESPACE/NAME"),
             (vec!["--for", "ServiceEntry", "--timeout", "soon", "a/b"], "30s"),
         ] {
-            let output = place.command(&[&["wait"], arguments.as_slice()].concat()).output()?;
+            let output = place
+                .command(&[&["wait"], arguments.as_slice()].concat())
+                .output()?;
             let (code, text) = said(&output);
-            ensure!(code == Some(2) && text.contains(words), "{arguments:?}: {code:?} {text}");
+            ensure!(
+                code == Some(2) && text.contains(words),
+                "{arguments:?}: {code:?} {text}"
+            );
         }
         daemon.end(nix::sys::signal::Signal::SIGTERM)?;
         let (code, text) = said(&waiting(place, &["shop/e"]).output()?);
-        ensure!(code == Some(1) && text.contains("no enforcer answers"), "{code:?} {text}");
+        ensure!(
+            code == Some(1) && text.contains("no enforcer answers"),
+            "{code:?} {text}"
+        );
         Ok(())
     });
 }
@@ -291,7 +295,14 @@ fn what_is_typed_wrong_is_exit_code_2_and_nobody_to_ask_1() {
 #[test]
 fn who_waits_is_told_by_the_enforcer_that_takes_over() {
     check("", |place, daemon| {
-        place.write("e.yaml", &entry("e", "e.test", "  resolution: STATIC\n  workloadSelector: {labels: {app: db}}\n"))?;
+        place.write(
+            "e.yaml",
+            &entry(
+                "e",
+                "e.test",
+                "  resolution: STATIC\n  workloadSelector: {labels: {app: db}}\n",
+            ),
+        )?;
         let mut waiting = waiting(place, &["--timeout", "60s", "shop/e"]);
         thread::scope(|scope| {
             let waiter = scope.spawn(move || waiting.output());
@@ -304,7 +315,9 @@ fn who_waits_is_told_by_the_enforcer_that_takes_over() {
                 "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: w, namespace: shop}\n\
                  spec: {address: 198.51.100.5, labels: {app: db}}\n",
             )?;
-            let output = waiter.join().map_err(|_| anyhow::anyhow!("the waiter panicked"))??;
+            let output = waiter
+                .join()
+                .map_err(|_| anyhow::anyhow!("the waiter panicked"))??;
             let (code, text) = said(&output);
             ensure!(code == Some(0), "{text}");
             ensure!(place.reaches("web", "198.51.100.5:5432")?);

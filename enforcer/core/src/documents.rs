@@ -136,7 +136,9 @@ impl Documents {
         let file: Arc<str> = file.into();
         let held = self.files.entry(file.clone()).or_default();
         held.warnings.clear();
-        held.objects.values_mut().for_each(|version| version.is_old = true);
+        held.objects
+            .values_mut()
+            .for_each(|version| version.is_old = true);
         held.problems = vec![DocumentProblem {
             file,
             line: None,
@@ -268,12 +270,15 @@ impl Held {
                 Outcome::Skipped => None,
                 Outcome::Valid(object) => {
                     let id = object.id();
-                    new.insert(file, Version {
-                        object,
-                        line,
-                        digest,
-                        is_old: false,
-                    });
+                    new.insert(
+                        file,
+                        Version {
+                            object,
+                            line,
+                            digest,
+                            is_old: false,
+                        },
+                    );
                     Some(id)
                 }
                 Outcome::Invalid { id, errors } => {

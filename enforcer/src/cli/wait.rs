@@ -67,7 +67,7 @@ struct Outcome<'a> {
 }
 
 /// A duration as people write it.
-fn duration(text: &str) -> Result<Duration> {
+pub(super) fn duration(text: &str) -> Result<Duration> {
     let wrong = "write a duration such as 30s or 2m";
     let span: Span = match text.parse::<u64>() {
         Ok(seconds) => Span::new().try_seconds(i64::try_from(seconds)?)?,
@@ -139,9 +139,7 @@ fn objects(arguments: &Wait) -> Result<Vec<AboutObject>> {
     let objects = arguments.objects.iter().map(|object| {
         let (namespace, name) = object
             .split_once('/')
-            .filter(|(namespace, name)| {
-                !namespace.is_empty() && !name.is_empty() && !name.contains('/')
-            })
+            .filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'))
             .with_context(|| format!("{object}: write it as NAMESPACE/NAME"))?;
         Ok(AboutObject {
             kind: format!("{of_word:?}"),
@@ -187,7 +185,9 @@ async fn wait(state: &Path, about: AboutObject, until: Instant) -> Result<Awaite
             Some(awaited) if awaited.standing != Standing::Waiting || Instant::now() >= until => {
                 return Ok(awaited);
             }
-            None => anyhow::bail!("the enforcer does not say how an object stands: is it of an earlier version?"),
+            None => {
+                anyhow::bail!("the enforcer does not say how an object stands: is it of an earlier version?")
+            }
             waiting => last = waiting,
         }
         tokio::time::sleep(AGAIN).await;

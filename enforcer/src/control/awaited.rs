@@ -353,7 +353,9 @@ impl<'a> Waiting<'a> {
                 None => reasons.push(format!("{host} is not resolved yet")),
                 Some((_, Some(reason))) => reasons.push(reason),
                 Some((status, None)) => {
-                    self.sought.resolved.insert(host.clone(), status.addresses.clone());
+                    self.sought
+                        .resolved
+                        .insert(host.clone(), status.addresses.clone());
                 }
             }
         }
@@ -381,8 +383,7 @@ impl<'a> Waiting<'a> {
             let known = kubernetes.borrow();
             let name = format!("{:?}", self.sought.id.kind);
             let is_cut_off = |source: &&SourceStatus| {
-                source.name == name
-                    && !matches!(source.state, SourceState::Following | SourceState::Starting)
+                source.name == name && !matches!(source.state, SourceState::Following | SourceState::Starting)
             };
             if let Some(source) = known.sources.iter().find(is_cut_off) {
                 reasons.push(format!(

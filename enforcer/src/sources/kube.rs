@@ -83,6 +83,28 @@ impl Settings {
     }
 }
 
+/// Where objects of a kind are served in the namespace of this one, in the order in which versions are preferred; None if
+/// nobody asks for that kind.
+pub(crate) fn collection(id: &ObjectId) -> Option<Vec<String>> {
+    let source = source::Source::one(id)?;
+    Some(
+        (0..source.versions())
+            .map(|version| source.path(version))
+            .collect(),
+    )
+}
+
+/// The same of what a registry is made of, in all namespaces.
+pub(crate) fn collections() -> Vec<Vec<String>> {
+    let sources = source::Source::of_registry().into_iter();
+    let paths = sources.map(|source| {
+        (0..source.versions())
+            .map(|version| source.path(version))
+            .collect()
+    });
+    paths.collect()
+}
+
 /// One update from the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KubeChange {

@@ -41,7 +41,10 @@ impl Registry {
         }
         let mut names: BTreeSet<Host> = BTreeSet::new();
         if id.kind == Kind::WorkloadEntry {
-            let entry = self.objects.workload_entries.get(&Key::new(&id.namespace, &id.name));
+            let entry = self
+                .objects
+                .workload_entries
+                .get(&Key::new(&id.namespace, &id.name));
             if let Some(EndpointAddress::Host(host)) = entry.map(|entry| &entry.endpoint.address) {
                 names.insert(host.clone());
             }

@@ -12,7 +12,9 @@ impl Owner {
     /// How an object stands after all that was received. What costs more comes last.
     pub(super) fn find(&mut self, sought: &Sought) -> Presence {
         if self.start.is_some() {
-            return Presence::Pending("the enforcer is starting: what there is was not listed yet".to_owned());
+            return Presence::Pending(
+                "the enforcer is starting: what there is was not listed yet".to_owned(),
+            );
         }
         if self.pending.is_some() {
             return Presence::Pending("a changed configuration is being taken up".to_owned());
@@ -55,7 +57,9 @@ impl Owner {
             .iter()
             .find(|(host, addresses)| !registry.has_resolved(host, addresses));
         if let Some((host, _)) = on_the_way {
-            return Presence::Pending(format!("addresses of {host} are on their way to the kernel's maps"));
+            return Presence::Pending(format!(
+                "addresses of {host} are on their way to the kernel's maps"
+            ));
         }
         let rules = registry.rules_of_object(id);
         if let Some(left_out) = self.reconciler.left_out(&rules) {

@@ -60,6 +60,10 @@ mod tests {
         owed.pay(&paths(&["b", "c"]), 2);
         assert!(answer.try_recv().is_err(), "b is held back");
         owed.pay(&paths(&["a", "c"]), 3);
-        assert_eq!(answer.try_recv(), Ok(3), "what was written later is not waited for");
+        assert_eq!(
+            answer.try_recv(),
+            Ok(3),
+            "what was written later is not waited for"
+        );
     }
 }

@@ -236,7 +236,8 @@ impl Hub {
                 };
                 self.has_new_problems = true;
                 self.problems.insert(id.clone(), format!("{id}: {message}{kept}"));
-                self.rejections.insert(id.clone(), Some(format!("{message}{kept}")));
+                self.rejections
+                    .insert(id.clone(), Some(format!("{message}{kept}")));
                 let notice = Notice::rejected(id, (api_version, uid), &message, keeps_older);
                 if notify.try_send(notice).is_err() {
                     tracing::debug!("too many Kubernetes Events wait: one is not written");
@@ -336,7 +337,11 @@ impl Hub {
         let some = waiting.take(BATCH).map(|(_, update)| KubeChange::Update(update));
         let mut news: Vec<_> = some.collect();
         let rejections = std::mem::take(&mut self.rejections);
-        news.extend(rejections.into_iter().map(|(id, why)| KubeChange::Rejected(id, why)));
+        news.extend(
+            rejections
+                .into_iter()
+                .map(|(id, why)| KubeChange::Rejected(id, why)),
+        );
         if self.pending.is_empty() {
             news.extend(self.slots.values_mut().filter_map(Slot::take_mark));
         }
@@ -366,7 +371,8 @@ impl Slot {
             self.source.kind,
             Kind::ServiceEntry | Kind::WorkloadEntry | Kind::Sidecar | Kind::Service
         );
-        self.followed.filter(|_| is_waited_for && self.followed != self.told)
+        self.followed
+            .filter(|_| is_waited_for && self.followed != self.told)
     }
 
     fn take_mark(&mut self) -> Option<KubeChange> {

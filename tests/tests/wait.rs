@@ -3,15 +3,15 @@
 
 use std::{
     fs,
-    process::{Command, Output},
-    thread,
+    io::{BufRead as _, BufReader},
+    process::{Command, Output, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tests::{
-    daemon::{Daemon, Place, wait},
+    daemon::{Daemon, Place},
     fixture::{in_own_network, need_root},
 };
 
@@ -303,26 +303,24 @@ fn who_waits_is_told_by_the_enforcer_that_takes_over() {
                 "  resolution: STATIC\n  workloadSelector: {labels: {app: db}}\n",
             ),
         )?;
-        let mut waiting = waiting(place, &["--timeout", "60s", "shop/e"]);
-        thread::scope(|scope| {
-            let waiter = scope.spawn(move || waiting.output());
-            // It has answered that nothing is selected yet, and goes away.
-            wait("somebody who waits", || Ok(place.status()?.0.is_some()))?;
-            daemon.end(nix::sys::signal::Signal::SIGTERM)?;
-            let next = place.start(&[])?;
-            place.write(
-                "w.yaml",
-                "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: w, namespace: shop}\n\
-                 spec: {address: 198.51.100.5, labels: {app: db}}\n",
-            )?;
-            let output = waiter
-                .join()
-                .map_err(|_| anyhow::anyhow!("the waiter panicked"))??;
-            let (code, text) = said(&output);
-            ensure!(code == Some(0), "{text}");
-            ensure!(place.reaches("web", "198.51.100.5:5432")?);
-            drop(next);
-            Ok(())
-        })
+        let mut waiter = waiting(place, &["--timeout", "60s", "shop/e"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut said = String::new();
+        let mut errors = BufReader::new(waiter.stderr.take().context("it is piped")?);
+        errors.read_line(&mut said)?;
+        ensure!(said.starts_with("waiting: ") && said.contains("selects no Pod"), "{said}");
+        daemon.end(nix::sys::signal::Signal::SIGTERM)?;
+        let next = place.start(&[])?;
+        place.write(
+            "w.yaml",
+            "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: w, namespace: shop}\n\
+             spec: {address: 198.51.100.5, labels: {app: db}}\n",
+        )?;
+        ensure!(waiter.wait()?.success(), "it is told by the next one");
+        ensure!(place.reaches("web", "198.51.100.5:5432")?);
+        drop(next);
+        Ok(())
     });
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use jiff::{Span, SpanRelativeTo};
 use nix::unistd::geteuid;
 use serde::Serialize;
@@ -22,6 +22,9 @@ use crate::{
 
 /// What was typed is wrong.
 pub(super) const BAD_INPUT: u8 = 2;
+
+/// How long nothing is said.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// How soon an enforcer that is replaced is asked again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -161,20 +164,11 @@ fn folder(arguments: &Wait) -> Result<PathBuf> {
 
 /// What is said of an object last. An enforcer that ends is waited for, as another takes its place.
 async fn wait(state: &Path, about: AboutObject, until: Instant) -> Result<Awaited> {
+    let mut patience = Patience::new(until);
     let mut last = None;
     loop {
-        let answers = Answers::ask(state, about.clone()).await;
-        match answers {
-            Ok(mut answers) => {
-                while let Ok(answer) = tokio::time::timeout_at(until.into(), answers.next()).await {
-                    let Some(awaited) = answer? else { break };
-                    let is_over = awaited.standing != Standing::Waiting;
-                    last = Some(awaited);
-                    if is_over {
-                        break;
-                    }
-                }
-            }
+        match Answers::ask(state, about.clone()).await {
+            Ok(mut answers) => patience.read(&mut answers, &mut last).await?,
             Err(error) if last.is_none() && !geteuid().is_root() => {
                 return Err(error.context("it is for root alone: try `sudo enforcer wait`"));
             }
@@ -185,11 +179,49 @@ async fn wait(state: &Path, about: AboutObject, until: Instant) -> Result<Awaite
             Some(awaited) if awaited.standing != Standing::Waiting || Instant::now() >= until => {
                 return Ok(awaited);
             }
-            None => {
-                anyhow::bail!("the enforcer does not say how an object stands: is it of an earlier version?")
-            }
+            None => bail!("the enforcer does not say how an object stands: is it of an earlier version?"),
             waiting => last = waiting,
         }
         tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// How long it is waited, and what is said meanwhile.
+struct Patience {
+    until: Instant,
+    /// When the reason is told, if it takes that long.
+    tell: Option<Instant>,
+}
+
+impl Patience {
+    fn new(until: Instant) -> Self {
+        let tell = Some(Instant::now() + SILENCE);
+        Self { until, tell }
+    }
+
+    /// Reads until it is over, the enforcer has ended, or the time is up.
+    async fn read(&mut self, answers: &mut Answers, last: &mut Option<Awaited>) -> Result<()> {
+        loop {
+            let next = self.tell.map_or(self.until, |tell| tell.min(self.until));
+            match tokio::time::timeout_at(next.into(), answers.next()).await {
+                Ok(answer) => match answer? {
+                    None => return Ok(()),
+                    Some(awaited) => {
+                        let is_over = awaited.standing != Standing::Waiting;
+                        *last = Some(awaited);
+                        if is_over {
+                            return Ok(());
+                        }
+                    }
+                },
+                Err(_) if Instant::now() >= self.until => return Ok(()),
+                Err(_) => {
+                    self.tell = None;
+                    if let Some(awaited) = last {
+                        out::complain(format_args!("waiting: {awaited}"));
+                    }
+                }
+            }
+        }
     }
 }

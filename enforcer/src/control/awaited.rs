@@ -217,6 +217,8 @@ struct Waiting<'a> {
     proof: tokio::sync::watch::Receiver<crate::proof::Proof>,
     live: tokio::sync::watch::Receiver<super::Live>,
     last: Option<Awaited>,
+    /// Whether hosts have no answer yet.
+    is_unresolved: bool,
     /// When the owner may be asked again.
     rested: Instant,
 }
@@ -237,6 +239,7 @@ impl<'a> Waiting<'a> {
             proof: ports.proof.clone(),
             live: ports.live.clone(),
             last: None,
+            is_unresolved: false,
             rested: Instant::now(),
         }
     }
@@ -247,6 +250,8 @@ impl<'a> Waiting<'a> {
             self.look().await?;
             self.turns.mark_unchanged();
             self.proof.mark_unchanged();
+            self.sought.resolved.clear();
+            self.is_unresolved = false;
             let began = Instant::now();
             let awaited = self.judge().await?;
             self.rested = Instant::now() + began.elapsed() * SHARE;
@@ -292,13 +297,9 @@ impl<'a> Waiting<'a> {
                 changed.context("nobody follows the files")?;
                 self.has_looked = false;
             }
-            () = sleep(LOOK), if self.is_unresolved() => {}
+            () = sleep(LOOK), if self.is_unresolved => {}
         }
         Ok(())
-    }
-
-    fn is_unresolved(&self) -> bool {
-        !self.sought.resolved.is_empty() || self.last.is_none()
     }
 
     async fn judge(&mut self) -> Result<Awaited> {
@@ -362,7 +363,7 @@ impl<'a> Waiting<'a> {
         if reasons.is_empty() {
             return Box::pin(self.judge()).await;
         }
-        // Those that are settled now may be asked for again until the others are.
+        self.is_unresolved = true;
         Ok(self.awaited(Standing::Waiting, reasons, Vec::new()))
     }
 

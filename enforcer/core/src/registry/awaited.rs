@@ -93,3 +93,78 @@ impl Registry {
         offers.filter(is_its).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        istio::Resolution,
+        model::{Namespace, Protocol},
+        settings::Settings,
+        test_support::{entry, ip, resolved, workload, world},
+    };
+
+    fn id(kind: Kind, name: &str) -> ObjectId {
+        ObjectId {
+            kind,
+            namespace: Namespace::new("a"),
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn object_has_its_own_names_and_rules_and_no_others() {
+        let of = |id: &str, host: &str| entry(id, host, &[(443, Protocol::Tls)]).resolution(Resolution::Dns);
+        let mut registry = world(
+            Settings::default(),
+            [
+                of("a/one", "one.example.com").into(),
+                of("a/two", "two.example.com").host("*.two.example.com").into(),
+                workload(1, "a", ""),
+            ],
+        );
+        let two = id(Kind::ServiceEntry, "two");
+        assert!(registry.has(&two) && !registry.has(&id(Kind::Service, "two")));
+        assert_eq!(
+            registry.names_of_object(&two),
+            [Host::new("two.example.com")].into(),
+            "wildcards are not resolved"
+        );
+        assert!(registry.names_of_object(&id(Kind::Service, "two")).is_empty());
+        registry.apply(resolved("two.example.com", &["192.0.2.2"]));
+        registry.apply(resolved("one.example.com", &["192.0.2.1"]));
+        let rules: Vec<_> = registry.rules_of_object(&two).iter().map(ToString::to_string).collect();
+        assert!(rules.contains(&"tcp 192.0.2.2:443".to_owned()), "{rules:?}");
+        assert!(!rules.contains(&"tcp 192.0.2.1:443".to_owned()), "{rules:?}");
+    }
+
+    #[test]
+    fn names_that_no_workload_needs_are_not_waited_for() {
+        let private = entry("b/one", "one.example.com", &[(443, Protocol::Tls)]);
+        let private = private.resolution(Resolution::Dns).export(&["."]);
+        let mut registry = world(Settings::default(), [private.into(), workload(1, "a", "")]);
+        let one = ObjectId {
+            namespace: Namespace::new("b"),
+            ..id(Kind::ServiceEntry, "one")
+        };
+        assert!(registry.names_of_object(&one).is_empty());
+        registry.apply(workload(2, "b", ""));
+        assert_eq!(registry.names_of_object(&one).len(), 1);
+    }
+
+    #[test]
+    fn addresses_count_once_they_are_applied_or_kept_out() {
+        let settings = Settings {
+            protected: ["169.254.0.0/16".parse().unwrap()].into(),
+            ..Settings::default()
+        };
+        let mut registry = world(settings, []);
+        let host = Host::new("one.example.com");
+        let both = [ip("192.0.2.1"), ip("169.254.169.254")].into();
+        assert!(!registry.has_resolved(&host, &both));
+        registry.apply(resolved("one.example.com", &["192.0.2.1", "169.254.169.254"]));
+        assert!(registry.has_resolved(&host, &both));
+        assert!(registry.has_resolved(&host, &BTreeSet::new()));
+        assert!(!registry.has_resolved(&host, &[ip("192.0.2.9")].into()));
+    }
+}

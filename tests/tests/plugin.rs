@@ -32,6 +32,24 @@ const NAMESPACES: &str = "
 {apiVersion: v1, kind: Namespace, metadata: {name: enforcer-system}}
 ";
 
+/// Who may list pods, and nothing else.
+const ACCOUNT: &str = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: lister, namespace: default}}";
+
+const ROLE: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: lister}
+rules: [{apiGroups: [''], resources: [pods], verbs: [list]}]
+";
+
+const BINDING: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: lister}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: lister}
+subjects: [{kind: ServiceAccount, namespace: default, name: lister}]
+";
+
 fn entry(address: &str) -> String {
     format!(
         "apiVersion: networking.istio.io/v1beta1\nkind: ServiceEntry\nmetadata: {{name: db, namespace: frontend}}\n\
@@ -42,10 +60,7 @@ fn entry(address: &str) -> String {
 
 fn said(output: &Output) -> (Option<i32>, String) {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    (
-        output.status.code(),
-        text(&output.stdout) + &text(&output.stderr),
-    )
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 
 /// Runs `claim` with an API server without entries and enforcers' pods.
@@ -59,7 +74,11 @@ fn check(claim: impl FnOnce(&mut Server, &Api) -> Result<()> + Send) {
                 if object.get("kind").is_none() {
                     let is_pod = path.ends_with("pods");
                     object["kind"] = json!(if is_pod { "Pod" } else { "ServiceEntry" });
-                    object["apiVersion"] = json!(if is_pod { "v1" } else { "networking.istio.io/v1beta1" });
+                    object["apiVersion"] = json!(if is_pod {
+                        "v1"
+                    } else {
+                        "networking.istio.io/v1beta1"
+                    });
                 }
                 admin.delete(&object.to_string())?;
             }
@@ -86,7 +105,11 @@ fn version_of_the_api_server_is_in_force_once_it_was_waited_for() {
         place.until_status("proof", |status| status.proven)?;
         let waiting = |place: &Place, version: &str| -> Result<(Option<i32>, String)> {
             let arguments = ["wait", "--for", "se", "--timeout", "60s", "--version", version];
-            Ok(said(&place.command(&[&arguments[..], &["frontend/db"]].concat()).output()?))
+            Ok(said(
+                &place
+                    .command(&[&arguments[..], &["frontend/db"]].concat())
+                    .output()?,
+            ))
         };
         for round in 1..40_u8 {
             let to = format!("198.51.100.{round}:5432");
@@ -98,7 +121,8 @@ fn version_of_the_api_server_is_in_force_once_it_was_waited_for() {
         }
         // The second time, the enforcer has nothing new to say of it but that it has seen the version.
         for round in 0..3 {
-            let wrong = entry("198.51.100.1/99").replace("name: db,", &format!("labels: {{round: r{round}}}, name: db,"));
+            let wrong = entry("198.51.100.1/99")
+                .replace("name: db,", &format!("labels: {{round: r{round}}}, name: db,"));
             admin.apply(&wrong)?;
             let (code, text) = waiting(&place, &version(admin)?)?;
             ensure!(code == Some(1), "{text}");
@@ -151,42 +175,95 @@ fn nodes_that_cannot_be_asked_are_named() {
         let kubeconfig = server.kubeconfig("admin", &json!({ "token": "admin" }))?;
         let folder = tempfile::tempdir()?;
         let run = |arguments: &[&str]| -> Result<(Option<i32>, String)> {
-            Ok(said(&plugin(folder.path(), &kubeconfig)?.args(arguments).output()?))
+            Ok(said(
+                &plugin(folder.path(), &kubeconfig)?.args(arguments).output()?,
+            ))
         };
         let (code, text) = run(&["status"])?;
-        ensure!(code == Some(1) && text.contains("there is no pod with the label"), "{text}");
+        ensure!(
+            code == Some(1) && text.contains("there is no pod with the label"),
+            "{text}"
+        );
         // A kubelet's address is known of no node here, so that nothing can be run in the pod.
         admin.apply_value(&pod("enforcer-a", "n1", "Running"))?;
         admin.apply_value(&pod("enforcer-b", "n2", "Pending"))?;
         let (code, text) = run(&["status"])?;
         ensure!(code == Some(1), "{text}");
-        ensure!(text.contains("node n1 could not be asked: no command can be run in pod enforcer-a"), "{text}");
-        ensure!(text.contains("node n2 could not be asked: the enforcer's pod enforcer-b is Pending"), "{text}");
+        ensure!(
+            text.contains("node n1 could not be asked: no command can be run in pod enforcer-a"),
+            "{text}"
+        );
+        ensure!(
+            text.contains("node n2 could not be asked: the enforcer's pod enforcer-b is Pending"),
+            "{text}"
+        );
         let (code, text) = run(&["status", "-o", "json"])?;
         let record: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
-        ensure!(code == Some(1) && record["nodes"]["n2"]["error"].is_string(), "{text}");
+        ensure!(
+            code == Some(1) && record["nodes"]["n2"]["error"].is_string(),
+            "{text}"
+        );
 
         let (code, text) = run(&["wait", "--for", "ServiceEntry", "frontend/db"])?;
-        ensure!(code == Some(1) && text.contains("the API server has no ServiceEntry frontend/db"), "{text}");
+        ensure!(
+            code == Some(1) && text.contains("the API server has no ServiceEntry frontend/db"),
+            "{text}"
+        );
         admin.apply(&entry("198.51.100.1"))?;
-        let wait = ["wait", "--for", "ServiceEntry", "-n", "frontend", "db", "-o", "json"];
+        let wait = [
+            "wait",
+            "--for",
+            "ServiceEntry",
+            "-n",
+            "frontend",
+            "db",
+            "-o",
+            "json",
+        ];
         let (code, text) = run(&wait)?;
         let record: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
         ensure!(code == Some(1), "{text}");
         ensure!(record["version"].to_string() == version(admin)?, "{text}");
-        ensure!(record["everywhere"] == false && record["nodes"]["n1"]["error"].is_string(), "{text}");
+        ensure!(
+            record["everywhere"] == false && record["nodes"]["n1"]["error"].is_string(),
+            "{text}"
+        );
         let (code, text) = run(&["wait", "--for", "Pod", "a/b"])?;
         ensure!(code == Some(2) && text.contains("--for Pod"), "{text}");
         let (code, text) = run(&["explain", "-n", "frontend", "db.example.com:5432"])?;
-        ensure!(code == Some(2) && text.contains("node n1 could not be asked"), "{text}");
+        ensure!(
+            code == Some(2) && text.contains("node n1 could not be asked"),
+            "{text}"
+        );
         let (code, text) = run(&["monitor", "--last", "1"])?;
-        ensure!(code == Some(1) && text.contains("node n1 tells no more"), "{text}");
+        ensure!(
+            code == Some(1) && text.contains("node n1 tells no more"),
+            "{text}"
+        );
 
         // Without the rights that docs/wait.md names, that is said.
+        for text in [ACCOUNT, ROLE, BINDING] {
+            admin.apply(text)?;
+        }
+        let token = admin.token("default", "lister")?;
+        let lister = server.kubeconfig("lister", &json!({ "token": token }))?;
+        let output = plugin(folder.path(), &lister)?.arg("status").output()?;
+        let (code, text) = said(&output);
+        ensure!(code == Some(1), "{text}");
+        for words in [
+            "warning: nodes without an enforcer are not known",
+            "node n1 could not be asked: no command can be run in pod enforcer-a, which takes the right to create pods/exec",
+            "403",
+        ] {
+            ensure!(text.contains(words), "{words} is not in {text}");
+        }
         let stranger = server.kubeconfig("stranger", &json!({ "token": "nobody" }))?;
         let output = plugin(folder.path(), &stranger)?.arg("status").output()?;
         let (code, text) = said(&output);
-        ensure!(code == Some(1) && text.contains("listing the enforcer's pods"), "{text}");
+        ensure!(
+            code == Some(1) && text.contains("listing the enforcer's pods"),
+            "{text}"
+        );
         Ok(())
     });
 }

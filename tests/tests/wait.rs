@@ -234,7 +234,7 @@ fn host_that_does_not_resolve_is_waited_for_and_named_at_the_end() {
         let (code, text) = said(&waiting(place, &["--timeout", "2s", "shop/e"]).output()?);
         ensure!(code == Some(1), "{text}");
         ensure!(
-            text.starts_with(
+            text.contains(
                 "error: after 2 s, ServiceEntry shop/e is not in force yet: late.example.com does not resolve"
             ),
             "{text}"
@@ -310,7 +310,10 @@ fn who_waits_is_told_by_the_enforcer_that_takes_over() {
         let mut said = String::new();
         let mut errors = BufReader::new(waiter.stderr.take().context("it is piped")?);
         errors.read_line(&mut said)?;
-        ensure!(said.starts_with("waiting: ") && said.contains("selects no Pod"), "{said}");
+        ensure!(
+            said.starts_with("waiting: ") && said.contains("selects no Pod"),
+            "{said}"
+        );
         daemon.end(nix::sys::signal::Signal::SIGTERM)?;
         let next = place.start(&[])?;
         place.write(

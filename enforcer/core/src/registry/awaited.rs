@@ -133,7 +133,11 @@ mod tests {
         assert!(registry.names_of_object(&id(Kind::Service, "two")).is_empty());
         registry.apply(resolved("two.example.com", &["192.0.2.2"]));
         registry.apply(resolved("one.example.com", &["192.0.2.1"]));
-        let rules: Vec<_> = registry.rules_of_object(&two).iter().map(ToString::to_string).collect();
+        let rules: Vec<_> = registry
+            .rules_of_object(&two)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert!(rules.contains(&"tcp 192.0.2.2:443".to_owned()), "{rules:?}");
         assert!(!rules.contains(&"tcp 192.0.2.1:443".to_owned()), "{rules:?}");
     }

@@ -28,6 +28,10 @@ pub(super) async fn run(arguments: &Bundle, asked: &Asked) -> Result<ExitCode> {
         ensure!(ran.code == 0 && !ran.output.is_empty(), "exit code {}", ran.code);
         Ok(ran.output.clone())
     });
+    if bundles.is_empty() {
+        complain(&failed);
+        return Ok(ExitCode::FAILURE);
+    }
     let now = Timestamp::now();
     let path = arguments
         .output

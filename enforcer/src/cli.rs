@@ -6,6 +6,7 @@ mod cron;
 mod detach;
 mod exec;
 mod explain;
+mod files;
 mod generate;
 mod in_force;
 mod install_boot;

@@ -406,7 +406,7 @@ fn command_begins_soon() {
 fn what_was_typed_wrong_is_one_line() {
     for (arguments, what) in [
         (&["--allow", "example.com"][..], "has no port"),
-        (&["--allow", "https://example.com:443"], "is a URL"),
+        (&["--allow", "https://example.com:443"], "write no URL"),
         (&["--registry", "/nowhere.yaml"], "/nowhere.yaml: No such file"),
         (&["--user", "no-such-user"], "no-such-user"),
         (

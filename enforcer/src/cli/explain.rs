@@ -1,7 +1,7 @@
 //! `enforcer explain`: the verdict on destinations and what led to it, from the registry's files or the running enforcer.
 //!
 //! ```text
-//! Explain (typed) -> Asked (meant) -> offline: files -> who -> resolve -.
+//! Explain (typed) -> Asked (meant) -> offline: registry -> who -> resolve -.
 //!                                 \-> live: the daemon's answers --------+-> Explained -> show
 //! ```
 //!
@@ -9,9 +9,9 @@
 
 mod arguments;
 mod asked;
-mod files;
 mod live;
 mod offline;
+mod registry;
 mod resolve;
 mod show;
 mod who;

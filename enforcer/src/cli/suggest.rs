@@ -2,7 +2,6 @@
 //!
 //! `observations of the daemon or of a file, registry of files -> suggest -> YAML or JSON`
 
-mod registry;
 mod seen;
 mod since;
 
@@ -14,17 +13,25 @@ use std::{
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use enforcer_core::{
-    model::Namespace,
+    model::{CgroupId, Namespace},
     observed::Observation,
-    suggest::{Options, suggest},
+    pods::Pods,
+    registry::{Registry, Update},
+    suggest::{Options, Sources, suggest},
 };
 use jiff::Timestamp;
 
 use super::{
     CONFIG,
+    files::{self, Files, Wanted},
     out::{self, Form},
 };
-use crate::{config::Config, control};
+use crate::{
+    config::Config,
+    control,
+    daemon::{ingest, settings},
+    names,
+};
 
 /// What `suggest` is told.
 #[derive(Debug, clap::Args)]
@@ -89,7 +96,7 @@ fn suggested(arguments: &Suggest) -> Result<()> {
     if arguments.from.as_ref().is_some_and(is_stdin) && arguments.registry.iter().any(is_stdin) {
         bail!("--from - and --registry - both want standard input");
     }
-    let (registry, sources) = registry::read(&config, &arguments.registry)?;
+    let (registry, sources) = registry(&config, &arguments.registry)?;
     let observations = match &arguments.from {
         Some(file) => seen::read(file)?,
         None => {
@@ -158,5 +165,38 @@ fn config(arguments: &Suggest) -> Result<Config> {
         }
         bail!("what is registered? --config FILE, or --registry PATH: a folder, which may be empty");
     }
-    Ok(Config::parse("workloads: []", Path::new("--registry"))?)
+    files::nothing_configured()
+}
+
+/// The registry with the workloads that are configured and the pods among its objects, and its ServiceEntries as they are
+/// written.
+fn registry(config: &Config, typed: &[PathBuf]) -> Result<(Registry, Sources)> {
+    if config.kubernetes.is_some() && typed.is_empty() {
+        out::complain(
+            "warning: only the registry's files are read, not the API server: `kubectl get serviceentries,sidecars -A -o yaml`, \
+             with --registry -, adds its objects",
+        );
+    }
+    let servers = names::resolvers(&settings::of_names(config, None))?;
+    let mut sources = Sources::default();
+    let wanted = Wanted {
+        config,
+        servers: &servers,
+        typed,
+        node: config.pods.as_ref().map(ingest::settings).map(Pods::new),
+    };
+    let Files {
+        mut registry,
+        node,
+        pods,
+        ..
+    } = files::read(wanted, |text| sources.add(text))?;
+    let first = config.workloads.len() as u64 + 1;
+    let pods = node
+        .iter()
+        .flat_map(|node| pods.iter().map(|pod| node.workload(pod)));
+    for (number, workload) in (first..).zip(pods) {
+        registry.apply(Update::Workload(CgroupId(number), workload));
+    }
+    Ok((registry, sources))
 }

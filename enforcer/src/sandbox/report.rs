@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use enforcer_core::{
+    draft::Draft,
     observed::{Carrier, Observation, Seen},
     pattern,
 };
@@ -107,10 +108,10 @@ impl Report {
         let mut refused: Vec<_> = seen.observations.into_iter().filter_map(Refused::of).collect();
         refused.sort_by_key(|refused| std::cmp::Reverse(refused.count));
         let entries = refused.iter().map(|refused| &refused.allowed);
-        let entries: BTreeMap<_, _> = entries.map(|allowed| (allowed.label(), allowed)).collect();
-        let entries = entries
-            .iter()
-            .map(|(label, allowed)| allowed.entry(label, &sandbox.namespace));
+        let entries = entries.map(|allowed| allowed.entry(&sandbox.namespace));
+        // One object for each name.
+        let entries: BTreeMap<_, _> = entries.map(|entry| (entry.name.clone(), entry)).collect();
+        let entries = entries.values().map(Draft::text);
         Self {
             command: sandbox
                 .command

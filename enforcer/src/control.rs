@@ -46,8 +46,8 @@ pub use explained::{AboutLive, Explained, Found, HeldAddress, Judged, Record};
 pub use gather::{Live, OwnerStatus, Ports, RootStatus, Taken};
 pub use names::{MOST as MOST_NAMES, Name, NameTable, Source as NameSource};
 pub use status::{
-    Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
-    Suppressed, Usage,
+    Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, ObservedFile, Program, Root,
+    Source, Status, Suppressed, Usage,
 };
 pub(crate) use text::AllowAny;
 pub use watched::{Observed, Watch, WatchLine, Watched};
@@ -430,6 +430,7 @@ mod tests {
             proof: watch::channel(Proof::default()).1,
             kubernetes: None,
             pods: None,
+            observations: None,
             start: Instant::now(),
         }
     }

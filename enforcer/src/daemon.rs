@@ -246,6 +246,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     let (revocation, revoker) = wiring.revocation(datapath.sockets()).unzip();
     let (proof, proof_questions) = wiring.proof(&datapath).await;
     let (status, status_questions) = mpsc::channel(BACKLOG);
+    let (observer, observations) = wiring.observer();
     let ports = control::Ports {
         owner: status,
         live: live_now,
@@ -253,6 +254,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         proof,
         kubernetes: cluster.as_ref().map(|cluster| cluster.status.clone()),
         pods: pods.as_ref().map(|pods| pods.heartbeat.clone()),
+        observations,
         start: began,
     };
     wiring.notify(ports.clone());
@@ -273,7 +275,6 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
             .copied()
             .unwrap_or_default(),
     };
-    let observer = wiring.observer();
     let is_boot = wiring.boot.is_some();
     let kept = wiring.boot();
     let sources = Sources {

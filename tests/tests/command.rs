@@ -400,6 +400,25 @@ fn check_says_that_a_namespace_does_not_exist_only_where_namespaces_are_known() 
 }
 
 #[test]
+fn check_says_that_what_is_seen_could_not_be_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("enforcer.yaml");
+    let check = |file: &str| {
+        let file = folder.path().join(file);
+        fs::write(&config, format!("observe: {{file: {}}}\n", file.display())).unwrap();
+        let output = enforcer(&["check", "--config", &config.display().to_string()]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert!(!check("observed.jsonl").contains("warning"));
+    let said = check("none/observed.jsonl");
+    assert!(
+        said.contains("warning: observe.file: the folder ") && said.contains("/none does not exist: "),
+        "{said}"
+    );
+}
+
+#[test]
 fn check_reads_standard_input() {
     use std::io::Write as _;
     let mut command = Command::new(BINARY);

@@ -12,12 +12,13 @@ use tokio::sync::{oneshot, watch};
 use super::{
     AboutLive, Explained, HeldAddress, NameSource, NameTable, Observed, OwnerQuestion, Question, Watch,
     status::{
-        Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
-        Suppressed, Usage,
+        Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, ObservedFile, Program, Root,
+        Source, Status, Suppressed, Usage,
     },
 };
 use crate::{
     datapath,
+    kept::Keeping,
     names::AskStatus,
     proof::Proof,
     sources::{
@@ -125,6 +126,8 @@ pub struct Ports {
     pub kubernetes: Option<watch::Receiver<KubeStatus>>,
     /// When the cgroups of pods were; None without `pods` in the configuration.
     pub pods: Option<Heartbeat>,
+    /// How the file of observations stands; None without one.
+    pub(crate) observations: Option<watch::Receiver<Keeping>>,
     /// When the enforcer was started.
     pub start: Instant,
 }
@@ -164,6 +167,7 @@ impl Ports {
                 source("cgroups", state.workloads, live.cgroups.age()),
             ],
             configuration: configuration.status(),
+            observed_file: self.observations.as_ref().map(|now| observed(&now.borrow())),
             misplaced: state.misplaced,
             rejected: state.rejected,
             warnings: state.warnings,
@@ -271,6 +275,15 @@ fn resolved_age(hosts: &[HostStatus], (host, address): (Option<&str>, &str)) -> 
         .filter(has)
         .filter_map(|status| status.age);
     ages.min().map(|age| age.as_secs_f64())
+}
+
+fn observed(keeping: &Keeping) -> ObservedFile {
+    let (since, error) = keeping.failed.clone().unzip();
+    ObservedFile {
+        path: keeping.file.display().to_string(),
+        error,
+        failing_seconds: since.map(age),
+    }
 }
 
 fn kind(source: &SourceStatus) -> Source {

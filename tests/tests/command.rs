@@ -73,6 +73,46 @@ fn configuration_that_is_not_there_is_named() {
     );
 }
 
+/// The commands that ask a running enforcer.
+const ASKING: [&[&str]; 9] = [
+    &["status"],
+    &["status", "--alive"],
+    &["names"],
+    &["monitor"],
+    &["monitor", "--last", "5"],
+    &["top"],
+    &["top", "--once"],
+    &["suggest", "--registry", "STATE"],
+    &["explain", "--live", "--namespace", "shop", "db.example.com:5432"],
+];
+
+#[test]
+fn every_command_that_asks_the_enforcer_ends_with_2_where_none_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().display().to_string();
+    for command in ASKING {
+        let words = command
+            .iter()
+            .map(|word| if *word == "STATE" { &*state } else { word });
+        let words: Vec<_> = words.chain(["--state", &state]).collect();
+        let output = enforcer(&words);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {error}");
+        assert_eq!(output.stdout, b"", "{command:?}");
+        assert!(error.starts_with("error: "), "{command:?}: {error}");
+    }
+}
+
+#[test]
+fn every_command_that_asks_the_enforcer_ends_with_2_where_the_configuration_is_wrong() {
+    for command in ASKING {
+        let output = enforcer(&[command, &["--config", "/nowhere/enforcer.yaml"]].concat());
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {error}");
+        assert!(error.contains("/nowhere/enforcer.yaml"), "{command:?}: {error}");
+    }
+}
+
 /// What `enforcer run` says when started by `wrapper`.
 fn wrapped(wrapper: &[&str]) -> Result<String> {
     need_root()?;

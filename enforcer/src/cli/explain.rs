@@ -26,9 +26,6 @@ use asked::{Asked, Source};
 use super::out;
 use crate::control::{Explained, Judged};
 
-/// What was typed cannot be answered.
-const BAD_INPUT: u8 = 2;
-
 pub(super) fn run(typed: &Explain) -> Result<ExitCode> {
     let asked = match Asked::read(typed) {
         Ok(asked) => asked,
@@ -36,10 +33,10 @@ pub(super) fn run(typed: &Explain) -> Result<ExitCode> {
             for problem in problems {
                 out::complain(format_args!("error: {problem}"));
             }
-            return Ok(BAD_INPUT.into());
+            return Ok(out::UNANSWERED.into());
         }
     };
-    out::or_bad_input(answer(typed, &asked), BAD_INPUT)
+    out::or_unanswered(answer(typed, &asked))
 }
 
 fn answer(typed: &Explain, asked: &Asked) -> Result<ExitCode> {

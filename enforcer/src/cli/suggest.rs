@@ -76,17 +76,8 @@ enum Written {
     Json,
 }
 
-/// Something is wrong with what was given, or nobody answers.
-const BAD_INPUT: u8 = 2;
-
 pub(super) fn run(arguments: &Suggest) -> Result<ExitCode> {
-    match suggested(arguments) {
-        Err(error) if !error.is::<out::ReaderGone>() => {
-            out::end(Err(error));
-            Ok(BAD_INPUT.into())
-        }
-        outcome => outcome.map(|()| ExitCode::SUCCESS),
-    }
+    out::or_unanswered(suggested(arguments).map(|()| ExitCode::SUCCESS))
 }
 
 fn suggested(arguments: &Suggest) -> Result<()> {

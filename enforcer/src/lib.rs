@@ -28,6 +28,7 @@ mod state;
 pub mod systemd;
 mod top;
 mod turns;
+mod typing;
 mod ui;
 
 pub use enforcer_config as config;

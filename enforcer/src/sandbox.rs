@@ -25,7 +25,6 @@ mod report;
 mod settings;
 mod signals;
 mod supervise;
-mod typing;
 
 use std::{ffi::OsString, path::PathBuf};
 

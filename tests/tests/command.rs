@@ -588,3 +588,42 @@ fn command_that_runs_as_a_user_has_all_of_her_groups() {
     let who = enforcer(&["execute", "--user", name, "--", "id", "-un"]);
     assert_eq!(groups(who), name);
 }
+
+#[test]
+fn user_of_exec_cannot_type_into_the_terminal_and_setuid_programs_take_their_rights() {
+    need_root().unwrap();
+    let status = [
+        "execute",
+        "--user",
+        "nobody",
+        "--",
+        "grep",
+        "-E",
+        "^(Seccomp|NoNewPrivs):",
+        "/proc/self/status",
+    ];
+    let output = enforcer(&status);
+    assert_eq!(
+        text(&output.stdout),
+        "NoNewPrivs:\t0\nSeccomp:\t2\n",
+        "{}",
+        text(&output.stderr)
+    );
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("SKIPPED: this machine has no python3, which makes the call");
+        return;
+    }
+    // Without the filter, what is no terminal says ENOTTY.
+    let script = "import fcntl, os\nfile = os.open('/dev/null', os.O_RDWR)\n\
+                  for request in 0x5412, 0x541c, 0x5413:\n\
+                  \x20   try: fcntl.ioctl(file, request, b'x' * 8)\n\
+                  \x20   except OSError as error: print(error.errno)";
+    let output = enforcer(&["execute", "--user", "nobody", "--", "python3", "-c", script]);
+    let (eperm, enotty) = (libc::EPERM, libc::ENOTTY);
+    assert_eq!(
+        text(&output.stdout),
+        format!("{eperm}\n{eperm}\n{enotty}\n"),
+        "{}",
+        text(&output.stderr)
+    );
+}

@@ -6,9 +6,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use caps::{CapSet, Capability, CapsHashSet};
+use nix::sys::prctl::set_no_new_privs;
 
-use super::{Identity, Place, mounts, typing};
-use crate::privileges;
+use super::{Identity, Place, mounts};
+use crate::{privileges, typing};
 
 /// What root's command keeps: what installing and building need. None of it reaches the kernel's networking, its programs,
 /// mounts, namespaces or memory.
@@ -56,6 +57,8 @@ pub(crate) fn contain(
         let held = caps::read(None, CapSet::Permitted).context("reading the process's capabilities")?;
         let kept: CapsHashSet = HashSet::from(KEPT);
         privileges::keep(&held.intersection(&kept).copied().collect())?;
+        // Programs of others take no rights by being started.
+        set_no_new_privs().context("setting no_new_privs")?;
         typing::forbid()?;
     }
     identity.become_user()?;

@@ -3,6 +3,7 @@
 
 mod sandbox {
     pub(crate) mod ends;
+    pub(crate) mod report;
     pub(crate) mod run;
     pub(crate) mod terminal;
 }

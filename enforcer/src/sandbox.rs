@@ -13,6 +13,7 @@
 //! threads.
 
 mod allow;
+mod apart;
 mod caller;
 mod clean;
 mod contain;
@@ -31,6 +32,7 @@ use std::{ffi::OsString, path::PathBuf};
 use crate::config::Enforcement;
 
 pub use allow::Allowed;
+pub(crate) use apart::map;
 pub use caller::{Identity, of_caller};
 pub(crate) use contain::contain;
 pub(crate) use end::{End, FAILED};

@@ -51,8 +51,8 @@ pub use explained::{AboutLive, Explained, Found, HeldAddress, Judged, Record};
 pub use gather::{AskMetrics, Live, OwnerStatus, Ports, RootStatus, Taken};
 pub use names::{MOST as MOST_NAMES, Name, NameTable, Source as NameSource};
 pub use status::{
-    Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
-    Suppressed, Unjudged, Usage,
+    Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, ObservedFile, Program, Root,
+    Source, Status, Suppressed, Unjudged, Usage,
 };
 pub(crate) use text::AllowAny;
 pub use watched::{Observed, Watch, WatchLine, Watched};
@@ -461,6 +461,7 @@ mod tests {
             kubernetes: None,
             pods: None,
             metrics: mpsc::channel(1).0,
+            observations: None,
             start: Instant::now(),
         }
     }

@@ -31,6 +31,7 @@ mod state;
 pub mod systemd;
 mod top;
 mod turns;
+mod typing;
 mod ui;
 mod web;
 

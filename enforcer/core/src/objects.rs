@@ -129,11 +129,11 @@ impl Objects {
             .collect()
     }
 
-    /// The mode that the label of a namespace sets; None if it has none, or none that is valid.
+    /// The mode that the label of a namespace sets; None if it has none.
     pub(crate) fn mode_of_namespace(&self, namespace: &Namespace) -> Option<Enforcement> {
         let key = Key::new(&Namespace::new(""), namespace.as_str());
         let label = self.namespaces.get(&key)?.meta.labels.get(Enforcement::LABEL)?;
-        Enforcement::parse(label)
+        Some(Enforcement::of_label(label))
     }
 
     /// Stores or removes a slice, and returns the Services whose endpoints it affects.

@@ -98,7 +98,7 @@ async fn run(to: To, command: Command) -> Result<ExitCode> {
     if let Command::Wait(arguments) = &command
         && let Err(error) = arguments.check()
     {
-        return out::or_bad_input(Err(error), super::wait::BAD_INPUT);
+        return out::or_unanswered(Err(error));
     }
     let access = Access {
         kubeconfig: to.kubeconfig,

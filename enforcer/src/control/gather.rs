@@ -14,12 +14,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     AboutLive, Explained, HeldAddress, NameSource, NameTable, Observed, OwnerQuestion, Question, Watch,
     status::{
-        Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
-        Suppressed, Unjudged, Usage,
+        Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, ObservedFile, Program, Root,
+        Source, Status, Suppressed, Unjudged, Usage,
     },
 };
 use crate::{
     datapath,
+    kept::Keeping,
     names::AskStatus,
     proof::Proof,
     sources::{
@@ -139,6 +140,8 @@ pub struct Ports {
     pub pods: Option<Heartbeat>,
     /// Who writes the metrics.
     pub metrics: AskMetrics,
+    /// How the file of observations stands; None without one.
+    pub(crate) observations: Option<watch::Receiver<Keeping>>,
     /// When the enforcer was started.
     pub start: Instant,
 }
@@ -184,6 +187,7 @@ impl Ports {
                 source("cgroups", state.workloads, live.cgroups.age()),
             ],
             configuration: configuration.status(),
+            observed_file: self.observations.as_ref().map(|now| observed(&now.borrow())),
             misplaced: state.misplaced,
             rejected: state.rejected,
             warnings: state.warnings,
@@ -305,6 +309,15 @@ fn resolved_age(hosts: &[HostStatus], (host, address): (Option<&str>, &str)) -> 
         .filter(has)
         .filter_map(|status| status.age);
     ages.min().map(|age| age.as_secs_f64())
+}
+
+fn observed(keeping: &Keeping) -> ObservedFile {
+    let (since, error) = keeping.failed.clone().unzip();
+    ObservedFile {
+        path: keeping.file.display().to_string(),
+        error,
+        failing_seconds: since.map(age),
+    }
 }
 
 fn kind(source: &SourceStatus) -> Source {

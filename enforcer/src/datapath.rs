@@ -14,6 +14,7 @@ mod attention;
 mod cgroup;
 mod claim;
 mod cost;
+mod counted;
 mod decision;
 mod events;
 mod forgetting;

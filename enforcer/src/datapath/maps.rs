@@ -19,7 +19,7 @@ use enforcer_core::{
     rule::{Rule, Rules, Slot},
 };
 
-use super::{kinds::KindsMap, take::take, verdicts::Counted};
+use super::{counted::Counted, kinds::KindsMap, take::take};
 
 pub(super) struct Maps {
     workloads: HashMap<MapData, CgroupId, Binding>,

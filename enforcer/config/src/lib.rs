@@ -13,6 +13,7 @@ mod config;
 mod dns;
 mod enums;
 mod error;
+mod moved;
 mod observe;
 mod parse;
 mod place;

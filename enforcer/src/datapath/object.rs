@@ -276,7 +276,6 @@ fn load(
         .map_max_entries(name::HOSTS, capacities.hosts)
         // New hosts are added before old ones are removed.
         .map_max_entries(name::PATTERNS, capacities.hosts.saturating_mul(2))
-        .map_max_entries(name::LEARNERS, capacities.workloads)
         .map_max_entries(
             name::SHARES,
             capacities.workloads.saturating_mul(5).max(name::SHARES_CAPACITY),

@@ -34,7 +34,7 @@ pub const ARGUMENT: &str = "asker";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The process, seen from the test.
-pub(super) struct Asker {
+pub struct Asker {
     child: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -43,13 +43,18 @@ pub(super) struct Asker {
 
 /// A socket of the process.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Socket {
+pub struct Socket {
     number: usize,
-    pub(super) port: u16,
+    /// Its port.
+    pub port: u16,
 }
 
 impl Asker {
-    pub(super) fn start(program: &Path, cgroup: &Path) -> Result<Self> {
+    /// Starts one in a cgroup.
+    ///
+    /// # Errors
+    /// If it cannot be started, or cannot join.
+    pub fn start(program: &Path, cgroup: &Path) -> Result<Self> {
         let mut child = Command::new(program)
             .arg(ARGUMENT)
             .arg(cgroup)
@@ -67,7 +72,11 @@ impl Asker {
         })
     }
 
-    pub(super) fn udp(&mut self, to: SocketAddr, message: &[u8]) -> Result<Socket> {
+    /// Has it send from a new socket.
+    ///
+    /// # Errors
+    /// If it cannot send.
+    pub fn udp(&mut self, to: SocketAddr, message: &[u8]) -> Result<Socket> {
         self.socket(&format!("udp {to} {}", hex(message)))
     }
 
@@ -76,7 +85,11 @@ impl Asker {
         self.socket(&format!("udp-from {from} {to} {}", hex(message)))
     }
 
-    pub(super) fn again(&mut self, socket: Socket, to: SocketAddr, message: &[u8]) -> Result<()> {
+    /// Has it send from a socket that it has.
+    ///
+    /// # Errors
+    /// If it cannot send.
+    pub fn again(&mut self, socket: Socket, to: SocketAddr, message: &[u8]) -> Result<()> {
         let said = self.say(&format!("again {} {to} {}", socket.number, hex(message)))?;
         ensure!(!said.starts_with("error"), "sending again: {said}");
         Ok(())
@@ -95,7 +108,10 @@ impl Asker {
     }
 
     /// Waits until a datagram is there.
-    pub(super) fn receive(&mut self, socket: Socket) -> Result<()> {
+    ///
+    /// # Errors
+    /// If none comes.
+    pub fn receive(&mut self, socket: Socket) -> Result<()> {
         let said = self.say(&format!("receive {}", socket.number))?;
         ensure!(said != "nothing", "no datagram came");
         Ok(())

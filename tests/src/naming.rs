@@ -8,7 +8,7 @@
 //! It needs no name server, so that a kernel of the matrix has it too; `load`, a workload that asks for ever other
 //! names, does.
 
-pub mod asker;
+mod asker;
 mod forged;
 mod honest;
 pub mod load;

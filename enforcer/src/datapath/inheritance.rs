@@ -166,7 +166,7 @@ fn is_such(folder: &Path, name: &str, capacity: Option<u32>) -> bool {
     let path = folder.join(name);
     let has_room = || {
         let info = MapInfo::from_pin(&path);
-        info.is_ok_and(|info| capacity.is_none_or(|capacity| info.max_entries() == capacity))
+        info.is_ok_and(|info| capacity.is_none_or(|capacity| info.max_entries() >= capacity))
     };
     path.exists() && shape::check_one(name, &path).is_ok() && has_room()
 }

@@ -34,7 +34,7 @@ pub const ARGUMENT: &str = "asker";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The process, seen from the test.
-pub struct Asker {
+pub(super) struct Asker {
     child: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -43,18 +43,13 @@ pub struct Asker {
 
 /// A socket of the process.
 #[derive(Clone, Copy, Debug)]
-pub struct Socket {
+pub(super) struct Socket {
     number: usize,
-    /// Its port.
-    pub port: u16,
+    pub(super) port: u16,
 }
 
 impl Asker {
-    /// Starts one in a cgroup.
-    ///
-    /// # Errors
-    /// If it cannot be started, or cannot join.
-    pub fn start(program: &Path, cgroup: &Path) -> Result<Self> {
+    pub(super) fn start(program: &Path, cgroup: &Path) -> Result<Self> {
         let mut child = Command::new(program)
             .arg(ARGUMENT)
             .arg(cgroup)
@@ -72,11 +67,7 @@ impl Asker {
         })
     }
 
-    /// Has it send from a new socket.
-    ///
-    /// # Errors
-    /// If it cannot send.
-    pub fn udp(&mut self, to: SocketAddr, message: &[u8]) -> Result<Socket> {
+    pub(super) fn udp(&mut self, to: SocketAddr, message: &[u8]) -> Result<Socket> {
         self.socket(&format!("udp {to} {}", hex(message)))
     }
 
@@ -85,11 +76,7 @@ impl Asker {
         self.socket(&format!("udp-from {from} {to} {}", hex(message)))
     }
 
-    /// Has it send from a socket that it has.
-    ///
-    /// # Errors
-    /// If it cannot send.
-    pub fn again(&mut self, socket: Socket, to: SocketAddr, message: &[u8]) -> Result<()> {
+    pub(super) fn again(&mut self, socket: Socket, to: SocketAddr, message: &[u8]) -> Result<()> {
         let said = self.say(&format!("again {} {to} {}", socket.number, hex(message)))?;
         ensure!(!said.starts_with("error"), "sending again: {said}");
         Ok(())
@@ -108,10 +95,7 @@ impl Asker {
     }
 
     /// Waits until a datagram is there.
-    ///
-    /// # Errors
-    /// If none comes.
-    pub fn receive(&mut self, socket: Socket) -> Result<()> {
+    pub(super) fn receive(&mut self, socket: Socket) -> Result<()> {
         let said = self.say(&format!("receive {}", socket.number))?;
         ensure!(said != "nothing", "no datagram came");
         Ok(())

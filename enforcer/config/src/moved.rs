@@ -126,6 +126,8 @@ mod tests {
 
     #[test]
     fn no_key_of_any_version_is_gone_without_a_place_where_it_has_moved() {
+        let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operate.md");
+        let guide = fs::read_to_string(guide).unwrap();
         let there = keys();
         let written = fs::read_to_string(KEYS).unwrap();
         let mut known: BTreeSet<String> = written.lines().map(str::to_owned).collect();
@@ -144,6 +146,7 @@ mod tests {
                 moved.new
             );
             assert!(known.contains(moved.old), "no version has had {}", moved.old);
+            assert!(guide.contains(&format!("`{}`", moved.old)), "docs/operate.md does not name {}", moved.old);
         }
         known.extend(there);
         let all: String = known.iter().map(|key| format!("{key}\n")).collect();

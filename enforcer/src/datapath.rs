@@ -17,6 +17,7 @@ mod cost;
 mod decision;
 mod events;
 mod forgetting;
+mod groups;
 mod hardening;
 mod inheritance;
 mod inspection;

@@ -146,7 +146,11 @@ mod tests {
                 moved.new
             );
             assert!(known.contains(moved.old), "no version has had {}", moved.old);
-            assert!(guide.contains(&format!("`{}`", moved.old)), "docs/operate.md does not name {}", moved.old);
+            assert!(
+                guide.contains(&format!("`{}`", moved.old)),
+                "docs/operate.md does not name {}",
+                moved.old
+            );
         }
         known.extend(there);
         let all: String = known.iter().map(|key| format!("{key}\n")).collect();

@@ -32,7 +32,7 @@ use nix::{
 
 use super::{
     Capacities,
-    inheritance::{self, Version},
+    groups::{self, Version},
     place::{self, is_own},
 };
 use crate::ending;
@@ -75,13 +75,13 @@ fn layouts() -> (u32, Vec<Version>) {
     PRETENDED
         .get()
         .cloned()
-        .unwrap_or_else(|| (LAYOUT, inheritance::versions()))
+        .unwrap_or_else(|| (LAYOUT, groups::versions()))
 }
 
 /// Has this process pin its maps as one of a version with so many layouts more would, which takes over what has the same
 /// version and, for `is_strange`, has another version of all of it. For tests; it has no effect once anything is pinned.
 pub fn pretend_layout(more: u32, is_strange: bool) {
-    let mut versions = inheritance::versions();
+    let mut versions = groups::versions();
     for (_, version) in &mut versions {
         *version += u32::from(is_strange);
     }
@@ -123,7 +123,7 @@ impl Pins {
             ..Made::default()
         };
         create(&maps)?;
-        inheritance::note(&maps, &versions)?;
+        groups::note(&maps, &versions)?;
         create(&folder.join(LINKS))?;
         Ok(Self {
             folder,
@@ -206,7 +206,7 @@ impl Pins {
     fn create_folders(&self) -> Result<()> {
         let maps = self.folder.join(&self.generation);
         create(&maps)?;
-        inheritance::note(&maps, &self.versions)?;
+        groups::note(&maps, &self.versions)?;
         create(&self.folder.join(LINKS))
     }
 

@@ -26,6 +26,7 @@ pub(super) struct Group {
 /// The last layout that came without versions.
 pub(super) const LAST_UNNOTED: u32 = 9;
 
+/// All of them.
 pub(super) const GROUPS: [Group; 3] = [
     Group {
         name: "names",

@@ -18,6 +18,7 @@ mod counted;
 mod decision;
 mod events;
 mod forgetting;
+mod groups;
 mod hardening;
 mod inheritance;
 mod inspection;
@@ -57,12 +58,13 @@ pub use cost::VERIFIER_LIMIT;
 pub use decision::{Cause, Decision, Subject};
 pub use events::{Batch, Events};
 pub use hardening::Hardening;
+pub use inheritance::Inherited;
 pub use inspection::{Drift, Inspection, RootState};
 pub use learned::{Given, LearnedAddress, Life, Listed};
 pub use learning::Learning;
 pub use memlock::raise_memlock;
 pub use object::Features;
-pub use pins::{Pins, Removed};
+pub use pins::{Pins, Removed, pretend_layout};
 pub use program::Purpose;
 pub use roots::{Attached, is_attached, is_enforced};
 pub use sightings::Sighting;
@@ -140,6 +142,8 @@ pub struct Datapath {
     share: u32,
     /// The most that it ever was.
     widest: u32,
+    /// What could not be taken over from an earlier start; None if there was nothing.
+    lost: Option<Vec<String>>,
 }
 
 impl Datapath {
@@ -149,6 +153,7 @@ impl Datapath {
     /// # Errors
     /// If the kernel refuses a map or a program; the text says what is missing.
     pub fn load(pins: Option<Pins>, options: Options, settings: Settings) -> Result<(Self, Events)> {
+        let lost = pins.as_ref().map(inheritance::adopt).transpose()?.flatten();
         let Object {
             programs,
             loaded,
@@ -164,6 +169,12 @@ impl Datapath {
         // These maps may be in use: workloads have to be looked for at the depths that are set now.
         let previous = maps.settings()?;
         let (unknown, share) = (settings.unknown, settings.learned);
+        // Settings that are new say nothing of records that are not.
+        let widest = if previous.depth_max == 0 {
+            records.widest()?
+        } else {
+            previous.learned
+        };
         let settings = if previous.depth_max == 0 {
             // What is remembered may be pinned beside settings that are lost: no epoch is the same twice.
             let since_boot = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
@@ -198,7 +209,8 @@ impl Datapath {
             sockets: Arc::new(sockets),
             unknown,
             share,
-            widest: share.max(previous.learned),
+            widest: share.max(widest),
+            lost,
         };
         datapath.maps.set_settings(&settings)?;
         Ok((datapath, events))

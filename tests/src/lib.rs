@@ -48,3 +48,4 @@ pub mod resolvers;
 pub mod servers;
 pub mod stream;
 pub mod ui;
+pub mod versions;

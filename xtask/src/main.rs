@@ -19,6 +19,7 @@ mod kind;
 mod kubernetes;
 mod lint;
 mod need;
+mod older;
 mod out;
 mod plan;
 mod process;
@@ -68,6 +69,9 @@ enum Command {
     Kubernetes(kubernetes::Arguments),
     /// Fetch Envoy for the tests of pods with a proxy, if it is not there, and say where it is
     Envoy,
+    /// Build the enforcer of the last commit whose maps have an older layout, and say where it is: what upgrades are tried
+    /// from
+    Older,
     /// Check formatting, clippy's lints, licences and dependencies, as CI does
     Lint,
     /// Run a test binary, with root's rights if its package needs them (cargo's runner for `test`)
@@ -99,6 +103,7 @@ fn command() -> ExitCode {
         Command::Kind(arguments) => kind::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Kubernetes(arguments) => kubernetes::run(arguments),
         Command::Envoy => envoy::show(),
+        Command::Older => older::show(),
         Command::Demo => demo::run(),
         Command::DemoHost { enforcer } => demo::run_host(&enforcer),
         Command::DemoStage(stage) => demo::run_stage(&stage).map(|()| ExitCode::SUCCESS),

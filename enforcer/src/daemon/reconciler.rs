@@ -175,7 +175,7 @@ impl Reconciler {
         if self.applied == Applied::default() {
             self.applied = self.datapath.read_back()?;
             self.canaries = Canaries::left_in(&self.applied);
-            self.inherit();
+            self.tell_inherited();
         }
         self.reconcile(ingest)?;
         // A root that fails does not keep others from being enforced; a start that can enforce no root fails.

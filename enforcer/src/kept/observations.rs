@@ -83,7 +83,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Observation>> {
         let aside = path.with_extension("damaged");
         fs::rename(path, &aside).with_context(|| format!("moving {} aside", path.display()))?;
         tracing::warn!(
-            "{damaged} lines of {} are damaged: it is kept as {}, and the other {} observations are used",
+            "{damaged} lines of {} are damaged or of another version: it is kept as {}, and the other {} observations are used",
             path.display(),
             aside.display(),
             read.len()

@@ -6,6 +6,7 @@
 //! enforcer explain --live                 -> owner, names                               -> Explained
 //! enforcer suggest, top, ui -> the same   -> owner                                      -> Observed
 //! enforcer monitor -> the same            -> owner                                      -> a WatchLine for each call
+//! enforcer bundle -> the same             -> owner                                      -> Inside
 //! ```
 //!
 //! A connection is a question, and the answer is one line. What is asked is a line too, and one of [`Asked`], none of which
@@ -13,6 +14,7 @@
 
 mod explained;
 mod gather;
+mod inside;
 mod names;
 mod status;
 mod text;
@@ -44,6 +46,7 @@ use watching::WATCHERS;
 
 pub use explained::{AboutLive, Explained, Found, HeldAddress, Judged, Record};
 pub use gather::{Live, OwnerStatus, Ports, RootStatus, Taken};
+pub use inside::{Inside, Listing, Named as NamedIn, described, held};
 pub use names::{MOST as MOST_NAMES, Name, NameTable, Source as NameSource};
 pub use status::{
     Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
@@ -66,6 +69,8 @@ pub enum OwnerQuestion {
     Observed(oneshot::Sender<Observed>),
     /// What was told last, and what is told from now on.
     Watch(oneshot::Sender<Watch>),
+    /// What there is inside, for the support bundle.
+    Inside(oneshot::Sender<Inside>),
 }
 
 /// Where the owner is asked.
@@ -83,6 +88,8 @@ pub enum Asked {
     Explain(AboutLive),
     /// For [`Observed`].
     Observed,
+    /// For [`Inside`].
+    Bundle,
     /// For a [`WatchLine`] for each of the last so many calls, and for each call from then on.
     Watch {
         /// How many of those that were told before.
@@ -267,6 +274,7 @@ async fn serve(mut stream: UnixStream, ports: &Ports, watchers: &Arc<Semaphore>)
 async fn answer(mut stream: UnixStream, ports: &Ports, asked: Asked) -> Result<()> {
     let mut text = match asked {
         Asked::Observed => serde_json::to_vec(&ports.gather_observed().await?)?,
+        Asked::Bundle => serde_json::to_vec(&ports.gather_inside().await?)?,
         // It has no one answer.
         Asked::Watch { .. } | Asked::Status => serde_json::to_vec(&ports.gather().await?)?,
         Asked::Names(workload) => told(&ports.gather_names(workload).await?)?,
@@ -353,6 +361,15 @@ async fn ask_or_fail<T: DeserializeOwned>(state: &Path, question: &Asked) -> Res
 /// If none answers in time.
 pub async fn ask_observed(state: &Path) -> Result<Observed> {
     let text = answered(state, &Asked::Observed).await?;
+    understood(&path(state), &text)
+}
+
+/// Asks the enforcer whose state is in this folder what it has inside.
+///
+/// # Errors
+/// If none answers in time.
+pub async fn ask_inside(state: &Path) -> Result<Inside> {
+    let text = answered(state, &Asked::Bundle).await?;
     understood(&path(state), &text)
 }
 

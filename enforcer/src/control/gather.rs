@@ -10,7 +10,8 @@ use enforcer_core::names::HostStatus;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    AboutLive, Explained, HeldAddress, NameSource, NameTable, Observed, OwnerQuestion, Question, Watch,
+    AboutLive, Explained, HeldAddress, Inside, NameSource, NameTable, Observed, OwnerQuestion, Question,
+    Watch,
     status::{
         Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
         Suppressed, Usage,
@@ -20,6 +21,7 @@ use crate::{
     datapath,
     names::AskStatus,
     proof::Proof,
+    report::recent::RECENT,
     sources::{
         Heartbeat,
         kube::{KubeStatus, SourceState, SourceStatus},
@@ -200,6 +202,18 @@ impl Ports {
         let question = OwnerQuestion::Observed(reply);
         self.owner.send(question).await.context("the owner is gone")?;
         observed.await.context("the owner does not answer")
+    }
+
+    /// What the owner has inside, with the last records of the log.
+    pub(super) async fn gather_inside(&self) -> Result<Inside> {
+        let (reply, inside) = oneshot::channel();
+        let question = OwnerQuestion::Inside(reply);
+        self.owner.send(question).await.context("the owner is gone")?;
+        let mut inside = inside.await.context("the owner does not answer")?;
+        let records = RECENT.all();
+        let value = |line: &String| serde_json::from_str(line).unwrap_or_else(|_| line.as_str().into());
+        inside.log = records.iter().map(value).collect();
+        Ok(inside)
     }
 
     /// What was told last of calls, and what is told from now on.

@@ -20,6 +20,7 @@ use std::{
 use enforcer_common::CgroupId;
 use enforcer_core::{
     documents::Documents,
+    istio::ObjectId,
     model::{Host, Workload},
     policy::Desired,
     registry::{Registry, Update, Warning},
@@ -354,6 +355,18 @@ impl Ingest {
              `pods` from the configuration if this machine is not a node of a cluster"
                 .to_owned()
         })
+    }
+
+    /// Where an object that counts is from: its file and line, or the API server.
+    pub(super) fn origin(&self, id: &ObjectId) -> String {
+        let place = self
+            .documents
+            .place(id)
+            .filter(|_| !self.precedence.is_of_cluster(id));
+        match place {
+            Some((file, line)) => format!("{file}:{line}"),
+            None => "the API server".to_owned(),
+        }
     }
 
     /// Cgroups that are gone since the last call.

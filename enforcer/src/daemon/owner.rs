@@ -16,7 +16,7 @@ use super::{
     ingest::Ingest,
     input::{Change, Input, Inputs, Question, Wanted},
     reconciler::Reconciler,
-    reporter::{Reporter, explain_live, names},
+    reporter::{Reporter, explain_live, inside, names},
     schedule::Schedule,
     start::Start,
 };
@@ -169,6 +169,9 @@ impl Owner {
                         reply.send(observer.observed()).is_ok()
                     }
                     OwnerQuestion::Watch(reply) => reply.send(self.reporter.observer.watch()).is_ok(),
+                    OwnerQuestion::Inside(reply) => {
+                        reply.send(inside(&mut self.ingest, &self.reconciler)).is_ok()
+                    }
                 };
                 if !is_waited_for {
                     tracing::debug!("what was asked at the control socket is no longer waited for");

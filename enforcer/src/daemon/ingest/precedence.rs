@@ -39,6 +39,11 @@ impl Precedence {
         None
     }
 
+    /// Whether the API server's version of an object counts, where files may have it too.
+    pub(super) fn is_of_cluster(&self, id: &ObjectId) -> bool {
+        self.cluster.contains(id)
+    }
+
     /// The update that one from the API server results in.
     pub(super) fn of_cluster(&mut self, update: Update, files: &Documents) -> Update {
         if !self.is_needed {

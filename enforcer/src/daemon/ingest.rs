@@ -191,9 +191,16 @@ impl Ingest {
                 }
             }
         }
-        let problems = self.rejected().into_iter().collect();
-        for problem in self.problems.news(problems) {
-            tracing::error!(event = "document_rejected", "{problem}");
+        let problems = self.documents.problems();
+        let lines = problems.iter().map(ToString::to_string).collect();
+        for line in self.problems.news(lines) {
+            // The last line may be about others alone.
+            let problem = problems.iter().find(|problem| problem.to_string() == line);
+            let object = problem
+                .and_then(|problem| problem.object.as_ref())
+                .map(ToString::to_string);
+            let reason = problem.map(|problem| problem.message.as_str());
+            tracing::error!(event = "document_rejected", object, reason, "{line}");
         }
         self.say_warnings();
     }

@@ -1,16 +1,21 @@
 //! What can be known where no enforcer runs: what is pinned, what the files say, and whether this kernel takes the
 //! programs.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::DirEntryExt as _,
+    path::{Path, PathBuf},
+};
 
-use enforcer_common::{CgroupId, Settings};
+use enforcer_common::{Binding, CgroupId, Settings};
 use enforcer_core::{documents::Documents, registry::Update};
 use serde_json::{Value, json};
 
 use super::{Files, Places, daemon::lines, journal};
 use crate::{
     control::{Listing, NamedIn, described, held},
-    datapath::{self, Capacities, Cgroup, CgroupMount, Datapath, Options},
+    datapath::{self, Capacities, CgroupMount, Datapath, Options},
     sources::files::{Content as Read, read_all},
     state,
 };
@@ -70,7 +75,7 @@ fn add_maps(bpffs: &Path, files: &mut Files) {
         let name = generation.name;
         match generation.held {
             Ok(applied) => {
-                let paths = paths(&applied.workloads.keys().copied().collect::<Vec<_>>());
+                let paths = paths(&applied.workloads);
                 let workload = |cgroup: CgroupId| match paths.get(&cgroup) {
                     Some(path) => format!("cgroup {path}"),
                     None => format!("cgroup {}", cgroup.0),
@@ -98,13 +103,31 @@ fn add_maps(bpffs: &Path, files: &mut Files) {
     }
 }
 
-/// The paths of cgroups, of those that are found.
-fn paths(ids: &[CgroupId]) -> BTreeMap<CgroupId, String> {
-    let root: Option<Cgroup> = CgroupMount::find()
-        .ok()
-        .and_then(|mount| mount.cgroup(Path::new("/")).ok().flatten());
-    let find = |id: &CgroupId| Some((*id, root.as_ref()?.find_below(*id)?.display().to_string()));
-    ids.iter().take(1000).filter_map(find).collect()
+/// The most cgroups that are looked at.
+const CGROUPS: usize = 20_000;
+
+/// The paths of cgroups, as far as they are found: a cgroup's number is that of its folder.
+fn paths(wanted: &BTreeMap<CgroupId, Binding>) -> BTreeMap<CgroupId, String> {
+    let mut found = BTreeMap::new();
+    let Ok(mount) = CgroupMount::find() else {
+        return found;
+    };
+    let mut left = vec![PathBuf::from("/")];
+    for _ in 0..CGROUPS {
+        let Some(path) = left.pop() else { break };
+        for entry in fs::read_dir(mount.folder(&path)).into_iter().flatten().flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            let path = path.join(entry.file_name());
+            let id = CgroupId(entry.ino());
+            if wanted.contains_key(&id) {
+                found.insert(id, path.display().to_string());
+            }
+            left.push(path);
+        }
+    }
+    found
 }
 
 /// Adds the objects of the registry's files.

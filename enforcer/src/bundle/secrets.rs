@@ -103,23 +103,38 @@ fn below_keys(text: &str) -> String {
     let mut lines = Vec::new();
     let mut below: Option<usize> = None;
     for line in text.lines() {
-        let bare = line.trim_start();
+        // The dash of a list counts as an indent.
+        let bare = line.trim_start_matches([' ', '-', '\t']);
         let depth = line.len() - bare.len();
         if below.is_some_and(|at| depth > at && !bare.is_empty()) {
             continue;
         }
         below = None;
-        let named = bare.trim_start_matches("- ").split_once(':');
-        match named.filter(|(key, _)| key.len() < 64 && !key.contains(' ') && is_secret(key)) {
-            Some((key, _)) => {
+        match secret_key(line) {
+            Some(end) => {
                 below = Some(depth);
-                lines.push(format!("{}{key}: {INSTEAD}", &line[..depth]));
+                lines.push(format!("{}: {INSTEAD}", &line[..end]));
             }
             None => lines.push(line.to_owned()),
         }
     }
     let end = if text.ends_with('\n') { "\n" } else { "" };
     lines.join("\n") + end
+}
+
+/// Where the first key of a line ends below which a secret stands, also in a comment.
+fn secret_key(line: &str) -> Option<usize> {
+    let is_key = |end: usize| {
+        let bare = line[..end].trim_end_matches(['"', '\'']);
+        let mut words = bare.rsplit(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_'));
+        words.next().is_some_and(is_secret)
+    };
+    let has_value = |end: usize| {
+        let value = &line[end + 1..];
+        value.is_empty() || value.starts_with([' ', '\t', '"', '\''])
+    };
+    let mut ends = line.match_indices(':').map(|(end, _)| end);
+    ends.find(|end| is_key(*end) && has_value(*end))
 }
 
 /// Replaces what looks like a secret: blocks of PEM, tokens, keys, and users in addresses of the web.
@@ -221,10 +236,12 @@ mod tests {
         check("a: 1\ntoken: abc\nb: 2\n", "a: 1\ntoken: (secret)\nb: 2\n");
         check(
             "users:\n- client-key-data: QQ==\n  name: u\n",
-            "users:\nclient-key-data: (secret)\n  name: u\n",
+            "users:\n- client-key-data: (secret)\n  name: u\n",
         );
         check("password: |\n  a\n  b\nc: d", "password: (secret)\nc: d");
         check("ui: {tokenFile: /etc/t}", "ui: {tokenFile: /etc/t}");
+        check("# by hand; token: abc\nb: 1", "# by hand; token: (secret)\nb: 1");
+        check(r#"{"token":"abc"}"#, r#"{"token": (secret)"#);
         check("GET /?api_key=abc", "GET /?api_key=(secret)");
     }
 

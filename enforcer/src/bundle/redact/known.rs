@@ -111,7 +111,7 @@ impl Known {
             Some("pod") => self.add(Kind::Pod, text),
             Some("container" | "exemptContainers") => self.add(Kind::Container, text),
             // The log escapes it where it stands in a sentence.
-            Some("process" | "pid1") => {
+            Some("process") => {
                 self.add(Kind::Process, text);
                 self.add(Kind::Process, &Line(text).to_string());
             }

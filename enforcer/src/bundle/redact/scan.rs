@@ -118,6 +118,12 @@ impl<'a, R: Replace> Scanner<'a, R> {
 
     /// An absolute path: its parts, but for those that every machine has.
     fn path(&mut self) -> bool {
+        // `unix:///run/app.sock`
+        if self.rest.starts_with("///") {
+            let slashes = self.take("//".len());
+            self.out.push_str(slashes);
+            self.before = None;
+        }
         let begins = self
             .before
             .is_none_or(|c| !is_name(c) && !matches!(c, '/' | '*' | '~' | ')' | ']' | '}'));
@@ -183,7 +189,8 @@ impl<'a, R: Replace> Scanner<'a, R> {
     }
 
     fn host(&mut self) -> bool {
-        if self.before.is_some_and(is_name) {
+        // What follows `*.` is the rest of a host.
+        if self.before.is_some_and(is_name) && !self.out.ends_with("*.") {
             return false;
         }
         let word = self.run(is_name).trim_end_matches(['.', '-', '_']);

@@ -62,7 +62,7 @@ spec: {hosts: [wombat.example.com], ports: [{number: 0, name: tcp, protocol: TCP
 const DB: &str = "192.0.2.10:5432";
 
 /// What of it says who somebody is.
-const ORIGINALS: [&str; 17] = [
+const ORIGINALS: [&str; 16] = [
     "quagga",
     "okapi",
     "gnuapp",
@@ -78,7 +78,6 @@ const ORIGINALS: [&str; 17] = [
     "192.0.2.10",
     "192.0.2.53",
     "198.51.100.77",
-    "enforcer-test-",
     "c0mm3nt-t0k3n",
 ];
 
@@ -93,7 +92,6 @@ fn check(claim: impl FnOnce(&mut Place, &mut Daemon) -> Result<()> + Send) {
         }
         let mut daemon = place.start(&["--log-format", "json"])?;
         assert!(place.reaches("okapi", DB)?);
-        assert!(!place.reaches("okapi", "198.51.100.77:443")?);
         assert!(!place.reaches("okapi", "192.0.2.10:81")?);
         daemon.line(&["flow_denied", "192.0.2.10"])?;
         claim(&mut place, &mut daemon)
@@ -237,27 +235,27 @@ fn bundle_of_a_running_enforcer_has_everything() {
     });
 }
 
+/// Whether a name or an address stands somewhere, and is no part of another.
+fn stands(text: &str, original: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(original).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + original.len()..].chars().next();
+        !before.is_some_and(is_part) && !after.is_some_and(is_part)
+    })
+}
+
 #[test]
 fn redacted_bundle_names_nobody_and_keeps_who_is_who() {
     check(|place, _| {
         let files = piped(place, &["--redact"])?;
+        // In another namespace of names this machine may have the one that all have.
         let host = nix::unistd::gethostname()?.to_string_lossy().to_lowercase();
+        let host = Some(host.as_str()).filter(|host| *host != "localhost");
         for (name, text) in &files {
             let text = text.to_lowercase();
-            for original in ORIGINALS.iter().copied().chain([host.as_str()]) {
-                let found = text.find(original).map(|at| {
-                    let around =
-                        text.floor_char_boundary(at.saturating_sub(80))..text.ceil_char_boundary(at + 80);
-                    text[around].to_owned()
-                });
-                // An address may be the beginning of another.
-                let is_longer = |around: &String| {
-                    let after = around.split(original).nth(1).and_then(|rest| rest.chars().next());
-                    original.ends_with(|c: char| c.is_ascii_digit())
-                        && after.is_some_and(|c| c.is_ascii_digit())
-                };
-                let left = found.filter(|around| !is_longer(around));
-                assert_eq!(left, None, "{original} is left in {name}");
+            for original in ORIGINALS.iter().copied().chain(host) {
+                assert!(!stands(&text, original), "{original} is left in {name}: {text}");
             }
         }
         let log = records(&files, "log.jsonl")?;
@@ -272,7 +270,7 @@ fn redacted_bundle_names_nobody_and_keeps_who_is_who() {
         assert!(
             files["registry/objects.jsonl"].contains(denied["namespace"].as_str().context("its namespace")?)
         );
-        assert_eq!(denied["port"].is_u64(), true);
+        assert_eq!(denied["port"], 81);
         Ok(())
     });
 }

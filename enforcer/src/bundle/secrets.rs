@@ -38,6 +38,9 @@ const SHORTEST: usize = 6;
 /// A run of so many characters of base64, with all kinds of them, is taken for a key.
 const RUN: usize = 40;
 
+/// What stands before a token in a header.
+const BEARER: &[u8] = b"bearer ";
+
 /// The secrets that this machine is known to have, the longest first.
 pub(super) fn known(places: &Places) -> Vec<String> {
     let config = places.parsed.as_ref();
@@ -172,28 +175,31 @@ fn looks(text: &str) -> String {
             continue;
         }
         let word = &rest[..run];
-        let after_bearer = out.trim_end().to_ascii_lowercase().ends_with("bearer") && out.ends_with(' ');
-        let is_assigned = assigned(word);
-        if after_bearer || looks_like_key(word) {
-            out.push_str(INSTEAD);
-        } else if let Some(key) = is_assigned {
-            out.push_str(key);
-            out.push('=');
-            out.push_str(INSTEAD);
-        } else {
-            out.push_str(word);
-        }
-        rest = &rest[run..];
-        // The rest of a token of several parts.
-        if word.starts_with("eyJ") && run > RUN / 4 {
-            if !out.ends_with(INSTEAD) {
-                out.truncate(out.len() - word.len());
+        if let Some((key, value)) = word.split_once('=')
+            && !value.trim_matches('=').is_empty()
+        {
+            out.push_str(&rest[..=key.len()]);
+            rest = &rest[key.len() + 1..];
+            if is_secret(key) {
                 out.push_str(INSTEAD);
+                rest = &rest[value.len()..];
             }
-            let more = rest
-                .find(|c: char| c != '.' && !is_base64(c))
-                .unwrap_or(rest.len());
-            rest = &rest[more..];
+            continue;
+        }
+        let before = out.as_bytes();
+        let is_bearers = before.len() >= BEARER.len()
+            && before[before.len() - BEARER.len()..].eq_ignore_ascii_case(BEARER);
+        // Tokens have several parts.
+        let is_token = is_bearers || word.starts_with("eyJ") && run > RUN / 4;
+        out.push_str(if is_token || looks_like_key(word) {
+            INSTEAD
+        } else {
+            word
+        });
+        rest = &rest[run..];
+        if is_token {
+            let more = rest.find(|c: char| c != '.' && !is_base64(c));
+            rest = &rest[more.unwrap_or(rest.len())..];
         }
     }
     out
@@ -201,12 +207,6 @@ fn looks(text: &str) -> String {
 
 fn is_base64(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_')
-}
-
-/// The key of `key=value`, if a secret stands below it.
-fn assigned(word: &str) -> Option<&str> {
-    let (key, value) = word.split_once('=')?;
-    (is_secret(key) && !value.is_empty()).then_some(key)
 }
 
 fn looks_like_key(word: &str) -> bool {
@@ -262,6 +262,7 @@ mod tests {
         );
         check("https://user:pass@host/x", "https://(secret)@host/x");
         check(&format!("key {}A1b2 end", "Zz09".repeat(10)), "key (secret) end");
+        check("a=eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJr.c2ln&b=1", "a=(secret)&b=1");
         check("AKIAIOSFODNN7EXAMPLE", "(secret)");
     }
 

@@ -100,7 +100,7 @@ fn check(claim: impl FnOnce(&mut Place, &mut Daemon) -> Result<()> + Send) {
 }
 
 fn bundle(place: &Place, arguments: &[&str]) -> Result<Output> {
-    Ok(place.command(&[&["bundle"], arguments].concat()).output()?)
+    Ok(place.command(&[&["bundle"][..], arguments].concat()).output()?)
 }
 
 /// The files of an archive, as `tar` unpacks them.
@@ -135,7 +135,7 @@ fn unpacked(archive: &[u8]) -> Result<BTreeMap<String, String>> {
 
 /// The files of a bundle that goes through a pipe.
 fn piped(place: &Place, arguments: &[&str]) -> Result<BTreeMap<String, String>> {
-    let output = bundle(place, &[&["--output", "-"], arguments].concat())?;
+    let output = bundle(place, &[&["--output", "-"][..], arguments].concat())?;
     ensure!(
         output.status.success(),
         "{}",

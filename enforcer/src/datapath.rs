@@ -39,6 +39,7 @@ mod sharing;
 mod sightings;
 mod sys;
 mod take;
+mod verdicts;
 mod verifier;
 
 use std::{
@@ -66,6 +67,7 @@ pub use pins::{Pins, Removed};
 pub use program::Purpose;
 pub use roots::{Attached, is_attached, is_enforced};
 pub use sightings::Sighting;
+pub use verdicts::{Costs, VerdictCounts};
 
 use forgetting::Forgetting;
 use inspection::HeldMaps;

@@ -230,6 +230,11 @@ fn bundle_of_a_running_enforcer_has_everything() {
             "{}",
             files["configuration.yaml"]
         );
+        assert!(
+            files["metrics.txt"].contains("enforcer_build_info{"),
+            "{}",
+            files["metrics.txt"]
+        );
         assert_eq!(files["missing.txt"], "nothing is missing\n");
         Ok(())
     });

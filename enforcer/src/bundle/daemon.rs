@@ -44,6 +44,10 @@ pub(super) async fn add(state: &Path, files: &mut Files) -> Option<Status> {
         }
         Err(error) => files.miss("names.jsonl", format_args!("{error:#}")),
     }
+    match control::ask_metrics(state).await {
+        Ok(text) => files.text("metrics.txt", text),
+        Err(error) => files.miss("metrics.txt", format_args!("{error:#}")),
+    }
     add_calls(state, files).await;
     Some(status)
 }

@@ -16,6 +16,7 @@ mod unbound;
 use std::{
     collections::BTreeMap,
     io::{self, Write as _},
+    sync::Arc,
 };
 
 use enforcer_common::{CgroupId, Counter};
@@ -26,6 +27,7 @@ use crate::{
     config::Enforcement,
     control::AllowAny,
     datapath::Batch,
+    metrics::Ledger,
     report::{
         dedup::{Dedup, IN_STATUS},
         escape::Line,
@@ -65,7 +67,7 @@ impl Reporter {
         notices: Option<mpsc::Sender<Notice>>,
         (counted, observer): (Counted, Observer),
     ) -> Self {
-        let mut flows = Flows::new(format, notices);
+        let mut flows = Flows::new(format, notices, counted.ledger);
         flows.suppressed.skip(counted.suppressed);
         Self {
             flows,
@@ -212,4 +214,6 @@ impl Reporter {
 pub(super) struct Counted {
     pub(super) suppressed: BTreeMap<CgroupId, u64>,
     pub(super) lost: u64,
+    /// Where events that are left out are counted from now on.
+    pub(super) ledger: Arc<Ledger>,
 }

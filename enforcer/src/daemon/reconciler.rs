@@ -311,7 +311,7 @@ impl Reconciler {
     }
 
     /// Whether the last plan was of what the registry says now.
-    pub(super) fn is_up_to_date(&self, ingest: &mut Ingest) -> bool {
+    pub(super) fn has_planned(&self, ingest: &mut Ingest) -> bool {
         Arc::ptr_eq(&ingest.desired(), &self.desired)
     }
 

@@ -52,7 +52,7 @@ fn add_maps(inside: &mut Inside, ingest: &mut Ingest, reconciler: &Reconciler) {
         .map(|(counter, count)| (format!("{counter:?}"), (*count).into()));
     let counters: serde_json::Map<String, Value> = counters.collect();
     inside.summary = json!({
-        "upToDate": reconciler.is_up_to_date(ingest),
+        "upToDate": reconciler.has_planned(ingest),
         "settings": format!("{:?}", reconciler.settings()),
         "features": format!("{:?}", reconciler.features()),
         "counters": counters,

@@ -1,6 +1,7 @@
 //! The command line. Scripts rely on its commands, options, output and exit codes.
 
 mod boot;
+mod bundle;
 mod check;
 mod cron;
 mod detach;
@@ -82,6 +83,10 @@ enum Command {
     /// Show in a browser what workloads reach and are refused, and how the node stands; prints the address, and serves
     /// until SIGINT or SIGTERM
     Ui(UiArguments),
+    /// Write one archive with everything that helps to find out why the enforcer does what it does: status,
+    /// configuration, registry, maps, names, kernel, log, without secrets; exit code 0: also where something is missing,
+    /// which missing.txt in it names
+    Bundle(bundle::Bundle),
     /// Run a command inside a workload's cgroup; exit code: the command's, 125: not started, as it would not be enforced,
     /// 126: it cannot be started, 127: there is no such command
     Exec(Exec),
@@ -408,6 +413,7 @@ pub fn main() -> ExitCode {
         Command::Suggest(arguments) => suggest::run(&arguments),
         Command::Top(arguments) => out::or_unanswered(top::run(&arguments)),
         Command::Ui(arguments) => ui::run(&arguments),
+        Command::Bundle(arguments) => bundle::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
         Command::Execute(arguments) => Ok(exec::execute(&arguments.command, arguments.user.as_deref())),
         Command::Sandbox(arguments) => sandbox::run(&arguments),

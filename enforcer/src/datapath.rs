@@ -30,6 +30,7 @@ mod link;
 mod maps;
 mod memlock;
 mod object;
+mod pinned;
 mod pins;
 mod place;
 mod previous;
@@ -64,6 +65,7 @@ pub use learned::{Given, LearnedAddress, Life, Listed};
 pub use learning::Learning;
 pub use memlock::raise_memlock;
 pub use object::Features;
+pub use pinned::{Generation, Loaded, pinned, programs};
 pub use pins::{Pins, Removed, pretend_layout};
 pub use program::Purpose;
 pub use roots::{Attached, is_attached, is_enforced};
@@ -90,7 +92,7 @@ pub struct Options {
 }
 
 /// A change as text for messages.
-struct Words<'a>(&'a Change);
+pub(crate) struct Words<'a>(pub(crate) &'a Change);
 
 impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -222,6 +224,14 @@ impl Datapath {
     /// If a map cannot be read, or what is derived of its contents not be written.
     pub fn read_back(&mut self) -> Result<Applied> {
         self.maps.take_stock()
+    }
+
+    /// The contents of the maps, and nothing else happens.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn held(&self) -> Result<Applied> {
+        self.maps.read_back()
     }
 
     /// Whether the maps still hold what was written last: these contents, and the settings. What the programs remember
@@ -474,6 +484,11 @@ impl Datapath {
     /// If the kernel does not describe a program.
     pub fn verified_instructions(&self) -> Result<BTreeMap<String, Option<u32>>> {
         cost::verified_instructions(self.roots.programs())
+    }
+
+    /// What the programs are told beside rules.
+    pub fn settings(&self) -> Settings {
+        self.settings
     }
 
     /// Which ways around the rules are closed, and which are not and why. The BPF LSM ones are known for certain

@@ -5,6 +5,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod abreast;
+pub mod bundle;
 pub mod cli;
 pub mod control;
 mod counts;

@@ -14,7 +14,7 @@ pub(crate) use owner::{Owner, OwnerKey};
 
 use crate::{
     istio::{
-        EndpointAddress, EndpointSlice, MeshConfig, Meta, NamespaceObject, NodeObject, Pod, PodPhase,
+        EndpointAddress, EndpointSlice, MeshConfig, Meta, NamespaceObject, NodeObject, Object, Pod, PodPhase,
         Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
     },
     model::{Enforcement, Host, Labels, Namespace, selects},
@@ -95,6 +95,23 @@ impl Objects {
             .or_else(|| named("istio"))
             .or_else(|| self.meshes.values().next())
             .map_or(&*DEFAULT, |mesh| mesh)
+    }
+
+    /// Every object, kind by kind.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Object> {
+        fn of<T>(store: &Store<T>, make: impl Fn(Arc<T>) -> Object) -> impl Iterator<Item = Object> {
+            store.values().map(move |object| make(Arc::clone(object)))
+        }
+        of(&self.entries, Object::ServiceEntry)
+            .chain(of(&self.workload_entries, Object::WorkloadEntry))
+            .chain(of(&self.sidecars, Object::Sidecar))
+            .chain(of(&self.virtual_services, Object::VirtualService))
+            .chain(of(&self.meshes, Object::MeshConfig))
+            .chain(of(&self.services, Object::Service))
+            .chain(of(&self.namespaces, Object::Namespace))
+            .chain(of(&self.nodes, Object::Node))
+            .chain(of(&self.pods, Object::Pod))
+            .chain(of(&self.slices, Object::EndpointSlice))
     }
 
     /// The labels of a namespace. The API server labels each with its own name, so a namespace whose object is not

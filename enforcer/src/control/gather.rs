@@ -12,7 +12,8 @@ use hyper::body::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    AboutLive, Explained, HeldAddress, NameSource, NameTable, Observed, OwnerQuestion, Question, Watch,
+    AboutLive, Explained, HeldAddress, Inside, NameSource, NameTable, Observed, OwnerQuestion, Question,
+    Watch,
     status::{
         Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, ObservedFile, Program, Root,
         Source, Status, Suppressed, Unjudged, Usage,
@@ -23,6 +24,7 @@ use crate::{
     kept::Keeping,
     names::AskStatus,
     proof::Proof,
+    report::recent::RECENT,
     sources::{
         Heartbeat, files,
         kube::{KubeStatus, SourceState, SourceStatus},
@@ -227,6 +229,18 @@ impl Ports {
         let question = OwnerQuestion::Observed(reply);
         self.owner.send(question).await.context("the owner is gone")?;
         observed.await.context("the owner does not answer")
+    }
+
+    /// What the owner has inside, with the last records of the log.
+    pub(super) async fn gather_inside(&self) -> Result<Inside> {
+        let (reply, inside) = oneshot::channel();
+        let question = OwnerQuestion::Inside(reply);
+        self.owner.send(question).await.context("the owner is gone")?;
+        let mut inside = inside.await.context("the owner does not answer")?;
+        let records = RECENT.all();
+        let value = |line: &String| serde_json::from_str(line).unwrap_or_else(|_| line.as_str().into());
+        inside.log = records.iter().map(value).collect();
+        Ok(inside)
     }
 
     /// The text of the metrics. The inner error is why there is none.

@@ -17,7 +17,7 @@ use tokio::{
     sync::{Semaphore, broadcast::error::RecvError},
 };
 
-use super::{Asked, Failure, Ports, WatchLine, path, watched::Watch};
+use super::{Asked, Failure, PATIENCE, Ports, WatchLine, path, watched::Watch};
 
 /// How many may watch at one time; others need the remaining connections.
 pub(super) const WATCHERS: usize = 16;
@@ -92,6 +92,9 @@ pub fn watch(state: &Path, last: usize, follow: bool) -> Result<impl Iterator<It
     stream
         .write_all(&question)
         .with_context(|| format!("asking at {}", path.display()))?;
+    if !follow {
+        stream.set_read_timeout(Some(PATIENCE))?;
+    }
     let lines = BufReader::new(stream).lines();
     Ok(lines.map(move |line| {
         let line = line.context("the enforcer does not answer any more")?;

@@ -42,8 +42,10 @@ pub(super) use super::place::create;
 /// Created for root alone, so that no other user can ever have opened it: everybody who can open a folder can lock
 /// it.
 const LOCK: &str = "lock";
-const LINKS: &str = "links";
-const LSM: &str = "lsm";
+/// See the module.
+pub(super) const LINKS: &str = "links";
+/// See the module.
+pub(super) const LSM: &str = "lsm";
 
 /// A place in bpffs that belongs to this process.
 #[derive(Debug)]
@@ -392,6 +394,7 @@ fn holder(file: &File) -> Option<u32> {
     })
 }
 
+/// What is in a folder; nothing if it is not there.
 pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let context = || format!("reading {}", folder.display());
     match fs::read_dir(folder) {

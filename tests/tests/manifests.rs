@@ -1,4 +1,7 @@
-//! What operators apply: the manifests and the unit in `deploy/`.
+//! What operators apply: the manifests, the chart and the unit in `deploy/`.
+
+#[path = "manifests/helm.rs"]
+mod helm;
 
 use std::{
     collections::BTreeMap,
@@ -324,7 +327,11 @@ fn configurations_listen_for_prometheus_at_the_port_that_the_container_names() {
         "overlays/enforce/enforcer.yaml",
         "examples/overlay/enforcer.yaml",
     ] {
-        assert_eq!(document(file)["metrics"], json!({ "listen": "[::]:9967" }), "{file}");
+        assert_eq!(
+            document(file)["metrics"],
+            json!({ "listen": "[::]:9967" }),
+            "{file}"
+        );
     }
 }
 

@@ -13,6 +13,7 @@ mod cgroup;
 mod demo;
 mod envoy;
 mod fuzz;
+mod helm;
 mod image;
 mod interrupt;
 mod kind;
@@ -68,6 +69,8 @@ enum Command {
     Kubernetes(kubernetes::Arguments),
     /// Fetch Envoy for the tests of pods with a proxy, if it is not there, and say where it is
     Envoy,
+    /// Fetch Helm for the tests of the chart, if it is not there, and say where it is
+    Helm,
     /// Check formatting, clippy's lints, licences and dependencies, as CI does
     Lint,
     /// Run a test binary, with root's rights if its package needs them (cargo's runner for `test`)
@@ -99,6 +102,7 @@ fn command() -> ExitCode {
         Command::Kind(arguments) => kind::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Kubernetes(arguments) => kubernetes::run(arguments),
         Command::Envoy => envoy::show(),
+        Command::Helm => helm::show(),
         Command::Demo => demo::run(),
         Command::DemoHost { enforcer } => demo::run_host(&enforcer),
         Command::DemoStage(stage) => demo::run_stage(&stage).map(|()| ExitCode::SUCCESS),

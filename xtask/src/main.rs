@@ -19,6 +19,7 @@ mod interrupt;
 mod kind;
 mod kubernetes;
 mod lint;
+mod monitoring;
 mod need;
 mod out;
 mod plan;
@@ -71,6 +72,8 @@ enum Command {
     Envoy,
     /// Fetch Helm for the tests of the chart, if it is not there, and say where it is
     Helm,
+    /// Make what Grafana and the Prometheus operator take of deploy/monitoring's dashboard.yaml and rules.yaml
+    Monitoring,
     /// Check formatting, clippy's lints, licences and dependencies, as CI does
     Lint,
     /// Run a test binary, with root's rights if its package needs them (cargo's runner for `test`)
@@ -103,6 +106,7 @@ fn command() -> ExitCode {
         Command::Kubernetes(arguments) => kubernetes::run(arguments),
         Command::Envoy => envoy::show(),
         Command::Helm => helm::show(),
+        Command::Monitoring => monitoring::write().map(|()| ExitCode::SUCCESS),
         Command::Demo => demo::run(),
         Command::DemoHost { enforcer } => demo::run_host(&enforcer),
         Command::DemoStage(stage) => demo::run_stage(&stage).map(|()| ExitCode::SUCCESS),

@@ -139,7 +139,66 @@ fn chart_is_what_the_overlays_are() {
         let found = added(&helm, version, "crds.install=true");
         assert_eq!(found, rendered(&kubectl, folder), "{folder}");
     }
-    assert_eq!(added(&helm, NEW, "removeTaint=true"), rendered(&kubectl, "taint"));
+    for (value, folder) in [
+        ("removeTaint=true", "taint"),
+        ("monitoring.podMonitor.enabled=true", "monitoring/podmonitor"),
+        (
+            "monitoring.serviceMonitor.enabled=true",
+            "monitoring/servicemonitor",
+        ),
+        (
+            "monitoring.rules.enabled=true,monitoring.dashboard.enabled=true",
+            "monitoring",
+        ),
+    ] {
+        let found = added(&helm, NEW, value);
+        assert_eq!(found, rendered(&kubectl, folder), "{folder}");
+    }
+}
+
+#[test]
+fn chart_gives_monitors_their_labels_and_alerts_their_links() {
+    let Some(helm) = helm() else { return };
+    let objects = charted(
+        &helm,
+        NEW,
+        &[
+            "monitoring.rules.enabled=true",
+            "monitoring.rules.labels.release=prometheus",
+            "monitoring.rules.runbooks=https://git.example.com/enforcer/",
+            "monitoring.podMonitor.enabled=true",
+            "monitoring.podMonitor.interval=1m",
+            "monitoring.podMonitor.labels.release=prometheus",
+        ],
+    );
+    let monitor = &objects[r#""PodMonitor" "enforcer""#];
+    assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
+    assert_eq!(monitor["spec"]["podMetricsEndpoints"][0]["interval"], "1m");
+    let rules = &objects[r#""PrometheusRule" "enforcer""#];
+    assert_eq!(rules["metadata"]["labels"]["release"], "prometheus");
+    let rules = rules.pointer("/spec/groups/0/rules").and_then(Value::as_array);
+    for rule in rules.expect("it has rules") {
+        let link = rule["annotations"]["runbook_url"]
+            .as_str()
+            .expect("it has a link");
+        assert!(
+            link.starts_with("https://git.example.com/enforcer/docs/operate.md#"),
+            "{link}"
+        );
+    }
+    for values in [
+        [
+            "monitoring.podMonitor.enabled=true",
+            "monitoring.metrics.enabled=false",
+        ],
+        [
+            "monitoring.podMonitor.enabled=true",
+            "monitoring.serviceMonitor.enabled=true",
+        ],
+    ] {
+        let output = template(&helm, NEW, &values);
+        assert!(!output.status.success(), "{values:?}");
+    }
 }
 
 #[test]

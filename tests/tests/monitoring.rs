@@ -1,7 +1,8 @@
 //! Alerts and dashboard: by series that are made up, and by a real Prometheus that scrapes a daemon in each condition.
 //!
 //! The live tests give Prometheus the alerts with seconds for minutes (`tests::prometheus::hastened`). What they do not
-//! bring about: a node without a pod of the DaemonSet, which kube-state-metrics tells, and changes that take seconds.
+//! bring about: a node without a pod of the DaemonSet, which kube-state-metrics tells, changes that take seconds, and a
+//! self-proof that hangs.
 #![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 use std::{
@@ -204,7 +205,7 @@ fn alerts_of_enforcement_fire_and_outlive_the_daemon() {
         prometheus.until_firing(&["EnforcerLapsed"])?;
 
         place.remove_cgroup("root")?;
-        prometheus.until_firing(&["EnforcerNotProven", "EnforcerProofOld"])?;
+        prometheus.until_firing(&["EnforcerNotProven", "EnforcerNotInForce"])?;
         place.cgroup.child("root/web")?;
 
         daemon.end(Signal::SIGKILL)?;
@@ -232,7 +233,7 @@ fn alerts_of_the_api_server_fire_while_it_is_away() {
         prometheus.scrape(&[("n1", METRICS)])?;
         server.stop()?;
         let mut daemon = place.launch(&["--ephemeral"])?;
-        prometheus.until_firing(&["EnforcerNotInForce"])?;
+        prometheus.until_firing(&["EnforcerNotProven", "EnforcerSourceDown"])?;
         server.start()?;
         daemon.await_announcement()?;
         quiet(&prometheus)?;

@@ -87,10 +87,10 @@ fn prepare_kubernetes(tests: &mut Command) -> Result<()> {
     if env::var_os(SERVERS).is_none() {
         tests.env(SERVERS, folder.programs());
     }
-    if env::var_os(ENVOY).is_none() {
-        if let Some(envoy) = optional(envoy::get())? {
-            tests.env(ENVOY, envoy);
-        }
+    if env::var_os(ENVOY).is_none()
+        && let Some(envoy) = optional(envoy::get())?
+    {
+        tests.env(ENVOY, envoy);
     }
     tests.env(REQUIRED, "1");
     Ok(())

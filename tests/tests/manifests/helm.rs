@@ -5,14 +5,14 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
 use enforcer::config::Config;
-use enforcer_bpf_build::toolchain_root;
 use serde_json::{Value, json};
+use tests::kube::helm;
 
 use super::{CONFIG_MAP, DAEMON_SET, DEPLOY, daemon_set, documents, kubectls, rendered, said};
 
@@ -29,18 +29,6 @@ const LABELS: [&str; 4] = [
 ];
 
 const CHECKSUM: &str = "checksum/config";
-
-/// This machine's Helm, else the one that `cargo xtask helm` keeps. None after a line that says so.
-fn helm() -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let kept = toolchain_root().map(|root| root.with_file_name("helm"));
-    let mut folders = env::split_paths(&path).chain(kept);
-    let helm = folders.find_map(|folder| Some(folder.join("helm")).filter(|file| file.is_file()));
-    if helm.is_none() {
-        println!("SKIPPED: no Helm: run `cargo xtask helm`");
-    }
-    helm
-}
 
 fn chart() -> PathBuf {
     Path::new(DEPLOY).join("helm/enforcer")

@@ -14,10 +14,6 @@ const SHORTER: [(&str, &str); 5] = [
     ("[30m]", "[30s]"),
     ("[1h] offset 10m", "[60s] offset 10s"),
     (
-        "enforcer_proof_age_seconds > 60",
-        "enforcer_proof_age_seconds > 8",
-    ),
-    (
         "enforcer_source_age_seconds > 900",
         "enforcer_source_age_seconds > 5",
     ),

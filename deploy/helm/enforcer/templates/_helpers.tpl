@@ -124,3 +124,16 @@ resources:
     path: {{ .path }}
     type: {{ .type }}
 {{- end }}
+
+{{/* The API server's address within the cluster, which needs no DNS; its name where there is no cluster to ask. */}}
+{{- define "enforcer.apiServer" -}}
+{{- $service := lookup "v1" "Service" "default" "kubernetes" -}}
+{{- $address := dig "spec" "clusterIP" "" $service -}}
+{{- if not $address -}}
+kubernetes.default.svc
+{{- else if contains ":" $address -}}
+[{{ $address }}]
+{{- else -}}
+{{ $address }}
+{{- end -}}
+{{- end }}

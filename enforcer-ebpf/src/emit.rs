@@ -3,15 +3,14 @@
 use aya_ebpf::{
     Global,
     helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-        generated::{bpf_ktime_get_ns, bpf_set_retval},
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated::bpf_set_retval,
     },
 };
 use enforcer_common::{
-    Address, COMM_LENGTH, Counter, Event, Hook, Outcome, Share, ShareKey, Talk, Transport, Verdict, Verdicts,
+    Address, COMM_LENGTH, Counter, Event, Hook, Outcome, Share, ShareKey, Talk, Transport, Verdicts,
 };
 
-use crate::{layout, maps, workload::Workload};
+use crate::{clock, layout, maps, workload::Workload};
 
 /// Not 0 if the kernel has `bpf_set_retval` (5.18). The loader sets it, and the verifier then removes the other
 /// branch before it looks for the helper.
@@ -95,14 +94,9 @@ impl Caller {
     }
 }
 
-/// Counts the verdict, in all and for its workload.
+/// Counts the verdict for its workload.
 #[inline(always)]
 pub(crate) fn count(workload: &Workload, outcome: Outcome) {
-    maps::count(match outcome.verdict {
-        Verdict::Allow => Counter::Allowed,
-        Verdict::Deny => Counter::Denied,
-        Verdict::Audit => Counter::Audited,
-    });
     let cgroup = match workload.policy() {
         Some(_) => workload.cgroup,
         None => Share::UNKNOWN,
@@ -127,8 +121,7 @@ pub(crate) fn event(call: &Call, caller: impl FnOnce() -> Caller, outcome: Outco
         },
         talk: call.talk() as u64,
     };
-    // SAFETY: the helper has no precondition.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let now = clock::now();
     if !maps::is_within_share(&share, now, Share::LIMIT) {
         return;
     }

@@ -721,7 +721,11 @@ fn example_shows_the_defaults_of_what_it_leaves_commented_out() {
     assert!(ui.token_file.take().is_some());
     assert_eq!(Some(ui), parse("ui: {}").ui);
     assert!(whole.metrics.take().is_some());
-    assert_eq!(parse("metrics: {}").metrics, None, "nobody listens without an address");
+    assert_eq!(
+        parse("metrics: {}").metrics,
+        None,
+        "nobody listens without an address"
+    );
     assert_eq!(whole, example);
 }
 

@@ -20,6 +20,7 @@
 //! figures -> everything that is measured and published
 //! ui -> the page in a real browser
 //! prometheus -> the alerts and the dashboard beside a daemon
+//! openmetrics -> what is scraped of the daemon, read strictly
 //! hostile -> a workload that does all the harm it can, beside another one
 //! ```
 
@@ -41,6 +42,7 @@ pub mod kube;
 pub mod mesh;
 pub mod naming;
 pub mod node;
+pub mod openmetrics;
 pub mod pod;
 pub mod probe;
 pub mod prometheus;

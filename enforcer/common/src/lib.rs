@@ -40,5 +40,5 @@ pub use learned::{
 };
 pub use policy::{Binding, Mode, Nearest, Policy, Settings};
 pub use seen::{SeenKey, Sight, Tally};
-pub use verdicts::Verdicts;
 pub use state::{Heard, PeerKey, Share, ShareKey, SocketState, Stand, Talk};
+pub use verdicts::Verdicts;

@@ -11,9 +11,8 @@ pub struct Verdicts(pub [u64; Verdicts::PLACES]);
 /// Verdicts, which follow each other for each reason.
 const VERDICTS: usize = 3;
 
-const _: () = assert!(
-    VERDICTS * Reason::Resolver as usize <= Verdicts::PLACES && Verdicts::PLACES.is_power_of_two()
-);
+const _: () =
+    assert!(VERDICTS * Reason::Resolver as usize <= Verdicts::PLACES && Verdicts::PLACES.is_power_of_two());
 
 impl Verdicts {
     /// Number of places; a power of two, so that a program can show by a mask that it stays within.
@@ -50,7 +49,8 @@ mod tests {
         let mut all = 0;
         for reason in (1..=u8::MAX).filter_map(Reason::from_number) {
             for verdict in [Verdict::Allow, Verdict::Deny, Verdict::Audit] {
-                let place = usize::try_from(Verdicts::place(Outcome { verdict, reason })).expect("it is small");
+                let place =
+                    usize::try_from(Verdicts::place(Outcome { verdict, reason })).expect("it is small");
                 assert_eq!(verdicts.0[place], 0, "{reason:?} {verdict:?} shares its place");
                 all += 1;
                 verdicts.0[place] = all;

@@ -132,9 +132,9 @@ impl Owner {
 
     /// A turn of everything that is not answered at once: the plan, some sockets, some events.
     fn take_turn(&mut self, inputs: &mut Inputs) -> Result<()> {
-        if self.schedule.take_changes() {
+        if let Some(since) = self.schedule.take_changes() {
             let is_done = self.reconciler.bring_up_to_date(&mut self.ingest);
-            self.schedule.retry_unless(is_done);
+            self.schedule.note_carried_out(since, is_done);
             self.reporter.observer.outdate();
         }
         self.reconciler.judge_sockets(&mut self.ingest)?;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::counts::COUNTS;
+
 /// After how long what has failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -15,6 +17,8 @@ const COLLECT: Duration = Duration::from_millis(50);
 pub(super) struct Schedule {
     /// Since when there are changes that are not carried out.
     changed: Option<Instant>,
+    /// Since when there are changes that were carried out in part.
+    unfinished: Option<Instant>,
     /// When what has failed is tried again.
     retry: Option<Instant>,
 }
@@ -36,9 +40,21 @@ impl Schedule {
         self.changed.is_none_or(|since| since.elapsed() < COLLECT)
     }
 
-    /// Whether there are changes, which are carried out now.
-    pub(super) fn take_changes(&mut self) -> bool {
-        self.changed.take().is_some()
+    /// Since when there are changes, which are carried out now; None if there are none.
+    pub(super) fn take_changes(&mut self) -> Option<Instant> {
+        let since = self.changed.take()?;
+        // What has failed is in force only once all of it is.
+        Some(self.unfinished.take().unwrap_or(since))
+    }
+
+    /// Changes that there were since then are in force, or not all of them.
+    pub(super) fn note_carried_out(&mut self, since: Instant, is_done: bool) {
+        if is_done {
+            COUNTS.changes.note(since.elapsed());
+        } else {
+            self.unfinished = Some(since);
+        }
+        self.retry_unless(is_done);
     }
 
     pub(super) fn retry(&self) -> Option<Instant> {

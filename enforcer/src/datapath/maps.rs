@@ -40,9 +40,6 @@ pub(super) struct Maps {
 
 /// Everything that the programs count.
 const COUNTERS: [Counter; Counter::COUNT as usize] = [
-    Counter::Allowed,
-    Counter::Denied,
-    Counter::Audited,
     Counter::Lost,
     Counter::Answers,
     Counter::Displaced,

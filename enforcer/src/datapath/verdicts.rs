@@ -92,6 +92,31 @@ impl VerdictCounts {
     /// # Errors
     /// If the map cannot be read.
     pub fn read(&self) -> Result<Vec<(CgroupId, Verdicts)>> {
+        let workloads = self.workloads()?;
+        let mut counted = Vec::with_capacity(workloads.len());
+        for workload in workloads {
+            counted.extend(self.of(workload)?.map(|verdicts| (workload, verdicts)));
+        }
+        Ok(counted)
+    }
+
+    /// The numbers of one; None if it has no entry.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn of(&self, workload: CgroupId) -> Result<Option<Verdicts>> {
+        match self.numbers.get(&workload, 0) {
+            Ok(numbers) => Ok(Some(sum(&numbers))),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error).context("reading the map VERDICTS"),
+        }
+    }
+
+    /// Who has an entry.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn workloads(&self) -> Result<Vec<CgroupId>> {
         let mut workloads = Vec::new();
         for key in self.numbers.keys() {
             match key {
@@ -101,15 +126,7 @@ impl VerdictCounts {
                 Err(error) => return Err(error).context("reading the map VERDICTS"),
             }
         }
-        let mut counted = Vec::with_capacity(workloads.len());
-        for workload in workloads {
-            match self.numbers.get(&workload, 0) {
-                Ok(numbers) => counted.push((workload, sum(&numbers))),
-                Err(MapError::KeyNotFound) => {}
-                Err(error) => return Err(error).context("reading the map VERDICTS"),
-            }
-        }
-        Ok(counted)
+        Ok(workloads)
     }
 
     /// Ends the entry of a workload that is gone, whose numbers were taken over.

@@ -325,6 +325,11 @@ impl Reconciler {
         self.is_in_force
     }
 
+    /// Whether the maps hold all that they should.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        self.failure.is_none()
+    }
+
     /// Whether programs are missing at a root that is there.
     pub(super) fn lacks_roots(&self) -> bool {
         self.roots.lacks_some()

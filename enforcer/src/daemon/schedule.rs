@@ -17,13 +17,19 @@ const COLLECT: Duration = Duration::from_millis(50);
 pub(super) struct Schedule {
     /// Since when there are changes that are not carried out.
     changed: Option<Instant>,
-    /// Since when there are changes that were carried out in part.
-    unfinished: Option<Instant>,
+    /// When the first of the changes was received that are not all in force.
+    received: Option<Instant>,
     /// When what has failed is tried again.
     retry: Option<Instant>,
 }
 
 impl Schedule {
+    /// A source says something else.
+    pub(super) fn note_received(&mut self) {
+        self.received.get_or_insert_with(Instant::now);
+        self.note_change();
+    }
+
     /// Something is to be carried out.
     pub(super) fn note_change(&mut self) {
         self.retry = None;
@@ -40,21 +46,16 @@ impl Schedule {
         self.changed.is_none_or(|since| since.elapsed() < COLLECT)
     }
 
-    /// Since when there are changes, which are carried out now; None if there are none.
-    pub(super) fn take_changes(&mut self) -> Option<Instant> {
-        let since = self.changed.take()?;
-        // What has failed is in force only once all of it is.
-        Some(self.unfinished.take().unwrap_or(since))
+    /// Whether there are changes, which are carried out now.
+    pub(super) fn take_changes(&mut self) -> bool {
+        self.changed.take().is_some()
     }
 
-    /// Changes that there were since then are in force, or not all of them.
-    pub(super) fn note_carried_out(&mut self, since: Instant, is_done: bool) {
-        if is_done {
-            COUNTS.changes.note(since.elapsed());
-        } else {
-            self.unfinished = Some(since);
+    /// All changes that were received are in force in the maps.
+    pub(super) fn note_in_force(&mut self) {
+        if let Some(received) = self.received.take() {
+            COUNTS.changes.note(received.elapsed());
         }
-        self.retry_unless(is_done);
     }
 
     pub(super) fn retry(&self) -> Option<Instant> {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use enforcer_common::CgroupId;
+use enforcer_common::{CgroupId, Event, Share, maps::EVENTS_BYTES};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::{
@@ -39,6 +39,18 @@ roots: [$CGROUP/root]
 capacities: {exact: 12}
 dns: {servers: [192.0.2.53], minTtl: 1s, timeout: 100ms}
 ";
+
+/// As many workloads as together have shares of more events than are kept for the daemon.
+const CROWD: u64 = EVENTS_BYTES as u64 / size_of::<Event>() as u64 / Share::LIMIT + 1;
+
+/// [`CONFIG`] with these workloads as well, and with room for all.
+fn crowded() -> String {
+    let workloads = (0..CROWD)
+        .map(|number| format!("- {{namespace: shop, name: w{number}, cgroup: $CGROUP/root/w{number}}}\n"));
+    CONFIG
+        .replace("capacities: {exact: 12}\n", "")
+        .replace("roots:", &(workloads.collect::<String>() + "roots:"))
+}
 
 /// An entry with these fields of its spec.
 fn entry(name: &str, spec: &str) -> String {
@@ -104,11 +116,11 @@ fn each_alert_says_how_severe_it_is_and_where_to_read_what_to_do() {
 }
 
 /// Runs `claim` with a daemon that a Prometheus scrapes, and with nothing that fires.
-fn check(claim: impl FnOnce(&mut Place, &mut Daemon, &Prometheus) -> Result<()> + Send) {
+fn check(config: &str, claim: impl FnOnce(&mut Place, &mut Daemon, &Prometheus) -> Result<()> + Send) {
     need_root().unwrap();
     let Some(program) = find("prometheus") else { return };
     in_own_network(|| {
-        let mut place = Place::with_bpffs(BINARY, CONFIG)?;
+        let mut place = Place::with_bpffs(BINARY, config)?;
         place.cgroup.child("root/web")?;
         place.write(
             "db.yaml",
@@ -137,8 +149,8 @@ fn quiet(prometheus: &Prometheus) -> Result<()> {
 
 #[test]
 fn alerts_of_the_registry_fire_and_end() {
-    check(|place, _, prometheus| {
-        // Eleven of twelve with what the self-proof and the resolver take; then more than there is room for.
+    check(CONFIG, |place, _, prometheus| {
+        // More than there is room for, so that all of it is full.
         place.write("many.yaml", &addresses(40))?;
         prometheus.until_firing(&["EnforcerMapNearlyFull", "EnforcerMapTooSmall"])?;
         place.remove("many.yaml")?;
@@ -164,18 +176,24 @@ fn alerts_of_the_registry_fire_and_end() {
 
 #[test]
 fn alerts_of_what_is_refused_fire_and_every_panel_has_data() {
-    check(|place, daemon, prometheus| {
+    check(&crowded(), |place, daemon, prometheus| {
         let mut last = 0_u16;
         wait("alert of refusals", || {
-            last += 1;
+            last = last.wrapping_add(1).max(1);
             let to = format!("203.0.113.7:{last}");
             ensure!(!place.reaches("root/web", &to)?, "{to} is refused");
             Ok(prometheus.firing()?.contains("EnforcerRefusalsRise"))
         })?;
         // What nobody reads is lost, and counted.
         daemon.hold()?;
-        for port in 1..=20_000 {
-            place.reaches("root/web", &format!("203.0.113.8:{port}"))?;
+        for number in 0..CROWD {
+            for port in 1..=Share::LIMIT {
+                let to = format!("203.0.113.8:{port}");
+                ensure!(
+                    !place.reaches(&format!("root/w{number}"), &to)?,
+                    "{to} is refused"
+                );
+            }
         }
         daemon.go_on()?;
         prometheus.until_firing(&["EnforcerEventsLost"])?;
@@ -200,7 +218,7 @@ fn link(place: &Place) -> Result<PathBuf> {
 
 #[test]
 fn alerts_of_enforcement_fire_and_outlive_the_daemon() {
-    check(|place, daemon, prometheus| {
+    check(CONFIG, |place, daemon, prometheus| {
         bpf::detach_link(&link(place)?)?;
         prometheus.until_firing(&["EnforcerLapsed"])?;
 

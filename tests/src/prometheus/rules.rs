@@ -10,7 +10,7 @@ use super::MONITORING;
 /// What is written in an alert, and what stands for it in a test. Nothing else of an expression is changed.
 const SHORTER: [(&str, &str); 5] = [
     ("[5m]", "[5s]"),
-    ("[10m]", "[10s]"),
+    ("[10m]", "[60s]"),
     ("[30m]", "[30s]"),
     ("[1h] offset 10m", "[60s] offset 10s"),
     (

@@ -5,6 +5,7 @@
 //! enforcer names  -> the same             -> owner, names                               -> NameTable
 //! enforcer explain --live                 -> owner, names                               -> Explained
 //! enforcer suggest, top, ui -> the same   -> owner                                      -> Observed
+//! whoever asks for metrics -> the same    -> the metrics' task                          -> their text
 //! enforcer monitor -> the same            -> owner                                      -> a WatchLine for each call
 //! enforcer wait -> the same               -> files, owner, names, proof                 -> an Awaited for each change
 //! ```
@@ -47,11 +48,11 @@ use watching::WATCHERS;
 
 pub use awaited::{AboutObject, Answers, Awaited, Presence, Sought, Standing, kind};
 pub use explained::{AboutLive, Explained, Found, HeldAddress, Judged, Record};
-pub use gather::{Live, OwnerStatus, Ports, RootStatus, Taken};
+pub use gather::{AskMetrics, Live, OwnerStatus, Ports, RootStatus, Taken};
 pub use names::{MOST as MOST_NAMES, Name, NameTable, Source as NameSource};
 pub use status::{
     Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
-    Suppressed, Usage,
+    Suppressed, Unjudged, Usage,
 };
 pub(crate) use text::AllowAny;
 pub use watched::{Observed, Watch, WatchLine, Watched};
@@ -91,6 +92,8 @@ pub enum Asked {
     Observed,
     /// For an [`Awaited`] now and for each that differs from the one before, until it is over.
     Await(AboutObject),
+    /// For the text that Prometheus scrapes, as a string.
+    Metrics,
     /// For a [`WatchLine`] for each of the last so many calls, and for each call from then on.
     Watch {
         /// How many of those that were told before.
@@ -283,6 +286,7 @@ async fn serve(mut stream: UnixStream, ports: &Ports, (watchers, waiters): &Plac
 async fn answer(mut stream: UnixStream, ports: &Ports, asked: Asked) -> Result<()> {
     let mut text = match asked {
         Asked::Observed => serde_json::to_vec(&ports.gather_observed().await?)?,
+        Asked::Metrics => told(&ports.gather_metrics().await?)?,
         // It has no one answer.
         Asked::Watch { .. } | Asked::Await(_) | Asked::Status => serde_json::to_vec(&ports.gather().await?)?,
         Asked::Names(workload) => told(&ports.gather_names(workload).await?)?,
@@ -372,6 +376,14 @@ pub async fn ask_observed(state: &Path) -> Result<Observed> {
     understood(&path(state), &text)
 }
 
+/// Asks the enforcer whose state is in this folder for what Prometheus scrapes, whether or not anybody may scrape it.
+///
+/// # Errors
+/// If none answers in time, or says why there is no answer.
+pub async fn ask_metrics(state: &Path) -> Result<String> {
+    ask_or_fail(state, &Asked::Metrics).await
+}
+
 async fn answered(state: &Path, question: &Asked) -> Result<String> {
     let path = path(state);
     let mut line = serde_json::to_vec(question)?;
@@ -448,6 +460,7 @@ mod tests {
             proof: watch::channel(Proof::default()).1,
             kubernetes: None,
             pods: None,
+            metrics: mpsc::channel(1).0,
             start: Instant::now(),
         }
     }

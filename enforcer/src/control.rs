@@ -90,10 +90,10 @@ pub enum Asked {
     Explain(AboutLive),
     /// For [`Observed`].
     Observed,
-    /// For an [`Awaited`] now and for each that differs from the one before, until it is over.
-    Await(AboutObject),
     /// For the text that Prometheus scrapes, as a string.
     Metrics,
+    /// For an [`Awaited`] now and for each that differs from the one before, until it is over.
+    Await(AboutObject),
     /// For a [`WatchLine`] for each of the last so many calls, and for each call from then on.
     Watch {
         /// How many of those that were told before.

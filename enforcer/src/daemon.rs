@@ -248,8 +248,8 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     let (revocation, revoker) = wiring.revocation(datapath.sockets()).unzip();
     let (proof, proof_questions) = wiring.proof(&datapath).await;
     let (status, status_questions) = mpsc::channel(BACKLOG);
-    let (turns, turns_now) = watch::channel(0);
     let (metrics, metrics_asked) = mpsc::channel(BACKLOG);
+    let (turns, turns_now) = watch::channel(0);
     let ports = control::Ports {
         metrics,
         owner: status,

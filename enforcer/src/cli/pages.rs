@@ -38,7 +38,7 @@ pub(super) fn completions(arguments: &Completions) -> Result<ExitCode> {
     let mut text = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, name, &mut text);
     let text = String::from_utf8(text).context("the completions are no text")?;
-    out::lines(&text)?;
+    out::write(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

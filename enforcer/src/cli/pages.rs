@@ -54,7 +54,9 @@ pub(super) fn man(arguments: &Man) -> Result<ExitCode> {
 
 /// The page of a command, and those of the commands below it.
 fn write(command: &Command, folder: &Path) -> Result<()> {
-    let page = clap_mangen::Man::new(command.clone()).section(SECTION);
+    let page = clap_mangen::Man::new(command.clone())
+        .section(SECTION)
+        .source(concat!("enforcer ", env!("CARGO_PKG_VERSION")));
     let mut text = Vec::new();
     page.render(&mut text)?;
     let file = folder.join(page.get_filename());

@@ -14,6 +14,7 @@ use crate::{
     out::say,
     process::{find, is_program},
     tree::Tree,
+    unavailable::Unavailable,
 };
 
 /// Folders with a kustomization each, or with folders that have one.
@@ -43,10 +44,10 @@ pub(super) fn write(tree: &Tree, out: &Path) -> Result<()> {
 fn kubectl() -> Result<PathBuf> {
     let built = || Some(toolchain_root()?.with_file_name("kubernetes").join("bin/kubectl"));
     let found = find("kubectl").or_else(|| built().filter(|path| is_program(path)));
-    found.context(
-        "the manifests are rendered by kubectl (1.21 or newer), and there is none: install it, or run \
-         `cargo xtask kubernetes build`",
-    )
+    Ok(found.ok_or_else(|| {
+        let how = "install kubectl (1.21 or newer), or run `cargo xtask kubernetes build`, which brings one";
+        Unavailable("what renders the manifests", how.to_owned())
+    })?)
 }
 
 fn render(kubectl: &Path, folder: &Path) -> Result<Vec<u8>> {

@@ -1,8 +1,8 @@
 //! The Debian package, by cargo-deb. What is in it and where is in `enforcer/Cargo.toml`; here is what has to be made first.
 //!
 //! ```text
-//! binary (this machine's) -> completions, manual pages ─┐
-//! deploy/systemd, deploy/examples -> with other paths ──┴> TARGET/release/package -> cargo-deb
+//! binary (this machine's) -> completions, manual pages ──┐
+//! deploy/systemd, deploy/examples -> with other paths ───┴> a folder laid out as cargo's target folder -> cargo-deb
 //! ```
 
 use std::{
@@ -42,15 +42,17 @@ pub(crate) struct Sources<'a> {
     pub(crate) tree: &'a Tree,
     /// The binary that runs here, and tells what its command line is.
     pub(crate) own: &'a Path,
-    /// The binary that is packaged, where cargo has put it.
+    /// The binary that is packaged.
     pub(crate) binary: &'a Path,
 }
 
 /// Writes `enforcer_VERSION-1_ARCH.deb`, and returns where it is.
 pub(crate) fn write(sources: &Sources<'_>, arch: Arch, out: &Path) -> Result<PathBuf> {
     let tree = sources.tree;
-    let staged = sources.binary.with_file_name("package");
-    stage(sources, &staged)?;
+    let target = tempfile::tempdir().context("making a folder")?;
+    let built = target.path().join(arch.target()).join("release");
+    copy(sources.binary, &built.join(NAME))?;
+    stage(sources, &built.join("package"))?;
     let program =
         setup::packager().context("cargo-deb is not installed: run `cargo xtask setup --release`")?;
     let file = out.join(format!(
@@ -63,7 +65,8 @@ pub(crate) fn write(sources: &Sources<'_>, arch: Arch, out: &Path) -> Result<Pat
         .args(["deb", "--quiet", "--package", NAME, "--target", arch.target()])
         // The binary is built, and without symbols.
         .args(["--no-build", "--no-strip", "--locked", "--output"])
-        .arg(&file);
+        .arg(&file)
+        .env("CARGO_TARGET_DIR", target.path());
     run(&mut package)?;
     say!("release: {}", file.display());
     Ok(file)
@@ -71,10 +74,6 @@ pub(crate) fn write(sources: &Sources<'_>, arch: Arch, out: &Path) -> Result<Pat
 
 /// Makes what is in no checkout.
 fn stage(sources: &Sources<'_>, folder: &Path) -> Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
-    }
-    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let deploy = sources.tree.join("deploy");
     for unit in UNITS {
         let text = read(&deploy.join("systemd").join(unit))?;

@@ -3,15 +3,14 @@
 use aya_ebpf::{
     Global,
     helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-        generated::{bpf_ktime_get_ns, bpf_set_retval},
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated::bpf_set_retval,
     },
 };
 use enforcer_common::{
     Address, COMM_LENGTH, Counter, Event, Hook, Outcome, Share, ShareKey, Talk, Transport, Verdict,
 };
 
-use crate::{layout, maps, workload::Workload};
+use crate::{clock, layout, maps, workload::Workload};
 
 /// Not 0 if the kernel has `bpf_set_retval` (5.18). The loader sets it, and the verifier then removes the other
 /// branch before it looks for the helper.
@@ -122,8 +121,7 @@ pub(crate) fn event(call: &Call, caller: impl FnOnce() -> Caller, outcome: Outco
         },
         talk: call.talk() as u64,
     };
-    // SAFETY: the helper has no precondition.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let now = clock::now();
     if !maps::is_within_share(&share, now, Share::LIMIT) {
         return;
     }

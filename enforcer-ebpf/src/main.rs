@@ -11,6 +11,7 @@
     reason = "kernel memory and helpers are only reached by it; each block says why it holds"
 )]
 
+mod clock;
 mod emit;
 mod hooks;
 mod layout;

@@ -20,6 +20,8 @@ use enforcer_common::{
     },
 };
 
+use crate::clock;
+
 pub(crate) mod names;
 
 #[map]
@@ -135,9 +137,9 @@ pub(crate) fn is_within_share(key: &ShareKey, now: u64, limit: u64) -> bool {
     false
 }
 
-/// Counts once more what was seen before, at `now`; false if it was not.
+/// Counts once more what was seen before, in this tick; false if it was not.
 #[inline(always)]
-pub(crate) fn see_again(key: &SeenKey, now: u64) -> bool {
+pub(crate) fn see_again(key: &SeenKey, tick: u64) -> bool {
     let Some(tally) = SEEN.get_ptr_mut(key) else {
         return false;
     };
@@ -145,16 +147,20 @@ pub(crate) fn see_again(key: &SeenKey, now: u64) -> bool {
     // then counts one more.
     unsafe {
         add_one(&raw mut (*tally).count);
-        (&raw mut (*tally).last).write_volatile(now);
+        if (&raw const (*tally).tick).read_volatile() != tick {
+            (&raw mut (*tally).last).write_volatile(clock::now());
+            (&raw mut (*tally).tick).write_volatile(tick);
+        }
     }
     true
 }
 
-/// Counts what is seen for the first time; if there is no room, counts that for its share, and returns false.
+/// Counts what is seen for the first time, at this time and tick; if there is no room, counts that for its share, and
+/// returns false.
 #[inline(always)]
-pub(crate) fn see(key: &SeenKey, now: u64, share: &ShareKey) -> bool {
-    let first = Tally { count: 1, last: now };
-    if SEEN.insert(key, first, u64::from(BPF_NOEXIST)).is_ok() || see_again(key, now) {
+pub(crate) fn see(key: &SeenKey, [last, tick]: [u64; 2], share: &ShareKey) -> bool {
+    let first = Tally { count: 1, last, tick };
+    if SEEN.insert(key, first, u64::from(BPF_NOEXIST)).is_ok() || see_again(key, tick) {
         return true;
     }
     if let Some(share) = SHARES.get_ptr_mut(share) {

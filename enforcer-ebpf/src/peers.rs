@@ -5,16 +5,13 @@
 //! A peer that was asked, because a rule allowed it, is not a client: its answer is no permission to send to
 //! it once the rule is gone.
 
-use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, maps::LruHashMap};
+use aya_ebpf::maps::LruHashMap;
 use enforcer_common::{Address, CgroupId, Heard, PeerKey, Stand};
 
-use crate::maps::{ASKED, PEERS};
-
-#[inline(always)]
-fn now() -> u64 {
-    // SAFETY: the helper has no precondition.
-    unsafe { bpf_ktime_get_ns() }
-}
+use crate::{
+    clock::now,
+    maps::{ASKED, PEERS},
+};
 
 /// Whether a socket's datagram to this peer is an answer, by the socket's own entry or by the entry of its
 /// port.

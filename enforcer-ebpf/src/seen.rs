@@ -3,10 +3,9 @@
 //! The daemon reads the counts and removes them about once a second, so that a destination which is called all the time
 //! costs one lookup each time, and one new entry a second.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use enforcer_common::{Address, CgroupId, Outcome, SeenKey, Share, ShareKey, Sight, Talk, Transport};
 
-use crate::{emit::Call, maps};
+use crate::{clock, emit::Call, maps};
 
 /// Counts a call and what became of it. Calls of no known workload, and of what no rule can be about, are not counted.
 #[inline(always)]
@@ -25,15 +24,15 @@ pub(crate) fn note(call: &Call, outcome: Outcome) {
 #[inline(never)]
 fn count(workload: u64, high: u64, low: u64, what: u64) -> u64 {
     let key = SeenKey::new(CgroupId(workload), Address::from_halves([high, low]), what);
-    // SAFETY: the helper has no precondition.
-    let now = unsafe { bpf_ktime_get_ns() };
-    if maps::see_again(&key, now) {
+    let tick = clock::ticks();
+    if maps::see_again(&key, tick) {
         return 1;
     }
+    let now = clock::now();
     let share = ShareKey {
         workload: key.workload,
         talk: Talk::Seen as u64,
     };
     let is_new = maps::is_within_share(&share, now, Share::LIMIT_SEEN);
-    u64::from(is_new && maps::see(&key, now, &share))
+    u64::from(is_new && maps::see(&key, [now, tick], &share))
 }

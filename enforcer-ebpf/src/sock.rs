@@ -4,23 +4,20 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
-    helpers::generated::{
-        bpf_get_socket_cookie, bpf_jiffies64, bpf_sk_fullsock, bpf_sk_storage_get, bpf_tcp_sock,
-    },
+    helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock, bpf_sk_storage_get, bpf_tcp_sock},
 };
 use enforcer_common::{Address, SocketState};
 
-use crate::maps;
+use crate::{clock, maps};
 
 /// A socket that is not null. Addresses and ports are those that it is bound and connected to.
 #[derive(Clone, Copy)]
 pub(crate) struct Sock(*mut bpf_sock);
 
-/// The kernel's clock, of which some hundred or thousand ticks are a second.
+/// As many of the kernel's ticks as a socket remembers.
 #[inline(always)]
 fn ticks() -> u32 {
-    // SAFETY: the helper has no precondition.
-    (unsafe { bpf_jiffies64() }) as u32
+    clock::ticks() as u32
 }
 
 impl Sock {

@@ -4,7 +4,7 @@ use core::{ffi::c_void, ptr::addr_of_mut};
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    helpers::generated::{bpf_ktime_get_ns, bpf_map_lookup_elem},
+    helpers::generated::bpf_map_lookup_elem,
     macros::map,
     maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
 };
@@ -18,6 +18,8 @@ use enforcer_common::{
         RESOLVERS_CAPACITY, SLOTS_CAPACITY, WORKLOADS_CAPACITY,
     },
 };
+
+use crate::clock;
 
 #[map]
 pub(crate) static HOSTS: HashMap<HostKey, u32> = HashMap::with_max_entries(HOSTS_CAPACITY, BPF_F_NO_PREALLOC);
@@ -188,8 +190,7 @@ extern "C" fn by_host(owner: u64, high: u64, low: u64, port: u64) -> u64 {
     else {
         return 0;
     };
-    // SAFETY: the helper has no precondition.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let now = clock::now();
     let transport = if (port >> 16) & 0xff == Transport::Tcp as u64 {
         Transport::Tcp
     } else {

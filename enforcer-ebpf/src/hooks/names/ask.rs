@@ -4,10 +4,7 @@
 use core::ptr::null_mut;
 
 use aya_ebpf::{
-    EbpfContext as _,
-    bindings::__sk_buff,
-    helpers::generated::{bpf_ktime_get_ns, bpf_skb_load_bytes},
-    programs::SkBuffContext,
+    EbpfContext as _, bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext,
 };
 use enforcer_common::{
     CgroupId, Counter, Hook, LOOPBACK_DEVICE, Question, QuestionKey, Reason, Settings, Transport,
@@ -17,6 +14,7 @@ use enforcer_common::{
 
 use super::{Envelope, Span, slots, streams};
 use crate::{
+    clock,
     emit::{self, Call, Caller},
     hooks::{self, packet},
     layout,
@@ -195,7 +193,7 @@ extern "C" fn note_one(packet: *mut __sk_buff, at: u64, length: u64, owner: u64,
         let to = (&raw mut (*question).bytes).cast();
         if bpf_skb_load_bytes(ctx.as_ptr(), at + HEADER, to, length) == 0 {
             (*question).length = length;
-            (*question).time = bpf_ktime_get_ns();
+            (*question).time = clock::now();
         }
     }
     1

@@ -16,7 +16,7 @@ use core::{ffi::c_void, ptr::null_mut};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::__sk_buff,
-    helpers::generated::{bpf_ktime_get_ns, bpf_loop, bpf_probe_read_kernel, bpf_skb_load_bytes},
+    helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_skb_load_bytes},
     programs::SkBuffContext,
 };
 use enforcer_common::{
@@ -27,6 +27,7 @@ use enforcer_common::{
 
 use super::{Envelope, Span};
 use crate::{
+    clock,
     hooks::{
         self,
         packet::{self, masked},
@@ -191,8 +192,7 @@ unsafe fn learn(ctx: &SkBuffContext, desk: *mut Desk, owner: u64, cookie: u64) -
     if question.is_null() {
         return Failure::Unasked;
     }
-    // SAFETY: the helper has no precondition.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let now = clock::now();
     let is_local = packet::device(ctx) == LOOPBACK_DEVICE;
     // SAFETY: the value lives until the program has ended.
     let asked = unsafe {

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::copy;
+use super::{copy, gzip};
 use crate::{
     arch::Arch,
     image::NAME,

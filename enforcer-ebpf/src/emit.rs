@@ -7,7 +7,7 @@ use aya_ebpf::{
     },
 };
 use enforcer_common::{
-    Address, COMM_LENGTH, Counter, Event, Hook, Outcome, Share, ShareKey, Talk, Transport, Verdict,
+    Address, COMM_LENGTH, Counter, Event, Hook, Outcome, Share, ShareKey, Talk, Transport, Verdicts,
 };
 
 use crate::{clock, layout, maps, workload::Workload};
@@ -94,14 +94,14 @@ impl Caller {
     }
 }
 
-/// Counts the verdict.
+/// Counts the verdict for its workload.
 #[inline(always)]
-pub(crate) fn count(verdict: Verdict) {
-    maps::count(match verdict {
-        Verdict::Allow => Counter::Allowed,
-        Verdict::Deny => Counter::Denied,
-        Verdict::Audit => Counter::Audited,
-    });
+pub(crate) fn count(workload: &Workload, outcome: Outcome) {
+    let cgroup = match workload.policy() {
+        Some(_) => workload.cgroup,
+        None => Share::UNKNOWN,
+    };
+    maps::count_verdict(cgroup.0, Verdicts::place(outcome));
 }
 
 /// Sends an event about a call of the current task. Apart from the programs, most of whose calls cause none.

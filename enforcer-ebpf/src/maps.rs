@@ -8,15 +8,15 @@ use aya_ebpf::{
         BPF_RB_NO_WAKEUP, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE,
     },
     macros::{btf_map, map},
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, lpm_trie::Key},
 };
 use enforcer_common::{
     Address, Binding, CgroupId, Counter, Flow, Heard, Kinds, Mode, Nearest, PeerKey, Policy, PolicyId,
-    PortKey, RuleKey, Rules, Scope, SeenKey, Settings, Share, ShareKey, SocketState, Tally,
+    PortKey, RuleKey, Rules, Scope, SeenKey, Settings, Share, ShareKey, SocketState, Tally, Verdicts,
     maps::{
         ASKED_CAPACITY, EVENTS_BYTES, EXACT_CAPACITY, NEAREST_CAPACITY, PEERS_CAPACITY, POLICIES_CAPACITY,
         PORTS_CAPACITY, PREFIXES_CAPACITY, ROOTS_CAPACITY, SEEN_CAPACITY, SHARES_CAPACITY,
-        WORKLOADS_CAPACITY,
+        WORKLOADS_CAPACITY, verdicts_capacity,
     },
 };
 
@@ -57,6 +57,9 @@ pub(crate) static ASKED: LruHashMap<PeerKey, Heard> = LruHashMap::with_max_entri
 static SHARES: LruHashMap<ShareKey, Share> = LruHashMap::with_max_entries(SHARES_CAPACITY, 0);
 #[map]
 static SEEN: HashMap<SeenKey, Tally> = HashMap::with_max_entries(SEEN_CAPACITY, BPF_F_NO_PREALLOC);
+#[map]
+static VERDICTS: PerCpuHashMap<CgroupId, Verdicts> =
+    PerCpuHashMap::with_max_entries(verdicts_capacity(WORKLOADS_CAPACITY), BPF_F_NO_PREALLOC);
 #[btf_map]
 static SOCKETS: SocketStorage = SocketStorage::new();
 
@@ -192,6 +195,37 @@ pub(crate) unsafe fn add_one(number: *mut u64) {
 pub(crate) unsafe fn add_one(number: *mut u64) {
     // SAFETY: the caller's promise.
     unsafe { *number += 1 };
+}
+
+/// Adds one atomically to the number at a place of a workload's verdicts. The place is masked by the program itself: the
+/// compiler knows which places there are and would leave the mask out, and the verifier does not.
+///
+/// # Safety
+/// `verdicts` must be a map's value.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+unsafe fn add_one_at(verdicts: *mut Verdicts, place: u64) {
+    const { assert!(Verdicts::PLACES == 64) };
+    // SAFETY: the caller's promise, and the mask.
+    unsafe {
+        core::arch::asm!(
+            "{place} &= 63",
+            "{place} <<= 3",
+            "{verdicts} += {place}",
+            "lock *(u64 *)({verdicts} + 0) += {one}",
+            place = inout(reg) place => _, verdicts = inout(reg) verdicts => _, one = in(reg) 1_u64
+        );
+    }
+}
+
+/// The same for builds that only check the programs and never run them.
+///
+/// # Safety
+/// As above.
+#[cfg(not(target_arch = "bpf"))]
+unsafe fn add_one_at(verdicts: *mut Verdicts, place: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { (*verdicts).0[place as usize] += 1 };
 }
 
 /// Adds one atomically, and returns the previous value. For programs that need 5.17 anyway.
@@ -382,5 +416,17 @@ pub(crate) fn count(counter: Counter) {
         // SAFETY: the value lives until the program has ended. It belongs to this CPU, on which a packet
         // program may interrupt another program.
         unsafe { add_one(value) };
+    }
+}
+
+/// Counts a verdict for a workload, or for all that are unknown where it has no entry: the daemon makes one together with
+/// its binding. A function of its own, with numbers alone: so it costs the programs little of their stack.
+#[inline(never)]
+pub(crate) fn count_verdict(workload: u64, place: u64) {
+    let found = VERDICTS.get_ptr_mut(CgroupId(workload));
+    if let Some(verdicts) = found.or_else(|| VERDICTS.get_ptr_mut(Share::UNKNOWN)) {
+        // SAFETY: the value lives until the program has ended, and is this CPU's; a packet's program may interrupt
+        // another one there.
+        unsafe { add_one_at(verdicts, place) };
     }
 }

@@ -5,6 +5,7 @@
 //! enforcer names  -> the same             -> owner, names                               -> NameTable
 //! enforcer explain --live                 -> owner, names                               -> Explained
 //! enforcer suggest, top, ui -> the same   -> owner                                      -> Observed
+//! whoever asks for metrics -> the same    -> the metrics' task                          -> their text
 //! enforcer monitor -> the same            -> owner                                      -> a WatchLine for each call
 //! ```
 //!
@@ -43,11 +44,11 @@ use crate::{ending, state};
 use watching::WATCHERS;
 
 pub use explained::{AboutLive, Explained, Found, HeldAddress, Judged, Record};
-pub use gather::{Live, OwnerStatus, Ports, RootStatus, Taken};
+pub use gather::{AskMetrics, Live, OwnerStatus, Ports, RootStatus, Taken};
 pub use names::{MOST as MOST_NAMES, Name, NameTable, Source as NameSource};
 pub use status::{
     Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
-    Suppressed, Usage,
+    Suppressed, Unjudged, Usage,
 };
 pub(crate) use text::AllowAny;
 pub use watched::{Observed, Watch, WatchLine, Watched};
@@ -83,6 +84,8 @@ pub enum Asked {
     Explain(AboutLive),
     /// For [`Observed`].
     Observed,
+    /// For the text that Prometheus scrapes, as a string.
+    Metrics,
     /// For a [`WatchLine`] for each of the last so many calls, and for each call from then on.
     Watch {
         /// How many of those that were told before.
@@ -267,6 +270,7 @@ async fn serve(mut stream: UnixStream, ports: &Ports, watchers: &Arc<Semaphore>)
 async fn answer(mut stream: UnixStream, ports: &Ports, asked: Asked) -> Result<()> {
     let mut text = match asked {
         Asked::Observed => serde_json::to_vec(&ports.gather_observed().await?)?,
+        Asked::Metrics => told(&ports.gather_metrics().await?)?,
         // It has no one answer.
         Asked::Watch { .. } | Asked::Status => serde_json::to_vec(&ports.gather().await?)?,
         Asked::Names(workload) => told(&ports.gather_names(workload).await?)?,
@@ -356,6 +360,14 @@ pub async fn ask_observed(state: &Path) -> Result<Observed> {
     understood(&path(state), &text)
 }
 
+/// Asks the enforcer whose state is in this folder for what Prometheus scrapes, whether or not anybody may scrape it.
+///
+/// # Errors
+/// If none answers in time, or says why there is no answer.
+pub async fn ask_metrics(state: &Path) -> Result<String> {
+    ask_or_fail(state, &Asked::Metrics).await
+}
+
 async fn answered(state: &Path, question: &Asked) -> Result<String> {
     let path = path(state);
     let mut line = serde_json::to_vec(question)?;
@@ -430,6 +442,7 @@ mod tests {
             proof: watch::channel(Proof::default()).1,
             kubernetes: None,
             pods: None,
+            metrics: mpsc::channel(1).0,
             start: Instant::now(),
         }
     }

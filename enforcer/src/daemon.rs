@@ -28,6 +28,7 @@ mod wiring;
 
 use std::{
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -58,6 +59,7 @@ use crate::{
     datapath::{CgroupMount, Datapath, Events, Options, Pins},
     handover,
     kept::{self, Kept, Known},
+    metrics::Ledger,
     node, proof,
     report::log::LogFormat,
     sources::kube,
@@ -246,7 +248,9 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     let (revocation, revoker) = wiring.revocation(datapath.sockets()).unzip();
     let (proof, proof_questions) = wiring.proof(&datapath).await;
     let (status, status_questions) = mpsc::channel(BACKLOG);
+    let (metrics, metrics_asked) = mpsc::channel(BACKLOG);
     let ports = control::Ports {
+        metrics,
         owner: status,
         live: live_now,
         configuration: taken_now,
@@ -257,7 +261,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     };
     wiring.notify(ports.clone());
     wiring.untaint(ports.clone());
-    wiring.serve(control, ports);
+    wiring.serve(control, ports.clone());
     wiring.show();
 
     let (node, pods) = pods.map(|pods| (pods.node, pods.changes)).unzip();
@@ -265,7 +269,10 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         .as_ref()
         .map(|cluster| (cluster.notify.clone(), cluster.status.clone()))
         .unzip();
+    let ledger = Arc::<Ledger>::default();
+    wiring.count(&datapath, &ledger, (ports, metrics_asked))?;
     let counted = Counted {
+        ledger: Arc::clone(&ledger),
         suppressed: datapath.suppressed()?,
         lost: datapath
             .counters()?
@@ -297,7 +304,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     let start = start::Start::new(&sources, admitted, names, kube_status);
     let owner = Owner {
         ingest: Ingest::new(config, &servers, registry, node),
-        reconciler: Reconciler::new(datapath, config.capacities, hosts, revocation),
+        reconciler: Reconciler::new((datapath, ledger), config.capacities, hosts, revocation),
         reporter: Reporter::new(format, config.enforcement, notify, (counted, observer)),
         start: Some(if is_boot { start.at_once() } else { start }),
         pending: None,

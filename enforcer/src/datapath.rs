@@ -38,6 +38,7 @@ mod sharing;
 mod sightings;
 mod sys;
 mod take;
+mod verdicts;
 mod verifier;
 
 use std::{
@@ -64,6 +65,7 @@ pub use pins::{Pins, Removed};
 pub use program::Purpose;
 pub use roots::{Attached, is_attached, is_enforced};
 pub use sightings::Sighting;
+pub use verdicts::{Costs, VerdictCounts};
 
 use forgetting::Forgetting;
 use inspection::HeldMaps;

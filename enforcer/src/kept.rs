@@ -27,7 +27,7 @@ use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use file::{CONFIG, Known, NAMES};
+pub(crate) use file::{CONFIG, Known, NAMES, replace};
 pub(crate) use observations::{Snapshot, read as read_observations, run as write_observations};
 
 /// How often what has changed is written, at most: with more objects less often, so that a cluster that changes all the

@@ -7,12 +7,14 @@
 mod abreast;
 pub mod cli;
 pub mod control;
+mod counts;
 pub mod daemon;
 pub mod datapath;
 mod ending;
 mod handover;
 mod heap;
 mod kept;
+pub mod metrics;
 pub mod names;
 pub mod netlink;
 mod node;
@@ -29,5 +31,6 @@ pub mod systemd;
 mod top;
 mod turns;
 mod ui;
+mod web;
 
 pub use enforcer_config as config;

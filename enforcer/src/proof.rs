@@ -35,6 +35,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Capacities;
+use crate::counts::COUNTS;
 use crate::datapath::{Cgroup, CgroupMount, Drift, Inspection, RootState};
 use crate::random;
 use crate::report::dedup::Dedup;
@@ -151,6 +152,12 @@ impl Prover {
                 );
             }
             has_failed = !failures.is_empty();
+            let rounds = if has_failed || !proof.unmended.is_empty() {
+                &COUNTS.unproven
+            } else {
+                &COUNTS.proven
+            };
+            rounds.add(1);
             for failure in said.news(failures) {
                 tracing::error!("{failure}");
             }
@@ -250,6 +257,7 @@ impl Proof {
 
     fn take(&mut self, inspection: Inspection) {
         let now = Instant::now();
+        COUNTS.lapses.add(inspection.lapses.len() as u64);
         let stays = inspection.lapses.iter().filter(|lapse| lapse.stays.is_some());
         self.unmended = stays.cloned().collect();
         self.lapses

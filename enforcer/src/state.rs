@@ -24,6 +24,8 @@ pub(crate) const VERSIONS: &str = "versions.json";
 pub(crate) const HANDOVER: &str = "boot.sock";
 /// What a browser has to say to be shown the page.
 pub(crate) const TOKEN: &str = "ui.token";
+/// What was counted of workloads that are gone.
+pub(crate) const VERDICTS: &str = "verdicts.json";
 /// There while a sweep for sockets is due.
 pub(crate) const SWEEP: &str = "sweep";
 
@@ -85,7 +87,11 @@ pub(crate) fn remove(folder: &Path) -> Result<usize> {
         folder.join(IN_FORCE),
         folder.join(TOKEN),
     ];
-    let mut kept = vec![folder.join(NAMES), folder.join(PAST_ADDRESSES)];
+    let mut kept = vec![
+        folder.join(NAMES),
+        folder.join(PAST_ADDRESSES),
+        folder.join(VERDICTS),
+    ];
     if folder == Path::new(DEFAULT) {
         kept.push(Path::new(KEPT).join(NAMES));
     }

@@ -363,6 +363,11 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
             "enforcer.yaml:2: pods.builtIn.clusterDnsAddresses: \"dns\" is not the address of one resolver",
         ),
         (
+            "metrics:\n  listen: localhost:9967",
+            "enforcer.yaml:2: metrics.listen: \"localhost:9967\" is no address with a port, such as 127.0.0.1:9967 or \
+             \"[::]:9967\" (all of the machine)",
+        ),
+        (
             "dns:\n  minTTL: 5s",
             "enforcer.yaml:2: unknown key \"minTTL\", did you mean \"minTtl\"?",
         ),
@@ -715,6 +720,12 @@ fn example_shows_the_defaults_of_what_it_leaves_commented_out() {
     let mut ui = whole.ui.take().expect("the section is there");
     assert!(ui.token_file.take().is_some());
     assert_eq!(Some(ui), parse("ui: {}").ui);
+    assert!(whole.metrics.take().is_some());
+    assert_eq!(
+        parse("metrics: {}").metrics,
+        None,
+        "nobody listens without an address"
+    );
     assert_eq!(whole, example);
 }
 

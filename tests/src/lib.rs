@@ -19,6 +19,7 @@
 //! fault  -> a kernel that refuses what the daemon asks of it
 //! figures -> everything that is measured and published
 //! ui -> the page in a real browser
+//! openmetrics -> what is scraped of the daemon, read strictly
 //! hostile -> a workload that does all the harm it can, beside another one
 //! ```
 
@@ -40,6 +41,7 @@ pub mod kube;
 pub mod mesh;
 pub mod naming;
 pub mod node;
+pub mod openmetrics;
 pub mod pod;
 pub mod probe;
 pub mod resolvers;

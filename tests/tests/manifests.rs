@@ -313,6 +313,25 @@ fn container_has_what_enforcing_takes_and_knows_its_own_pod() {
     assert_eq!(names, ["NODE_NAME", "POD_UID", "POD_NAMESPACE"]);
 }
 
+#[test]
+fn configurations_listen_for_prometheus_at_the_port_that_the_container_names() {
+    let set = document("base/daemonset.yaml");
+    let container = &set["spec"]["template"]["spec"]["containers"][0];
+    let port = json!([{ "name": "metrics", "containerPort": 9967, "protocol": "TCP" }]);
+    assert_eq!(container["ports"], port);
+    for file in [
+        "overlays/audit/enforcer.yaml",
+        "overlays/enforce/enforcer.yaml",
+        "examples/overlay/enforcer.yaml",
+    ] {
+        assert_eq!(
+            document(file)["metrics"],
+            json!({ "listen": "[::]:9967" }),
+            "{file}"
+        );
+    }
+}
+
 /// Where the unit, the overlay that installs it and the one that removes it have the binary and what is kept.
 #[test]
 fn unit_of_the_boot_is_removed_from_where_it_is_installed() {

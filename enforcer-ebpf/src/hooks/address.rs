@@ -9,8 +9,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use enforcer_common::{
-    Address, CgroupId, Flow, Hook, Outcome, PeerKey, PolicyId, Reason, SocketState, Stand, Transport,
-    Verdict, by_address, is_bound_elsewhere, is_loopback, refuse, socket,
+    Address, CgroupId, Counter, Flow, Hook, Outcome, PeerKey, PolicyId, Reason, SocketState, Stand,
+    Transport, Verdict, by_address, is_bound_elsewhere, is_loopback, refuse, socket,
 };
 
 use named::{Named, message_source4, name};
@@ -103,7 +103,11 @@ pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook, is_masked: bool) -> i32
     let is_loopback = is_loopback(&socket.address);
     let stays = is_loopback && !is_bound_elsewhere(socket.device);
     if !is_masked && (stays && socket.note_loopback(hook) || socket.is_opted_in()) {
-        emit::count(Verdict::Allow);
+        maps::count(if stays {
+            Counter::Loopback
+        } else {
+            Counter::OptedIn
+        });
         return hooks::PROCEED;
     }
     let call = socket.call(hook, workload::current_to(&socket.address));
@@ -131,7 +135,7 @@ pub(crate) fn verdict(ctx: &SockAddrContext, hook: Hook, is_masked: bool) -> i32
         outcome.verdict as u8,
         outcome.reason as u8
     );
-    emit::count(outcome.verdict);
+    emit::count(&call.workload, outcome);
     if is_news {
         seen::note(&call, outcome);
     }

@@ -34,7 +34,7 @@ pub(crate) fn verdict(ctx: &SockContext) -> i32 {
     }
     let workload = workload::current();
     let outcome = hooks::refusal(&workload, Reason::SocketKind);
-    emit::count(outcome.verdict);
+    emit::count(&workload, outcome);
     if outcome.is_reported() {
         let call = Call {
             hook: Hook::SockCreate,

@@ -180,7 +180,7 @@ fn judge_translated(ctx: &SkBuffContext, protocol: u8, to: Address, length: u32)
         };
     }
     if !matches!(outcome.verdict, Verdict::Allow) {
-        emit::count(outcome.verdict);
+        emit::count(&call.workload, outcome);
     }
     if outcome.is_reported() {
         emit::event(&call, Caller::none, outcome);
@@ -193,7 +193,7 @@ fn judge_translated(ctx: &SkBuffContext, protocol: u8, to: Address, length: u32)
 fn drop_unless_let(ctx: &SkBuffContext, refused: Refused) -> i32 {
     let workload = workload::of_packet(ctx, &refused.address);
     let outcome = hooks::refusal(&workload, refused.reason);
-    emit::count(outcome.verdict);
+    emit::count(&workload, outcome);
     if outcome.is_reported() {
         let call = Call {
             hook: Hook::Egress,

@@ -77,7 +77,7 @@ pub(crate) fn create(ctx: &LsmContext) -> i32 {
 #[inline(always)]
 fn refuse_kind(call: Call) -> i32 {
     let outcome = hooks::refusal(&call.workload, Reason::SocketKind);
-    emit::count(outcome.verdict);
+    emit::count(&call.workload, outcome);
     if outcome.is_reported() {
         emit::tell(&call, outcome.to_number());
     }
@@ -271,7 +271,7 @@ fn destination(seen: &Seen, transport: Transport, call: Call, to: To) -> i32 {
         return EISCONN;
     }
     if matches!(outcome.verdict, Verdict::Deny) {
-        emit::count(outcome.verdict);
+        emit::count(&call.workload, outcome);
     } else if matches!(transport, Transport::Udp) && !matches!(outcome.reason, Reason::Answer) {
         answers::asked(seen.sock, call.address, call.port, call.workload.cgroup);
     }

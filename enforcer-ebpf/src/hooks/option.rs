@@ -70,7 +70,7 @@ pub(crate) fn verdict(ctx: &SockoptContext) -> i32 {
     }
     let workload = workload::current();
     let outcome = hooks::refusal(&workload, Reason::Reroute);
-    emit::count(outcome.verdict);
+    emit::count(&workload, outcome);
     if outcome.is_reported() {
         let call = Call {
             hook: Hook::Setsockopt,

@@ -129,32 +129,30 @@ impl Event {
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Counter {
-    /// Flows that were allowed.
-    Allowed = 0,
-    /// Flows that were refused.
-    Denied = 1,
-    /// Flows that would have been refused under enforcement.
-    Audited = 2,
     /// Events that did not fit the ring buffer.
-    Lost = 3,
+    Lost = 0,
     /// Answers from which addresses were learned, or would have been.
-    Answers = 4,
+    Answers = 1,
     /// Addresses that were replaced by newer ones of the same workload before they had expired.
-    Displaced = 5,
+    Displaced = 2,
     /// Answers that match no question: from a server that is not trusted, to another socket, with another number or
     /// for another question.
-    Unasked = 6,
+    Unasked = 3,
     /// Answers that are malformed, or contain something that the parser does not support.
-    Malformed = 7,
+    Malformed = 4,
     /// Answers that are truncated, or longer than the parser supports.
-    Oversized = 8,
+    Oversized = 5,
     /// Addresses that were not learned because they are protected.
-    Protected = 9,
+    Protected = 6,
     /// Addresses or questions for which the maps had no room.
-    Unlearned = 10,
+    Unlearned = 7,
+    /// Flows to a loopback address, whose workload is not looked for.
+    Loopback = 8,
+    /// Flows of sockets of a kind that is opted in, whose workload is not looked for.
+    OptedIn = 9,
 }
 
 impl Counter {
     /// Number of counters.
-    pub const COUNT: u32 = 11;
+    pub const COUNT: u32 = 10;
 }

@@ -25,6 +25,7 @@ mod policy;
 mod seen;
 pub mod socket;
 mod state;
+mod verdicts;
 
 pub use address::Address;
 pub use decide::{
@@ -40,3 +41,4 @@ pub use learned::{
 pub use policy::{Binding, Mode, Nearest, Policy, Settings};
 pub use seen::{SeenKey, Sight, Tally};
 pub use state::{Heard, PeerKey, Share, ShareKey, SocketState, Stand, Talk};
+pub use verdicts::Verdicts;

@@ -26,10 +26,11 @@
 //! | `SLOTS` | [`crate::SlotsKey`] | [`crate::Slots`] |
 //! | `LEARNERS` | [`crate::CgroupId`] | [`crate::Learner`] |
 //! | `SEEN` | [`crate::SeenKey`] | [`crate::Tally`] |
+//! | `VERDICTS` | [`crate::CgroupId`], or [`crate::Share::UNKNOWN`] | [`crate::Verdicts`] on each CPU |
 //! | `NAMED` | [`crate::LearnedKey`] | [`crate::Named`]; the least recently used go |
 
 /// Changes whenever a key, a value or the meaning of a map changes; part of the path of the pins.
-pub const LAYOUT: u32 = 9;
+pub const LAYOUT: u32 = 10;
 
 /// Maps a workload's cgroup to its policy and own addresses.
 pub const WORKLOADS: &str = "WORKLOADS";
@@ -86,6 +87,9 @@ pub const NAMED: &str = "NAMED";
 /// What workloads were seen to do since that was last read.
 pub const SEEN: &str = "SEEN";
 
+/// How many verdicts of each kind were made for each workload.
+pub const VERDICTS: &str = "VERDICTS";
+
 /// Default number of workloads that fit.
 pub const WORKLOADS_CAPACITY: u32 = 16_384;
 /// Default number of policies that fit.
@@ -128,5 +132,10 @@ pub const SLOTS_ROW: u32 = 64;
 pub const SLOTS_CAPACITY: u32 = (LEARNED_CAPACITY + QUESTIONS_CAPACITY) / SLOTS_ROW + 2 * WORKLOADS_CAPACITY;
 /// Number of names that are stored for messages.
 pub const NAMED_CAPACITY: u32 = 16_384;
+/// Number of workloads whose verdicts are counted: those that are bound, those of which what was counted is still to be
+/// taken, and all unknown ones together.
+pub const fn verdicts_capacity(workloads: u32) -> u32 {
+    workloads.saturating_add(workloads / 4).saturating_add(64)
+}
 /// Number of destinations that can be seen between two times at which they are read.
 pub const SEEN_CAPACITY: u32 = 16_384;

@@ -3,7 +3,7 @@
 use crate::{
     Address, Binding, CgroupId, HostKey, Kinds, Learned, LearnedKey, Learner, Named, Nearest, Pattern,
     PatternKey, Policy, PolicyId, PortKey, Question, QuestionKey, ResolverKey, RuleKey, SeenKey, Settings,
-    Share, ShareKey, Slots, SlotsKey, Tally,
+    Share, ShareKey, Slots, SlotsKey, Tally, Verdicts,
 };
 
 macro_rules! pod {
@@ -43,5 +43,6 @@ pod!(
     ShareKey,
     Slots,
     SlotsKey,
-    Tally
+    Tally,
+    Verdicts
 );

@@ -8,6 +8,7 @@ use super::{
     dns::Dns,
     enums::{Enforcement, Errno, Matching, Udp, UnknownWorkloads},
     error::Warning,
+    metrics::Metrics,
     observe::Observe,
     pods::Pods,
     ui::Ui,
@@ -57,6 +58,8 @@ pub struct Config {
     pub observe: Observe,
     /// The page that the enforcer serves; None: it serves none.
     pub ui: Option<Ui>,
+    /// The listener for what scrapes metrics; None: nobody listens.
+    pub metrics: Option<Metrics>,
     /// `istio.io/rev`: objects of other revisions are ignored; None takes all.
     pub revision: Option<String>,
     /// What is valid and may not be what is meant, in the order of the lines.

@@ -9,6 +9,7 @@ use super::{
     config::{Config, Kubernetes, Sockets},
     dns::dns,
     error::{ConfigError, Findings},
+    metrics,
     observe::observe,
     pods,
     raw::{At, Raw, RawCapacities, RawKubernetes, RawMode, RawSockets},
@@ -79,6 +80,7 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>
         capacities: capacities(raw.capacities.unwrap_or_default(), &mut findings),
         observe: observe(&raw.observe.unwrap_or_default(), &mut findings),
         ui: raw.ui.map(|raw| ui::ui(&raw, folder, &mut findings)),
+        metrics: raw.metrics.and_then(|raw| metrics::metrics(&raw, &mut findings)),
         revision: raw
             .revision
             .and_then(|revision| findings.read("revision", &revision, |name| filled(name))),

@@ -57,6 +57,8 @@ pub(super) struct Raw {
     /// The page of `enforcer ui`, served by the enforcer itself. Absent: it is not; `{}` serves it.
     #[serde(default, deserialize_with = "present")]
     pub(super) ui: Option<RawUi>,
+    /// What Prometheus scrapes, served by the enforcer itself. Absent: it is not.
+    pub(super) metrics: Option<RawMetrics>,
     /// Objects labelled `istio.io/rev` with another revision are ignored. Absent: none is.
     pub(super) revision: Option<At<String>>,
 }
@@ -350,6 +352,16 @@ pub(super) struct RawUi {
     pub(super) token_file: Option<At<String>>,
     /// Whether `listen` may be an address that is not loopback. What is sent is not encrypted. Default: false.
     pub(super) allow_remote: Option<bool>,
+}
+
+/// What Prometheus scrapes, served by the enforcer itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Metrics")]
+pub(super) struct RawMetrics {
+    /// An address with a port at which `/metrics` and `/healthz` are answered, such as `127.0.0.1:9967`, or `[::]:9967`
+    /// for all addresses of the machine. Whoever reaches it may read. Absent: nobody listens.
+    pub(super) listen: Option<At<String>>,
 }
 
 /// How many entries each of the kernel's maps holds.

@@ -70,6 +70,22 @@ pub(crate) struct Selected {
 }
 
 impl Objects {
+    /// How many objects there are of each kind.
+    pub(crate) fn counts(&self) -> [(&'static str, usize); 10] {
+        [
+            ("ServiceEntry", self.entries.len()),
+            ("WorkloadEntry", self.workload_entries.len()),
+            ("Sidecar", self.sidecars.len()),
+            ("VirtualService", self.virtual_services.len()),
+            ("MeshConfig", self.meshes.len()),
+            ("Service", self.services.len()),
+            ("EndpointSlice", self.slices.len()),
+            ("Pod", self.pods.len()),
+            ("Namespace", self.namespaces.len()),
+            ("Node", self.nodes.len()),
+        ]
+    }
+
     /// The mesh's configuration: the one of `revision` (`istio-<revision>`), else `istio`, else the first by
     /// name, else Istio's defaults.
     pub(crate) fn mesh(&self, revision: &str) -> &MeshConfig {

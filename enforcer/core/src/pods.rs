@@ -15,6 +15,7 @@
 
 mod cgroup;
 mod container;
+mod owner;
 mod running;
 mod scope;
 #[cfg(test)]
@@ -182,6 +183,12 @@ impl Pods {
     pub fn unknown_pod(&self, cgroup: CgroupId) -> Option<&PodUid> {
         let found = self.cgroups.get(&cgroup)?;
         self.object(found.pod()).is_none().then(|| found.pod())
+    }
+
+    /// The name of what owns the pod of a cgroup, or of its container's; None of a cgroup that is no known pod's.
+    pub fn owner(&self, cgroup: CgroupId) -> Option<String> {
+        let pod = self.object(self.cgroups.get(&cgroup)?.pod())?;
+        Some(owner::of(pod))
     }
 
     /// Settings in objects that have no effect, in order.

@@ -291,6 +291,11 @@ impl Registry {
         self.workloads.get(&cgroup)
     }
 
+    /// How many objects there are of each kind.
+    pub fn object_counts(&self) -> [(&'static str, usize); 10] {
+        self.objects.counts()
+    }
+
     /// Every workload, by its cgroup.
     pub fn workloads(&self) -> impl Iterator<Item = (CgroupId, &Workload)> {
         self.workloads

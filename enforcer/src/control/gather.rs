@@ -1,19 +1,21 @@
 //! Puts together what each task knows.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use enforcer_core::names::HostStatus;
-use tokio::sync::{oneshot, watch};
+use hyper::body::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     AboutLive, Explained, HeldAddress, NameSource, NameTable, Observed, OwnerQuestion, Question, Watch,
     status::{
         Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
-        Suppressed, Usage,
+        Suppressed, Unjudged, Usage,
     },
 };
 use crate::{
@@ -47,6 +49,12 @@ pub struct OwnerStatus {
     pub warnings: Vec<String>,
     /// How many there are, with those that are not named.
     pub warnings_in_all: usize,
+    /// How many of them are about conflicts.
+    pub conflicts: usize,
+    /// Objects of the registry, by kind.
+    pub objects: BTreeMap<String, usize>,
+    /// Flows whose workload is not looked for.
+    pub unjudged: Unjudged,
     /// Objects that files define.
     pub file_objects: usize,
     /// Workloads' cgroups that are there.
@@ -125,9 +133,15 @@ pub struct Ports {
     pub kubernetes: Option<watch::Receiver<KubeStatus>>,
     /// When the cgroups of pods were; None without `pods` in the configuration.
     pub pods: Option<Heartbeat>,
+    /// Who writes the metrics.
+    pub metrics: AskMetrics,
     /// When the enforcer was started.
     pub start: Instant,
 }
+
+/// Where the text of the metrics is asked for, which is written anew at most twice a second. An error is what to say
+/// instead.
+pub type AskMetrics = mpsc::Sender<oneshot::Sender<Result<Bytes, String>>>;
 
 impl Ports {
     /// Asks all of them.
@@ -148,6 +162,8 @@ impl Ports {
             objects,
             age_seconds: age.map(|age| age.as_secs_f64()),
             problem: None,
+            up: age.is_some(),
+            rejected: 0,
         };
         let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -168,6 +184,9 @@ impl Ports {
             rejected: state.rejected,
             warnings: state.warnings,
             warnings_in_all: state.warnings_in_all,
+            conflicts: state.conflicts,
+            objects: state.objects,
+            unjudged: state.unjudged,
             names: named(&names),
             learning: state.learning,
             events_lost: state.lost,
@@ -200,6 +219,17 @@ impl Ports {
         let question = OwnerQuestion::Observed(reply);
         self.owner.send(question).await.context("the owner is gone")?;
         observed.await.context("the owner does not answer")
+    }
+
+    /// The text of the metrics. The inner error is why there is none.
+    pub(super) async fn gather_metrics(&self) -> Result<Result<String>> {
+        let (reply, text) = oneshot::channel();
+        let asked = self.metrics.send(reply).await;
+        asked.context("nobody writes metrics")?;
+        let text = text.await.context("nobody answers for metrics")?;
+        Ok(text
+            .map(|text| String::from_utf8_lossy(&text).into_owned())
+            .map_err(|error| anyhow!(error)))
     }
 
     /// What was told last of calls, and what is told from now on.
@@ -288,6 +318,8 @@ fn kind(source: &SourceStatus) -> Source {
         objects: source.objects,
         age_seconds: source.contact.map(age),
         problem: (!problems.is_empty()).then(|| problems.join(": ")),
+        up: is_followed,
+        rejected: source.rejected,
     }
 }
 
@@ -351,5 +383,10 @@ fn named(hosts: &[HostStatus]) -> Names {
     Names {
         hosts: hosts.len(),
         failing: failing.collect(),
+        oldest_seconds: hosts
+            .iter()
+            .filter_map(|status| status.age)
+            .max()
+            .map(|age| age.as_secs_f64()),
     }
 }

@@ -1,5 +1,7 @@
 //! How everything stands, as it is told. Scripts rely on the names of the fields.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Everything that an operator asks.
@@ -51,6 +53,15 @@ pub struct Status {
     /// How many there are: the first of them are in [`Status::warnings`].
     #[serde(default)]
     pub warnings_in_all: usize,
+    /// How many of them are about objects that conflict with each other.
+    #[serde(default)]
+    pub conflicts: usize,
+    /// Objects of the registry, by kind.
+    #[serde(default)]
+    pub objects: BTreeMap<String, usize>,
+    /// Flows whose workload is not looked for.
+    #[serde(default)]
+    pub unjudged: Unjudged,
     /// Hosts that are resolved.
     pub names: Names,
     /// What is learned of names from the answers that workloads receive.
@@ -63,6 +74,16 @@ pub struct Status {
     pub events_suppressed: Vec<Suppressed>,
     /// What had lapsed since the start; the newest last.
     pub lapses: Vec<Drift>,
+}
+
+/// Flows whose workload is not looked for, since the maps were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unjudged {
+    /// Those to a loopback address.
+    pub loopback: u64,
+    /// Those of sockets of a kind that is opted in.
+    pub opted_in: u64,
 }
 
 /// The configuration that is in force.
@@ -153,6 +174,12 @@ pub struct Source {
     pub age_seconds: Option<f64>,
     /// What is wrong with it.
     pub problem: Option<String>,
+    /// Whether it is followed.
+    #[serde(default)]
+    pub up: bool,
+    /// Objects whose present version is invalid.
+    #[serde(default)]
+    pub rejected: usize,
 }
 
 /// Hosts that are resolved.
@@ -162,6 +189,9 @@ pub struct Names {
     pub hosts: usize,
     /// Those that fail now.
     pub failing: Vec<FailingName>,
+    /// How old the oldest answer is that addresses are allowed by; None if there is none.
+    #[serde(default)]
+    pub oldest_seconds: Option<f64>,
 }
 
 /// A host that does not resolve.

@@ -271,6 +271,24 @@ impl Ingest {
         self.registry.workload(cgroup)
     }
 
+    /// What owns a workload, by namespace and name; the workload itself where nothing does.
+    pub(super) fn owner(&self, cgroup: CgroupId) -> Option<(String, String)> {
+        let workload = self.workload(cgroup)?;
+        let pods = self.pods.as_ref();
+        let owner = pods.and_then(|pods| pods.pods.owner(cgroup));
+        let name = owner.unwrap_or_else(|| workload.name.clone());
+        Some((workload.namespace.to_string(), name))
+    }
+
+    /// How many objects the registry has of each kind.
+    pub(super) fn objects(&self) -> BTreeMap<String, usize> {
+        let counts = self.registry.object_counts();
+        counts
+            .into_iter()
+            .map(|(kind, count)| (kind.to_owned(), count))
+            .collect()
+    }
+
     /// Whether a cgroup is a pod's, or one of its containers'.
     pub(super) fn is_pod(&self, cgroup: CgroupId) -> bool {
         let there = self.cgroups.get(&cgroup);

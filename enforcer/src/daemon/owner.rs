@@ -122,7 +122,7 @@ impl Owner {
         let is_news = self.ingest.is_news(&change);
         let listed = self.ingest.apply(change);
         match (&mut self.start, listed) {
-            (None, _) if is_news => self.schedule.note_change(),
+            (None, _) if is_news => self.schedule.note_received(),
             (None, _) => {}
             (Some(start), Some(source)) => start.note_list(source, &mut self.ingest, &mut self.reconciler)?,
             (Some(_), None) => {}
@@ -134,6 +134,9 @@ impl Owner {
     fn take_turn(&mut self, inputs: &mut Inputs) -> Result<()> {
         if self.schedule.take_changes() {
             let is_done = self.reconciler.bring_up_to_date(&mut self.ingest);
+            if self.reconciler.is_up_to_date() {
+                self.schedule.note_in_force();
+            }
             self.schedule.retry_unless(is_done);
             self.reporter.observer.outdate();
         }

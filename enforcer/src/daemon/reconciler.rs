@@ -8,6 +8,7 @@
 //!
 //! **Architecture Invariant:** nothing else writes to the datapath.
 
+mod bound;
 mod capacity;
 mod ended;
 mod former;
@@ -35,6 +36,7 @@ use super::ingest::{Ingest, is_there};
 use crate::{
     config::Capacities,
     datapath::{Cgroup, Datapath, Hardening, Learning, Sighting},
+    metrics::Ledger,
     proof::{Canaries, policy, room_beside},
     report::dedup::{Dedup, IN_STATUS},
 };
@@ -50,6 +52,8 @@ pub(super) use revocation::Revocation;
 
 pub(super) struct Reconciler {
     datapath: Datapath,
+    /// Whose verdicts are whose.
+    ledger: Arc<Ledger>,
     /// What the maps hold.
     applied: Applied,
     /// What the registry said at the last plan, and what of it is there and fits.
@@ -83,13 +87,14 @@ pub(super) struct Reconciler {
 impl Reconciler {
     /// Nothing is applied yet.
     pub(super) fn new(
-        datapath: Datapath,
+        (datapath, ledger): (Datapath, Arc<Ledger>),
         capacities: Capacities,
         hosts: watch::Sender<BTreeSet<Host>>,
         revocation: Option<Revocation>,
     ) -> Self {
         Self {
             datapath,
+            ledger,
             applied: Applied::default(),
             desired: Arc::default(),
             fitted: Desired::default(),
@@ -177,6 +182,7 @@ impl Reconciler {
             return Ok(Some(refused));
         }
         self.is_in_force = true;
+        self.note_all_bound(ingest);
         self.datapath.keep_pins();
         self.datapath.remove_leftovers(&self.roots.missing(ingest))?;
         for closure in self.datapath.closures() {
@@ -240,8 +246,10 @@ impl Reconciler {
             if let Err(error) = self.datapath.carry_out(&plan.changes) {
                 // It is not known which of them are in force, so a sweep stays due for all of them.
                 self.applied = self.datapath.read_back()?;
+                self.note_all_bound(ingest);
                 return Err(error);
             }
+            self.note_bound(&plan.changes, ingest);
             if is_news {
                 let (changes, report) = (plan.changes.len(), self.capacity.report());
                 tracing::debug!(changes, tables = ?report.tables, "the kernel's maps are up to date");
@@ -315,6 +323,11 @@ impl Reconciler {
 
     pub(super) fn is_in_force(&self) -> bool {
         self.is_in_force
+    }
+
+    /// Whether the maps hold all that they should.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        self.failure.is_none()
     }
 
     /// Whether programs are missing at a root that is there.

@@ -143,6 +143,7 @@ fn can_be_changed(now: &Config, new: &Config) -> Result<()> {
         ("cgroupMount", now.cgroup_mount != new.cgroup_mount),
         ("capacities", now.capacities != new.capacities),
         ("ui", now.ui != new.ui),
+        ("metrics", now.metrics != new.metrics),
     ];
     let keys: Vec<_> = needs_start
         .iter()
@@ -184,6 +185,11 @@ mod tests {
             "{why}"
         );
         assert!(refused("ui: {}").unwrap().contains("another ui"));
+        assert!(
+            refused("metrics: {listen: 127.0.0.1:1}")
+                .unwrap()
+                .contains("another metrics")
+        );
         assert!(refused("pods: {}").unwrap().contains("another pods"));
         assert!(refused("revoke: false").unwrap().contains("another revoke"));
     }

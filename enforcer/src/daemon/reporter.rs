@@ -15,6 +15,7 @@ mod unbound;
 use std::{
     collections::BTreeMap,
     io::{self, Write as _},
+    sync::Arc,
 };
 
 use enforcer_common::{CgroupId, Counter};
@@ -25,6 +26,7 @@ use crate::{
     config::Enforcement,
     control::AllowAny,
     datapath::Batch,
+    metrics::Ledger,
     report::{
         dedup::{Dedup, IN_STATUS},
         escape::Line,
@@ -63,7 +65,7 @@ impl Reporter {
         notices: Option<mpsc::Sender<Notice>>,
         (counted, observer): (Counted, Observer),
     ) -> Self {
-        let mut flows = Flows::new(format, notices);
+        let mut flows = Flows::new(format, notices, counted.ledger);
         flows.suppressed.skip(counted.suppressed);
         Self {
             flows,
@@ -210,4 +212,6 @@ impl Reporter {
 pub(super) struct Counted {
     pub(super) suppressed: BTreeMap<CgroupId, u64>,
     pub(super) lost: u64,
+    /// Where events that are left out are counted from now on.
+    pub(super) ledger: Arc<Ledger>,
 }

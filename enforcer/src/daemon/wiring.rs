@@ -5,6 +5,7 @@ mod cluster;
 use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
 use anyhow::Result;
+use hyper::body::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
@@ -21,6 +22,7 @@ use crate::{
     datapath::{Batch, CgroupMount, Datapath, Events},
     handover,
     kept::{Kept, Known, Snapshot, read_observations, write_observations},
+    metrics::{self, Ledger, Metrics},
     node,
     proof::{self, Canary, Proof, Prover},
     revoke::{self, Report, Request},
@@ -55,6 +57,9 @@ pub(super) struct Pods {
     pub(super) changes: mpsc::Receiver<Vec<PodChange>>,
     pub(super) heartbeat: Heartbeat,
 }
+
+/// Who asks for the text of the metrics.
+type MetricsAsked = mpsc::Receiver<oneshot::Sender<Result<Bytes, String>>>;
 
 /// Takes requests to list and close sockets, and reports the results.
 pub(super) type Revoker = (mpsc::Sender<Request>, mpsc::Receiver<Report>);
@@ -195,6 +200,31 @@ impl Wiring<'_> {
             let follow = ui::follow(ui.clone(), self.config.state.clone(), self.tasks.cancel.clone());
             self.tasks.spawn("ui", follow);
         }
+    }
+
+    /// Counts verdicts, and tells whoever scrapes, if that is wanted. At a boot nobody does yet.
+    pub(super) fn count(
+        &mut self,
+        datapath: &Datapath,
+        ledger: &Arc<Ledger>,
+        (ports, asked): (control::Ports, MetricsAsked),
+    ) -> Result<()> {
+        let ask = ports.metrics.clone();
+        let task = Metrics {
+            counts: datapath.verdicts()?,
+            costs: datapath.costs()?,
+            ledger: Arc::clone(ledger),
+            ports,
+            file: (!self.ephemeral).then(|| self.config.state.join(state::VERDICTS)),
+            asked,
+        };
+        let cancel = self.tasks.cancel.clone();
+        self.tasks.spawn("metrics", task.run(cancel.clone()));
+        if let (Some(config), None) = (&self.config.metrics, self.boot) {
+            self.tasks
+                .spawn("scrapes", metrics::follow(config.listen, ask, cancel));
+        }
+        Ok(())
     }
 
     pub(super) fn events(&mut self, events: Events) -> mpsc::Receiver<Batch> {

@@ -19,7 +19,7 @@ use enforcer_core::{
     rule::{Rule, Rules, Slot},
 };
 
-use super::{kinds::KindsMap, take::take};
+use super::{kinds::KindsMap, take::take, verdicts::Counted};
 
 pub(super) struct Maps {
     workloads: HashMap<MapData, CgroupId, Binding>,
@@ -35,13 +35,11 @@ pub(super) struct Maps {
     settings: Array<MapData, Settings>,
     counters: PerCpuArray<MapData, u64>,
     shares: HashMap<MapData, ShareKey, Share>,
+    verdicts: Counted,
 }
 
 /// Everything that the programs count.
 const COUNTERS: [Counter; Counter::COUNT as usize] = [
-    Counter::Allowed,
-    Counter::Denied,
-    Counter::Audited,
     Counter::Lost,
     Counter::Answers,
     Counter::Displaced,
@@ -50,6 +48,8 @@ const COUNTERS: [Counter; Counter::COUNT as usize] = [
     Counter::Oversized,
     Counter::Protected,
     Counter::Unlearned,
+    Counter::Loopback,
+    Counter::OptedIn,
 ];
 
 /// The maps of rules are sets; their values have no meaning.
@@ -70,6 +70,7 @@ impl Maps {
             settings: take(object, name::SETTINGS)?,
             counters: take(object, name::COUNTERS)?,
             shares: take(object, name::SHARES)?,
+            verdicts: Counted::take(object)?,
         })
     }
 
@@ -114,7 +115,10 @@ impl Maps {
                 self.policies.set(id.0, policy, 0)
             }
             Change::RemovePolicy(id) => self.policies.set(id.0, NO_POLICY, 0),
-            Change::Bind(workload, binding) => self.workloads.insert(workload, binding, 0),
+            Change::Bind(workload, binding) => {
+                self.verdicts.begin(workload);
+                self.workloads.insert(workload, binding, 0)
+            }
             Change::Unbind(workload) => gone(self.workloads.remove(&workload)),
         }
     }
@@ -148,6 +152,10 @@ impl Maps {
         let applied = self.read_back()?;
         self.highest = applied.policies.keys().next_back().map_or(0, |id| id.0);
         self.kinds.restore(&applied.scopes)?;
+        let unknown = [Share::UNKNOWN];
+        for workload in applied.workloads.keys().chain(&unknown) {
+            self.verdicts.begin(*workload);
+        }
         Ok(applied)
     }
 
@@ -212,6 +220,11 @@ impl Maps {
             }
         }
         Ok(suppressed)
+    }
+
+    /// Where verdicts are counted, for whoever reads them.
+    pub(super) fn verdicts(&self) -> &Counted {
+        &self.verdicts
     }
 
     pub(super) fn counters(&self) -> Result<BTreeMap<Counter, u64>> {

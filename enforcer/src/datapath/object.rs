@@ -34,7 +34,7 @@ use super::{
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF"));
 
 /// Every map that is pinned in bpffs. The rest (constants, the programs' own log) belongs to one load.
-pub(super) const MAPS: [&str; 26] = [
+pub(super) const MAPS: [&str; 27] = [
     name::WORKLOADS,
     name::POLICIES,
     name::KINDS,
@@ -61,6 +61,7 @@ pub(super) const MAPS: [&str; 26] = [
     name::LEARNERS,
     name::NAMED,
     name::SEEN,
+    name::VERDICTS,
 ];
 
 /// What the running kernel supports beyond the oldest supported one.
@@ -277,6 +278,7 @@ fn load(
         // New hosts are added before old ones are removed.
         .map_max_entries(name::PATTERNS, capacities.hosts.saturating_mul(2))
         .map_max_entries(name::LEARNERS, capacities.workloads)
+        .map_max_entries(name::VERDICTS, name::verdicts_capacity(capacities.workloads))
         .map_max_entries(
             name::SHARES,
             capacities.workloads.saturating_mul(5).max(name::SHARES_CAPACITY),

@@ -10,7 +10,7 @@ use aya::maps::{MapInfo, MapType};
 use enforcer_common::{
     Address, Binding, CgroupId, Heard, HostKey, Kinds, Learned, LearnedKey, Learner, Named, Nearest, Pattern,
     PatternKey, PeerKey, Policy, PolicyId, PortKey, Question, QuestionKey, ResolverKey, RuleKey, Scope,
-    SeenKey, Settings, Share, ShareKey, Slots, SlotsKey, SocketState, Tally, maps as name,
+    SeenKey, Settings, Share, ShareKey, Slots, SlotsKey, SocketState, Tally, Verdicts, maps as name,
 };
 
 use super::Pins;
@@ -21,7 +21,7 @@ struct Shape(&'static str, MapType, usize, usize);
 /// Bytes of the prefix length before the key of a trie (`struct bpf_lpm_trie_key`).
 const PREFIX_LENGTH: usize = size_of::<u32>();
 
-const SHAPES: [Shape; 26] = [
+const SHAPES: [Shape; 27] = [
     Shape(
         name::WORKLOADS,
         MapType::Hash,
@@ -152,6 +152,12 @@ const SHAPES: [Shape; 26] = [
         MapType::Hash,
         size_of::<SeenKey>(),
         size_of::<Tally>(),
+    ),
+    Shape(
+        name::VERDICTS,
+        MapType::PerCpuHash,
+        size_of::<CgroupId>(),
+        size_of::<Verdicts>(),
     ),
 ];
 

@@ -151,7 +151,7 @@ fn is_written(path: &Path, text: &str) -> bool {
 }
 
 /// Replaces a file at once, for root alone; after a crash of the machine it is the old one or the new one.
-pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let new = path.with_extension("new");
     let replaced = write_new(&new, text).and_then(|()| fs::rename(&new, path));
     if replaced.is_err() {

@@ -17,6 +17,7 @@ use super::{
     memory::Memory,
     system::{self, Followed},
 };
+use crate::counts::{COUNTS, Resolution};
 
 /// How often the system's files are checked while nothing else happens.
 const LOOK: Duration = Duration::from_secs(1);
@@ -160,6 +161,7 @@ impl Task {
         let Some((query, asked)) = self.on_the_way.remove(&id) else {
             return Outcome::default();
         };
+        COUNTS.resolution(outcome_of(&result)).add(1);
         let (now, again) = (self.now(), query.clone());
         let outcome = self.names.answer(now, Reply { query, result }, jitter());
         // Others can be asked by now.
@@ -245,6 +247,23 @@ impl Task {
                 .context("nobody takes resolved addresses any more")?;
         }
         Ok(())
+    }
+}
+
+/// What became of a question.
+fn outcome_of(result: &Result<Answer, Failure>) -> Resolution {
+    match result {
+        Ok(answer) if answer.addresses.is_empty() => Resolution::Empty,
+        Ok(_) => Resolution::Answered,
+        Err(Failure { cause, .. }) => match cause {
+            Cause::Empty { .. } => Resolution::Empty,
+            Cause::NoSuchName { .. } => Resolution::NoSuchName,
+            Cause::ServerFailure => Resolution::ServerFailure,
+            Cause::Refused => Resolution::Refused,
+            Cause::Timeout => Resolution::Timeout,
+            Cause::Unusable(_) => Resolution::Unusable,
+            Cause::Other(_) => Resolution::Failed,
+        },
     }
 }
 

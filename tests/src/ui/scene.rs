@@ -17,6 +17,8 @@ pub fn status() -> Status {
         objects,
         age_seconds: Some(0.4),
         problem: None,
+        up: true,
+        rejected: 0,
     };
     let usage = |name: &str, used, capacity| Usage {
         name: name.to_owned(),

@@ -48,7 +48,7 @@ pub(crate) fn setsockopt(ctx: &LsmContext) -> i32 {
         return PROCEED;
     };
     let outcome = hooks::refusal(&workload, Reason::Reroute);
-    emit::count(outcome.verdict);
+    emit::count(&workload, outcome);
     if outcome.is_reported() {
         let call = Call {
             hook: Hook::Setsockopt,

@@ -80,7 +80,7 @@ fn refuse_unless_own(ctx: &SkBuffContext, envelope: &Envelope) -> i32 {
         return hooks::PROCEED;
     }
     let outcome = hooks::refusal(&workload, Reason::Resolver);
-    emit::count(outcome.verdict);
+    emit::count(&workload, outcome);
     if outcome.is_reported() {
         let protocol = if envelope.is_udp {
             Transport::Udp

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,6 +20,7 @@ use super::{duplicates::Duplicates, explain::explain, observer::Observer};
 use crate::{
     daemon::{ingest::Ingest, reconciler::Reconciler},
     datapath::{Cause, Decision, Given, Subject, of_process},
+    metrics::Ledger,
     report::{
         flow::Flow,
         log::LogFormat,
@@ -52,12 +54,14 @@ pub(super) struct Flows {
     duplicates: Duplicates<Refusal>,
     /// What was left out, by workload.
     pub(super) suppressed: Suppressed,
+    /// The same, by what owns them.
+    ledger: Arc<Ledger>,
     /// Where Kubernetes Events are queued; None without an API server.
     notices: Option<mpsc::Sender<Notice>>,
 }
 
 impl Flows {
-    pub(super) fn new(format: LogFormat, notices: Option<mpsc::Sender<Notice>>) -> Self {
+    pub(super) fn new(format: LogFormat, notices: Option<mpsc::Sender<Notice>>, ledger: Arc<Ledger>) -> Self {
         Self {
             format,
             start: Instant::now(),
@@ -65,6 +69,7 @@ impl Flows {
             probes: RateLimit::new(PROBE_PAUSE, SHARES),
             duplicates: Duplicates::default(),
             suppressed: Suppressed::default(),
+            ledger,
             notices,
         }
     }
@@ -112,6 +117,7 @@ impl Flows {
     /// Counts events that were left out.
     pub(super) fn add_suppressed(&mut self, left_out: BTreeMap<CgroupId, u64>, ingest: &Ingest) {
         for (of, count) in left_out {
+            self.ledger.suppress(of, count);
             let name = match ingest.workload(of) {
                 Some(workload) => workload.to_string(),
                 None if of == Share::UNKNOWN => "unknown workloads".to_owned(),

@@ -8,7 +8,7 @@ use enforcer_common::{Binding, CgroupId, Counter, Mode};
 use super::Reporter;
 use crate::{
     config::Enforcement,
-    control::{Learning, OwnerStatus, Suppressed, Usage},
+    control::{Learning, OwnerStatus, Suppressed, Unjudged, Usage},
     daemon::{
         ingest::{Ingest, lines},
         reconciler::Reconciler,
@@ -32,6 +32,7 @@ impl Reporter {
         warnings.extend(self.suspicious(ingest));
         warnings.extend(ingest.strangers());
         let warnings_in_all = warnings.len();
+        let count = |counter| counters.get(&counter).copied().unwrap_or_default();
         warnings.truncate(NAMED);
         OwnerStatus {
             mode: match self.mode {
@@ -46,11 +47,17 @@ impl Reporter {
             rejected: ingest.rejected(),
             warnings,
             warnings_in_all,
+            conflicts: self.conflicts(ingest),
+            objects: ingest.objects(),
+            unjudged: Unjudged {
+                loopback: count(Counter::Loopback),
+                opted_in: count(Counter::OptedIn),
+            },
             file_objects: ingest.file_objects(),
             workloads,
             pods,
             learning: learning(&counters, &learners, absent(ingest, reconciler)),
-            lost: counters.get(&Counter::Lost).copied().unwrap_or_default(),
+            lost: count(Counter::Lost),
             suppressed: self.suppressed(),
             problems,
         }

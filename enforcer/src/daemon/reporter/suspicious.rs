@@ -106,6 +106,14 @@ impl Reporter {
         }
     }
 
+    /// How many of these are about objects that conflict with each other.
+    pub(super) fn conflicts(&self, ingest: &mut Ingest) -> usize {
+        let all = ingest.of_registry();
+        let told = self.suspicious.told(&all);
+        told.filter(|warning| matches!(warning, Warning::Conflict(_)))
+            .count()
+    }
+
     /// What was told of the registry and holds, in words.
     pub(super) fn suspicious(&self, ingest: &mut Ingest) -> Vec<String> {
         let all = ingest.of_registry();

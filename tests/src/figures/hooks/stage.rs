@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use enforcer::datapath::{Capacities, CgroupMount, Datapath, Events, Options, raise_memlock};
-use enforcer_common::{Counter, Mode, Settings, Transport};
+use enforcer_common::{Counter, Mode, Settings, Transport, Verdict};
 use enforcer_core::{
     model::OwnAddresses,
     plan::{Applied, diff},
@@ -176,10 +176,10 @@ impl Shape {
         desired
     }
 
-    fn counter(&self) -> Counter {
+    fn verdict(&self) -> Verdict {
         match self.by {
-            By::Nobody | By::NobodyUntold => Counter::Denied,
-            _ => Counter::Allowed,
+            By::Nobody | By::NobodyUntold => Verdict::Deny,
+            _ => Verdict::Allow,
         }
     }
 }
@@ -302,7 +302,7 @@ impl Stage {
 
     /// How long a place's program runs for a call, in nanoseconds, if it is made so many times.
     pub(super) fn call(&self, place: Place, call: Call, times: usize) -> Result<f64> {
-        let verdicts = || -> Result<u64> { Ok(self.datapath.counters()?[&self.shape.counter()]) };
+        let verdicts = || self.verdicts();
         // A socket belongs to the cgroup in which it is made.
         self.inside(place, || {
             let maker = call.maker(self.shape.destination(call.is_v6()))?;
@@ -321,6 +321,21 @@ impl Stage {
             }
             nanoseconds(runs)
         })
+    }
+
+    /// How many verdicts were as they are meant to be.
+    fn verdicts(&self) -> Result<u64> {
+        let meant = self.shape.verdict();
+        let counted = self.datapath.verdicts()?.read()?;
+        let outcomes = counted.iter().flat_map(|(_, verdicts)| verdicts.counted());
+        let as_meant = outcomes.filter(|(outcome, _)| outcome.verdict == meant);
+        let judged: u64 = as_meant.map(|(_, count)| count).sum();
+        let local = if meant == Verdict::Allow {
+            self.datapath.counters()?[&Counter::Loopback]
+        } else {
+            0
+        };
+        Ok(judged + local)
     }
 
     /// Does something in the cgroup of a place.

@@ -14,12 +14,14 @@ mod mount_bpffs;
 mod names;
 mod out;
 mod pages;
+mod plugin;
 mod reload;
 mod sandbox;
 mod status;
 mod suggest;
 mod top;
 mod ui;
+mod wait;
 
 use std::{
     net::SocketAddr,
@@ -67,6 +69,9 @@ enum Command {
     Names(NamesArguments),
     /// Show verdicts as they are made: what is refused call by call, what is allowed counted several times a second
     Monitor(monitor::Monitor),
+    /// Wait until an object is in force on this node: read in its present version, valid, resolved, in the kernel's maps and
+    /// proven; exit code 0: it is, 1: it is not, with the reason, 2: what was typed is wrong
+    Wait(wait::Wait),
     /// Write the ServiceEntries that allow what workloads were seen to reach, and nothing else; exit code 0: also where there
     /// is nothing to suggest, 2: something is wrong with what is given, or nobody answers
     Suggest(suggest::Suggest),
@@ -389,6 +394,11 @@ pub(crate) struct Detach {
 /// Runs the command; an error becomes one line and exit code 1 (2 for `check`). A command whose output nobody reads any
 /// more ends as by SIGPIPE; `run` goes on.
 pub fn main() -> ExitCode {
+    let typed: Vec<_> = std::env::args_os().collect();
+    let name = typed.first().and_then(|name| Path::new(name).file_name());
+    if name == Some(plugin::NAME.as_ref()) {
+        return plugin::main(typed);
+    }
     let outcome = match arguments().command {
         Command::Run(arguments) => out::of_run(run(&arguments)),
         Command::Check(arguments) => check::run(&arguments),
@@ -397,6 +407,7 @@ pub fn main() -> ExitCode {
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Names(arguments) => names::run(&arguments),
         Command::Monitor(arguments) => monitor::run(&arguments),
+        Command::Wait(arguments) => wait::run(&arguments),
         Command::Suggest(arguments) => suggest::run(&arguments),
         Command::Top(arguments) => top::run(&arguments),
         Command::Ui(arguments) => ui::run(&arguments),

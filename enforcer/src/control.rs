@@ -7,11 +7,13 @@
 //! enforcer suggest, top, ui -> the same   -> owner                                      -> Observed
 //! whoever asks for metrics -> the same    -> the metrics' task                          -> their text
 //! enforcer monitor -> the same            -> owner                                      -> a WatchLine for each call
+//! enforcer wait -> the same               -> files, owner, names, proof                 -> an Awaited for each change
 //! ```
 //!
 //! A connection is a question, and the answer is one line. What is asked is a line too, and one of [`Asked`], none of which
 //! changes anything; who says nothing asks for the status.
 
+mod awaited;
 mod explained;
 mod gather;
 mod names;
@@ -41,8 +43,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{ending, state};
+use awaited::WAITERS;
 use watching::WATCHERS;
 
+pub use awaited::{AboutObject, Answers, Awaited, Presence, Sought, Standing, kind};
 pub use explained::{AboutLive, Explained, Found, HeldAddress, Judged, Record};
 pub use gather::{AskMetrics, Live, OwnerStatus, Ports, RootStatus, Taken};
 pub use names::{MOST as MOST_NAMES, Name, NameTable, Source as NameSource};
@@ -65,6 +69,8 @@ pub enum OwnerQuestion {
     Explain(AboutLive, oneshot::Sender<Result<Explained>>),
     /// What workloads were seen to reach.
     Observed(oneshot::Sender<Observed>),
+    /// Whether an object is in the kernel's maps.
+    Await(Sought, oneshot::Sender<Presence>),
     /// What was told last, and what is told from now on.
     Watch(oneshot::Sender<Watch>),
 }
@@ -86,6 +92,8 @@ pub enum Asked {
     Observed,
     /// For the text that Prometheus scrapes, as a string.
     Metrics,
+    /// For an [`Awaited`] now and for each that differs from the one before, until it is over.
+    Await(AboutObject),
     /// For a [`WatchLine`] for each of the last so many calls, and for each call from then on.
     Watch {
         /// How many of those that were told before.
@@ -174,6 +182,7 @@ impl Control {
     pub async fn serve(mut self, ports: Ports, cancel: CancellationToken) -> Result<()> {
         let ports = Arc::new(ports);
         let watchers = Arc::new(Semaphore::new(WATCHERS));
+        let waiters = Arc::new(Semaphore::new(WAITERS));
         let mut answers = JoinSet::new();
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -195,8 +204,9 @@ impl Control {
                 Some(answered) = answers.join_next() => note(answered),
                 accepted = self.listener.accept(), if answers.len() < CLIENTS => match accepted {
                     Ok((stream, _)) => {
-                        let (ports, watchers) = (Arc::clone(&ports), Arc::clone(&watchers));
-                        answers.spawn(async move { serve(stream, &ports, &watchers).await });
+                        let ports = Arc::clone(&ports);
+                        let places = (Arc::clone(&watchers), Arc::clone(&waiters));
+                        answers.spawn(async move { serve(stream, &ports, &places).await });
                     }
                     // Too many open files, say: whoever asks next may be more lucky.
                     Err(error) => {
@@ -252,7 +262,10 @@ fn note(answered: Result<Result<(), anyhow::Error>, JoinError>) {
     }
 }
 
-async fn serve(mut stream: UnixStream, ports: &Ports, watchers: &Arc<Semaphore>) -> Result<()> {
+/// Those who watch, and those who wait.
+type Places = (Arc<Semaphore>, Arc<Semaphore>);
+
+async fn serve(mut stream: UnixStream, ports: &Ports, (watchers, waiters): &Places) -> Result<()> {
     let peer = stream.peer_cred().context("asking who asks")?.uid();
     // The socket's mode says so too, but it has that a moment after it is there.
     if peer != 0 && peer != nix::unistd::geteuid().as_raw() {
@@ -261,6 +274,9 @@ async fn serve(mut stream: UnixStream, ports: &Ports, watchers: &Arc<Semaphore>)
     let asked = question(&mut stream).await?;
     if let Asked::Watch { last, follow } = asked {
         return watching::serve(stream, ports, watchers, (last, follow)).await;
+    }
+    if let Asked::Await(about) = asked {
+        return awaited::serve(stream, ports, waiters, about).await;
     }
     tokio::time::timeout(PATIENCE, answer(stream, ports, asked))
         .await
@@ -272,7 +288,7 @@ async fn answer(mut stream: UnixStream, ports: &Ports, asked: Asked) -> Result<(
         Asked::Observed => serde_json::to_vec(&ports.gather_observed().await?)?,
         Asked::Metrics => told(&ports.gather_metrics().await?)?,
         // It has no one answer.
-        Asked::Watch { .. } | Asked::Status => serde_json::to_vec(&ports.gather().await?)?,
+        Asked::Watch { .. } | Asked::Await(_) | Asked::Status => serde_json::to_vec(&ports.gather().await?)?,
         Asked::Names(workload) => told(&ports.gather_names(workload).await?)?,
         Asked::Explain(about) => told(&ports.gather_explained(about).await?)?,
     };
@@ -432,9 +448,11 @@ mod tests {
         let heartbeat = || sink::<()>(mpsc::channel(1).0).1;
         Ports {
             owner,
+            turns: watch::channel(0).1,
             live: watch::channel(Live {
                 names,
                 files: heartbeat(),
+                look: mpsc::channel(1).0,
                 cgroups: heartbeat(),
             })
             .1,

@@ -249,9 +249,11 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     let (proof, proof_questions) = wiring.proof(&datapath).await;
     let (status, status_questions) = mpsc::channel(BACKLOG);
     let (metrics, metrics_asked) = mpsc::channel(BACKLOG);
+    let (turns, turns_now) = watch::channel(0);
     let ports = control::Ports {
         metrics,
         owner: status,
+        turns: turns_now,
         live: live_now,
         configuration: taken_now,
         proof,
@@ -309,6 +311,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         start: Some(if is_boot { start.at_once() } else { start }),
         pending: None,
         schedule: Schedule::default(),
+        turns,
     };
     let mut tick = tokio::time::interval(COUNT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

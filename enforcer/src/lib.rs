@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod names;
 pub mod netlink;
 mod node;
+mod nodes;
 pub mod privileges;
 pub mod proof;
 mod random;

@@ -57,7 +57,7 @@ impl Follower {
                 setfsuid(user);
             }
             let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(follow(paths, sources::sink(sink).0, token))
+            runtime.block_on(follow(paths, sources::sink(sink).0, mpsc::channel(1).1, token))
         });
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::symlink,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -74,6 +75,7 @@ fn everything(node: &Node) -> Result<()> {
         Ok(!pods.is_cut_off("default/control", REGISTERED)?)
     })?;
     namespaces_of_the_system_are_off(&mut pods)?;
+    pipeline_that_waits_is_never_refused(node, &mut pods).context("kubectl enforcer")?;
     label_of_a_namespace_is_followed(node, &mut pods)?;
     pod_in_the_nodes_network_is_enforced(&mut pods)?;
     node_port_leads_nobody_out(node, &mut pods)?;
@@ -227,6 +229,67 @@ fn namespaces_of_the_system_are_off(pods: &mut Pods<'_>) -> Result<()> {
         pods.have(&BTreeMap::from([(pod.to_owned(), BTreeMap::new())]))?;
         ensure!(!pods.is_cut_off(pod, UNREGISTERED)?, "{pod} is enforced");
     }
+    Ok(())
+}
+
+/// Applies an entry, waits by the plugin of kubectl, and has a pod connect at once; then the plugin's other commands.
+fn pipeline_that_waits_is_never_refused(node: &Node, pods: &mut Pods<'_>) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let program = folder.path().join("kubectl-enforcer");
+    symlink(BINARY, &program)?;
+    let program = program.to_str().context("its path is UTF-8")?;
+    let plugin = |arguments: &[&str]| node.exec(&[&[program], arguments].concat());
+    let status = plugin(&["status"])?;
+    ensure!(status.contains("  proven "), "{status}");
+    let pod = "default/control";
+    let wait = ["wait", "--for", "ServiceEntry", "-n", "default", "piped"];
+    let piped = |address: &str| {
+        ENTRY
+            .replace("name: registered,", "name: piped,")
+            .replace("registered.example.com", "piped.example.com")
+            .replace("203.0.113.7", address)
+    };
+    for round in 1..=20 {
+        let address = format!("198.51.100.{round}");
+        let to = format!("{address}:80");
+        ensure!(
+            pods.is_cut_off(pod, &to)?,
+            "{to} is reached before it is registered"
+        );
+        node.kubectl_with(&piped(&address), &["apply", "-f", "-"])?;
+        let said = plugin(&wait)?;
+        ensure!(
+            said.starts_with("ServiceEntry default/piped is in force on "),
+            "{said}"
+        );
+        ensure!(!pods.is_cut_off(pod, &to)?, "refused in round {round}");
+    }
+    let explained = plugin(&[
+        "explain",
+        "-n",
+        "default",
+        "--workload",
+        "control",
+        "198.51.100.20:80",
+    ])?;
+    ensure!(
+        explained.contains("allowed: ServiceEntry default/piped"),
+        "{explained}"
+    );
+    let seen = plugin(&["monitor", "--verdict", "deny", "--last", "500"])?;
+    ensure!(seen.contains("denied default/control"), "{seen}");
+    let suggested = plugin(&["suggest", "-n", "default", "--workload", "control"])?;
+    ensure!(suggested.contains("kind: ServiceEntry"), "{suggested}");
+    node.kubectl_with(&piped("198.51.100.1/99"), &["apply", "-f", "-"])?;
+    let refused = plugin(&wait).err().context("it is rejected")?;
+    ensure!(format!("{refused:#}").contains("it is rejected"), "{refused:#}");
+    node.kubectl_with(&piped("198.51.100.1"), &["delete", "-f", "-"])?;
+    let gone = plugin(&[&wait[..], &["--delete"]].concat())?;
+    ensure!(gone.contains("ServiceEntry default/piped is gone"), "{gone}");
+    ensure!(
+        pods.is_cut_off(pod, "198.51.100.20:80")?,
+        "what is gone is reached"
+    );
     Ok(())
 }
 

@@ -65,6 +65,8 @@ struct Version {
     line: u32,
     /// The digest of its document, if that need not be read again.
     digest: Option<Digest>,
+    /// Whether the file has another by now that is wrong.
+    is_old: bool,
 }
 
 /// What is wrong with a file now.
@@ -134,6 +136,9 @@ impl Documents {
         let file: Arc<str> = file.into();
         let held = self.files.entry(file.clone()).or_default();
         held.warnings.clear();
+        held.objects
+            .values_mut()
+            .for_each(|version| version.is_old = true);
         held.problems = vec![DocumentProblem {
             file,
             line: None,
@@ -168,6 +173,21 @@ impl Documents {
             .collect();
         problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         problems
+    }
+
+    /// What is wrong now with one object, also where a file that has an older version of it cannot be understood.
+    pub fn problems_of(&self, id: &ObjectId) -> Vec<DocumentProblem> {
+        let of_file = |held: &'_ Held| {
+            let is_old = held.objects.get(id).is_some_and(|version| version.is_old);
+            let is_its = |problem: &&DocumentProblem| match &problem.object {
+                Some(object) => object == id,
+                None => is_old,
+            };
+            held.problems.iter().filter(is_its).cloned().collect::<Vec<_>>()
+        };
+        let disputes = self.contested.get(id).map(|id| self.disputes(id));
+        let problems = self.files.values().flat_map(of_file);
+        problems.chain(disputes.unwrap_or_default()).collect()
     }
 
     /// What is suspicious now, by file and line.
@@ -250,7 +270,15 @@ impl Held {
                 Outcome::Skipped => None,
                 Outcome::Valid(object) => {
                     let id = object.id();
-                    new.insert(file, Version { object, line, digest });
+                    new.insert(
+                        file,
+                        Version {
+                            object,
+                            line,
+                            digest,
+                            is_old: false,
+                        },
+                    );
                     Some(id)
                 }
                 Outcome::Invalid { id, errors } => {
@@ -296,7 +324,11 @@ impl Held {
         for (id, version) in &old.objects {
             let is_concerned = is_anything_nameless || named.contains(id);
             if is_concerned && !self.objects.contains_key(id) {
-                kept.insert(id.clone(), version.clone());
+                let old = Version {
+                    is_old: true,
+                    ..version.clone()
+                };
+                kept.insert(id.clone(), old);
             }
         }
         for (id, errors) in refused {

@@ -12,6 +12,7 @@
 //! workloads that exist, not on the order in which they arrived.
 
 mod address_index;
+mod awaited;
 mod candidates;
 mod cause;
 mod changes;

@@ -86,10 +86,7 @@ pub(super) fn run(arguments: &Monitor) -> Result<ExitCode> {
     let wanted = arguments.last.unwrap_or_default();
     let follow = arguments.follow || arguments.last.is_none();
     let filter = Filter::new(arguments);
-    let printer = Printer {
-        output: arguments.output,
-        has_colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-    };
+    let printer = Printer::new(arguments.output);
     // Those that were told before are chosen here: it is the last ones of those that are wanted that count.
     let mut before = VecDeque::new();
     let mut is_now = false;
@@ -159,12 +156,33 @@ impl<'a> Filter<'a> {
     }
 }
 
-struct Printer {
+/// Writes calls.
+pub(super) struct Printer {
     output: Output,
     has_colour: bool,
 }
 
 impl Printer {
+    pub(super) fn new(output: Output) -> Self {
+        Self {
+            output,
+            has_colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        }
+    }
+
+    /// A line that the enforcer of a node has written as JSON.
+    pub(super) fn of_node(&self, node: &str, mut line: serde_json::Value) -> Result<()> {
+        if self.output == Output::Json {
+            line["node"] = node.into();
+            return out::json(line, Form::Line);
+        }
+        if let Some(missed) = line["missed"].as_u64() {
+            return out::line(format_args!("{node}: {missed} lines were missed"));
+        }
+        let call: Watched = serde_json::from_value(line)?;
+        out::coloured(&format!("{node} {}", self.text(&call)), self.colour(call.verdict))
+    }
+
     fn call(&self, call: &Watched) -> Result<()> {
         match self.output {
             Output::Json => out::json(call, Form::Line),

@@ -24,7 +24,7 @@ use super::{
     CONFIG,
     out::{self, Form},
 };
-use crate::{config::Config, control};
+use crate::{config::Config, control, sources::files::FileChange};
 
 /// What `suggest` is told.
 #[derive(Debug, clap::Args)]
@@ -46,6 +46,16 @@ pub(crate) struct Suggest {
     /// Only for workloads of this namespace
     #[arg(long, value_name = "NS")]
     namespace: Option<String>,
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Print what was seen, one JSON object a line, and suggest nothing; what `kubectl enforcer suggest` asks
+    #[arg(long, hide = true, conflicts_with = "from")]
+    observations: bool,
+}
+
+/// What it is made for, and how it is written.
+#[derive(Debug, clap::Args)]
+pub(super) struct Chosen {
     /// Only for this workload
     #[arg(long, value_name = "NAME|NS/NAME")]
     workload: Option<String>,
@@ -54,20 +64,23 @@ pub(crate) struct Suggest {
     since: Option<String>,
     /// How it is written
     #[arg(short, long, value_enum, default_value_t)]
-    output: Written,
+    pub(super) output: Written,
     /// Put three or more hosts below one domain together as a wildcard, and say what else it allows
     #[arg(long)]
     wildcards: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Written {
+pub(super) enum Written {
     /// Documents that are ready to apply, with comments
     #[default]
     Yaml,
     /// A List that is ready to apply, and beside its items what YAML says in comments
     Json,
 }
+
+/// Where the state is if nothing says so.
+const STATE: &str = "/run/enforcer";
 
 /// Something is wrong with what was given, or nobody answers.
 const BAD_INPUT: u8 = 2;
@@ -83,31 +96,58 @@ pub(super) fn run(arguments: &Suggest) -> Result<ExitCode> {
 }
 
 fn suggested(arguments: &Suggest) -> Result<()> {
-    let options = options(arguments)?;
+    if arguments.observations {
+        return print_observed(arguments);
+    }
+    let options = arguments.chosen.options(arguments.namespace.as_deref())?;
     let config = config(arguments)?;
     let is_stdin = |path: &PathBuf| path == Path::new("-");
     if arguments.from.as_ref().is_some_and(is_stdin) && arguments.registry.iter().any(is_stdin) {
         bail!("--from - and --registry - both want standard input");
     }
-    let (registry, sources) = registry::read(&config, &arguments.registry)?;
+    let files = registry::files(&config, &arguments.registry)?;
     let observations = match &arguments.from {
         Some(file) => seen::read(file)?,
-        None => {
-            let state = arguments.state.as_ref().unwrap_or(&config.state);
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            let observed = runtime.block_on(control::ask_observed(state))?;
-            if observed.dropped > 0 {
-                let dropped = observed.dropped;
-                out::complain(format_args!(
-                    "warning: {dropped} calls went to more destinations than the enforcer keeps, and nothing is suggested \
-                     for them"
-                ));
-            }
-            observed.observations
-        }
+        None => observed(arguments.state.as_ref().unwrap_or(&config.state))?,
     };
+    write(&config, files, (&observations, options, arguments.chosen.output))
+}
+
+/// What the running enforcer has seen.
+fn observed(state: &Path) -> Result<Vec<Observation>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let observed = runtime.block_on(control::ask_observed(state))?;
+    if observed.dropped > 0 {
+        let dropped = observed.dropped;
+        out::complain(format_args!(
+            "warning: {dropped} calls went to more destinations than the enforcer keeps, and nothing is suggested \
+             for them"
+        ));
+    }
+    Ok(observed.observations)
+}
+
+fn print_observed(arguments: &Suggest) -> Result<()> {
+    let state = match (&arguments.state, &arguments.config) {
+        (Some(state), _) => state.clone(),
+        (None, Some(file)) => Config::load(file)?.state,
+        (None, None) => PathBuf::from(STATE),
+    };
+    let observations = observed(&state)?;
+    observations
+        .iter()
+        .try_for_each(|seen| out::json(seen, Form::Line))
+}
+
+/// Writes what allows these observations beside the registry of these files.
+pub(super) fn write(
+    config: &Config,
+    files: Vec<FileChange>,
+    (observations, options, output): (&[Observation], Options, Written),
+) -> Result<()> {
+    let (registry, sources) = registry::read(config, files)?;
     let is_meant = |seen: &Observation| {
         let namespace = options.namespace.as_ref();
         namespace.is_none_or(|namespace| seen.namespace == namespace.as_str())
@@ -121,30 +161,33 @@ fn suggested(arguments: &Suggest) -> Result<()> {
             "warning: no call of such a workload was seen: there is nothing to make suggestions of",
         );
     }
-    let suggestions = suggest(registry, &observations, (&options, sources));
-    match arguments.output {
+    let suggestions = suggest(registry, observations, (&options, sources));
+    match output {
         Written::Yaml => out::lines(&suggestions.yaml()),
         Written::Json => out::json(suggestions.json(), Form::Pretty),
     }
 }
 
-fn options(arguments: &Suggest) -> Result<Options> {
-    let now = Timestamp::now();
-    let since = arguments.since.as_deref().map(|text| since::time(text, now));
-    let mut options = Options {
-        namespace: arguments.namespace.as_deref().map(Namespace::new),
-        workload: arguments.workload.clone(),
-        since: since.transpose()?,
-        wildcards: arguments.wildcards,
-    };
-    if let Some((namespace, name)) = arguments.workload.as_deref().and_then(|it| it.split_once('/')) {
-        if arguments.namespace.as_ref().is_some_and(|it| it != namespace) {
-            bail!("--namespace and --workload name two namespaces");
+impl Chosen {
+    /// What is meant, within this namespace if there is one.
+    pub(super) fn options(&self, namespace: Option<&str>) -> Result<Options> {
+        let now = Timestamp::now();
+        let since = self.since.as_deref().map(|text| since::time(text, now));
+        let mut options = Options {
+            namespace: namespace.map(Namespace::new),
+            workload: self.workload.clone(),
+            since: since.transpose()?,
+            wildcards: self.wildcards,
+        };
+        if let Some((of_workload, name)) = self.workload.as_deref().and_then(|it| it.split_once('/')) {
+            if namespace.is_some_and(|it| it != of_workload) {
+                bail!("--namespace and --workload name two namespaces");
+            }
+            options.namespace = Some(Namespace::new(of_workload));
+            options.workload = Some(name.to_owned());
         }
-        options.namespace = Some(Namespace::new(namespace));
-        options.workload = Some(name.to_owned());
+        Ok(options)
     }
-    Ok(options)
 }
 
 /// The configuration, or what is meant where there is none.

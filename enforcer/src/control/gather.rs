@@ -23,7 +23,7 @@ use crate::{
     names::AskStatus,
     proof::Proof,
     sources::{
-        Heartbeat,
+        Heartbeat, files,
         kube::{KubeStatus, SourceState, SourceStatus},
     },
 };
@@ -89,6 +89,8 @@ pub struct Live {
     pub names: AskStatus,
     /// When the files were last looked at.
     pub files: Heartbeat,
+    /// Has them looked at.
+    pub look: mpsc::Sender<files::Question>,
     /// When the cgroups were.
     pub cgroups: Heartbeat,
 }
@@ -123,6 +125,8 @@ impl Taken {
 pub struct Ports {
     /// The owner.
     pub owner: Question,
+    /// Changes whenever the owner has planned, or has received what needs no plan.
+    pub turns: watch::Receiver<u64>,
     /// The tasks that another configuration replaces.
     pub live: watch::Receiver<Live>,
     /// Which configuration is in force.
@@ -273,7 +277,7 @@ impl Ports {
         Ok(explained)
     }
 
-    async fn hosts(&self) -> Result<Vec<HostStatus>> {
+    pub(super) async fn hosts(&self) -> Result<Vec<HostStatus>> {
         let mut live = self.live.clone();
         loop {
             let names = live.borrow_and_update().names.clone();

@@ -182,6 +182,7 @@ mod tests {
         table.add_declared(&Host::new("db.example"), "192.0.2.0/24".to_owned());
         table.names.push(learned());
         table.add_resolved(&[HostStatus {
+            is_pending: false,
             host: Host::new("www.example"),
             addresses: [IpAddr::from([192, 0, 2, 9])].into(),
             leaving: std::collections::BTreeSet::new(),
@@ -207,6 +208,7 @@ mod tests {
             IpAddr::from(bytes)
         });
         table.add_resolved(&[HostStatus {
+            is_pending: false,
             host: Host::new("many.example"),
             addresses: addresses.collect(),
             leaving: std::collections::BTreeSet::new(),

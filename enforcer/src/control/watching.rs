@@ -66,7 +66,7 @@ async fn send(writer: &mut OwnedWriteHalf, line: &WatchLine) -> Result<()> {
 }
 
 /// Waits until the other end is closed; what it sends means nothing.
-async fn gone(reader: &mut OwnedReadHalf) {
+pub(super) async fn gone(reader: &mut OwnedReadHalf) {
     let mut bytes = [0; 64];
     while matches!(reader.read(&mut bytes).await, Ok(read) if read > 0) {}
 }

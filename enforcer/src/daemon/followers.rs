@@ -59,6 +59,7 @@ impl Followers {
         };
         let (changes, files) = mpsc::channel(BACKLOG);
         let (file_sink, files_heartbeat) = sink(changes);
+        let (look, looks) = mpsc::channel(BACKLOG);
         let (changes, cgroups) = mpsc::channel(BACKLOG);
         let (cgroup_sink, cgroups_heartbeat) = sink(changes);
         let wanted = ingest::wanted_cgroups(config);
@@ -71,7 +72,7 @@ impl Followers {
             run,
         };
         let (follow_files, follow_cgroups) = (
-            files::follow(config.registry.clone(), file_sink, token.clone()),
+            files::follow(config.registry.clone(), file_sink, looks, token.clone()),
             cgroups::follow(mount, wanted, cgroup_sink, token.clone()),
         );
         Ok(Self {
@@ -94,6 +95,7 @@ impl Followers {
             live: Live {
                 names: ask,
                 files: files_heartbeat,
+                look,
                 cgroups: cgroups_heartbeat,
             },
         })

@@ -3,6 +3,7 @@
 //! **Architecture Invariant:** nothing here touches the kernel. What follows for it, the reconciler finds by comparing.
 
 mod announce;
+mod awaited;
 mod configured;
 mod pods;
 mod precedence;
@@ -20,6 +21,7 @@ use std::{
 use enforcer_common::CgroupId;
 use enforcer_core::{
     documents::Documents,
+    istio::{Kind, ObjectId},
     model::{Host, Workload},
     policy::Desired,
     registry::{Registry, Update, Warning},
@@ -57,6 +59,12 @@ pub(super) struct Ingest {
     documents: Documents,
     /// Which version counts if both files and the API server have an object.
     precedence: Precedence,
+    /// How many batches of files were applied.
+    batches: u64,
+    follows_cluster: bool,
+    /// Up to which version all objects of a kind were applied, and why the newest version of some is not.
+    followed: BTreeMap<Kind, u64>,
+    rejections: BTreeMap<ObjectId, String>,
     configured: Configured,
     /// None without `pods` in the configuration.
     pods: Option<NodePods>,
@@ -105,6 +113,10 @@ impl Ingest {
             registry,
             documents: Documents::default(),
             precedence: Precedence::new(config.kubernetes.is_some() && !config.registry.is_empty()),
+            batches: 0,
+            follows_cluster: config.kubernetes.is_some(),
+            followed: BTreeMap::new(),
+            rejections: BTreeMap::new(),
             configured,
             pods,
             cgroups: BTreeMap::new(),
@@ -129,6 +141,7 @@ impl Ingest {
             Change::Kube(changes) => changes.iter().any(|change| match change {
                 KubeChange::Update(update) => self.registry.is_news(update),
                 KubeChange::Listed => true,
+                KubeChange::Rejected(..) | KubeChange::Followed(..) => false,
             }),
             _ => true,
         }
@@ -138,6 +151,7 @@ impl Ingest {
     pub(super) fn apply(&mut self, change: Change) -> Option<Source> {
         match change {
             Change::Files(changes) => {
+                self.batches += 1;
                 self.apply_files(changes);
                 Some(Source::Files)
             }
@@ -206,6 +220,9 @@ impl Ingest {
                     let update = self.precedence.of_cluster(update, &self.documents);
                     self.update(update);
                 }
+                KubeChange::Rejected(id, Some(why)) => drop(self.rejections.insert(id, why)),
+                KubeChange::Rejected(id, None) => drop(self.rejections.remove(&id)),
+                KubeChange::Followed(kind, version) => drop(self.followed.insert(kind, version)),
                 KubeChange::Listed => is_listed = true,
             }
         }

@@ -8,9 +8,11 @@
 //! comes within 50 ms -> `Input::Turn` -> [`Reconciler::bring_up_to_date`] compiles, compares with what the kernel holds,
 //! and carries out the difference. A plan that fails half-way starts again from what the maps really hold.
 
+mod awaited;
 mod pending;
 
 use anyhow::Result;
+use tokio::sync::watch;
 
 use super::{
     ingest::Ingest,
@@ -33,6 +35,8 @@ pub(super) struct Owner {
     /// A configuration that is not in force yet.
     pub(super) pending: Option<Pending>,
     pub(super) schedule: Schedule,
+    /// Counts what may be news for those who wait for objects.
+    pub(super) turns: watch::Sender<u64>,
 }
 
 impl Owner {
@@ -123,11 +127,15 @@ impl Owner {
         let listed = self.ingest.apply(change);
         match (&mut self.start, listed) {
             (None, _) if is_news => self.schedule.note_received(),
-            (None, _) => {}
+            (None, _) => self.count_turn(),
             (Some(start), Some(source)) => start.note_list(source, &mut self.ingest, &mut self.reconciler)?,
             (Some(_), None) => {}
         }
         Ok(())
+    }
+
+    fn count_turn(&self) {
+        self.turns.send_modify(|turns| *turns += 1);
     }
 
     /// A turn of everything that is not answered at once: the plan, some sockets, some events.
@@ -139,6 +147,7 @@ impl Owner {
             }
             self.schedule.retry_unless(is_done);
             self.reporter.observer.outdate();
+            self.count_turn();
         }
         self.reconciler.judge_sockets(&mut self.ingest)?;
         if let Some(batch) = inputs.waiting_events()? {
@@ -171,6 +180,7 @@ impl Owner {
                         observer.count_unseen(&self.reconciler);
                         reply.send(observer.observed()).is_ok()
                     }
+                    OwnerQuestion::Await(sought, reply) => reply.send(self.find(&sought)).is_ok(),
                     OwnerQuestion::Watch(reply) => reply.send(self.reporter.observer.watch()).is_ok(),
                 };
                 if !is_waited_for {
@@ -185,7 +195,9 @@ impl Owner {
             self.apply(Change::Name(update))?;
         }
         if let Some(pending) = self.pending.take() {
-            return self.take_over(pending, in_time);
+            self.take_over(pending, in_time)?;
+            self.count_turn();
+            return Ok(());
         }
         let Some(start) = &mut self.start else {
             return Ok(());
@@ -195,6 +207,7 @@ impl Owner {
             self.reporter.announce(&self.ingest, &self.reconciler);
             self.reporter.report_suspicious(&mut self.ingest);
             self.schedule.retry_unless(!self.reconciler.lacks_roots());
+            self.count_turn();
         }
         Ok(())
     }

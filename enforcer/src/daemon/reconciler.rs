@@ -29,6 +29,7 @@ use enforcer_core::{
     model::Host,
     plan::{self, Applied, Change, PlanKind, diff_within},
     policy::{Desired, DesiredPolicy, Shared},
+    rule::Rule,
 };
 use tokio::sync::watch;
 
@@ -319,6 +320,20 @@ impl Reconciler {
     /// How many calls the programs could not count, by workload.
     pub(super) fn unseen(&self) -> Result<BTreeMap<CgroupId, u64>> {
         self.datapath.unseen()
+    }
+
+    /// Why the kernel does not hold what it should, but for what does not fit.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// Why some of these rules are not in the kernel for a workload that should have them; None if all are.
+    pub(super) fn left_out(&self, rules: &BTreeSet<Rule>) -> Option<String> {
+        if !self.capacity.report().is_exceeded() {
+            return None;
+        }
+        let desired = present(&self.desired);
+        self.capacity.advice_for(rules, (&desired, &self.fitted))
     }
 
     pub(super) fn is_in_force(&self) -> bool {

@@ -39,6 +39,7 @@ use flows::Flows;
 pub(super) use live::explain_live;
 pub(super) use names::names;
 pub(super) use observer::Observer;
+pub(super) use status::absent;
 use suspicious::Suspicious;
 
 pub(super) struct Reporter {

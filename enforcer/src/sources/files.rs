@@ -28,12 +28,16 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use tokio::time::Instant;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 mod debounce;
 mod hints;
 mod limit;
+mod owed;
 mod pace;
 mod read;
 mod scan;
@@ -41,6 +45,7 @@ mod walk;
 mod watch;
 
 use super::Sink;
+use owed::Owed;
 use pace::Pace;
 use scan::Scanner;
 
@@ -56,6 +61,10 @@ const RESCAN_UNWATCHED: Duration = Duration::from_millis(500);
 
 /// Checks without an event take at most this fraction of the time (as its inverse).
 const SHARE: u32 = 20;
+
+/// Asks for a look at all files. The answer comes once what was there at that time has been sent, also what is held back
+/// at first because more may be written: how many batches were sent until then.
+pub type Question = oneshot::Sender<u64>;
 
 /// The new state of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,10 +95,11 @@ pub enum Content {
 pub async fn follow(
     paths: Vec<PathBuf>,
     sink: Sink<Vec<FileChange>>,
+    questions: mpsc::Receiver<Question>,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
     cancel
-        .run_until_cancelled(follow_forever(paths, sink))
+        .run_until_cancelled(follow_forever(paths, sink, questions))
         .await
         .unwrap_or(Ok(()))
 }
@@ -113,12 +123,23 @@ fn content(path: &Path, found: walk::Found) -> Content {
     }
 }
 
-async fn follow_forever(paths: Vec<PathBuf>, sink: Sink<Vec<FileChange>>) -> anyhow::Result<()> {
+async fn follow_forever(
+    paths: Vec<PathBuf>,
+    sink: Sink<Vec<FileChange>>,
+    mut questions: mpsc::Receiver<Question>,
+) -> anyhow::Result<()> {
     let mut scanner = Scanner::new(paths);
     let mut pace = Pace::new(scanner.wake());
-    let mut is_first = true;
+    let mut owed = Owed::default();
+    let mut sent = 0;
     loop {
         let began = Instant::now();
+        while let Ok(question) = questions.try_recv() {
+            owed.add(question);
+        }
+        if owed.begins() {
+            scanner.look_at_all();
+        }
         let scanning = tokio::task::spawn_blocking(move || {
             let scan = scanner.scan();
             (scanner, scan)
@@ -127,10 +148,16 @@ async fn follow_forever(paths: Vec<PathBuf>, sink: Sink<Vec<FileChange>>) -> any
         (scanner, scan) = scanning.await.context("looking at the registry's files")?;
         sink.beat();
         let cost = began.elapsed();
-        if (is_first || !scan.changes.is_empty()) && !sink.send(scan.changes).await {
-            bail!("nobody takes the registry's files any more");
+        if sent == 0 || !scan.changes.is_empty() {
+            if !sink.send(scan.changes).await {
+                bail!("nobody takes the registry's files any more");
+            }
+            sent += 1;
         }
-        is_first = false;
-        pace.rest(Instant::now() + scan.due, cost).await;
+        owed.pay(scanner.waiting(), sent);
+        tokio::select! {
+            () = pace.rest(Instant::now() + scan.due, cost) => {}
+            Some(question) = questions.recv() => owed.add(question),
+        }
     }
 }

@@ -34,7 +34,10 @@ mod watch;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
-use enforcer_core::registry::Update;
+use enforcer_core::{
+    istio::{Kind, ObjectId},
+    registry::Update,
+};
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio_util::sync::CancellationToken;
 
@@ -80,11 +83,37 @@ impl Settings {
     }
 }
 
+/// Where objects of a kind are served in the namespace of this one, in the order in which versions are preferred; None if
+/// nobody asks for that kind.
+pub(crate) fn collection(id: &ObjectId) -> Option<Vec<String>> {
+    let source = source::Source::one(id)?;
+    Some(
+        (0..source.versions())
+            .map(|version| source.path(version))
+            .collect(),
+    )
+}
+
+/// The same of what a registry is made of, in all namespaces.
+pub(crate) fn collections() -> Vec<Vec<String>> {
+    let sources = source::Source::of_registry().into_iter();
+    let paths = sources.map(|source| {
+        (0..source.versions())
+            .map(|version| source.path(version))
+            .collect()
+    });
+    paths.collect()
+}
+
 /// One update from the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KubeChange {
     /// An object that exists, has changed or is gone; never an invalid one.
     Update(Update),
+    /// Why the newest version of an object is rejected; None: it no longer is.
+    Rejected(ObjectId, Option<String>),
+    /// Everything that objects of a kind were up to this version was sent, as an update or a rejection.
+    Followed(Kind, u64),
     /// Sent once: every kind that is served has been listed, and everything that exists was sent.
     Listed,
 }

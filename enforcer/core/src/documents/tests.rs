@@ -247,3 +247,34 @@ proptest! {
         prop_assert_eq!(one_by_one.problems(), mixed.problems());
     }
 }
+
+#[test]
+fn object_whose_newest_version_is_wrong_has_problems_and_others_of_its_file_have_none() {
+    let mut files = Follower::default();
+    files.set(
+        "a",
+        Some(&stream(&[&entry("one", "one.com"), &entry("two", "two.com")])),
+    );
+    let objects: Vec<_> = files.documents.claims.keys().cloned().collect();
+    let id = |name: &str| objects.iter().find(|id| id.name == name).unwrap().clone();
+    let problems = |files: &Follower, name: &str| files.documents.problems_of(&id(name)).len();
+    assert_eq!((problems(&files, "one"), problems(&files, "two")), (0, 0));
+    files.set("a", Some(&stream(&[&entry("one", ""), &entry("two", "two.com")])));
+    assert_eq!((problems(&files, "one"), problems(&files, "two")), (1, 0));
+    // Which of them the second document was meant to be, nobody knows.
+    files.set("a", Some(&stream(&[&entry("one", "one.com"), "{\n"])));
+    assert_eq!((problems(&files, "one"), problems(&files, "two")), (0, 1));
+    files.documents.set_unreadable("a", "permission denied");
+    assert_eq!((problems(&files, "one"), problems(&files, "two")), (1, 1));
+    files.set(
+        "a",
+        Some(&stream(&[&entry("one", "one.com"), &entry("two", "two.com")])),
+    );
+    assert_eq!((problems(&files, "one"), problems(&files, "two")), (0, 0));
+    files.set("b", Some(&entry("two", "other.com")));
+    assert_eq!(
+        (problems(&files, "one"), problems(&files, "two")),
+        (0, 1),
+        "two files have it"
+    );
+}

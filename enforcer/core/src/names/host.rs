@@ -184,6 +184,11 @@ impl Entry {
         })
     }
 
+    /// Whether each family was asked for and answered, by whatever.
+    pub(super) fn was_asked(&self) -> bool {
+        self.v4.was_asked() && self.v6.was_asked()
+    }
+
     /// Whether it is normal that `family` has no records: it never had any, a resolver answers that there are none,
     /// and the host's addresses come from another source or still may. A resolver that refuses one family alone, as
     /// some do with AAAA, has none of it to give either.

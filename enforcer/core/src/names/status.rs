@@ -21,6 +21,8 @@ pub struct HostStatus {
     pub leaving: BTreeSet<IpAddr>,
     /// How old its older good answer is; none before the first one.
     pub age: Option<Duration>,
+    /// Whether a family of addresses was not answered for yet, neither well nor by a failure.
+    pub is_pending: bool,
     /// How it fails, if it does.
     pub failing: Option<FailingStatus>,
     /// How many addresses of its newest answers were left out because there were too many.
@@ -50,6 +52,7 @@ impl HostStatus {
             addresses: entry.addresses(),
             leaving: entry.only_leaving(),
             age: good().map(|good| now.since(good.at)).max(),
+            is_pending: !entry.was_asked(),
             failing: entry.failing().map(|failing| FailingStatus::of(failing, now)),
             left_out: good().map(|good| good.left_out).sum(),
         }

@@ -250,6 +250,20 @@ impl Conflict {
         }
     }
 
+    /// Whether a part of its object is not in force for it.
+    pub(super) fn is_bar(&self) -> bool {
+        match self {
+            Self::Displaced { .. }
+            | Self::Unmerged { .. }
+            | Self::HiddenFromAll { .. }
+            | Self::HiddenIn { .. }
+            | Self::SidecarUnused { .. }
+            | Self::SidecarsOverlap { .. } => true,
+            // Both count; a namespace may be made later.
+            Self::Protocols { .. } | Self::SharedAddress { .. } | Self::ExportedToNowhere { .. } => false,
+        }
+    }
+
     /// Whether another object that comes, or is read from elsewhere, ends it.
     pub(super) fn depends_on_others(&self) -> bool {
         matches!(

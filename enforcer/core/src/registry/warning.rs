@@ -278,6 +278,29 @@ impl Warning {
         }
     }
 
+    /// Whether [`Self::object`], or a part of it, is not in force for whom it is meant, whatever is applied to the
+    /// kernel.
+    pub fn is_bar(&self) -> bool {
+        match self {
+            Self::NoPorts { .. }
+            | Self::Displaced { .. }
+            | Self::SeveralMeshes { .. }
+            | Self::AllowsNothing { .. }
+            | Self::SelectsNothing { .. }
+            | Self::ExportedToNobody { .. } => true,
+            Self::Conflict(conflict) => conflict.is_bar(),
+            Self::PortOnly { .. }
+            | Self::AllowsAny { .. }
+            | Self::TrimsGateways { .. }
+            | Self::Protected { .. }
+            | Self::NoEndpoints { .. }
+            | Self::Unreachable { .. }
+            | Self::RoutesUnregistered { .. }
+            | Self::Rerouted { .. }
+            | Self::ImportsNothing { .. } => false,
+        }
+    }
+
     /// Whether it ends by itself, as pods, endpoints and answers come and go.
     pub fn is_passing(&self) -> bool {
         match self {

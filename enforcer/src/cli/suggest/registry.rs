@@ -30,20 +30,14 @@ use crate::{
 
 /// The registry with the workloads that are configured and the pods among its objects, and its ServiceEntries as they are
 /// written.
-pub(super) fn read(config: &Config, more: &[PathBuf]) -> Result<(Registry, Sources)> {
-    if config.kubernetes.is_some() && more.is_empty() {
-        out::complain(
-            "warning: only the registry's files are read, not the API server: `kubectl get serviceentries,sidecars -A -o yaml`, \
-             with --registry -, adds its objects",
-        );
-    }
+pub(super) fn read(config: &Config, files: Vec<FileChange>) -> Result<(Registry, Sources)> {
     let servers = names::resolvers(&settings::of_names(config, None))?;
     let mut registry = Registry::new(settings::of_registry(config, &servers));
-    let files = config.pods.as_ref().map(|pods| &pods.built_in.resolv_confs);
-    registry.set_of_node(files.map(|files| of_node(files)).unwrap_or_default());
+    let of_kubelet = config.pods.as_ref().map(|pods| &pods.built_in.resolv_confs);
+    registry.set_of_node(of_kubelet.map(|files| of_node(files)).unwrap_or_default());
     let mut node = config.pods.as_ref().map(ingest::settings).map(Pods::new);
     let (mut documents, mut sources, mut pods) = (Documents::default(), Sources::default(), Vec::new());
-    for FileChange { path, content } in all(config, more)? {
+    for FileChange { path, content } in files {
         let file = path.display().to_string();
         let text = match content {
             Content::Text(text) => text,
@@ -78,7 +72,13 @@ pub(super) fn read(config: &Config, more: &[PathBuf]) -> Result<(Registry, Sourc
 }
 
 /// The files of the configuration, then those that are given, which have to be there.
-fn all(config: &Config, more: &[PathBuf]) -> Result<Vec<FileChange>> {
+pub(super) fn files(config: &Config, more: &[PathBuf]) -> Result<Vec<FileChange>> {
+    if config.kubernetes.is_some() && more.is_empty() {
+        out::complain(
+            "warning: only the registry's files are read, not the API server: `kubectl get serviceentries,sidecars -A -o yaml`, \
+             with --registry -, adds its objects",
+        );
+    }
     let mut all: Vec<_> = config.registry.iter().flat_map(|path| read_all(path)).collect();
     for path in more {
         if path == Path::new("-") {

@@ -23,6 +23,11 @@ impl Precedence {
         }
     }
 
+    /// Whether the API server has an object, where files may have it too.
+    pub(super) fn is_of_cluster(&self, id: &ObjectId) -> bool {
+        self.cluster.contains(id)
+    }
+
     /// The update that a file's update results in; None if the API server has the object.
     pub(super) fn of_file(&self, update: Update) -> Option<Update> {
         let id = match &update {

@@ -95,7 +95,7 @@ impl Capacity {
     }
 
     /// What is left out.
-    pub(super) fn problems(&self) -> impl Iterator<Item = String> {
+    pub(in crate::daemon) fn problems(&self) -> impl Iterator<Item = String> {
         let tables = self.report.tables.iter();
         let short = tables.filter(|(_, usage)| usage.is_exceeded());
         short.map(|(table, usage)| {
@@ -140,6 +140,40 @@ impl Capacity {
         });
         let advice: Vec<_> = exceeded.map(|(table, _)| self.advice(*table)).collect();
         (!advice.is_empty()).then(|| advice.join(", "))
+    }
+
+    /// What to raise so that all of `rules` are in the kernel for every workload that should have them; None if they are.
+    pub(super) fn advice_for(
+        &self,
+        rules: &BTreeSet<Rule>,
+        (desired, fitted): (&Desired, &Desired),
+    ) -> Option<String> {
+        let mut short = BTreeSet::new();
+        for policy in &desired.policies {
+            let shared = desired.shared_by(policy);
+            let wanted: Vec<_> = rules
+                .iter()
+                .filter(|rule| policy.own.contains(rule) || shared.contains(rule))
+                .collect();
+            for cgroup in policy.workloads.iter().filter(|_| !wanted.is_empty()) {
+                let mut held = fitted.policies.iter();
+                let Some(held) = held.find(|held| held.workloads.contains(cgroup)) else {
+                    short.extend(self.advice_for_workload(*cgroup));
+                    continue;
+                };
+                let shared = fitted.shared_by(held);
+                let is_missing = |rule: &&&Rule| !held.own.contains(**rule) && !shared.contains(**rule);
+                let missing = wanted.iter().filter(is_missing);
+                short.extend(missing.map(|rule| self.advice(Table::of_rule(rule))));
+            }
+        }
+        let advice: Vec<_> = short.into_iter().collect();
+        (!advice.is_empty()).then(|| {
+            format!(
+                "it does not fit the kernel's maps, and what is left out is refused: {}",
+                advice.join(", ")
+            )
+        })
     }
 
     fn advice(&self, table: Table) -> String {

@@ -100,7 +100,7 @@ fn or_problem<T: Default>(outcome: Result<T>, problems: &mut Vec<String>) -> T {
 }
 
 /// Why nothing is learned of names.
-fn absent(ingest: &Ingest, reconciler: &Reconciler) -> Option<String> {
+pub(in crate::daemon) fn absent(ingest: &Ingest, reconciler: &Reconciler) -> Option<String> {
     if !ingest.learns() {
         return Some("the configuration has it off (dns.learn.enabled)".to_owned());
     }

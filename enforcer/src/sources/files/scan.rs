@@ -1,7 +1,7 @@
 //! One look at the files: what changed, and when to look again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::PathBuf,
     sync::Arc,
@@ -54,6 +54,16 @@ impl Scanner {
     /// Notified when there is a reason to look.
     pub(super) fn wake(&self) -> Arc<Wake> {
         self.watches.wake()
+    }
+
+    /// Has the next look be one at all files.
+    pub(super) fn look_at_all(&mut self) {
+        self.next_walk = Instant::now();
+    }
+
+    /// The files of which a change is held back.
+    pub(super) fn waiting(&self) -> &BTreeSet<PathBuf> {
+        self.debounce.waiting()
     }
 
     /// Looks at the files that were told of, or at all, and reads those that changed.

@@ -53,6 +53,8 @@ pub(super) struct Hub {
     /// The pods of this node, for events.
     references: Pods,
     pending: BTreeMap<ObjectId, Update>,
+    /// What the owner was not told of rejections.
+    rejections: BTreeMap<ObjectId, Option<String>>,
     versions: Versions,
     listed: Listed,
     problems: BTreeMap<ObjectId, String>,
@@ -66,6 +68,9 @@ struct Slot {
     has_answered: bool,
     /// The newest version of its objects.
     newest: Option<u64>,
+    /// Up to which version the owner may count on having everything, and what it was told of that.
+    followed: Option<u64>,
+    told: Option<u64>,
     abort: AbortHandle,
     status: SourceStatus,
 }
@@ -93,6 +98,7 @@ impl Hub {
             pods: HashMap::new(),
             references: Pods::default(),
             pending: BTreeMap::new(),
+            rejections: BTreeMap::new(),
             versions,
             listed: Listed::No,
             problems: BTreeMap::new(),
@@ -153,6 +159,8 @@ impl Hub {
             has_answered: source.is_for_warnings(),
             source,
             newest,
+            followed: None,
+            told: None,
             abort,
             status,
         };
@@ -174,10 +182,11 @@ impl Hub {
                     slot.status.contact = Some(Instant::now());
                 }
             }
-            News::Changes(changes, (objects, rejected), newest) => {
+            News::Changes(changes, known) => {
                 slot.status.contact = Some(Instant::now());
-                (slot.status.objects, slot.status.rejected) = (objects, rejected);
-                slot.newest = newest;
+                (slot.status.objects, slot.status.rejected) = known.counts;
+                slot.newest = known.newest;
+                slot.followed = known.followed;
                 for change in changes {
                     self.change(report.source, change, notify);
                 }
@@ -194,7 +203,7 @@ impl Hub {
         match change {
             Change::Set(object, uid) => {
                 let id = object.id();
-                self.has_new_problems |= self.problems.remove(&id).is_some();
+                self.is_rejected_no_more(&id);
                 match &object {
                     Object::Pod(_) => self.pod_is_there(source, &id, uid),
                     Object::ServiceEntry(entry) if entry.selector.is_some() => {
@@ -206,7 +215,7 @@ impl Hub {
                 self.pending.insert(id, Update::Apply(object));
             }
             Change::Gone(id) => {
-                self.has_new_problems |= self.problems.remove(&id).is_some();
+                self.is_rejected_no_more(&id);
                 self.selectors.remove(&id);
                 if id.kind != Kind::Pod || self.pod_is_gone(source, &id) {
                     self.pending.insert(id.clone(), Update::Delete(id));
@@ -227,11 +236,20 @@ impl Hub {
                 };
                 self.has_new_problems = true;
                 self.problems.insert(id.clone(), format!("{id}: {message}{kept}"));
+                self.rejections
+                    .insert(id.clone(), Some(format!("{message}{kept}")));
                 let notice = Notice::rejected(id, (api_version, uid), &message, keeps_older);
                 if notify.try_send(notice).is_err() {
                     tracing::debug!("too many Kubernetes Events wait: one is not written");
                 }
             }
+        }
+    }
+
+    fn is_rejected_no_more(&mut self, id: &ObjectId) {
+        if self.problems.remove(id).is_some() {
+            self.has_new_problems = true;
+            self.rejections.insert(id.clone(), None);
         }
     }
 
@@ -305,7 +323,8 @@ impl Hub {
     }
 
     fn has_news(&self) -> bool {
-        !self.pending.is_empty() || self.listed == Listed::Due
+        let has_marks = || self.slots.values().any(|slot| slot.mark().is_some());
+        !self.pending.is_empty() || !self.rejections.is_empty() || self.listed == Listed::Due || has_marks()
     }
 
     /// The waiting changes, as many as are passed on at once. Their versions are stored first, so that the next
@@ -317,6 +336,15 @@ impl Hub {
         let waiting = std::iter::from_fn(|| self.pending.pop_first());
         let some = waiting.take(BATCH).map(|(_, update)| KubeChange::Update(update));
         let mut news: Vec<_> = some.collect();
+        let rejections = std::mem::take(&mut self.rejections);
+        news.extend(
+            rejections
+                .into_iter()
+                .map(|(id, why)| KubeChange::Rejected(id, why)),
+        );
+        if self.pending.is_empty() {
+            news.extend(self.slots.values_mut().filter_map(Slot::take_mark));
+        }
         if self.listed == Listed::Due && self.pending.is_empty() {
             self.listed = Listed::Said;
             news.push(KubeChange::Listed);
@@ -337,6 +365,22 @@ impl Hub {
 }
 
 impl Slot {
+    /// Up to which version the owner has everything, if it was not told and somebody may wait for that.
+    fn mark(&self) -> Option<u64> {
+        let is_waited_for = matches!(
+            self.source.kind,
+            Kind::ServiceEntry | Kind::WorkloadEntry | Kind::Sidecar | Kind::Service
+        );
+        self.followed
+            .filter(|_| is_waited_for && self.followed != self.told)
+    }
+
+    fn take_mark(&mut self) -> Option<KubeChange> {
+        let version = self.mark()?;
+        self.told = self.followed;
+        Some(KubeChange::Followed(self.source.kind, version))
+    }
+
     /// Sets a state, and logs it if it is new.
     fn set_state(&mut self, state: SourceState, error: Option<String>) {
         let before = std::mem::replace(&mut self.status.state, state);

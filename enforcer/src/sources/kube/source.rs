@@ -75,11 +75,24 @@ impl Source {
         }
     }
 
-    /// The collection of the objects about which warnings are told, in the namespace of this one.
+    /// The sources from which a registry can be made by whoever asks once.
+    pub(super) fn of_registry() -> Vec<Self> {
+        vec![
+            Self::istio(Kind::ServiceEntry, "serviceentries"),
+            Self::istio(Kind::WorkloadEntry, "workloadentries"),
+            Self::istio(Kind::Sidecar, "sidecars"),
+            Self::core(Kind::Service, "services"),
+            Self::core(Kind::Namespace, "namespaces"),
+            Self::core(Kind::Pod, "pods"),
+        ]
+    }
+
+    /// The collection of an object in its namespace, for objects about which somebody is told.
     pub(super) fn one(id: &ObjectId) -> Option<Self> {
         let source = match id.kind {
             Kind::ServiceEntry => Self::istio(id.kind, "serviceentries"),
             Kind::Sidecar => Self::istio(id.kind, "sidecars"),
+            Kind::WorkloadEntry => Self::istio(id.kind, "workloadentries"),
             Kind::VirtualService => Self::istio(id.kind, "virtualservices"),
             Kind::Service => Self::core(id.kind, "services"),
             Kind::MeshConfig => Self::core(id.kind, "configmaps"),

@@ -58,6 +58,8 @@ pub(super) struct Store {
     newest: Option<u64>,
     /// The same of the present list alone.
     newest_listed: Option<u64>,
+    /// Up to which version everything was processed: while a list arrives, what is older may be to come.
+    followed: Option<u64>,
     objects: HashMap<Key, Entry>,
     tombstones: VecDeque<(Key, u64)>,
     /// Counts the lists; an object that the present one has is marked with its number.
@@ -84,6 +86,7 @@ impl Store {
             served: 0,
             newest,
             newest_listed: None,
+            followed: None,
             objects: HashMap::new(),
             tombstones: VecDeque::new(),
             list: 0,
@@ -105,6 +108,11 @@ impl Store {
     /// The newest version of an object that is known, or was.
     pub(super) fn newest(&self) -> Option<u64> {
         self.newest
+    }
+
+    /// Up to which version nothing of the collection is missing; None before the first list.
+    pub(super) fn followed(&self) -> Option<u64> {
+        self.followed
     }
 
     /// How many objects are in force, and how many are rejected.
@@ -130,6 +138,8 @@ impl Store {
         if version < self.newest {
             self.newest = self.newest_listed;
         }
+        // A list has everything up to its own version, which may be that of another collection's object.
+        self.followed = version.max(self.newest);
         self.tombstones.clear();
         let list = self.list;
         let gone: Vec<_> = self
@@ -151,7 +161,7 @@ impl Store {
         let Document { head, body } = document;
         let key = key(&head);
         let version = head.version();
-        self.newest = self.newest.max(version);
+        self.note(version);
         self.newest_listed = self.newest_listed.max(version);
         let is_late = match self.objects.get(&key).map(|entry| entry.version) {
             Some(known) if self.is_listing => known.is_some() && known == version,
@@ -207,7 +217,7 @@ impl Store {
     pub(super) fn gone(&mut self, head: &Head) -> Option<Change> {
         let key = key(head);
         let version = head.version();
-        self.newest = self.newest.max(version);
+        self.note(version);
         let known = self.objects.get(&key).and_then(|entry| entry.version);
         if version.zip(known).is_some_and(|(version, known)| version < known) {
             return None;
@@ -220,6 +230,13 @@ impl Store {
         self.keep(&key, None);
         let was_known = entry.is_in_force || entry.problem.is_some();
         was_known.then(|| Change::Gone(self.id(&key)))
+    }
+
+    fn note(&mut self, version: Option<u64>) {
+        self.newest = self.newest.max(version);
+        if !self.is_listing && self.followed.is_some() {
+            self.followed = self.followed.max(version);
+        }
     }
 
     fn id(&self, (namespace, name): &Key) -> ObjectId {

@@ -42,12 +42,23 @@ pub(super) struct Report {
 pub(super) enum News {
     /// The server has answered.
     Contact,
-    /// Changed objects; how many are in force and how many are rejected; and the newest version of any.
-    Changes(Vec<Change>, (usize, usize), Option<u64>),
+    /// Changed objects, and what is known with them.
+    Changes(Vec<Change>, Known),
     /// Everything that exists was reported, or nothing can be.
     Answered,
     /// Whether it is followed, and why not.
     State(SourceState, Option<String>),
+}
+
+/// What is known of a collection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// How many objects are in force, and how many are rejected.
+    pub(super) counts: (usize, usize),
+    /// The newest version of any.
+    pub(super) newest: Option<u64>,
+    /// Up to which version nothing is missing.
+    pub(super) followed: Option<u64>,
 }
 
 /// The approximate interval at which the server is asked whether it now serves an absent kind.
@@ -253,6 +264,7 @@ impl Follower {
                     seen.clone_into(version);
                 }
             }
+            let is_of_object = matches!(event, Event::Set(_) | Event::Gone(_));
             let change = match event {
                 Event::Set(document) => self.known.set(document),
                 Event::Gone(head) => self.known.gone(&head),
@@ -261,6 +273,8 @@ impl Follower {
             };
             match change {
                 Some(change) => self.tell_changes(vec![change]).await?,
+                // Whoever waits for that version need not wait any longer.
+                None if is_of_object => self.tell_changes(Vec::new()).await?,
                 None => self.tell(News::Contact).await?,
             }
             self.backoff.reset();
@@ -320,9 +334,12 @@ impl Follower {
     }
 
     async fn tell_changes(&self, changes: Vec<Change>) -> Result<(), Closed> {
-        let counts = self.known.counts();
-        self.tell(News::Changes(changes, counts, self.known.newest()))
-            .await
+        let known = Known {
+            counts: self.known.counts(),
+            newest: self.known.newest(),
+            followed: self.known.followed(),
+        };
+        self.tell(News::Changes(changes, known)).await
     }
 
     async fn tell(&self, news: News) -> Result<(), Closed> {

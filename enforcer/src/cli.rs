@@ -15,6 +15,7 @@ mod monitor;
 mod mount_bpffs;
 mod names;
 mod out;
+mod pages;
 mod plugin;
 mod reload;
 mod sandbox;
@@ -113,6 +114,11 @@ enum Command {
     MountBpffs(MountBpffs),
     /// Print the JSON schema of the configuration
     Schema,
+    /// Print the completions of a shell, to be put where that shell looks for them
+    Completions(pages::Completions),
+    /// Write the manual pages into a folder; what a package is made with
+    #[command(hide = true)]
+    Man(pages::Man),
     /// Write what systemd is told of the configuration into the first folder; systemd calls this as enforcer-generator
     #[command(hide = true)]
     Generate(Generate),
@@ -430,6 +436,8 @@ pub fn main() -> ExitCode {
                 .map_or_else(proof::serve, |folder| proof::join(&folder));
             outcome.map(|()| ExitCode::SUCCESS)
         }
+        Command::Completions(arguments) => pages::completions(&arguments),
+        Command::Man(arguments) => pages::man(&arguments),
         Command::Schema => {
             out::json(crate::config::json_schema(), out::Form::Pretty).map(|()| ExitCode::SUCCESS)
         }

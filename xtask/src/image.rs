@@ -21,10 +21,10 @@ use crate::out::say;
 use crate::{arch::Arch, process::target_folder, setup};
 
 pub(crate) use archive::{Image, Tar};
-pub(crate) use binary::{TESTS, build, build_tests};
+pub(crate) use binary::{TESTS, build, build_in, build_tests};
 
 /// What the manifests in `deploy/` call it.
-const NAME: &str = "enforcer";
+pub(crate) const NAME: &str = "enforcer";
 
 /// The name by which the binary is kubectl's plugin.
 const PLUGIN: &str = "kubectl-enforcer";
@@ -60,7 +60,8 @@ pub(crate) struct Written {
     pub(crate) file: PathBuf,
     /// As manifests name the image.
     pub(crate) reference: String,
-    digest: String,
+    /// As registries know it.
+    pub(crate) digest: String,
     megabytes: f64,
 }
 
@@ -72,7 +73,21 @@ pub(crate) fn write(arch: Arch, output: Option<&Path>) -> Result<Written> {
         ..Default::default()
     })?;
     let binary = build(arch, NAME)?;
-    let binary = fs::read(&binary).with_context(|| format!("reading {}", binary.display()))?;
+    let file = match output {
+        Some(file) => file.to_owned(),
+        None => target_folder().join(file_name(arch)),
+    };
+    pack(arch, &binary, file)
+}
+
+/// What the archive is called.
+pub(crate) fn file_name(arch: Arch) -> String {
+    format!("{NAME}-{}-{}.tar", env!("CARGO_PKG_VERSION"), arch.name())
+}
+
+/// Writes the archive of a binary that is built.
+pub(crate) fn pack(arch: Arch, binary: &Path, file: PathBuf) -> Result<Written> {
+    let binary = fs::read(binary).with_context(|| format!("reading {}", binary.display()))?;
     let mut layer = Tar::default();
     layer.add(NAME, 0o755, &binary)?;
     // The test of the chart runs it by that name.
@@ -88,12 +103,8 @@ pub(crate) fn write(arch: Arch, output: Option<&Path>) -> Result<Written> {
         layer,
         created_by: format!("COPY {NAME} /{NAME}"),
     };
-    let (reference, version) = (image.reference(), image.version);
+    let reference = image.reference();
     let archive = image.archive()?;
-    let file = match output {
-        Some(file) => file.to_owned(),
-        None => target_folder().join(format!("{NAME}-{version}-{}.tar", arch.name())),
-    };
     fs::write(&file, &archive.bytes).with_context(|| format!("writing {}", file.display()))?;
     Ok(Written {
         file,

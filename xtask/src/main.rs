@@ -1,6 +1,6 @@
 //! Developer commands: `cargo xtask --help` lists them.
 //!
-//! `setup <- {demo, test, vm-test, fuzz, image, lint, bench}`, `{image, kubernetes, envoy} <- test`, `{kubernetes, envoy} <- bench`, `soak -> {test, vm-test, fuzz}`,
+//! `setup <- {demo, test, vm-test, fuzz, image, release, lint, bench}`, `{image, kubernetes, envoy} <- test`, `{kubernetes, envoy} <- bench`, `soak -> {test, vm-test, fuzz}`,
 //! and all of them through `process`.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -26,11 +26,13 @@ mod out;
 mod plan;
 mod process;
 mod programs;
+mod release;
 mod servers;
 mod setup;
 mod soak;
 mod summary;
 mod test;
+mod tree;
 mod unavailable;
 mod vm;
 
@@ -65,6 +67,8 @@ enum Command {
     Soak(soak::Arguments),
     /// Write the container image as an archive that ctr, docker, kind and podman load; needs none of them
     Image(image::Arguments),
+    /// Make what is published of this commit, the same wherever it is made; `--verify` makes it twice and compares
+    Release(release::Arguments),
     /// Test the enforcer as it is installed on a cluster in containers; needs Docker, kind and kubectl
     Kind(kind::Arguments),
     /// Build a real Kubernetes from its source, and start its API server or a whole node on this machine
@@ -106,6 +110,7 @@ fn command() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Image(arguments) => image::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Release(arguments) => release::run(&arguments),
         Command::Kind(arguments) => kind::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Kubernetes(arguments) => kubernetes::run(arguments),
         Command::Envoy => envoy::show(),

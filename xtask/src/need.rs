@@ -13,6 +13,10 @@ pub(crate) enum Need {
     Deny,
     /// cargo-fuzz.
     Fuzz,
+    /// cargo-deb.
+    Packager,
+    /// cargo-cyclonedx.
+    Bill,
     /// The standard library for static binaries.
     Target(Arch),
     /// A program of the distribution.
@@ -29,6 +33,8 @@ impl Need {
             Self::Linker => "bpf-linker",
             Self::Deny => "cargo-deny",
             Self::Fuzz => "cargo-fuzz",
+            Self::Packager => "cargo-deb",
+            Self::Bill => "cargo-cyclonedx",
             Self::Target(arch) => arch.target(),
             Self::Program(program) | Self::Server(program) => program.name,
         }
@@ -41,6 +47,8 @@ impl Need {
             Self::Linker => "links the programs that run in the kernel",
             Self::Deny => "checks licences and sources of the dependencies",
             Self::Fuzz => "runs the fuzz targets",
+            Self::Packager => "makes the Debian package",
+            Self::Bill => "writes the bill of materials",
             Self::Target(_) => "the target of the image's static binary",
             Self::Program(program) | Self::Server(program) => program.why,
         }

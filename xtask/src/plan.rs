@@ -16,6 +16,10 @@ const DENY: &str = "cargo-deny@0.20.2";
 /// The version of cargo-fuzz that CI fuzzes with.
 const FUZZ: &str = "cargo-fuzz@0.13.2";
 
+/// What a release is made with: another version may make other bytes.
+const PACKAGER: &str = "cargo-deb@3.8.0";
+const BILL: &str = "cargo-cyclonedx@0.5.9";
+
 /// What to do, in order.
 pub(crate) struct Plan {
     /// The steps.
@@ -38,6 +42,8 @@ pub(crate) enum Step {
     Deny,
     /// cargo-fuzz, compiled.
     Fuzz,
+    /// Another program of crates, compiled: its name and version.
+    Compiled(&'static str),
     /// The standard library for a target, by rustup.
     Target(&'static str),
 }
@@ -92,6 +98,8 @@ impl Draft {
                 Need::Linker => draft.add_linker(),
                 Need::Deny => draft.then.push(Step::Deny),
                 Need::Fuzz => draft.then.push(Step::Fuzz),
+                Need::Packager => draft.then.push(Step::Compiled(PACKAGER)),
+                Need::Bill => draft.then.push(Step::Compiled(BILL)),
                 Need::Target(arch) => draft.add_target(arch.target()),
                 Need::Program(program) => match apt::candidate(program.package) {
                     Some(_) => draft.packages.push(program.package.to_owned()),
@@ -154,6 +162,9 @@ impl Step {
             Self::Nightly => "the nightly toolchain with rust-src, by rustup".to_owned(),
             Self::Linker => "bpf-linker, compiled into the toolchain folder (a minute or two)".to_owned(),
             Self::Deny => format!("{DENY}, compiled into the toolchain folder (some minutes)"),
+            Self::Compiled(package) => {
+                format!("{package}, compiled into the toolchain folder (some minutes)")
+            }
             Self::Target(target) => format!("the target {target}, by rustup"),
             Self::Fuzz => format!("{FUZZ}, compiled into the toolchain folder (a minute or two)"),
         }
@@ -180,6 +191,7 @@ impl Step {
                     .current_dir(process::workspace()),
             ),
             Self::Fuzz => process::run(&mut bpf::install_into_toolchain(FUZZ)?),
+            Self::Compiled(package) => process::run(&mut bpf::install_into_toolchain(package)?),
         }
     }
 }

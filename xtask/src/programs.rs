@@ -129,6 +129,14 @@ pub(crate) static CROSS: Program = Program {
     is_there: in_path,
 };
 
+/// What signs a release.
+pub(crate) static OPENSSL: Program = Program {
+    name: "openssl",
+    package: "openssl",
+    why: "signs the sums of a release",
+    is_there: in_path,
+};
+
 /// The package that brings PostgreSQL's server.
 pub(crate) const POSTGRESQL: &str = "postgresql";
 

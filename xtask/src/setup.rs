@@ -17,7 +17,7 @@ use crate::{
     need::Need,
     plan::Plan,
     process::{answer, find, is_program, workspace},
-    programs::{CROSS, FUZZING, MACHINE, NATIVE, PROGRAMS, QEMU},
+    programs::{CROSS, FUZZING, MACHINE, NATIVE, OPENSSL, PROGRAMS, QEMU},
     servers::SERVERS,
 };
 
@@ -36,6 +36,9 @@ pub(crate) struct Arguments {
     /// Also install what `vm-test --systemd` needs: QEMU, mmdebstrap, mke2fs and ssh
     #[arg(long)]
     pub(crate) systemd_vm: bool,
+    /// Also install what `release` needs beside that of `image`: cargo-deb, cargo-cyclonedx (some minutes) and OpenSSL
+    #[arg(long)]
+    pub(crate) release: bool,
     /// Also install what `image` needs: the target for static binaries, and a C compiler for it
     #[arg(long, value_enum, value_name = "ARCH")]
     pub(crate) image: Option<Arch>,
@@ -87,6 +90,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// Path of cargo-deny.
 pub(crate) fn deny() -> Option<PathBuf> {
     installed("cargo-deny")
+}
+
+/// Path of cargo-deb.
+pub(crate) fn packager() -> Option<PathBuf> {
+    installed("cargo-deb")
+}
+
+/// Path of cargo-cyclonedx.
+pub(crate) fn bill() -> Option<PathBuf> {
+    installed("cargo-cyclonedx")
 }
 
 /// Path of cargo-fuzz.
@@ -142,6 +155,11 @@ fn look(arguments: &Arguments) -> Result<Vec<Need>> {
         if !has_target(arch.target()) {
             needs.push(Need::Target(arch));
         }
+    }
+    if arguments.release {
+        needs.extend(packager().is_none().then_some(Need::Packager));
+        needs.extend(bill().is_none().then_some(Need::Bill));
+        needs.extend((!OPENSSL.is_there()).then_some(Need::Program(&OPENSSL)));
     }
     if arguments.lint && deny().is_none() {
         needs.push(Need::Deny);

@@ -39,7 +39,10 @@ pub fn build(toolchain: &Toolchain, workspace: &Path, target_dir: &Path) -> Resu
         .arg("--target-dir")
         .arg(target_dir)
         .current_dir(workspace)
-        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(linker));
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            rust_flags(linker, &names(compiler, workspace, target_dir)),
+        );
     let status = cargo
         .status()
         .with_context(|| format!("starting {}", cargo.get_program().display()))?;
@@ -107,11 +110,34 @@ fn leaks(name: &str) -> bool {
     NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Flags in cargo's encoding, which lets the linker's path hold spaces.
-fn rust_flags(linker: &Path) -> OsString {
+/// What folders are called in the object, whose lines of source name files: the same wherever it is built. Of several
+/// that match, the compiler takes the last.
+fn names(compiler: Compiler, workspace: &Path, target_dir: &Path) -> Vec<(PathBuf, &'static str)> {
+    let home = env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
+    let packages = env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
+    let sysroot = compiler.sysroot();
+    sysroot
+        .map(|folder| (folder, "/rust"))
+        .into_iter()
+        .chain(packages.map(|folder| (folder, "/cargo")))
+        .chain([
+            (workspace.to_owned(), "/enforcer"),
+            (target_dir.to_owned(), "/enforcer/target"),
+        ])
+        .collect()
+}
+
+/// Flags in cargo's encoding, which lets paths hold spaces.
+fn rust_flags(linker: &Path, names: &[(PathBuf, &str)]) -> OsString {
     let mut flags = OsString::from("-Clinker=");
     flags.push(linker);
     flags.push("\u{1f}-Clink-arg=--btf\u{1f}-Cdebuginfo=2");
+    for (folder, name) in names {
+        flags.push("\u{1f}--remap-path-prefix=");
+        flags.push(folder);
+        flags.push("=");
+        flags.push(name);
+    }
     flags
 }
 
@@ -154,11 +180,12 @@ mod tests {
     }
 
     #[test]
-    fn linker_below_a_folder_with_a_space_stays_one_flag() {
-        let flags = rust_flags(Path::new("/home/a b/bpf-linker"));
-        assert_eq!(
-            flags.to_string_lossy().split('\u{1f}').next(),
-            Some("-Clinker=/home/a b/bpf-linker")
-        );
+    fn folder_with_a_space_stays_in_one_flag() {
+        let names = [(PathBuf::from("/home/a b/enforcer"), "/enforcer")];
+        let flags = rust_flags(Path::new("/home/a b/bpf-linker"), &names);
+        let flags = flags.to_string_lossy();
+        let flags: Vec<_> = flags.split('\u{1f}').collect();
+        assert_eq!(flags[0], "-Clinker=/home/a b/bpf-linker");
+        assert_eq!(flags[3..], ["--remap-path-prefix=/home/a b/enforcer=/enforcer"]);
     }
 }

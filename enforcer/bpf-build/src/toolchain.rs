@@ -77,14 +77,25 @@ impl Compiler {
             .find(|compiler| compiler.is_complete())
     }
 
+    /// Where it keeps its own sources and libraries.
+    pub(crate) fn sysroot(self) -> Option<PathBuf> {
+        let mut rustc = match self {
+            Self::Nightly => {
+                let mut rustup = Command::new("rustup");
+                rustup.args(["run", "nightly", "rustc"]);
+                rustup
+            }
+            Self::Distribution => Command::new("/usr/bin/rustc"),
+        };
+        answer(rustc.args(["--print", "sysroot"])).map(PathBuf::from)
+    }
+
     /// A nightly without `rust-src` and a distribution's compiler without `core` for the BPF target do not count.
     fn is_complete(self) -> bool {
         match self {
             Self::Nightly => {
-                let sysroot =
-                    answer(Command::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]));
-                sysroot
-                    .is_some_and(|sysroot| Path::new(&sysroot).join("lib/rustlib/src/rust/library").is_dir())
+                let sources = |sysroot: PathBuf| sysroot.join("lib/rustlib/src/rust/library").is_dir();
+                self.sysroot().is_some_and(sources)
             }
             Self::Distribution => {
                 let ask = |query: &[&str]| answer(Command::new("/usr/bin/rustc").args(query));

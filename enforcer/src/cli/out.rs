@@ -72,7 +72,8 @@ pub(super) fn json(value: impl Serialize, form: Form) -> Result<()> {
 }
 
 /// Writes to standard output what is escaped.
-fn write(text: &str) -> Result<()> {
+/// Writes a text that is all ours, tabs included, as it is.
+pub(super) fn write(text: &str) -> Result<()> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
         written => written.context("writing to standard output"),

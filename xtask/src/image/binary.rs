@@ -1,9 +1,6 @@
 //! The daemon, or another program of the workspace, as one static binary.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::{env, path::PathBuf};
 
 use anyhow::Result;
 
@@ -11,17 +8,33 @@ use crate::{
     arch::Arch,
     process::{cargo, run, target_folder},
     programs::CROSS,
+    tree::Tree,
 };
 
 /// The test binary's name.
 pub(crate) const TESTS: &str = "enforcer-test";
 
-/// Builds it. rust-lld, which every toolchain has, links with the C library that comes with the target, so that no
-/// linker or system root of another architecture is needed.
+/// Says nothing of where it was built, and has no symbols where there is no debugger.
+const FLAGS: [&str; 2] = ["-Ctarget-feature=+crt-static", "-Cstrip=symbols"];
+
+/// What takes the compiler most of its time, left out.
+const QUICK: [(&str, &str); 3] = [
+    ("CARGO_PROFILE_RELEASE_LTO", "off"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
+];
+
+/// Builds it, as it is released.
 pub(crate) fn build(arch: Arch, program: &str) -> Result<PathBuf> {
+    build_in(&Tree::own(), arch, program, false)
+}
+
+/// Builds it in a tree. rust-lld, which every toolchain has, links with the C library that comes with the target, so that
+/// no linker or system root of another architecture is needed. `is_quick` leaves out all optimization.
+pub(crate) fn build_in(tree: &Tree, arch: Arch, program: &str, is_quick: bool) -> Result<PathBuf> {
     let target = arch.target();
     let variable = target.replace('-', "_");
-    let mut build = cargo();
+    let mut build = tree.cargo();
     build
         .args(["build", "--release", "--locked", "--package", program])
         .args(["--bin", program, "--target", target])
@@ -29,13 +42,16 @@ pub(crate) fn build(arch: Arch, program: &str) -> Result<PathBuf> {
             format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()),
             "rust-lld",
         )
-        .env("RUSTFLAGS", flags());
+        .env("CARGO_ENCODED_RUSTFLAGS", tree.flags(&FLAGS));
+    if is_quick {
+        build.envs(QUICK);
+    }
     if arch != Arch::own() {
         // The dependencies' C code calls nothing of a C library, so that no headers of that architecture are needed.
         build.env(format!("CC_{variable}"), CROSS.name);
     }
-    run(build.env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
-    Ok(target_folder().join(target).join("release").join(program))
+    run(&mut build)?;
+    Ok(tree.target().join(target).join("release").join(program))
 }
 
 /// What an emulated processor takes long for otherwise: reading the object with the programs (two seconds), and making
@@ -56,16 +72,4 @@ pub(crate) fn build_tests(target: &str) -> Result<PathBuf> {
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     run(&mut build)?;
     Ok(target_folder().join(target).join("debug").join(TESTS))
-}
-
-/// No symbols where there is no debugger, and not the folder of this machine's user, which would make the same source
-/// another image on every machine.
-fn flags() -> String {
-    let mut flags = env::var("RUSTFLAGS").unwrap_or_default();
-    flags.push_str(" -Ctarget-feature=+crt-static -Cstrip=symbols");
-    let own = env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
-    if let Some(packages) = env::var_os("CARGO_HOME").map(PathBuf::from).or(own) {
-        flags.push_str(&format!(" --remap-path-prefix={}=/cargo", packages.display()));
-    }
-    flags
 }

@@ -22,7 +22,9 @@ use crate::{
     image::build as build_static,
     interrupt,
     out::{complain, say},
+    release::package,
     setup,
+    tree::Tree,
 };
 use folder::{Cache, Temporary};
 use image::Image;
@@ -44,14 +46,22 @@ pub(super) fn run(only: &[String]) -> Result<ExitCode> {
     setup::run(&setup::Arguments {
         systemd_vm: true,
         image: Some(Arch::Amd64),
+        release: true,
         to_build: true,
         ..Default::default()
     })?;
     interrupt::catch()?;
     let cache = Cache::open()?;
     let image = Image::get(&cache)?;
-    let binaries = [enforcer()?, build_static(Arch::Amd64, "machine")?];
+    let binary = enforcer()?;
     let folder = Temporary::new(&cache, "run")?;
+    let sources = package::Sources {
+        tree: &Tree::own(),
+        own: &binary,
+        binary: &binary,
+    };
+    let package = package::write(&sources, Arch::Amd64, folder.folder())?;
+    let brought = [binary, build_static(Arch::Amd64, "machine")?, package];
     let begin = Instant::now();
     let machine = Machine::boot(&image, folder)?;
     say!(
@@ -59,7 +69,7 @@ pub(super) fn run(only: &[String]) -> Result<ExitCode> {
         begin.elapsed().as_secs_f32()
     );
     let mut stage = Stage::new(machine)?;
-    stage.equip(&binaries)?;
+    stage.equip(&brought)?;
     let mut failed = 0;
     for (name, scenario) in SCENARIOS {
         // Without the first, there is nothing that others could be tried on.

@@ -5,6 +5,7 @@ mod boots;
 mod install;
 mod modes;
 mod operated;
+mod package;
 mod users;
 
 use anyhow::Result;
@@ -15,7 +16,7 @@ use super::stage::Stage;
 type Scenario = fn(&mut Stage) -> Result<String>;
 
 /// By their names. Without the first there is nothing to try the others on.
-pub(super) const SCENARIOS: [(&str, Scenario); 22] = [
+pub(super) const SCENARIOS: [(&str, Scenario); 23] = [
     ("install", install::install),
     ("audit", install::audit),
     ("enforce", install::enforce),
@@ -38,4 +39,5 @@ pub(super) const SCENARIOS: [(&str, Scenario); 22] = [
     ("boot-failed", boots::boot_failed),
     ("boot-misconfigured", boots::boot_misconfigured),
     ("uninstall", install::uninstall),
+    ("package", package::package),
 ];

@@ -15,6 +15,8 @@ use crate::process::workspace;
 
 /// Where the checkout is, in which the page's commands are typed.
 const CHECKOUT: &str = "/root/enforcer";
+/// The Debian package.
+pub(super) const PACKAGE: &str = "/root/enforcer.deb";
 /// Of the refused server.
 const BAD: &str = "198.51.100.20:";
 /// Of the registered one.
@@ -57,8 +59,8 @@ impl Stage {
         })
     }
 
-    /// Brings the checkout and the apps' program, and starts the servers.
-    pub(super) fn equip(&self, [enforcer, machine]: &[PathBuf; 2]) -> Result<()> {
+    /// Brings the checkout, the package and the apps' program, and starts the servers.
+    pub(super) fn equip(&self, [enforcer, machine, package]: &[PathBuf; 3]) -> Result<()> {
         let mut tar = tar::Builder::new(Vec::new());
         tar.append_dir_all("deploy", workspace().join("deploy"))?;
         let built = Path::new("target/x86_64-unknown-linux-musl/release/enforcer");
@@ -67,6 +69,10 @@ impl Stage {
         let mut tar = tar::Builder::new(Vec::new());
         tar.append_path_with_name(machine, "machine")?;
         self.machine.unpack(&tar.into_inner()?, "/usr/local/bin")?;
+        let mut tar = tar::Builder::new(Vec::new());
+        let name = Path::new(PACKAGE).file_name().expect("a file has a name");
+        tar.append_path_with_name(package, name)?;
+        self.machine.unpack(&tar.into_inner()?, "/root")?;
         self.run(include_str!("equip.sh"))?;
         Ok(())
     }

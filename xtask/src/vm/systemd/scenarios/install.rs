@@ -10,7 +10,7 @@ pub(super) const CONFIGURATION: &str = "/etc/enforcer/enforcer.yaml";
 /// The workloads of this machine, each named as systemd names it.
 const WORKLOADS: &str = include_str!("../workloads.yaml");
 /// What they may reach.
-const REGISTRY: &str = include_str!("../registry.yaml");
+pub(super) const REGISTRY: &str = include_str!("../registry.yaml");
 
 /// The page's commands start the enforcer with the example's configuration, in audit mode.
 pub(super) fn install(stage: &mut Stage) -> Result<String> {
@@ -83,6 +83,11 @@ pub(super) fn uninstall(stage: &mut Stage) -> Result<String> {
         tally.refused
     );
     Ok("nothing is left".into())
+}
+
+/// The configuration of this machine, where it is enforced from the beginning.
+pub(super) fn enforced() -> String {
+    WORKLOADS.replace("\nmode: audit\n", "\nmode: enforce\n")
 }
 
 /// The services, for a shell.

@@ -19,6 +19,7 @@
 //! fault  -> a kernel that refuses what the daemon asks of it
 //! figures -> everything that is measured and published
 //! ui -> the page in a real browser
+//! prometheus -> the alerts and the dashboard beside a daemon
 //! openmetrics -> what is scraped of the daemon, read strictly
 //! hostile -> a workload that does all the harm it can, beside another one
 //! ```
@@ -44,7 +45,9 @@ pub mod node;
 pub mod openmetrics;
 pub mod pod;
 pub mod probe;
+pub mod prometheus;
 pub mod resolvers;
 pub mod servers;
 pub mod stream;
 pub mod ui;
+pub mod versions;

@@ -1,4 +1,7 @@
-//! What operators apply: the manifests and the unit in `deploy/`.
+//! What operators apply: the manifests, the chart and the unit in `deploy/`.
+
+#[path = "manifests/helm.rs"]
+mod helm;
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +17,7 @@ use tests::kube::built;
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 
 /// Everything that `kubectl apply -k` is given.
-const FOLDERS: [&str; 16] = [
+const FOLDERS: [&str; 19] = [
     "crds",
     "overlays/audit",
     "overlays/boot",
@@ -23,6 +26,9 @@ const FOLDERS: [&str; 16] = [
     "overlays/uninstall",
     "overlays/uninstall-boot",
     "taint",
+    "monitoring",
+    "monitoring/podmonitor",
+    "monitoring/servicemonitor",
     "overlays/before-1.30/crds",
     "overlays/before-1.30/audit",
     "overlays/before-1.30/boot",
@@ -38,6 +44,9 @@ const OLDEST: u64 = 21;
 
 /// Which AppArmor profile a container has, before there was a field.
 const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io";
+
+/// How long kustomize's digests are.
+const DIGEST: usize = 10;
 
 /// What [`rendered`] calls the two objects in which overlays differ.
 const DAEMON_SET: &str = r#""DaemonSet" "enforcer""#;
@@ -123,8 +132,11 @@ fn rendered(kubectl: &Path, folder: &str) -> BTreeMap<String, Value> {
         .filter(|document| document["kind"] == "ConfigMap");
     let text = maps.fold(text.clone(), |text, map| {
         let name = map["metadata"]["name"].as_str().expect("it has a name");
-        let (plain, _digest) = name.rsplit_once('-').expect("its name ends with a digest");
-        text.replace(name, plain)
+        // What a kustomization has without one is found by that name.
+        match name.rsplit_once('-') {
+            Some((plain, digest)) if digest.len() == DIGEST => text.replace(name, plain),
+            _ => text,
+        }
     });
     documents(&text)
         .into_iter()

@@ -26,6 +26,9 @@ pub(crate) use binary::{TESTS, build, build_in, build_tests};
 /// What the manifests in `deploy/` call it.
 pub(crate) const NAME: &str = "enforcer";
 
+/// The name by which the binary is kubectl's plugin.
+const PLUGIN: &str = "kubectl-enforcer";
+
 /// What `image` is asked for.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -87,6 +90,8 @@ pub(crate) fn pack(arch: Arch, binary: &Path, file: PathBuf) -> Result<Written> 
     let binary = fs::read(binary).with_context(|| format!("reading {}", binary.display()))?;
     let mut layer = Tar::default();
     layer.add(NAME, 0o755, &binary)?;
+    // The test of the chart runs it by that name.
+    layer.add_link(PLUGIN, Path::new(NAME))?;
     let image = Image {
         name: NAME,
         // The workspace has one version, and one licence.

@@ -13,12 +13,15 @@ mod cgroup;
 mod demo;
 mod envoy;
 mod fuzz;
+mod helm;
 mod image;
 mod interrupt;
 mod kind;
 mod kubernetes;
 mod lint;
+mod monitoring;
 mod need;
+mod older;
 mod out;
 mod plan;
 mod process;
@@ -72,6 +75,13 @@ enum Command {
     Kubernetes(kubernetes::Arguments),
     /// Fetch Envoy for the tests of pods with a proxy, if it is not there, and say where it is
     Envoy,
+    /// Build the enforcer of the last commit whose maps have an older layout, and say where it is: what upgrades are tried
+    /// from
+    Older,
+    /// Fetch Helm for the tests of the chart, if it is not there, and say where it is
+    Helm,
+    /// Make what Grafana and the Prometheus operator take of deploy/monitoring's dashboard.yaml and rules.yaml
+    Monitoring,
     /// Check formatting, clippy's lints, licences and dependencies, as CI does
     Lint,
     /// Run a test binary, with root's rights if its package needs them (cargo's runner for `test`)
@@ -104,6 +114,9 @@ fn command() -> ExitCode {
         Command::Kind(arguments) => kind::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Kubernetes(arguments) => kubernetes::run(arguments),
         Command::Envoy => envoy::show(),
+        Command::Older => older::show(),
+        Command::Helm => helm::show(),
+        Command::Monitoring => monitoring::write().map(|()| ExitCode::SUCCESS),
         Command::Demo => demo::run(),
         Command::DemoHost { enforcer } => demo::run_host(&enforcer),
         Command::DemoStage(stage) => demo::run_stage(&stage).map(|()| ExitCode::SUCCESS),

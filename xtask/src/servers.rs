@@ -16,7 +16,7 @@ use crate::{
 const WHY: &str = "a server that the tests run; unpacked, not installed";
 
 /// What the tests can do without: they say SKIPPED.
-pub(crate) static SERVERS: [Program; 10] = [
+pub(crate) static SERVERS: [Program; 11] = [
     server("nginx", "nginx"),
     Program {
         is_there: |_| find_file("/usr/lib/nginx/modules/ngx_stream_module.so").is_some(),
@@ -31,6 +31,10 @@ pub(crate) static SERVERS: [Program; 10] = [
     Program {
         why: "a DNS client that the tests run; unpacked, not installed",
         ..server("dig", "bind9-dnsutils")
+    },
+    Program {
+        why: "scrapes the enforcer in the tests of alerts and dashboard; unpacked, not installed",
+        ..server("prometheus", "prometheus")
     },
     Program {
         why: "a browser without a screen, in which the tests look at the page, 100 MB; unpacked, not installed",

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use crate::out::say;
 use crate::{
     arch::Arch,
-    envoy, image,
+    envoy, helm, image,
     kubernetes::{self, Folder},
     process::{as_root_with_environment, cargo},
     setup,
@@ -56,6 +56,8 @@ pub(crate) struct Runner {
 /// Sets up, runs the tests and sums up; the exit code is cargo's.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     setup::run(&setup::Arguments::default())?;
+    // The tests look where it is kept.
+    optional(helm::get())?;
     let mut tests = cargo();
     if arguments.kubernetes {
         prepare_kubernetes(&mut tests)?;
@@ -85,17 +87,25 @@ fn prepare_kubernetes(tests: &mut Command) -> Result<()> {
     if env::var_os(SERVERS).is_none() {
         tests.env(SERVERS, folder.programs());
     }
-    if env::var_os(ENVOY).is_none() {
-        match envoy::get() {
-            Ok(envoy) => drop(tests.env(ENVOY, envoy)),
-            Err(error) if is_reason(&error) => {
-                say!("test: {error:#}; the test that needs it will say SKIPPED");
-            }
-            Err(error) => return Err(error),
-        }
+    if env::var_os(ENVOY).is_none()
+        && let Some(envoy) = optional(envoy::get())?
+    {
+        tests.env(ENVOY, envoy);
     }
     tests.env(REQUIRED, "1");
     Ok(())
+}
+
+/// What the tests can do without, and say so.
+fn optional<T>(got: Result<T>) -> Result<Option<T>> {
+    match got {
+        Ok(got) => Ok(Some(got)),
+        Err(error) if is_reason(&error) => {
+            say!("test: {error:#}; the test that needs it will say SKIPPED");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Runs one test binary for cargo; never returns on success.

@@ -1,11 +1,13 @@
 //! The command line. Scripts rely on its commands, options, output and exit codes.
 
 mod boot;
+mod bundle;
 mod check;
 mod cron;
 mod detach;
 mod exec;
 mod explain;
+mod files;
 mod generate;
 mod in_force;
 mod install_boot;
@@ -58,15 +60,16 @@ enum Command {
     /// Say whether a workload may reach destinations, and which object decides; exit code 0: all were evaluated, 2: what was
     /// typed or read is wrong; with --exit-verdict, 1: one is refused
     Explain(Explain),
-    /// Say whether enforcement is proven, and what says so; exit code 0: it is, 1: it is not, 2: nobody answers, or who asks
-    /// is not root
+    /// Say whether enforcement is proven, and what says so; exit code 0: it is, 1: it is not, 2: nobody answers, who asks
+    /// is not root, or something is wrong with what is given
     Status(StatusArguments),
     /// Have the running enforcer take up a changed configuration; exit code 0: it is in force, 1: nothing was changed
     Reload(Reload),
     /// Show which addresses stand for which hosts, and how that is known: declared, resolved, or learned from the answers
-    /// that workloads received
+    /// that workloads received; exit code 2: something is wrong with what is given, or nobody answers
     Names(NamesArguments),
-    /// Show verdicts as they are made: what is refused call by call, what is allowed counted several times a second
+    /// Show verdicts as they are made: what is refused call by call, what is allowed counted several times a second; exit
+    /// code 1: the enforcer has ended, 2: something is wrong with what is given, nobody answers, or 16 others watch already
     Monitor(monitor::Monitor),
     /// Wait until an object is in force on this node: read in its present version, valid, resolved, in the kernel's maps and
     /// proven; exit code 0: it is, 1: it is not, with the reason, 2: what was typed is wrong
@@ -74,11 +77,16 @@ enum Command {
     /// Write the ServiceEntries that allow what workloads were seen to reach, and nothing else; exit code 0: also where there
     /// is nothing to suggest, 2: something is wrong with what is given, or nobody answers
     Suggest(suggest::Suggest),
-    /// Show the busiest and most refused destinations, live, with what would allow them
+    /// Show the busiest and most refused destinations, live, with what would allow them; exit code 2: something is wrong with
+    /// what is given, or nobody answers
     Top(top::Top),
     /// Show in a browser what workloads reach and are refused, and how the node stands; prints the address, and serves
     /// until SIGINT or SIGTERM
     Ui(UiArguments),
+    /// Write one archive with everything that helps to find out why the enforcer does what it does: status,
+    /// configuration, registry, maps, names, kernel, log, without secrets; exit code 0: also where something is missing,
+    /// which missing.txt in it names
+    Bundle(bundle::Bundle),
     /// Run a command inside a workload's cgroup; exit code: the command's, 125: not started, as it would not be enforced,
     /// 126: it cannot be started, 127: there is no such command
     Exec(Exec),
@@ -397,14 +405,15 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => out::of_run(run(&arguments)),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
-        Command::Status(arguments) => status::run(&arguments),
+        Command::Status(arguments) => out::or_unanswered(status::run(&arguments)),
         Command::Reload(arguments) => reload::run(&arguments),
-        Command::Names(arguments) => names::run(&arguments),
-        Command::Monitor(arguments) => monitor::run(&arguments),
+        Command::Names(arguments) => out::or_unanswered(names::run(&arguments)),
+        Command::Monitor(arguments) => out::or_unanswered(monitor::run(&arguments)),
         Command::Wait(arguments) => wait::run(&arguments),
         Command::Suggest(arguments) => suggest::run(&arguments),
-        Command::Top(arguments) => top::run(&arguments),
+        Command::Top(arguments) => out::or_unanswered(top::run(&arguments)),
         Command::Ui(arguments) => ui::run(&arguments),
+        Command::Bundle(arguments) => bundle::run(&arguments),
         Command::Exec(arguments) => exec::run(&arguments),
         Command::Execute(arguments) => Ok(exec::execute(&arguments.command, arguments.user.as_deref())),
         Command::Sandbox(arguments) => sandbox::run(&arguments),

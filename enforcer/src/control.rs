@@ -8,6 +8,7 @@
 //! whoever asks for metrics -> the same    -> the metrics' task                          -> their text
 //! enforcer monitor -> the same            -> owner                                      -> a WatchLine for each call
 //! enforcer wait -> the same               -> files, owner, names, proof                 -> an Awaited for each change
+//! enforcer bundle -> the same             -> owner                                      -> Inside
 //! ```
 //!
 //! A connection is a question, and the answer is one line. What is asked is a line too, and one of [`Asked`], none of which
@@ -16,6 +17,7 @@
 mod awaited;
 mod explained;
 mod gather;
+mod inside;
 mod names;
 mod status;
 mod text;
@@ -49,10 +51,11 @@ use watching::WATCHERS;
 pub use awaited::{AboutObject, Answers, Awaited, Presence, Sought, Standing, kind};
 pub use explained::{AboutLive, Explained, Found, HeldAddress, Judged, Record};
 pub use gather::{AskMetrics, Live, OwnerStatus, Ports, RootStatus, Taken};
+pub use inside::{Inside, Listing, Named as NamedIn, described, held};
 pub use names::{MOST as MOST_NAMES, Name, NameTable, Source as NameSource};
 pub use status::{
-    Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
-    Suppressed, Unjudged, Usage,
+    Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, ObservedFile, Program, Root,
+    Source, Status, Suppressed, Unjudged, Usage,
 };
 pub(crate) use text::AllowAny;
 pub use watched::{Observed, Watch, WatchLine, Watched};
@@ -73,6 +76,8 @@ pub enum OwnerQuestion {
     Await(Sought, oneshot::Sender<Presence>),
     /// What was told last, and what is told from now on.
     Watch(oneshot::Sender<Watch>),
+    /// What there is inside, for the support bundle.
+    Inside(oneshot::Sender<Inside>),
 }
 
 /// Where the owner is asked.
@@ -90,6 +95,8 @@ pub enum Asked {
     Explain(AboutLive),
     /// For [`Observed`].
     Observed,
+    /// For [`Inside`].
+    Bundle,
     /// For the text that Prometheus scrapes, as a string.
     Metrics,
     /// For an [`Awaited`] now and for each that differs from the one before, until it is over.
@@ -286,6 +293,7 @@ async fn serve(mut stream: UnixStream, ports: &Ports, (watchers, waiters): &Plac
 async fn answer(mut stream: UnixStream, ports: &Ports, asked: Asked) -> Result<()> {
     let mut text = match asked {
         Asked::Observed => serde_json::to_vec(&ports.gather_observed().await?)?,
+        Asked::Bundle => serde_json::to_vec(&ports.gather_inside().await?)?,
         Asked::Metrics => told(&ports.gather_metrics().await?)?,
         // It has no one answer.
         Asked::Watch { .. } | Asked::Await(_) | Asked::Status => serde_json::to_vec(&ports.gather().await?)?,
@@ -376,6 +384,15 @@ pub async fn ask_observed(state: &Path) -> Result<Observed> {
     understood(&path(state), &text)
 }
 
+/// Asks the enforcer whose state is in this folder what it has inside.
+///
+/// # Errors
+/// If none answers in time.
+pub async fn ask_inside(state: &Path) -> Result<Inside> {
+    let text = answered(state, &Asked::Bundle).await?;
+    understood(&path(state), &text)
+}
+
 /// Asks the enforcer whose state is in this folder for what Prometheus scrapes, whether or not anybody may scrape it.
 ///
 /// # Errors
@@ -461,6 +478,7 @@ mod tests {
             kubernetes: None,
             pods: None,
             metrics: mpsc::channel(1).0,
+            observations: None,
             start: Instant::now(),
         }
     }

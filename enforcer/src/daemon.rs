@@ -250,6 +250,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
     let (status, status_questions) = mpsc::channel(BACKLOG);
     let (metrics, metrics_asked) = mpsc::channel(BACKLOG);
     let (turns, turns_now) = watch::channel(0);
+    let (observer, observations) = wiring.observer();
     let ports = control::Ports {
         metrics,
         owner: status,
@@ -259,6 +260,7 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
         proof,
         kubernetes: cluster.as_ref().map(|cluster| cluster.status.clone()),
         pods: pods.as_ref().map(|pods| pods.heartbeat.clone()),
+        observations,
         start: began,
     };
     wiring.notify(ports.clone());
@@ -282,7 +284,6 @@ async fn connect(mut wiring: Wiring<'_>, loaded: Loaded) -> Result<()> {
             .copied()
             .unwrap_or_default(),
     };
-    let observer = wiring.observer();
     let is_boot = wiring.boot.is_some();
     let kept = wiring.boot();
     let sources = Sources {

@@ -14,9 +14,11 @@ mod attention;
 mod cgroup;
 mod claim;
 mod cost;
+mod counted;
 mod decision;
 mod events;
 mod forgetting;
+mod groups;
 mod hardening;
 mod inheritance;
 mod inspection;
@@ -28,6 +30,7 @@ mod link;
 mod maps;
 mod memlock;
 mod object;
+mod pinned;
 mod pins;
 mod place;
 mod previous;
@@ -56,12 +59,14 @@ pub use cost::VERIFIER_LIMIT;
 pub use decision::{Cause, Decision, Subject};
 pub use events::{Batch, Events};
 pub use hardening::Hardening;
+pub use inheritance::Inherited;
 pub use inspection::{Drift, Inspection, RootState};
 pub use learned::{Given, LearnedAddress, Life, Listed};
 pub use learning::Learning;
 pub use memlock::raise_memlock;
 pub use object::Features;
-pub use pins::{Pins, Removed};
+pub use pinned::{Generation, Loaded, pinned, programs};
+pub use pins::{Pins, Removed, pretend_layout};
 pub use program::Purpose;
 pub use roots::{Attached, is_attached, is_enforced};
 pub use sightings::Sighting;
@@ -87,7 +92,7 @@ pub struct Options {
 }
 
 /// A change as text for messages.
-struct Words<'a>(&'a Change);
+pub(crate) struct Words<'a>(pub(crate) &'a Change);
 
 impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,6 +144,8 @@ pub struct Datapath {
     share: u32,
     /// The most that it ever was.
     widest: u32,
+    /// What could not be taken over from an earlier start; None if there was nothing.
+    lost: Option<Vec<String>>,
 }
 
 impl Datapath {
@@ -148,6 +155,7 @@ impl Datapath {
     /// # Errors
     /// If the kernel refuses a map or a program; the text says what is missing.
     pub fn load(pins: Option<Pins>, options: Options, settings: Settings) -> Result<(Self, Events)> {
+        let lost = pins.as_ref().map(inheritance::adopt).transpose()?.flatten();
         let Object {
             programs,
             loaded,
@@ -163,6 +171,12 @@ impl Datapath {
         // These maps may be in use: workloads have to be looked for at the depths that are set now.
         let previous = maps.settings()?;
         let (unknown, share) = (settings.unknown, settings.learned);
+        // Settings that are new say nothing of records that are not.
+        let widest = if previous.depth_max == 0 {
+            records.widest()?
+        } else {
+            previous.learned
+        };
         let settings = if previous.depth_max == 0 {
             // What is remembered may be pinned beside settings that are lost: no epoch is the same twice.
             let since_boot = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
@@ -197,7 +211,8 @@ impl Datapath {
             sockets: Arc::new(sockets),
             unknown,
             share,
-            widest: share.max(previous.learned),
+            widest: share.max(widest),
+            lost,
         };
         datapath.maps.set_settings(&settings)?;
         Ok((datapath, events))
@@ -209,6 +224,14 @@ impl Datapath {
     /// If a map cannot be read, or what is derived of its contents not be written.
     pub fn read_back(&mut self) -> Result<Applied> {
         self.maps.take_stock()
+    }
+
+    /// The contents of the maps, and nothing else happens.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn held(&self) -> Result<Applied> {
+        self.maps.read_back()
     }
 
     /// Whether the maps still hold what was written last: these contents, and the settings. What the programs remember
@@ -461,6 +484,11 @@ impl Datapath {
     /// If the kernel does not describe a program.
     pub fn verified_instructions(&self) -> Result<BTreeMap<String, Option<u32>>> {
         cost::verified_instructions(self.roots.programs())
+    }
+
+    /// What the programs are told beside rules.
+    pub fn settings(&self) -> Settings {
+        self.settings
     }
 
     /// Which ways around the rules are closed, and which are not and why. The BPF LSM ones are known for certain

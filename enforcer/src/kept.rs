@@ -28,7 +28,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use file::{CONFIG, Known, NAMES, replace};
-pub(crate) use observations::{Snapshot, read as read_observations, run as write_observations};
+pub(crate) use observations::{
+    Keeping, Snapshot, read as read_observations, run as write_observations, unwritable,
+};
 
 /// How often what has changed is written, at most: with more objects less often, so that a cluster that changes all the
 /// time does not keep the node's disk busy.

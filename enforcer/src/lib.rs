@@ -5,6 +5,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod abreast;
+pub mod bundle;
 pub mod cli;
 pub mod control;
 mod counts;
@@ -31,6 +32,7 @@ mod state;
 pub mod systemd;
 mod top;
 mod turns;
+mod typing;
 mod ui;
 mod web;
 

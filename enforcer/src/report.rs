@@ -7,4 +7,5 @@ pub mod journal;
 pub mod log;
 pub mod notice;
 pub mod rate_limit;
+pub mod recent;
 pub mod suppressed;

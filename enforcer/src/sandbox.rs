@@ -13,6 +13,7 @@
 //! threads.
 
 mod allow;
+mod apart;
 mod caller;
 mod clean;
 mod contain;
@@ -25,13 +26,13 @@ mod report;
 mod settings;
 mod signals;
 mod supervise;
-mod typing;
 
 use std::{ffi::OsString, path::PathBuf};
 
 use crate::config::Enforcement;
 
 pub use allow::Allowed;
+pub(crate) use apart::map;
 pub use caller::{Identity, of_caller};
 pub(crate) use contain::contain;
 pub(crate) use end::{End, FAILED};

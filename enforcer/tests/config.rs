@@ -157,8 +157,8 @@ fn every_setting_of_pods_is_taken() {
         pods::PodLabels,
     };
     let pods = parse(
-        "pods:
-  node: node-1.example
+        "node: node-1.example
+pods:
   cgroupRoots: [/kubelet/kubepods, /kubelet.slice/kubelet-kubepods.slice]
   mode: off
   namespaceSelector: {matchLabels: {team: a}, matchExpressions: [{key: env, operator: NotIn, values: [dev]}]}
@@ -345,7 +345,7 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         ),
         (
             "pods:\n  node: Node_1",
-            "enforcer.yaml:2: pods.node: \"Node_1\" is not a node's name: lower-case letters, digits, hyphens and \
+            "enforcer.yaml:2: node: \"Node_1\" is not a node's name: lower-case letters, digits, hyphens and \
              dots, at most 253",
         ),
         (
@@ -454,8 +454,8 @@ fn every_mistake_is_one_line_that_says_where_and_how_to_mend_it() {
         ),
         (
             "registry:\n  kubernetes:\n    node: n1\npods: {node: n2}",
-            "enforcer.yaml:3: registry.kubernetes.node: \"n1\" contradicts pods.node (\"n2\"), so that no pod would be \
-             known; leave one of the two out",
+            "enforcer.yaml:3: registry.kubernetes.node: has moved to `node`, and contradicts another key that has; \
+             write `node` alone",
         ),
         (
             "roots: []",

@@ -50,3 +50,4 @@ pub mod resolvers;
 pub mod servers;
 pub mod stream;
 pub mod ui;
+pub mod versions;

@@ -73,6 +73,46 @@ fn configuration_that_is_not_there_is_named() {
     );
 }
 
+/// The commands that ask a running enforcer.
+const ASKING: [&[&str]; 9] = [
+    &["status"],
+    &["status", "--alive"],
+    &["names"],
+    &["monitor"],
+    &["monitor", "--last", "5"],
+    &["top"],
+    &["top", "--once"],
+    &["suggest", "--registry", "STATE"],
+    &["explain", "--live", "--namespace", "shop", "db.example.com:5432"],
+];
+
+#[test]
+fn every_command_that_asks_the_enforcer_ends_with_2_where_none_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().display().to_string();
+    for command in ASKING {
+        let words = command
+            .iter()
+            .map(|word| if *word == "STATE" { &*state } else { word });
+        let words: Vec<_> = words.chain(["--state", &state]).collect();
+        let output = enforcer(&words);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {error}");
+        assert_eq!(output.stdout, b"", "{command:?}");
+        assert!(error.starts_with("error: "), "{command:?}: {error}");
+    }
+}
+
+#[test]
+fn every_command_that_asks_the_enforcer_ends_with_2_where_the_configuration_is_wrong() {
+    for command in ASKING {
+        let output = enforcer(&[command, &["--config", "/nowhere/enforcer.yaml"]].concat());
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {error}");
+        assert!(error.contains("/nowhere/enforcer.yaml"), "{command:?}: {error}");
+    }
+}
+
 /// What `enforcer run` says when started by `wrapper`.
 fn wrapped(wrapper: &[&str]) -> Result<String> {
     need_root()?;
@@ -400,6 +440,25 @@ fn check_says_that_a_namespace_does_not_exist_only_where_namespaces_are_known() 
 }
 
 #[test]
+fn check_says_that_what_is_seen_could_not_be_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("enforcer.yaml");
+    let check = |file: &str| {
+        let file = folder.path().join(file);
+        fs::write(&config, format!("observe: {{file: {}}}\n", file.display())).unwrap();
+        let output = enforcer(&["check", "--config", &config.display().to_string()]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert!(!check("observed.jsonl").contains("warning"));
+    let said = check("none/observed.jsonl");
+    assert!(
+        said.contains("warning: observe.file: the folder ") && said.contains("/none does not exist: "),
+        "{said}"
+    );
+}
+
+#[test]
 fn check_reads_standard_input() {
     use std::io::Write as _;
     let mut command = Command::new(BINARY);
@@ -528,4 +587,43 @@ fn command_that_runs_as_a_user_has_all_of_her_groups() {
     assert_eq!(groups(ours), groups(hers), "{name}");
     let who = enforcer(&["execute", "--user", name, "--", "id", "-un"]);
     assert_eq!(groups(who), name);
+}
+
+#[test]
+fn user_of_exec_cannot_type_into_the_terminal_and_setuid_programs_take_their_rights() {
+    need_root().unwrap();
+    let status = [
+        "execute",
+        "--user",
+        "nobody",
+        "--",
+        "grep",
+        "-E",
+        "^(Seccomp|NoNewPrivs):",
+        "/proc/self/status",
+    ];
+    let output = enforcer(&status);
+    assert_eq!(
+        text(&output.stdout),
+        "NoNewPrivs:\t0\nSeccomp:\t2\n",
+        "{}",
+        text(&output.stderr)
+    );
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("SKIPPED: this machine has no python3, which makes the call");
+        return;
+    }
+    // Without the filter, what is no terminal says ENOTTY.
+    let script = "import fcntl, os\nfile = os.open('/dev/null', os.O_RDWR)\n\
+                  for request in 0x5412, 0x541c, 0x5413:\n\
+                  \x20   try: fcntl.ioctl(file, request, b'x' * 8)\n\
+                  \x20   except OSError as error: print(error.errno)";
+    let output = enforcer(&["execute", "--user", "nobody", "--", "python3", "-c", script]);
+    let (eperm, enotty) = (libc::EPERM, libc::ENOTTY);
+    assert_eq!(
+        text(&output.stdout),
+        format!("{eperm}\n{eperm}\n{enotty}\n"),
+        "{}",
+        text(&output.stderr)
+    );
 }

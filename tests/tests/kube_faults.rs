@@ -87,6 +87,7 @@ impl Told {
                 KubeChange::Update(Update::Delete(id)) => drop(self.entries.remove(&id.name)),
                 KubeChange::Update(other) => panic!("{other:?}"),
                 KubeChange::Listed => self.is_listed = true,
+                KubeChange::Rejected(..) | KubeChange::Followed(..) => {}
             }
         }
         self.history.push(self.entries.clone());

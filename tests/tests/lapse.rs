@@ -17,6 +17,7 @@ use tests::{
     daemon::Place,
     fixture::{in_own_network, need_root},
     probe::{Outcome, Probe},
+    versions::layouts,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_enforcer-test");
@@ -151,16 +152,4 @@ fn no_verdict_is_wrong_through_twenty_changes_to_an_older_layout_and_back() {
         println!("lapse: {UPGRADES} changes to an older layout, and as many back");
         Ok(())
     });
-}
-
-/// The layouts of the maps that are there.
-fn layouts(place: &Place) -> Result<Vec<String>> {
-    let entries = fs::read_dir(place.bpffs().join("enforcer"))?;
-    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-    let names: Vec<String> = names.collect::<Result<_>>()?;
-    let layout = |name: &String| {
-        let (version, _) = name.split_once('-')?;
-        version.starts_with('v').then(|| version.to_owned())
-    };
-    Ok(names.iter().filter_map(layout).collect())
 }

@@ -523,6 +523,12 @@ fn everything_that_is_promised_is_told_and_no_destination_is() {
             absent.iter().all(|family| may_be.contains(family.as_str())),
             "{absent:?} are not told"
         );
+        // The control socket says the same, for whoever is root.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let asked = runtime.block_on(enforcer::control::ask_metrics(&place.state()))?;
+        assert_eq!(Exposition::parse(&asked)?.types, told.types);
         // A file that is not in force.
         place.configure(&format!("{CONFIG}\nudp: allow\n"))?;
         wait("the other configuration", || {

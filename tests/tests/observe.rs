@@ -201,6 +201,22 @@ fn file_that_cannot_be_written_is_told_and_nothing_else_happens() {
 }
 
 #[test]
+fn status_says_that_the_file_is_not_written_and_why() {
+    check("observe: {file: /proc}\n", |place, _| {
+        let file = |status: &enforcer::control::Status| status.observed_file.clone().unwrap_or_default();
+        let status = place.until_status("the file fails", |status| file(status).error.is_some())?;
+        let file = file(&status);
+        assert_eq!(file.path, "/proc");
+        assert!(file.failing_seconds.is_some_and(|seconds| seconds >= 0.0));
+        let text = place.command(&["status"]).output()?.stdout;
+        let text = String::from_utf8(text)?;
+        let said = "  ! what workloads were seen to reach is not kept in /proc, for ";
+        assert!(text.contains(said), "{text}");
+        Ok(())
+    });
+}
+
+#[test]
 fn file_that_cannot_be_read_is_left_as_it_is() {
     check("observe: {file: /proc}\n", |place, daemon| {
         daemon.line(&[

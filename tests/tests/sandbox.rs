@@ -3,6 +3,7 @@
 
 mod sandbox {
     pub(crate) mod ends;
+    pub(crate) mod report;
     pub(crate) mod run;
     pub(crate) mod terminal;
 }
@@ -19,8 +20,8 @@ use enforcer_common::Transport;
 use sandbox::run::{BINARY, OTHER, SERVER, Server, said, sandbox, text};
 use serde_json::Value;
 use tests::{
-    daemon::Place,
-    fixture::in_own_network,
+    daemon::{Place, wait},
+    fixture::{in_own_network, tied},
     probe::{ARGUMENT, HERE, Outcome, Probe},
 };
 
@@ -322,6 +323,47 @@ fn command_runs_as_who_has_called_sudo() {
 }
 
 #[test]
+fn other_processes_of_the_user_do_not_lead_out() {
+    in_own_network(|| {
+        let nobody = |program: &str| {
+            let mut command = tied("setpriv");
+            command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", program]);
+            command
+        };
+        let mut outside = nobody("sleep").arg("60").spawn()?;
+        let name = format!("/proc/{}/comm", outside.id());
+        wait("it sleeps", || Ok(fs::read_to_string(&name)? == "sleep\n"))?;
+        let doors = ["root/", "cwd/", "environ"].map(|door| format!("/proc/{}/{door}", outside.id()));
+        // Whoever is not contained finds them open.
+        let read = "ls -d $1 $2 && cat $3 | wc -c";
+        let open = nobody("sh").args(["-c", read, "sh"]).args(&doors).output()?;
+        assert_eq!(text(&open.stdout).lines().count(), 3, "{}", text(&open.stderr));
+        assert_eq!(text(&open.stderr), "");
+        let script = "ls -d $1; ls -d $2; cat $3; \
+                      ls -d /proc/self/root/ && id -u && id -G && ls -ld /proc/self/status | cut -d' ' -f3";
+        let output = sandbox(&[])
+            .env("SUDO_UID", "65534")
+            .env("SUDO_GID", "65534")
+            .args(["--", "sh", "-c", script, "sh"])
+            .args(&doors)
+            .output()?;
+        outside.kill()?;
+        outside.wait()?;
+        let groups = text(&nobody("id").arg("-G").output()?.stdout);
+        assert_eq!(
+            text(&output.stdout),
+            format!("/proc/self/root/\n65534\n{groups}nobody\n"),
+            "{}",
+            text(&output.stderr)
+        );
+        let error = text(&output.stderr);
+        assert_eq!(error.matches("Permission denied").count(), 3, "{error}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn groups_of_a_named_user_are_taken() {
     in_own_network(|| {
         let line = |options: &[&str]| {
@@ -406,7 +448,7 @@ fn command_begins_soon() {
 fn what_was_typed_wrong_is_one_line() {
     for (arguments, what) in [
         (&["--allow", "example.com"][..], "has no port"),
-        (&["--allow", "https://example.com:443"], "is a URL"),
+        (&["--allow", "https://example.com:443"], "write no URL"),
         (&["--registry", "/nowhere.yaml"], "/nowhere.yaml: No such file"),
         (&["--user", "no-such-user"], "no-such-user"),
         (

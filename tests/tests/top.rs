@@ -217,7 +217,7 @@ fn once_prints_the_sorted_table_and_ends() {
         assert!(!run(&["top", "--once", "--sort", "colour"])?.status.success());
         daemon.end(Signal::SIGTERM)?;
         let output = run(&["top", "--once"])?;
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(2));
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
             error.starts_with("error: no enforcer answers at ") && error.lines().count() == 1,

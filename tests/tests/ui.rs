@@ -294,7 +294,7 @@ fn copy_button_copies_an_entry_that_check_takes() {
         browser.until("document.querySelector('#say').textContent.includes('is copied')")?;
         let copied = browser.text("navigator.clipboard.readText()")?;
         assert!(
-            copied.contains("- \"tracker.example.net\"\n") && copied.contains("namespace: frontend\n"),
+            copied.contains("- tracker.example.net\n") && copied.contains("namespace: frontend\n"),
             "{copied}"
         );
         let folder = tempfile::tempdir()?;

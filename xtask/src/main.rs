@@ -21,6 +21,7 @@ mod kubernetes;
 mod lint;
 mod monitoring;
 mod need;
+mod older;
 mod out;
 mod plan;
 mod process;
@@ -70,6 +71,9 @@ enum Command {
     Kubernetes(kubernetes::Arguments),
     /// Fetch Envoy for the tests of pods with a proxy, if it is not there, and say where it is
     Envoy,
+    /// Build the enforcer of the last commit whose maps have an older layout, and say where it is: what upgrades are tried
+    /// from
+    Older,
     /// Fetch Helm for the tests of the chart, if it is not there, and say where it is
     Helm,
     /// Make what Grafana and the Prometheus operator take of deploy/monitoring's dashboard.yaml and rules.yaml
@@ -105,6 +109,7 @@ fn command() -> ExitCode {
         Command::Kind(arguments) => kind::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Kubernetes(arguments) => kubernetes::run(arguments),
         Command::Envoy => envoy::show(),
+        Command::Older => older::show(),
         Command::Helm => helm::show(),
         Command::Monitoring => monitoring::write().map(|()| ExitCode::SUCCESS),
         Command::Demo => demo::run(),

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{out::say, process::workspace};
+use crate::{older, out::say, process::workspace, unavailable::is_reason};
 
 /// What `soak` is asked for.
 #[derive(clap::Args)]
@@ -39,6 +39,8 @@ struct Part {
     needs: Option<&'static str>,
     arguments: fn(&Arguments) -> Vec<String>,
     environment: fn(&Arguments) -> Option<(&'static str, u64)>,
+    /// Whether it needs an enforcer of an older layout.
+    needs_older: bool,
     /// How lines with figures begin.
     figures: &'static [&'static str],
 }
@@ -49,6 +51,7 @@ const PARTS: [Part; 7] = [
         needs: None,
         arguments: |_| words("test -p tests --test generator"),
         environment: |soak| Some(("ENFORCER_SEQUENCES", soak.sequences)),
+        needs_older: false,
         figures: &["generator: ", "SKIPPED: "],
     },
     Part {
@@ -56,6 +59,7 @@ const PARTS: [Part; 7] = [
         needs: None,
         arguments: |soak| words(&format!("vm-test --sequences {}", soak.sequences)),
         environment: |_| None,
+        needs_older: false,
         figures: &["vm-test: ", "FAIL: ", "SKIPPED: kernel "],
     },
     Part {
@@ -63,6 +67,7 @@ const PARTS: [Part; 7] = [
         needs: Some("tests/tests/hostile.rs"),
         arguments: |_| words("test -p tests --test hostile"),
         environment: |soak| Some(("ENFORCER_SIEGE_SECONDS", soak.seconds)),
+        needs_older: false,
         figures: &["hostile: ", "SKIPPED: "],
     },
     Part {
@@ -70,20 +75,23 @@ const PARTS: [Part; 7] = [
         needs: Some("tests/tests/load.rs"),
         arguments: |_| words("test -p tests --test load"),
         environment: |soak| Some(("ENFORCER_NAMES_SECONDS", soak.seconds)),
+        needs_older: false,
         figures: &["names: ", "SKIPPED: "],
     },
     Part {
         name: "upgrade",
         needs: None,
-        arguments: |_| words("test -p tests --test lapse"),
+        arguments: |_| words("test -p tests --test lapse --test versions"),
         environment: |_| None,
-        figures: &["lapse: ", "SKIPPED: "],
+        needs_older: true,
+        figures: &["lapse: ", "versions: ", "SKIPPED: "],
     },
     Part {
         name: "mesh",
         needs: Some("tests/tests/mesh.rs"),
         arguments: |_| words("test --kubernetes -p tests --test mesh"),
         environment: |soak| Some(("ENFORCER_MESH_SECONDS", soak.rolling_seconds)),
+        needs_older: false,
         figures: &["mesh: ", "SKIPPED: "],
     },
     Part {
@@ -91,6 +99,7 @@ const PARTS: [Part; 7] = [
         needs: None,
         arguments: |soak| words(&format!("fuzz --seconds {}", soak.seconds)),
         environment: |_| None,
+        needs_older: false,
         figures: &["fuzz: ", "stat::number_of_executed_units", "SKIPPED: "],
     },
 ];
@@ -153,6 +162,14 @@ impl Part {
             .stdout(Stdio::piped());
         if let Some((variable, value)) = (self.environment)(soak) {
             command.env(variable, value.to_string());
+        }
+        if self.needs_older {
+            match older::get() {
+                Ok(older) => drop(command.env(older::VARIABLE, older)),
+                // The tests say what they skip.
+                Err(error) if is_reason(&error) => row.figures.push(format!("SKIPPED: {error:#}")),
+                Err(error) => return Err(error),
+            }
         }
         let mut child = command.spawn().context("starting a part")?;
         let output = child.stdout.take().context("the output is piped")?;

@@ -32,6 +32,14 @@
 /// Changes whenever a key, a value or the meaning of a map changes; part of the path of the pins.
 pub const LAYOUT: u32 = 10;
 
+/// Changes whenever the same changes of the maps `QUESTIONS`, `LEARNED`, `SLOTS`, `LEARNERS` and `NAMED`: an enforcer of
+/// another [`LAYOUT`] takes them over if this is the same.
+pub const NAMES_LAYOUT: u32 = 1;
+/// The same of `SOCKETS`, `PEERS` and `ASKED`.
+pub const SOCKETS_LAYOUT: u32 = 1;
+/// The same of `SEEN`.
+pub const SEEN_LAYOUT: u32 = 1;
+
 /// Maps a workload's cgroup to its policy and own addresses.
 pub const WORKLOADS: &str = "WORKLOADS";
 /// Policies by identifier.
@@ -122,6 +130,8 @@ pub const PROTECTED_CAPACITY: u32 = 131_072;
 /// Number of learned addresses that fit, over all workloads. Their memory is there from the start: the kernel takes
 /// microseconds to allocate an entry, for which the answer would wait.
 pub const LEARNED_CAPACITY: u32 = 65_536;
+/// Number of workloads that can learn anything: whatever number is configured, because the map outlives that.
+pub const LEARNERS_CAPACITY: u32 = WORKLOADS_CAPACITY;
 /// Number of questions that wait at once, over all workloads.
 pub const QUESTIONS_CAPACITY: u32 = 262_144;
 /// The most questions of one workload that wait at once; fewer where the share of addresses is smaller.

@@ -72,6 +72,14 @@ pub enum ErrorKind {
         /// Whether several are there, and not none.
         are_several: bool,
     },
+    /// A key that has moved, and is there in both places.
+    #[error("{old} has moved to `{new}`, which is given too: leave {old} out")]
+    Twice {
+        /// Path of the old key.
+        old: &'static str,
+        /// Path of the new one.
+        new: &'static str,
+    },
     /// A key that is there twice.
     #[error("the key {0:?} is given twice")]
     DuplicateKey(String),

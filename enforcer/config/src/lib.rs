@@ -14,6 +14,7 @@ mod dns;
 mod enums;
 mod error;
 mod metrics;
+mod moved;
 mod observe;
 mod parse;
 mod place;

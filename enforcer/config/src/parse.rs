@@ -9,9 +9,9 @@ use super::{
     config::{Config, Kubernetes, Sockets},
     dns::dns,
     error::{ConfigError, Findings},
-    metrics,
+    metrics, moved,
     observe::observe,
-    pods,
+    pods::{self, Pods},
     raw::{At, Raw, RawCapacities, RawKubernetes, RawMode, RawSockets},
     ui,
     units::absolute,
@@ -25,14 +25,20 @@ const MESH_NAMESPACE: &str = "istio-system";
 const CAPACITY_LIMIT: u32 = 1 << 24;
 
 /// The configuration whose file is in `folder`.
-pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>> {
+pub(super) fn config(mut raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>> {
     let mut findings = Findings::default();
+    moved::settle(&mut raw, &mut findings);
+    let node = raw.node.take();
+    let node = node.and_then(|node| findings.read("node", &node, |name| pods::node_name(name)));
     let sources = raw.registry.unwrap_or_default();
     let files = sources.files.unwrap_or_default();
-    let node_line = (sources.kubernetes.as_ref()).and_then(|raw| raw.node.as_ref()?.line);
-    let mut kubernetes = sources
+    let kubernetes = sources
         .kubernetes
-        .map(|raw| kubernetes(&raw, folder, &mut findings));
+        .map(|raw| kubernetes(&raw, folder, &mut findings))
+        .map(|kubernetes| Kubernetes {
+            node: node.clone(),
+            ..kubernetes
+        });
     let registry = files
         .iter()
         .filter_map(|file| findings.read("registry.files", file, |file| beside(folder, file)))
@@ -54,11 +60,8 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>
     let state = path("state", raw.state).unwrap_or_else(|| STATE.into());
     let cgroup_mount = path("cgroupMount", raw.cgroup_mount);
     let raw_mode = raw.mode.unwrap_or_default();
-    let mut pods = raw.pods.map(|raw| pods::pods(raw, raw_mode, &mut findings));
-    if let (Some(pods), Some(kubernetes)) = (&mut pods, &mut kubernetes) {
-        let agreed = one_node(&mut pods.node, &mut kubernetes.node);
-        findings.keep("registry.kubernetes.node", node_line, agreed);
-    }
+    let pods = raw.pods.map(|raw| pods::pods(raw, raw_mode, &mut findings));
+    let pods = pods.map(|pods| Pods { node, ..pods });
     let config = Config {
         registry,
         kubernetes,
@@ -90,22 +93,6 @@ pub(super) fn config(raw: Raw, folder: &Path) -> Result<Config, Vec<ConfigError>
     findings.or(Config { warnings, ..config })
 }
 
-/// The node whose pods are bound is the one whose pods are watched at the API server. One setting is enough for
-/// both; if both are set they have to agree, since otherwise every pod would be unknown.
-fn one_node(of_pods: &mut Option<String>, of_kubernetes: &mut Option<String>) -> Result<(), String> {
-    match (&of_pods, &of_kubernetes) {
-        (Some(pods), Some(kubernetes)) if pods != kubernetes => {
-            return Err(format!(
-                "{kubernetes:?} contradicts pods.node ({pods:?}), so that no pod would be known; leave one of the two out"
-            ));
-        }
-        (None, Some(_)) => of_pods.clone_from(of_kubernetes),
-        (Some(_), None) => of_kubernetes.clone_from(of_pods),
-        _ => {}
-    }
-    Ok(())
-}
-
 fn kubernetes(raw: &RawKubernetes, folder: &Path, findings: &mut Findings) -> Kubernetes {
     let kubeconfig = raw.kubeconfig.as_ref();
     let kubeconfig = kubeconfig.and_then(|file| {
@@ -118,7 +105,6 @@ fn kubernetes(raw: &RawKubernetes, folder: &Path, findings: &mut Findings) -> Ku
         raw.and_then(|raw| findings.read(key, raw, |name| filled(name)))
     };
     let context = name("registry.kubernetes.context", &raw.context);
-    let node = name("registry.kubernetes.node", &raw.node);
     let mesh_namespace = raw.mesh_namespace.as_ref();
     let mesh_namespace = mesh_namespace.and_then(|raw| {
         findings.read("registry.kubernetes.meshNamespace", raw, |name| {
@@ -128,7 +114,7 @@ fn kubernetes(raw: &RawKubernetes, folder: &Path, findings: &mut Findings) -> Ku
     Kubernetes {
         kubeconfig,
         context,
-        node,
+        node: None,
         mesh_namespace: mesh_namespace.unwrap_or_else(|| Namespace::new(MESH_NAMESPACE)),
     }
 }

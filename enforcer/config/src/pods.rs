@@ -54,9 +54,6 @@ pub struct BuiltIn {
 }
 
 pub(super) fn pods(raw: RawPods, mode: Enforcement, findings: &mut Findings) -> Pods {
-    let node = raw
-        .node
-        .and_then(|node| findings.read("pods.node", &node, |name| node_name(name)));
     let roots = raw
         .cgroup_roots
         .map(|raw| roots(&raw, findings))
@@ -89,7 +86,7 @@ pub(super) fn pods(raw: RawPods, mode: Enforcement, findings: &mut Findings) -> 
         honours_capture: raw.honour_capture_annotations.unwrap_or_default(),
     };
     Pods {
-        node,
+        node: None,
         roots,
         scope,
         proxies: raw.proxies.unwrap_or_default(),
@@ -215,7 +212,7 @@ fn address(text: &str) -> Result<IpAddr, String> {
 }
 
 /// A node's name is a DNS subdomain (RFC 1123).
-fn node_name(name: &str) -> Result<String, String> {
+pub(super) fn node_name(name: &str) -> Result<String, String> {
     let is_inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-.".contains(&c);
     if (1..=253).contains(&name.len()) && name.bytes().all(is_inner) {
         Ok(name.to_owned())

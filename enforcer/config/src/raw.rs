@@ -24,6 +24,9 @@ pub(super) struct Raw {
     pub(super) mode: Option<Enforcement>,
     /// The process groups that are enforced.
     pub(super) workloads: Option<Vec<At<RawWorkload>>>,
+    /// The name of this node, whose pods are enforced, and followed at the API server. Default: the environment variable
+    /// NODE_NAME, else the name of the host.
+    pub(super) node: Option<At<String>>,
     /// Cgroups below which everything is enforced. Absent: each workload's own cgroup.
     pub(super) roots: Option<At<Vec<At<String>>>>,
     /// The pods of this node. Absent: they are left alone; `{}` enforces them.
@@ -87,7 +90,8 @@ pub(super) struct RawKubernetes {
     pub(super) kubeconfig: Option<At<String>>,
     /// The context in that file. Absent: its current one.
     pub(super) context: Option<At<String>>,
-    /// The node whose pods are followed. Absent: NODE_NAME in the environment, else the machine's host name.
+    /// Where `node` was before.
+    #[schemars(skip)]
     pub(super) node: Option<At<String>>,
     /// The namespace of the mesh's ConfigMap `istio` (or `istio-<revision>`). Default: istio-system.
     pub(super) mesh_namespace: Option<At<String>>,
@@ -182,7 +186,8 @@ impl fmt::Display for RawUser {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Pods")]
 pub(super) struct RawPods {
-    /// The node's name. Default: the environment variable NODE_NAME, else the name of the host.
+    /// Where `node` was before.
+    #[schemars(skip)]
     pub(super) node: Option<At<String>>,
     /// The kubelet's cgroups of all pods, such as `/kubepods.slice`. Default: found where kubelets have them, and
     /// above the enforcer's own pod.

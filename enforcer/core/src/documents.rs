@@ -153,6 +153,13 @@ impl Documents {
         self.claims.get(id)?.values().next()
     }
 
+    /// The file and line of the version that is in force.
+    pub fn place(&self, id: &ObjectId) -> Option<(&str, u32)> {
+        let file = self.claims.get(id)?.keys().next()?;
+        let version = self.files.get(file)?.objects.get(id)?;
+        Some((file, version.line))
+    }
+
     /// The number of objects in force.
     pub fn len(&self) -> usize {
         self.claims.len()

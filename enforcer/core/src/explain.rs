@@ -23,9 +23,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 use enforcer_common::{Address, HostId, is_loopback, refuse};
 
 pub use named::Named;
-pub(crate) use suggest::label;
 pub use suggest::service_entry;
-pub use target::{Target, host_of};
+pub use target::Target;
 pub use why::{Matched, Why};
 
 use crate::{

@@ -11,6 +11,7 @@
 
 pub mod capacity;
 pub mod documents;
+pub mod draft;
 pub mod explain;
 mod export;
 mod grant;
@@ -30,5 +31,6 @@ pub mod settings;
 pub mod suggest;
 #[cfg(test)]
 mod test_support;
+pub mod typed;
 mod view;
 pub mod yaml;

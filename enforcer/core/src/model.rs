@@ -222,6 +222,12 @@ impl Enforcement {
     /// The label of namespaces and pods that sets it.
     pub const LABEL: &str = "enforcer.dev/mode";
 
+    /// What a value of the label sets. One that is not valid is a mistake, which must not weaken anything, whatever was meant:
+    /// it sets the strictest.
+    pub fn of_label(value: &str) -> Self {
+        Self::parse(value).unwrap_or(Self::Enforce)
+    }
+
     /// Parses a value of the label; None if it is not valid.
     pub fn parse(value: &str) -> Option<Self> {
         match value {

@@ -14,7 +14,7 @@ pub(crate) use owner::{Owner, OwnerKey};
 
 use crate::{
     istio::{
-        EndpointAddress, EndpointSlice, MeshConfig, Meta, NamespaceObject, NodeObject, Pod, PodPhase,
+        EndpointAddress, EndpointSlice, MeshConfig, Meta, NamespaceObject, NodeObject, Object, Pod, PodPhase,
         Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
     },
     model::{Enforcement, Host, Labels, Namespace, selects},
@@ -97,6 +97,23 @@ impl Objects {
             .map_or(&*DEFAULT, |mesh| mesh)
     }
 
+    /// Every object, kind by kind.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Object> {
+        fn of<T>(store: &Store<T>, make: impl Fn(Arc<T>) -> Object) -> impl Iterator<Item = Object> {
+            store.values().map(move |object| make(Arc::clone(object)))
+        }
+        of(&self.entries, Object::ServiceEntry)
+            .chain(of(&self.workload_entries, Object::WorkloadEntry))
+            .chain(of(&self.sidecars, Object::Sidecar))
+            .chain(of(&self.virtual_services, Object::VirtualService))
+            .chain(of(&self.meshes, Object::MeshConfig))
+            .chain(of(&self.services, Object::Service))
+            .chain(of(&self.namespaces, Object::Namespace))
+            .chain(of(&self.nodes, Object::Node))
+            .chain(of(&self.pods, Object::Pod))
+            .chain(of(&self.slices, Object::EndpointSlice))
+    }
+
     /// The labels of a namespace. The API server labels each with its own name, so a namespace whose object is not
     /// known has at least that label.
     pub(crate) fn namespace_labels(&self, namespace: &Namespace) -> Labels {
@@ -129,11 +146,11 @@ impl Objects {
             .collect()
     }
 
-    /// The mode that the label of a namespace sets; None if it has none, or none that is valid.
+    /// The mode that the label of a namespace sets; None if it has none.
     pub(crate) fn mode_of_namespace(&self, namespace: &Namespace) -> Option<Enforcement> {
         let key = Key::new(&Namespace::new(""), namespace.as_str());
         let label = self.namespaces.get(&key)?.meta.labels.get(Enforcement::LABEL)?;
-        Enforcement::parse(label)
+        Some(Enforcement::of_label(label))
     }
 
     /// Stores or removes a slice, and returns the Services whose endpoints it affects.

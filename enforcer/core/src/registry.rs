@@ -304,6 +304,11 @@ impl Registry {
             .map(|(cgroup, workload)| (*cgroup, workload))
     }
 
+    /// Every object that counts, kind by kind; those of which there are most, pods and slices, come last.
+    pub fn objects(&self) -> impl Iterator<Item = Object> {
+        self.objects.all()
+    }
+
     /// A ServiceEntry.
     pub(crate) fn service_entry(&self, id: &ObjectId) -> Option<Arc<ServiceEntry>> {
         let key = Key::new(&id.namespace, &id.name);

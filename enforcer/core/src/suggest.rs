@@ -13,18 +13,17 @@
 mod candidate;
 mod change;
 mod comment;
-mod draft;
 mod flow;
 mod group;
 mod ports;
 mod proof;
+mod reading;
 mod source;
 #[cfg(test)]
 mod tests;
 mod text;
 mod wildcard;
 mod work;
-mod yaml;
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! YAML text to documents and their values, with their lines.
 //!
-//! `text -> split -> Document -> parse -> serde_json::Value`, and `Document -> lines -> line of a field` for the few
-//! documents with something to report. A stream is split by its markers before it is parsed, so that an error in one
+//! `text -> split -> Document -> parse -> serde_json::Value`, `Document -> lines -> line of a field` for the few
+//! documents with something to report, and `serde_json::Value -> written -> text`. A stream is split by its markers before it is parsed, so that an error in one
 //! document does not affect others.
 //!
 //! It must not take unbounded time or memory for any text: sizes, depth and the replay of aliases are limited.
@@ -9,6 +9,7 @@
 mod field;
 mod lines;
 mod split;
+mod written;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -17,6 +18,7 @@ use serde_json::Value;
 pub use self::field::{Field, Step};
 pub use self::lines::Lines;
 pub use self::split::{Document, split};
+pub(crate) use self::written::written;
 
 /// Longest document, in bytes. A list of 50,000 entries is two thirds as long.
 pub const MAX_DOCUMENT_BYTES: usize = 32 << 20;

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     config::{Config, ConfigErrors, ErrorKind},
     daemon::settings::of_registry,
+    kept::unwritable,
     sources::files::{Content, FileChange, SIZE_LIMIT, read_all},
 };
 
@@ -88,8 +89,19 @@ fn of_configuration(file: &Path, config: Result<Config, ConfigErrors>) -> Record
     record(
         Judgement::Valid,
         Vec::new(),
-        warnings.chain(cron::of_users(&config)).collect(),
+        warnings
+            .chain(cron::of_users(&config))
+            .chain(unkept(&config))
+            .collect(),
     )
+}
+
+/// Whether what workloads are seen to reach could be kept on this machine.
+fn unkept(config: &Config) -> Option<String> {
+    let why = unwritable(config.observe.file.as_ref()?)?;
+    Some(format!(
+        "observe.file: {why}: what workloads are seen to reach would end with the process"
+    ))
 }
 
 /// Adds what a path holds to `records`. What cannot be read is told.

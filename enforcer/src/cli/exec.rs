@@ -13,12 +13,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use nix::unistd::{Uid, User, initgroups, setgid, setuid};
+use nix::{
+    sys::prctl::set_no_new_privs,
+    unistd::{Uid, User, initgroups, setgid, setuid},
+};
 
 use super::{Chosen, Exec, out};
 use crate::{
     config::{Config, Place, WorkloadConfig},
     datapath::{CgroupMount, is_enforced},
+    typing,
 };
 
 /// Nothing was started: it would not be enforced, or the workload's cgroup cannot be joined.
@@ -71,8 +75,13 @@ pub(super) fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
 }
 
 /// Becomes a user, with all of her groups, whose environment the command gets. Not by the command's own `uid`: that takes
-/// the groups away again.
+/// the groups away again. The terminal is root's, whose shell would run what she types there.
 fn become_user(name: &str, command: &mut Command) -> Result<()> {
+    typing::forbid().or_else(|_| {
+        // In a container without CAP_SYS_ADMIN the kernel wants more: setuid programs take no rights then.
+        set_no_new_privs()?;
+        typing::forbid()
+    })?;
     let user = user(name)?;
     let groups = CString::new(user.name.as_str()).context("the user's name")?;
     initgroups(&groups, user.gid).with_context(|| format!("taking the groups of {name}"))?;

@@ -1,7 +1,7 @@
 //! `enforcer explain`: the verdict on destinations and what led to it, from the registry's files or the running enforcer.
 //!
 //! ```text
-//! Explain (typed) -> Asked (meant) -> offline: files -> who -> resolve -.
+//! Explain (typed) -> Asked (meant) -> offline: registry -> who -> resolve -.
 //!                                 \-> live: the daemon's answers --------+-> Explained -> show
 //! ```
 //!
@@ -9,9 +9,9 @@
 
 mod arguments;
 mod asked;
-mod files;
 mod live;
 mod offline;
+mod registry;
 mod resolve;
 mod show;
 mod who;
@@ -26,9 +26,6 @@ use asked::{Asked, Source};
 use super::out;
 use crate::control::{Explained, Judged};
 
-/// What was typed cannot be answered.
-const BAD_INPUT: u8 = 2;
-
 pub(super) fn run(typed: &Explain) -> Result<ExitCode> {
     let asked = match Asked::read(typed) {
         Ok(asked) => asked,
@@ -36,10 +33,10 @@ pub(super) fn run(typed: &Explain) -> Result<ExitCode> {
             for problem in problems {
                 out::complain(format_args!("error: {problem}"));
             }
-            return Ok(BAD_INPUT.into());
+            return Ok(out::UNANSWERED.into());
         }
     };
-    out::or_bad_input(answer(typed, &asked), BAD_INPUT)
+    out::or_unanswered(answer(typed, &asked))
 }
 
 fn answer(typed: &Explain, asked: &Asked) -> Result<ExitCode> {

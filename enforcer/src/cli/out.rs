@@ -100,12 +100,16 @@ pub(super) fn of_run(outcome: Result<()>) -> Result<ExitCode> {
     }
 }
 
-/// The outcome of a command whose exit code 1 is an answer: for errors there is another.
-pub(super) fn or_bad_input(outcome: Result<ExitCode>, code: u8) -> Result<ExitCode> {
+/// What was typed or read is wrong, or no enforcer answers: the same of every command that asks one, so that a script can
+/// tell it from an answer that is bad news.
+pub(super) const UNANSWERED: u8 = 2;
+
+/// The outcome of a command that answers a question: an error is none.
+pub(super) fn or_unanswered(outcome: Result<ExitCode>) -> Result<ExitCode> {
     match outcome {
         Err(error) if !error.is::<ReaderGone>() => {
             end(Err(error));
-            Ok(code.into())
+            Ok(UNANSWERED.into())
         }
         outcome => outcome,
     }

@@ -98,7 +98,7 @@ async fn run(to: To, command: Command) -> Result<ExitCode> {
     if let Command::Wait(arguments) = &command
         && let Err(error) = arguments.check()
     {
-        return out::or_bad_input(Err(error), super::wait::BAD_INPUT);
+        return out::or_unanswered(Err(error));
     }
     let access = Access {
         kubeconfig: to.kubeconfig,
@@ -139,6 +139,9 @@ impl Asked {
     }
 }
 
+/// What each node has said, and why others have said nothing.
+type Said<T> = (Vec<(String, T)>, Vec<(String, String)>);
+
 /// Says which nodes could not be asked; returns whether all could.
 fn complain(failed: &[(String, String)]) -> bool {
     for (node, why) in failed {
@@ -148,10 +151,7 @@ fn complain(failed: &[(String, String)]) -> bool {
 }
 
 /// Sorts what nodes have answered into what can be read and what cannot.
-fn read<T>(
-    answers: Answers,
-    understand: impl Fn(&Ran) -> Result<T>,
-) -> (Vec<(String, T)>, Vec<(String, String)>) {
+fn read<T>(answers: Answers, understand: impl Fn(&Ran) -> Result<T>) -> Said<T> {
     let (mut read, mut failed) = (Vec::new(), Vec::new());
     for (node, ran) in answers {
         let understood = ran.and_then(|ran| {

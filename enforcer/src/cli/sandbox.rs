@@ -65,6 +65,11 @@ enum Name {
         #[arg(long)]
         log_level: String,
     },
+    /// Maps users to themselves in the user namespace of a process
+    Mapping {
+        #[arg(long)]
+        of: u32,
+    },
     /// Becomes the command
     Command {
         #[arg(long)]
@@ -143,6 +148,10 @@ pub(super) fn part(part: &Part) -> Result<ExitCode> {
     match &part.name {
         Name::Guard { place } => {
             sandbox::guard(&Place::read(place)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Name::Mapping { of } => {
+            sandbox::map(*of)?;
             Ok(ExitCode::SUCCESS)
         }
         Name::Enforcer { place, log_level } => {

@@ -7,16 +7,13 @@ use nix::unistd::geteuid;
 
 use super::{
     StatusArguments,
-    out::{self, Form},
+    out::{self, Form, UNANSWERED},
 };
 use crate::{
     config::{Config, salvage_state},
     control::{self, Status},
     datapath::Pins,
 };
-
-/// Nobody answers, or not to who asks.
-const SILENCE: u8 = 2;
 
 pub(super) fn run(arguments: &StatusArguments) -> Result<ExitCode> {
     let (state, bpffs) = match &arguments.config {
@@ -46,7 +43,7 @@ pub(super) fn run(arguments: &StatusArguments) -> Result<ExitCode> {
                 out::complain(format_args!(
                     "error: the status is for root alone: try `sudo enforcer status`"
                 ));
-                return Ok(SILENCE.into());
+                return Ok(UNANSWERED.into());
             }
             out::complain(format_args!("error: {error:#}"));
             let left = Pins::links_below(&bpffs).unwrap_or_default();
@@ -57,7 +54,7 @@ pub(super) fn run(arguments: &StatusArguments) -> Result<ExitCode> {
                     bpffs.display()
                 ));
             }
-            return Ok(SILENCE.into());
+            return Ok(UNANSWERED.into());
         }
     };
     if !arguments.alive {

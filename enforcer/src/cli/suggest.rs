@@ -2,7 +2,6 @@
 //!
 //! `observations of the daemon or of a file, registry of files -> suggest -> YAML or JSON`
 
-mod registry;
 mod seen;
 mod since;
 
@@ -14,17 +13,26 @@ use std::{
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use enforcer_core::{
-    model::Namespace,
+    model::{CgroupId, Namespace},
     observed::Observation,
-    suggest::{Options, suggest},
+    pods::Pods,
+    registry::{Registry, Update},
+    suggest::{Options, Sources, suggest},
 };
 use jiff::Timestamp;
 
 use super::{
     CONFIG,
+    files::{self, Files, Wanted},
     out::{self, Form},
 };
-use crate::{config::Config, control, sources::files::FileChange};
+use crate::{
+    config::Config,
+    control,
+    daemon::{ingest, settings},
+    names,
+    sources::files::FileChange,
+};
 
 /// What `suggest` is told.
 #[derive(Debug, clap::Args)]
@@ -82,17 +90,8 @@ pub(super) enum Written {
 /// Where the state is if nothing says so.
 const STATE: &str = "/run/enforcer";
 
-/// Something is wrong with what was given, or nobody answers.
-const BAD_INPUT: u8 = 2;
-
 pub(super) fn run(arguments: &Suggest) -> Result<ExitCode> {
-    match suggested(arguments) {
-        Err(error) if !error.is::<out::ReaderGone>() => {
-            out::end(Err(error));
-            Ok(BAD_INPUT.into())
-        }
-        outcome => outcome.map(|()| ExitCode::SUCCESS),
-    }
+    out::or_unanswered(suggested(arguments).map(|()| ExitCode::SUCCESS))
 }
 
 fn suggested(arguments: &Suggest) -> Result<()> {
@@ -105,7 +104,7 @@ fn suggested(arguments: &Suggest) -> Result<()> {
     if arguments.from.as_ref().is_some_and(is_stdin) && arguments.registry.iter().any(is_stdin) {
         bail!("--from - and --registry - both want standard input");
     }
-    let files = registry::files(&config, &arguments.registry)?;
+    let files = files_of(&config, &arguments.registry)?;
     let observations = match &arguments.from {
         Some(file) => seen::read(file)?,
         None => observed(arguments.state.as_ref().unwrap_or(&config.state))?,
@@ -147,7 +146,7 @@ pub(super) fn write(
     files: Vec<FileChange>,
     (observations, options, output): (&[Observation], Options, Written),
 ) -> Result<()> {
-    let (registry, sources) = registry::read(config, files)?;
+    let (registry, sources) = registry(config, files)?;
     let is_meant = |seen: &Observation| {
         let namespace = options.namespace.as_ref();
         namespace.is_none_or(|namespace| seen.namespace == namespace.as_str())
@@ -201,5 +200,43 @@ fn config(arguments: &Suggest) -> Result<Config> {
         }
         bail!("what is registered? --config FILE, or --registry PATH: a folder, which may be empty");
     }
-    Ok(Config::parse("workloads: []", Path::new("--registry"))?)
+    files::nothing_configured()
+}
+
+/// The files of the configuration, and those that were typed.
+fn files_of(config: &Config, typed: &[PathBuf]) -> Result<Vec<FileChange>> {
+    if config.kubernetes.is_some() && typed.is_empty() {
+        out::complain(
+            "warning: only the registry's files are read, not the API server: `kubectl get serviceentries,sidecars -A -o yaml`, \
+             with --registry -, adds its objects",
+        );
+    }
+    files::all(&config.registry, typed)
+}
+
+/// The registry with the workloads that are configured and the pods among its objects, and its ServiceEntries as they are
+/// written.
+fn registry(config: &Config, files: Vec<FileChange>) -> Result<(Registry, Sources)> {
+    let servers = names::resolvers(&settings::of_names(config, None))?;
+    let mut sources = Sources::default();
+    let wanted = Wanted {
+        config,
+        servers: &servers,
+        files,
+        node: config.pods.as_ref().map(ingest::settings).map(Pods::new),
+    };
+    let Files {
+        mut registry,
+        node,
+        pods,
+        ..
+    } = files::read(wanted, |text| sources.add(text));
+    let first = config.workloads.len() as u64 + 1;
+    let pods = node
+        .iter()
+        .flat_map(|node| pods.iter().map(|pod| node.workload(pod)));
+    for (number, workload) in (first..).zip(pods) {
+        registry.apply(Update::Workload(CgroupId(number), workload));
+    }
+    Ok((registry, sources))
 }

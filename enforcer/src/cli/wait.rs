@@ -20,9 +20,6 @@ use crate::{
     control::{AboutObject, Answers, Awaited, Standing, kind},
 };
 
-/// What was typed is wrong.
-pub(super) const BAD_INPUT: u8 = 2;
-
 /// How long nothing is said.
 const SILENCE: Duration = Duration::from_secs(1);
 
@@ -84,7 +81,7 @@ pub(super) fn run(arguments: &Wait) -> Result<ExitCode> {
     let asked = objects(arguments).and_then(|objects| Ok((objects, folder(arguments)?)));
     let (objects, state) = match asked {
         Ok(asked) => asked,
-        Err(error) => return out::or_bad_input(Err(error), BAD_INPUT),
+        Err(error) => return out::or_unanswered(Err(error)),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

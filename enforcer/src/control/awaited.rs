@@ -219,6 +219,8 @@ struct Waiting<'a> {
     last: Option<Awaited>,
     /// Whether hosts have no answer yet.
     is_unresolved: bool,
+    /// Hosts that the enforcer cannot resolve, and workloads may.
+    unknown: Vec<String>,
     /// When the owner may be asked again.
     rested: Instant,
 }
@@ -240,6 +242,7 @@ impl<'a> Waiting<'a> {
             live: ports.live.clone(),
             last: None,
             is_unresolved: false,
+            unknown: Vec::new(),
             rested: Instant::now(),
         }
     }
@@ -252,6 +255,7 @@ impl<'a> Waiting<'a> {
             self.proof.mark_unchanged();
             self.sought.resolved.clear();
             self.is_unresolved = false;
+            self.unknown.clear();
             let began = Instant::now();
             let awaited = self.judge().await?;
             self.rested = Instant::now() + began.elapsed() * SHARE;
@@ -311,9 +315,10 @@ impl<'a> Waiting<'a> {
             Presence::Unresolved(hosts, learns) => return self.judge_names(hosts, learns).await,
             Presence::Written {
                 waits,
-                warnings,
+                mut warnings,
                 others,
             } => {
+                warnings.append(&mut self.unknown);
                 let mut reasons = waits;
                 reasons.extend(self.unproven(&others).await?);
                 let standing = if reasons.is_empty() {
@@ -354,6 +359,12 @@ impl<'a> Waiting<'a> {
                 None => reasons.push(format!("{host} is not resolved yet")),
                 Some((_, Some(reason))) => reasons.push(reason),
                 Some((status, None)) => {
+                    if let (Some(failing), true) = (&status.failing, status.addresses.is_empty()) {
+                        self.unknown.push(format!(
+                            "{host} does not resolve ({}): workloads are allowed what they are given when they ask for it",
+                            failing.error
+                        ));
+                    }
                     self.sought
                         .resolved
                         .insert(host.clone(), status.addresses.clone());

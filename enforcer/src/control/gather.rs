@@ -12,16 +12,19 @@ use hyper::body::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    AboutLive, Explained, HeldAddress, NameSource, NameTable, Observed, OwnerQuestion, Question, Watch,
+    AboutLive, Explained, HeldAddress, Inside, NameSource, NameTable, Observed, OwnerQuestion, Question,
+    Watch,
     status::{
-        Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, Program, Root, Source, Status,
-        Suppressed, Unjudged, Usage,
+        Canary, Configuration, Drift, FailingName, Hardening, Learning, Names, ObservedFile, Program, Root,
+        Source, Status, Suppressed, Unjudged, Usage,
     },
 };
 use crate::{
     datapath,
+    kept::Keeping,
     names::AskStatus,
     proof::Proof,
+    report::recent::RECENT,
     sources::{
         Heartbeat, files,
         kube::{KubeStatus, SourceState, SourceStatus},
@@ -139,6 +142,8 @@ pub struct Ports {
     pub pods: Option<Heartbeat>,
     /// Who writes the metrics.
     pub metrics: AskMetrics,
+    /// How the file of observations stands; None without one.
+    pub(crate) observations: Option<watch::Receiver<Keeping>>,
     /// When the enforcer was started.
     pub start: Instant,
 }
@@ -184,6 +189,7 @@ impl Ports {
                 source("cgroups", state.workloads, live.cgroups.age()),
             ],
             configuration: configuration.status(),
+            observed_file: self.observations.as_ref().map(|now| observed(&now.borrow())),
             misplaced: state.misplaced,
             rejected: state.rejected,
             warnings: state.warnings,
@@ -223,6 +229,18 @@ impl Ports {
         let question = OwnerQuestion::Observed(reply);
         self.owner.send(question).await.context("the owner is gone")?;
         observed.await.context("the owner does not answer")
+    }
+
+    /// What the owner has inside, with the last records of the log.
+    pub(super) async fn gather_inside(&self) -> Result<Inside> {
+        let (reply, inside) = oneshot::channel();
+        let question = OwnerQuestion::Inside(reply);
+        self.owner.send(question).await.context("the owner is gone")?;
+        let mut inside = inside.await.context("the owner does not answer")?;
+        let records = RECENT.all();
+        let value = |line: &String| serde_json::from_str(line).unwrap_or_else(|_| line.as_str().into());
+        inside.log = records.iter().map(value).collect();
+        Ok(inside)
     }
 
     /// The text of the metrics. The inner error is why there is none.
@@ -305,6 +323,15 @@ fn resolved_age(hosts: &[HostStatus], (host, address): (Option<&str>, &str)) -> 
         .filter(has)
         .filter_map(|status| status.age);
     ages.min().map(|age| age.as_secs_f64())
+}
+
+fn observed(keeping: &Keeping) -> ObservedFile {
+    let (since, error) = keeping.failed.clone().unzip();
+    ObservedFile {
+        path: keeping.file.display().to_string(),
+        error,
+        failing_seconds: since.map(age),
+    }
 }
 
 fn kind(source: &SourceStatus) -> Source {

@@ -42,6 +42,9 @@ pub struct Status {
     /// The configuration that is in force.
     #[serde(default)]
     pub configuration: Configuration,
+    /// The file of what workloads were seen to reach (`observe.file`); None if there is none.
+    #[serde(default)]
+    pub observed_file: Option<ObservedFile>,
     /// Units that run outside their slices, and pods outside the kubelet's cgroup, where nothing enforces them.
     #[serde(default)]
     pub misplaced: Vec<String>,
@@ -98,6 +101,18 @@ pub struct Configuration {
     pub attempts: u64,
     /// Why what was read last is not in force; None if it is.
     pub refused: Option<String>,
+}
+
+/// The file of what workloads were seen to reach.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedFile {
+    /// Where it is.
+    pub path: String,
+    /// Why it could not be written the last time, or read at the start; None if it could.
+    pub error: Option<String>,
+    /// For how many seconds that has been so.
+    pub failing_seconds: Option<f64>,
 }
 
 /// A cgroup below which everything is enforced.

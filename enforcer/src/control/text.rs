@@ -56,6 +56,16 @@ impl fmt::Display for Status {
                 Line(format!("configuration refused, nothing was changed: {why}"))
             )?;
         }
+        if let Some(file) = &self.observed_file
+            && let Some(error) = &file.error
+        {
+            let since = Age(file.failing_seconds.unwrap_or_default());
+            let kept = format!(
+                "what workloads were seen to reach is not kept in {}, for {since}: {error}",
+                file.path
+            );
+            writeln!(f, "  ! {}", Line(kept))?;
+        }
         section(f, "roots", &self.roots)?;
         section(f, "closures", &self.closures)?;
         section(f, "maps", &self.usage)?;
@@ -252,7 +262,7 @@ impl fmt::Display for Drift {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::status::ObservedFile, *};
 
     #[test]
     fn what_is_learned_is_one_line_and_says_what_was_ignored_and_why() {
@@ -274,6 +284,27 @@ mod tests {
             learning.to_string(),
             "none are learned from answers that workloads receive: the kernel has no bpf_loop (5.17)"
         );
+    }
+
+    #[test]
+    fn file_of_observations_that_is_not_written_is_told_with_the_error_and_since_when() {
+        let mut file = ObservedFile {
+            path: "/none/observed.jsonl".to_owned(),
+            ..ObservedFile::default()
+        };
+        let text = |file: &ObservedFile| {
+            let status = Status {
+                observed_file: Some(file.clone()),
+                ..Status::default()
+            };
+            status.to_string()
+        };
+        assert!(!text(&file).contains("is not kept"));
+        file.error = Some("No space left on device".to_owned());
+        file.failing_seconds = Some(300.0);
+        let said = "  ! what workloads were seen to reach is not kept in /none/observed.jsonl, for 5 min: No space left \
+                    on device\n";
+        assert!(text(&file).contains(said), "{}", text(&file));
     }
 
     #[test]

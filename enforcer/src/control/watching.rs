@@ -17,10 +17,18 @@ use tokio::{
     sync::{Semaphore, broadcast::error::RecvError},
 };
 
-use super::{Asked, Failure, Ports, WatchLine, path, watched::Watch};
+use super::{Asked, Failure, PATIENCE, Ports, WatchLine, path, watched::Watch};
 
 /// How many may watch at one time; others need the remaining connections.
 pub(super) const WATCHERS: usize = 16;
+
+/// What somebody beyond that is told.
+fn too_many() -> String {
+    format!(
+        "{WATCHERS} others watch already, which is the most at one time: end one of them (`ss -xp | grep control.sock` \
+         names their processes), or read the log"
+    )
+}
 
 /// Sends the last calls, and those from now on if they are followed, until who watches goes away. One who does not read
 /// keeps nobody waiting, and is told how much was missed.
@@ -32,7 +40,7 @@ pub(super) async fn serve(
 ) -> Result<()> {
     let (mut reader, mut writer) = stream.into_split();
     let Ok(_place) = places.try_acquire() else {
-        let error = format!("{WATCHERS} others watch already");
+        let error = too_many();
         let mut text = serde_json::to_vec(&Failure { error })?;
         text.push(b'\n');
         return Ok(writer.write_all(&text).await?);
@@ -84,6 +92,9 @@ pub fn watch(state: &Path, last: usize, follow: bool) -> Result<impl Iterator<It
     stream
         .write_all(&question)
         .with_context(|| format!("asking at {}", path.display()))?;
+    if !follow {
+        stream.set_read_timeout(Some(PATIENCE))?;
+    }
     let lines = BufReader::new(stream).lines();
     Ok(lines.map(move |line| {
         let line = line.context("the enforcer does not answer any more")?;

@@ -204,9 +204,16 @@ impl Ingest {
                 }
             }
         }
-        let problems = self.rejected().into_iter().collect();
-        for problem in self.problems.news(problems) {
-            tracing::error!(event = "document_rejected", "{problem}");
+        let problems = self.documents.problems();
+        let lines = problems.iter().map(ToString::to_string).collect();
+        for line in self.problems.news(lines) {
+            // The last line may be about others alone.
+            let problem = problems.iter().find(|problem| problem.to_string() == line);
+            let object = problem
+                .and_then(|problem| problem.object.as_ref())
+                .map(ToString::to_string);
+            let reason = problem.map(|problem| problem.message.as_str());
+            tracing::error!(event = "document_rejected", object, reason, "{line}");
         }
         self.say_warnings();
     }
@@ -389,6 +396,18 @@ impl Ingest {
              `pods` from the configuration if this machine is not a node of a cluster"
                 .to_owned()
         })
+    }
+
+    /// Where an object that counts is from: its file and line, or the API server.
+    pub(super) fn origin(&self, id: &ObjectId) -> String {
+        let place = self
+            .documents
+            .place(id)
+            .filter(|_| !self.precedence.is_of_cluster(id));
+        match place {
+            Some((file, line)) => format!("{file}:{line}"),
+            None => "the API server".to_owned(),
+        }
     }
 
     /// Cgroups that are gone since the last call.

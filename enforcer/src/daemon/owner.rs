@@ -18,7 +18,7 @@ use super::{
     ingest::Ingest,
     input::{Change, Input, Inputs, Question, Wanted},
     reconciler::Reconciler,
-    reporter::{Reporter, explain_live, names},
+    reporter::{Reporter, explain_live, inside, names},
     schedule::Schedule,
     start::Start,
 };
@@ -182,6 +182,9 @@ impl Owner {
                     }
                     OwnerQuestion::Await(sought, reply) => reply.send(self.find(&sought)).is_ok(),
                     OwnerQuestion::Watch(reply) => reply.send(self.reporter.observer.watch()).is_ok(),
+                    OwnerQuestion::Inside(reply) => {
+                        reply.send(inside(&mut self.ingest, &self.reconciler)).is_ok()
+                    }
                 };
                 if !is_waited_for {
                     tracing::debug!("what was asked at the control socket is no longer waited for");

@@ -36,7 +36,7 @@ use tokio::sync::watch;
 use super::ingest::{Ingest, is_there};
 use crate::{
     config::Capacities,
-    datapath::{Cgroup, Datapath, Hardening, Learning, Sighting},
+    datapath::{Cgroup, Datapath, Features, Hardening, Learning, Sighting},
     metrics::Ledger,
     proof::{Canaries, policy, room_beside},
     report::dedup::{Dedup, IN_STATUS},
@@ -175,7 +175,7 @@ impl Reconciler {
         if self.applied == Applied::default() {
             self.applied = self.datapath.read_back()?;
             self.canaries = Canaries::left_in(&self.applied);
-            self.inherit();
+            self.tell_inherited();
         }
         self.reconcile(ingest)?;
         // A root that fails does not keep others from being enforced; a start that can enforce no root fails.
@@ -233,9 +233,7 @@ impl Reconciler {
         self.share_learned()?;
         learning.patterns = self.capacity.named(learning.patterns, &self.fitted);
         let learns = self.learn_more(&learning)?;
-        let mut desired = self.fitted.clone();
-        let canary = policy(self.canaries.now().iter().map(|cgroup| cgroup.id));
-        desired.policies.extend(canary);
+        let desired = self.wanted();
         let (plan, kind) = diff_within(&self.applied, &desired, &room_beside(self.capacity.capacities()));
         self.capacity.note_kind(kind);
         let leaves_out = self.capacity.leaves_workloads_out();
@@ -273,6 +271,24 @@ impl Reconciler {
         self.sweep(&hosts, ingest)
     }
 
+    /// What the maps hold, as the kernel says, and what would bring them to what the last plan wanted.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub(super) fn compared(&self) -> Result<(Applied, Vec<Change>)> {
+        let held = self.datapath.held()?;
+        let (plan, _) = diff_within(&held, &self.wanted(), &room_beside(self.capacity.capacities()));
+        Ok((held, plan.changes))
+    }
+
+    /// What fits of what the registry says, with the canaries' policy.
+    fn wanted(&self) -> Desired {
+        let mut desired = self.fitted.clone();
+        let canary = policy(self.canaries.now().iter().map(|cgroup| cgroup.id));
+        desired.policies.extend(canary);
+        desired
+    }
+
     /// Fits what the registry says into the maps; returns whether it has changed.
     fn fit(&mut self, ingest: &mut Ingest) -> bool {
         let desired = ingest.desired();
@@ -293,6 +309,21 @@ impl Reconciler {
 
     pub(super) fn applied(&self) -> &Applied {
         &self.applied
+    }
+
+    /// Whether the last plan was of what the registry says now.
+    pub(super) fn has_planned(&self, ingest: &mut Ingest) -> bool {
+        Arc::ptr_eq(&ingest.desired(), &self.desired)
+    }
+
+    /// What the programs are told beside rules.
+    pub(super) fn settings(&self) -> Settings {
+        self.datapath.settings()
+    }
+
+    /// What of the kernel the programs use.
+    pub(super) fn features(&self) -> Features {
+        self.datapath.features()
     }
 
     /// Whether a cgroup is the self-proof's.

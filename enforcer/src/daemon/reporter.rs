@@ -5,6 +5,7 @@
 mod duplicates;
 mod explain;
 mod flows;
+mod inside;
 mod live;
 mod names;
 mod observer;
@@ -36,6 +37,7 @@ use crate::{
 };
 
 use flows::Flows;
+pub(super) use inside::inside;
 pub(super) use live::explain_live;
 pub(super) use names::names;
 pub(super) use observer::Observer;

@@ -2,7 +2,7 @@
 
 mod cluster;
 
-use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
+use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Instant};
 
 use anyhow::Result;
 use hyper::body::Bytes;
@@ -21,7 +21,7 @@ use crate::{
     control::{self, Control},
     datapath::{Batch, CgroupMount, Datapath, Events},
     handover,
-    kept::{Kept, Known, Snapshot, read_observations, write_observations},
+    kept::{Keeping, Kept, Known, Snapshot, read_observations, write_observations},
     metrics::{self, Ledger, Metrics},
     node,
     proof::{self, Canary, Proof, Prover},
@@ -96,12 +96,14 @@ impl Wiring<'_> {
         Some(cluster)
     }
 
-    /// What keeps what workloads were seen to reach, with what an earlier start has kept.
-    pub(super) fn observer(&mut self) -> Observer {
+    /// What keeps what workloads were seen to reach, with what an earlier start has kept, and how its file stands.
+    pub(super) fn observer(&mut self) -> (Observer, Option<watch::Receiver<Keeping>>) {
         let config = &self.config.observe;
         let Some(path) = &config.file else {
-            return Observer::new(config, Vec::new(), None);
+            return (Observer::new(config, Vec::new(), None), None);
         };
+        let file = path.clone();
+        let (keeping, keeping_now) = watch::channel(Keeping { file, failed: None });
         let kept = match read_observations(path) {
             Ok(kept) => kept,
             Err(error) => {
@@ -109,13 +111,15 @@ impl Wiring<'_> {
                     "what an earlier start has seen workloads reach is not known, and its file is left as it is: what is \
                      seen now ends with this process; enforcement is not affected: {error:#}"
                 );
-                return Observer::new(config, Vec::new(), None);
+                let failed = Some((Instant::now(), format!("{error:#}")));
+                keeping.send_modify(|keeping| keeping.failed = failed);
+                return (Observer::new(config, Vec::new(), None), Some(keeping_now));
             }
         };
         let (file, snapshots) = watch::channel(Snapshot::default());
         self.tasks
-            .spawn("observations", write_observations(path.clone(), snapshots));
-        Observer::new(config, kept, Some(file))
+            .spawn("observations", write_observations(snapshots, keeping));
+        (Observer::new(config, kept, Some(file)), Some(keeping_now))
     }
 
     /// Keeps what is known for the next boot, if that is wanted.

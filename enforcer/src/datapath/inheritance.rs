@@ -1,82 +1,126 @@
-//! What workloads have learned, taken over from maps of other capacities that an earlier start has left: an application
-//! that keeps an address for good does not ask for it again.
+//! What the programs have noted of workloads and their sockets, taken over from maps of another layout or other capacities
+//! that an earlier start has left: an application that keeps an address for good does not ask for it again, and a server
+//! answers a client that has asked before.
 //!
-//! Only maps of this layout are read, and only into maps that are new.
+//! The maps are the same ones: they are pinned here too before the programs are loaded, so that old and new programs
+//! share them until the last old one is replaced, and nothing is lost that is noted meanwhile.
+//!
+//! ```text
+//! <other layout>/names-1, LEARNED, …  -> the same version and shape -> <own layout>/names-1, LEARNED, …
+//! ```
+//!
+//! **Architecture Invariant:** maps that refer to each other are taken over together, or none of them.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use aya::{
-    Pod,
-    maps::{HashMap, MapData, MapError},
+use aya::maps::MapInfo;
+
+use super::{
+    Datapath, Pins,
+    groups::{GROUPS, Group, LAST_UNNOTED},
+    pins::{entries, remove},
+    shape, sys,
 };
-use enforcer_common::{CgroupId, Learned, LearnedKey, Learner, Slots, SlotsKey, maps as name};
 
-use super::{Datapath, Pins, learned::Records, previous::hash, shape};
+/// What became of what an earlier start has left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inherited {
+    /// How many learned addresses were taken over.
+    pub addresses: usize,
+    /// What was not taken over, and what that means.
+    pub lost: Vec<String>,
+}
 
-/// Only if there is none (`BPF_NOEXIST`).
-const NEW: u64 = 1;
+/// Pins the maps of earlier starts in the folder of this one, unless it has its own. To be called before the programs are
+/// loaded. Returns what is lost; None if there is nothing to take over.
+///
+/// # Errors
+/// If a pin cannot be read or made.
+pub(super) fn adopt(pins: &Pins) -> Result<Option<Vec<String>>> {
+    let others = pins.others()?;
+    // A start that was killed may have left some of a group.
+    let is_whole = |group: &&Group| group.maps.iter().all(|(name, _)| pins.map(name).exists());
+    let wanting: Vec<_> = GROUPS.iter().filter(|group| !is_whole(group)).collect();
+    if others.is_empty() || wanting.is_empty() {
+        return Ok(None);
+    }
+    let mut lost = Vec::new();
+    for group in wanting {
+        let version = pins.version(group.name);
+        let heir = others.iter().find(|other| group.fits(version, other));
+        match heir {
+            Some(folder) => group.adopt(folder, pins)?,
+            None => lost.push(format!(
+                "{} of the enforcer before are of another layout: {}",
+                group.names(),
+                group.loss
+            )),
+        }
+    }
+    Ok(Some(lost))
+}
+
+impl Group {
+    /// Whether the maps in an earlier start's folder are such maps.
+    fn fits(&self, version: u32, folder: &Path) -> bool {
+        let is_same = folder.join(format!("{}-{version}", self.name)).is_dir() || self.is_unnoted(folder);
+        is_same
+            && self
+                .maps
+                .iter()
+                .all(|(name, capacity)| is_such(folder, name, *capacity))
+    }
+
+    /// Whether the folder is of an enforcer that noted no versions and had the same maps.
+    fn is_unnoted(&self, folder: &Path) -> bool {
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+        let layout = name
+            .as_deref()
+            .and_then(|name| name.strip_prefix('v')?.split('-').next()?.parse().ok());
+        let has_versions = || entries(folder).is_ok_and(|entries| entries.iter().any(|entry| entry.is_dir()));
+        layout.is_some_and(|layout| (self.since..=LAST_UNNOTED).contains(&layout)) && !has_versions()
+    }
+
+    fn adopt(&self, folder: &Path, pins: &Pins) -> Result<()> {
+        for (name, _) in self.maps {
+            let from = folder.join(name);
+            let map = sys::open_pin(&from).with_context(|| format!("opening {}", from.display()))?;
+            let to = pins.map(name);
+            remove(&to)?;
+            sys::pin(&map, &to).with_context(|| format!("pinning {}", to.display()))?;
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<_> = self.maps.iter().map(|(name, _)| *name).collect();
+        match names.as_slice() {
+            [one] => format!("the map {one}"),
+            several => format!("the maps {}", several.join(", ")),
+        }
+    }
+}
+
+fn is_such(folder: &Path, name: &str, capacity: Option<u32>) -> bool {
+    let path = folder.join(name);
+    let has_room = || {
+        let info = MapInfo::from_pin(&path);
+        info.is_ok_and(|info| capacity.is_none_or(|capacity| info.max_entries() >= capacity))
+    };
+    path.exists() && shape::check_one(name, &path).is_ok() && has_room()
+}
 
 impl Datapath {
-    /// Takes over what workloads have learned, and returns how many addresses that is. To be called before the programs
-    /// are replaced; what they learn until then is not among it.
+    /// What was taken over of an earlier start's maps of another layout or other capacities; None if there were none.
     ///
     /// # Errors
-    /// If a map cannot be read or written.
-    pub fn inherit(&mut self) -> Result<usize> {
-        let pins = self.roots.pins.as_ref();
-        let folders = pins.map(Pins::others_of_layout).transpose()?;
-        let is_new = self.records.learners.keys().next().is_none();
-        let mut addresses = 0;
-        for folder in folders.into_iter().flatten().filter(|_| is_new) {
-            let (copied, slots) = self.records.inherit(&folder)?;
-            addresses += copied;
-            self.widest = self.widest.max(slots);
-        }
-        Ok(addresses)
+    /// If a map cannot be read.
+    pub fn inherited(&self) -> Result<Option<Inherited>> {
+        let Some(lost) = self.lost.clone() else {
+            return Ok(None);
+        };
+        let addresses = self.records.learned.keys().filter(Result::is_ok).count();
+        Ok(Some(Inherited { addresses, lost }))
     }
-}
-
-impl Records {
-    /// How many addresses were copied, and how many slots the widest workload has. Who has learned comes last: as long
-    /// as it is missing, the next start begins anew.
-    fn inherit(&mut self, folder: &Path) -> Result<(usize, u32)> {
-        for name in [name::SLOTS, name::LEARNED, name::LEARNERS] {
-            shape::check_one(name, &folder.join(name))?;
-        }
-        let mut widest = 0;
-        let old: HashMap<_, SlotsKey, Slots> = hash(folder, name::SLOTS)?;
-        copy(&old, &mut self.slots, |key| {
-            let is_address = key.kind == SlotsKey::ADDRESS;
-            if is_address {
-                widest = widest.max((key.row + 1) * Slots::LENGTH);
-            }
-            is_address
-        })?;
-        let old: HashMap<_, LearnedKey, Learned> = hash(folder, name::LEARNED)?;
-        let addresses = copy(&old, &mut self.learned, |_| true)?;
-        let old: HashMap<_, CgroupId, Learner> = hash(folder, name::LEARNERS)?;
-        copy(&old, &mut self.learners, |_| true)?;
-        Ok((addresses, widest))
-    }
-}
-
-/// Copies the entries whose keys are wanted; programs may change them meanwhile.
-fn copy<K: Pod, V: Pod>(
-    from: &HashMap<MapData, K, V>,
-    to: &mut HashMap<MapData, K, V>,
-    mut is_wanted: impl FnMut(&K) -> bool,
-) -> Result<usize> {
-    let mut copied = 0;
-    for entry in from.iter() {
-        match entry {
-            Ok((key, value)) if is_wanted(&key) => {
-                to.insert(key, value, NEW).context("writing a new map")?;
-                copied += 1;
-            }
-            Ok(_) | Err(MapError::KeyNotFound) => {}
-            Err(error) => return Err(error).context("reading a map of an earlier start"),
-        }
-    }
-    Ok(copied)
 }

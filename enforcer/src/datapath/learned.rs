@@ -230,6 +230,21 @@ impl Records {
 }
 
 impl Records {
+    /// How many slots for addresses the workload with the most of them may use.
+    pub(super) fn widest(&self) -> Result<u32> {
+        let mut widest = 0;
+        for key in self.slots.keys() {
+            match key {
+                Ok(key) if key.kind == SlotsKey::ADDRESS => {
+                    widest = widest.max((key.row + 1) * Slots::LENGTH);
+                }
+                Ok(_) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(error).context("reading the map SLOTS"),
+            }
+        }
+        Ok(widest)
+    }
+
     /// What occupies a workload's slot, or did: what has been removed may still be named there.
     pub(super) fn slot(&self, owner: CgroupId, kind: u32, index: u32) -> Result<Option<Slot>> {
         let row = index / Slots::LENGTH;

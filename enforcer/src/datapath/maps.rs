@@ -19,7 +19,7 @@ use enforcer_core::{
     rule::{Rule, Rules, Slot},
 };
 
-use super::{kinds::KindsMap, take::take, verdicts::Counted};
+use super::{counted::Counted, kinds::KindsMap, take::take};
 
 pub(super) struct Maps {
     workloads: HashMap<MapData, CgroupId, Binding>,
@@ -164,37 +164,14 @@ impl Maps {
         Ok(self.read_back()? == *applied && self.kinds.hold(&applied.scopes)?)
     }
 
-    fn read_back(&self) -> Result<Applied> {
-        let mut scopes = BTreeMap::<Scope, Rules>::new();
-        let mut keep = |slot: Slot| match Rule::from_slot(&slot) {
-            Some((scope, rule)) => {
-                scopes.entry(scope).or_default().insert(rule);
-            }
-            None => tracing::warn!("the maps hold an entry that is no rule: {slot:?}"),
-        };
-        for key in self.ports.keys() {
-            keep(Slot::Port(key.context("reading the map PORTS")?));
-        }
-        for key in self.exact.keys() {
-            keep(Slot::Exact(key.context("reading the map EXACT")?));
-        }
-        for key in self.prefixes.keys() {
-            let key = key.context("reading the map PREFIXES")?;
-            keep(Slot::Prefix(key.prefix_len(), key.data()));
-        }
-        for key in self.hosts.keys() {
-            keep(Slot::Host(key.context("reading the map HOSTS")?));
-        }
+    pub(super) fn read_back(&self) -> Result<Applied> {
+        let scopes = rules(&self.ports, &self.exact, &self.prefixes, &self.hosts)?;
         let workloads = self
             .workloads
             .iter()
             .collect::<Result<_, _>>()
             .context("reading the map WORKLOADS")?;
         let policies = installed(&self.policies, self.highest)?;
-        let scopes = scopes
-            .into_iter()
-            .map(|(scope, rules)| (scope, Arc::new(rules)))
-            .collect();
         Ok(Applied {
             workloads,
             policies,
@@ -239,6 +216,37 @@ impl Maps {
             })
             .collect()
     }
+}
+
+/// The rules that the four maps of rules hold, by scope.
+pub(super) fn rules(
+    ports: &HashMap<MapData, PortKey, u32>,
+    exact: &HashMap<MapData, RuleKey, u32>,
+    prefixes: &LpmTrie<MapData, RuleKey, u32>,
+    hosts: &HashMap<MapData, HostKey, u32>,
+) -> Result<BTreeMap<Scope, Arc<Rules>>> {
+    let mut scopes = BTreeMap::<Scope, Rules>::new();
+    let mut keep = |slot: Slot| match Rule::from_slot(&slot) {
+        Some((scope, rule)) => {
+            scopes.entry(scope).or_default().insert(rule);
+        }
+        None => tracing::warn!("the maps hold an entry that is no rule: {slot:?}"),
+    };
+    for key in ports.keys() {
+        keep(Slot::Port(key.context("reading the map PORTS")?));
+    }
+    for key in exact.keys() {
+        keep(Slot::Exact(key.context("reading the map EXACT")?));
+    }
+    for key in prefixes.keys() {
+        let key = key.context("reading the map PREFIXES")?;
+        keep(Slot::Prefix(key.prefix_len(), key.data()));
+    }
+    for key in hosts.keys() {
+        keep(Slot::Host(key.context("reading the map HOSTS")?));
+    }
+    let scopes = scopes.into_iter();
+    Ok(scopes.map(|(scope, rules)| (scope, Arc::new(rules))).collect())
 }
 
 /// What stands in the place of a policy that is not there.

@@ -277,7 +277,6 @@ fn load(
         .map_max_entries(name::HOSTS, capacities.hosts)
         // New hosts are added before old ones are removed.
         .map_max_entries(name::PATTERNS, capacities.hosts.saturating_mul(2))
-        .map_max_entries(name::LEARNERS, capacities.workloads)
         .map_max_entries(name::VERDICTS, name::verdicts_capacity(capacities.workloads))
         .map_max_entries(
             name::SHARES,

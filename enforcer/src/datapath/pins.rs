@@ -6,6 +6,7 @@
 //!   links/<cgroup id>/<program>      what keeps the programs attached
 //!   links/lsm/<program>-<number>     the same for those of BPF LSM, which know no cgroup
 //!   <layout and capacities>/<map>    what the programs look into
+//!   <layout and capacities>/<group>-<version>/  of which version those maps are that the next layout takes over
 //! ```
 //!
 //! A start with another layout or other capacities fills maps of its own before it replaces the old programs by its
@@ -16,6 +17,7 @@ use std::{
     io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -30,6 +32,7 @@ use nix::{
 
 use super::{
     Capacities,
+    groups::{self, Version},
     place::{self, is_own},
 };
 use crate::ending;
@@ -39,14 +42,17 @@ pub(super) use super::place::create;
 /// Created for root alone, so that no other user can ever have opened it: everybody who can open a folder can lock
 /// it.
 const LOCK: &str = "lock";
-const LINKS: &str = "links";
-const LSM: &str = "lsm";
+/// See the module.
+pub(super) const LINKS: &str = "links";
+/// See the module.
+pub(super) const LSM: &str = "lsm";
 
 /// A place in bpffs that belongs to this process.
 #[derive(Debug)]
 pub struct Pins {
     folder: PathBuf,
     generation: String,
+    versions: Vec<Version>,
     lock: Flock<File>,
     /// What this start has created; None once the start is over.
     made: Option<Made>,
@@ -61,6 +67,27 @@ struct Made {
     has_made_maps: bool,
     /// Links of an earlier start run this start's programs now, which use these maps.
     has_replaced: bool,
+}
+
+/// The layouts of another version, for tests of what becomes of an upgrade: the maps are the same, in other places.
+static PRETENDED: OnceLock<(u32, Vec<Version>)> = OnceLock::new();
+
+/// The layout of the maps, and the versions of those that the next layout takes over.
+fn layouts() -> (u32, Vec<Version>) {
+    PRETENDED
+        .get()
+        .cloned()
+        .unwrap_or_else(|| (LAYOUT, groups::versions()))
+}
+
+/// Has this process pin its maps as one of a version with so many layouts more would, which takes over what has the same
+/// version and, for `is_strange`, has another version of all of it. For tests; it has no effect once anything is pinned.
+pub fn pretend_layout(more: u32, is_strange: bool) {
+    let mut versions = groups::versions();
+    for (_, version) in &mut versions {
+        *version += u32::from(is_strange);
+    }
+    PRETENDED.set((LAYOUT + more, versions)).ok();
 }
 
 /// What [`Pins::remove_all`] removed.
@@ -90,17 +117,20 @@ impl Pins {
             ports,
             hosts,
         } = capacities;
-        let generation = format!("v{LAYOUT}-{workloads}-{policies}-{exact}-{prefixes}-{ports}-{hosts}");
+        let (layout, versions) = layouts();
+        let generation = format!("v{layout}-{workloads}-{policies}-{exact}-{prefixes}-{ports}-{hosts}");
         let maps = folder.join(&generation);
         let made = Made {
             has_made_maps: !is_own(&maps)?,
             ..Made::default()
         };
         create(&maps)?;
+        groups::note(&maps, &versions)?;
         create(&folder.join(LINKS))?;
         Ok(Self {
             folder,
             generation,
+            versions,
             lock,
             made: Some(made),
         })
@@ -161,8 +191,7 @@ impl Pins {
         let is_ours = |there: fs::Metadata| (there.dev(), there.ino()) == (owned.dev(), owned.ino());
         if fs::metadata(self.folder.join(LOCK)).is_ok_and(is_ours) {
             // Another process may have removed its contents.
-            create(&self.folder.join(&self.generation))?;
-            create(&self.folder.join(LINKS))?;
+            self.create_folders()?;
             return Ok(false);
         }
         is_bpffs(
@@ -172,9 +201,22 @@ impl Pins {
         )?;
         place::own(&self.folder)?;
         self.lock = lock(&self.folder)?;
-        create(&self.folder.join(&self.generation))?;
-        create(&self.folder.join(LINKS))?;
+        self.create_folders()?;
         Ok(true)
+    }
+
+    fn create_folders(&self) -> Result<()> {
+        let maps = self.folder.join(&self.generation);
+        create(&maps)?;
+        groups::note(&maps, &self.versions)?;
+        create(&self.folder.join(LINKS))
+    }
+
+    /// The version of a group of maps.
+    pub(super) fn version(&self, group: &str) -> u32 {
+        let mut versions = self.versions.iter();
+        let found = versions.find(|(name, _)| *name == group);
+        found.map_or(0, |(_, version)| *version)
     }
 
     /// The path of a map.
@@ -187,17 +229,6 @@ impl Pins {
         let mut folders = entries(&self.folder)?;
         let kept = [LINKS, LOCK, &self.generation];
         folders.retain(|folder| !kept.iter().any(|name| folder.ends_with(name)));
-        Ok(folders)
-    }
-
-    /// Those of them whose maps have this layout.
-    pub(super) fn others_of_layout(&self) -> Result<Vec<PathBuf>> {
-        let layout = format!("v{LAYOUT}-");
-        let mut folders = self.others()?;
-        folders.retain(|folder| {
-            let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
-            name.is_some_and(|name| name.starts_with(&layout))
-        });
         Ok(folders)
     }
 
@@ -363,7 +394,8 @@ fn holder(file: &File) -> Option<u32> {
     })
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+/// What is in a folder; nothing if it is not there.
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let context = || format!("reading {}", folder.display());
     match fs::read_dir(folder) {
         Ok(entries) => entries

@@ -137,7 +137,8 @@ pub(super) fn hash<K: Pod, V: Pod>(folder: &Path, name: &str) -> Result<HashMap<
     Ok(HashMap::try_from(Map::HashMap(open(folder, name)?))?)
 }
 
-fn open(folder: &Path, name: &str) -> Result<MapData> {
+/// A map that is pinned.
+pub(super) fn open(folder: &Path, name: &str) -> Result<MapData> {
     let path = folder.join(name);
     MapData::from_pin(&path).with_context(|| format!("opening {}", path.display()))
 }

@@ -206,6 +206,10 @@ mod tests {
             let there = fs::metadata(place.folder.join(name)).unwrap();
             assert_eq!(there.permissions().mode() & 0o777, mode, "{name}");
         }
+        // What a later version has kept besides means nothing here.
+        let later = r#"{"version": 2, "roots": ["/kubepods"], "zones": [], "objects": [{"kind": "Node"}]}"#;
+        fs::write(place.folder.join(KNOWN), later).unwrap();
+        assert_eq!(Known::read(&place.folder).unwrap().objects.len(), 1);
         fs::write(place.folder.join(KNOWN), "{\"roots\":[").unwrap();
         assert!(Known::read(&place.folder).is_err());
     }

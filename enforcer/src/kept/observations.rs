@@ -5,10 +5,15 @@ use std::{
     io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result};
 use enforcer_core::observed::Observation;
+use nix::{
+    errno::Errno,
+    unistd::{AccessFlags, access, geteuid},
+};
 use tokio::sync::watch;
 
 use super::file::replace;
@@ -18,6 +23,41 @@ const LIMIT: u64 = 1 << 30;
 
 /// Observations of one moment.
 pub(crate) type Snapshot = Arc<Vec<Observation>>;
+
+/// The file, and how it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Keeping {
+    /// Where it is.
+    pub(crate) file: PathBuf,
+    /// Since when it is not written, and why.
+    pub(crate) failed: Option<(Instant, String)>,
+}
+
+/// Why a file could not be written on this machine now; None if it could. What only root may write is judged for root
+/// alone.
+pub(crate) fn unwritable(file: &Path) -> Option<String> {
+    let folder = file.parent()?;
+    match fs::metadata(folder) {
+        Ok(there) if !there.is_dir() => return Some(format!("{} is no folder", folder.display())),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Some(format!("the folder {} does not exist", folder.display()));
+        }
+        Err(error) => return Some(format!("{}: {error}", folder.display())),
+    }
+    if file.is_dir() {
+        return Some(format!("{} is a folder", file.display()));
+    }
+    match access(folder, AccessFlags::W_OK | AccessFlags::X_OK) {
+        Err(Errno::EACCES) if !geteuid().is_root() => None,
+        Err(error) => Some(format!(
+            "the folder {} cannot be written: {}",
+            folder.display(),
+            error.desc()
+        )),
+        Ok(()) => None,
+    }
+}
 
 /// What is in the file; nothing if there is none. A file that is damaged is moved aside, and what can be read of it is
 /// taken.
@@ -43,7 +83,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Observation>> {
         let aside = path.with_extension("damaged");
         fs::rename(path, &aside).with_context(|| format!("moving {} aside", path.display()))?;
         tracing::warn!(
-            "{damaged} lines of {} are damaged: it is kept as {}, and the other {} observations are used",
+            "{damaged} lines of {} are damaged or of another version: it is kept as {}, and the other {} observations are used",
             path.display(),
             aside.display(),
             read.len()
@@ -52,12 +92,16 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Observation>> {
     Ok(read)
 }
 
-/// Writes each snapshot, until nobody sends any more.
+/// Writes each snapshot, until nobody sends any more, and says in `keeping` whether it could.
 ///
 /// # Errors
 /// None: what cannot be written is told once, and tried again with the next one.
-pub(crate) async fn run(path: PathBuf, mut snapshots: watch::Receiver<Snapshot>) -> Result<()> {
+pub(crate) async fn run(
+    mut snapshots: watch::Receiver<Snapshot>,
+    keeping: watch::Sender<Keeping>,
+) -> Result<()> {
     let mut said = None;
+    let path = keeping.borrow().file.clone();
     while snapshots.changed().await.is_ok() {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
         let place = path.clone();
@@ -69,6 +113,13 @@ pub(crate) async fn run(path: PathBuf, mut snapshots: watch::Receiver<Snapshot>)
                  affected"
             );
         }
+        keeping.send_modify(|keeping| {
+            let since = keeping
+                .failed
+                .as_ref()
+                .map_or_else(Instant::now, |(since, _)| *since);
+            keeping.failed = failed.clone().map(|error| (since, error));
+        });
         said = failed;
     }
     Ok(())
@@ -81,4 +132,47 @@ fn write(path: &Path, observations: &[Observation]) -> Result<()> {
         text.push('\n');
     }
     replace(path, &text).with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn place_where_nothing_can_be_written_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |path: &str| unwritable(&folder.path().join(path)).unwrap_or_default();
+        assert_eq!(at("observed.jsonl"), "");
+        assert!(at("none/observed.jsonl").ends_with("/none does not exist"));
+        fs::write(folder.path().join("file"), "").expect("a file");
+        assert!(at("file/observed.jsonl").ends_with("/file is no folder"));
+        assert!(at("").ends_with(" is a folder"));
+    }
+
+    #[tokio::test]
+    async fn status_of_the_file_is_that_of_the_last_write() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("none/observed.jsonl");
+        let (keeping, mut now) = watch::channel(Keeping {
+            file: file.clone(),
+            failed: None,
+        });
+        let (snapshots, taken) = watch::channel(Snapshot::default());
+        let task = tokio::spawn(run(taken, keeping));
+        let mut since = None;
+        for _ in 0..2 {
+            snapshots.send_replace(Snapshot::default());
+            now.changed().await.expect("it is written");
+            let (at, error) = now.borrow_and_update().failed.clone().expect("it fails");
+            assert!(error.contains("No such file"), "{error}");
+            assert_eq!(*since.get_or_insert(at), at, "since the first time");
+        }
+        fs::create_dir(folder.path().join("none")).expect("a folder");
+        snapshots.send_replace(Snapshot::default());
+        now.changed().await.expect("it is written");
+        assert_eq!(now.borrow().failed, None);
+        assert!(file.is_file());
+        drop(snapshots);
+        task.await.expect("it ends").expect("no error");
+    }
 }

@@ -104,8 +104,15 @@ fn encode(kind: Kind, sample: &Sample, encoder: &mut MetricEncoder<'_>) -> Resul
     if kind == Kind::Info {
         return encoder.encode_info(&labels);
     }
-    let mut encoder = encoder.encode_family(&labels)?;
-    match (kind, &sample.value) {
+    if labels.is_empty() {
+        // A family without labels would have empty braces.
+        return encode_value(kind, &sample.value, encoder);
+    }
+    encode_value(kind, &sample.value, &mut encoder.encode_family(&labels)?)
+}
+
+fn encode_value(kind: Kind, value: &Value, encoder: &mut MetricEncoder<'_>) -> Result<(), fmt::Error> {
+    match (kind, value) {
         (Kind::Counter, Value::Whole(value)) => encoder.encode_counter::<NoLabelSet, _, f64>(value, None),
         (Kind::Counter, Value::Real(value)) => encoder.encode_counter::<NoLabelSet, _, f64>(value, None),
         (_, Value::Whole(value)) => encoder.encode_gauge(value),

@@ -14,8 +14,11 @@ use crate::{
 /// What `verdict` can be.
 pub(super) const VERDICTS: [&str; 4] = ["allow", "unregistered", "audit", "deny"];
 
-/// What became of answers, and which number says how often.
-pub(super) const ANSWERS: [(&str, fn(&Learning) -> u64); 6] = [
+/// What became of answers: a word, and the number that says how often.
+type Answered = (&'static str, fn(&Learning) -> u64);
+
+/// All that can become of them.
+pub(super) const ANSWERS: [Answered; 6] = [
     ("believed", |learning| learning.answers),
     ("unasked", |learning| learning.unasked),
     ("malformed", |learning| learning.malformed),

@@ -48,6 +48,13 @@ impl Default for Past {
     }
 }
 
+/// Whose numbers are to be taken now, when the next ones are, and whether workloads have come or gone.
+struct Due {
+    due: Vec<(CgroupId, Who)>,
+    next: Option<Instant>,
+    has_changed: bool,
+}
+
 /// The numbers of the kernel, and of the past.
 pub(super) struct Counting {
     counts: VerdictCounts,
@@ -108,7 +115,11 @@ impl Counting {
     /// If the map cannot be read or written.
     pub(super) fn settle(&mut self) -> Result<Option<Instant>> {
         self.place();
-        let (due, next, has_changed) = self.due()?;
+        let Due {
+            due,
+            next,
+            has_changed,
+        } = self.due()?;
         for (cgroup, who) in &due {
             let Some(verdicts) = self.counts.of(*cgroup)? else {
                 continue;
@@ -137,8 +148,8 @@ impl Counting {
         Ok(next)
     }
 
-    /// Whose numbers are to be taken, when the next ones are, and whether workloads have come or gone.
-    fn due(&mut self) -> Result<(Vec<(CgroupId, Who)>, Option<Instant>, bool)> {
+    /// What is to be done now.
+    fn due(&self) -> Result<Due> {
         let entries = self.counts.workloads()?;
         let mut book = self.ledger.book();
         let has_changed = std::mem::take(&mut book.has_changed);
@@ -161,7 +172,11 @@ impl Counting {
                 }
             }
         }
-        Ok((due, next, has_changed))
+        Ok(Due {
+            due,
+            next,
+            has_changed,
+        })
     }
 
     /// Gives every owner that has workloads a place, as long as there are some; owners without workloads make room, the

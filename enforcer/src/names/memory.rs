@@ -3,13 +3,16 @@
 //! It is written soon after a change and read once. If it is lost, the next start begins with what resolvers answer.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use enforcer_core::model::Host;
 use enforcer_core::names::Listed;
+use serde_json::Value;
 use tokio::time::Instant;
 
 /// A change is written after this time at the latest; the file is not written more often.
@@ -29,13 +32,9 @@ impl Memory {
 
     /// What an earlier run has written; nothing if there is no file or it cannot be read.
     pub(crate) fn read(&self) -> Listed {
-        let read =
-            fs::read_to_string(&self.file).and_then(|text| Ok(serde_json::from_str::<Written>(&text)?));
+        let read = fs::read(&self.file).and_then(|text| Ok(serde_json::from_slice(&text)?));
         match read {
-            Ok(written) => written
-                .into_iter()
-                .map(|(host, addresses)| (Host::new(&host), addresses))
-                .collect(),
+            Ok(entries) => self.understand(entries),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Listed::new(),
             Err(error) => {
                 tracing::warn!(
@@ -46,6 +45,25 @@ impl Memory {
                 Listed::new()
             }
         }
+    }
+
+    /// What is understood of the entries, which another version may have written.
+    fn understand(&self, entries: BTreeMap<String, Value>) -> Listed {
+        let all = entries.len();
+        let known: Listed = entries
+            .into_iter()
+            .filter_map(|(host, value)| Some((Host::new(&host), addresses(value)?)))
+            .collect();
+        if known.len() < all {
+            tracing::warn!(
+                "{} of {all} entries of {}, the addresses of hosts that an earlier run has saved, are damaged or of \
+                 another version: until DNS answers, connections to these hosts are refused; the others are used, and \
+                 the file is written again",
+                all - known.len(),
+                self.file.display()
+            );
+        }
+        known
     }
 
     /// Notes that something has changed.
@@ -80,7 +98,12 @@ impl Memory {
     }
 }
 
-type Written = std::collections::BTreeMap<String, std::collections::BTreeSet<std::net::IpAddr>>;
+type Written = BTreeMap<String, BTreeSet<IpAddr>>;
+
+/// The addresses of an entry; None if it is of another kind.
+fn addresses(value: Value) -> Option<BTreeSet<IpAddr>> {
+    serde_json::from_value(value).ok()
+}
 
 /// Replaces the file atomically.
 fn replace(file: &Path, known: &Listed) -> io::Result<()> {
@@ -109,7 +132,28 @@ mod tests {
         let known = Listed::from([(Host::new("db.example.com"), ["192.0.2.1".parse().unwrap()].into())]);
         replace(&file, &known).unwrap();
         assert_eq!(memory.read(), known);
-        fs::write(&file, "{ half").unwrap();
-        assert_eq!(memory.read(), Listed::new());
+        for damage in [
+            &b"{ half"[..],
+            b"",
+            b"[]",
+            b"7",
+            b"\xff\x00",
+            b"{\"db.example.com\": [\"192.0",
+        ] {
+            fs::write(&file, damage).unwrap();
+            assert_eq!(memory.read(), Listed::new(), "{damage:?}");
+        }
+    }
+
+    #[test]
+    fn what_another_version_has_written_beside_it_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("names.json");
+        let text = r#"{"": 2, "version": 2, "a.example.com": {"addresses": ["192.0.2.7"]}, "b.example.com": ["soon"],
+            "db.example.com": ["192.0.2.1", "2001:db8::1"]}"#;
+        fs::write(&file, text).unwrap();
+        let addresses = ["192.0.2.1", "2001:db8::1"].map(|address| address.parse().unwrap());
+        let known = Listed::from([(Host::new("db.example.com"), addresses.into())]);
+        assert_eq!(Memory::new(file).read(), known);
     }
 }

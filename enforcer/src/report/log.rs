@@ -7,18 +7,23 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
-use tracing::field::{Field, Visit};
+use tracing::{
+    Subscriber,
+    field::{Field, Visit},
+};
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Layer,
     field::RecordFields,
     fmt::{FormatFields, MakeWriter, format::Writer},
     layer::SubscriberExt as _,
+    registry::LookupSpan,
     util::SubscriberInitExt as _,
 };
 
 use super::{
     escape::{self, Line},
     journal::{self, Journal},
+    recent::RECENT,
 };
 
 /// How records are written: as lines to standard error, or to the journal.
@@ -59,7 +64,8 @@ pub fn init(format: LogFormat, level: &str) -> Result<()> {
     let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
     let subscriber = if format == LogFormat::Journal {
         let journal = Journal::new(&JOURNAL_FIELDS).context("opening a socket for the journal")?;
-        Box::new(tracing_subscriber::registry().with(filter).with(journal))
+        let registry = tracing_subscriber::registry().with(filter).with(recent());
+        Box::new(registry.with(journal))
     } else {
         subscriber(format, filter, is_terminal, io::stderr)
     };
@@ -76,7 +82,7 @@ fn subscriber<W>(
     filter: EnvFilter,
     is_terminal: bool,
     writer: W,
-) -> Box<dyn tracing::Subscriber + Send + Sync>
+) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -85,7 +91,7 @@ where
     let layer = tracing_subscriber::fmt::layer()
         .log_internal_errors(false)
         .with_target(false);
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(recent());
     match format {
         LogFormat::Human | LogFormat::Journal => Box::new(
             registry.with(
@@ -99,6 +105,19 @@ where
             Box::new(registry.with(layer.json().flatten_event(true).with_writer(Json(writer))))
         }
     }
+}
+
+/// Keeps the last records, whatever becomes of the log.
+fn recent<S>() -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_target(false)
+        .log_internal_errors(false)
+        .with_writer(Json(&RECENT))
 }
 
 /// Fields of records in JSON whose values the record's message already contains. docs/LOG.md lists them in a table.

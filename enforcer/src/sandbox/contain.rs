@@ -6,9 +6,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use caps::{CapSet, Capability, CapsHashSet};
+use nix::sys::prctl::set_no_new_privs;
 
-use super::{Identity, Place, mounts, typing};
-use crate::privileges;
+use super::{Identity, Place, apart, mounts};
+use crate::{privileges, typing};
 
 /// What root's command keeps: what installing and building need. None of it reaches the kernel's networking, its programs,
 /// mounts, namespaces or memory.
@@ -46,16 +47,22 @@ pub(crate) fn contain(
     command: &[OsString],
 ) -> Result<io::Error> {
     let (program, arguments) = command.split_first().context("no command is given")?;
+    // Root's command would lose what it keeps.
+    let is_apart = !is_privileged && *identity != Identity::Own;
+    let mapping = is_apart.then(apart::begin).transpose()?;
     let cgroup = place.below_mount(&place.command());
     fs::write(cgroup.join("cgroup.procs"), "0").with_context(|| format!("joining {}", cgroup.display()))?;
     if !is_privileged {
         mounts::close(&place.folder, identity.numbers().0)?;
     }
+    mapping.map_or(Ok(()), apart::Mapping::enter)?;
     identity.take_groups()?;
     if !is_privileged {
         let held = caps::read(None, CapSet::Permitted).context("reading the process's capabilities")?;
         let kept: CapsHashSet = HashSet::from(KEPT);
         privileges::keep(&held.intersection(&kept).copied().collect())?;
+        // Programs of others take no rights by being started.
+        set_no_new_privs().context("setting no_new_privs")?;
         typing::forbid()?;
     }
     identity.become_user()?;

@@ -5,20 +5,24 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write as _},
     net::{IpAddr, SocketAddr},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use enforcer_core::{
+    draft::Draft,
     observed::{Carrier, Observation, Seen},
     pattern,
 };
-use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
+use nix::{
+    fcntl::OFlag,
+    unistd::{Gid, Uid, getgroups, setfsgid, setfsuid, setgroups},
+};
 use serde::Serialize;
 
-use super::{Allowed, Sandbox, end::End, settings};
+use super::{Allowed, Sandbox, caller::Identity, end::End, settings};
 use crate::{
     config::Enforcement,
     control::{self, Observed, Status},
@@ -107,10 +111,10 @@ impl Report {
         let mut refused: Vec<_> = seen.observations.into_iter().filter_map(Refused::of).collect();
         refused.sort_by_key(|refused| std::cmp::Reverse(refused.count));
         let entries = refused.iter().map(|refused| &refused.allowed);
-        let entries: BTreeMap<_, _> = entries.map(|allowed| (allowed.label(), allowed)).collect();
-        let entries = entries
-            .iter()
-            .map(|(label, allowed)| allowed.entry(label, &sandbox.namespace));
+        let entries = entries.map(|allowed| allowed.entry(&sandbox.namespace));
+        // One object for each name.
+        let entries: BTreeMap<_, _> = entries.map(|entry| (entry.name.clone(), entry)).collect();
+        let entries = entries.values().map(Draft::text);
         Self {
             command: sandbox
                 .command
@@ -235,17 +239,16 @@ impl Destination {
         if settings::is_standard_output(path) {
             return Ok(Some(Self::Output));
         }
-        let (uid, gid) = sandbox.identity.numbers();
-        setfsgid(Gid::from_raw(gid));
-        setfsuid(Uid::from_raw(uid));
-        let opened = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path);
-        setfsuid(Uid::from_raw(0));
-        setfsgid(Gid::from_raw(0));
-        let file = opened.with_context(|| format!("--report {}", path.display()))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        // A FIFO that nobody reads must not keep the command from being started.
+        options.custom_flags(OFlag::O_NONBLOCK.bits());
+        let opened = as_caller(&sandbox.identity, || options.open(path))?;
+        let file = opened.map_err(|error| match error.raw_os_error() {
+            Some(libc::ENXIO) => anyhow!("nobody reads it: start the reader of a FIFO first"),
+            _ => error.into(),
+        });
+        let file = file.with_context(|| format!("--report {}", path.display()))?;
         Ok(Some(Self::File(path.clone(), file)))
     }
 
@@ -260,7 +263,7 @@ impl Destination {
                 .write_all(text.as_bytes())
                 .context("writing the report"),
             Self::File(path, mut file) => {
-                let written = file.write_all(text.as_bytes());
+                let written = write_patiently(&mut file, text.as_bytes());
                 written.with_context(|| format!("writing the report to {}", path.display()))?;
                 let links = file.metadata().map(|there| there.nlink());
                 ensure!(
@@ -272,4 +275,44 @@ impl Destination {
             }
         }
     }
+}
+
+/// Does something with the rights of the caller, all of her groups included.
+fn as_caller<T>(identity: &Identity, act: impl FnOnce() -> T) -> Result<T> {
+    let (uid, gid) = identity.numbers();
+    let own = getgroups().context("reading the process's groups")?;
+    let taken = identity.take_groups();
+    let done = taken.map(|()| {
+        setfsgid(Gid::from_raw(gid));
+        setfsuid(Uid::from_raw(uid));
+        let done = act();
+        setfsuid(Uid::from_raw(0));
+        setfsgid(Gid::from_raw(0));
+        done
+    });
+    setgroups(&own).context("taking the process's groups again")?;
+    done
+}
+
+/// How long the reader of a FIFO may read nothing.
+const READING: Duration = Duration::from_secs(5);
+
+/// Writes all of it, to a file that does not wait.
+fn write_patiently(file: &mut File, mut text: &[u8]) -> io::Result<()> {
+    let mut last = Instant::now();
+    while !text.is_empty() {
+        match file.write(text) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                text = &text[written..];
+                last = Instant::now();
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && last.elapsed() < READING => {
+                std::thread::sleep(PAUSE);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

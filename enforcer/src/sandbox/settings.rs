@@ -28,8 +28,9 @@ pub(super) struct Copy {
 /// Writes all of it into the place.
 pub(super) fn write(sandbox: &Sandbox, place: &Place, registry: &[Copy]) -> Result<()> {
     let entries = sandbox.allowed.iter().enumerate().map(|(number, allowed)| {
-        let name = format!("allow-{}", number + 1);
-        allowed.entry(&name, &sandbox.namespace)
+        let mut entry = allowed.entry(&sandbox.namespace);
+        entry.name = format!("allow-{}", number + 1);
+        entry.text()
     });
     let entries: Vec<_> = entries.collect();
     let folder = place.registry();

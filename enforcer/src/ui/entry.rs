@@ -90,7 +90,7 @@ mod tests {
         ];
         let entry = of(&fields).unwrap();
         assert!(
-            entry.contains("namespace: frontend\n") && entry.contains("- \"db.example.com\"\n"),
+            entry.contains("namespace: frontend\n") && entry.contains("- db.example.com\n"),
             "{entry}"
         );
         let entry = of(&[fields[0], fields[2], fields[3], fields[4]]).unwrap();

@@ -5,10 +5,11 @@ use std::{path::Path, process::ExitCode};
 
 use tests::{
     escape, fault, figures::rivals, generator, guest, hostile, mesh, naming, pod, probe, resolvers, servers,
-    stream,
+    stream, versions,
 };
 
 fn main() -> ExitCode {
+    versions::pretend();
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments
         .next()

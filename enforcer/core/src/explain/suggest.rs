@@ -1,9 +1,11 @@
 //! Suggestions for allowing a destination.
 
-use std::net::IpAddr;
-
 use super::{Asked, At, Why};
-use crate::model::{Destination, Host, Namespace, Transport};
+use crate::{
+    draft::Draft,
+    model::{Destination, Host, Namespace, Transport},
+    typed::{To, Typed},
+};
 
 /// One line that says what to change.
 pub(super) fn line(why: &Why, namespace: &Namespace, host: Option<&Host>, to: Asked<'_>) -> String {
@@ -60,69 +62,15 @@ pub(super) fn line(why: &Why, namespace: &Namespace, host: Option<&Host>, to: As
 /// A minimal ServiceEntry, as YAML, that allows `destination` to the workloads of `namespace`: by the name of
 /// the host if there is one (not a wildcard), which then has to resolve to the address, else by the address.
 pub fn service_entry(namespace: &Namespace, host: Option<&Host>, destination: Destination) -> String {
-    let protocol = protocol(destination.transport);
-    let port = destination.port;
-    let (host, name, how) = match host {
-        Some(host) => (
-            host.to_string(),
-            object_name(host),
-            "  resolution: DNS\n".to_owned(),
-        ),
-        None => {
-            let label = label(destination.address);
-            (
-                // A name that can never resolve (RFC 2606): the entry is about the address alone.
-                format!("{label}.invalid"),
-                label,
-                format!(
-                    "  addresses:\n  - {:?}\n  resolution: NONE\n",
-                    destination.address.to_string()
-                ),
-            )
-        }
+    let to = match host {
+        Some(host) => To::Host(host.clone()),
+        None => To::address(destination.address),
     };
-    // Names of objects end at 253 characters; hosts can have as many, and the port comes on top.
-    let name: String = name.chars().take(240).collect();
-    format!(
-        "apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata:
-  name: {name}-{port}
-  namespace: {namespace}
-spec:
-  hosts:
-  - {host:?}
-{how}  location: MESH_EXTERNAL
-  ports:
-  - number: {port}
-    name: {}-{port}
-    protocol: {protocol}
-  exportTo:
-  - \".\"
-",
-        protocol.to_ascii_lowercase()
-    )
-}
-
-/// The host as the name of an object. A workload may have asked for any name, also for one that is YAML.
-fn object_name(host: &Host) -> String {
-    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let plain = |c| if is_plain(c) { c } else { '-' };
-    let name: String = host.as_str().chars().map(plain).collect();
-    let name = name.trim_matches('-');
-    if name.is_empty() {
-        "host".to_owned()
-    } else {
-        name.to_owned()
-    }
-}
-
-/// An address as a label of a name: `192-0-2-1`.
-pub(crate) fn label(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(v4) => v4.octets().map(|octet| octet.to_string()).join("-"),
-        IpAddr::V6(v6) => v6.segments().map(|segment| format!("{segment:x}")).join("-"),
-    }
+    let (port, transport) = (destination.port, destination.transport);
+    let typed = Typed { to, port, transport };
+    let mut draft = Draft::allowing(&typed, namespace);
+    draft.name = format!("{}-{port}", draft.name);
+    draft.text()
 }
 
 fn protocol(transport: Transport) -> &'static str {

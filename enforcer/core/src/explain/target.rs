@@ -1,19 +1,16 @@
-//! A destination as a user writes it: `HOST:PORT`, `IP:PORT` or `[IPv6]:PORT`, with `/udp` or `/tcp` after it.
+//! One destination of those that a user can write: a host or an address, and no more than one.
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
 };
 
 use crate::{
-    model::{Destination, Host, Transport},
-    pattern::pattern,
+    model::{Destination, Transport},
+    typed::{To, Typed, covers_many},
 };
 
 use super::Named;
-
-/// What to write.
-const FORMS: &str = "write HOST:PORT, IP:PORT or [IPv6]:PORT, and /udp after it for UDP";
 
 /// Where somebody wants to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,41 +28,20 @@ impl Target {
     /// What is wrong, and what to write instead, in one line.
     pub fn parse(text: &str, transport: Transport) -> Result<Self, String> {
         let wrong = |what: &str| format!("{text:?} is no destination: {what}");
-        if let Some((scheme, rest)) = text.split_once("://") {
-            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            let port = if scheme == "http" { ":80" } else { ":443" };
-            let port = if host.contains(':') { "" } else { port };
-            return Err(wrong(&format!("write no URL, but {host}{port}")));
+        let typed = Typed::parse(text, transport).map_err(|what| wrong(&what))?;
+        let (transport, port) = (typed.transport, typed.port);
+        match typed.to {
+            To::Host(host) if host.is_wildcard() => Err(wrong(&covers_many(host.as_str()))),
+            To::Host(host) => Ok(Self::Host(Named {
+                transport,
+                host,
+                port,
+            })),
+            To::Network(network) if network.prefix_len() < network.max_prefix_len() => Err(wrong(&format!(
+                "{network} stands for many addresses: write one of them"
+            ))),
+            To::Network(network) => Ok(Self::Address(Destination::new(transport, network.addr(), port))),
         }
-        let (place, transport) = match text.rsplit_once('/') {
-            None => (text, transport),
-            Some((place, suffix)) if suffix.eq_ignore_ascii_case("tcp") => (place, Transport::Tcp),
-            Some((place, suffix)) if suffix.eq_ignore_ascii_case("udp") => (place, Transport::Udp),
-            Some(_) => return Err(wrong("what comes after the slash is udp or tcp")),
-        };
-        let Some((host, port)) = place.rsplit_once(':') else {
-            return Err(wrong(&format!("it has no port: {FORMS}")));
-        };
-        let port = port_of(port).ok_or_else(|| wrong("the port is a number from 1 to 65535"))?;
-        if let Some(address) = host.strip_prefix('[') {
-            let address = address
-                .strip_suffix(']')
-                .and_then(|it| it.parse::<Ipv6Addr>().ok());
-            let address = address.ok_or_else(|| wrong("between the brackets is an IPv6 address"))?;
-            return Ok(Self::Address(Destination::new(transport, address.into(), port)));
-        }
-        if let Ok(address) = host.parse::<Ipv4Addr>() {
-            return Ok(Self::Address(Destination::new(transport, address.into(), port)));
-        }
-        if host.contains(':') {
-            return Err(wrong("an IPv6 address has brackets: [IPv6]:PORT"));
-        }
-        let host = host_of(host).map_err(|what| wrong(&what))?;
-        Ok(Self::Host(Named {
-            transport,
-            host,
-            port,
-        }))
     }
 
     /// What carries it.
@@ -102,47 +78,6 @@ impl fmt::Display for Target {
             Transport::Udp => "/udp",
         })
     }
-}
-
-/// Not 0, and no sign: `+80` is a number for Rust alone.
-fn port_of(text: &str) -> Option<u16> {
-    let port = text.parse().ok().filter(|port| *port != 0);
-    port.filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// Reads the name of a host that can be asked for.
-///
-/// # Errors
-/// What is wrong, in one line.
-pub fn host_of(text: &str) -> Result<Host, String> {
-    if text.is_empty() {
-        return Err("the host is missing".to_owned());
-    }
-    if text.contains('*') {
-        return Err(format!(
-            "{text} stands for many hosts: write one that it covers, such as {}",
-            text.replacen('*', "www", 1).replace('*', "")
-        ));
-    }
-    if !text.is_ascii() {
-        return Err(format!("{text} has to be written in ASCII, as xn--…"));
-    }
-    let is_of_names = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if let Some(byte) = text.bytes().find(|byte| !is_of_names(*byte)) {
-        return Err(format!(
-            "{:?} is not a character of a host's name",
-            char::from(byte)
-        ));
-    }
-    let host = Host::new(text);
-    if pattern(&host).is_none() {
-        return Err(format!("{text} has an empty label, or is too long"));
-    }
-    let last = host.as_str().rsplit('.').next().unwrap_or_default();
-    if last.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("{text} is neither an IPv4 address nor a name"));
-    }
-    Ok(host)
 }
 
 #[cfg(test)]
@@ -192,6 +127,8 @@ mod tests {
             ("192.0.2.256:80", "neither an IPv4 address nor a name"),
             ("192.0.2:80", "neither an IPv4 address nor a name"),
             ("*.example.com:443", "such as www.example.com"),
+            ("*.*:443", "stands for many hosts"),
+            ("192.0.2.0/24:443", "192.0.2.0/24 stands for many addresses"),
             ("https://api.example.com/v1?x=1", "api.example.com:443"),
             ("http://api.example.com", "api.example.com:80"),
             ("https://api.example.com:8443/", "but api.example.com:8443"),

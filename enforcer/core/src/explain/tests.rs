@@ -426,7 +426,7 @@ metadata:
   namespace: frontend
 spec:
   hosts:
-  - \"db.example.com\"
+  - db.example.com
   resolution: DNS
   location: MESH_EXTERNAL
   ports:
@@ -440,7 +440,7 @@ spec:
     let by_address = service_entry(&namespace, None, to("2001:db8::1"));
     assert!(by_address.contains("  - \"2001-db8-0-0-0-0-0-1.invalid\"\n"));
     assert!(by_address.contains("  addresses:\n  - \"2001:db8::1\"\n  resolution: NONE\n"));
-    assert!(by_address.contains("  name: 2001-db8-0-0-0-0-0-1-5432\n"));
+    assert!(by_address.contains("  name: \"2001-db8-0-0-0-0-0-1-5432\"\n"));
 }
 
 #[test]

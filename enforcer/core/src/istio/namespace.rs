@@ -8,19 +8,19 @@ use super::{
 };
 use crate::model::Enforcement;
 
-pub(super) fn read(document: &Node<'_>, meta: Meta, found: &mut Findings) -> Object {
-    check_mode(document, &meta, found);
+/// The registry warns of a mode that is none, so that the object has an Event, too.
+pub(super) fn read(meta: Meta) -> Object {
     Object::Namespace(Arc::new(NamespaceObject { meta }))
 }
 
-/// Warns of an invalid mode, which counts as absent.
+/// Warns of an invalid mode.
 pub(super) fn check_mode(document: &Node<'_>, meta: &Meta, found: &mut Findings) {
     if let Some(value) = meta.labels.get(Enforcement::LABEL)
         && Enforcement::parse(value).is_none()
     {
         let labels = document.get("metadata").get("labels");
         let message =
-            format!("{value:?} is not a mode and counts as absent; modes are enforce, audit and off");
+            format!("{value:?} is not a mode and counts as enforce; modes are enforce, audit and off");
         found.warning(&labels.get(Enforcement::LABEL), message);
     }
 }
@@ -30,10 +30,9 @@ mod tests {
     use super::super::testing::object;
 
     #[test]
-    fn mode_that_is_none_is_warned_of() {
+    fn mode_of_a_pod_that_is_none_is_warned_of() {
         for (kind, value, warnings) in [
-            ("Namespace", "audit", 0),
-            ("Namespace", "auditing", 1),
+            ("Namespace", "auditing", 0),
             ("Pod", "enforce", 0),
             ("Pod", "Off", 1),
         ] {

@@ -145,7 +145,7 @@ fn read_kind(root: &Node<'_>, kind: Kind, mut found: Findings) -> Reading {
         Kind::Service => service::read(root, meta, &mut found),
         Kind::EndpointSlice => endpoint_slice::read(root, meta, &mut found),
         Kind::Pod => pod::read(root, meta, &mut found),
-        Kind::Namespace => Some(namespace::read(root, meta, &mut found)),
+        Kind::Namespace => Some(namespace::read(meta)),
         Kind::Node => Some(machine::read(root, meta, &mut found)),
     };
     conclude(id, object, found)

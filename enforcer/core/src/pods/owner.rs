@@ -11,53 +11,46 @@ const MINUTES: usize = 8;
 /// The name of the Deployment, StatefulSet, DaemonSet, CronJob, Job or whatever else owns a pod; the pod's own where
 /// nothing does, and of static pods, which belong to their node.
 pub(super) fn of(pod: &Pod) -> String {
+    let hash = pod.meta.labels.get(TEMPLATE).map(String::as_str);
     let controller = pod.controller.as_deref().and_then(|it| it.split_once(' '));
-    let Some((kind, name)) = controller.filter(|(kind, name)| *kind != "Node" && !name.is_empty()) else {
-        return pod.meta.name.clone();
-    };
+    let owner = controller.and_then(|controller| owner(controller, hash));
+    owner.unwrap_or(&pod.meta.name).to_owned()
+}
+
+/// Of the kind and name of a controller; `hash` is the value of the pod's label for its template.
+fn owner<'a>((kind, name): (&str, &'a str), hash: Option<&str>) -> Option<&'a str> {
+    if kind == "Node" || name.is_empty() {
+        return None;
+    }
     let base = match kind {
-        "ReplicaSet" => {
-            let hash = pod.meta.labels.get(TEMPLATE);
-            hash.and_then(|hash| name.strip_suffix(hash.as_str())?.strip_suffix('-'))
-        }
+        "ReplicaSet" => hash.and_then(|hash| name.strip_suffix(hash)?.strip_suffix('-')),
         "Job" => name.rsplit_once('-').and_then(|(base, end)| {
             let is_time = end.len() >= MINUTES && end.bytes().all(|byte| byte.is_ascii_digit());
             is_time.then_some(base)
         }),
         _ => None,
     };
-    base.filter(|base| !base.is_empty()).unwrap_or(name).to_owned()
+    Some(base.filter(|base| !base.is_empty()).unwrap_or(name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::istio::Meta;
 
     #[test]
     fn owner_is_what_people_gave_a_name_to() {
-        let check = |controller: Option<&str>, hash: Option<&str>, expected: &str| {
-            let labels = hash.map(|hash| (TEMPLATE.to_owned(), hash.to_owned()));
-            let pod = Pod {
-                meta: Meta {
-                    name: "p".to_owned(),
-                    labels: labels.into_iter().collect(),
-                    ..Meta::default()
-                },
-                controller: controller.map(str::to_owned),
-                ..Pod::default()
-            };
-            assert_eq!(of(&pod), expected, "{controller:?}");
+        let check = |controller: (&str, &str), hash: Option<&str>, expected: Option<&str>| {
+            assert_eq!(owner(controller, hash), expected, "{controller:?} {hash:?}");
         };
-        check(None, None, "p");
-        check(Some("Node node-1"), None, "p");
-        check(Some("ReplicaSet web-5d8"), Some("5d8"), "web");
-        check(Some("ReplicaSet web-5d8"), None, "web-5d8");
-        check(Some("ReplicaSet web-5d8"), Some("other"), "web-5d8");
-        check(Some("ReplicaSet 5d8"), Some("5d8"), "5d8");
-        check(Some("StatefulSet db"), None, "db");
-        check(Some("Job backup-28391040"), None, "backup");
-        check(Some("Job import-7"), None, "import-7");
-        check(Some("DaemonSet agent"), Some("x"), "agent");
+        check(("Node", "node-1"), None, None);
+        check(("ReplicaSet", "web-5d8"), Some("5d8"), Some("web"));
+        check(("ReplicaSet", "web-5d8"), None, Some("web-5d8"));
+        check(("ReplicaSet", "web-5d8"), Some("other"), Some("web-5d8"));
+        check(("ReplicaSet", "5d8"), Some("5d8"), Some("5d8"));
+        check(("ReplicaSet", "-5d8"), Some("5d8"), Some("-5d8"));
+        check(("StatefulSet", "db"), None, Some("db"));
+        check(("Job", "backup-28391040"), None, Some("backup"));
+        check(("Job", "import-7"), None, Some("import-7"));
+        check(("DaemonSet", "agent"), Some("x"), Some("agent"));
     }
 }

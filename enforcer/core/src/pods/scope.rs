@@ -5,7 +5,8 @@
 //! ```
 //!
 //! **Architecture Invariant:** what a pod's author can write never makes enforcement looser, unless the operator
-//! allows it. A value that is not understood counts as absent, never as `off`.
+//! allows it. A value that is not understood counts as `enforce`, wherever the label counts: a mistake never makes
+//! enforcement looser.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -46,10 +47,10 @@ pub enum PodLabels {
 /// A setting in an object that has no effect.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Notice {
-    /// The label of a namespace or pod has no valid mode.
+    /// The label of a pod has no valid mode. The registry warns of that of a namespace.
     NotAMode {
-        /// The namespace or pod with the label.
-        of: String,
+        /// The pod with the label.
+        pod: String,
         /// Its value.
         value: String,
     },
@@ -74,9 +75,10 @@ pub enum Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotAMode { of, value } => write!(
+            Self::NotAMode { pod, value } => write!(
                 f,
-                "{of}: the label {MODE_LABEL} is {value:?}, which counts as absent; modes are enforce, audit and off"
+                "pod {pod}: the label {MODE_LABEL} is {value:?}, which is no mode and counts as enforce; modes are enforce, audit and \
+                 off"
             ),
             Self::Looser { pod, asked, holds } => write!(
                 f,
@@ -111,8 +113,7 @@ impl Scope {
         let mut notices = Vec::new();
         let namespace = &pod.meta.namespace;
         let name = || format!("{namespace}/{}", pod.meta.name);
-        let label = label(of_namespace, || format!("namespace {namespace}"), &mut notices);
-        let mut holds = label.unwrap_or_else(|| {
+        let mut holds = label(of_namespace).unwrap_or_else(|| {
             if self.excluded.contains(namespace) || !self.selector.fits(of_namespace) {
                 Enforcement::Off
             } else {
@@ -126,7 +127,13 @@ impl Scope {
                 notices.push(Notice::Capture { pod: name(), key });
             }
         }
-        if let Some(asked) = self::label(&pod.meta.labels, || format!("pod {}", name()), &mut notices) {
+        let own = pod.meta.labels.get(MODE_LABEL);
+        if let Some(value) = own.filter(|value| self.counts(value)) {
+            let asked = Enforcement::of_label(value);
+            if Enforcement::parse(value).is_none() {
+                let (pod, value) = (name(), value.clone());
+                notices.push(Notice::NotAMode { pod, value });
+            }
             let may = match self.pod_labels {
                 PodLabels::Ignore => asked == holds,
                 PodLabels::Tighten => asked >= holds,
@@ -141,16 +148,15 @@ impl Scope {
         }
         (holds, notices)
     }
+
+    /// Whether a pod's label does: where it is ignored, what is no mode is nobody's mistake.
+    fn counts(&self, value: &str) -> bool {
+        self.pod_labels != PodLabels::Ignore || Enforcement::parse(value).is_some()
+    }
 }
 
-fn label(labels: &Labels, of: impl Fn() -> String, notices: &mut Vec<Notice>) -> Option<Enforcement> {
-    let value = labels.get(MODE_LABEL)?;
-    let mode = Enforcement::parse(value);
-    if mode.is_none() {
-        let value = value.clone();
-        notices.push(Notice::NotAMode { of: of(), value });
-    }
-    mode
+fn label(labels: &Labels) -> Option<Enforcement> {
+    labels.get(MODE_LABEL).map(|value| Enforcement::of_label(value))
 }
 
 /// The pod's settings that exclude its traffic from Istio's proxy, each with whether it is all of its traffic.

@@ -389,15 +389,42 @@ fn label_of_the_namespace_wins_over_defaults_and_pods_may_only_tighten() {
         (Some("enforce"), "shop", Some("off"), Enforce),
         (None, "shop", Some("audit"), Enforce),
         (None, "kube-system", Some("enforce"), Enforce),
-        // An invalid mode counts as absent.
+        // What is no mode is the strictest.
         (Some("Off"), "shop", None, Enforce),
         (Some(""), "shop", None, Enforce),
-        (Some("audit"), "shop", Some("none"), Audit),
+        (Some("enforcr"), "kube-system", None, Enforce),
+        (Some("auditt"), "shop", Some("audit"), Enforce),
+        (Some("audit"), "shop", Some("none"), Enforce),
+        (Some("off"), "shop", Some("enforcr"), Enforce),
     ] {
         let labels: Vec<_> = of_pod.map(|mode| (MODE_LABEL, mode)).into_iter().collect();
         let (enforcement, _) = mode(&scope, of_namespace, &labelled(namespace, &labels));
         assert_eq!(enforcement, expected, "{of_namespace:?} {namespace} {of_pod:?}");
     }
+}
+
+#[test]
+fn mistake_in_a_label_weakens_nothing_whatever_the_default() {
+    for default in [Off, Audit, Enforce] {
+        let scope = Scope {
+            default,
+            ..settings().scope
+        };
+        let pod = labelled("shop", &[]);
+        assert_eq!(mode(&scope, Some("enforcr"), &pod).0, Enforce, "{default}");
+    }
+    let (_, notices) = mode(
+        &settings().scope,
+        Some("audit"),
+        &labelled("shop", &[(MODE_LABEL, "enforcr")]),
+    );
+    assert_eq!(
+        notices,
+        [
+            "pod shop/p: the label enforcer.dev/mode is \"enforcr\", which is no mode and counts as enforce; modes are \
+             enforce, audit and off"
+        ]
+    );
 }
 
 #[test]
@@ -420,6 +447,11 @@ fn operator_decides_what_the_label_of_a_pod_may_do() {
     );
     let stricter = labelled("shop", &[(MODE_LABEL, "enforce")]);
     assert_eq!(mode(&with(PodLabels::Ignore), Some("audit"), &stricter).0, Audit);
+    let mistyped = labelled("shop", &[(MODE_LABEL, "enforcr")]);
+    assert_eq!(
+        mode(&with(PodLabels::Ignore), Some("audit"), &mistyped),
+        (Audit, Vec::new())
+    );
 }
 
 #[test]

@@ -94,6 +94,25 @@ fn is_unroutable(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(address) if address.octets()[0] >= 240 && !address.is_broadcast())
 }
 
+/// Adds a warning for each Namespace whose mode is none.
+pub(super) fn warn_of_modes(registry: &Registry, warnings: &mut BTreeSet<Warning>) {
+    for namespace in registry.objects.namespaces.values() {
+        if let Some(value) = namespace.meta.labels.get(Enforcement::LABEL)
+            && Enforcement::parse(value).is_none()
+        {
+            let id = ObjectId {
+                kind: Kind::Namespace,
+                namespace: namespace.meta.namespace.clone(),
+                name: namespace.meta.name.clone(),
+            };
+            warnings.insert(Warning::NotAMode {
+                namespace: id,
+                value: value.clone(),
+            });
+        }
+    }
+}
+
 /// Adds a warning for each object that lets workloads reach everything, although the configuration does not.
 pub(super) fn warn_of_allow_any(registry: &Registry, warnings: &mut BTreeSet<Warning>) {
     let (objects, settings) = (&registry.objects, &registry.settings);

@@ -319,18 +319,31 @@ fn label_of_a_namespace_sets_the_mode_of_its_workloads_and_of_no_others() {
         workload.enforcement = Some(Enforcement::Enforce);
     }
     let workloads = [workload(1, "a", ""), strict, workload(3, "b", "")];
-    let mut registry = world(Settings::default(), workloads);
+    let audit = Settings {
+        audit: true,
+        ..Settings::default()
+    };
+    let mut registry = world(audit, workloads);
     for (mode, expected) in [
         ("audit", Mode::Audit),
         ("off", Mode::Off),
-        ("loud", Mode::Enforce),
+        // A mistake weakens nothing, and is told.
+        ("enforcr", Mode::Enforce),
         ("enforce", Mode::Enforce),
     ] {
         registry.apply(namespace(mode));
+        let warnings: Vec<_> = registry.warnings().iter().map(ToString::to_string).collect();
+        let mistake = "the label enforcer.dev/mode of Namespace a is \"enforcr\", which is no mode and counts as enforce: \
+                       modes are enforce, audit and off";
+        assert_eq!(
+            warnings.contains(&mistake.to_owned()),
+            mode == "enforcr",
+            "{warnings:?}"
+        );
         let mut mode_of = |cgroup| policy(&mut registry, cgroup).mode;
         assert_eq!(
             (mode_of(1), mode_of(2), mode_of(3)),
-            (expected, Mode::Enforce, Mode::Enforce)
+            (expected, Mode::Enforce, Mode::Audit)
         );
     }
 }

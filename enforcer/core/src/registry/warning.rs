@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, net::IpAddr};
 use super::{Cause, Conflict};
 use crate::{
     istio::{EgressHost, EgressNamespace, ObjectId},
-    model::{Host, Namespace},
+    model::{Enforcement, Host, Namespace},
 };
 
 /// A warning about the registry as a whole.
@@ -51,6 +51,13 @@ pub enum Warning {
         sidecar: ObjectId,
         /// Where the gateways are.
         namespace: Namespace,
+    },
+    /// The label of a Namespace that sets the mode has a value that is none.
+    NotAMode {
+        /// The Namespace.
+        namespace: ObjectId,
+        /// The value.
+        value: String,
     },
     /// A host resolves to an address that no name may stand for.
     Protected {
@@ -137,6 +144,13 @@ impl fmt::Display for Warning {
                 f,
                 "{host} resolves to {address}, an address for which no name may stand: it counts only for an entry that \
                  declares it; see dns.learn.protected and dns.learn.protectCluster"
+            ),
+            Self::NotAMode { namespace, value } => write!(
+                f,
+                "the label {} of Namespace {} is {value:?}, which is no mode and counts as enforce: modes are enforce, audit \
+                 and off",
+                Enforcement::LABEL,
+                namespace.name
             ),
             Self::SeveralMeshes { used, unused } => write!(f, "{unused} is not used: {used} is"),
             Self::AllowsNothing { object, host, causes } => {
@@ -243,6 +257,9 @@ impl Warning {
             | Self::Rerouted { service: object, .. }
             | Self::TrimsGateways { sidecar: object, .. }
             | Self::AllowsAny { object }
+            | Self::NotAMode {
+                namespace: object, ..
+            }
             | Self::ImportsNothing { sidecar: object, .. } => Some(object),
             Self::Conflict(conflict) => Some(conflict.object()),
             Self::Protected { .. } => None,
@@ -297,6 +314,7 @@ impl Warning {
             | Self::Unreachable { .. }
             | Self::RoutesUnregistered { .. }
             | Self::Rerouted { .. }
+            | Self::NotAMode { .. }
             | Self::ImportsNothing { .. } => false,
         }
     }

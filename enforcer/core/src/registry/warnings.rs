@@ -50,6 +50,7 @@ impl Registry {
         suspicious::warn_of_imports(self, &mut warnings);
         suspicious::warn_of_gateways(self, &mut warnings);
         suspicious::warn_of_allow_any(self, &mut warnings);
+        suspicious::warn_of_modes(self, &mut warnings);
         rerouted::warn(self, &mut warnings);
         conflicting::warn(self, &mut warnings);
         colliding::warn(self, &mut warnings);

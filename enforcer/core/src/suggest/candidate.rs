@@ -3,15 +3,17 @@
 
 use std::collections::BTreeSet;
 
+use ipnet::IpNet;
+
 use super::{
     change::{Change, extended},
-    draft::{Draft, Form},
     group::Group,
     ports::{by_address, known},
+    reading,
     source::Sources,
 };
 use crate::{
-    explain::label,
+    draft::{Draft, Form, label, name_of, unresolvable},
     istio::{Kind, Object, ObjectId},
     model::{Host, Namespace},
     objects::{Key, Owner},
@@ -46,7 +48,7 @@ impl Candidate {
     /// None if Istio would refuse it or warn of it.
     pub(super) fn object(&self) -> Option<Object> {
         match self {
-            Self::New(draft) => draft.object(),
+            Self::New(draft) => reading::object(draft),
             Self::Changed(change, _) => Some(change.object.clone()),
         }
     }
@@ -123,18 +125,14 @@ fn draft(lookup: &Lookup<'_>, group: &Group<'_>, (form, is_by_name): (Form, bool
     let addresses = group.addresses();
     let host = group.host.as_ref().filter(|_| is_by_name);
     let (host, base) = match (host, addresses.first()) {
-        (Some(host), _) => (
-            host.to_string(),
-            host.as_str().replace('*', "any").replace('.', "-"),
-        ),
+        (Some(host), _) => (host.to_string(), name_of(host.as_str())),
         (None, Some(first)) => {
             let label = label(*first);
             let base = match addresses.len() {
                 1 => label.clone(),
                 more => format!("{label}-and-{}-more", more - 1),
             };
-            // A name that can never resolve (RFC 2606): the entry is about the addresses alone.
-            (format!("{label}.invalid"), base)
+            (unresolvable(&label), base)
         }
         (None, None) => unreachable!("each flow of a group has an address"),
     };
@@ -152,17 +150,15 @@ fn draft(lookup: &Lookup<'_>, group: &Group<'_>, (form, is_by_name): (Form, bool
                 protocol
             }
         }),
-        addresses,
+        addresses: addresses.into_iter().map(IpNet::from).collect(),
         users: group.namespaces(),
     }
 }
 
-/// A name that no ServiceEntry of the namespace has. Names end at 253 characters, and so do hosts.
+/// A name that no ServiceEntry of the namespace has.
 fn free_name(lookup: &Lookup<'_>, namespace: &Namespace, base: &str) -> String {
-    let base: String = base.chars().take(240).collect();
-    let base = base.trim_end_matches('-').to_owned();
     let entries = &lookup.facts.objects.entries;
-    let mut names = [base.clone()]
+    let mut names = [base.to_owned()]
         .into_iter()
         .chain((2..).map(|number| format!("{base}-{number}")));
     let is_free = |name: &String| !entries.contains_key(&Key::new(namespace, name));

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{
-    draft::{self, port_name},
     group::Group,
     ports::{by_address, by_number},
-    yaml,
+    reading::reading,
 };
 use crate::{
+    draft::{self, port_name},
     istio::{EndpointAddress, ExportTo, Object, ObjectId, ServiceEntry, ServicePort},
     model::{Namespace, Protocol, Transport},
+    yaml::written,
 };
 
 /// Longest line of a document that is shown whole: lines of the output end at 8 KiB.
@@ -94,7 +95,7 @@ impl Change {
         for field in FIELDS {
             let [old, new] = [0, 1].map(|at| match &self.document[at]["spec"][field] {
                 Value::Null => Vec::new(),
-                value => yaml::lines(&json!({ field: value })),
+                value => written(&json!({ field: value })),
             });
             if old == new {
                 continue;
@@ -133,7 +134,7 @@ impl Change {
 
 /// An entry with what an API server knows of `known`, and the number of warnings.
 fn read(document: &Value, known: &ServiceEntry) -> Option<(Arc<ServiceEntry>, usize)> {
-    let (Object::ServiceEntry(entry), warnings) = draft::reading(document)? else {
+    let (Object::ServiceEntry(entry), warnings) = reading(document)? else {
         return None;
     };
     let mut entry = ServiceEntry::clone(&entry);
@@ -301,5 +302,5 @@ fn export_word(to: &ExportTo) -> Value {
 }
 
 fn is_short(value: &Value) -> bool {
-    yaml::lines(value).iter().all(|line| line.len() < LONGEST)
+    written(value).iter().all(|line| line.len() < LONGEST)
 }

@@ -2,12 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{
-    change::Change,
-    draft::{Draft, Form},
-    group::Group,
-};
+use super::{change::Change, group::Group};
 use crate::{
+    draft::{Draft, Form},
     istio::{ExportTo, Object, ObjectId},
     observed::Observation,
     settings::Matching,

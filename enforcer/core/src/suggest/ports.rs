@@ -55,23 +55,3 @@ pub(super) fn by_address(protocol: Protocol) -> Protocol {
         protocol
     }
 }
-
-/// As Istio writes it.
-pub(super) fn word(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Http => "HTTP",
-        Protocol::Http2 => "HTTP2",
-        Protocol::Grpc => "GRPC",
-        Protocol::GrpcWeb => "GRPC-WEB",
-        Protocol::HttpProxy => "HTTP_PROXY",
-        Protocol::Https => "HTTPS",
-        Protocol::Tls => "TLS",
-        Protocol::Tcp => "TCP",
-        Protocol::Mongo => "MONGO",
-        Protocol::Redis => "REDIS",
-        Protocol::Mysql => "MYSQL",
-        Protocol::Udp => "UDP",
-        // Not declared.
-        Protocol::Auto => "",
-    }
-}

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Change, Entry, Note, Suggestions, change::LONGEST, comment::one_line, yaml};
+use super::{Change, Entry, Note, Suggestions, change::LONGEST, comment::one_line};
+use crate::yaml::written;
 
 /// Writes a comment, whatever text it has.
 fn comment(text: &mut String, line: &str) {
@@ -12,7 +13,7 @@ fn comment(text: &mut String, line: &str) {
 }
 
 fn document(text: &mut String, document: &Value) {
-    for line in yaml::lines(document) {
+    for line in written(document) {
         text.push_str(&line);
         text.push('\n');
     }

@@ -103,8 +103,9 @@ pub(crate) fn verdict(world: &World, workload: &Workload, to: &Destination) -> V
     let of_namespace = match labels.get("enforcer.dev/mode").map(String::as_str) {
         Some("off") => Some(Enforcement::Off),
         Some("audit") => Some(Enforcement::Audit),
-        Some("enforce") => Some(Enforcement::Enforce),
-        _ => None,
+        // Also what is no mode.
+        Some(_) => Some(Enforcement::Enforce),
+        None => None,
     };
     let audit = match workload.enforcement.or(of_namespace) {
         Some(Enforcement::Off) => return Verdict::Allow,

@@ -199,7 +199,7 @@ impl Glimpse {
     }
 }
 
-/// Returns how many destinations were compared.
+/// Returns how many different destinations of those that are given were tried, by all workloads together.
 pub(crate) fn check(
     settings: &Settings,
     arrivals: Vec<Update>,
@@ -219,16 +219,14 @@ pub(crate) fn check(
     check_seen(&stage, &suggestions, [&before, &after])?;
     // A port that is added to an object is for all who see the object, and that is said.
     let is_shared = suggestions.yaml().contains(", who may then do the same.");
-    let mut compared = 0;
-    let seen: BTreeSet<_> = stage
+    let tried: BTreeSet<_> = stage
         .near()
         .into_iter()
         .chain(destinations.iter().copied())
         .collect();
     let mut known = stage.registry([]);
     for (cgroup, workload) in &stage.workloads {
-        for to in &seen {
-            compared += 1;
+        for to in &tried {
             let is_allowed = |maps: &Maps| maps.verdict(*cgroup, to) == Some(Verdict::Allow);
             match (is_allowed(&before), is_allowed(&after)) {
                 (true, false) => {
@@ -259,7 +257,8 @@ pub(crate) fn check(
     let found = again.entries.len() + again.changes.len();
     prop_assert_eq!(found, 0, "{}\nthen {}", suggestions.yaml(), again.yaml());
     prop_assert_eq!(again.notes, suggestions.notes);
-    Ok(compared)
+    let destinations: BTreeSet<_> = destinations.iter().collect();
+    Ok(destinations.len() * stage.workloads.len())
 }
 
 /// What to apply: new objects as the text says, present ones as they are to be.

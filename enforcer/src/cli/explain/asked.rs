@@ -7,8 +7,9 @@ use std::{
 };
 
 use enforcer_core::{
-    explain::{Target, host_of},
+    explain::Target,
     model::{Host, Labels, Namespace, Transport},
+    typed::host_of,
 };
 
 use super::{

@@ -16,7 +16,7 @@ use enforcer_core::{
 
 use super::{
     asked::{Answers, Asked},
-    files, resolve,
+    registry, resolve,
 };
 use crate::{
     config::Config,
@@ -26,10 +26,10 @@ use crate::{
 };
 
 pub(super) fn explain(asked: &Asked) -> Result<Vec<Explained>> {
-    let config = files::config(&asked.source)?;
+    let config = registry::config(&asked.source)?;
     let settings = settings::of_names(&config, None);
     let servers = names::resolvers(&settings)?;
-    let (mut registry, known) = files::read(&asked.source, &config, &servers)?;
+    let (mut registry, known) = registry::read(&asked.source, &config, &servers)?;
     let workload = known.meant(asked)?;
     let cgroup = number(&workload, &config);
     registry.apply(Update::Workload(cgroup, workload.clone()));

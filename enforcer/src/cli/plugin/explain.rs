@@ -18,9 +18,6 @@ use crate::{
     nodes::Ran,
 };
 
-/// What was typed is wrong, or nobody could answer.
-const BAD_INPUT: u8 = 2;
-
 #[derive(Debug, clap::Args)]
 pub(super) struct Explain {
     /// The workload's name; default: the only one of the namespace on its node
@@ -91,7 +88,7 @@ pub(super) async fn run(arguments: &Explain, asked: &Asked) -> Result<ExitCode> 
         .flat_map(|(_, records)| records)
         .map(|record| record.verdict);
     Ok(match (complain(&failed) && is_any, arguments.exit_verdict) {
-        (false, _) => BAD_INPUT.into(),
+        (false, _) => out::UNANSWERED.into(),
         (true, true) if verdicts.any(|verdict| verdict != Judged::Allow) => ExitCode::FAILURE,
         (true, _) => ExitCode::SUCCESS,
     })

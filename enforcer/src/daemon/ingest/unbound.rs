@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::Path,
     time::{Duration, Instant},
 };
@@ -38,6 +39,13 @@ pub(in crate::daemon) struct Unbound {
     pub(in crate::daemon) workload: Workload,
     /// What is wrong, and what to do, without the pod's name.
     pub(in crate::daemon) problem: String,
+}
+
+impl fmt::Display for Unbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { workload, problem } = self;
+        write!(f, "pod {workload} {problem}")
+    }
 }
 
 impl Watch {
@@ -120,10 +128,7 @@ impl Ingest {
 /// A line for each of the first, and one for the number of the others.
 pub(in crate::daemon) fn lines(unbound: &[Unbound]) -> Vec<String> {
     let (named, rest) = unbound.split_at(NAMED.min(unbound.len()));
-    let mut lines: Vec<_> = named
-        .iter()
-        .map(|Unbound { workload, problem }| format!("pod {workload} {problem}"))
-        .collect();
+    let mut lines: Vec<_> = named.iter().map(ToString::to_string).collect();
     if !rest.is_empty() {
         lines.push(format!(
             "{} more pods run where nothing enforces them",

@@ -8,7 +8,7 @@ use enforcer_common::{CgroupId, maps::LEARNED_CAPACITY};
 use super::Reconciler;
 use crate::{
     daemon::ingest::Ingest,
-    datapath::{Given, Listed},
+    datapath::{Given, Inherited, Listed},
 };
 
 /// How far what was learned by workloads that are gone is taken away.
@@ -78,17 +78,21 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Takes over what workloads have learned while other capacities were configured.
-    pub(super) fn inherit(&mut self) {
-        match self.datapath.inherit() {
-            Ok(0) => {}
-            Ok(addresses) => {
-                tracing::info!("{addresses} learned addresses are taken over from maps of other capacities");
+    /// Says what was taken over from maps of another version or of other capacities, and what was not.
+    pub(super) fn tell_inherited(&self) {
+        match self.datapath.inherited() {
+            Ok(None) => {}
+            Ok(Some(Inherited { addresses, lost })) => {
+                if addresses > 0 {
+                    tracing::info!(
+                        "{addresses} learned addresses are taken over from maps of another version or other capacities"
+                    );
+                }
+                for lost in lost {
+                    tracing::warn!("{lost}");
+                }
             }
-            Err(error) => tracing::warn!(
-                "not all learned addresses are taken over from maps of other capacities: workloads that do not ask for \
-                 them again are refused: {error:#}"
-            ),
+            Err(error) => tracing::warn!("cannot count the learned addresses that are taken over: {error:#}"),
         }
     }
 

@@ -314,8 +314,10 @@ impl Revocation {
             {
                 continue;
             }
-            if let Some(known) = registry.workload(workload)
+            if registry.workload(workload).is_some()
                 && let Some(more) = self.ended.ask(workload, sockets.len())
+                && let host = registry.names_of(destination.address).pop_first()
+                && let Some(known) = registry.workload(workload)
             {
                 tracing::warn!(
                     event = "connection_revoked",
@@ -324,8 +326,10 @@ impl Revocation {
                     address = %destination.address,
                     port = destination.port,
                     protocol = %Subject::Transport(destination.transport),
+                    host = host.as_ref().map(Host::as_str),
                     reason = %explanation.why,
                     object = explanation.why.object().map(tracing::field::display),
+                    suggestion = explanation.suggestion,
                     "revoked {known} -> {destination}: {}{more}",
                     explanation.why
                 );

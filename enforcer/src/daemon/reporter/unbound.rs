@@ -14,8 +14,19 @@ impl Reporter {
         if news.is_empty() {
             return;
         }
-        for problem in news {
-            tracing::error!(event = "pod_unbound", "{problem}");
+        for line in news {
+            // The last line may only count others.
+            let pod = unbound
+                .iter()
+                .find(|pod| pod.to_string() == line)
+                .map(|pod| &pod.workload);
+            tracing::error!(
+                event = "pod_unbound",
+                workload = pod.map(tracing::field::display),
+                namespace = pod.map(|pod| pod.namespace.as_str()),
+                pod = pod.map(|pod| pod.name.as_str()),
+                "{line}"
+            );
         }
         for Unbound { workload, problem } in &unbound {
             self.flows.queue(Notice::unbound(workload, problem));

@@ -137,7 +137,14 @@ mod tests {
     fn damaged_file_is_forgotten_and_written_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("versions.json");
-        for damage in [&b"{\"a\":1}}"[..], b"{\"a\":", b"\xff", b"{\"a\":-1}", b"[]"] {
+        for damage in [
+            &b"{\"a\":1}}"[..],
+            b"{\"a\":",
+            b"\xff",
+            b"{\"a\":-1}",
+            b"[]",
+            b"{\"version\":2,\"a\":{}}",
+        ] {
             fs::write(&path, damage).unwrap();
             let mut versions = Versions::open(Some(&path));
             assert_eq!(versions.earlier("a"), None, "{damage:?}");

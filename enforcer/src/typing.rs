@@ -1,11 +1,19 @@
-//! Keeps the command from typing into the terminal that it shares with who has started it: what it types there, the
+//! Keeps a command from typing into the terminal that it shares with who has started it: what it types there, the
 //! caller's shell would run, outside.
 //!
-//! A system call filter (`seccomp(2)`), which is inherited and cannot be taken off. Kernels from 6.2 on refuse the request
+//! A system call filter (`seccomp(2)`), which is inherited and cannot be taken off. It must never change anything else: whether
+//! programs of others (setuid) take their rights is for who calls to say. Kernels from 6.2 on refuse the request
 //! by themselves (`dev.tty.legacy_tiocsti`), unless they were told otherwise.
 
-use anyhow::{Context as _, Result};
-use seccompiler::{apply_filter, sock_filter};
+#![expect(
+    unsafe_code,
+    reason = "no crate sets a filter and leaves setuid programs their rights"
+)]
+
+use std::io;
+
+use anyhow::{Context as _, Result, ensure};
+use seccompiler::sock_filter;
 
 /// Puts a byte into a terminal's input.
 const TIOCSTI: u32 = 0x5412;
@@ -34,15 +42,34 @@ const REQUEST: u32 = 24;
 const ALLOW: u32 = 0x7fff_0000;
 const EPERM: u32 = 0x0005_0001;
 
-/// From now on, for this process and all that come from it.
+/// From now on, for this process, which has one thread, and all that come from it.
 ///
 /// # Errors
-/// If the kernel has no such filters.
-pub(super) fn forbid() -> Result<()> {
-    apply_filter(&FILTER).context("keeping the command from typing into the terminal")
+/// If the kernel has no such filters, or this process has neither CAP_SYS_ADMIN nor `no_new_privs`.
+pub(crate) fn forbid() -> Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(FILTER.len()).context("the filter is short")?,
+        filter: FILTER.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+    };
+    // SAFETY: the kernel copies the filter, and writes to none of it; the program and what it points to live until then.
+    // Both types are C's `struct sock_filter`.
+    let outcome = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    };
+    let error = io::Error::last_os_error();
+    ensure!(
+        outcome == 0,
+        "keeping the command from typing into the terminal: {error}"
+    );
+    Ok(())
 }
 
-const FILTER: [sock_filter; 13] = [
+static FILTER: [sock_filter; 13] = [
     load(ARCHITECTURE),
     if_equal(NATIVE.0, 0, 3),
     load(NUMBER),

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 /// The lines of a document.
-pub(super) fn lines(value: &Value) -> Vec<String> {
+pub(crate) fn written(value: &Value) -> Vec<String> {
     match value {
         Value::Object(fields) if !fields.is_empty() => fields
             .iter()
@@ -17,7 +17,7 @@ pub(super) fn lines(value: &Value) -> Vec<String> {
 }
 
 fn field(key: &str, value: &Value) -> Vec<String> {
-    let inner = lines(value);
+    let inner = written(value);
     match value {
         Value::Object(fields) if !fields.is_empty() => headed(key, inner, "  "),
         Value::Array(items) if !items.is_empty() => headed(key, inner, ""),
@@ -31,7 +31,7 @@ fn headed(key: &str, inner: Vec<String>, indent: &str) -> Vec<String> {
 }
 
 fn item(value: &Value) -> Vec<String> {
-    let inner = lines(value).into_iter().enumerate();
+    let inner = written(value).into_iter().enumerate();
     inner
         .map(|(number, line)| format!("{}{line}", if number == 0 { "- " } else { "  " }))
         .collect()
@@ -78,7 +78,7 @@ mod tests {
     use crate::yaml::split;
 
     fn reread(value: &Value) -> Value {
-        let text = lines(value).join("\n");
+        let text = written(value).join("\n");
         let documents = split(&text);
         assert_eq!(documents.len(), 1, "{text}");
         documents[0]
@@ -90,7 +90,7 @@ mod tests {
     fn lists_stand_under_their_key_and_plain_text_has_no_quotes() {
         let value = json!({"spec": {"hosts": ["db.example.com", "*.example.com"], "ports": [{"number": 1, "name": "a"}]}});
         assert_eq!(
-            lines(&value).join("\n"),
+            written(&value).join("\n"),
             "spec:\n  hosts:\n  - db.example.com\n  - \"*.example.com\"\n  ports:\n  - number: 1\n    name: a"
         );
     }

@@ -8,12 +8,13 @@
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use enforcer_common::{CgroupId, Event, Share, maps::EVENTS_BYTES};
+use enforcer_common::{Event, Share, maps::EVENTS_BYTES};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::{
@@ -212,7 +213,7 @@ fn alerts_of_what_is_refused_fire_and_every_panel_has_data() {
 /// The pinned link of the program for connections over IPv4.
 fn link(place: &Place) -> Result<PathBuf> {
     let folder = fs::metadata(place.cgroup.folder().join("root"))?;
-    let CgroupId(id) = CgroupId(std::os::unix::fs::MetadataExt::ino(&folder));
+    let id = folder.ino();
     Ok(place.bpffs().join(format!("enforcer/links/{id}/connect4")))
 }
 

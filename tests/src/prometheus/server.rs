@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
     fs::{self, File},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
 };
 
@@ -48,7 +48,7 @@ impl Prometheus {
     ///
     /// # Errors
     /// If it does not start.
-    pub fn start(program: &PathBuf, rules: &str) -> Result<Self> {
+    pub fn start(program: &Path, rules: &str) -> Result<Self> {
         let folder = folder("enforcer-prometheus-")?;
         let at = |name: &str| folder.path().join(name);
         fs::write(at("rules.json"), rules)?;

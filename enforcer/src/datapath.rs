@@ -171,12 +171,7 @@ impl Datapath {
         // These maps may be in use: workloads have to be looked for at the depths that are set now.
         let previous = maps.settings()?;
         let (unknown, share) = (settings.unknown, settings.learned);
-        // Settings that are new say nothing of records that are not.
-        let widest = if previous.depth_max == 0 {
-            records.widest()?
-        } else {
-            previous.learned
-        };
+        let widest = sharing::widest(&records, &previous)?.max(share);
         let settings = if previous.depth_max == 0 {
             // What is remembered may be pinned beside settings that are lost: no epoch is the same twice.
             let since_boot = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
@@ -211,7 +206,7 @@ impl Datapath {
             sockets: Arc::new(sockets),
             unknown,
             share,
-            widest: share.max(widest),
+            widest,
             lost,
         };
         datapath.maps.set_settings(&settings)?;

@@ -5,7 +5,16 @@ use std::{collections::BTreeMap, net::IpAddr, ops::Range};
 use anyhow::Result;
 use enforcer_common::{CgroupId, Settings};
 
-use super::{Datapath, Given, LearnedAddress, Listed};
+use super::{Datapath, Given, LearnedAddress, Listed, learned::Records};
+
+/// The largest share that anybody has had, as far as is known. Settings that are new say nothing of records that are not.
+pub(super) fn widest(records: &Records, previous: &Settings) -> Result<u32> {
+    if previous.depth_max == 0 {
+        records.widest()
+    } else {
+        Ok(previous.learned)
+    }
+}
 
 impl Datapath {
     /// For which name and hosts a workload was given an address.

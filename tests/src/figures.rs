@@ -17,6 +17,7 @@ mod revoke;
 pub mod rivals;
 mod setting;
 mod start;
+mod watched;
 mod world;
 
 use std::{fs, time::Instant};
@@ -50,6 +51,7 @@ pub const MEASUREMENTS: &[Measurement] = &[
     memory::MEMORY,
     load::LOAD,
     revoke::REVOKE,
+    watched::WATCHED,
 ];
 
 impl Measurement {

@@ -42,6 +42,7 @@ pub mod kube;
 pub mod mesh;
 pub mod naming;
 pub mod node;
+pub mod onlookers;
 pub mod openmetrics;
 pub mod pod;
 pub mod probe;

@@ -1,4 +1,4 @@
-//! Enforcement through the death of its daemon, again and again, while sockets are opened all the time.
+//! Enforcement through the death of its daemon, again and again, while sockets are opened all the time and others look on.
 //!
 //! `ENFORCER_OLDER_BINARY` names an `enforcer` whose maps have another layout, between which and this one is changed.
 #![expect(clippy::unwrap_used, reason = "that is how a test fails")]
@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 use tests::{
     daemon::Place,
     fixture::{in_own_network, need_root},
+    onlookers::Onlookers,
     probe::{Outcome, Probe},
     versions::layouts,
 };
@@ -28,6 +29,9 @@ workloads:
 - {namespace: frontend, name: web, cgroup: $CGROUP/frontend}
 dns: {servers: [127.0.0.77], timeout: 100ms}
 ";
+
+/// Where metrics are told while others look on.
+const LISTENER: &str = "127.0.0.1:9967";
 
 const ENTRY: &str = "
 apiVersion: networking.istio.io/v1
@@ -82,10 +86,10 @@ fn kill_and_upgrade(place: &mut Place, config: &str) -> Result<()> {
 }
 
 /// Has sockets opened all the time while `change` changes the enforcer.
-fn check(change: impl FnOnce(&mut Place) -> Result<()> + Send) {
+fn check(config: &str, change: impl FnOnce(&mut Place) -> Result<()> + Send) {
     in_own_network(|| {
         need_root()?;
-        let mut place = Place::with_bpffs(BINARY, CONFIG)?;
+        let mut place = Place::with_bpffs(BINARY, config)?;
         place.write("db.yaml", ENTRY)?;
         let cgroup = place.cgroup.child("frontend")?;
         place.start(&[])?.end(Signal::SIGKILL)?;
@@ -130,7 +134,15 @@ fn check(change: impl FnOnce(&mut Place) -> Result<()> + Send) {
 
 #[test]
 fn no_verdict_is_wrong_through_a_hundred_kills_and_twenty_upgrades() {
-    check(|place| kill_and_upgrade(place, CONFIG));
+    let config = format!("{CONFIG}metrics: {{listen: '{LISTENER}'}}\n");
+    check(&config, |place| {
+        let onlookers = Onlookers::of(place, LISTENER.parse()?);
+        kill_and_upgrade(place, &config)?;
+        let (scrapes, lines) = onlookers.seen();
+        println!("lapse: {scrapes} scrapes, {lines} lines of monitors");
+        assert!(scrapes > 0 && lines > 0, "nobody looked on");
+        Ok(())
+    });
 }
 
 #[test]
@@ -139,7 +151,7 @@ fn no_verdict_is_wrong_through_twenty_changes_to_an_older_layout_and_back() {
         println!("SKIPPED: ENFORCER_OLDER_BINARY names no enforcer whose maps have an older layout");
         return;
     };
-    check(|place| {
+    check(CONFIG, |place| {
         for _ in 0..UPGRADES {
             place.enforcer = older.clone().into();
             place.start(&[])?.end(Signal::SIGTERM)?;

@@ -25,17 +25,17 @@ pub(super) const FILES: Measurement = Measurement {
 };
 
 /// The file that changes.
-const FILE: &str = "changing.yaml";
+pub(super) const FILE: &str = "changing.yaml";
 
 /// The number of the first entry that is added; the one before stays.
-const FIRST: u32 = 1_000_001;
+pub(super) const FIRST: u32 = 1_000_001;
 
 /// The time between two changes.
 const APART: Duration = Duration::from_millis(25);
 
 /// What is measured, by how the file is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
+pub(super) enum How {
     /// Written beside, and renamed over.
     Renamed,
     /// Written in place, and closed.
@@ -90,7 +90,7 @@ fn at_size(setting: &Setting, entries: u32) -> Result<Vec<Series>> {
 }
 
 /// Adds the entry of a number to the file, or removes it, and tries until that is in force.
-fn change(place: &mut Place, how: How, number: u32, adds: bool) -> Result<f64> {
+pub(super) fn change(place: &mut Place, how: How, number: u32, adds: bool) -> Result<f64> {
     let mut text = entry(FIRST - 1);
     if adds {
         text += &entry(number);

@@ -58,7 +58,7 @@ metadata: {name: names, namespace: shop}
 spec:
   hosts: [late.example.com, senseless.example.com]
   resolution: DNS
-  ports: [{number: 80, name: tcp, protocol: TCP}]
+  ports: [{number: 80, name: http, protocol: HTTP}]
 ---
 apiVersion: networking.istio.io/v1
 kind: Sidecar

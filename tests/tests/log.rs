@@ -1,5 +1,4 @@
 //! The log in JSON is as docs/LOG.md has it: every event that can be brought about here is, and has the fields of its row.
-#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

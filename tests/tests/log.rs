@@ -57,7 +57,7 @@ metadata: {name: names, namespace: shop}
 spec:
   hosts: [late.example.com, senseless.example.com]
   resolution: DNS
-  ports: [{number: 80, name: tcp, protocol: TCP}]
+  ports: [{number: 80, name: http, protocol: HTTP}]
 ---
 apiVersion: networking.istio.io/v1
 kind: Sidecar
@@ -75,6 +75,9 @@ metadata: {name: astray, namespace: shop, uid: 11111111-2222-3333-4444-555555555
 spec: {nodeName: node-1}
 status: {phase: Running, podIP: 192.0.2.99, startTime: '2020-01-01T00:00:00Z', containerStatuses: [{state: {running: {}}}]}
 ";
+
+/// One of the addresses of a host is none that anything can connect to.
+const SENSELESS: &str = "192.0.2.13 senseless.example.com\n224.0.0.9 senseless.example.com\n";
 
 const DB: &str = "192.0.2.10:5432";
 
@@ -129,7 +132,7 @@ fn bring_about(place: &mut Place, daemon: &mut Daemon) -> Result<()> {
     place.write("wrong.yaml", &ENTRY.replace("5432", "0"))?;
     seen(daemon, "document_rejected")?;
     seen(daemon, "resolution_failed")?;
-    place.resolve("192.0.2.11 late.example.com\n224.0.0.9 senseless.example.com\n")?;
+    place.resolve(&format!("192.0.2.11 late.example.com\n{SENSELESS}"))?;
     seen(daemon, "resolution_recovered")?;
     seen(daemon, "addresses_left_out")?;
     seen(daemon, "registry_warning")?;
@@ -173,7 +176,7 @@ fn every_event_has_the_level_and_the_fields_that_are_documented() {
     need_root().unwrap();
     in_own_network(|| {
         let mut place = Place::with_bpffs(BINARY, CONFIG)?;
-        place.resolve("192.0.2.12 else.example.com\n")?;
+        place.resolve(SENSELESS)?;
         place.write("entry.yaml", ENTRY)?;
         place.write("others.yaml", OTHERS)?;
         for name in ["web", "job", "app", "kubepods"] {

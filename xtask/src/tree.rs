@@ -17,6 +17,9 @@ use crate::process::{answer, cargo, run, target_folder, workspace};
 /// The variable by which tools are told what to take for now, in seconds since 1970.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
+/// The variable by which the enforcer is told which commit it is of, for its metrics.
+const COMMIT: &str = "ENFORCER_COMMIT";
+
 /// Sources, and the folder of what is built of them.
 pub(crate) struct Tree {
     source: PathBuf,
@@ -70,6 +73,10 @@ impl Tree {
             .env("CARGO_TARGET_DIR", &self.target);
         if let Some(epoch) = self.epoch() {
             command.env(EPOCH, epoch);
+        }
+        // With changes, it is of none.
+        if let (Ok(()), Some(commit)) = (self.is_committed(), self.commit()) {
+            command.env(COMMIT, commit);
         }
         command
     }

@@ -62,7 +62,13 @@ fn hidden_from(
     match &offer.export {
         Export::Public => {
             let likeliest = [&nowhere, own].into_iter();
-            let mut clients = likeliest.chain(views.of.keys()).chain(&views.unknown);
+            // Where a Sidecar keeps out what is of a workload's own namespace, another one's counts there.
+            let with_own = state.offers.iter().map(Offer::namespace);
+            let with_own = with_own.filter(|_| views.excludes_elsewhere());
+            let mut clients = likeliest
+                .chain(views.of.keys())
+                .chain(&views.unknown)
+                .chain(with_own);
             if clients.any(see) || displaced(offer, state).is_some() {
                 return Vec::new();
             }

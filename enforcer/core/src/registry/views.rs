@@ -70,6 +70,12 @@ impl Views {
             .map_or(std::slice::from_ref(&self.elsewhere), Vec::as_slice)
     }
 
+    /// Whether what applies where no namespace has a Sidecar of its own keeps something out.
+    pub(super) fn excludes_elsewhere(&self) -> bool {
+        let listeners = self.elsewhere.iter().flat_map(|sidecar| &sidecar.egress);
+        listeners.flat_map(|it| &it.hosts).any(|host| !host.imports)
+    }
+
     /// Whether a workload of the namespace could see it.
     pub(super) fn see(&self, namespace: &Namespace, offer: &Offer, state: &HostState) -> bool {
         self.unknown.contains(namespace)

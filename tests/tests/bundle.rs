@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::Write as _,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -379,13 +379,18 @@ fn archive_goes_into_a_folder_over_a_file_and_through_a_pipe() {
         assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
         assert!(unpacked(&fs::read(&file)?)?.contains_key("status.json"));
 
+        // Whoever may write to the folder could have made them, and would have the archive.
         let pipe = folder.path().join("pipe");
         mkfifo(&pipe, Mode::S_IRWXU)?;
-        let reader = Command::new("cat").arg(&pipe).stdout(Stdio::piped()).spawn()?;
-        let text = pipe.display().to_string();
-        assert!(bundle(place, &["--output", &text])?.status.success());
-        assert!(unpacked(&reader.wait_with_output()?.stdout)?.contains_key("status.json"));
-        assert_eq!(entries(folder.path())?.len(), 3, "nothing else is left");
+        let link = folder.path().join("link");
+        symlink(&pipe, &link)?;
+        for other in [&pipe, &link] {
+            let output = bundle(place, &["--output", &other.display().to_string()])?;
+            assert_eq!(output.status.code(), Some(1));
+            let told = String::from_utf8(output.stderr)?;
+            assert!(told.contains("is there and no file: `--output -`"), "{told}");
+        }
+        assert_eq!(entries(folder.path())?.len(), 4, "nothing else is left");
         Ok(())
     });
 }

@@ -1,7 +1,7 @@
 //! The archive: made in memory, for it is bounded, and then written at once or not at all.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{self, IsTerminal as _, Write},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
@@ -40,15 +40,14 @@ pub fn write(files: &Files, output: &Path, name: &Path) -> Result<Option<PathBuf
         output.to_owned()
     };
     let context = || format!("writing {}", target.display());
-    match fs::metadata(&target) {
-        // A pipe with a name, or of a shell: `>(command)`.
-        Ok(there) if !there.is_file() => OpenOptions::new()
-            .write(true)
-            .open(&target)
-            .and_then(|mut pipe| pipe.write_all(&bytes))
-            .with_context(context)?,
-        _ => replace(&target, &bytes).with_context(context)?,
+    // In a folder that others write to, a pipe or a link is theirs, and so would be what is written to it.
+    if fs::symlink_metadata(&target).is_ok_and(|there| !there.is_file()) {
+        bail!(
+            "{} is there and no file: `--output -` writes to standard output, which a shell leads anywhere",
+            target.display()
+        );
     }
+    replace(&target, &bytes).with_context(context)?;
     Ok(Some(target))
 }
 

@@ -17,6 +17,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use landlock::{Ruleset, RulesetAttr as _, RulesetStatus, Scope};
 use nix::sched::{CloneFlags, unshare};
 
 use super::PART;
@@ -64,6 +65,26 @@ impl Mapping {
         }
         Ok(())
     }
+}
+
+/// Keeps signals of this process, which has `no_new_privs`, and of all that come from it among themselves: some programs
+/// run what they find when they get one, as the user's systemd, Node and Java do, or leave their memory in a file. Where the
+/// kernel cannot (before 6.12, or without Landlock), this is told, and the command goes on without.
+///
+/// # Errors
+/// If the kernel can, and does not.
+pub(super) fn keep_signals() -> Result<()> {
+    let rules = Ruleset::default().scope(Scope::Signal)?.create()?;
+    let kept = rules.restrict_self().context("keeping signals inside")?;
+    if kept.ruleset != RulesetStatus::FullyEnforced {
+        io::stderr()
+            .write_all(
+                b"enforcer sandbox: the command can send signals to other processes of its user, as the kernel has no Landlock \
+                  that keeps them inside (6.12): some run commands when they get one\n",
+            )
+            .ok();
+    }
+    Ok(())
 }
 
 /// Maps every user and group of this process's namespace to itself in that of a process, once told to.

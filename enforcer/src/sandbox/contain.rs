@@ -64,6 +64,9 @@ pub(crate) fn contain(
         // Programs of others take no rights by being started.
         set_no_new_privs().context("setting no_new_privs")?;
         typing::forbid()?;
+        if is_apart {
+            apart::keep_signals()?;
+        }
     }
     identity.become_user()?;
     Ok(Command::new(program).args(arguments).exec())

@@ -173,7 +173,7 @@ fn names_are_listed_with_how_they_are_known() {
         let unknown = place
             .command(&["names", "--workload", "frontend/other"])
             .output()?;
-        assert_eq!(unknown.status.code(), Some(1));
+        assert_eq!(unknown.status.code(), Some(2));
         assert!(String::from_utf8(unknown.stderr)?.contains("no workload frontend/other is there"));
         Ok(())
     });

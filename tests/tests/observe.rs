@@ -314,9 +314,17 @@ fn monitor_shows_each_call_by_its_filters() {
             (&"shop/web".into(), &1.into())
         );
         assert_eq!(audited.next()?["address"], "192.0.2.12");
-        // What was told before, without waiting for more.
+        // What was told before, without waiting for more. Workloads take turns, so that another's last call may be told later.
         let last = place
-            .command(&["monitor", "--last", "1", "--verdict", "deny"])
+            .command(&[
+                "monitor",
+                "--last",
+                "1",
+                "--verdict",
+                "deny",
+                "--namespace",
+                "lab",
+            ])
             .output()?;
         let text = String::from_utf8_lossy(&last.stdout).into_owned();
         assert!(last.status.success());

@@ -84,9 +84,11 @@ fn every_failure_mode_names_a_test_that_shows_it() {
 fn example() -> String {
     let mut text = String::new();
     let mut entry = |(namespace, name): (&str, &str), spec: &str, ports: &[u16]| {
+        // A host counts by its name where the protocol tells it.
+        let protocol = if spec.contains("addresses") { "TCP" } else { "TLS" };
         let ports: Vec<_> = ports
             .iter()
-            .map(|port| format!("{{number: {port}, name: p{port}, protocol: TCP}}"))
+            .map(|port| format!("{{number: {port}, name: p{port}, protocol: {protocol}}}"))
             .collect();
         writeln!(
             text,
@@ -140,6 +142,7 @@ dns: {servers: [192.0.2.53], timeout: 100ms}
             place.cgroup.child(cgroup)?;
         }
         let _daemon = place.start(&["--ephemeral"])?;
+        place.until_status("proof", |status| status.proven)?;
         let status = place.command(&["status"]).output()?;
         let said = String::from_utf8(status.stdout)?;
         let guide = guide();

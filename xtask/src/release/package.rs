@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::copy;
+use super::{copy, gzip};
 use crate::{
     arch::Arch,
     image::NAME,
@@ -93,7 +93,19 @@ fn stage(sources: &Sources<'_>, folder: &Path) -> Result<()> {
             .args(["man", "--out"])
             .arg(folder.join("man")),
     )?;
-    Ok(())
+    for page in fs::read_dir(folder.join("man")).context("listing the manual pages")? {
+        compressed(&page?.path(), &folder.join("man"))?;
+    }
+    compressed(&sources.tree.join("CHANGELOG.md"), folder)?;
+    fs::rename(folder.join("CHANGELOG.md.gz"), folder.join("changelog.gz")).context("naming the changelog")
+}
+
+/// Compresses a file into a folder, as Debian's policy wants it.
+fn compressed(file: &Path, folder: &Path) -> Result<()> {
+    let name = file.file_name().context("a file has a name")?;
+    let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let to = folder.join(name).with_added_extension("gz");
+    fs::write(&to, gzip::compress(&bytes)?).with_context(|| format!("writing {}", to.display()))
 }
 
 /// The example as a package may install it: with what is there to be filled in, and nothing that takes effect on a

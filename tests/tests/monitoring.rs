@@ -1,8 +1,8 @@
 //! Alerts and dashboard: by series that are made up, and by a real Prometheus that scrapes a daemon in each condition.
 //!
 //! The live tests give Prometheus the alerts with seconds for minutes (`tests::prometheus::hastened`). What they do not
-//! bring about: a node without a pod of the DaemonSet, which kube-state-metrics tells, changes that take seconds, and a
-//! self-proof that hangs.
+//! bring about: a node without a pod of the DaemonSet, which kube-state-metrics tells, changes that take seconds, a
+//! self-proof that hangs, and the end of the alerts of an API server that has come back.
 #![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 use std::{
